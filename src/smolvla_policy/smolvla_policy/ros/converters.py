@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Messages of the suite to and from the plain types of the core. No state, no node."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Sequence
+
+import numpy as np
+from builtin_interfaces.msg import Duration, Time
+from numpy.typing import NDArray
+from smolvla_msgs.msg import ActionChunk, InferenceRequest
+from std_msgs.msg import Float64MultiArray
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
+from visualization_msgs.msg import MarkerArray
+
+from smolvla_policy.backends.protocol import SceneObject
+
+
+def to_duration(seconds: float) -> Duration:
+    """Return `seconds` (>= 0) as a duration, rounded to nanoseconds."""
+    nanoseconds = round(seconds * 1e9)
+    return Duration(sec=nanoseconds // 10**9, nanosec=nanoseconds % 10**9)
+
+
+def from_duration(duration: Duration) -> float:
+    """Return a duration in seconds."""
+    return float(duration.sec) + float(duration.nanosec) * 1e-9
+
+
+def stamp_to_seconds(stamp: Time) -> float:
+    """Return a stamp in seconds; 0.0 means that the sender gave none."""
+    return float(stamp.sec) + float(stamp.nanosec) * 1e-9
+
+
+def flatten(rows: NDArray[np.float64]) -> array[float]:
+    """Return (rows, joints) as the flat row-major array of a ``float64[]`` field."""
+    flat = array("d")
+    flat.frombytes(np.ascontiguousarray(rows, dtype=np.float64).tobytes())
+    return flat
+
+
+def unflatten(flat: Sequence[float], joints: int, what: str) -> NDArray[np.float64]:
+    """Return a flat row-major field as (rows, joints).
+
+    Raises:
+        ValueError: the length is no multiple of `joints`; the text names `what`.
+    """
+    values = np.asarray(flat, dtype=np.float64)
+    if joints <= 0 or values.size % joints:
+        raise ValueError(
+            f"{what} has {values.size} numbers, which do not make rows of {joints} joints"
+        )
+    return values.reshape(-1, joints)
+
+
+def columns(names: Sequence[str], wanted: Sequence[str], what: str) -> list[int]:
+    """Return where each of `wanted` stands in `names`.
+
+    Raises:
+        ValueError: one is missing or stands twice; the text names it and `what`.
+    """
+    missing = [name for name in wanted if name not in names]
+    if missing:
+        raise ValueError(
+            f"{what} lacks the joint(s) {', '.join(missing)}; it has {', '.join(names) or 'none'}"
+        )
+    doubled = sorted({name for name in wanted if list(names).count(name) > 1})
+    if doubled:
+        raise ValueError(f"{what} names the joint(s) {', '.join(doubled)} twice")
+    return [list(names).index(name) for name in wanted]
+
+
+def chunk_positions(message: ActionChunk, joints: Sequence[str]) -> NDArray[np.float64]:
+    """Return the actions of `message` as (rows, joints), columns in the order of `joints`.
+
+    Raises:
+        ValueError: a joint is missing or the length does not fit.
+    """
+    rows = unflatten(message.positions, len(message.joint_names), "action chunk")
+    return rows[:, columns(message.joint_names, joints, "action chunk")]
+
+
+def request_committed(message: InferenceRequest, joints: Sequence[str]) -> NDArray[np.float64]:
+    """Return the queued actions of `message` as (rows, joints), in the order of `joints`.
+
+    Raises:
+        ValueError: a joint is missing or the length does not fit.
+    """
+    if not message.committed:
+        return np.empty((0, len(joints)))
+    rows = unflatten(message.committed, len(message.joint_names), "inference request")
+    return rows[:, columns(message.joint_names, joints, "inference request")]
+
+
+def chunk_to_joint_trajectory(message: ActionChunk) -> JointTrajectory:
+    """Return the same actions for joint_trajectory_controller and RViz.
+
+    Point i is reached at ``header.stamp + i * period``, as row i belongs to tick
+    ``first_tick + i``. Positions only: the controller makes the velocities.
+
+    Raises:
+        ValueError: the length does not fit the joint names.
+    """
+    rows = unflatten(message.positions, len(message.joint_names), "action chunk")
+    period = from_duration(message.period)
+    return JointTrajectory(
+        header=message.header,
+        joint_names=list(message.joint_names),
+        points=[
+            JointTrajectoryPoint(
+                positions=array("d", row), time_from_start=to_duration(index * period)
+            )
+            for index, row in enumerate(rows)
+        ],
+    )
+
+
+def command_message(command: NDArray[np.float64]) -> Float64MultiArray:
+    """Return joint positions [rad] as forward_command_controller takes them."""
+    return Float64MultiArray(data=array("d", command))
+
+
+def scene_objects(message: MarkerArray) -> dict[str, SceneObject]:
+    """Return the poses of a scene's markers by their namespace.
+
+    Raises:
+        ValueError: a pose is not finite; the text names the object.
+    """
+    objects = {}
+    for marker in message.markers:
+        p, q, s = marker.pose.position, marker.pose.orientation, marker.scale
+        numbers = (p.x, p.y, p.z, q.x, q.y, q.z, q.w, s.x, s.y, s.z)
+        if not all(map(math.isfinite, numbers)):
+            raise ValueError(f"the pose of '{marker.ns}' is not a number")
+        objects[marker.ns] = SceneObject(
+            position=np.array(numbers[:3]),
+            quaternion=np.array(numbers[3:7]),
+            size=np.array(numbers[7:]),
+        )
+    return objects

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The parameters of `executor_node`."""
+
+from __future__ import annotations
+
+from smolvla_policy.ros.parameters import Parameter
+from smolvla_policy.ros.policy_parameters import SO100_JOINTS
+
+# Joint limits of the SO-100 and SO-101 in SO-101's "new calibration" zero [rad]; the tighter
+# of both arms.
+_LOWER = [-1.91986, -1.74533, -1.69, -1.65806, -2.74385, -0.174533]
+_UPPER = [1.91986, 1.74533, 1.569, 1.65806, 2.79, 1.74533]
+
+EXECUTOR_PARAMETERS = (
+    Parameter("joints", SO100_JOINTS, "Names of the joints in the order of the commands."),
+    Parameter("rate", 30.0, "Rate of the control loop [Hz].", minimum=1.0, maximum=1000.0),
+    Parameter(
+        "output",
+        "forward",
+        "'forward' publishes std_msgs/Float64MultiArray for forward_command_controller, "
+        "'joint_trajectory' one-point trajectories for joint_trajectory_controller.",
+        choices=("forward", "joint_trajectory"),
+    ),
+    Parameter(
+        "chunk_size_threshold",
+        0.7,
+        "g: the next chunk is asked for when fewer than this share of a chunk is queued. 0: only "
+        "when the queue is empty (synchronous); 1: every tick.",
+        minimum=0.0,
+        maximum=1.0,
+    ),
+    Parameter(
+        "aggregate",
+        "weighted",
+        "How a new chunk is blended with the queued actions of the same ticks: new only, "
+        "0.3 old + 0.7 new, half and half, 0.7 old + 0.3 new, or ACT's temporal ensemble.",
+        choices=("latest", "weighted", "average", "conservative", "temporal_ensemble"),
+    ),
+    Parameter(
+        "request_timeout",
+        2.0,
+        "A request without an answer is repeated after this time, or after three times the p95 "
+        "latency where that is longer [s].",
+        minimum=0.05,
+        maximum=600.0,
+    ),
+    Parameter(
+        "state_timeout",
+        0.25,
+        "Joint states older than this are stale: nothing is commanded [s].",
+        minimum=0.01,
+        maximum=10.0,
+    ),
+    Parameter("lower_limits", _LOWER, "Lower joint limits [rad]."),
+    Parameter("upper_limits", _UPPER, "Upper joint limits [rad]."),
+    Parameter(
+        "max_speed",
+        [3.0, 3.0, 3.0, 3.0, 4.0, 4.0],
+        "Largest speed of each joint [rad/s]; commands beyond it are slowed down. One number "
+        "serves all joints.",
+    ),
+    Parameter(
+        "max_step",
+        [0.5],
+        "Largest change of a command within one control cycle [rad]; one number serves all "
+        "joints.",
+    ),
+    Parameter(
+        "max_start_jump",
+        [3.5],
+        "A first action farther than this from where the arm stands is refused [rad]; one number "
+        "serves all joints.",
+    ),
+    Parameter(
+        "approach_speed",
+        0.6,
+        "Largest joint speed of the approach to the first action [rad/s].",
+        minimum=0.01,
+        maximum=5.0,
+    ),
+    Parameter(
+        "autostart", True, "Start executing at once; false: wait for the service ~/start."
+    ),
+    Parameter("dry_run", False, "Compute everything, command nothing."),
+    Parameter(
+        "realtime_priority",
+        0,
+        "SCHED_FIFO priority of the control loop; 0: none. Needs the right to it "
+        "(ulimit -r, CAP_SYS_NICE).",
+        minimum=0,
+        maximum=99,
+    ),
+    Parameter(
+        "status_rate", 10.0, "How often the status is published [Hz].", minimum=0.1, maximum=100.0
+    ),
+)

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The parameters of `policy_node`."""
+
+from __future__ import annotations
+
+from rclpy.parameter import Parameter as RosParameter
+
+from smolvla_policy.ros.parameters import Parameter
+
+SO100_JOINTS = [
+    "shoulder_pan",
+    "shoulder_lift",
+    "elbow_flex",
+    "wrist_flex",
+    "wrist_roll",
+    "gripper",
+]
+
+POLICY_PARAMETERS = (
+    Parameter(
+        "backend",
+        "smolvla",
+        "Who thinks: 'smolvla' runs a checkpoint, 'scripted' the simulation's expert; other "
+        "packages may offer more (entry points smolvla_policy.backends).",
+    ),
+    Parameter(
+        "checkpoint",
+        "",
+        "LeRobot checkpoint of the backend 'smolvla': a folder or a hub id.",
+    ),
+    Parameter("device", "auto", "Where the model runs: auto, cpu, cuda, cuda:0, mps, …"),
+    Parameter(
+        "dtype",
+        "auto",
+        "Number type of the model; 'auto' is what LeRobot would use for the checkpoint.",
+        choices=("auto", "float32", "bfloat16"),
+    ),
+    Parameter(
+        "stats",
+        "",
+        "Which statistics to use where the checkpoint has several or none: a name in it "
+        "(so100), or the path of a data set's meta/stats.json. Empty: the checkpoint's own.",
+    ),
+    Parameter(
+        "units",
+        "degrees",
+        "What the checkpoint's state and actions are in: 'degrees' (LeRobot since 0.4.4: "
+        "degrees, gripper 0-100) or 'radians'.",
+        choices=("degrees", "radians"),
+    ),
+    Parameter(
+        "joints",
+        SO100_JOINTS,
+        "Names of the joints in the order of the checkpoint's state and action.",
+    ),
+    Parameter(
+        "joint_signs",
+        [1.0],
+        "+1 or -1 per joint where the checkpoint's positive direction is the URDF's or its "
+        "opposite; one number serves all.",
+    ),
+    Parameter(
+        "gripper_range",
+        [-0.174, 1.75],
+        "Gripper angles [rad] that LeRobot calls 0 (closed) and 100 (open).",
+    ),
+    Parameter(
+        "cameras",
+        [],
+        "Cameras as 'name' or 'name:feature', e.g. 'wrist:observation.images.camera2'. Empty: "
+        "those of the backend, by their own names.",
+        kind=RosParameter.Type.STRING_ARRAY,
+    ),
+    Parameter(
+        "camera_topic",
+        "camera/{name}/image_raw",
+        "Topic of a camera's images; {name} is replaced.",
+    ),
+    Parameter(
+        "image_transport",
+        "raw",
+        "'compressed' subscribes to sensor_msgs/CompressedImage on <camera_topic>/compressed.",
+        choices=("raw", "compressed"),
+    ),
+    Parameter(
+        "max_image_age",
+        0.5,
+        "An image older than this is stale and no chunk is made from it [s].",
+        minimum=0.01,
+        maximum=60.0,
+    ),
+    Parameter(
+        "max_joint_state_age",
+        0.25,
+        "A joint state older than this is stale and no chunk is made from it [s].",
+        minimum=0.01,
+        maximum=60.0,
+    ),
+    Parameter(
+        "max_skew",
+        0.1,
+        "Largest difference between the stamps of an observation's images and joint state [s].",
+        minimum=0.001,
+        maximum=10.0,
+    ),
+    Parameter(
+        "period",
+        1.0 / 30.0,
+        "Time between two actions of a chunk: 1/fps of the data that the checkpoint was trained "
+        "on [s].",
+        minimum=0.001,
+        maximum=1.0,
+    ),
+    Parameter(
+        "seed",
+        -1,
+        "Seed of the noise that actions are made from: the same seed gives the same actions for "
+        "the same observations. -1: fresh noise.",
+        minimum=-1,
+    ),
+    Parameter(
+        "threads",
+        0,
+        "Threads of the model on the CPU; 0: one less than the cores, so that the control loop "
+        "keeps one.",
+        minimum=0,
+        maximum=256,
+    ),
+    Parameter(
+        "niceness",
+        5,
+        "How far the policy's process steps back behind the control loop on the same machine "
+        "(0-19, as nice(1)).",
+        minimum=0,
+        maximum=19,
+    ),
+    Parameter(
+        "status_rate", 2.0, "How often the status is published [Hz].", minimum=0.1, maximum=100.0
+    ),
+)
