@@ -22,7 +22,7 @@ class LatestJobWorker(Generic[Job]):
     def __init__(self, work: Callable[[Job], None], name: str = "inference") -> None:
         self._work = work
         self._condition = threading.Condition()
-        self._waiting: Job | None = None
+        self._waiting: list[Job] = []  # empty or one
         self._busy = False
         self._closed = False
         self._error: BaseException | None = None
@@ -42,9 +42,9 @@ class LatestJobWorker(Generic[Job]):
     def submit(self, job: Job) -> Job | None:
         """Hand in `job`; return the waiting job that it replaces, if any."""
         with self._condition:
-            replaced, self._waiting = self._waiting, job
+            replaced, self._waiting = self._waiting, [job]
             self._condition.notify()
-        return replaced
+        return replaced[0] if replaced else None
 
     def close(self, timeout: float = 10.0) -> None:
         """Let the running job end, drop a waiting one and end the thread.
@@ -55,7 +55,7 @@ class LatestJobWorker(Generic[Job]):
         """
         with self._condition:
             self._closed = True
-            self._waiting = None
+            self._waiting = []
             self._condition.notify()
         self._thread.join(timeout)
         if self._thread.is_alive():
@@ -67,12 +67,11 @@ class LatestJobWorker(Generic[Job]):
         try:
             while True:
                 with self._condition:
-                    self._condition.wait_for(lambda: self._closed or self._waiting is not None)
+                    self._condition.wait_for(lambda: self._closed or self._waiting)
                     if self._closed:
                         return
-                    job, self._waiting = self._waiting, None
+                    job = self._waiting.pop()
                     self._busy = True
-                assert job is not None
                 try:
                     self._work(job)
                 finally:

@@ -6,16 +6,19 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import numpy as np
 from builtin_interfaces.msg import Duration, Time
 from numpy.typing import NDArray
-from smolvla_msgs.msg import ActionChunk, InferenceRequest
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 from visualization_msgs.msg import MarkerArray
 
+from smolvla_msgs.msg import ActionChunk, ExecutorStatus, InferenceRequest
 from smolvla_policy.backends.protocol import SceneObject
+from smolvla_policy.control.executor_types import Request, Status
+from smolvla_policy.control.joint_order import JointOrder
 
 
 def to_duration(seconds: float) -> Duration:
@@ -55,43 +58,48 @@ def unflatten(flat: Sequence[float], joints: int, what: str) -> NDArray[np.float
     return values.reshape(-1, joints)
 
 
-def columns(names: Sequence[str], wanted: Sequence[str], what: str) -> list[int]:
-    """Return where each of `wanted` stands in `names`.
-
-    Raises:
-        ValueError: one is missing or stands twice; the text names it and `what`.
-    """
-    missing = [name for name in wanted if name not in names]
-    if missing:
-        raise ValueError(
-            f"{what} lacks the joint(s) {', '.join(missing)}; it has {', '.join(names) or 'none'}"
-        )
-    doubled = sorted({name for name in wanted if list(names).count(name) > 1})
-    if doubled:
-        raise ValueError(f"{what} names the joint(s) {', '.join(doubled)} twice")
-    return [list(names).index(name) for name in wanted]
-
-
-def chunk_positions(message: ActionChunk, joints: Sequence[str]) -> NDArray[np.float64]:
-    """Return the actions of `message` as (rows, joints), columns in the order of `joints`.
+def chunk_positions(message: ActionChunk, order: JointOrder) -> NDArray[np.float64]:
+    """Return the actions of `message` as (rows, joints), columns in the order `order`.
 
     Raises:
         ValueError: a joint is missing or the length does not fit.
     """
     rows = unflatten(message.positions, len(message.joint_names), "action chunk")
-    return rows[:, columns(message.joint_names, joints, "action chunk")]
+    return rows[:, order.indices(message.joint_names)]
 
 
-def request_committed(message: InferenceRequest, joints: Sequence[str]) -> NDArray[np.float64]:
-    """Return the queued actions of `message` as (rows, joints), in the order of `joints`.
+def request_committed(message: InferenceRequest, order: JointOrder) -> NDArray[np.float64]:
+    """Return the queued actions of `message` as (rows, joints), in the order `order`.
 
     Raises:
         ValueError: a joint is missing or the length does not fit.
     """
     if not message.committed:
-        return np.empty((0, len(joints)))
+        return np.empty((0, len(order.joints)))
     rows = unflatten(message.committed, len(message.joint_names), "inference request")
-    return rows[:, columns(message.joint_names, joints, "inference request")]
+    return rows[:, order.indices(message.joint_names)]
+
+
+def request_message(request: Request, joints: Sequence[str], stamp: Time) -> InferenceRequest:
+    """Return the message of an executor's request."""
+    message = InferenceRequest(
+        request_id=request.request_id,
+        tick=request.tick,
+        joint_names=list(joints),
+        committed=flatten(request.committed),
+        period=to_duration(request.period),
+        expected_delay=request.expected_delay,
+        must_go=request.must_go,
+    )
+    message.header.stamp = stamp
+    return message
+
+
+def status_message(status: Status, stamp: Time) -> ExecutorStatus:
+    """Return the message of an executor's status."""
+    message = ExecutorStatus(**{**asdict(status), "state": int(status.state)})
+    message.header.stamp = stamp
+    return message
 
 
 def chunk_to_joint_trajectory(message: ActionChunk) -> JointTrajectory:
@@ -120,6 +128,19 @@ def chunk_to_joint_trajectory(message: ActionChunk) -> JointTrajectory:
 def command_message(command: NDArray[np.float64]) -> Float64MultiArray:
     """Return joint positions [rad] as forward_command_controller takes them."""
     return Float64MultiArray(data=array("d", command))
+
+
+def command_trajectory(
+    joints: Sequence[str], command: NDArray[np.float64], duration: float
+) -> JointTrajectory:
+    """Return joint positions [rad] to be reached in `duration` seconds, one point.
+
+    The stamp stays zero: joint_trajectory_controller then starts at once.
+    """
+    point = JointTrajectoryPoint(
+        positions=array("d", command), time_from_start=to_duration(duration)
+    )
+    return JointTrajectory(joint_names=list(joints), points=[point])
 
 
 def scene_objects(message: MarkerArray) -> dict[str, SceneObject]:

@@ -78,9 +78,7 @@ EXECUTOR_PARAMETERS = (
         minimum=0.01,
         maximum=5.0,
     ),
-    Parameter(
-        "autostart", True, "Start executing at once; false: wait for the service ~/start."
-    ),
+    Parameter("autostart", True, "Start executing at once; false: wait for the service ~/start."),
     Parameter("dry_run", False, "Compute everything, command nothing."),
     Parameter(
         "realtime_priority",

@@ -42,9 +42,9 @@ def decode_image(message: Image) -> NDArray[np.uint8]:
     data = np.frombuffer(message.data, dtype=np.uint8)
     encoding = message.encoding
     if encoding in _PACKED:
-        pixel_bytes, order = _PACKED[encoding]
+        pixel_bytes = _PACKED[encoding][0]
     elif encoding in _YUV422 and width % 2 == 0:
-        pixel_bytes, order = 2, ()
+        pixel_bytes = 2
     else:
         known = ", ".join((*_PACKED, *_YUV422))
         raise ValueError(
@@ -60,6 +60,7 @@ def decode_image(message: Image) -> NDArray[np.uint8]:
     if encoding in _YUV422:
         return _yuv422_to_rgb(rows.reshape(height, width // 2, 4), _YUV422[encoding])
     pixels = rows.reshape(height, width, pixel_bytes)
+    order = _PACKED[encoding][1]
     if order == (0, 1, 2) and pixel_bytes == 3:
         return np.ascontiguousarray(pixels)
     return np.ascontiguousarray(pixels[..., list(order)])
@@ -97,8 +98,6 @@ def _yuv422_to_rgb(pairs: NDArray[np.uint8], order: tuple[int, ...]) -> NDArray[
     y0, u, y1, v = (pairs[..., index].astype(np.float32) for index in order)
     luma = 1.164 * (np.stack((y0, y1), axis=-1) - 16.0)
     u, v = (u - 128.0)[..., None], (v - 128.0)[..., None]
-    rgb = np.stack(
-        (luma + 1.596 * v, luma - 0.392 * u - 0.813 * v, luma + 2.017 * u), axis=-1
-    )
+    rgb = np.stack((luma + 1.596 * v, luma - 0.392 * u - 0.813 * v, luma + 2.017 * u), axis=-1)
     height, half, _ = pairs.shape
     return np.clip(np.rint(rgb), 0, 255).astype(np.uint8).reshape(height, 2 * half, 3)

@@ -75,7 +75,7 @@ def read(node: Node, parameters: Iterable[Parameter]) -> dict[str, Any]:
         descriptor = _descriptor(parameter)
         if parameter.kind is not None:
             # ROS cannot tell the type of an empty list, so only the type is declared.
-            value = node.declare_parameter(parameter.name, parameter.kind, descriptor).value
+            value: Any = node.declare_parameter(parameter.name, parameter.kind, descriptor).value
             value = parameter.default if value is None else value
         else:
             value = node.declare_parameter(parameter.name, parameter.default, descriptor).value

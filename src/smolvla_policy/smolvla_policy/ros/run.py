@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs a node as a process: from the command line to a clean end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import rclpy
+from rclpy.exceptions import (
+    InvalidParameterTypeException,
+    InvalidParameterValueException,
+)
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+
+
+def run(name: str, create: Callable[[], Node]) -> int:
+    """Spin the node that `create` returns until it is interrupted or gives up.
+
+    Returns:
+        The exit code: 0 after an interrupt, 1 when the node could not start or set `failed`.
+    """
+    rclpy.init()
+    try:
+        node = create()
+    except (
+        ValueError,
+        InvalidParameterTypeException,
+        InvalidParameterValueException,
+    ) as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        rclpy.try_shutdown()
+        return 1
+    try:
+        rclpy.spin(node)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
+    return int(getattr(node, "failed", False))

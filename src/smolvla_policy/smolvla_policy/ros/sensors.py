@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a policy sees and feels: cameras, joint states and objects, taken off the wire.
+
+Images are kept as they come and decoded when an observation is taken: of 90 images a second
+only a few are ever looked at.
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from rclpy.node import Node
+from rclpy.serialization import deserialize_message
+from sensor_msgs.msg import CompressedImage, Image, JointState
+from visualization_msgs.msg import MarkerArray
+
+from smolvla_policy.backends.protocol import Backend, Observation, SceneObject
+from smolvla_policy.control.observation import Missing, ObservationBuffer, ObservationConfig
+from smolvla_policy.ros import qos
+from smolvla_policy.ros.converters import scene_objects
+from smolvla_policy.ros.images import decode_compressed, decode_image
+
+
+@dataclass(frozen=True)
+class SerializedImage:
+    """An image message as it came."""
+
+    data: bytes
+    compressed: bool
+
+    def decode(self) -> NDArray[np.uint8]:
+        """Return the pixels, uint8 (height, width, 3) RGB.
+
+        Raises:
+            ValueError: see `ros.images`.
+        """
+        if self.compressed:
+            return decode_compressed(deserialize_message(self.data, CompressedImage))
+        return decode_image(deserialize_message(self.data, Image))
+
+    @property
+    def stamp_ns(self) -> int:
+        """The header's stamp [ns], read without decoding the rest.
+
+        The header is the first field: in CDR its stamp follows the 4 bytes of encapsulation,
+        whose second byte tells the byte order (OMG DDS-XTypes 1.3, 7.6.3.1).
+        """
+        order = "<" if self.data[1] & 1 else ">"
+        seconds, nanoseconds = struct.unpack_from(f"{order}iI", self.data, 4)
+        return int(seconds) * 10**9 + int(nanoseconds)
+
+
+@dataclass(frozen=True)
+class SensorHealth:
+    """Ages [s] of the newest image of each camera and of the newest joint state, and what
+    keeps an observation from being taken (empty when nothing does)."""
+
+    camera_ages: Mapping[str, float]
+    joint_state_age: float
+    missing: str
+
+
+class SensorIntake:
+    """Subscribes to what a backend needs; observations may be taken from any thread.
+
+    Args:
+        node: whose executor receives.
+        backend: says which cameras and joints it needs, and whether objects.
+        config: how old and how far apart the parts may be.
+        camera_topic: topic of the raw images, ``{name}`` is the camera's name.
+        compressed: subscribe to ``<camera_topic>/compressed`` instead.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        backend: Backend,
+        config: ObservationConfig,
+        camera_topic: str,
+        compressed: bool,
+    ) -> None:
+        self._node = node
+        self._joints = backend.joint_names
+        self._lock = threading.Lock()
+        self._buffer = ObservationBuffer(backend.cameras, backend.joint_names, config)
+        self._objects: Mapping[str, SceneObject] | None = None
+        self._needs_objects = backend.needs_objects
+        for camera in backend.cameras:
+            self._subscribe(camera, camera_topic.replace("{name}", camera), compressed)
+        node.create_subscription(
+            JointState, "joint_states", self._on_joint_state, qos.joint_state_qos()
+        )
+        if backend.needs_objects:
+            node.create_subscription(MarkerArray, "sim/objects", self._on_objects, qos.scene_qos())
+
+    def observe(self, instruction: str) -> tuple[Observation, int]:
+        """Return the newest observation and the time of its oldest image [ns, ROS time].
+
+        Raises:
+            ValueError: something is missing, stale or cannot be decoded; the text names all
+                of it and what to do.
+        """
+        with self._lock:
+            matched = self._buffer.snapshot(time.monotonic())
+        if isinstance(matched, Missing):
+            raise ValueError(matched.words)
+        if self._needs_objects and self._objects is None:
+            raise ValueError(
+                "no objects on sim/objects yet: the backend works in the simulation only"
+            )
+        images = {}
+        for camera, image in matched.images.items():
+            assert isinstance(image, SerializedImage)
+            try:
+                images[camera] = image.decode()
+            except ValueError as error:
+                raise ValueError(f"camera {camera}: {error}") from error
+        observation = Observation(
+            images, self._joints, matched.positions, instruction, self._objects or {}
+        )
+        return observation, matched.stamp_ns or self._node.get_clock().now().nanoseconds
+
+    def health(self) -> SensorHealth:
+        """Return how fresh everything is."""
+        now = time.monotonic()
+        with self._lock:
+            snapshot = self._buffer.snapshot(now)
+            return SensorHealth(
+                self._buffer.camera_ages(now),
+                self._buffer.joint_state_age(now),
+                snapshot.words if isinstance(snapshot, Missing) else "",
+            )
+
+    def _subscribe(self, camera: str, topic: str, compressed: bool) -> None:
+        def on_image(data: bytes) -> None:
+            image = SerializedImage(data, compressed)
+            with self._lock:
+                self._buffer.add_image(camera, image, image.stamp_ns, time.monotonic())
+
+        self._node.create_subscription(
+            CompressedImage if compressed else Image,
+            f"{topic}/compressed" if compressed else topic,
+            on_image,
+            qos.image_qos(),
+            raw=True,
+        )
+
+    def _on_joint_state(self, message: JointState) -> None:
+        stamp_ns = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+        with self._lock:
+            problem = self._buffer.add_joint_state(
+                message.name, message.position, stamp_ns, time.monotonic()
+            )
+        if problem:
+            self._node.get_logger().warning(f"joint state: {problem}", throttle_duration_sec=5.0)
+
+    def _on_objects(self, message: MarkerArray) -> None:
+        try:
+            self._objects = scene_objects(message)
+        except ValueError as error:
+            self._node.get_logger().warning(str(error), throttle_duration_sec=5.0)

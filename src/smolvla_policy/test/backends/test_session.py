@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A request always gets an answer: actions, or words about what is wrong."""
+
+import itertools
+
+import numpy as np
+import pytest
+from smolvla_policy.backends.protocol import ChunkRequest, Observation
+from smolvla_policy.backends.session import answer
+
+REQUEST = ChunkRequest(request_id=7, tick=3, committed=np.empty((0, 2)), expected_delay=0)
+
+
+class Fake:
+    name = "fake"
+    joint_names = ("a", "b")
+
+    def __init__(self, result):
+        self.result = result
+
+    def infer(self, observation, request):
+        if isinstance(self.result, Exception):
+            raise self.result
+        return self.result
+
+
+def observation(instruction="pick up the cube") -> Observation:
+    return Observation({}, ("a", "b"), np.zeros(2), instruction)
+
+
+def ask(result, observe=observation):
+    return answer(Fake(result), REQUEST, observe, clock=itertools.count().__next__)
+
+
+def test_actions_pass_through_with_their_instruction_and_time():
+    rows = np.arange(6.0).reshape(3, 2)
+    result = ask(rows)
+    np.testing.assert_array_equal(result.positions, rows)
+    assert (result.error, result.instruction, result.inference_time) == ("", "pick up the cube", 1)
+
+
+def test_a_missing_observation_is_a_refusal_with_its_words():
+    def observe():
+        raise ValueError("camera 'top' is silent")
+
+    result = ask(np.zeros((1, 2)), observe)
+    assert result.positions is None
+    assert result.error == "camera 'top' is silent"
+    assert not result.failed
+
+
+@pytest.mark.parametrize("instruction", ["", "  \n"])
+def test_no_instruction_says_how_to_give_one(instruction):
+    result = ask(np.zeros((1, 2)), lambda: observation(instruction))
+    assert result.positions is None
+    assert "ros2 topic pub" in result.error
+
+
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        (ValueError("unknown sentence"), "fake: unknown sentence"),
+        (RuntimeError("out of memory"), "fake failed: RuntimeError: out of memory"),
+        (np.zeros((0, 2)), "shape (0, 2), expected (rows, 2)"),
+        (np.zeros((4, 3)), "shape (4, 3), expected (rows, 2)"),
+        (np.zeros(2), "shape (2,), expected (rows, 2)"),
+        (np.array([[0.0, 1.0], [0.0, np.nan]]), "nan for b in row 1"),
+        (np.array([[np.inf, 1.0]]), "inf for a in row 0"),
+    ],
+)
+def test_whatever_breaks_becomes_a_refusal(result, words):
+    refused = ask(result)
+    assert refused.positions is None
+    assert refused.failed
+    assert words in refused.error

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parameters reach the node with type, range and description, and bad ones are refused."""
+
+import pytest
+import rclpy
+from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
+from rclpy.node import Node
+from rclpy.parameter import Parameter as RosParameter
+from smolvla_policy.ros.executor_parameters import EXECUTOR_PARAMETERS
+from smolvla_policy.ros.parameters import Parameter, read
+from smolvla_policy.ros.policy_parameters import POLICY_PARAMETERS
+
+EXAMPLES = (
+    Parameter("rate", 30.0, "Rate [Hz].", minimum=1.0, maximum=100.0),
+    Parameter("count", 3, "How many.", minimum=0),
+    Parameter("mode", "a", "Mode.", choices=("a", "b")),
+    Parameter("names", [], "Names.", kind=RosParameter.Type.STRING_ARRAY),
+    Parameter("limits", [1.0, 2.0], "Limits [rad]."),
+)
+
+
+def values_of(parameters, *arguments):
+    context = rclpy.Context()
+    rclpy.init(args=["--ros-args", *arguments], context=context)
+    node = Node("parameters_under_test", context=context)
+    try:
+        values = read(node, parameters)
+        described = {p.name: node.describe_parameter(p.name) for p in parameters}
+        return values, described
+    finally:
+        node.destroy_node()
+        rclpy.shutdown(context=context)
+
+
+def test_defaults_and_overrides():
+    values, described = values_of(EXAMPLES, "-p", "names:=[top,side]", "-p", "limits:=[3.0]")
+    assert values == {
+        "rate": 30.0,
+        "count": 3,
+        "mode": "a",
+        "names": ["top", "side"],
+        "limits": [3.0],
+    }
+    assert described["mode"].description == "Mode. One of: a, b."
+    assert described["rate"].floating_point_range[0].to_value == 100.0
+    assert described["rate"].read_only
+
+
+def test_an_empty_list_stays_a_list():
+    assert values_of(EXAMPLES)[0]["names"] == []
+
+
+@pytest.mark.parametrize(
+    ("argument", "error"),
+    [
+        ("rate:=1000.0", InvalidParameterValueException),
+        ("count:=-1", InvalidParameterValueException),
+        ("rate:=fast", InvalidParameterTypeException),
+        ("mode:=c", ValueError),
+    ],
+)
+def test_a_bad_value_is_refused(argument, error):
+    with pytest.raises(error, match=argument.split(":")[0]):
+        values_of(EXAMPLES, "-p", argument)
+
+
+@pytest.mark.parametrize("parameters", [POLICY_PARAMETERS, EXECUTOR_PARAMETERS])
+def test_every_parameter_of_the_nodes_is_described(parameters):
+    values, described = values_of(parameters)
+    assert len(values) == len(parameters)
+    assert all(len(text.description) > 15 for text in described.values())
