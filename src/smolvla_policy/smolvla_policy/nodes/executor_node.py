@@ -102,6 +102,7 @@ class ExecutorNode(Node):
                 max_speed=per_joint("max_speed"),
                 max_step=per_joint("max_step"),
                 start_jump=per_joint("max_start_jump"),
+                max_tracking_error=per_joint("max_tracking_error") or None,
             ),
             control_rate=self._rate,
             trigger_share=values["chunk_size_threshold"],
@@ -109,6 +110,8 @@ class ExecutorNode(Node):
             state_timeout=values["state_timeout"],
             request_timeout=values["request_timeout"],
             approach_speed=values["approach_speed"],
+            resume_jump=values["resume_jump"],
+            period_window=values["period_window"],
             first_request_id=time.time_ns(),
             dry_run=self._dry_run,
         )

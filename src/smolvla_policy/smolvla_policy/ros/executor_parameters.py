@@ -67,9 +67,23 @@ EXECUTOR_PARAMETERS = (
     ),
     Parameter(
         "max_start_jump",
-        [3.5],
+        [2.0],
         "A first action farther than this from where the arm stands is refused [rad]; one number "
         "serves all joints.",
+    ),
+    Parameter(
+        "max_tracking_error",
+        [0.0],
+        "Commands stay within this distance of the measured position, which bounds how hard a "
+        "blocked arm pushes [rad]; 0: no bound. One number serves all joints.",
+    ),
+    Parameter(
+        "resume_jump",
+        0.1,
+        "When an action that ends a hold is farther than this from the held command, the arm "
+        "approaches it first [rad].",
+        minimum=0.0,
+        maximum=10.0,
     ),
     Parameter(
         "approach_speed",
@@ -87,6 +101,13 @@ EXECUTOR_PARAMETERS = (
         "(ulimit -r, CAP_SYS_NICE).",
         minimum=0,
         maximum=99,
+    ),
+    Parameter(
+        "period_window",
+        1000,
+        "The status gives the period of the control loop over so many cycles.",
+        minimum=2,
+        maximum=1_000_000,
     ),
     Parameter(
         "status_rate", 10.0, "How often the status is published [Hz].", minimum=0.1, maximum=100.0

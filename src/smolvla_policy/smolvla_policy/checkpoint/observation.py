@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Observations in a user's form to the inputs of the engine, with every check on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..model.engine import EngineInputs
+from ..model.images import PixelScale
+from ..model.sizes import ModelSizes
+from .config import ACTION, STATE, SmolVLAConfig
+from .normalization import Normalizer, make_normalizer
+from .processors import Processors
+from .statistics import Statistics
+from .text import InstructionTokenizer
+
+Floats = NDArray[np.float32]
+Images = Mapping[str, NDArray[np.uint8]]
+CAMERA_PREFIX = "observation.images."
+
+
+def make_normalizers(
+    config: SmolVLAConfig, processors: Processors, statistics: Statistics
+) -> dict[str, Normalizer]:
+    """Build the normalizers of state, action and cameras.
+
+    Raises:
+        CheckpointError: statistics are missing or unusable.
+    """
+    sizes = {STATE: ("STATE", config.state_dim), ACTION: ("ACTION", config.action_dim)}
+    sizes.update(dict.fromkeys(config.cameras, ("VISUAL", 3)))
+    return {
+        name: make_normalizer(
+            name,
+            processors.norm_map.get(kind, "IDENTITY"),
+            statistics.get(name, {}),
+            size,
+            processors.epsilon,
+        )
+        for name, (kind, size) in sizes.items()
+    }
+
+
+@dataclass(frozen=True)
+class ObservationEncoder:
+    """Checks observations and brings them into the network's form.
+
+    Attributes:
+        config: of the checkpoint.
+        processors: settings in force.
+        tokenizer: of the instructions.
+        normalizers: from `make_normalizers`.
+        sizes: of the network.
+    """
+
+    config: SmolVLAConfig
+    processors: Processors
+    tokenizer: InstructionTokenizer
+    normalizers: Mapping[str, Normalizer]
+    sizes: ModelSizes
+
+    def encode(
+        self, images: Images, states: Floats, tasks: Sequence[str], noise: Floats | None
+    ) -> EngineInputs:
+        """Check and convert a batch; see `SmolVLAPolicy.predict_batch`.
+
+        Raises:
+            ValueError: something does not fit; the text says what.
+        """
+        batch = len(tasks)
+        cameras = self._check_images(images, batch)
+        values = self._check_state(states, batch)
+        tokens, valid = self._encode(tasks)
+        return EngineInputs(
+            cameras=list(cameras.values()),
+            scales=[self._pixel_scale(name) for name in cameras],
+            # LeRobot fills that many cameras with an empty image.
+            absent=int(self.config.empty_cameras),
+            tokens=tokens,
+            token_valid=valid,
+            state=self.normalizers[STATE].normalize(values),
+            noise=self._check_noise(noise, batch),
+        )
+
+    def camera_feature(self, name: str) -> str:
+        """Return the feature name of a camera that may go by a shorter name.
+
+        Raises:
+            ValueError: the name is unknown or fits several cameras.
+        """
+        known = [feature for feature in self.config.inputs if feature in self.config.cameras]
+        for candidate in (name, CAMERA_PREFIX + name):
+            renamed = self.processors.rename_map.get(candidate, candidate)
+            if renamed in known:
+                return renamed
+        fitting = [feature for feature in known if feature.endswith("." + name)]
+        if len(fitting) == 1:
+            return fitting[0]
+        trouble = f"fits several cameras: {fitting}" if fitting else "is unknown"
+        raise ValueError(f"camera {name!r} {trouble}; this checkpoint has {', '.join(known)}")
+
+    def _check_images(self, images: Images, batch: int) -> dict[str, NDArray[np.uint8]]:
+        found: dict[str, NDArray[np.uint8]] = {}
+        for name, image in images.items():
+            feature = self.camera_feature(name)
+            array = np.asarray(image)
+            if feature in found:
+                raise ValueError(f"camera {feature!r} is given twice")
+            if array.dtype != np.uint8:
+                raise ValueError(
+                    f"image of camera {name!r} is {array.dtype}, expected uint8 0-255"
+                )
+            if (
+                array.ndim != 4
+                or array.shape[3] != 3
+                or array.shape[0] != batch
+                or 0 in array.shape
+            ):
+                raise ValueError(
+                    f"image of camera {name!r} has shape {array.shape[1:]}, "
+                    f"expected (height, width, 3), times {batch}"
+                )
+            found[feature] = array
+        missing = [feature for feature in self.config.cameras if feature not in found]
+        if len(missing) > self.config.missing_cameras_allowed or not found:
+            raise ValueError(
+                f"no image of {', '.join(missing)}; this checkpoint needs "
+                f"{', '.join(self.config.cameras)}"
+            )
+        return {feature: found[feature] for feature in self.config.cameras if feature in found}
+
+    def _check_state(self, states: Floats, batch: int) -> Floats:
+        values = np.asarray(states, dtype=np.float32)
+        if values.shape != (batch, self.config.state_dim):
+            raise ValueError(
+                f"state has shape {values.shape[1:]} ({batch} wanted, {values.shape[0]} given), "
+                f"this checkpoint needs ({self.config.state_dim},)"
+            )
+        if not np.isfinite(values).all():
+            raise ValueError(f"state holds NaN or infinity: {values.tolist()}")
+        return values
+
+    def _encode(self, tasks: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.bool_] | None]:
+        for task in tasks:
+            if not isinstance(task, str) or not task.strip():
+                raise ValueError("the task is empty; say what the robot shall do")
+        encoded = [self.tokenizer.encode(task) for task in tasks]
+        highest = max(max(ids, default=0) for ids in encoded)
+        if highest >= self.sizes.vocabulary:
+            raise ValueError(
+                f"{self.tokenizer.path} makes token {highest}, but the network knows only "
+                f"{self.sizes.vocabulary}: it is not this checkpoint's tokenizer"
+            )
+        length = max(map(len, encoded))
+        padded = [self.tokenizer.pad(ids, length) for ids in encoded]
+        tokens = np.array([ids for ids, _ in padded], dtype=np.int64)
+        valid = np.array([real for _, real in padded], dtype=np.bool_)
+        return tokens, None if valid.all() else valid
+
+    def _check_noise(self, noise: Floats | None, batch: int) -> Floats:
+        shape = (batch, self.config.chunk_size, self.sizes.action_dim)
+        if noise is None:
+            return np.random.default_rng().standard_normal(shape, dtype=np.float32)
+        values = np.asarray(noise, dtype=np.float32)
+        if values.shape != shape:
+            raise ValueError(f"noise has shape {values.shape[1:]}, expected {shape[1:]}")
+        if not np.isfinite(values).all():
+            raise ValueError("noise holds NaN or infinity")
+        return values
+
+    def _pixel_scale(self, camera: str) -> PixelScale | None:
+        normalizer = self.normalizers[camera]
+        if normalizer.mode == "IDENTITY":
+            return None
+        # Every mode is affine, so two values give all of it.
+        offset = normalizer.normalize(np.zeros(3, np.float32))
+        return PixelScale(normalizer.normalize(np.ones(3, np.float32)) - offset, offset)

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pre- and post-processor files that LeRobot writes since 0.4."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .config import MODES, SmolVLAConfig
+from .errors import CheckpointError
+from .source import read_json
+
+PREPROCESSOR = "policy_preprocessor.json"
+POSTPROCESSOR = "policy_postprocessor.json"
+PLAIN_STEPS = frozenset({"to_batch_processor", "device_processor"})
+"""Steps that move tensors about and leave their values alone."""
+
+
+@dataclass(frozen=True)
+class Processors:
+    """What the processor files say.
+
+    Attributes:
+        rename_map: observation's name -> feature name of the checkpoint.
+        add_newline: whether the instruction ends in a line break.
+        max_length: tokens that an instruction may have.
+        truncate: whether a longer one is cut.
+        tokenizer_name: folder or hub id of the tokenizer.
+        tokenizer_folder: folder inside the checkpoint that holds it.
+        norm_map: feature kind -> normalization mode.
+        epsilon: added to the standard deviation when normalizing.
+        input_state: file with the statistics of the inputs.
+        output_state: file with the statistics of the outputs.
+        new_format: whether the files are there; older checkpoints have none.
+    """
+
+    rename_map: dict[str, str] = field(default_factory=dict)
+    add_newline: bool = True
+    max_length: int = 48
+    truncate: bool = True
+    tokenizer_name: str | None = None
+    tokenizer_folder: str | None = None
+    norm_map: dict[str, str] = field(default_factory=dict)
+    epsilon: float = 1e-8
+    input_state: Path | None = None
+    output_state: Path | None = None
+    new_format: bool = False
+
+
+def read_processors(folder: Path, config: SmolVLAConfig) -> Processors:
+    """Read ``policy_preprocessor.json`` and ``policy_postprocessor.json``.
+
+    Args:
+        folder: of the checkpoint.
+        config: of the checkpoint; gives what older checkpoints do not write down.
+
+    Returns:
+        What they say.
+
+    Raises:
+        CheckpointError: one of the two is missing, or holds a step that would change values
+            in a way that is not known here.
+    """
+    values: dict[str, Any] = {
+        "max_length": config.tokenizer_max_length,
+        "norm_map": dict(config.normalization_mapping),
+    }
+    there = [(folder / name).is_file() for name in (PREPROCESSOR, POSTPROCESSOR)]
+    if not any(there):
+        return Processors(**values)
+    if not all(there):
+        missing = POSTPROCESSOR if there[0] else PREPROCESSOR
+        raise CheckpointError(f"{folder} has no {missing}; the checkpoint is incomplete")
+    values.update(new_format=True, add_newline=False)
+    for name in (PREPROCESSOR, POSTPROCESSOR):
+        steps = read_json(folder / name).get("steps")
+        if not isinstance(steps, list):
+            raise CheckpointError(f"{folder / name}: 'steps' must be a list")
+        for index, step in enumerate(steps):
+            _read_step(f"{folder / name}, step {index}", folder, step, values)
+    return Processors(**values)
+
+
+def _read_step(where: str, folder: Path, step: Any, values: dict[str, Any]) -> None:
+    if not isinstance(step, dict) or not isinstance(step.get("config", {}), dict):
+        raise CheckpointError(f"{where}: must be an object with a 'config' object")
+    kind = step.get("registry_name") or step.get("class")
+    settings: dict[str, Any] = step.get("config", {})
+    if kind in PLAIN_STEPS:
+        return
+    if kind == "rename_observations_processor":
+        values["rename_map"] = {
+            str(old): str(new) for old, new in (settings.get("rename_map") or {}).items()
+        }
+    elif kind == "smolvla_new_line_processor":
+        values["add_newline"] = True
+    elif kind == "tokenizer_processor":
+        values["max_length"] = int(settings.get("max_length") or values["max_length"])
+        values["truncate"] = bool(settings.get("truncation", True))
+        values["tokenizer_name"] = settings.get("tokenizer_name")
+        values["tokenizer_folder"] = (step.get("artifacts") or {}).get("tokenizer_name")
+        if settings.get("padding_side", "right") != "right":
+            raise CheckpointError(f"{where}: instructions padded on the left are not supported")
+    elif kind in ("normalizer_processor", "unnormalizer_processor"):
+        _read_normalizer(where, folder, step, settings, values)
+    else:
+        raise CheckpointError(
+            f"{where}: step {kind!r} is not known here; leaving it out could change the actions"
+        )
+
+
+def _read_normalizer(
+    where: str,
+    folder: Path,
+    step: dict[str, Any],
+    settings: dict[str, Any],
+    values: dict[str, Any],
+) -> None:
+    norm_map = settings.get("norm_map") or {}
+    for kind, mode in norm_map.items():
+        if mode not in MODES:
+            raise CheckpointError(
+                f"{where}: normalization {mode!r} of {kind} is unknown; known are "
+                f"{', '.join(MODES)}"
+            )
+    forward = step.get("registry_name") == "normalizer_processor"
+    # Each file decides for what it handles: inputs are normalized, actions un-normalized.
+    kinds = ("STATE", "VISUAL", "ENV") if forward else ("ACTION",)
+    values["norm_map"].update({kind: norm_map[kind] for kind in kinds if kind in norm_map})
+    if forward:
+        values["epsilon"] = float(settings.get("eps", 1e-8))
+    if step.get("state_file"):
+        file = folder / str(step["state_file"])
+        if file.parent.resolve() != folder.resolve() or not file.is_file():
+            raise CheckpointError(f"{where}: its file {step['state_file']!r} is not in {folder}")
+        values["input_state" if forward else "output_state"] = file

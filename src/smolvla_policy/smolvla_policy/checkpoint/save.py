@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write a checkpoint that LeRobot loads."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..model.names import LM_HEAD, locations, views
+from ..model.network import SmolVLANetwork
+from .config import ACTION, DEFAULTS, OTHER_FIELDS, SmolVLAConfig
+from .errors import CheckpointError
+from .processors import POSTPROCESSOR, PREPROCESSOR, Processors
+from .source import CONFIG, WEIGHTS
+from .statistics import Statistics
+from .tensor_file import Outgoing, TensorFile, outgoing, write_tensor_file
+from .text import TOKENIZER, TOKENIZER_CONFIG, InstructionTokenizer
+from .weights import COMPILED
+
+PREPROCESSOR_STATE = "policy_preprocessor_step_5_normalizer_processor.safetensors"
+POSTPROCESSOR_STATE = "policy_postprocessor_step_0_unnormalizer_processor.safetensors"
+
+
+def save_checkpoint(
+    folder: Path,
+    network: SmolVLANetwork,
+    config: SmolVLAConfig,
+    processors: Processors,
+    statistics: Statistics,
+    tokenizer: InstructionTokenizer,
+    source: Path | None,
+) -> None:
+    """Write a whole checkpoint in the format of LeRobot 0.4 and later.
+
+    Args:
+        folder: created if needed.
+        network: the weights; adapters are merged already.
+        config: of the checkpoint that was loaded.
+        processors: with the normalization that is in force.
+        statistics: that are in force.
+        tokenizer: put into ``tokenizer/``.
+        source: weights file that `network` was loaded from, see `save_weights`.
+
+    Raises:
+        CheckpointError: `folder` is the one that the checkpoint was loaded from.
+    """
+    if source is not None and source.parent.resolve() == folder.resolve():
+        raise CheckpointError(f"{folder} is the checkpoint that is in use; save to another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    # LeRobot refuses fields that it does not know.
+    raw = {name: config.raw[name] for name in config.raw if name in {*DEFAULTS, *OTHER_FIELDS}}
+    raw["use_peft"] = False
+    raw["normalization_mapping"] = processors.norm_map
+    for key in ("input_features", "output_features"):
+        raw[key] = {
+            name: {"type": about["type"], "shape": about["shape"]}
+            for name, about in config.raw[key].items()
+        }
+    _write_json(folder / CONFIG, raw)
+    save_weights(folder / WEIGHTS, network, source)
+    _save_processors(folder, raw, config, processors)
+    for file in (PREPROCESSOR_STATE, POSTPROCESSOR_STATE):
+        flat = {
+            f"{feature}.{statistic}": outgoing(
+                torch.from_numpy(np.atleast_1d(values).astype(np.float32))
+            )
+            for feature, entries in statistics.items()
+            for statistic, values in entries.items()
+        }
+        write_tensor_file(folder / file, flat)
+    (folder / "tokenizer").mkdir(exist_ok=True)
+    shutil.copyfile(tokenizer.path, folder / "tokenizer" / TOKENIZER)
+    if tokenizer.config_path is not None:
+        shutil.copyfile(tokenizer.config_path, folder / "tokenizer" / TOKENIZER_CONFIG)
+    if source is not None:
+        _copy_vlm(source.parent, folder, str(config.vlm_model_name))
+
+
+def save_weights(path: Path, network: SmolVLANetwork, source: Path | None) -> None:
+    """Write the weights under LeRobot's names.
+
+    ``lm_head`` is no part of the network. It is copied from `source` if that is still there;
+    without it LeRobot, which never uses it, logs one missing key.
+
+    Args:
+        path: of ``model.safetensors``.
+        network: with memory.
+        source: the file that the network was loaded from.
+    """
+    places = locations(network)
+    tensors: dict[str, Outgoing] = {}
+    for name, tensor in views(network).items():
+        parameter = places[name].parameter
+        held = parameter == "text.embedding"
+        tensors[name] = outgoing(tensor, None if held else network.value_dtype(parameter))
+    if source is None or not source.is_file():
+        write_tensor_file(path, tensors)
+        return
+    with TensorFile(source) as file:
+        for name, entry in file.entries.items():
+            if name.replace(COMPILED, "") == LM_HEAD:
+                tensors[LM_HEAD] = Outgoing(entry.dtype, entry.shape, file.pieces(name))
+        write_tensor_file(path, tensors)
+
+
+def processor_files(
+    raw: dict[str, Any], processors: Processors, tokenizer_name: str
+) -> dict[str, dict[str, Any]]:
+    """Compose the two processor files of LeRobot.
+
+    Args:
+        raw: content of ``config.json``.
+        processors: settings.
+        tokenizer_name: folder or hub id for versions of LeRobot that do not look into the
+            checkpoint's own ``tokenizer/``.
+
+    Returns:
+        File name -> content.
+    """
+    inputs, outputs = raw["input_features"], raw["output_features"]
+    normalization = {"eps": processors.epsilon, "norm_map": processors.norm_map}
+    device = {
+        "registry_name": "device_processor",
+        "config": {"device": "cpu", "float_dtype": None},
+    }
+    tokenization = {
+        "max_length": processors.max_length,
+        "task_key": "task",
+        "padding_side": "right",
+        "padding": raw.get("pad_language_to", "longest"),
+        "truncation": processors.truncate,
+        "tokenizer_name": tokenizer_name,
+    }
+    before: list[dict[str, Any]] = [
+        {
+            "registry_name": "rename_observations_processor",
+            "config": {"rename_map": processors.rename_map},
+        },
+        {"registry_name": "to_batch_processor", "config": {}},
+        {"registry_name": "smolvla_new_line_processor", "config": {}},
+        {
+            "registry_name": "tokenizer_processor",
+            "config": tokenization,
+            "artifacts": {"tokenizer_name": "tokenizer"},
+        },
+        device,
+        {
+            "registry_name": "normalizer_processor",
+            "config": {**normalization, "features": {**inputs, **outputs}},
+            "state_file": PREPROCESSOR_STATE,
+        },
+    ]
+    after: list[dict[str, Any]] = [
+        {
+            "registry_name": "unnormalizer_processor",
+            "config": {**normalization, "features": {ACTION: outputs[ACTION]}},
+            "state_file": POSTPROCESSOR_STATE,
+        },
+        device,
+    ]
+    return {
+        PREPROCESSOR: {"name": "policy_preprocessor", "steps": before},
+        POSTPROCESSOR: {"name": "policy_postprocessor", "steps": after},
+    }
+
+
+def _save_processors(
+    folder: Path, raw: dict[str, Any], config: SmolVLAConfig, processors: Processors
+) -> None:
+    name = processors.tokenizer_name or str(config.vlm_model_name)
+    for file, content in processor_files(raw, processors, name).items():
+        _write_json(folder / file, content)
+
+
+def _copy_vlm(source: Path, folder: Path, name: str) -> None:
+    """Copy the VLM's files if the checkpoint carries them in a folder of its own."""
+    inside = (source / name).resolve()
+    if inside.is_dir() and inside.parent == source.resolve():
+        shutil.copytree(inside, folder / name, copy_function=shutil.copyfile, dirs_exist_ok=True)
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

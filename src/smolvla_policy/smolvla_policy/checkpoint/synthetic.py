@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints with random weights in LeRobot's exact format, for benchmarks and tests.
+
+The tokenizer in them is a stand-in, one token per byte: the real one belongs to SmolVLM2 and
+is on the Hugging Face Hub. Instructions therefore become longer than in reality (21 tokens
+instead of 7 for "pick up the red cube"), which makes a benchmark slower, never faster.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tokenizers import pre_tokenizers
+
+from ..model.names import LM_HEAD, locations, views
+from ..model.network import SmolVLANetwork
+from ..model.precision import Precision
+from .config import ACTION, DEFAULTS, STATE, parse_config
+from .processors import Processors
+from .save import POSTPROCESSOR_STATE, PREPROCESSOR_STATE, processor_files
+from .source import CONFIG, WEIGHTS
+from .tensor_file import PIECE, Outgoing, outgoing, write_tensor_file
+from .text import FAKE_IMAGE_TOKEN, GLOBAL_IMAGE_TOKEN, TOKENIZER, TOKENIZER_CONFIG
+from .vlm import SMOLVLM2_500M, model_sizes
+
+SPREAD = 0.02
+"""Standard deviation of random matrices, as at the start of a training."""
+
+
+def make_checkpoint(
+    folder: Path,
+    *,
+    cameras: Sequence[str] = ("top", "wrist"),
+    joints: int = 6,
+    vlm: dict[str, Any] | None = None,
+    overrides: dict[str, Any] | None = None,
+    seed: int = 0,
+) -> None:
+    """Write a checkpoint with random weights, in the number types of released ones.
+
+    Args:
+        folder: created if needed.
+        cameras: short camera names.
+        joints: size of state and action.
+        vlm: sizes of the VLM in the form of its ``config.json``; SmolVLM2-500M's if None,
+            which gives 450 million parameters and 907 MB.
+        overrides: fields of ``config.json``.
+        seed: of the random numbers.
+    """
+    vlm = SMOLVLM2_500M if vlm is None else vlm
+    raw = _config(cameras, joints, overrides or {})
+    config = parse_config(raw, str(folder / CONFIG))
+    sizes = model_sizes(config, vlm, str(folder / CONFIG))
+    (folder / "vlm").mkdir(parents=True, exist_ok=True)
+    (folder / "tokenizer").mkdir(exist_ok=True)
+    _write(folder / CONFIG, raw)
+    _write_vlm(folder, vlm, sizes.vocabulary, sizes.image_tokens)
+    half = torch.bfloat16
+    network = SmolVLANetwork(sizes, Precision(half, half, half))
+    generator = torch.Generator().manual_seed(seed)
+    places = locations(network)
+    tensors: dict[str, Outgoing] = {}
+    for name, tensor in views(network).items():
+        dtype = network.value_dtype(places[name].parameter)
+        offset = 1.0 if name.endswith("weight") and tensor.ndim == 1 else 0.0
+        shape = tuple(tensor.shape)
+        tensors[name] = Outgoing(dtype, shape, _random(shape, dtype, offset, generator))
+    head = (sizes.vocabulary, sizes.text.hidden)
+    tensors[LM_HEAD] = Outgoing(half, head, _random(head, half, 0.0, generator))
+    write_tensor_file(folder / WEIGHTS, tensors)
+    settings = Processors(
+        max_length=config.tokenizer_max_length, norm_map=dict(config.normalization_mapping)
+    )
+    for file, content in processor_files(raw, settings, "vlm").items():
+        _write(folder / file, content)
+    numbers = np.random.default_rng(seed)
+    for file in (PREPROCESSOR_STATE, POSTPROCESSOR_STATE):
+        flat: dict[str, Outgoing] = {}
+        for feature in (STATE, ACTION):
+            mean = numbers.uniform(-30.0, 30.0, joints).astype(np.float32)
+            std = numbers.uniform(5.0, 30.0, joints).astype(np.float32)
+            flat[f"{feature}.mean"] = outgoing(torch.from_numpy(mean))
+            flat[f"{feature}.std"] = outgoing(torch.from_numpy(std))
+        write_tensor_file(folder / file, flat)
+
+
+def _config(cameras: Sequence[str], joints: int, overrides: dict[str, Any]) -> dict[str, Any]:
+    inputs: dict[str, Any] = {STATE: {"type": "STATE", "shape": [joints]}}
+    for name in cameras:
+        inputs[f"observation.images.{name}"] = {"type": "VISUAL", "shape": [3, 480, 640]}
+    return {
+        "type": "smolvla",
+        "input_features": inputs,
+        "output_features": {ACTION: {"type": "ACTION", "shape": [joints]}},
+        **DEFAULTS,
+        "vlm_model_name": "vlm",
+        # As in lerobot/smolvla_base, from which most checkpoints descend.
+        "pad_language_to": "max_length",
+        "prefix_length": 0,
+        "num_expert_layers": 0,
+        **overrides,
+    }
+
+
+def _random(
+    shape: tuple[int, ...], dtype: torch.dtype, offset: float, generator: torch.Generator
+) -> Iterator[bytes]:
+    count = int(np.prod(shape))
+    for at in range(0, count, PIECE):
+        piece = torch.randn(min(PIECE, count - at), generator=generator, dtype=torch.float32)
+        values = (piece * SPREAD + offset).to(dtype)
+        yield values.view(torch.uint8).numpy().tobytes()
+
+
+def _write_vlm(folder: Path, vlm: dict[str, Any], vocabulary: int, image_tokens: int) -> None:
+    """Write the VLM's configuration and the stand-in tokenizer, as LeRobot wants them."""
+    text = {
+        "model_type": "llama",
+        "architectures": ["LlamaForCausalLM"],
+        "torch_dtype": "bfloat16",
+        "max_position_embeddings": 8192,
+        "pad_token_id": 2,
+        **vlm["text_config"],
+    }
+    special = {
+        "<|endoftext|>": 0,
+        "<|im_start|>": 1,
+        "<|im_end|>": 2,
+        GLOBAL_IMAGE_TOKEN: vocabulary - 4,
+        FAKE_IMAGE_TOKEN: vocabulary - 3,
+        "<image>": vocabulary - 2,
+        "<end_of_utterance>": vocabulary - 1,
+    }
+    side = vlm["vision_config"]["image_size"]
+    _write(
+        folder / "vlm" / CONFIG,
+        {
+            "model_type": "smolvlm",
+            "architectures": ["SmolVLMForConditionalGeneration"],
+            "image_token_id": special["<image>"],
+            "pad_token_id": 2,
+            "scale_factor": vlm["scale_factor"],
+            "tie_word_embeddings": False,
+            "vocab_size": vocabulary,
+            "text_config": text,
+            "vision_config": {"model_type": "smolvlm_vision", **vlm["vision_config"]},
+        },
+    )
+    _write(
+        folder / "vlm" / "preprocessor_config.json",
+        {
+            "image_processor_type": "SmolVLMImageProcessor",
+            "processor_class": "SmolVLMProcessor",
+            "max_image_size": {"longest_edge": side},
+            "size": {"longest_edge": 4 * side},
+            "video_sampling": {
+                "fps": 1,
+                "max_frames": 64,
+                "video_size": {"longest_edge": side},
+            },
+        },
+    )
+    _write(
+        folder / "vlm" / "processor_config.json",
+        {"image_seq_len": image_tokens, "processor_class": "SmolVLMProcessor"},
+    )
+    settings = {
+        "bos_token": "<|im_start|>",
+        "eos_token": "<end_of_utterance>",
+        "pad_token": "<|im_end|>",
+        "unk_token": "<|endoftext|>",
+        "extra_special_tokens": {
+            "end_of_utterance_token": "<end_of_utterance>",
+            "fake_image_token": FAKE_IMAGE_TOKEN,
+            "global_image_token": GLOBAL_IMAGE_TOKEN,
+            "image_token": "<image>",
+        },
+        "clean_up_tokenization_spaces": False,
+        "model_max_length": 8192,
+        "truncation_side": "left",
+        "processor_class": "SmolVLMProcessor",
+        "tokenizer_class": "PreTrainedTokenizerFast",
+    }
+    for place in ("vlm", "tokenizer"):
+        _write(folder / place / TOKENIZER, byte_tokenizer(special))
+        _write(folder / place / TOKENIZER_CONFIG, settings)
+
+
+def byte_tokenizer(special: dict[str, int]) -> dict[str, Any]:
+    """Compose a ``tokenizer.json`` with one token per byte.
+
+    Args:
+        special: special token -> id; ids 3 to 258 are taken by the bytes.
+    """
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    added = [{"id": at, "content": name, **flags, "special": True} for name, at in special.items()]
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": added,
+        "normalizer": None,
+        "pre_tokenizer": {**byte_level, "use_regex": True},
+        "post_processor": None,
+        "decoder": {**byte_level, "use_regex": True},
+        "model": {
+            "type": "BPE",
+            "dropout": None,
+            "unk_token": None,
+            "continuing_subword_prefix": None,
+            "end_of_word_suffix": None,
+            "fuse_unk": False,
+            "byte_fallback": False,
+            "ignore_merges": False,
+            "vocab": {**special, **{letter: at + 3 for at, letter in enumerate(letters)}},
+            "merges": [],
+        },
+    }
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

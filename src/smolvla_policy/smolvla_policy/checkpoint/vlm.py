@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sizes of the vision-language model that a checkpoint was built on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..model.sizes import DecoderSizes, ModelSizes, VisionSizes, expert_sizes
+from .config import SMOLVLM2, SmolVLAConfig
+from .errors import CheckpointError
+from .source import find_companion, read_json
+
+SMOLVLM2_500M: dict[str, Any] = {
+    "scale_factor": 4,
+    "vision_config": {
+        "hidden_size": 768,
+        "intermediate_size": 3072,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 12,
+        "image_size": 512,
+        "patch_size": 16,
+    },
+    "text_config": {
+        "hidden_size": 960,
+        "intermediate_size": 2560,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 15,
+        "num_key_value_heads": 5,
+        "head_dim": 64,
+        "rms_norm_eps": 1e-5,
+        "vocab_size": 49280,
+    },
+}
+"""SmolVLM2-500M-Video-Instruct: used where a checkpoint names it and no file is at hand."""
+
+VISION_DEFAULTS: dict[str, Any] = {
+    "intermediate_size": 3072,
+    "num_hidden_layers": 12,
+    "num_channels": 3,
+    "layer_norm_eps": 1e-6,
+}
+"""What a VLM configuration leaves out because it equals the default of its class."""
+
+
+def read_vlm_config(config: SmolVLAConfig, folder: Path) -> dict[str, Any]:
+    """Return the VLM's configuration.
+
+    Args:
+        config: of the checkpoint.
+        folder: of the checkpoint.
+
+    Returns:
+        The content of the VLM's ``config.json``: of the folder that the checkpoint names, of
+        the hub's cache, of `SMOLVLM2_500M`, or of the hub, whichever comes first.
+
+    Raises:
+        CheckpointError: it is nowhere.
+    """
+    name = str(config.vlm_model_name)
+    for place in (folder / name, Path(name).expanduser()):
+        if (place / "config.json").is_file():
+            return read_json(place / "config.json")
+    if name.rstrip("/").endswith(SMOLVLM2.split("/")[1]):
+        return SMOLVLM2_500M
+    return read_json(find_companion(name, folder, ("config.json",))["config.json"])
+
+
+def model_sizes(config: SmolVLAConfig, vlm: dict[str, Any], where: str) -> ModelSizes:
+    """Work out the sizes of the whole network.
+
+    Args:
+        config: of the checkpoint.
+        vlm: from `read_vlm_config`.
+        where: names the checkpoint in errors.
+
+    Returns:
+        The sizes.
+
+    Raises:
+        CheckpointError: a size is missing or they contradict each other.
+    """
+    try:
+        vision, text = {**VISION_DEFAULTS, **vlm["vision_config"]}, vlm["text_config"]
+        kept = config.num_vlm_layers if config.num_vlm_layers > 0 else text["num_hidden_layers"]
+        decoder = DecoderSizes(
+            hidden=text["hidden_size"],
+            layers=min(kept, text["num_hidden_layers"]),
+            heads=text["num_attention_heads"],
+            kv_heads=text.get("num_key_value_heads") or text["num_attention_heads"],
+            head_dim=text.get("head_dim") or text["hidden_size"] // text["num_attention_heads"],
+            mlp=text["intermediate_size"],
+            norm_eps=text.get("rms_norm_eps", 1e-6),
+        )
+        sizes = ModelSizes(
+            vision=VisionSizes(
+                hidden=vision["hidden_size"],
+                layers=vision["num_hidden_layers"],
+                heads=vision["num_attention_heads"],
+                mlp=vision["intermediate_size"],
+                image=vision["image_size"],
+                patch=vision["patch_size"],
+                channels=vision["num_channels"],
+                norm_eps=vision["layer_norm_eps"],
+                shuffle=vlm.get("scale_factor", 2),
+            ),
+            text=decoder,
+            expert=expert_sizes(decoder, config.expert_width_multiplier, config.num_expert_layers),
+            vocabulary=text["vocab_size"],
+            state_dim=config.max_state_dim,
+            action_dim=config.max_action_dim,
+            chunk=config.chunk_size,
+            steps=config.num_steps,
+            min_period=config.min_period,
+            max_period=config.max_period,
+            cross_attention="cross" in config.attention_mode,
+            self_attention_every=config.self_attn_every_n_layers,
+        )
+    except KeyError as error:
+        raise CheckpointError(
+            f"{where}: the configuration of the VLM {config.vlm_model_name!r} lacks {error}"
+        ) from error
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{where}: {error}") from error
+    side = config.image_side or sizes.vision.image
+    unit = sizes.vision.patch * sizes.vision.shuffle
+    if side % unit:
+        raise CheckpointError(
+            f"{where}: images of {side} pixels a side do not divide into tokens of {unit} pixels"
+        )
+    return sizes

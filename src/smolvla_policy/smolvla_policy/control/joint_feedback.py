@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The newest valid joint state, as the executor sees it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+class JointFeedback:
+    """Measured positions and whether they may still be relied on.
+
+    Args:
+        joints: number of joints.
+        timeout: a state older than this is stale [s].
+    """
+
+    def __init__(self, joints: int, timeout: float) -> None:
+        self._timeout = timeout
+        self._received: float | None = None
+        self._rejected = ""
+        self.positions: NDArray[np.float64] = np.zeros(joints)
+        """(joints,) [rad]; meaningful only while `problem` is empty."""
+        self.seen = False
+        """Whether there has ever been a valid state."""
+
+    def update(self, positions: ArrayLike, joints: tuple[str, ...], now: float) -> str:
+        """Take measured positions; return why they do not count, empty when they do."""
+        array = np.array(positions, dtype=np.float64)
+        if array.shape != (len(joints),):
+            self._rejected = f"{array.shape} positions came for {len(joints)} joints"
+        elif not np.isfinite(array).all():
+            bad = [j for j, value in zip(joints, array, strict=True) if not np.isfinite(value)]
+            self._rejected = f"the position of {', '.join(bad)} is not finite"
+        else:
+            self._rejected = ""
+            self._received = now
+            self.positions = array
+            self.seen = True
+        return self._rejected
+
+    def reject(self, problem: str) -> None:
+        """Take note of a message without a usable state."""
+        self._rejected = problem
+
+    def forget(self, problem: str) -> None:
+        """Let the state count no longer."""
+        self._received = None
+        self._rejected = problem
+
+    def problem(self, now: float) -> str:
+        """Say why there is no current joint state; empty when there is one."""
+        if self._received is not None and now - self._received <= self._timeout:
+            return ""
+        why = f" ({self._rejected})" if self._rejected else ""
+        if self._received is None:
+            return f"no valid joint state{why}: is the arm's driver or the simulation running?"
+        return (
+            f"the newest valid joint state is {now - self._received:.2f} s old, more than "
+            f"{self._timeout:g} s{why}: is the arm's driver or the simulation running?"
+        )

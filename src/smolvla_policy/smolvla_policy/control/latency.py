@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Latency of the answers over a sliding window."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+WINDOW = 100
+RECENT = 10
+
+
+def percentile(ordered: list[float], share: float) -> float:
+    """Return the nearest-rank percentile of sorted numbers, NaN when there are none."""
+    if not ordered:
+        return math.nan
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+
+
+class LatencyWindow:
+    """Times from request to usable chunk [s], of the last `WINDOW` answers."""
+
+    def __init__(self) -> None:
+        self._window: deque[float] = deque(maxlen=WINDOW)
+        self.last = math.nan
+        self.p50 = math.nan
+        self.p95 = math.nan
+        self.max = math.nan
+        self._recent = 0.0
+
+    def add(self, latency: float) -> None:
+        """Take in the latency of one answer [s]."""
+        self._window.append(latency)
+        ordered = sorted(self._window)
+        self.last = latency
+        self.p50 = percentile(ordered, 0.50)
+        self.p95 = percentile(ordered, 0.95)
+        self.max = ordered[-1]
+        recent = sorted(list(self._window)[-RECENT:])
+        self._recent = recent[-2] if len(recent) > 1 else recent[-1]
+
+    def expected_delay(self, period: float) -> int:
+        """Return the ticks of `period` seconds that an answer is expected to take, rounded up.
+
+        It is the second largest of the last `RECENT` latencies: one outlier (the first
+        inference, a lost packet) does not count, a habit does. A maximum over all time, as
+        in LeRobot's latency tracker, would never forget the warm-up. 0 before the first
+        answer.
+        """
+        return math.ceil(self._recent / period - 1e-9)

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keeps the queue filled: when to ask for a chunk, and what becomes of the answers."""
+
+from __future__ import annotations
+
+from smolvla_policy.control.aggregation import aggregation
+from smolvla_policy.control.chunk import Chunk
+from smolvla_policy.control.chunk_queue import ChunkQueue
+from smolvla_policy.control.executor_types import ExecutorConfig, Request
+from smolvla_policy.control.guard import Guard
+from smolvla_policy.control.interpolation import Upsampler
+from smolvla_policy.control.latency import LatencyWindow
+from smolvla_policy.control.request_tracker import RequestTracker
+from smolvla_policy.control.trigger import Trigger
+
+PERIOD_TOLERANCE = 1e-3
+SILENCE = 2.0
+"""After this long without an answer [s] `Planner.outlook` asks whether the policy runs."""
+
+
+class Planner:
+    """The executor's side of the dialog with the policy.
+
+    Args:
+        config: settings of the executor.
+        guard: checks chunks before they reach the queue.
+
+    Raises:
+        ValueError: the aggregation is unknown or the trigger's share out of range.
+    """
+
+    def __init__(self, config: ExecutorConfig, guard: Guard) -> None:
+        self._config = config
+        self._guard = guard
+        self._trigger = Trigger(config.trigger_share)
+        self.latency = LatencyWindow()
+        self.requests = RequestTracker(
+            config.first_request_id, config.request_timeout, config.retry_delay, self.latency
+        )
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew at tick 0 with all counters at zero; latencies stay known."""
+        self.queue = ChunkQueue(len(self._config.joints), aggregation(self._config.aggregation))
+        self.requests.reset()
+        self.period = 0.0
+        """Time between two queued actions [s]; 0 before the first chunk."""
+        self.chunk_size = 0
+        self.chunks_merged = 0
+        self.chunks_late = 0
+        self.chunks_invalid = 0
+        self.rows_trimmed = 0
+        self.seam_jump_last = 0.0
+        self.seam_jump_max = 0.0
+        self._problem = ""
+
+    def drop(self) -> None:
+        """Drop the queued actions and take no answer to the requests made so far."""
+        self.queue.clear()
+        self.requests.forget()
+
+    def request(self, now: float) -> Request | None:
+        """Return the request to send now, None when none is due."""
+        queued = len(self.queue)
+        if not self._trigger.wants(queued, self.chunk_size) or not self.requests.free(now):
+            return None
+        tick = self.queue.next_tick
+        delay = self.latency.expected_delay(self.period) if self.period else 0
+        return Request(
+            request_id=self.requests.send(tick, now),
+            tick=tick,
+            committed=self.queue.committed(),
+            period=self.period,
+            # Ticks stand still once the queue is empty.
+            expected_delay=min(delay, queued),
+            must_go=queued == 0,
+        )
+
+    def on_chunk(self, chunk: Chunk, now: float) -> str:
+        """Merge a chunk; return why it was not used, empty when it was."""
+        tick = self.requests.answer(chunk.request_id, now)
+        if tick is None:
+            return f"chunk {chunk.request_id} answers no open request: ignored"
+        problem = self._chunk_problem(chunk, tick)
+        if problem:
+            self._reject(problem, now)
+            return problem
+        if not self._has_period(chunk.period):
+            self.period = chunk.period
+        result = self.queue.merge(chunk)
+        self.rows_trimmed += result.rows_trimmed
+        if result.late:
+            self.chunks_late += 1
+            return (
+                f"chunk {chunk.request_id} came after all of its {result.rows_trimmed} ticks "
+                "were over"
+            )
+        self.requests.supersede(chunk.request_id)
+        self.chunk_size = len(chunk.positions)
+        self.chunks_merged += 1
+        self.seam_jump_last = result.seam_jump
+        self.seam_jump_max = max(self.seam_jump_max, result.seam_jump)
+        self._problem = ""
+        return ""
+
+    def on_refusal(self, request_id: int, error: str, now: float) -> str:
+        """Take a refusal; return why it is ignored, empty when it counts."""
+        if not self.requests.refuse(request_id, error, now):
+            return f"refusal {request_id} answers no open request: ignored"
+        self._problem = f"the policy refused: {error}"
+        return ""
+
+    def reject_plan(self, problem: str, now: float) -> None:
+        """Drop the plan, because the arm must not follow it, and ask for another later."""
+        self.drop()
+        self._reject(problem, now)
+
+    def outlook(self, now: float) -> str:
+        """Say when the next chunk may come, or what keeps it from coming."""
+        silence = self.requests.silence(now)
+        if silence >= SILENCE:
+            return f"no answer from the policy for {silence:.1f} s: is policy_node running?"
+        if self._problem:
+            return self._problem
+        if self.requests.in_flight:
+            return f"asked {self.requests.age(now):.2f} s ago"
+        return "asks for the next chunk"
+
+    def _reject(self, problem: str, now: float) -> None:
+        self.chunks_invalid += 1
+        self._problem = problem
+        self.requests.pause(now)
+
+    def _has_period(self, period: float) -> bool:
+        return abs(period - self.period) <= PERIOD_TOLERANCE * self.period
+
+    def _chunk_problem(self, chunk: Chunk, tick: int) -> str:
+        problem = self._guard.chunk_problem(chunk)
+        if problem:
+            return problem
+        if chunk.first_tick != tick:
+            return (
+                f"chunk {chunk.request_id} begins at tick {chunk.first_tick}, but tick {tick} "
+                "was asked for: the policy must echo InferenceRequest.tick"
+            )
+        if self._has_period(chunk.period):
+            return ""
+        if len(self.queue):
+            return (
+                f"the chunk's period is {chunk.period:.6g} s, that of the queued actions "
+                f"{self.period:.6g} s: it is refused until the queue is empty"
+            )
+        try:
+            Upsampler(self._config.control_rate, chunk.period)
+        except ValueError as error:
+            return str(error)
+        return ""

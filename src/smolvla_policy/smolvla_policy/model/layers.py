@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Building blocks shared by the image encoder, the text model and the action expert."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from . import cpu
+
+ROPE_WAVELENGTH = 10_000.0
+"""Longest wavelength of the rotary embedding.
+
+LeRobot trains and runs with this value whatever ``rope_theta`` the VLM's configuration names.
+"""
+
+
+class Linear(nn.Module):
+    """A linear map that takes care of mixed number types.
+
+    The input is brought to the type of the weight, or, if `widen` is set, both are brought to
+    float32 for this product only.
+
+    Args:
+        inputs: features in.
+        outputs: features out.
+        bias: whether a bias is added.
+    """
+
+    def __init__(self, inputs: int, outputs: int, bias: bool = False) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(outputs, inputs, device="meta"))
+        self.bias = nn.Parameter(torch.empty(outputs, device="meta")) if bias else None
+        self.widen = False
+
+    def operands(self) -> tuple[Tensor, Tensor | None]:
+        """Return weight and bias in the type that they are used in."""
+        if not self.widen:
+            return self.weight, self.bias
+        return self.weight.float(), None if self.bias is None else self.bias.float()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., inputs) to (..., outputs)."""
+        weight, bias = self.operands()
+        return cpu.linear(x.to(weight.dtype), weight, bias)
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square norm in float32, scaled in the type of the weight.
+
+    Args:
+        width: features.
+        eps: added to the mean square.
+    """
+
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(width, device="meta"))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalize the last dimension."""
+        wide = x.float()
+        scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
+        return self.weight * (wide * scale).to(x.dtype)
+
+
+class LayerNorm(nn.Module):
+    """Layer norm with a bias.
+
+    Args:
+        width: features.
+        eps: added to the variance.
+    """
+
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(width, device="meta"))
+        self.bias = nn.Parameter(torch.empty(width, device="meta"))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalize the last dimension; the result has the type of `x`."""
+        weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
+        return functional.layer_norm(x, weight.shape, weight, bias, self.eps)
+
+
+class Rotary:
+    """Sines and cosines of the rotary position embedding (RoFormer, half-split layout).
+
+    Args:
+        positions: (batch, tokens) integers.
+        head_dim: width of one head.
+    """
+
+    def __init__(self, positions: Tensor, head_dim: int) -> None:
+        half = head_dim // 2
+        exponent = torch.arange(half, dtype=torch.float32, device=positions.device) * (
+            2.0 / head_dim
+        )
+        angle = positions.float()[..., None] / ROPE_WAVELENGTH**exponent
+        self.cos = angle.cos()[:, :, None, :]
+        self.sin = angle.sin()[:, :, None, :]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Rotate (batch, tokens, heads, head_dim) in float32; the type is kept."""
+        first, second = x.float().chunk(2, dim=-1)
+        rotated = torch.cat(
+            (first * self.cos - second * self.sin, second * self.cos + first * self.sin), dim=-1
+        )
+        return rotated.to(x.dtype)
+
+
+def additive_mask(allowed: Tensor, dtype: torch.dtype, groups: int) -> Tensor:
+    """Turn a Boolean mask into what `grouped_attention` adds to its scores.
+
+    Forbidden entries get the lowest finite number, not minus infinity: a row without any
+    permission (a padded token) then becomes uniform as in LeRobot instead of NaN.
+
+    Args:
+        allowed: (batch, queries, keys) True where a query may read a key.
+        dtype: type of the attention.
+        groups: query heads per key head.
+
+    Returns:
+        (batch, 1, groups * queries, keys).
+    """
+    mask = torch.zeros(allowed.shape, dtype=dtype, device=allowed.device)
+    mask.masked_fill_(~allowed, torch.finfo(dtype).min)
+    return mask.repeat(1, groups, 1)[:, None]
+
+
+def grouped_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """Grouped-query attention without repeating keys and values.
+
+    The query heads that share a key head are laid behind each other as if they were more
+    tokens, so that one plain attention per key head remains.
+
+    Args:
+        q: (batch, queries, heads, head_dim).
+        k: (batch, kv_heads, keys, head_dim).
+        v: as `k`.
+        mask: from `additive_mask`, or None if everything may be read.
+
+    Returns:
+        (batch, queries, heads * head_dim).
+    """
+    batch, queries, heads, head_dim = q.shape
+    kv_heads = k.shape[1]
+    groups = heads // kv_heads
+    folded = q.to(k.dtype).view(batch, queries, kv_heads, groups, head_dim)
+    folded = folded.permute(0, 2, 3, 1, 4).reshape(batch, kv_heads, groups * queries, head_dim)
+    out = functional.scaled_dot_product_attention(folded, k, v, attn_mask=mask)
+    out = out.view(batch, kv_heads, groups, queries, head_dim).permute(0, 3, 1, 2, 4)
+    return out.reshape(batch, queries, heads * head_dim)

@@ -1,0 +1,321 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The SmolVLA network: prefix of images, words and state, and an expert that denoises actions.
+
+SmolVLA, arXiv 2506.01844. Inference happens in four stages, each a method, so that each can
+be measured and tested by itself: `encode_images`, `embed_prefix`, `prefill` with
+`expert_cache`, and `denoise`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .context import ExpertCache, Prefix, sinusoid
+from .decoder import ActionExpert, KeyValue, TextModel, decoder_blocks
+from .layers import Linear, Rotary, additive_mask
+from .precision import Precision
+from .sizes import ModelSizes
+from .vision import Connector, VisionTower
+
+
+class SmolVLANetwork(nn.Module):
+    """All weights of SmolVLA, on the meta device until `allocate` is called.
+
+    Args:
+        sizes: of every part.
+        precision: number types of every part.
+    """
+
+    def __init__(self, sizes: ModelSizes, precision: Precision) -> None:
+        super().__init__()
+        self.sizes = sizes
+        self.precision = precision
+        text, expert = sizes.text.hidden, sizes.expert.hidden
+        self.vision = VisionTower(sizes.vision)
+        self.connector = Connector(sizes.vision, text)
+        self.text = TextModel(sizes)
+        self.expert = ActionExpert(sizes)
+        self.state_proj = Linear(sizes.state_dim, text, bias=True)
+        self.action_in_proj = Linear(sizes.action_dim, expert, bias=True)
+        self.action_out_proj = Linear(expert, sizes.action_dim, bias=True)
+        self.action_time_mlp_in = Linear(2 * expert, expert, bias=True)
+        self.action_time_mlp_out = Linear(expert, expert, bias=True)
+        for module in self.modules():
+            if isinstance(module, Linear):
+                module.widen = precision.widen
+
+    def storage_dtype(self, name: str) -> torch.dtype:
+        """Type that the parameter `name` (of this module tree) is held in."""
+        part = name.split(".", 1)[0]
+        if part in ("vision", "connector"):
+            return self.precision.vision
+        if part == "text":
+            return self.precision.text
+        if part == "expert":
+            cross = name.endswith((".k.weight", ".v.weight"))
+            return torch.float32 if cross else self.precision.expert_storage
+        return torch.float32
+
+    def value_dtype(self, name: str) -> torch.dtype:
+        """Type that the values of the parameter `name` are rounded to."""
+        held = self.storage_dtype(name)
+        cross = name.endswith((".k.weight", ".v.weight"))
+        if name.startswith("expert.") and not cross:
+            return self.precision.expert
+        return held
+
+    def allocate(
+        self, device: torch.device, embedding_dtype: torch.dtype | None = None
+    ) -> SmolVLANetwork:
+        """Give every parameter memory of its own; the values are undefined.
+
+        Args:
+            device: where.
+            embedding_dtype: type of the token embedding if narrower than the rest: its rows
+                are converted one by one when they are read, which is exact.
+
+        Returns:
+            The network itself.
+        """
+        for path, module in self.named_modules():
+            for name, parameter in list(module.named_parameters(recurse=False)):
+                full = f"{path}.{name}" if path else name
+                dtype = self.storage_dtype(full)
+                if full == "text.embedding" and embedding_dtype is not None:
+                    dtype = embedding_dtype
+                memory = torch.empty(parameter.shape, dtype=dtype, device=device)
+                setattr(module, name, nn.Parameter(memory, requires_grad=False))
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.state_proj.weight.device
+
+    def encode_images(self, pixels: Tensor) -> Tensor:
+        """Turn images into tokens of the text model, not yet scaled.
+
+        Args:
+            pixels: (images, channels, side, side) float32 in [-1, 1]; all cameras and samples.
+
+        Returns:
+            (images, image tokens, text hidden).
+        """
+        widen = self.precision.widen
+        pixels = pixels.float() if widen else pixels.to(self.precision.vision)
+        return self.connector(self.vision(pixels))
+
+    def embed_tokens(self, tokens: Tensor) -> Tensor:
+        """Look up token ids (batch, tokens) -> (batch, tokens, text hidden)."""
+        rows = functional.embedding(tokens, self.text.embedding)
+        narrow = not self.precision.widen and self.precision.text != torch.float32
+        return rows.to(self.precision.text) if narrow else rows.float()
+
+    def embed_prefix(
+        self,
+        images: Sequence[Tensor | None],
+        image_valid: Sequence[Tensor | None],
+        tokens: Tensor,
+        token_valid: Tensor | None,
+        state: Tensor,
+        *,
+        image_start: Tensor | None = None,
+        image_end: Tensor | None = None,
+        pad_to: int = 0,
+    ) -> Prefix:
+        """Line up images, words and state.
+
+        Args:
+            images: per camera (batch, image tokens, hidden) from `encode_images`; None for a
+                camera that no sample has, which leaves only the tokens around the image.
+            image_valid: per camera (batch,) Boolean, None if present in every sample.
+            tokens: (batch, words) token ids.
+            token_valid: (batch, words) Boolean, None if no word is padding.
+            state: (batch, state_dim) normalized and padded.
+            image_start: token ids before every image (``add_image_special_tokens``).
+            image_end: token ids behind every image.
+            pad_to: length that is reached by padding on the right; 0 for none.
+
+        Returns:
+            The prefix.
+        """
+        batch, device = tokens.shape[0], tokens.device
+        parts: list[Tensor] = []
+        valid: list[Tensor] = []
+
+        def append(embedded: Tensor, mask: Tensor | None) -> None:
+            parts.append(embedded.float())
+            shape = embedded.shape[:2]
+            full = torch.ones(shape, dtype=torch.bool, device=device)
+            valid.append(full if mask is None else full & mask)
+
+        def special(ids: Tensor) -> Tensor:
+            return self.embed_tokens(ids[None]).expand(batch, -1, -1)
+
+        width = math.sqrt(self.sizes.text.hidden)
+        # LeRobot rounds this factor, unlike that of the words, to the type of the images.
+        factor = torch.tensor(width, dtype=self.precision.vision, device=device)
+        for embedded, present in zip(images, image_valid, strict=True):
+            if image_start is not None:
+                append(special(image_start), None)
+            if embedded is not None:
+                append(embedded * factor, None if present is None else present[:, None])
+            if image_end is not None:
+                append(special(image_end), None)
+        append(self.embed_tokens(tokens) * width, token_valid)
+        state_at = sum(part.shape[1] for part in parts)
+        append(self.state_proj(state)[:, None], None)
+        dense = token_valid is None and all(mask is None for mask in image_valid)
+        missing = pad_to - state_at - 1
+        if missing > 0:
+            padding = parts[0].new_zeros(batch, missing, self.sizes.text.hidden)
+            append(padding, padding.new_zeros(batch, 1, dtype=torch.bool))
+            dense = False
+        starts = torch.zeros(batch, state_at + 1 + max(missing, 0), device=device).bool()
+        starts[:, state_at] = True
+        return Prefix(torch.cat(parts, 1), torch.cat(valid, 1), starts, dense)
+
+    def prefill(
+        self, prefix: Prefix, *, with_output: bool = False
+    ) -> tuple[list[KeyValue], Tensor | None]:
+        """Run the text model over the prefix.
+
+        Args:
+            prefix: from `embed_prefix`.
+            with_output: also compute the text model's output. The actions need only keys and
+                values, so without it the last block stops there.
+
+        Returns:
+            Keys and values of every layer, and the normalized output or None.
+        """
+        text = self.sizes.text
+        x = prefix.embeddings
+        rotary = Rotary(prefix.positions(), text.head_dim)
+        attention_dtype = torch.float32 if self.precision.widen else self.precision.text
+        groups = text.heads // text.kv_heads
+        mask = additive_mask(prefix.attention(), attention_dtype, groups)
+        keys_values: list[KeyValue] = []
+        for block in decoder_blocks(self.text.blocks):
+            if not with_output and len(keys_values) == text.layers - 1:
+                keys_values.append(block.project(x, rotary)[1])
+                return keys_values, None
+            x, key_value = block.attend_self(x, rotary, mask)
+            keys_values.append(key_value)
+        return keys_values, self.text.norm(x)
+
+    def suffix_attention(self, valid: Tensor) -> Tensor:
+        """Which action token reads which prefix and action token.
+
+        Args:
+            valid: (batch, prefix tokens).
+
+        Returns:
+            (batch, chunk, prefix tokens + chunk) Boolean: the valid prefix, and no later
+            action.
+        """
+        batch, chunk = valid.shape[0], self.sizes.chunk
+        causal = torch.ones(chunk, chunk, dtype=torch.bool, device=valid.device).tril()
+        return torch.cat(
+            (valid[:, None].expand(-1, chunk, -1), causal[None].expand(batch, -1, -1)), dim=2
+        )
+
+    def suffix_positions(self, valid: Tensor) -> Tensor:
+        """Positions of the action tokens behind the valid prefix, (batch, chunk)."""
+        steps = torch.arange(self.sizes.chunk, device=valid.device)
+        return valid.sum(1, keepdim=True) + steps
+
+    def expert_cache(self, keys_values: Sequence[KeyValue], prefix: Prefix) -> ExpertCache:
+        """Prepare once a chunk what every denoising step needs.
+
+        Args:
+            keys_values: per text layer, from `prefill`.
+            prefix: the prefix they belong to.
+
+        Returns:
+            The cache.
+        """
+        sizes = self.sizes
+        blocks = decoder_blocks(self.expert.blocks)
+        layers: list[KeyValue] = []
+        for index, key_value in enumerate(keys_values):
+            expert = sizes.expert_layer(index)
+            if expert is None:
+                continue
+            block = blocks[expert]
+            layers.append(block.project_prefix(key_value) if block.is_cross else key_value)
+        groups = sizes.expert.heads // sizes.expert.kv_heads
+        narrow = not self.precision.widen
+        self_dtype = self.precision.text if narrow else torch.float32
+        allowed = self.suffix_attention(prefix.valid)
+        cross_mask = None
+        if not prefix.dense:
+            length = prefix.valid.shape[1]
+            cross_mask = additive_mask(allowed[:, :, :length], torch.float32, groups)
+        steps = torch.arange(sizes.chunk, device=prefix.valid.device)[None]
+        return ExpertCache(
+            layers=layers,
+            self_rotary=Rotary(self.suffix_positions(prefix.valid), sizes.expert.head_dim),
+            cross_rotary=Rotary(steps, sizes.expert.head_dim),
+            self_mask=additive_mask(allowed, self_dtype, groups),
+            cross_mask=cross_mask,
+        )
+
+    def time_features(self, time: Tensor) -> Tensor:
+        """Time's share of the first layer of the action-time MLP.
+
+        That layer is linear in [action, time], so the share of the time is one vector a step
+        and can be computed for all steps at once.
+
+        Args:
+            time: (n,) flow time, 1 is noise and 0 is data.
+
+        Returns:
+            (n, expert hidden) float32, the bias included.
+        """
+        width = self.sizes.expert.hidden
+        embedding = sinusoid(time, width, self.sizes.min_period, self.sizes.max_period)
+        layer = self.action_time_mlp_in
+        return functional.linear(embedding, layer.weight[:, width:], layer.bias)
+
+    def embed_suffix(self, actions: Tensor, time_features: Tensor) -> Tensor:
+        """Turn noisy actions into tokens of the expert.
+
+        Args:
+            actions: (batch, chunk, action_dim) float32.
+            time_features: (1 or batch, expert hidden) from `time_features`.
+
+        Returns:
+            (batch, chunk, expert hidden) float32.
+        """
+        width = self.sizes.expert.hidden
+        weight = self.action_time_mlp_in.weight[:, :width]
+        mixed = functional.linear(self.action_in_proj(actions), weight)
+        return self.action_time_mlp_out(functional.silu(mixed + time_features[:, None]))
+
+    def run_expert(self, suffix: Tensor, cache: ExpertCache) -> Tensor:
+        """Run the expert's blocks and final norm over action tokens.
+
+        Args:
+            suffix: from `embed_suffix`.
+            cache: from `expert_cache`.
+
+        Returns:
+            (batch, chunk, expert hidden).
+        """
+        x = suffix
+        for block, key_value in zip(decoder_blocks(self.expert.blocks), cache.layers, strict=True):
+            if block.is_cross:
+                x = block.attend_cross(x, cache.cross_rotary, cache.cross_mask, key_value)
+            else:
+                x, _ = block.attend_self(x, cache.self_rotary, cache.self_mask, key_value)
+        return self.expert.norm(x)
+
+    def velocity(self, actions: Tensor, time_features: Tensor, cache: ExpertCache) -> Tensor:
+        """Predict the velocity of the flow, (batch, chunk, action_dim) float32."""
+        suffix = self.embed_suffix(actions, time_features)
+        return self.action_out_proj(self.run_expert(suffix, cache))
