@@ -14,6 +14,7 @@ by the clock of the source [ns], 0 when the source gives none.
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from smolvla_policy.control.joint_history import NANOSECONDS, JointHistory, JointSample
 from smolvla_policy.control.joint_order import JointOrder
+
+
+IMAGE_HISTORY = 16
+"""Images kept of each camera: where one camera lags, the others look back that far."""
 
 
 @dataclass(frozen=True)
@@ -81,9 +86,17 @@ class _Image:
     stamp_ns: int
     received: float
 
+    def time_ns(self, by_stamp: bool) -> int:
+        """When it was taken, or received [ns]; integers, as floats have no room since 1970."""
+        return self.stamp_ns if by_stamp else round(self.received * NANOSECONDS)
+
 
 class ObservationBuffer:
-    """Newest image of each camera and a short history of joint states.
+    """A short history of each camera's images and of the joint states.
+
+    An observation is of the newest instant that every camera has seen: of the camera that
+    lags its newest image, of the others those nearest to it. So one lost image costs an
+    observation a frame of freshness, not the observation.
 
     A source that repeats its stamp, as a driver does that sends an old frame again, counts
     as silent since the stamp last advanced.
@@ -108,7 +121,9 @@ class ObservationBuffer:
             raise ValueError(f"the list of cameras names one twice: {', '.join(self.cameras)}")
         self._config = config or ObservationConfig()
         self._order = JointOrder(joints)
-        self._images: dict[str, _Image] = {}
+        self._images: dict[str, deque[_Image]] = {
+            camera: deque(maxlen=IMAGE_HISTORY) for camera in self.cameras
+        }
         self._repeats: dict[str, int] = dict.fromkeys(self.cameras, 0)
         self._states = JointHistory()
         self._state_problem = ""
@@ -120,11 +135,13 @@ class ObservationBuffer:
             KeyError: `camera` is not one of `cameras`.
         """
         self._repeats[camera] += 1
-        known = self._images.get(camera)
-        if known is not None and not _advances(known.stamp_ns, stamp_ns):
+        images = self._images[camera]
+        if images and not _advances(images[-1].stamp_ns, stamp_ns):
             return False
+        if images and images[-1].stamp_ns > stamp_ns > 0:
+            images.clear()  # the clock was set anew: older stamps mean nothing now
         self._repeats[camera] = 0
-        self._images[camera] = _Image(image, stamp_ns, now)
+        images.append(_Image(image, stamp_ns, now))
         return True
 
     def add_joint_state(
@@ -147,8 +164,8 @@ class ObservationBuffer:
     def camera_ages(self, now: float) -> dict[str, float]:
         """Return the time since each camera's newest image [s]; infinite before the first."""
         return {
-            camera: now - self._images[camera].received if camera in self._images else math.inf
-            for camera in self.cameras
+            camera: now - images[-1].received if images else math.inf
+            for camera, images in self._images.items()
         }
 
     def joint_state_age(self, now: float) -> float:
@@ -195,17 +212,17 @@ class ObservationBuffer:
         )
 
     def _match(self, ages: dict[str, float]) -> Matched | Missing:
-        images = {camera: self._images[camera] for camera in self.cameras}
         by_stamp = (
             self._config.use_stamps
             and self._states.stamped
-            and all(image.stamp_ns > 0 for image in images.values())
+            and all(image.stamp_ns > 0 for kept in self._images.values() for image in kept)
         )
-        # Nanoseconds as integers: a float of seconds since 1970 has no room for them.
-        times = {
-            camera: image.stamp_ns if by_stamp else round(image.received * NANOSECONDS)
-            for camera, image in images.items()
+        lagging = min((kept[-1].time_ns(by_stamp) for kept in self._images.values()), default=0)
+        images = {
+            camera: min(reversed(kept), key=lambda image: abs(image.time_ns(by_stamp) - lagging))
+            for camera, kept in self._images.items()
         }
+        times = {camera: image.time_ns(by_stamp) for camera, image in images.items()}
         newest = self._states.newest
         assert newest is not None
         oldest_time = min(times.values(), default=newest.time_ns(by_stamp))
@@ -232,7 +249,10 @@ class ObservationBuffer:
             images={camera: image.payload for camera, image in images.items()},
             positions=positions,
             stamp_ns=oldest_time if by_stamp else 0,
-            image_ages=ages,
+            image_ages={
+                camera: ages[camera] + (self._images[camera][-1].received - image.received)
+                for camera, image in images.items()
+            },
             camera_skew=skew,
         )
 

@@ -121,9 +121,26 @@ def test_a_joint_driver_that_repeats_its_stamp_is_stale() -> None:
 
 def test_cameras_too_far_apart_are_not_one_observation() -> None:
     observations = buffer(max_camera_skew=0.05)
-    fill(observations, now=5.0)
+    observations.add_joint_state(JOINTS, [0.0, 0.0], stamp(5.0), 5.0)
+    observations.add_image("top", "old", stamp(4.98), 5.0)
     observations.add_image("wrist", "new", stamp(5.09), 5.1)
     assert "cameras top and wrist are 0.110 s apart" in words(observations, 5.1)
+
+
+def test_a_camera_that_lags_is_matched_by_older_images_of_the_others() -> None:
+    observations = buffer(max_camera_skew=0.05)
+    for frame in range(6):
+        now = 5.0 + frame / 30
+        observations.add_joint_state(JOINTS, [now, 0.0], stamp(now), now)
+        observations.add_image("wrist", f"wrist {frame}", stamp(now), now)
+        if frame <= 2:  # then three images of this camera get lost
+            observations.add_image("top", f"top {frame}", stamp(now), now)
+    matched = observations.snapshot(5.0 + 5 / 30)
+    assert isinstance(matched, Matched)
+    assert matched.images == {"top": "top 2", "wrist": "wrist 2"}
+    assert matched.camera_skew == 0.0
+    assert matched.image_ages["wrist"] == pytest.approx(3 / 30)
+    assert matched.positions[0] == pytest.approx(5.0 + 2 / 30)
 
 
 def test_clocks_that_differ_are_recognized_and_reception_helps() -> None:
