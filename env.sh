@@ -45,8 +45,12 @@ else
   fi
 fi
 
-# Three raw 640x480 cameras arrive whole over shared memory only with room for them.
-export FASTDDS_BUILTIN_TRANSPORTS="${FASTDDS_BUILTIN_TRANSPORTS:-LARGE_DATA?max_msg_size=2MB&sockets_size=2MB&non_blocking=true}"
+# Raw camera images need more shared memory than Fast DDS takes by itself. Both names of the
+# variable: Fast DDS 2 (Jazzy) and 3 (Kilted). A choice of the user's stays.
+if [ -z "${FASTDDS_BUILTIN_TRANSPORTS-}${FASTRTPS_DEFAULT_PROFILES_FILE-}${FASTDDS_DEFAULT_PROFILES_FILE-}" ]; then
+  export FASTDDS_DEFAULT_PROFILES_FILE="${_smolvla_root}/src/smolvla_bringup/config/fastdds.xml"
+  export FASTRTPS_DEFAULT_PROFILES_FILE="${FASTDDS_DEFAULT_PROFILES_FILE}"
+fi
 
 if [ -n "${ZSH_VERSION-}" ]; then _smolvla_ext=zsh; else _smolvla_ext=bash; fi
 if [ -e "${_smolvla_root}/install/local_setup.${_smolvla_ext}" ]; then

@@ -187,17 +187,21 @@ def _write_vlm(folder: Path, vlm: dict[str, Any], vocabulary: int, image_tokens:
         "tokenizer_class": "PreTrainedTokenizerFast",
     }
     for place in ("vlm", "tokenizer"):
-        _write(folder / place / TOKENIZER, byte_tokenizer(special))
+        _write(folder / place / TOKENIZER, byte_tokenizer(special, vocabulary))
         _write(folder / place / TOKENIZER_CONFIG, settings)
 
 
-def byte_tokenizer(special: dict[str, int]) -> dict[str, Any]:
+def byte_tokenizer(special: dict[str, int], vocabulary: int) -> dict[str, Any]:
     """Compose a ``tokenizer.json`` with one token per byte.
 
     Args:
         special: special token -> id; ids 3 to 258 are taken by the bytes.
+        vocabulary: size; ids without a meaning get names that no text contains.
     """
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocab = {**special, **{letter: at + 3 for at, letter in enumerate(letters)}}
+    taken = set(vocab.values())
+    vocab.update({f"unused {at}": at for at in range(vocabulary) if at not in taken})
     flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
     added = [{"id": at, "content": name, **flags, "special": True} for name, at in special.items()]
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
@@ -219,11 +223,11 @@ def byte_tokenizer(special: dict[str, int]) -> dict[str, Any]:
             "fuse_unk": False,
             "byte_fallback": False,
             "ignore_merges": False,
-            "vocab": {**special, **{letter: at + 3 for at, letter in enumerate(letters)}},
+            "vocab": vocab,
             "merges": [],
         },
     }
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -116,7 +116,7 @@ def load_lerobot(folder: Path, dtype: str, device: str) -> Predict:
 
     def predict(cameras: int) -> dict[str, float]:
         spent.clear()
-        batch = {name: picture for name, picture in zip(names[:cameras], pictures, strict=False)}
+        batch = dict(zip(names[:cameras], pictures, strict=False))
         started = time.perf_counter()
         ready = before({**batch, "observation.state": state, "task": TASK})
         after(policy.predict_action_chunk(ready, noise=noise))
@@ -168,11 +168,12 @@ class Contender:
             environment["PYTHONPATH"] = os.pathsep.join(
                 filter(None, (root, os.environ.get("PYTHONPATH")))
             )
+        self._errors = tempfile.TemporaryFile(mode="w+")  # a pipe that nobody reads fills up
         self._process = subprocess.Popen(
             [python, __file__, "--serve", name, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE if name == "lerobot" else None,
+            stderr=self._errors,
             text=True,
             env=environment,
         )
@@ -182,8 +183,9 @@ class Contender:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            errors = self._process.stderr.read() if self._process.stderr else ""
-            raise RuntimeError(f"{self.name} stopped. {errors[-2000:]}")
+            self._process.wait()
+            self._errors.seek(0)
+            raise RuntimeError(f"{self.name} stopped. {self._errors.read()[-2000:]}")
         answer: dict[str, Any] = json.loads(line)
         return answer
 
@@ -197,6 +199,7 @@ class Contender:
     def close(self) -> None:
         """End the process."""
         self._process.communicate()
+        self._errors.close()
 
 
 def measure(

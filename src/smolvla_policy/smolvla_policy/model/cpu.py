@@ -45,7 +45,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None, *, gelu: bool = False
         (..., outputs).
     """
     operator = None
-    if x.device.type == "cpu" and not torch.is_grad_enabled():
+    # bfloat16 goes through oneDNN anyway, and fusing would round differently from LeRobot.
+    if x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_grad_enabled():
         operator = _onednn()
     if operator is not None:
         return operator(x, weight, bias, *(("gelu", [], "tanh") if gelu else ("none", [], "")))

@@ -112,7 +112,7 @@ class Rotary:
         return rotated.to(x.dtype)
 
 
-def additive_mask(allowed: Tensor, dtype: torch.dtype, groups: int) -> Tensor:
+def additive_mask(allowed: Tensor, groups: int) -> Tensor:
     """Turn a Boolean mask into what `grouped_attention` adds to its scores.
 
     Forbidden entries get the lowest finite number, not minus infinity: a row without any
@@ -120,14 +120,13 @@ def additive_mask(allowed: Tensor, dtype: torch.dtype, groups: int) -> Tensor:
 
     Args:
         allowed: (batch, queries, keys) True where a query may read a key.
-        dtype: type of the attention.
         groups: query heads per key head.
 
     Returns:
-        (batch, 1, groups * queries, keys).
+        (batch, 1, groups * queries, keys) float32.
     """
-    mask = torch.zeros(allowed.shape, dtype=dtype, device=allowed.device)
-    mask.masked_fill_(~allowed, torch.finfo(dtype).min)
+    mask = torch.zeros(allowed.shape, dtype=torch.float32, device=allowed.device)
+    mask.masked_fill_(~allowed, torch.finfo(torch.float32).min)
     return mask.repeat(1, groups, 1)[:, None]
 
 
@@ -151,6 +150,12 @@ def grouped_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> T
     groups = heads // kv_heads
     folded = q.to(k.dtype).view(batch, queries, kv_heads, groups, head_dim)
     folded = folded.permute(0, 2, 3, 1, 4).reshape(batch, kv_heads, groups * queries, head_dim)
-    out = functional.scaled_dot_product_attention(folded, k, v, attn_mask=mask)
+    if v.dtype == torch.float32:
+        out = functional.scaled_dot_product_attention(folded, k, v, attn_mask=mask)
+    else:
+        # LeRobot's rounding: scores and softmax in float32, only the weights are narrow.
+        scores = folded.float() @ k.float().transpose(2, 3) * head_dim**-0.5
+        scores = scores if mask is None else scores + mask
+        out = scores.softmax(-1).to(v.dtype) @ v
     out = out.view(batch, kv_heads, groups, queries, head_dim).permute(0, 3, 1, 2, 4)
     return out.reshape(batch, queries, heads * head_dim)

@@ -196,9 +196,8 @@ class SmolVLANetwork(nn.Module):
         text = self.sizes.text
         x = prefix.embeddings
         rotary = Rotary(prefix.positions(), text.head_dim)
-        attention_dtype = torch.float32 if self.precision.widen else self.precision.text
         groups = text.heads // text.kv_heads
-        mask = additive_mask(prefix.attention(), attention_dtype, groups)
+        mask = additive_mask(prefix.attention(), groups)
         keys_values: list[KeyValue] = []
         for block in decoder_blocks(self.text.blocks):
             if not with_output and len(keys_values) == text.layers - 1:
@@ -249,19 +248,17 @@ class SmolVLANetwork(nn.Module):
             block = blocks[expert]
             layers.append(block.project_prefix(key_value) if block.is_cross else key_value)
         groups = sizes.expert.heads // sizes.expert.kv_heads
-        narrow = not self.precision.widen
-        self_dtype = self.precision.text if narrow else torch.float32
         allowed = self.suffix_attention(prefix.valid)
         cross_mask = None
         if not prefix.dense:
             length = prefix.valid.shape[1]
-            cross_mask = additive_mask(allowed[:, :, :length], torch.float32, groups)
+            cross_mask = additive_mask(allowed[:, :, :length], groups)
         steps = torch.arange(sizes.chunk, device=prefix.valid.device)[None]
         return ExpertCache(
             layers=layers,
             self_rotary=Rotary(self.suffix_positions(prefix.valid), sizes.expert.head_dim),
             cross_rotary=Rotary(steps, sizes.expert.head_dim),
-            self_mask=additive_mask(allowed, self_dtype, groups),
+            self_mask=additive_mask(allowed, groups),
             cross_mask=cross_mask,
         )
 

@@ -28,6 +28,12 @@ POLICY_PARAMETERS = (
         "",
         "LeRobot checkpoint of the backend 'smolvla': a folder or a hub id.",
     ),
+    Parameter(
+        "model",
+        "so100",
+        "Which arm the backend 'scripted' plans for.",
+        choices=("so100", "so101"),
+    ),
     Parameter("device", "auto", "Where the model runs: auto, cpu, cuda, cuda:0, mps, …"),
     Parameter(
         "dtype",

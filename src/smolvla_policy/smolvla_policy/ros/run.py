@@ -33,7 +33,8 @@ def run(name: str, create: Callable[[], Node]) -> int:
         rclpy.try_shutdown()
         return 1
     try:
-        rclpy.spin(node)
+        if rclpy.ok():  # a signal may have come meanwhile
+            rclpy.spin(node)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:

@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The backend that thinks with a SmolVLA checkpoint."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from smolvla_policy.backends.protocol import ChunkRequest, Observation
+from smolvla_policy.control.units import UnitParameters, joint_units
+from smolvla_policy.policy import SmolVLAPolicy
+
+
+class Units(Protocol):
+    """Converts between radians and the checkpoint's own units; see `control.units`."""
+
+    def to_policy(self, positions: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Turn joint positions (joints,) [rad] into the checkpoint's state."""
+        ...
+
+    def to_joints(self, actions: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Turn the checkpoint's actions (rows, joints) into joint positions [rad]."""
+        ...
+
+
+def chunk_noise(seed: int, index: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Draw the noise that a chunk is made from, the same on every machine.
+
+    Args:
+        seed: of the run, at least 0.
+        index: of the chunk, at least 0; each has noise of its own, whatever the order.
+        shape: (chunk_size, max_action_dim).
+
+    Returns:
+        Standard normal float32.
+    """
+    return np.random.default_rng((seed, index)).standard_normal(shape, dtype=np.float32)
+
+
+class SmolVLABackend:
+    """Runs a checkpoint as a backend of `policy_node`.
+
+    Args:
+        checkpoint: folder or hub id.
+        joint_names: joints in the order of the checkpoint's state and action.
+        units: converts radians.
+        device: see `SmolVLAPolicy.from_pretrained`.
+        dtype: see there.
+        stats: see there.
+        period: seconds between two actions.
+        cameras: camera name -> feature name; the checkpoint's cameras by the last part of
+            their feature names if None.
+        seed: of the noise; None draws fresh noise.
+        threads: of PyTorch on the CPU, for the whole process; None leaves them as they are.
+
+    Attributes:
+        policy: the checkpoint.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be used.
+        ValueError: joints or cameras do not fit the checkpoint, or the device is absent.
+    """
+
+    name = "smolvla"
+    needs_objects = False
+
+    def __init__(
+        self,
+        checkpoint: str,
+        *,
+        joint_names: Sequence[str],
+        units: Units,
+        device: str = "auto",
+        dtype: str | None = None,
+        stats: str | Mapping[str, Any] | None = None,
+        period: float = 1.0 / 30.0,
+        cameras: Mapping[str, str] | None = None,
+        seed: int | None = None,
+        threads: int | None = None,
+    ) -> None:
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self.policy = SmolVLAPolicy.from_pretrained(
+            checkpoint, device=device, dtype=dtype, stats=stats
+        )
+        count = len(joint_names)
+        if (self.policy.state_dim, self.policy.action_dim) != (count, count):
+            raise ValueError(
+                f"{checkpoint} has a state of {self.policy.state_dim} and actions of "
+                f"{self.policy.action_dim} numbers, but {count} joints are named: "
+                f"{', '.join(joint_names)}"
+            )
+        self.description = str(checkpoint)
+        self.device = str(self.policy.device)
+        self.dtype = self.policy.dtype
+        self.joint_names = tuple(joint_names)
+        self.chunk_size = self.policy.chunk_size
+        self.period = period
+        self._units = units
+        self._seed = seed
+        self._index = 0
+        self._features = self._match(cameras)
+        self.cameras = tuple(self._features)
+        self.policy.warm_up()
+
+    def _match(self, cameras: Mapping[str, str] | None) -> dict[str, str]:
+        """Return camera name -> feature name, in the checkpoint's order."""
+        policy = self.policy
+        wished = {f.rpartition(".")[2]: f for f in policy.cameras} if cameras is None else cameras
+        if len(wished) < len(policy.cameras) and cameras is None:
+            raise ValueError(
+                f"cameras of {self.description} share their last names: "
+                f"{', '.join(policy.cameras)}; name them with 'name:feature'"
+            )
+        matched = {policy.camera_feature(feature): name for name, feature in wished.items()}
+        missing = [feature for feature in policy.cameras if feature not in matched]
+        if len(missing) > policy.config.missing_cameras_allowed or len(matched) < len(wished):
+            raise ValueError(
+                f"{self.description} needs one camera for each of {', '.join(policy.cameras)}; "
+                f"given: {', '.join(f'{name}:{f}' for name, f in wished.items())}"
+            )
+        return {matched[f]: f for f in policy.cameras if f in matched}
+
+    def infer(self, observation: Observation, request: ChunkRequest) -> NDArray[np.float64]:
+        """Predict a chunk.
+
+        Args:
+            observation: with an image of each of `cameras`.
+            request: not needed; the network sees only the observation.
+
+        Returns:
+            (chunk_size, joints) radians.
+
+        Raises:
+            ValueError: a camera or joint is missing, or something else does not fit.
+        """
+        missing = [name for name in self.cameras if name not in observation.images]
+        if missing:
+            raise ValueError(f"no image of camera {', '.join(missing)}")
+        if observation.joint_names != self.joint_names:
+            raise ValueError(
+                f"joints are {', '.join(observation.joint_names)}, "
+                f"expected {', '.join(self.joint_names)}"
+            )
+        noise = None
+        if self._seed is not None:
+            shape = (self.chunk_size, int(self.policy.config.max_action_dim))
+            noise = chunk_noise(self._seed, self._index, shape)
+        actions = self.policy.predict_chunk(
+            {feature: observation.images[name] for name, feature in self._features.items()},
+            self._units.to_policy(observation.positions),
+            observation.instruction,
+            noise,
+        )
+        self._index += 1
+        return self._units.to_joints(actions)
+
+    def close(self) -> None:
+        """Free the weights; the backend cannot be used afterwards."""
+        del self.policy
+
+
+def create(options: Mapping[str, Any]) -> SmolVLABackend:
+    """Create the backend from `policy_node`'s parameters.
+
+    Args:
+        options: values of the parameters ``checkpoint``, ``device``, ``dtype``, ``stats``,
+            ``units``, ``joints``, ``joint_signs``, ``gripper_range``, ``cameras``, ``period``,
+            ``seed`` and ``threads``; their meaning is in `ros.policy_parameters`.
+
+    Returns:
+        The backend, warmed up.
+
+    Raises:
+        ValueError: a parameter does not fit; see also `SmolVLABackend`.
+    """
+    if not options.get("checkpoint"):
+        raise ValueError(
+            "parameter 'checkpoint' is empty; give a folder or a hub id such as "
+            "lerobot/smolvla_base"
+        )
+    joints = tuple(options["joints"])
+    signs = [float(sign) for sign in options.get("joint_signs", [1.0])]
+    if len(signs) == 1:
+        signs *= len(joints)
+    if len(signs) != len(joints):
+        raise ValueError(f"joint_signs has {len(signs)} numbers for {len(joints)} joints")
+    if any(sign not in (1.0, -1.0) for sign in signs):
+        raise ValueError(f"joint_signs must be 1 or -1, but are {signs}")
+    opposite = {joint: -1 for joint, sign in zip(joints, signs, strict=True) if sign < 0}
+    default = UnitParameters()
+    closed, opened = options.get("gripper_range", default.gripper_range)
+    units = joint_units(
+        str(options.get("units", "degrees")),
+        joints,
+        UnitParameters(gripper_range=(float(closed), float(opened)), signs=opposite),
+    )
+    seed = int(options.get("seed", -1))
+    threads = int(options.get("threads", 0)) or max((os.cpu_count() or 2) - 1, 1)
+    return SmolVLABackend(
+        str(options["checkpoint"]),
+        joint_names=joints,
+        units=units,
+        device=str(options.get("device", "auto")),
+        dtype=str(options.get("dtype", "auto")),
+        stats=options.get("stats") or None,
+        period=float(options.get("period", 1.0 / 30.0)),
+        cameras=_cameras(options.get("cameras") or ()),
+        seed=None if seed < 0 else seed,
+        threads=threads,
+    )
+
+
+def _cameras(entries: Sequence[str]) -> dict[str, str] | None:
+    pairs = [entry.partition(":") for entry in entries]
+    return {name: feature or name for name, _, feature in pairs} or None

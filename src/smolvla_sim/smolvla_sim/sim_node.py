@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`sim_node`: the simulated arm on the topics of the real one."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from typing import Any
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from rclpy.node import Node
+from sensor_msgs.msg import CameraInfo, Image, JointState
+from smolvla_policy.ros import qos
+from smolvla_policy.ros.parameters import read
+from smolvla_policy.ros.run import run
+from std_msgs.msg import Float32, Float64MultiArray
+from visualization_msgs.msg import MarkerArray
+
+from smolvla_msgs.srv import ResetSim, SetTask
+from smolvla_sim import messages
+from smolvla_sim.arm import JOINT_NAMES
+from smolvla_sim.camera_thread import CameraThread, Images
+from smolvla_sim.rendering import CameraRenderer, RenderingError, check_cameras
+from smolvla_sim.runner import RealTimeRunner
+from smolvla_sim.sim_parameters import SIM_PARAMETERS
+from smolvla_sim.simulation import Simulation
+from smolvla_sim.viewer import open_viewer, require_display
+
+
+class SimNode(Node):
+    """Runs the physics in one thread and draws the cameras in another.
+
+    Raises:
+        ValueError: a parameter does not fit, no OpenGL draws or the viewer has no display.
+    """
+
+    def __init__(self, **node_options: Any) -> None:
+        super().__init__("sim_node", **node_options)
+        values = read(self, SIM_PARAMETERS)
+        self.failed = False
+        if sorted(values["joints"]) != sorted(JOINT_NAMES):
+            raise ValueError(
+                f"parameter 'joints' is {values['joints']}; it must name "
+                f"{', '.join(JOINT_NAMES)}, each once"
+            )
+        if values["viewer"]:
+            require_display()
+        self._order = [values["joints"].index(name) for name in JOINT_NAMES]
+        self._base_frame: str = values["base_frame"]
+        self._size = (values["image_width"], values["image_height"])
+        self._stop = threading.Event()
+        self._cameras: CameraThread[Time] | None = None
+        self._viewer: Any = None
+        simulation = Simulation(
+            values["model"],
+            task=values["task"],
+            seed=values["seed"],
+            physics_rate=values["physics_rate"],
+        )
+        cameras = check_cameras(values["cameras"]) if values["render"] else ()
+        self._create_publishers(cameras)
+        if cameras:
+            try:
+                self._cameras = CameraThread(
+                    simulation.model,
+                    lambda: CameraRenderer(
+                        simulation.model, cameras, width=self._size[0], height=self._size[1]
+                    ),
+                    self._publish_images,
+                    self._fail,
+                )
+            except RenderingError as error:
+                raise ValueError(str(error)) from error
+        self._runner = RealTimeRunner(
+            simulation,
+            {
+                "cameras": values["camera_rate"],
+                "joint_states": values["joint_state_rate"],
+                "objects": values["object_rate"],
+                "score": values["score_rate"],
+            },
+            time.monotonic,
+        )
+        self.create_subscription(
+            Float64MultiArray, "arm_controller/commands", self._on_command, qos.command_qos()
+        )
+        self.create_service(ResetSim, "sim/reset", self._on_reset)
+        self.create_service(SetTask, "sim/set_task", self._on_set_task)
+        if values["viewer"]:
+            self._viewer = open_viewer(simulation.model, simulation.data)
+        self._thread = threading.Thread(target=self._simulate, name="physics")
+        self._thread.start()
+        drawn = ", ".join(cameras) or "none"
+        self.get_logger().info(
+            f'{values["model"]}, task "{simulation.task.sentence}", cameras: {drawn}'
+        )
+
+    def _create_publishers(self, cameras: tuple[str, ...]) -> None:
+        self._joint_states = self.create_publisher(JointState, "joint_states", 10)
+        self._objects = self.create_publisher(MarkerArray, "sim/objects", qos.scene_qos())
+        self._scores = self.create_publisher(Float32, "sim/score", qos.status_qos())
+        self._images = {
+            name: self.create_publisher(Image, f"camera/{name}/image_raw", qos.image_qos())
+            for name in cameras
+        }
+        self._infos = {
+            name: self.create_publisher(CameraInfo, f"camera/{name}/camera_info", qos.image_qos())
+            for name in cameras
+        }
+
+    def destroy_node(self) -> None:
+        """End the threads and free everything."""
+        self._stop.set()
+        if hasattr(self, "_thread"):
+            self._thread.join()
+        if self._cameras is not None:
+            self._cameras.stop()
+        if self._viewer is not None:
+            self._viewer.close()
+        super().destroy_node()
+
+    # In the thread of ROS.
+
+    def _on_command(self, message: Float64MultiArray) -> None:
+        values = np.array(message.data)
+        if len(values) != len(JOINT_NAMES):
+            problem = f"it has {len(values)} values instead of {len(JOINT_NAMES)}"
+        elif not np.all(np.isfinite(values)):
+            problem = f"it is not finite: {values.tolist()}"
+        else:
+            self._runner.command(values[self._order])
+            return
+        self.get_logger().error(
+            f"command on arm_controller/commands refused, the last one stays: {problem}",
+            throttle_duration_sec=1.0,
+        )
+
+    def _on_reset(
+        self, request: ResetSim.Request, response: ResetSim.Response
+    ) -> ResetSim.Response:
+        self._runner.reset(request.seed)
+        response.success = True
+        return response
+
+    def _on_set_task(
+        self, request: SetTask.Request, response: SetTask.Response
+    ) -> SetTask.Response:
+        try:
+            self._runner.set_task(request.task)
+            response.success = True
+        except ValueError as error:
+            response.message = str(error)
+        return response
+
+    # In the thread of the physics.
+
+    def _simulate(self) -> None:
+        try:
+            while not self._stop.wait(self._runner.wait_time()):
+                self._publish(self._runner.advance())
+        except Exception as error:
+            self._fail(error)
+
+    def _publish(self, due: frozenset[str]) -> None:
+        if not due:
+            return
+        stamp = self.get_clock().now().to_msg()
+        simulation = self._runner.simulation
+        # A reset comes from another thread and must not be seen half done.
+        with self._runner.lock:
+            arm = (simulation.positions, simulation.velocities, simulation.efforts)
+            objects = simulation.objects() if "objects" in due else None
+            score = simulation.score() if "score" in due else None
+            state = simulation.state() if "cameras" in due else None
+        if "joint_states" in due:
+            self._joint_states.publish(messages.joint_state(stamp, JOINT_NAMES, *arm))
+        if objects is not None:
+            self._objects.publish(messages.object_markers(stamp, self._base_frame, objects))
+        if score is not None:
+            self._scores.publish(Float32(data=score))
+        if state is not None:
+            if self._cameras is not None:
+                self._cameras.submit(stamp, state)
+            if self._viewer is not None and self._viewer.is_running():
+                with self._runner.lock:
+                    self._viewer.sync()
+
+    # In the thread of the cameras.
+
+    def _publish_images(self, stamp: Time, images: Images) -> None:
+        for name, pixels in images.items():
+            self._images[name].publish(messages.image(stamp, name, pixels))
+            self._infos[name].publish(messages.camera_info(stamp, name, *self._size))
+
+    def _fail(self, error: Exception) -> None:
+        # After a shutdown publishing fails, and that is the normal end.
+        if self._stop.is_set() or not self.context.ok():
+            return
+        self.failed = True
+        self.get_logger().fatal(f"the simulation stops: {type(error).__name__}: {error}")
+        self.context.try_shutdown()
+
+
+def main() -> None:
+    """Run the node; the console script `sim_node`."""
+    sys.exit(run("sim_node", SimNode))

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The parameters of `sim_node`."""
+
+from __future__ import annotations
+
+from smolvla_policy.ros.parameters import Parameter
+
+from smolvla_sim.arm import ARMS, JOINT_NAMES
+from smolvla_sim.mjcf import PHYSICS_RATE
+from smolvla_sim.rendering import DEFAULT_CAMERAS
+from smolvla_sim.scene import CAMERAS
+from smolvla_sim.simulation import DEFAULT_TASK
+
+SIM_PARAMETERS = (
+    Parameter("model", "so100", "Which arm to simulate.", choices=tuple(sorted(ARMS))),
+    Parameter("seed", 0, "Layout of the cubes and the bowl; the same seed, the same scene.", 0),
+    Parameter("task", DEFAULT_TASK, "The instruction whose success sim/score reports."),
+    Parameter("joints", list(JOINT_NAMES), "Order of the joints in arm_controller/commands."),
+    Parameter("base_frame", "base_link", "Frame of sim/objects."),
+    Parameter("render", True, "Draw the cameras; false needs no OpenGL."),
+    Parameter(
+        "cameras",
+        list(DEFAULT_CAMERAS),
+        f"Which cameras to draw, of {', '.join(CAMERAS)}.",
+    ),
+    Parameter("image_width", 640, "Width of the images [pixels].", 16, 1920),
+    Parameter("image_height", 480, "Height of the images [pixels].", 16, 1440),
+    Parameter("camera_rate", 30.0, "Images per second of each camera [Hz].", 0.1, 120.0),
+    Parameter("joint_state_rate", 100.0, "Joint states per second [Hz].", 1.0, 1000.0),
+    Parameter("object_rate", 30.0, "Poses of the things per second [Hz].", 0.1, 120.0),
+    Parameter("score_rate", 10.0, "Scores per second [Hz].", 0.1, 100.0),
+    Parameter("physics_rate", PHYSICS_RATE, "Physics steps per second [Hz].", 200.0, 2000.0),
+    Parameter("viewer", False, "Open MuJoCo's window; needs a display."),
+)

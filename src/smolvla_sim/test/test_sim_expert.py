@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The scripted expert succeeds, recovers and moves gently; the backend around it."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from smolvla_policy.backends.protocol import ChunkRequest, Observation, SceneObject
+from smolvla_sim.arm import JOINT_NAMES
+from smolvla_sim.evaluate import evaluate, run_episode, scene_poses
+from smolvla_sim.expert import ScriptedExpert
+from smolvla_sim.scene import OBJECT_SIZES
+from smolvla_sim.scripted_backend import create
+from smolvla_sim.simulation import HOME, Simulation
+
+TASK = "put the red cube into the bowl"
+
+
+@pytest.mark.parametrize(
+    ("model", "options"),
+    [
+        ("so100", {"replan": 15}),
+        ("so100", {"replan": 45}),
+        ("so100", {"replan": 30, "use_committed": False}),
+        ("so101", {"replan": 15, "use_committed": False, "noise": 0.01}),
+    ],
+)
+def test_succeeds(model, options):
+    results = evaluate(model, 12, first_seed=1000, **options)
+    assert sum(result.score for result in results) >= 11.5
+
+
+def test_picks_up():
+    result = run_episode(Simulation(), ScriptedExpert(), 3, "pick up the green cube")
+    assert result.score == 1.0
+
+
+def test_recovers_from_a_moved_cube_and_a_dropped_one():
+    simulation, expert = Simulation(seed=4), ScriptedExpert()
+    moved = dropped = False
+    for _ in range(80):
+        poses = scene_poses(simulation)
+        for row in expert.plan(simulation.positions, poses, TASK, 50)[:10]:
+            simulation.command(row)
+            simulation.step(10)
+        cube = scene_poses(simulation)["red_cube"].position
+        tcp = expert.kinematics.forward(simulation.positions).tcp
+        if not moved and np.linalg.norm(tcp - cube) < 0.06:
+            moved = True
+            simulation.move_object("red_cube", cube + np.array([0.0, 0.03, 0.0]))
+        elif moved and not dropped and cube[2] > 0.05:
+            dropped = True
+            simulation.move_object("red_cube", cube - np.array([0.0, 0.0, cube[2] - 0.0125]))
+        if simulation.score() >= 1.0:
+            break
+    assert moved
+    assert dropped
+    assert simulation.score() == 1.0
+
+
+def test_moves_gently_and_within_the_limits():
+    simulation, expert = Simulation(seed=5), ScriptedExpert()
+    plan = expert.plan(np.array(HOME), scene_poses(simulation), TASK, 150)
+    speed = np.diff(plan, axis=0) * 30
+    assert np.abs(speed).max() <= 1.8 + 1e-9
+    assert np.abs(np.diff(speed, axis=0)).max() * 30 <= 9.0 + 1e-6
+    assert np.all(plan >= simulation.lower)
+    assert np.all(plan <= simulation.upper)
+
+
+def test_continues_committed_rows_without_a_jump():
+    simulation, expert = Simulation(seed=5), ScriptedExpert()
+    poses = scene_poses(simulation)
+    first = expert.plan(np.array(HOME), poses, TASK, 50)
+    second = expert.plan(first[8], poses, TASK, 50, committed=first[10:], keep=5)
+    np.testing.assert_array_equal(second[:5], first[10:15])
+    speed = np.diff(np.vstack([first[:10], second]), axis=0) * 30
+    assert np.abs(np.diff(speed, axis=0)).max() * 30 <= 9.0 + 1e-6
+
+
+def test_does_nothing_more_when_the_cube_lies_in_the_bowl():
+    simulation, expert = Simulation(), ScriptedExpert()
+    poses = scene_poses(simulation)
+    poses["red_cube"].position[:] = poses["bowl"].position
+    np.testing.assert_allclose(expert.plan(np.array(HOME), poses, TASK, 10), [HOME] * 10)
+
+
+def test_says_what_is_missing_and_what_is_out_of_reach():
+    simulation, expert = Simulation(), ScriptedExpert()
+    poses = scene_poses(simulation)
+    with pytest.raises(ValueError, match="red_cube and bowl"):
+        expert.plan(np.array(HOME), {}, TASK, 10)
+    poses["red_cube"].position[:] = (0.9, 0.0, 0.0125)
+    with pytest.raises(ValueError, match="out of the arm's reach"):
+        expert.plan(np.array(HOME), poses, TASK, 10)
+
+
+def observation(simulation, instruction=TASK, names=JOINT_NAMES):
+    objects = {
+        name: SceneObject(
+            pose.position, np.roll(pose.quaternion, -1), np.array(OBJECT_SIZES[name])
+        )
+        for name, pose in scene_poses(simulation).items()
+    }
+    positions = dict(zip(JOINT_NAMES, simulation.positions, strict=True))
+    return Observation(
+        images={},
+        joint_names=tuple(names),
+        positions=np.array([positions[name] for name in names]),
+        instruction=instruction,
+        objects=objects,
+    )
+
+
+def test_backend():
+    simulation, backend = Simulation(seed=6), create({"checkpoint": "", "cameras": ["top:a"]})
+    assert (backend.name, backend.cameras, backend.needs_objects) == ("scripted", ("top",), True)
+    assert create({"cameras": []}).cameras == ("top", "side", "wrist")
+    request = ChunkRequest(1, 0, np.empty((0, 6)), 0)
+    chunk = backend.infer(observation(simulation), request)
+    assert chunk.shape == (50, 6)
+    np.testing.assert_array_equal(backend.infer(observation(simulation), request), chunk)
+    shuffled = observation(simulation, names=JOINT_NAMES[::-1])
+    np.testing.assert_array_equal(backend.infer(shuffled, request), chunk)
+    start = time.process_time()
+    backend.infer(observation(simulation), request)
+    assert time.process_time() - start < 0.05
+    with pytest.raises(ValueError, match="does not understand 'dance'"):
+        backend.infer(observation(simulation, "dance"), request)
+    with pytest.raises(ValueError, match="gripper"):
+        backend.infer(observation(simulation, names=JOINT_NAMES[:5]), request)
+    with pytest.raises(ValueError, match="chunk_size"):
+        create({"chunk_size": 0})
+    backend.close()

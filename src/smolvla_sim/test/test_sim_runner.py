@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real time with an injected clock: deadlines, channels, standstill; the camera thread."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+
+import numpy as np
+import pytest
+from smolvla_sim.camera_thread import CameraThread
+from smolvla_sim.rendering import RenderingError
+from smolvla_sim.runner import RealTimeRunner
+from smolvla_sim.simulation import HOME, Simulation
+from smolvla_sim.viewer import require_display
+
+
+class Clock:
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture(scope="module")
+def simulation():
+    return Simulation()
+
+
+@pytest.fixture
+def runner(simulation):
+    simulation.reset(0)
+    clock = Clock()
+    rates = {"joint_states": 100.0, "cameras": 30.0, "score": 10.0}
+    return RealTimeRunner(simulation, rates, clock), clock
+
+
+def test_channels_become_due_at_their_rates(runner):
+    run, clock = runner
+    counts = Counter()
+    for _ in range(600):
+        clock.now += run.wait_time()
+        counts.update(run.advance())
+    assert run.simulation.time == pytest.approx(2.0, abs=1e-6)
+    assert counts == {"joint_states": 200, "cameras": 60, "score": 20}
+
+
+def test_deadlines_are_absolute(runner):
+    """Late wake-ups do not add up: 1000 waits of 3.4 ms instead of 3.33 ms lose nothing."""
+    run, clock = runner
+    for _ in range(1000):
+        clock.now += 0.0034
+        run.advance()
+    assert run.simulation.time == pytest.approx(3.4, abs=0.004)
+    assert 0.0 <= run.wait_time() <= 1 / 300 + 1e-6
+
+
+def test_a_short_delay_is_caught_up_and_a_standstill_skipped(runner):
+    run, clock = runner
+    clock.now += 0.05
+    run.advance()
+    assert run.simulation.time == pytest.approx(0.05, abs=0.004)
+    assert run.skipped == 0
+    clock.now += 60.0
+    run.advance()
+    assert run.simulation.time < 0.06
+    assert run.skipped == 1
+    clock.now += 0.01
+    run.advance()
+    assert run.simulation.time == pytest.approx(0.063, abs=0.004)
+
+
+def test_too_high_a_rate_is_refused(simulation):
+    with pytest.raises(ValueError, match="physics rate of 300 Hz"):
+        RealTimeRunner(simulation, {"cameras": 301.0}, Clock())
+
+
+def test_commands_and_resets_reach_the_simulation(runner):
+    run, clock = runner
+    run.command(np.array(HOME) + 0.3)
+    clock.now += 0.1
+    run.advance()
+    assert np.abs(run.simulation.positions - HOME).max() > 0.05
+    run.reset(0)
+    np.testing.assert_allclose(run.simulation.positions, HOME, atol=0.01)
+    run.set_task("pick up the blue cube")
+    assert run.simulation.task.color == "blue"
+    run.set_task("put the red cube into the bowl")
+
+
+class FakeRenderer:
+    """Draws nothing; blocks until it may."""
+
+    def __init__(self):
+        self.gate = threading.Event()
+        self.started = threading.Event()
+        self.closed = False
+
+    def render(self, data):
+        self.started.set()
+        assert self.gate.wait(5.0)
+        return {"top": np.full((2, 2, 3), int(data.qpos[0]), np.uint8)}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.closed = True
+
+
+def test_a_slow_camera_drops_states_and_never_blocks(simulation):
+    renderer, delivered, done = FakeRenderer(), [], threading.Event()
+
+    def deliver(stamp, images):
+        delivered.append((stamp, int(images["top"][0, 0, 0])))
+        if stamp == 3:
+            done.set()
+
+    thread = CameraThread(simulation.model, lambda: renderer, deliver, pytest.fail)
+    state = simulation.state()
+    for stamp in (1, 2, 3):
+        state[0] = stamp
+        thread.submit(stamp, state.copy())
+        assert renderer.started.wait(5.0)
+    renderer.gate.set()
+    assert done.wait(5.0)
+    thread.stop()
+    assert delivered == [(1, 1), (3, 3)]
+    assert thread.replaced == 1
+    assert renderer.closed
+
+
+def test_errors_of_the_camera_thread_are_handed_on(simulation):
+    def no_renderer():
+        raise RenderingError("no OpenGL")
+
+    with pytest.raises(RenderingError, match="no OpenGL"):
+        CameraThread(simulation.model, no_renderer, lambda *_: None, pytest.fail)
+
+    errors, failed = [], threading.Event()
+
+    def deliver(stamp, images):
+        raise RuntimeError("broken")
+
+    def on_failure(error):
+        errors.append(str(error))
+        failed.set()
+
+    renderer = FakeRenderer()
+    renderer.gate.set()
+    thread = CameraThread(simulation.model, lambda: renderer, deliver, on_failure)
+    thread.submit(1, simulation.state())
+    assert failed.wait(5.0)
+    thread.stop()
+    assert errors == ["broken"]
+    assert renderer.closed
+
+
+def test_a_viewer_without_a_display_is_explained():
+    with pytest.raises(ValueError, match="no display"):
+        require_display({}, platform="linux")
+    require_display({"DISPLAY": ":0"}, platform="linux")
