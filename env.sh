@@ -45,11 +45,14 @@ else
   fi
 fi
 
-# Raw camera images need more shared memory than Fast DDS takes by itself. Both names of the
-# variable: Fast DDS 2 (Jazzy) and 3 (Kilted). A choice of the user's stays.
+# Raw camera images need more shared memory than Fast DDS takes by itself. A choice of the
+# user's stays. The variable was renamed between Fast DDS 2 (Jazzy) and 3 (Kilted).
 if [ -z "${FASTDDS_BUILTIN_TRANSPORTS-}${FASTRTPS_DEFAULT_PROFILES_FILE-}${FASTDDS_DEFAULT_PROFILES_FILE-}" ]; then
-  export FASTDDS_DEFAULT_PROFILES_FILE="${_smolvla_root}/src/smolvla_bringup/config/fastdds.xml"
-  export FASTRTPS_DEFAULT_PROFILES_FILE="${FASTDDS_DEFAULT_PROFILES_FILE}"
+  if [ "${ROS_DISTRO-}" = jazzy ]; then
+    export FASTRTPS_DEFAULT_PROFILES_FILE="${_smolvla_root}/src/smolvla_bringup/config/fastdds.xml"
+  else
+    export FASTDDS_DEFAULT_PROFILES_FILE="${_smolvla_root}/src/smolvla_bringup/config/fastdds.xml"
+  fi
 fi
 
 if [ -n "${ZSH_VERSION-}" ]; then _smolvla_ext=zsh; else _smolvla_ext=bash; fi
