@@ -12,6 +12,8 @@ CHECKPOINT ?=
 TASK ?=
 SEED ?=
 ARGS ?=
+# make bench SECONDS=20
+SECONDS ?= 60
 DEMO_ARGS = $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(if $(TASK),--task "$(TASK)") \
 	$(if $(SEED),--seed "$(SEED)") $(ARGS)
 
@@ -41,8 +43,14 @@ format: setup ## Format the sources
 	@files="$$(git ls-files '*.cpp' '*.hpp')"; \
 	if [ -n "$$files" ]; then .venv/bin/clang-format -i $$files; fi
 
-bench: setup ## Measure inference and the executor's timing on this machine (ARGS=)
-	@$(ENV) exec python -m smolvla_bringup.bench $(ARGS)
+bench: setup ## Measure inference and the executor's timing here (LEROBOT_PYTHON=, SECONDS=60)
+	@mkdir -p bench_out
+	@$(ENV) test -e bench_out/checkpoint/model.safetensors || \
+		python -m smolvla_policy.cli.bench_inference --make-checkpoint bench_out/checkpoint
+	@$(ENV) python -m smolvla_policy.cli.bench_inference --checkpoint bench_out/checkpoint \
+		--json bench_out/inference.json $(ARGS)
+	@$(ENV) python -m smolvla_bringup.bench_executor --checkpoint bench_out/checkpoint \
+		--seconds $(SECONDS)
 
 clean: ## Remove what was built and recorded; keep .venv
 	@rm -rf build install log demo_out bench_out

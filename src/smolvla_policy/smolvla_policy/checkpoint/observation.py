@@ -92,7 +92,7 @@ class ObservationEncoder:
         Raises:
             ValueError: the name is unknown or fits several cameras.
         """
-        known = [feature for feature in self.config.inputs if feature in self.config.cameras]
+        known = self.config.cameras
         for candidate in (name, CAMERA_PREFIX + name):
             renamed = self.processors.rename_map.get(candidate, candidate)
             if renamed in known:
@@ -134,7 +134,7 @@ class ObservationEncoder:
         return {feature: found[feature] for feature in self.config.cameras if feature in found}
 
     def _check_state(self, states: Floats, batch: int) -> Floats:
-        values = np.asarray(states, dtype=np.float32)
+        values = np.array(states, dtype=np.float32)
         if values.shape != (batch, self.config.state_dim):
             raise ValueError(
                 f"state has shape {values.shape[1:]} ({batch} wanted, {values.shape[0]} given), "
@@ -165,7 +165,7 @@ class ObservationEncoder:
         shape = (batch, self.config.chunk_size, self.sizes.action_dim)
         if noise is None:
             return np.random.default_rng().standard_normal(shape, dtype=np.float32)
-        values = np.asarray(noise, dtype=np.float32)
+        values = np.array(noise, dtype=np.float32)
         if values.shape != shape:
             raise ValueError(f"noise has shape {values.shape[1:]}, expected {shape[1:]}")
         if not np.isfinite(values).all():

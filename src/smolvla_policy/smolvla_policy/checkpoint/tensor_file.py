@@ -96,22 +96,22 @@ class TensorFile:
 
     def _read_header(self) -> dict[str, Entry]:
         path, total = self.path, self.path.stat().st_size
-        first = self._file.read(8)
-        if first[:1] == b"\x80" or first[:2] == b"PK":
+        first = self._file.read(9)
+        if len(first) < 9:
+            raise CheckpointError(f"{path} is no safetensors file: it has only {total} bytes")
+        if first[8:] != b"{" and first.startswith((b"\x80", b"PK")):
             raise CheckpointError(
                 f"{path} is a PyTorch pickle, which can run code when it is loaded, and is never "
                 "opened here; convert it to safetensors where you trust it"
             )
-        if len(first) < 8:
-            raise CheckpointError(f"{path} is no safetensors file: it has only {total} bytes")
-        (length,) = struct.unpack("<Q", first)
+        (length,) = struct.unpack("<Q", first[:8])
         if length > min(MAX_HEADER, total - 8):
             raise CheckpointError(
                 f"{path} is no safetensors file or is cut short: its header should have "
                 f"{length} bytes, the whole file has {total}"
             )
         try:
-            header = json.loads(self._file.read(length))
+            header = json.loads(first[8:] + self._file.read(max(length - 1, 0)))
             return {
                 name: self._entry(name, about, 8 + length, total)
                 for name, about in header.items()

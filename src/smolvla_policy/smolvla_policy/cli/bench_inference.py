@@ -168,7 +168,8 @@ class Contender:
             environment["PYTHONPATH"] = os.pathsep.join(
                 filter(None, (root, os.environ.get("PYTHONPATH")))
             )
-        self._errors = tempfile.TemporaryFile(mode="w+")  # a pipe that nobody reads fills up
+        # A pipe that nobody reads fills up; the file lives until `close`.
+        self._errors = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115
         self._process = subprocess.Popen(
             [python, __file__, "--serve", name, *arguments],
             stdin=subprocess.PIPE,

@@ -24,7 +24,6 @@ from numpy.typing import ArrayLike, NDArray
 from smolvla_policy.control.joint_history import NANOSECONDS, JointHistory, JointSample
 from smolvla_policy.control.joint_order import JointOrder
 
-
 IMAGE_HISTORY = 16
 """Images kept of each camera: where one camera lags, the others look back that far."""
 

@@ -68,7 +68,9 @@ def to_pixels(
             f"image is {height}x{width}, but this checkpoint does not resize images and needs "
             f"{side_h}x{side_w}"
         )
-    pixels = torch.from_numpy(np.ascontiguousarray(images)).to(out.device).permute(0, 3, 1, 2)
+    # PyTorch takes no read-only arrays, and images of ROS messages are such.
+    writable = np.require(images, requirements=("C", "W"))
+    pixels = torch.from_numpy(writable).to(out.device).permute(0, 3, 1, 2)
     values = pixels.to(torch.float32).div_(255.0)
     if target is not None and (width, height) != target:
         size = fitted_size(height, width, target)

@@ -76,6 +76,7 @@ class ExecutorNode(Node):
         )
         self._statuses = self.create_publisher(ExecutorStatus, "~/status", qos.status_qos())
         self._status_changed = self.create_guard_condition(self._publish_status)
+        self._gave_up = self.create_guard_condition(lambda: self.context.try_shutdown())
         self.create_subscription(
             JointState, "joint_states", self._on_joint_state, qos.joint_state_qos()
         )
@@ -191,7 +192,7 @@ class ExecutorNode(Node):
             if self.context.ok():  # publishing fails once the context is shut down
                 self.failed = True
                 self.get_logger().fatal(f"control loop ended: {type(error).__name__}: {error}")
-                self.context.try_shutdown()  # a node without its loop must not look alive
+                self._gave_up.trigger()  # a node without its loop must not look alive
 
     def _drain_inbox(self, now: float) -> None:
         try:
@@ -233,8 +234,7 @@ class ExecutorNode(Node):
     def destroy_node(self) -> None:
         """End the control loop, then the node."""
         self._stopping.set()
-        if self._thread is not threading.current_thread():
-            self._thread.join(timeout=2.0)
+        self._thread.join(timeout=2.0)
         super().destroy_node()
 
 

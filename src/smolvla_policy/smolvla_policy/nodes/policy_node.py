@@ -55,6 +55,7 @@ class PolicyNode(Node):
         self._statuses = self.create_publisher(PolicyStatus, "~/status", qos.status_qos())
         self._status_changed = self.create_guard_condition(self._publish_status)
         self._loaded = self.create_guard_condition(self._subscribe_sensors)
+        self._gave_up = self.create_guard_condition(self._give_up)
         self.create_timer(1.0 / self._values["status_rate"], self._publish_status)
         self.create_subscription(
             String, "task_instruction", self._on_instruction, qos.instruction_qos()
@@ -103,6 +104,12 @@ class PolicyNode(Node):
         )
         self._publish_status()
 
+    def _give_up(self) -> None:
+        """Say why and end; in the thread of ROS, which the worker's must not shut down."""
+        self.get_logger().fatal(self._error)
+        self._publish_status()
+        self.context.try_shutdown()
+
     # In the worker's thread: load, then think.
 
     def _work(self, message: InferenceRequest | None) -> None:
@@ -142,9 +149,7 @@ class PolicyNode(Node):
             kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
             self._error = f"backend '{name}': {kind}{error}"
             self.failed = True
-            self.get_logger().fatal(self._error)
-            self._status_changed.trigger()
-            self.context.try_shutdown()
+            self._gave_up.trigger()
             return
         self._backend = backend
         self.get_logger().info(
@@ -234,8 +239,9 @@ class PolicyNode(Node):
         try:
             self._worker.close(timeout=30.0)
         finally:
-            if self._backend is not None:
-                self._backend.close()
+            backend, self._backend = self._backend, None
+            if backend is not None:
+                backend.close()
             super().destroy_node()
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-
 from smolvla_policy.checkpoint.config import read_config
 from smolvla_policy.checkpoint.tensor_file import TensorFile
 from smolvla_policy.checkpoint.vlm import model_sizes, read_vlm_config

@@ -5,10 +5,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.nn import functional
-
 from smolvla_policy.model.images import stack_cameras
 from smolvla_policy.model.sampler import flow_times, sample_actions
+from torch.nn import functional
 
 CAMERAS = ("top", "wrist", "side")
 RUNS = {

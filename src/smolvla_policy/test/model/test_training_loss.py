@@ -5,11 +5,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.nn import functional
-
 from smolvla_policy.model.images import stack_cameras
 from smolvla_policy.model.loss import flow_matching_loss, sample_times, velocity_errors
 from smolvla_policy.model.names import gradients, set_trainable
+from torch.nn import functional
 
 CAMERAS = ("top", "wrist", "side")
 
@@ -34,9 +33,7 @@ def trained(build, inputs):
         state,
     )
     actions = functional.pad(inputs["action_norm"], (0, 26))
-    errors = velocity_errors(
-        network, prefix, actions, inputs["train_noise"], inputs["train_time"]
-    )
+    errors = velocity_errors(network, prefix, actions, inputs["train_noise"], inputs["train_time"])
     flow_matching_loss(errors).backward()
     return network, errors.detach()
 

@@ -9,8 +9,6 @@ import pytest
 from rclpy.parameter import Parameter
 from safetensors.numpy import load_file
 from sensor_msgs.msg import Image, JointState
-from smolvla_msgs.msg import ActionChunk, ExecutorStatus
-from smolvla_policy import SmolVLAPolicy
 from smolvla_policy.backends.smolvla import chunk_noise
 from smolvla_policy.control.units import joint_units
 from smolvla_policy.nodes.executor_node import ExecutorNode
@@ -19,6 +17,9 @@ from smolvla_policy.ros import qos
 from smolvla_policy.ros.images import encode_image
 from smolvla_policy.ros.policy_parameters import SO100_JOINTS
 from std_msgs.msg import Float64MultiArray, String
+
+from smolvla_msgs.msg import ActionChunk, ExecutorStatus
+from smolvla_policy import SmolVLAPolicy
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 CAMERAS = ("top", "wrist", "side")

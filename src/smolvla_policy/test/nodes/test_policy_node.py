@@ -3,6 +3,8 @@
 
 import io
 import math
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -247,17 +249,14 @@ def test_a_broken_image_is_named(world):
         assert error == ""  # the good images that came before
 
 
-def test_a_backend_that_cannot_load_ends_the_node_with_words(graph, monkeypatch):
-    def create(name, options):
-        raise ValueError("no checkpoint at 'x'")
-
-    monkeypatch.setattr(policy_node, "create_backend", create)
-    node = graph.add(PolicyNode(context=graph.context))
-    deadline = threading.Event()
-    graph.context.on_shutdown(deadline.set)
-    assert deadline.wait(10)
-    assert node.failed
-    assert node._state("") == (PolicyStatus.ERROR, "backend 'smolvla': no checkpoint at 'x'")
+def test_a_checkpoint_that_cannot_load_ends_the_process_with_words():
+    command = [sys.executable, "-m", "smolvla_policy.nodes.policy_node", "--ros-args"]
+    command += ["-p", "checkpoint:=/nowhere/checkpoint"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 1
+    assert "backend 'smolvla'" in ended.stderr
+    assert "/nowhere/checkpoint" in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 def test_destroying_the_node_frees_the_backend(world):

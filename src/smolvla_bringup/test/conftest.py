@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Workspaces made of fakes: packages that ament finds and executables that tests write."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def _make_workspace(prefix: Path) -> dict[str, str]:
+    """Make an install prefix with this package, uninstalled; return the variables to use it."""
+    packages = prefix / "share/ament_index/resource_index/packages"
+    packages.mkdir(parents=True)
+    for name in ("smolvla_bringup", "smolvla_policy", "smolvla_sim"):
+        (packages / name).touch()
+    (prefix / "share/smolvla_bringup").mkdir()
+    (prefix / "share/smolvla_bringup/config").symlink_to(PACKAGE / "config")
+    old = os.environ.get("AMENT_PREFIX_PATH")
+    return {
+        "AMENT_PREFIX_PATH": os.pathsep.join([str(prefix), *([old] if old else [])]),
+        # Processes that the tests start import the sources, too.
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+    }
+
+
+def _install(prefix: Path, package: str, name: str, *command: str) -> None:
+    path = prefix / "lib" / package / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n')
+    path.chmod(0o755)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a fake install prefix that this process and its children use."""
+    prefix = tmp_path / "install"
+    for name, value in _make_workspace(prefix).items():
+        monkeypatch.setenv(name, value)
+    return prefix
+
+
+@pytest.fixture
+def executable(workspace: Path) -> Callable[..., None]:
+    """Return a function that installs a command line as package/executable."""
+    return lambda package, name, *command: _install(workspace, package, name, *command)
+
+
+@pytest.fixture(scope="session")
+def fake_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Return the environment of a workspace whose nodes are fake_bringup_nodes.py."""
+    folder = tmp_path_factory.mktemp("fakes")
+    prefix = folder / "install"
+    variables = _make_workspace(prefix)
+    script = str(Path(__file__).with_name("fake_bringup_nodes.py"))
+    _install(prefix, "smolvla_sim", "sim_node", sys.executable, script, "sim")
+    _install(prefix, "smolvla_policy", "policy_node", sys.executable, script, "policy")
+    _install(prefix, "smolvla_policy", "executor_node", sys.executable, script, "executor")
+    environment = {**os.environ, **variables, "MPLCONFIGDIR": str(folder / "mpl")}
+    environment.pop("ROS_DOMAIN_ID", None)
+    return environment

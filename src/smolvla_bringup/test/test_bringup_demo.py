@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The demo from end to end with fake nodes: success, every failure, Ctrl-C, nothing left."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("rclpy")
+pytest.importorskip("smolvla_msgs", reason="the workspace is not sourced: . ./env.sh")
+
+from smolvla_bringup import family
+
+LIMIT = 90.0  # [s] for one demo; only a broken one comes near
+
+# Fault of the fakes -> arguments of the demo. All run at once: mostly they wait for discovery.
+FAILURES = {
+    "sim_never_succeeds": ("--time-limit", "2", "--no-video"),
+    "policy_dies": ("--no-video",),
+    "policy_never_ready": ("--ready-limit", "4"),
+    "policy_error": (),
+    "executor_start_refused": ("--no-video",),
+}
+
+
+class Demo:
+    """A demo in a process of its own."""
+
+    def __init__(self, environment: dict[str, str], out: Path, fault: str, *arguments: str):
+        self.out = out
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "smolvla_bringup.demo", "--out", str(out), *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**environment, "FAKE_FAULT": fault},
+        )
+
+    def finish(self) -> tuple[int, str, str]:
+        """Wait for its end; return exit status, output and errors. Nothing may be left."""
+        try:
+            output, errors = self.process.communicate(timeout=LIMIT)
+        finally:
+            if self.process.poll() is None:
+                self.process.kill()
+                self.process.communicate()
+        assert not _descendants(self.process.pid)
+        return self.process.returncode, output, errors
+
+
+@pytest.fixture(scope="module")
+def failures(
+    fake_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, tuple[int, str, str]]:
+    """Run all demos that must fail; return their ends by fault."""
+    folder = tmp_path_factory.mktemp("failures")
+    demos = {
+        fault: Demo(fake_environment, folder / fault, fault, *arguments)
+        for fault, arguments in FAILURES.items()
+    }
+    return {fault: demo.finish() for fault, demo in demos.items()}
+
+
+def _descendants(starter: int) -> list[str]:
+    """Return the command lines of processes whose marker names `starter`."""
+    prefix = f"{family.MARKER_VARIABLE}={starter}-".encode()
+    found = []
+    for folder in Path("/proc").iterdir():
+        try:
+            if prefix in (folder / "environ").read_bytes():
+                found.append((folder / "cmdline").read_text().replace("\0", " "))
+        except OSError:
+            continue
+    return found
+
+
+def test_success_leaves_video_picture_and_figures(
+    fake_environment: dict[str, str], tmp_path: Path
+) -> None:
+    av = pytest.importorskip("av")
+    demo = Demo(fake_environment, tmp_path, "", "--seed", "7", "--json")
+    status, output, progress = demo.finish()
+    assert status == 0, progress
+    summary = json.loads(output)
+    assert summary == json.loads((tmp_path / "summary.json").read_text())
+    assert summary["success"] is True
+    assert 0 < summary["time_to_success"] < summary["duration"]
+    assert summary["chunks_merged"] >= 2
+    assert summary["seed"] == 7
+    assert "reset with seed 7" in (tmp_path / "log/sim_node.log").read_text()
+    assert (tmp_path / "demo.png").stat().st_size > 20_000
+    with av.open(str(tmp_path / "demo.mp4")) as video:
+        stream = video.streams.video[0]
+        assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
+        frames = [frame.time for frame in video.decode(stream)]
+    assert len(frames) > 5
+    assert frames[-1] == pytest.approx(summary["duration"], abs=1.0)
+    assert "all nodes are ready" in progress
+
+
+def test_task_that_is_not_done_in_time_fails(failures: dict) -> None:
+    status, output, _ = failures["sim_never_succeeds"]
+    assert status == 1
+    assert "NOT done in 2." in output
+    assert "best score 0.5 of 1" in output
+
+
+def test_node_that_dies_ends_everything_with_its_last_words(failures: dict) -> None:
+    status, output, _ = failures["policy_dies"]
+    assert status == 2
+    assert "policy_node failed with exit status 3" in output
+    assert "out of ideas" in output
+
+
+def test_node_that_is_never_ready_is_named(failures: dict) -> None:
+    status, output, _ = failures["policy_never_ready"]
+    assert status == 2
+    assert "not ready after 4 s:\npolicy_node: loading for ever" in output
+    assert "the fake policy has started" in output
+
+
+def test_error_of_the_policy_ends_the_wait_at_once(failures: dict) -> None:
+    status, output, _ = failures["policy_error"]
+    assert status == 2
+    assert "policy_node cannot start: no such checkpoint" in output
+    assert "all nodes are ready" not in output
+
+
+def test_service_that_refuses_is_quoted(failures: dict) -> None:
+    status, output, _ = failures["executor_start_refused"]
+    assert status == 2
+    assert "executor_node/start refused: the arm is asleep" in output
+
+
+def test_ctrl_c_in_mid_run_ends_all_and_still_reports(
+    fake_environment: dict[str, str], tmp_path: Path
+) -> None:
+    demo = Demo(fake_environment, tmp_path, "sim_never_succeeds")
+    assert demo.process.stdout is not None
+    while "instruction:" not in (line := demo.process.stdout.readline()):
+        assert line, "the demo ended before it ran"
+    demo.process.send_signal(signal.SIGINT)
+    status, output, _ = demo.finish()
+    assert status == 130
+    assert "interrupted" in output
+    assert json.loads((tmp_path / "summary.json").read_text())["success"] is False
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--policy", "smolvla"), "needs a checkpoint"),
+        (("--policy", "none"), "nothing moves"),
+        (("--time-limit", "0"), "must be above 0"),
+        (("--g", "1.5"), "must lie in 0..1"),
+    ],
+)
+def test_wrong_options_are_explained(
+    arguments: tuple[str, ...], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from smolvla_bringup.demo import main
+
+    assert main(arguments) == 2
+    assert words in capsys.readouterr().out

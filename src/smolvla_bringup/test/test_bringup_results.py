@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Record, summary, plot and video from made-up data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from smolvla_bringup.record import Chunk, QueueSample, Record
+
+JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
+PERIOD = 1 / 30
+ROWS = 50
+
+
+def motion(time: np.ndarray) -> np.ndarray:
+    """(n, 6) smooth joint positions [rad] at `time` [s]."""
+    phases = np.arange(len(JOINTS))
+    return np.sin(0.8 * time[:, None] + phases) * (0.3 + 0.1 * phases)
+
+
+@pytest.fixture
+def record() -> Record:
+    """A run of 12 s: actions from 1 s on, a chunk per second, the task done at 11 s."""
+    rng = np.random.default_rng(3)
+    run = Record(JOINTS)
+    fine = np.arange(0.0, 12.0, 0.01)
+    start = motion(np.array([0.0]))[0]
+    for time in fine:
+        position = start if time < 1.1 else motion(np.array([time - 1.1]))[0]
+        run.states.append((time, tuple(position)))
+    for tick in range(330):
+        time = 1.0 + tick * PERIOD
+        run.commands.append((time, tuple(motion(np.array([tick * PERIOD]))[0])))
+    for first in range(0, 330, 20):
+        run.requests.append(0.7 + first * PERIOD)
+        rows = motion((first + np.arange(ROWS)) * PERIOD)
+        drift = rng.normal(0, 0.02, 6) * np.linspace(0, 3, ROWS)[:, None]
+        run.chunks.append(Chunk(0.95 + first * PERIOD, first, PERIOD, rows + drift))
+    for sample in range(120):
+        time = 0.1 * sample
+        tick = max(0, round((time - 1.0) / PERIOD))
+        depth = 0 if time < 1.0 else ROWS - tick % 20
+        run.queue.append(QueueSample(time, tick, depth))
+        run.add_score(time, 0.0 if time < 5 else 0.5 if time < 11 else 1.0)
+    run.end_time = 12.0
+    return run
+
+
+def test_first_full_score_is_the_success() -> None:
+    run = Record(JOINTS)
+    for time, score in [(0.5, 0.0), (1.0, 0.5), (2.0, 1.0), (2.1, 0.5), (2.2, 1.0)]:
+        run.add_score(time, score)
+    assert run.success_time == 2.0
+    assert len(run.scores) == 5
+
+
+def test_tick_times_follow_the_executor_and_not_the_calendar() -> None:
+    run = Record(JOINTS)
+    # Ten ticks in one second, then a pause of two seconds in which no tick is executed.
+    run.queue = [
+        QueueSample(1.0, 0, 10),
+        QueueSample(2.0, 10, 0),
+        QueueSample(4.0, 10, 5),
+        QueueSample(4.5, 15, 0),
+    ]
+    times = run.tick_times(np.array([-1, 0, 5, 9, 10, 15, 16]), 0.1)
+    expected = [0.9, 1.0, 1.5, 1.9, 4.0, 4.5, 4.6]
+    np.testing.assert_allclose(times, expected, atol=1e-5)
+
+
+def test_tick_times_without_any_status_are_unknown() -> None:
+    assert np.isnan(Record(JOINTS).tick_times(np.arange(3), 0.1)).all()
+
+
+@pytest.mark.parametrize("empty", [False, True])
+def test_plot_shows_the_run(record: Record, empty: bool, tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    from smolvla_bringup.plot import plot_record
+
+    path = tmp_path / "demo.png"
+    plot_record(Record(JOINTS) if empty else record, "put the red cube into the bowl", path)
+    with image.open(path) as picture:
+        pixels = np.asarray(picture.convert("RGB"))
+    assert pixels.shape[0] > 800
+    assert pixels.shape[1] > 1400
+    orange = np.all(np.abs(pixels.astype(int) - (0xD5, 0x5E, 0x00)) < 30, axis=-1)
+    # The commands, besides the few pixels of their legend.
+    assert (orange.sum() > 2000) is not empty
+
+
+def test_summary_counts_and_speaks(record: Record, tmp_path: Path) -> None:
+    msgs = pytest.importorskip("smolvla_msgs.msg")
+    from smolvla_bringup.demo_report import summarize, summary_text, write_summary
+    from smolvla_bringup.options import Options
+
+    executor = msgs.ExecutorStatus(
+        reason="executes",
+        chunks_merged=17,
+        chunk_size=50,
+        latency_p50=0.21,
+        latency_p95=0.4,
+        starved_cycles=3,
+        starvations=1,
+        seam_jump_max=0.0123,
+        period_p50=0.0333,
+        period_p99=float("nan"),
+    )
+    policy = msgs.PolicyStatus(backend="scripted", inference_p50=0.01)
+    summary = summarize(record, Options(seed=4), executor, policy, ["no video"])
+    assert summary["time_to_success"] == pytest.approx(11.0)
+    assert summary["chunks_merged"] == 17
+    assert summary["seed"] == 4
+    write_summary(summary, tmp_path / "summary.json")
+    # NaN is no JSON; strict readers would refuse the file.
+    assert json.loads((tmp_path / "summary.json").read_text())["period_p99"] is None
+    text = summary_text(summary)
+    for words in (
+        "time to success          11.0 s",
+        "p50 210.0 ms, p95 400.0 ms",
+        "3 control cycles in 1 gaps",
+        "0.0123 rad",
+        "p50 33.3 ms, p99 –",
+        "note: no video",
+    ):
+        assert words in text
+
+
+def test_summary_of_a_failure_says_what_hindered() -> None:
+    msgs = pytest.importorskip("smolvla_msgs.msg")
+    from smolvla_bringup.demo_report import summarize, summary_text
+    from smolvla_bringup.options import Options
+
+    run = Record(JOINTS, end_time=60.0)
+    executor = msgs.ExecutorStatus(
+        reason="waits for a chunk", requests_refused=9, last_refusal="camera 'top' is silent"
+    )
+    text = summary_text(summarize(run, Options(), executor, msgs.PolicyStatus(), []))
+    assert "NOT done in 60.0 s" in text
+    assert "the simulation sent no score" in text
+    assert "9 requests: camera 'top' is silent" in text
+    assert "waits for a chunk" in text
+
+
+class TestVideo:
+    """The video, read back."""
+
+    @staticmethod
+    def writer(path: Path):
+        pytest.importorskip("av")
+        from smolvla_bringup.video import VideoWriter
+
+        def decode(data: bytes) -> np.ndarray:
+            return np.full((48, 64, 3), data[0], np.uint8)
+
+        return VideoWriter(path, lambda time: f"put it there {time:.1f} s", decode, rate=10)
+
+    def test_pictures_keep_their_times(self, tmp_path: Path) -> None:
+        import av
+
+        writer = self.writer(tmp_path / "v.mp4")
+        times = [0.0, 0.1, 0.2, 1.2, 1.3]  # one second was dropped
+        for index, time in enumerate(times):
+            while writer._queue.full():  # the queue drops pictures; this test wants all
+                pass
+            writer.put(time, {"top": bytes([40 * index]), "wrist": b"\xff"})
+        assert writer.close() == ""
+        with av.open(str(tmp_path / "v.mp4")) as video:
+            stream = video.streams.video[0]
+            assert stream.codec_context.pix_fmt == "yuv420p"
+            frames = list(video.decode(stream))
+        np.testing.assert_allclose([frame.time for frame in frames], times, atol=1e-6)
+        pixels = frames[3].to_ndarray(format="rgb24")
+        assert pixels.shape == (520, 960, 3)
+        assert abs(int(pixels[200, 200].mean()) - 120) < 12  # top, large
+        assert pixels[100, 800].mean() > 240  # wrist, beside it
+        assert pixels[480:, :400].max() > 200  # the caption
+
+    def test_no_camera_is_said(self, tmp_path: Path) -> None:
+        writer = self.writer(tmp_path / "v.mp4")
+        assert "no camera image arrived" in writer.close()
+        assert not (tmp_path / "v.mp4").exists()
+
+    def test_error_in_the_thread_is_said_and_blocks_nobody(self, tmp_path: Path) -> None:
+        writer = self.writer(tmp_path / "v.mp4")
+        for time in range(20):
+            writer.put(time, {"top": b""})  # decode raises IndexError
+        assert "could not be written: index out of range" in writer.close()
+
+
+def test_main_picture_is_the_beauty_camera() -> None:
+    pytest.importorskip("PIL")
+    from smolvla_bringup.video import compose
+
+    def gray(value: int) -> np.ndarray:
+        return np.full((10, 10, 3), value, np.uint8)
+
+    images = {"side": gray(50), "wrist": gray(100), "beauty": gray(150), "top": gray(200)}
+    picture = compose(images, "")
+    assert picture[100, 100, 0] == 150
+    assert picture[100, 700, 0] == 100
+    assert picture[300, 700, 0] == 200
+    alone = compose({"side": gray(50)}, "")
+    assert alone[100, 100, 0] == 50
+    assert alone[100, 700, 0] < 30

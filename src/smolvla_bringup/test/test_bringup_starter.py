@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The starter leaves no process behind, however it or a node ends.
+
+The nodes are shell scripts that say when they are ready; every wait is for a line of output
+or for the end of a process, within a limit.
+"""
+
+from __future__ import annotations
+
+import queue
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from smolvla_bringup.nodes import NodeSpec
+from smolvla_bringup.options import SetupError
+from smolvla_bringup.starter import Starter
+
+from smolvla_bringup import family
+
+LIMIT = 20.0  # [s]; only a broken starter comes near
+
+POLITE = "trap 'echo bye; exit 0' INT; echo ready; while :; do sleep 0.05; done"
+STUBBORN = "trap '' INT TERM; echo ready; while :; do sleep 0.05; done"
+# A child in a session of its own outlives its parent and its parent's process group. A shell
+# starts background jobs with SIGINT ignored; programs do not, and that is what matters here.
+CHILD = "env --default-signal=INT setsid sleep 1000 &"
+PARENT = f"{CHILD} echo ready; while :; do sleep 0.05; done"
+
+Make = Callable[..., Starter]
+
+
+class Lines(queue.Queue):
+    """Collects lines of output."""
+
+    def until(self, *wanted: str) -> None:
+        """Wait until each of `wanted` was a line, in any order."""
+        deadline = time.monotonic() + LIMIT
+        missing = set(wanted)
+        while missing:
+            missing.discard(self.get(timeout=max(deadline - time.monotonic(), 0.0)))
+
+
+@pytest.fixture
+def lines() -> Lines:
+    return Lines()
+
+
+@pytest.fixture
+def starter(
+    executable: Callable[..., None], tmp_path: Path, lines: Lines
+) -> Iterator[Callable[..., Starter]]:
+    """Return a function that makes a starter of nodes given as name=shell script."""
+    made: list[Starter] = []
+
+    def make(critical: bool = True, **scripts: str) -> Starter:
+        specs = []
+        for name, script in scripts.items():
+            executable("smolvla_sim", name, "/bin/sh", "-c", script)
+            specs.append(NodeSpec("smolvla_sim", name, name, critical=critical))
+        made.append(Starter(specs, tmp_path / "log", lines.put))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.stop()
+
+
+def test_output_is_prefixed_and_kept(starter: Make, lines: Lines, tmp_path: Path) -> None:
+    with starter(one=POLITE, two=POLITE) as running:
+        lines.until("[one] ready", "[two] ready")
+        running.stop()
+        lines.until("[one] bye", "[two] bye")
+    assert (tmp_path / "log/two.log").read_text() == "ready\nbye\n"
+    assert running.tail("one") == ("ready", "bye")
+
+
+def test_stop_ends_nodes_with_sigint(starter: Make, lines: Lines) -> None:
+    running = starter(one=POLITE)
+    running.start()
+    lines.until("[one] ready")
+    running.stop()
+    assert running.wait(LIMIT).code == 0
+    running.stop()  # a second time does no harm
+
+
+def test_stubborn_node_is_killed(
+    starter: Make, lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = tuple((signum, min(limit, 0.2)) for signum, limit in family._ESCALATION[:2])
+    monkeypatch.setattr(family, "_ESCALATION", (*quick, (signal.SIGKILL, LIMIT)))
+    running = starter(one=STUBBORN)
+    running.start()
+    lines.until("[one] ready")
+    running.stop()
+    ending = running.wait(LIMIT)
+    assert ending.code == -signal.SIGKILL
+    assert "was killed by SIGKILL" in ending.words()
+
+
+def test_grandchildren_are_ended_too(starter: Make, lines: Lines) -> None:
+    running = starter(one=PARENT)
+    running.start()
+    lines.until("[one] ready")
+    assert len(family.members(running._marker)) >= 2
+    running.stop()
+    assert not family.members(running._marker)
+
+
+def test_grandchildren_of_a_dead_node_are_ended_too(starter: Make, lines: Lines) -> None:
+    running = starter(one=f"{CHILD} echo ready; exit 4")
+    running.start()
+    assert running.wait(LIMIT).code == 4
+    assert family.members(running._marker)
+    running.stop()
+    assert not family.members(running._marker)
+
+
+def test_node_that_dies_is_reported_once_with_its_words(starter: Make, tmp_path: Path) -> None:
+    with starter(one="echo this is why; exit 7", two=POLITE) as running:
+        ending = running.wait(LIMIT)
+        assert (ending.name, ending.code, ending.critical) == ("one", 7, True)
+        words = ending.words()
+        assert "one failed with exit status 7" in words
+        assert "this is why" in words
+        assert str(tmp_path / "log/one.log") in words
+        assert running.wait() is None
+
+
+def test_nothing_is_started_when_an_executable_is_missing(
+    starter: Make, lines: Lines, workspace: Path
+) -> None:
+    running = starter(one=POLITE, two=POLITE)
+    (workspace / "lib/smolvla_sim/two").unlink()
+    with pytest.raises(SetupError, match=r"two: there is no executable .*make build"):
+        running.start()
+    assert lines.empty()
+
+
+def test_unknown_package_is_explained() -> None:
+    with pytest.raises(SetupError, match="package no_such_package is not installed"):
+        NodeSpec("no_such_package", "x", "x").command()
+
+
+@pytest.fixture
+def start_command(executable: Callable[..., None], tmp_path: Path) -> list[str]:
+    """Return the command line of the console script with shell scripts as nodes."""
+    executable("smolvla_sim", "sim_node", "/bin/sh", "-c", PARENT)
+    executable("smolvla_policy", "policy_node", "/bin/sh", "-c", POLITE)
+    executable("smolvla_policy", "executor_node", "/bin/sh", "-c", POLITE)
+    return [sys.executable, "-m", "smolvla_bringup.start", "--log-dir", str(tmp_path / "log")]
+
+
+def run_until_ready(command: list[str]) -> tuple[subprocess.Popen[str], str]:
+    """Start the console script; return it and its marker when all nodes are ready."""
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
+    )
+    assert process.stdout is not None
+    waiting = {"sim_node", "policy_node", "executor_node"}
+    while waiting:
+        line = process.stdout.readline()
+        assert line, "the starter ended early"
+        waiting = {name for name in waiting if f"[{name}] ready" not in line}
+    prefix = f"{family.MARKER_VARIABLE}={process.pid}-"
+    for folder in Path("/proc").iterdir():
+        try:
+            variables = (folder / "environ").read_text().split("\0")
+        except OSError:
+            continue
+        for variable in variables:
+            if variable.startswith(prefix):
+                return process, variable.partition("=")[2]
+    raise AssertionError("no node carries the marker of its starter")
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signals_end_the_console_script_cleanly(
+    start_command: list[str], signum: signal.Signals
+) -> None:
+    process, marker = run_until_ready(start_command)
+    process.send_signal(signum)
+    output, _ = process.communicate(timeout=LIMIT)
+    assert process.returncode == 0
+    assert "[policy_node] bye" in output
+    assert not family.members(marker)
+
+
+def test_console_script_ends_all_when_a_node_dies(
+    start_command: list[str], executable: Callable[..., None]
+) -> None:
+    executable("smolvla_policy", "policy_node", "/bin/sh", "-c", "echo no gpu; exit 5")
+    process = subprocess.run(start_command, capture_output=True, text=True, timeout=LIMIT)
+    assert process.returncode == 1
+    assert "policy_node failed with exit status 5" in process.stdout
+    assert "    no gpu" in process.stdout
+
+
+def test_watchdog_ends_the_nodes_of_a_killed_starter(start_command: list[str]) -> None:
+    process, marker = run_until_ready(start_command)
+    assert family.members(marker)
+    process.kill()
+    # The output of the starter ends when the last process that inherited it has ended: the
+    # watchdog, which waits for the nodes.
+    process.communicate(timeout=LIMIT)
+    assert not family.members(marker)
+
+
+def test_console_script_explains_wrong_options(start_command: list[str]) -> None:
+    process = subprocess.run(
+        [*start_command, "--params-file", "/nowhere.yaml"],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+    )
+    assert process.returncode == 2
+    assert "params_file /nowhere.yaml does not exist" in process.stderr
+
+
+def test_middleware_gets_what_large_images_need_unless_the_user_chose(workspace: Path) -> None:
+    from smolvla_bringup.environment import middleware_defaults
+
+    defaults = middleware_defaults({})
+    assert defaults.pop("ROS_AUTOMATIC_DISCOVERY_RANGE") == "LOCALHOST"
+    assert set(defaults) == {"FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"}
+    assert all("<type>SHM</type>" in Path(file).read_text() for file in defaults.values())
+    users = {"FASTDDS_BUILTIN_TRANSPORTS": "UDPv4", "ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET"}
+    assert middleware_defaults(users) == {}
+
+
+def test_free_domains_are_legal_and_avoid_taken_ones() -> None:
+    import socket
+
+    from smolvla_bringup.environment import free_domain
+
+    domain = free_domain()
+    assert 1 <= domain <= 101
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("", 7400 + 250 * domain + 10))
+        assert free_domain() != domain

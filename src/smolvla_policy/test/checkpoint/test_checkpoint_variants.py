@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every format of checkpoint that LeRobot has written gives the same actions."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from smolvla_policy import CheckpointError, SmolVLAPolicy
+
+STATE, ACTION = "observation.state", "action"
+MODEL = "model.safetensors"
+Q_PROJ = "model.vlm_with_expert.lm_expert.layers.0.self_attn.q_proj"
+
+
+def statistics(copy):
+    return load_file(copy.folder / "policy_preprocessor_step_5_normalizer_processor.safetensors")
+
+
+def to_old_buffers(copy, prefix=""):
+    """Move the statistics into the weights, as LeRobot up to 0.3 had them."""
+    stats = statistics(copy)
+    buffers = {
+        f"{group}.{prefix}buffer_{feature.replace('.', '_')}.{stat}": stats[f"{feature}.{stat}"]
+        for group, feature in (
+            ("normalize_inputs", STATE),
+            ("normalize_targets", ACTION),
+            ("unnormalize_outputs", ACTION),
+        )
+        for stat in ("mean", "std")
+    }
+    copy.tensors(lambda tensors: {**tensors, **buffers})
+    copy.without_processors()
+
+
+def check(policy, sample, want):
+    assert np.abs(policy.predict_chunk(**sample) - want).max() <= 1e-4
+
+
+def test_old_buffers(copy, sample, want):
+    to_old_buffers(copy)
+    policy = copy.load()
+    check(policy, sample, want)
+    assert "unnormalize_outputs.buffer_action.mean" in policy.load_report.ignored
+
+
+def test_old_buffers_of_one_data_set(copy, sample, want):
+    to_old_buffers(copy, prefix="so100_")
+    check(copy.load(), sample, want)
+
+
+def test_old_buffers_of_several_data_sets_need_a_choice(copy, sample, want):
+    to_old_buffers(copy, prefix="so100_")
+    copy.tensors(
+        lambda tensors: {
+            **tensors,
+            **{
+                key.replace("so100_", "so100-blue_"): value + 1
+                for key, value in tensors.items()
+                if "so100_" in key
+            },
+        }
+    )
+    with pytest.raises(CheckpointError, match=r"stats='so100'; stats='so100-blue'"):
+        copy.load()
+    check(copy.load(stats="so100"), sample, want)
+    assert np.abs(copy.load(stats="so100-blue").predict_chunk(**sample) - want).max() > 0.5
+
+
+def test_camera_names_with_underscores_survive_old_buffers(copy):
+    def rename(content):
+        content["input_features"]["observation.images.wrist_cam"] = content["input_features"].pop(
+            "observation.images.wrist"
+        )
+        content["normalization_mapping"]["VISUAL"] = "MEAN_STD"
+
+    to_old_buffers(copy)
+    copy.edit("config.json", rename)
+    numbers = {
+        f"normalize_inputs.buffer_observation_images_{camera}.{stat}": torch.full((3, 1, 1), value)
+        for camera in ("top", "wrist_cam", "side")
+        for stat, value in (("mean", 0.5), ("std", 0.25))
+    }
+    copy.tensors(lambda tensors: {**tensors, **numbers})
+    policy = copy.load()
+    assert policy.normalizers["observation.images.wrist_cam"].low.tolist() == [0.5] * 3
+
+
+def test_names_of_a_compiled_model(copy, sample, want):
+    copy.tensors(
+        lambda tensors: {
+            key.replace("model.", "model._orig_mod.", 1): value for key, value in tensors.items()
+        }
+    )
+    check(copy.load(), sample, want)
+
+
+def test_tokenizer_in_the_checkpoint(copy, sample, want):
+    (copy.folder / "tokenizer").mkdir()
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.move(copy.folder / "vlm" / name, copy.folder / "tokenizer" / name)
+
+    def artifact(content):
+        content["steps"][3]["artifacts"] = {"tokenizer_name": "tokenizer"}
+        content["steps"][3]["config"]["tokenizer_name"] = "somebody/gone"
+
+    copy.edit("policy_preprocessor.json", artifact)
+    check(copy.load(), sample, want)
+
+
+@pytest.mark.parametrize("form", ["folder", "file"])
+def test_tokenizer_by_argument(copy, sample, want, tmp_path, form):
+    shutil.move(copy.folder / "vlm" / "tokenizer.json", tmp_path / "tokenizer.json")
+    shutil.copy(copy.folder / "vlm" / "tokenizer_config.json", tmp_path)
+    path = tmp_path if form == "folder" else tmp_path / "tokenizer.json"
+    check(copy.load(tokenizer=path), sample, want)
+
+
+def test_unknown_fields_are_tolerated(copy, sample, want, caplog):
+    copy.config(field_of_the_future=1)
+    policy = copy.load()
+    assert policy.load_report.unknown_fields == ("field_of_the_future",)
+    assert "field_of_the_future" in caplog.text
+    check(policy, sample, want)
+
+
+def test_unexpected_weights_are_reported(copy, sample, want, caplog):
+    copy.tensors(lambda tensors: {**tensors, "model.extra": torch.zeros(1)})
+    policy = copy.load()
+    assert policy.load_report.unexpected == ("model.extra",)
+    assert "model.extra" in caplog.text
+    check(policy, sample, want)
+
+
+def test_training_output_folder(copy, sample, want, tmp_path):
+    home = tmp_path / "run" / "checkpoints" / "last"
+    home.mkdir(parents=True)
+    shutil.move(copy.folder, home / "pretrained_model")
+    policy = SmolVLAPolicy.from_pretrained(tmp_path / "run", dtype="float32")
+    check(policy, sample, want)
+
+
+def test_rename_map(copy, sample, want):
+    def rename(content):
+        content["steps"][0]["config"]["rename_map"] = {
+            "observation.images.head": "observation.images.top"
+        }
+
+    copy.edit("policy_preprocessor.json", rename)
+    policy = copy.load()
+    for name in ("observation.images.head", "head"):
+        images = dict(sample["images"])
+        images[name] = images.pop("observation.images.top")
+        check(policy, {**sample, "images": images}, want)
+
+
+def test_a_camera_may_be_missing_within_empty_cameras(copy, sample, golden_variants):
+    copy.config(empty_cameras=1)
+    images = {name: image for name, image in sample["images"].items() if "side" not in name}
+    got = copy.load().predict_chunk(**{**sample, "images": images})
+    assert close(copy, got, golden_variants["no_side_empty1.actions"])
+
+
+def test_without_a_camera(copy, sample, golden_variants):
+    copy.edit("config.json", lambda c: c["input_features"].pop("observation.images.side"))
+    images = {name: image for name, image in sample["images"].items() if "side" not in name}
+    got = copy.load().predict_chunk(**{**sample, "images": images})
+    assert close(copy, got, golden_variants["no_side.actions"])
+
+
+@pytest.mark.parametrize(
+    ("fields", "name"),
+    [
+        ({"num_steps": 4}, "steps_4"),
+        ({"prefix_length": 40}, "prefix_len_40"),
+        ({"pad_language_to": "longest"}, "lang_longest"),
+        ({"add_image_special_tokens": True}, "special_tokens"),
+    ],
+)
+def test_field_of_the_configuration(copy, sample, golden_variants, fields, name):
+    copy.config(**fields)
+    got = copy.load().predict_chunk(**sample)
+    assert close(copy, got, golden_variants[f"{name}.actions"])
+
+
+@pytest.fixture(scope="module")
+def golden_variants():
+    from pathlib import Path
+
+    return load_file(Path(__file__).parents[1] / "golden" / "f32_variants.safetensors")
+
+
+def close(copy, got, normalized):
+    stats = statistics(copy)
+    want = normalized[0] * stats["action.std"] + stats["action.mean"]
+    # 1e-4 holds for the normalized actions, whose unit is the standard deviation.
+    return bool(((torch.from_numpy(got) - want).abs() / stats["action.std"]).max() <= 1e-4)
+
+
+def adapter(copy, settings=None, extra=None, rank=2):
+    """Write an adapter for one query projection; return what it adds."""
+    generator = torch.Generator().manual_seed(0)
+    down = torch.randn(rank, 36, generator=generator) * 0.1
+    up = torch.randn(48, rank, generator=generator) * 0.1
+    tensors = {
+        f"base_model.model.{Q_PROJ}.lora_A.weight": down,
+        f"base_model.model.{Q_PROJ}.lora_B.weight": up,
+        **(extra or {}),
+    }
+    save_file(tensors, copy.folder / "adapter_model.safetensors")
+    about = {"peft_type": "LORA", "r": rank, "lora_alpha": 8, "bias": "none", **(settings or {})}
+    (copy.folder / "adapter_config.json").write_text(json.dumps(about))
+    return up @ down
+
+
+@pytest.mark.parametrize(
+    ("settings", "scale"),
+    [({}, 4.0), ({"use_rslora": True}, 8 / 2**0.5), ({"alpha_pattern": {"q_proj": 2}}, 1.0)],
+)
+def test_adapter_is_merged(copy, sample, want, settings, scale):
+    change = adapter(copy, settings)
+    got = copy.load()
+    assert got.load_report.adapted == 1
+
+    def merged(tensors):
+        key = Q_PROJ + ".weight"
+        return {**tensors, key: tensors[key].float() + change * scale}
+
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        (copy.folder / name).unlink()
+    copy.tensors(merged)
+    expected = copy.load().predict_chunk(**sample)
+    assert np.abs(got.predict_chunk(**sample) - expected).max() <= 1e-4
+    assert np.abs(expected - want).max() > 0.01
+
+
+def test_adapter_with_whole_modules(copy, sample, want):
+    key = "base_model.model.model.state_proj.modules_to_save.weight"
+    adapter(copy, extra={key: torch.zeros(48, 32)})
+    policy = copy.load()
+    assert policy.load_report.adapted == 2
+    assert not policy.network.state_proj.weight.any()
+
+
+def test_adapter_beside_its_base(copy, tmp_path, sample):
+    adapter(copy)
+    merged = copy.load().predict_chunk(**sample)
+    base = tmp_path / "base"
+    shutil.copytree(copy.folder, base)
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        (base / name).unlink()
+    (copy.folder / MODEL).unlink()
+    copy.edit("adapter_config.json", lambda c: c.update(base_model_name_or_path=str(base)))
+    assert np.array_equal(copy.load().predict_chunk(**sample), merged)
+    copy.edit("adapter_config.json", lambda c: c.update(base_model_name_or_path=None))
+    with pytest.raises(CheckpointError, match="only an adapter"):
+        copy.load()
+
+
+@pytest.mark.parametrize(
+    ("settings", "extra", "words"),
+    [
+        ({"peft_type": "IA3"}, {}, "IA3"),
+        ({"use_dora": True}, {}, "use_dora"),
+        ({"bias": "all"}, {}, "bias"),
+        ({}, {"base_model.model.model.x.lora_A.weight": torch.zeros(1, 1)}, "incomplete"),
+        ({}, {"base_model.model.model.x.weight": torch.zeros(1, 1)}, "fits no weight"),
+    ],
+)
+def test_adapter_that_cannot_be_merged(copy, settings, extra, words):
+    adapter(copy, settings, extra)
+    with pytest.raises(CheckpointError, match=words):
+        copy.load()

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The public class on the golden checkpoint: actions, inputs, determinism."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+from smolvla_policy import CheckpointError, SmolVLAPolicy
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+def test_actions_equal_lerobots(policy, sample, want):
+    actions = policy.predict_chunk(**sample)
+    assert actions.dtype == np.float32
+    assert actions.shape == (policy.chunk_size, policy.action_dim) == (8, 6)
+    assert np.abs(actions - want).max() <= 1e-4
+
+
+def test_mixed_precision_equals_lerobots(sample):
+    policy = SmolVLAPolicy.from_pretrained(GOLDEN / "ckpt", dtype="bfloat16")
+    want = load_file(GOLDEN / "f32_b1.safetensors")["actions_unnormalized"][0]
+    std = np.array(json.loads((GOLDEN / "meta.json").read_text())["stats"]["action"]["std"])
+    assert (np.abs(policy.predict_chunk(**sample) - want) / std).max() <= 0.05
+    assert policy.dtype == "bfloat16"
+
+
+def test_batch_equals_lerobots(policy):
+    data = load_file(GOLDEN / "inputs.safetensors")
+    meta = json.loads((GOLDEN / "meta.json").read_text())
+    images = {camera: data[f"image_u8.{camera}"] for camera in meta["cams"]}
+    actions = policy.predict_batch(images, data["state_raw"], meta["tasks"], data["noise"])
+    want = load_file(GOLDEN / "f32_b2.safetensors")["actions_unnormalized"]
+    assert np.abs(actions - want).max() <= 1e-4
+
+
+@pytest.mark.parametrize("case", json.loads((GOLDEN / "tokenizer.json").read_text()))
+def test_tokens_equal_lerobots(policy, case):
+    ids = policy.tokenizer.encode_text(case["text"])
+    padded, mask = policy.tokenizer.pad(ids, 16)
+    assert padded == case["padded"]
+    assert [int(real) for real in mask] == case["mask"]
+
+
+def test_instruction_gets_one_line_break(policy):
+    assert policy.tokenizer.encode("go") == policy.tokenizer.encode("go\n")
+    assert policy.tokenizer.encode("go") != policy.tokenizer.encode_text("go")
+
+
+def test_two_runs_are_equal(policy, sample):
+    assert np.array_equal(policy.predict_chunk(**sample), policy.predict_chunk(**sample))
+
+
+def test_fresh_noise_differs(policy, sample):
+    sample = {**sample, "noise": None}
+    assert not np.array_equal(policy.predict_chunk(**sample), policy.predict_chunk(**sample))
+
+
+def test_one_thread_equals_two(policy, sample):
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        one = policy.predict_chunk(**sample)
+        torch.set_num_threads(2)
+        two = policy.predict_chunk(**sample)
+    finally:
+        torch.set_num_threads(before)
+    assert np.abs(one - two).max() <= 1e-4
+
+
+def test_global_state_of_torch_changes_nothing(policy, sample):
+    want = policy.predict_chunk(**sample)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_default_dtype(torch.float64)
+        torch.set_float32_matmul_precision("medium")
+        with torch.device("meta"), torch.autocast("cpu", dtype=torch.bfloat16):
+            got = policy.predict_chunk(**sample)
+        fresh = SmolVLAPolicy.from_pretrained(GOLDEN / "ckpt", dtype="float32")
+        again = fresh.predict_chunk(**sample)
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_float32_matmul_precision("highest")
+    assert np.array_equal(got, want)
+    assert np.array_equal(again, want)
+    assert torch.get_num_threads() == threads
+
+
+def test_inputs_are_not_changed(policy, sample):
+    before = {name: image.copy() for name, image in sample["images"].items()}
+    state = sample["state"].copy()
+    policy.predict_chunk(**sample)
+    assert np.array_equal(state, sample["state"])
+    assert all(np.array_equal(before[name], sample["images"][name]) for name in before)
+
+
+@pytest.mark.filterwarnings("error")
+def test_read_only_arrays(policy, sample, want):
+    frozen = {name: image.copy() for name, image in sample["images"].items()}
+    state, noise = sample["state"].copy(), sample["noise"].copy()
+    for array in (*frozen.values(), state, noise):
+        array.setflags(write=False)
+    got = policy.predict_chunk(frozen, state, sample["task"], noise)
+    assert np.abs(got - want).max() <= 1e-4
+
+
+def test_short_camera_names_and_views(policy, sample, want):
+    images = {
+        name.rpartition(".")[2]: image[:, ::-1][:, ::-1]
+        for name, image in sample["images"].items()
+    }
+    got = policy.predict_chunk(**{**sample, "images": images})
+    assert np.abs(got - want).max() <= 1e-4
+
+
+def test_stage_times_and_size(policy, sample):
+    policy.predict_chunk(**sample)
+    times = policy.stage_times
+    assert set(times) == {"images", "prefix", "steps", "total"}
+    parts = times["images"] + times["prefix"] + times["steps"]
+    assert times["total"] == pytest.approx(parts)
+    assert policy.num_parameters == 298_496 - 336 * 48  # without lm_head
+    assert policy.warm_up() > 0
+
+
+def test_report(policy):
+    report = policy.load_report
+    assert report.loaded == 123
+    assert report.unexpected == ()
+    assert report.ignored == ("model.vlm_with_expert.vlm.lm_head.weight",)
+
+
+BAD_INPUTS = {
+    "camera missing": (lambda s: s["images"].pop("observation.images.side"), "images.side"),
+    "camera unknown": (lambda s: s["images"].update(front=np.zeros((8, 8, 3), np.uint8)), "front"),
+    "camera twice": (lambda s: s["images"].update(top=np.zeros((8, 8, 3), np.uint8)), "twice"),
+    "float image": (
+        lambda s: s["images"].update({"observation.images.top": np.zeros((8, 8, 3))}),
+        "uint8",
+    ),
+    "channels first": (
+        lambda s: s["images"].update({"observation.images.top": np.zeros((3, 8, 8), np.uint8)}),
+        r"\(3, 8, 8\)",
+    ),
+    "gray": (
+        lambda s: s["images"].update({"observation.images.top": np.zeros((8, 8), np.uint8)}),
+        r"\(8, 8\)",
+    ),
+    "empty image": (
+        lambda s: s["images"].update({"observation.images.top": np.zeros((0, 8, 3), np.uint8)}),
+        r"\(0, 8, 3\)",
+    ),
+    "short state": (lambda s: s.update(state=np.zeros(5, np.float32)), r"\(6,\)"),
+    "NaN in state": (lambda s: s.update(state=np.full(6, np.nan)), "NaN"),
+    "noise shape": (lambda s: s.update(noise=np.zeros((8, 6), np.float32)), r"\(8, 32\)"),
+    "infinite noise": (lambda s: s.update(noise=np.full((8, 32), np.inf)), "noise holds"),
+    "empty task": (lambda s: s.update(task="  \n"), "task is empty"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_INPUTS)
+def test_bad_input_is_refused(policy, sample, name):
+    change, words = BAD_INPUTS[name]
+    bad = {**sample, "images": dict(sample["images"])}
+    change(bad)
+    with pytest.raises(ValueError, match=words):
+        policy.predict_chunk(**bad)
+
+
+def test_ambiguous_short_name_is_refused(copy):
+    def rename(content):
+        inputs = content["input_features"]
+        content["input_features"] = {
+            "observation.state": inputs["observation.state"],
+            "left.cam": inputs["observation.images.top"],
+            "right.cam": inputs["observation.images.side"],
+        }
+
+    copy.edit("config.json", rename)
+    policy = copy.load()
+    assert policy.camera_feature("left.cam") == "left.cam"
+    with pytest.raises(ValueError, match="several cameras"):
+        policy.camera_feature("cam")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"device": "cuda"}, "absent"),
+        ({"device": "cuda:3"}, "absent"),
+        ({"device": "mps"}, "absent"),
+        ({"device": "warp9"}, "unknown"),
+        ({"device": "meta"}, "not supported"),
+        ({"dtype": "float16"}, "'float16' is unknown"),
+    ],
+)
+def test_device_or_dtype_that_cannot_be_had(options, words):
+    with pytest.raises(ValueError, match=words):
+        SmolVLAPolicy.from_pretrained(GOLDEN / "ckpt", **options)
+
+
+def test_missing_folder():
+    with pytest.raises(CheckpointError, match="neither an existing folder nor a hub id"):
+        SmolVLAPolicy.from_pretrained("/nowhere/at/all")

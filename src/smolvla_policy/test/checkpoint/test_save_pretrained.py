@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is written can be read again, and random checkpoints have the released format."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from smolvla_policy.checkpoint.synthetic import make_checkpoint
+from smolvla_policy.checkpoint.tensor_file import TensorFile, outgoing, write_tensor_file
+
+from smolvla_policy import CheckpointError, SmolVLAPolicy
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_saved_checkpoint_gives_the_same_actions(tmp_path, sample, dtype):
+    policy = SmolVLAPolicy.from_pretrained(GOLDEN / "ckpt", dtype=dtype)
+    policy.save_pretrained(tmp_path / "saved")
+    again = SmolVLAPolicy.from_pretrained(tmp_path / "saved", dtype=dtype)
+    assert np.array_equal(again.predict_chunk(**sample), policy.predict_chunk(**sample))
+
+
+def test_saved_weights_are_the_loaded_ones(tmp_path):
+    policy = SmolVLAPolicy.from_pretrained(GOLDEN / "ckpt", dtype="bfloat16")
+    policy.save_pretrained(tmp_path)
+    want, got = (
+        load_file(GOLDEN / "ckpt" / "model.safetensors"),
+        load_file(tmp_path / "model.safetensors"),
+    )
+    assert set(got) == set(want)  # lm_head included
+    for name, tensor in want.items():
+        assert got[name].dtype == tensor.dtype, name
+        assert torch.equal(got[name], tensor), name
+
+
+def test_saved_files(tmp_path, copy):
+    copy.config(field_of_the_future=1)
+    copy.load().save_pretrained(tmp_path / "saved")
+    config = json.loads((tmp_path / "saved" / "config.json").read_text())
+    assert "field_of_the_future" not in config
+    assert config["type"] == "smolvla"
+    for name in ("policy_preprocessor.json", "policy_postprocessor.json"):
+        for step in json.loads((tmp_path / "saved" / name).read_text())["steps"]:
+            if "state_file" in step:
+                assert (tmp_path / "saved" / step["state_file"]).is_file()
+    assert (tmp_path / "saved" / "tokenizer" / "tokenizer.json").is_file()
+
+
+def test_chosen_statistics_are_saved(tmp_path, copy, sample):
+    stats = {
+        "observation.state": {"mean": [0.0] * 6, "std": [1.0] * 6},
+        "action": {"mean": [5.0] * 6, "std": [2.0] * 6},
+    }
+    policy = copy.load(stats=stats)
+    policy.save_pretrained(tmp_path / "saved")
+    again = SmolVLAPolicy.from_pretrained(tmp_path / "saved", dtype="float32")
+    assert again.normalizers["action"].high.tolist() == [2.0] * 6
+    assert np.array_equal(again.predict_chunk(**sample), policy.predict_chunk(**sample))
+
+
+def test_the_loaded_folder_is_not_overwritten(copy):
+    with pytest.raises(CheckpointError, match="in use"):
+        copy.load().save_pretrained(copy.folder)
+
+
+def test_saved_without_its_source_lacks_only_lm_head(tmp_path, copy, sample):
+    policy = copy.load()
+    (copy.folder / "model.safetensors").unlink()
+    policy.save_pretrained(tmp_path / "saved")
+    assert not any("lm_head" in name for name in load_file(tmp_path / "saved/model.safetensors"))
+    again = SmolVLAPolicy.from_pretrained(tmp_path / "saved", dtype="float32")
+    assert np.array_equal(again.predict_chunk(**sample), policy.predict_chunk(**sample))
+
+
+def test_written_file_is_read_by_the_library(tmp_path):
+    tensors = {"a": torch.arange(6.0).view(2, 3), "b": torch.ones(5, dtype=torch.bfloat16)}
+    write_tensor_file(tmp_path / "x.safetensors", {k: outgoing(v) for k, v in tensors.items()})
+    for name, tensor in load_file(tmp_path / "x.safetensors").items():
+        assert torch.equal(tensor, tensors[name])
+        assert tensor.dtype == tensors[name].dtype
+    assert [path.name for path in tmp_path.iterdir()] == ["x.safetensors"]
+
+
+def test_header_length_that_looks_like_a_pickle(tmp_path):
+    for letters in range(1, 300):
+        path = tmp_path / "x.safetensors"
+        write_tensor_file(path, {"n" * letters: outgoing(torch.ones(1))})
+        if path.read_bytes()[0] == 0x80:
+            break
+    with TensorFile(path) as file:
+        assert file.read("n" * letters).tolist() == [1.0]
+    assert path.read_bytes()[0] == 0x80
+
+
+def test_random_checkpoint(tmp_path):
+    vlm = json.loads((GOLDEN / "ckpt" / "vlm" / "config.json").read_text())
+    overrides = {
+        "chunk_size": 8,
+        "n_action_steps": 8,
+        "num_vlm_layers": 4,
+        "resize_imgs_with_padding": [64, 64],
+    }
+    for name in ("one", "two"):
+        make_checkpoint(tmp_path / name, cameras=("eye",), vlm=vlm, overrides=overrides)
+    one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+    released = load_file(GOLDEN / "ckpt" / "model.safetensors")
+    assert {name: (t.shape, t.dtype) for name, t in one.items()} == {
+        name: (t.shape, t.dtype) for name, t in released.items()
+    }
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    policy = SmolVLAPolicy.from_pretrained(tmp_path / "one")
+    actions = policy.predict_chunk(
+        {"eye": np.zeros((48, 64, 3), np.uint8)}, np.zeros(6, np.float32), "wave"
+    )
+    assert actions.shape == (8, 6)
+    assert len(policy.tokenizer.encode("wave")) == 5  # bytes and a line break

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The backend of `policy_node` on the golden checkpoint."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from smolvla_policy.backends.protocol import ChunkRequest, Observation
+from smolvla_policy.backends.smolvla import SmolVLABackend, chunk_noise, create
+
+JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
+REQUEST = ChunkRequest(1, 0, np.zeros((0, 6)), 0)
+
+
+class Doubled:
+    """Units in which the checkpoint's numbers are twice the radians."""
+
+    def to_policy(self, positions):
+        return (2 * positions).astype(np.float32)
+
+    def to_joints(self, actions):
+        return actions.astype(np.float64) / 2
+
+
+@pytest.fixture(autouse=True)
+def threads():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def make(copy, **options):
+    options = {"joint_names": JOINTS, "units": Doubled(), "dtype": "float32", **options}
+    return SmolVLABackend(str(copy.folder), device="cpu", **options)
+
+
+def observe(sample, names=("top", "wrist", "side"), **changes):
+    images = dict(zip(names, sample["images"].values(), strict=True))
+    values = {
+        "images": images,
+        "joint_names": JOINTS,
+        "positions": sample["state"].astype(np.float64) / 2,
+        "instruction": sample["task"],
+        **changes,
+    }
+    return Observation(**values)
+
+
+def test_actions_in_radians(copy, sample, policy):
+    backend = make(copy, seed=3)
+    got = backend.infer(observe(sample), REQUEST)
+    noise = chunk_noise(3, 0, (8, 32))
+    want = policy.predict_chunk(**{**sample, "noise": noise}) / 2
+    assert got.shape == (backend.chunk_size, 6)
+    assert np.abs(got - want).max() <= 1e-4
+    assert backend.cameras == ("top", "wrist", "side")
+    assert (backend.device, backend.dtype, backend.name) == ("cpu", "float32", "smolvla")
+
+
+def test_seed_fixes_every_chunk(copy, sample):
+    runs = []
+    for _ in range(2):
+        backend = make(copy, seed=5)
+        runs.append([backend.infer(observe(sample), REQUEST) for _ in range(2)])
+    assert np.array_equal(runs[0][0], runs[1][0])
+    assert np.array_equal(runs[0][1], runs[1][1])
+    assert not np.array_equal(runs[0][0], runs[0][1])
+
+
+def test_without_a_seed_noise_is_fresh(copy, sample):
+    backend = make(copy)
+    first, second = (backend.infer(observe(sample), REQUEST) for _ in range(2))
+    assert not np.array_equal(first, second)
+
+
+def test_noise_depends_on_seed_and_index_alone():
+    assert np.array_equal(chunk_noise(1, 2, (4, 3)), chunk_noise(1, 2, (4, 3)))
+    assert not np.array_equal(chunk_noise(1, 2, (4, 3)), chunk_noise(2, 1, (4, 3)))
+    assert chunk_noise(1, 2, (4, 3)).dtype == np.float32
+    assert abs(float(chunk_noise(0, 0, (200, 50)).std()) - 1) < 0.05
+
+
+def test_camera_mapping(copy, sample):
+    plain = make(copy, seed=1).infer(observe(sample), REQUEST)
+    names = ("head", "hand", "side")
+    cameras = {"hand": "wrist", "side": "side", "head": "observation.images.top"}
+    backend = make(copy, seed=1, cameras=cameras)
+    assert backend.cameras == names
+    assert np.array_equal(backend.infer(observe(sample, names), REQUEST), plain)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"cameras": {"head": "top"}}, "needs one camera for each"),
+        ({"cameras": {"a": "top", "b": "top", "c": "wrist", "d": "side"}}, "needs one camera"),
+        ({"cameras": {"a": "front"}}, "'front' is unknown"),
+        ({"joint_names": JOINTS[:5]}, "5 joints are named"),
+    ],
+)
+def test_what_does_not_fit_the_checkpoint(copy, options, words):
+    with pytest.raises(ValueError, match=words):
+        make(copy, **options)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"images": {}}, "camera top, wrist, side"),
+        ({"joint_names": JOINTS[::-1]}, "expected shoulder_pan"),
+        ({"instruction": ""}, "task is empty"),
+    ],
+)
+def test_observation_that_does_not_fit(copy, sample, changes, words):
+    with pytest.raises(ValueError, match=words):
+        make(copy).infer(observe(sample, **changes), REQUEST)
+
+
+def parameters(copy, **changes):
+    return {
+        "checkpoint": str(copy.folder),
+        "device": "cpu",
+        "dtype": "float32",
+        "stats": "",
+        "units": "radians",
+        "joints": list(JOINTS),
+        "joint_signs": [1.0],
+        "gripper_range": [-0.174, 1.75],
+        "cameras": [],
+        "period": 0.05,
+        "seed": 4,
+        "threads": 1,
+        **changes,
+    }
+
+
+def test_created_from_parameters(copy, sample, policy):
+    backend = create(parameters(copy, cameras=["top", "hand:wrist", "side"]))
+    assert torch.get_num_threads() == 1
+    assert backend.period == 0.05
+    assert backend.cameras == ("top", "hand", "side")
+    noise = chunk_noise(4, 0, (8, 32))
+    want = policy.predict_chunk(**{**sample, "noise": noise})
+    observation = observe(sample, ("top", "hand", "side"), positions=sample["state"] * 1.0)
+    assert np.abs(backend.infer(observation, REQUEST) - want).max() <= 1e-3
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"checkpoint": ""}, "'checkpoint' is empty"),
+        ({"joint_signs": [1.0, -1.0]}, "2 numbers for 6 joints"),
+        ({"joint_signs": [0.5]}, "1 or -1"),
+        ({"units": "furlongs"}, "furlongs"),
+    ],
+)
+def test_parameters_that_do_not_fit(copy, changes, words):
+    with pytest.raises(ValueError, match=words):
+        create(parameters(copy, **changes))
