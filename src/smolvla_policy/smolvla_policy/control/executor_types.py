@@ -65,7 +65,7 @@ class ExecutorConfig:
     retry_delay: float = 0.2
     approach_speed: float = 0.5
     approach_duration: float = 0.5
-    resume_jump: float = 0.1
+    resume_jump: float = 0.2
     period_window: int = 1000
     first_request_id: int = 1
     dry_run: bool = False

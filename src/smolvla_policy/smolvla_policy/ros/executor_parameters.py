@@ -79,7 +79,7 @@ EXECUTOR_PARAMETERS = (
     ),
     Parameter(
         "resume_jump",
-        0.1,
+        0.2,
         "When an action that ends a hold is farther than this from the held command, the arm "
         "approaches it first [rad].",
         minimum=0.0,
