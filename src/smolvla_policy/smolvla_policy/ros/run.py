@@ -33,10 +33,13 @@ def run(name: str, create: Callable[[], Node]) -> int:
         rclpy.try_shutdown()
         return 1
     try:
-        if rclpy.ok():  # a signal may have come meanwhile
-            rclpy.spin(node)
+        rclpy.spin(node)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
+    except Exception:
+        # A signal between two steps of spinning ends in some error of rcl.
+        if rclpy.ok():
+            raise
     finally:
         node.destroy_node()
         rclpy.try_shutdown()

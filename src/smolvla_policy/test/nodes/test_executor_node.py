@@ -253,6 +253,13 @@ def test_a_wrong_parameter_is_named(graph):
         Robot(graph, lower_limits=[0.0, 1.0, 2.0])
 
 
+def test_no_camera_can_block_the_control_loop(graph):
+    robot = Robot(graph)
+    graph.until(lambda: robot.status.tick > 2)
+    topics = {subscription.topic_name for subscription in robot.executor.subscriptions}
+    assert topics == {"/joint_states", "/smolvla/action_chunk"}
+
+
 def test_destroying_the_node_ends_its_thread(graph):
     robot = Robot(graph)
     graph.until(lambda: robot.status.tick > 2)
