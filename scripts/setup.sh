@@ -44,7 +44,7 @@ run() {
   if [ $status -ne 0 ]; then
     printf '\n\n'
     tail -n 25 "$LOG" >&2
-    die "'$title' failed (see above; all of it in log/setup.log)"
+    die "'$title' failed (see above; all of it in log/setup.log)${HINT:+. $HINT}"
   fi
   if [ -t 1 ]; then printf '\r'; fi
   [ -t 1 ] && printf '  %s … done in %d s \n' "$title" $((SECONDS - start)) ||
@@ -148,6 +148,7 @@ install_torch() {
     run "PyTorch $version for the CPU (about 200 MB)" "${PIP[@]}" "torch==$version+cpu"
   else
     # PyPI itself has only the CUDA build for Linux on x86_64; PyTorch's own index has both.
+    HINT="If PyTorch's index cannot be reached from here, point pip at torch $version+cpu elsewhere (PIP_FIND_LINKS, PIP_EXTRA_INDEX_URL), or take PyPI's build with CUDA, several GB: SMOLVLA_TORCH=cuda make build"
     run "PyTorch $version for the CPU, from PyTorch's index (about 200 MB)" \
       "${PIP[@]}" --extra-index-url https://download.pytorch.org/whl/cpu "torch==$version+cpu"
   fi
