@@ -156,7 +156,10 @@ def _sim(options: Options) -> NodeSpec:
 
 
 def _policy(options: Options) -> NodeSpec:
-    parameters: dict[str, Any] = {"backend": options.policy_backend}
+    parameters: dict[str, Any] = {
+        "backend": options.policy_backend,
+        "model": options.model,
+    }
     if options.checkpoint:
         parameters["checkpoint"] = options.checkpoint
     return _spec(

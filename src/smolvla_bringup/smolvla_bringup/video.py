@@ -21,7 +21,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 Pixels = NDArray[np.uint8]
 
-_MAIN = ("beauty", "top", "side", "wrist")
+_MAIN = ("beauty", "side", "top", "wrist")
 _BESIDE = ("wrist", "top", "side")
 _MAIN_SIZE = (640, 480)
 _SMALL_SIZE = (320, 240)

@@ -49,7 +49,11 @@ def test_options_reach_the_parameters_of_the_nodes() -> None:
     sim, policy, executor = node_list(options)
     assert sim.parameters["model"] == "so101"
     assert sim.parameters["seed"] == 5
-    assert policy.parameters == {"backend": "smolvla", "checkpoint": "some/checkpoint"}
+    assert policy.parameters == {
+        "backend": "smolvla",
+        "model": "so101",
+        "checkpoint": "some/checkpoint",
+    }
     assert executor.parameters == {
         "rate": 100.0,
         "chunk_size_threshold": 0.5,
