@@ -40,6 +40,8 @@ class SimNode(Node):
         super().__init__("sim_node", **node_options)
         values = read(self, SIM_PARAMETERS)
         self.failed = False
+        # To end from another thread: the shutdown joins that thread.
+        self._gave_up = self.create_guard_condition(lambda: self.context.try_shutdown())
         if sorted(values["joints"]) != sorted(JOINT_NAMES):
             raise ValueError(
                 f"parameter 'joints' is {values['joints']}; it must name "
@@ -200,7 +202,7 @@ class SimNode(Node):
             return
         self.failed = True
         self.get_logger().fatal(f"the simulation stops: {type(error).__name__}: {error}")
-        self.context.try_shutdown()
+        self._gave_up.trigger()
 
 
 def main() -> None:

@@ -76,6 +76,7 @@ class ExecutorNode(Node):
         )
         self._statuses = self.create_publisher(ExecutorStatus, "~/status", qos.status_qos())
         self._status_changed = self.create_guard_condition(self._publish_status)
+        # To end from the control loop's thread: the shutdown joins that thread.
         self._gave_up = self.create_guard_condition(lambda: self.context.try_shutdown())
         self.create_subscription(
             JointState, "joint_states", self._on_joint_state, qos.joint_state_qos()

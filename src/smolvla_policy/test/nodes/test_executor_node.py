@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """`executor_node` over real topics: what it publishes, when it holds, and what it says."""
 
+import contextlib
 import threading
 from itertools import pairwise
 
 import numpy as np
 import pytest
+from rclpy.executors import ExternalShutdownException
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import JointState
 from smolvla_policy.nodes.executor_node import ExecutorNode
@@ -251,6 +253,20 @@ def test_ids_of_a_restarted_executor_are_new(graph):
 def test_a_wrong_parameter_is_named(graph):
     with pytest.raises(ValueError, match=r"guard\.lower"):
         Robot(graph, lower_limits=[0.0, 1.0, 2.0])
+
+
+def test_a_broken_control_loop_ends_the_node(graph):
+    robot = Robot(graph)
+    graph.until(lambda: robot.status.tick > 2)
+
+    def broken(now):
+        raise ZeroDivisionError
+
+    robot.executor._core.cycle = broken
+    with contextlib.suppress(ExternalShutdownException):
+        graph.until(lambda: not graph.context.ok(), what="the end")
+    assert not graph.context.ok()
+    assert robot.executor.failed
 
 
 def test_no_camera_can_block_the_control_loop(graph):
