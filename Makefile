@@ -5,7 +5,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 .PHONY: help setup build demo test lint format bench clean distclean
 
-ENV := set +u; . ./env.sh; set -u;
+ENV := . ./env.sh;
 
 # make demo CHECKPOINT=folder-or-hub-id TASK="…" SEED=1 ARGS="--no-video"
 CHECKPOINT ?=

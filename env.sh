@@ -57,7 +57,10 @@ fi
 
 if [ -n "${ZSH_VERSION-}" ]; then _smolvla_ext=zsh; else _smolvla_ext=bash; fi
 if [ -e "${_smolvla_root}/install/local_setup.${_smolvla_ext}" ]; then
+  # colcon's file reads variables that may be unset.
+  case $- in *u*) _smolvla_nounset=1; set +u ;; *) _smolvla_nounset= ;; esac
   . "${_smolvla_root}/install/local_setup.${_smolvla_ext}"
+  if [ -n "${_smolvla_nounset}" ]; then set -u; fi
 fi
 unset -f _smolvla_prepend
-unset _smolvla_root _smolvla_old _smolvla_site _smolvla_dir _smolvla_ext
+unset _smolvla_root _smolvla_old _smolvla_site _smolvla_dir _smolvla_ext _smolvla_nounset

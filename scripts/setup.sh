@@ -187,7 +187,6 @@ build_fingerprint() {
 
 colcon_build() {
   (
-    set +u
     # shellcheck source=/dev/null
     . ./env.sh
     exec "$VENV/bin/python" -m colcon build --symlink-install \
