@@ -55,13 +55,18 @@ class Case:
     rate: float
 
 
-def _specs(case: Case, cycles: int) -> list[NodeSpec]:
+def _specs(case: Case, cycles: int, priority: int) -> list[NodeSpec]:
     """Return the nodes of `case`; the executor keeps the periods of `cycles` cycles."""
     specs = []
     for spec in node_list(case.options):
         parameters = dict(spec.parameters)
         if spec.name == "executor_node":
-            parameters.update(period_window=cycles, status_rate=0.5, request_timeout=120.0)
+            parameters.update(
+                period_window=cycles,
+                status_rate=0.5,
+                request_timeout=120.0,
+                realtime_priority=priority,
+            )
         specs.append(dataclasses.replace(spec, parameters=parameters))
     return specs
 
@@ -125,9 +130,10 @@ class _Measurement:
         self._node.destroy_node()
 
 
-def measure(case: Case, seconds: float, log_folder: Path) -> dict[str, Any]:
+def measure(case: Case, seconds: float, priority: int, log_folder: Path) -> dict[str, Any]:
     """Run `case` and return its figures, times in milliseconds."""
-    with Starter(_specs(case, int(case.rate * seconds)), log_folder) as starter:
+    specs = _specs(case, int(case.rate * seconds), priority)
+    with Starter(specs, log_folder) as starter:
         measurement = _Measurement(starter)
         try:
             status = measurement.run(case.options.task, seconds)
@@ -182,6 +188,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--checkpoint", help="SmolVLA checkpoint that keeps the policy busy; none: scripted only"
     )
+    parser.add_argument(
+        "--realtime-priority", type=int, default=0, help="SCHED_FIFO priority of the executor"
+    )
     parser.add_argument("--out", type=Path, default=Path("bench_out"), help="folder of the JSON")
     arguments = parser.parse_args(argv)
     os.environ.update(middleware_defaults(os.environ))
@@ -191,7 +200,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         for case in cases(arguments.rates, arguments.checkpoint):
             print(f"{case.label}, {case.rate:g} Hz, {arguments.seconds:g} s …", flush=True)
-            rows.append(measure(case, arguments.seconds, arguments.out / "log"))
+            rows.append(
+                measure(
+                    case, arguments.seconds, arguments.realtime_priority, arguments.out / "log"
+                )
+            )
     except (BenchError, SetupError) as error:
         print(f"bench_executor: {error}", file=sys.stderr)
         return 2
