@@ -44,7 +44,7 @@ _AT_HEIGHT = 0.004
 # has as much on its side.
 _CLEARANCE = 0.010
 # A queued plan this far from where the arm is no longer describes it, radians.
-_TRUSTED_LAG = 0.30
+_TRUSTED_LAG = 0.50
 
 
 @dataclass(frozen=True)
