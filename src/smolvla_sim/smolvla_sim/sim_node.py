@@ -37,9 +37,14 @@ class SimNode(Node):
     """
 
     def __init__(self, **node_options: Any) -> None:
+        # First what `destroy_node` needs: it is called also when a parameter does not fit.
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._cameras: CameraThread[Time] | None = None
+        self._viewer: Any = None
+        self.failed = False
         super().__init__("sim_node", **node_options)
         values = read(self, SIM_PARAMETERS)
-        self.failed = False
         # To end from another thread: the shutdown joins that thread.
         self._gave_up = self.create_guard_condition(lambda: self.context.try_shutdown())
         if sorted(values["joints"]) != sorted(JOINT_NAMES):
@@ -52,9 +57,6 @@ class SimNode(Node):
         self._order = [values["joints"].index(name) for name in JOINT_NAMES]
         self._base_frame: str = values["base_frame"]
         self._size = (values["image_width"], values["image_height"])
-        self._stop = threading.Event()
-        self._cameras: CameraThread[Time] | None = None
-        self._viewer: Any = None
         simulation = Simulation(
             values["model"],
             task=values["task"],
@@ -115,7 +117,7 @@ class SimNode(Node):
     def destroy_node(self) -> None:
         """End the threads and free everything."""
         self._stop.set()
-        if hasattr(self, "_thread"):
+        if self._thread is not None:
             self._thread.join()
         if self._cameras is not None:
             self._cameras.stop()

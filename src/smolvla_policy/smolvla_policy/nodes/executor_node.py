@@ -46,6 +46,9 @@ class ExecutorNode(Node):
     """
 
     def __init__(self, **node_options: Any) -> None:
+        # First what `destroy_node` needs: it is called also when a parameter does not fit.
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
         super().__init__("executor_node", **node_options)
         values = read(self, EXECUTOR_PARAMETERS)
         self._joints: list[str] = values["joints"]
@@ -57,7 +60,6 @@ class ExecutorNode(Node):
         self._state_order = JointOrder(self._joints)
         self._chunk_order = JointOrder(self._joints)
         self._inbox: queue.SimpleQueue[Work] = queue.SimpleQueue()
-        self._stopping = threading.Event()
         self._status: Status | None = None
         self.failed = False
 
@@ -235,7 +237,8 @@ class ExecutorNode(Node):
     def destroy_node(self) -> None:
         """End the control loop, then the node."""
         self._stopping.set()
-        self._thread.join(timeout=2.0)
+        if self._thread is not None:
+            self._thread.join(timeout=2.0)
         super().destroy_node()
 
 

@@ -39,10 +39,12 @@ class PolicyNode(Node):
     """
 
     def __init__(self, **node_options: Any) -> None:
+        # First what `destroy_node` needs: it is called also when a parameter does not fit.
+        self._worker: LatestJobWorker[InferenceRequest | None] = LatestJobWorker(self._work)
+        self._backend: Backend | None = None
         super().__init__("policy_node", **node_options)
         self._values = read(self, POLICY_PARAMETERS)
         self._lock = threading.Lock()  # guards the counters and the latencies
-        self._backend: Backend | None = None
         self._sensors: SensorIntake | None = None
         self._instruction = ""
         self._error = ""
@@ -63,7 +65,6 @@ class PolicyNode(Node):
         self.create_subscription(
             InferenceRequest, "smolvla/inference_request", self._on_request, qos.request_qos()
         )
-        self._worker = LatestJobWorker(self._work)
         self._worker.submit(None)  # the first job is to load
 
     # In the thread of ROS: receive.
