@@ -32,11 +32,6 @@ def from_duration(duration: Duration) -> float:
     return float(duration.sec) + float(duration.nanosec) * 1e-9
 
 
-def stamp_to_seconds(stamp: Time) -> float:
-    """Return a stamp in seconds; 0.0 means that the sender gave none."""
-    return float(stamp.sec) + float(stamp.nanosec) * 1e-9
-
-
 def flatten(rows: NDArray[np.float64]) -> array[float]:
     """Return (rows, joints) as the flat row-major array of a ``float64[]`` field."""
     flat = array("d")
