@@ -64,6 +64,8 @@ class Suite:
             self._executor.spin_once(timeout_sec=0.05)
 
     def instruct(self):
+        # Discovery takes its time: hear the executor before the arm begins to move.
+        self.until(lambda: self.executor.requests > 0, what="the executor's status")
         self.until(lambda: self.policy.state not in (PolicyStatus.LOADING, PolicyStatus.ERROR))
         self.until(lambda: self.instruction.get_subscription_count() > 0)
         self.instruction.publish(String(data=TASK))
@@ -83,14 +85,16 @@ def suite():
 
 
 def test_killed_policy_holds_the_arm_and_a_restarted_one_finishes_the_task(suite, tmp_path):
-    specs = node_list(Options(task=TASK, seed=2))
+    # g is small, so that the kill comes before the second chunk: the first one, 50 actions of
+    # some 90, cannot finish the task by itself.
+    specs = node_list(Options(task=TASK, seed=2, g=0.2))
     thinking = [spec for spec in specs if spec.name == "policy_node"]
     acting = [spec for spec in specs if spec.name != "policy_node"]
     environment = middleware_defaults(os.environ)
     with Starter(acting, tmp_path / "acting", environment=environment):
         with Starter(thinking, tmp_path / "first", environment=environment) as first:
             suite.instruct()
-            suite.until(lambda: suite.executor.tick > 20, what="motion")
+            suite.until(lambda: suite.executor.tick > 5, what="motion")
             os.kill(first.pid("policy_node"), signal.SIGKILL)
             assert "SIGKILL" in first.wait(timeout=10.0).words()
         suite.until(
