@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint format bench clean distclean
+.PHONY: help setup build demo eval test lint format bench bench-sim clean distclean
 
 ENV := . ./env.sh;
 
@@ -14,11 +14,20 @@ SEED ?=
 ARGS ?=
 # make bench SECONDS=20
 SECONDS ?= 60
+# make eval TASK=reach N=100 SEED=1000 CHECKPOINT=folder-or-hub-id ARGS="--policy scripted"
+N ?=
+EVAL_ARGS = $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(if $(TASK),--task "$(TASK)") \
+	$(if $(N),--episodes "$(N)") $(if $(SEED),--seed "$(SEED)") $(ARGS)
+# make bench-sim TASK=reach N=20 CHECKPOINT=folder-or-hub-id ARGS="--quick" NODES="--seeds 3"
+NODES ?=
+BENCH_SIM_ARGS = $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") \
+	$(if $(TASK),--task "$(TASK)") $(if $(N),--seeds "$(N)") \
+	$(if $(SEED),--first-seed "$(SEED)") $(ARGS)
 DEMO_ARGS = $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(if $(TASK),--task "$(TASK)") \
 	$(if $(SEED),--seed "$(SEED)") $(ARGS)
 
 help: ## List the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup:
 	@scripts/setup.sh
@@ -28,6 +37,9 @@ build: setup ## Set this machine up and build the workspace (happens by itself b
 
 demo: setup ## Simulated SO-100 obeys a sentence over real ROS 2 (CHECKPOINT=, TASK=, SEED=, ARGS=)
 	@$(ENV) exec python -m smolvla_bringup.demo $(DEMO_ARGS)
+
+eval: setup ## How often a checkpoint does a task in the simulation (TASK=, N=, SEED=, CHECKPOINT=)
+	@$(ENV) exec python -m smolvla_sim.evaluate $(EVAL_ARGS)
 
 test: setup ## Run all tests (ARGS= goes to pytest)
 	@$(ENV) exec python -m pytest $(ARGS)
@@ -51,6 +63,10 @@ bench: setup ## Measure inference and the executor's timing here (LEROBOT_PYTHON
 		--json bench_out/inference.json $(ARGS)
 	@$(ENV) python -m smolvla_bringup.bench_executor --checkpoint bench_out/checkpoint \
 		--seconds $(SECONDS)
+
+bench-sim: setup ## Synchronous against asynchronous in the simulation (TASK=, N=, CHECKPOINT=, NODES=)
+	@$(ENV) python -m smolvla_sim.bench --out bench_out $(BENCH_SIM_ARGS)
+	@$(ENV) python -m smolvla_bringup.bench_sim_nodes --out bench_out $(NODES)
 
 clean: ## Remove what was built and recorded; keep .venv
 	@rm -rf build install log demo_out bench_out

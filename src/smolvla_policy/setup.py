@@ -7,7 +7,7 @@ setup(
     name=package_name,
     version="0.1.0",
     packages=find_packages(exclude=["test"]),
-    package_data={package_name: ["py.typed"]},
+    package_data={package_name: ["py.typed", "training/architectures/*.json"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{package_name}"]),
         (f"share/{package_name}", ["package.xml"]),
@@ -22,6 +22,8 @@ setup(
         "console_scripts": [
             "policy_node = smolvla_policy.nodes.policy_node:main",
             "executor_node = smolvla_policy.nodes.executor_node:main",
+            "record = smolvla_policy.nodes.record_node:main",
+            "train = smolvla_policy.training.train:main",
         ],
         "smolvla_policy.backends": [
             "smolvla = smolvla_policy.backends.smolvla:create",

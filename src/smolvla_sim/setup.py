@@ -9,12 +9,12 @@ setup(
     name=PACKAGE,
     version="0.1.0",
     packages=find_packages(exclude=["test"]),
-    package_data={PACKAGE: ["py.typed"]},
+    package_data={PACKAGE: ["py.typed", "checkpoints/**/*"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
         (f"share/{PACKAGE}", ["package.xml"]),
     ],
-    install_requires=["setuptools", "gymnasium", "mujoco", "numpy"],
+    install_requires=["setuptools", "gymnasium", "mujoco", "numpy", "tqdm"],
     zip_safe=False,
     maintainer="SmolVLA for ROS 2 maintainers",
     maintainer_email="maintainers@users.noreply.github.com",
@@ -23,7 +23,8 @@ setup(
     entry_points={
         "console_scripts": [
             "sim_node = smolvla_sim.sim_node:main",
-            "evaluate_expert = smolvla_sim.evaluate:main",
+            "evaluate_expert = smolvla_sim.evaluate_expert:main",
+            "record_dataset = smolvla_sim.record_dataset:main",
         ],
         "smolvla_policy.backends": ["scripted = smolvla_sim.scripted_backend:create"],
     },

@@ -156,7 +156,7 @@ def cases(rates: Sequence[float], checkpoint: str | None) -> list[Case]:
     """Return the cases: nearly idle, and beside a busy policy where a checkpoint is given."""
     rows = []
     for rate in rates:
-        scripted = Options(rate=rate, g=0.7)
+        scripted = Options(policy="scripted", rate=rate, g=0.7)
         rows.append(Case("three cameras, scripted policy", scripted, rate))
         if checkpoint:
             busy = Options(rate=rate, checkpoint=checkpoint, g=1.0)

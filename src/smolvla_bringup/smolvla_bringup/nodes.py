@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 from ament_index_python.packages import PackageNotFoundError, get_package_prefix
+from smolvla_sim.shipped import CHECKPOINT
 
 from smolvla_bringup.environment import REBUILD, config_file, middleware_defaults
 from smolvla_bringup.options import Options, SetupError
@@ -52,16 +53,23 @@ class NodeSpec:
         Raises:
             SetupError: neither `parameters` nor a parameter file has it.
         """
-        if parameter in self.parameters:
-            return self.parameters[parameter]
+        for values in self._values():
+            if parameter in values:
+                return values[parameter]
+        files = ", ".join(str(file) for file in self.params_files)
+        raise SetupError(f"{self.name}: parameter '{parameter}' stands in none of {files}")
+
+    def has(self, parameter: str) -> bool:
+        """Say whether `parameters` or a parameter file names `parameter`."""
+        return any(parameter in values for values in self._values())
+
+    def _values(self) -> Iterator[Mapping[str, Any]]:
+        """Yield the sets of parameters, the winning ones first."""
+        yield self.parameters
         for file in reversed(self.params_files):
             content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
             for node in (f"/{self.namespace}/{self.name}", f"/{self.name}", self.name, "/**"):
-                values = (content.get(node) or {}).get("ros__parameters") or {}
-                if parameter in values:
-                    return values[parameter]
-        files = ", ".join(str(file) for file in self.params_files)
-        raise SetupError(f"{self.name}: parameter '{parameter}' stands in none of {files}")
+                yield (content.get(node) or {}).get("ros__parameters") or {}
 
     def ros_arguments(self) -> list[str]:
         """Return name, namespace, remappings and parameters as ROS 2 command-line arguments."""
@@ -144,7 +152,7 @@ def _sim(options: Options) -> NodeSpec:
     return _spec(
         options,
         package="smolvla_sim",
-        config="sim",
+        config=("sim",),
         executable="sim_node",
         parameters={
             "model": options.model,
@@ -162,13 +170,12 @@ def _policy(options: Options) -> NodeSpec:
     }
     if options.checkpoint:
         parameters["checkpoint"] = options.checkpoint
-    return _spec(
-        options,
-        package="smolvla_policy",
-        config="policy",
-        executable="policy_node",
-        parameters=parameters,
-    )
+    package, executable = "smolvla_policy", "policy_node"
+    spec = _spec(options, package, ("policy",), executable, parameters)
+    if not options.shipped_checkpoint or spec.has("checkpoint"):
+        return spec
+    parameters["checkpoint"] = str(CHECKPOINT)
+    return _spec(options, package, ("policy", "shipped_policy"), executable, parameters)
 
 
 def _executor(options: Options) -> NodeSpec:
@@ -181,7 +188,7 @@ def _executor(options: Options) -> NodeSpec:
     return _spec(
         options,
         package="smolvla_policy",
-        config="executor",
+        config=("executor",),
         executable="executor_node",
         parameters={
             "autostart": options.autostart,
@@ -192,9 +199,13 @@ def _executor(options: Options) -> NodeSpec:
 
 
 def _spec(
-    options: Options, package: str, config: str, executable: str, parameters: dict[str, Any]
+    options: Options,
+    package: str,
+    config: tuple[str, ...],
+    executable: str,
+    parameters: dict[str, Any],
 ) -> NodeSpec:
-    files = [config_file(f"{config}.yaml")]
+    files = [config_file(f"{name}.yaml") for name in config]
     if options.params_file:
         extra = Path(options.params_file).expanduser().resolve()
         if not extra.is_file():

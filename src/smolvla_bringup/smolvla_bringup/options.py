@@ -40,12 +40,14 @@ class Options:
     policy: str | None = _option(
         None,
         str,
-        "who thinks: the network, a script that knows the scene, or nobody; "
-        "default: smolvla with a checkpoint, else scripted",
+        "who thinks: the network, a script that knows the scene, or nobody; default: smolvla",
         ("smolvla", "scripted", "none"),
     )
     checkpoint: str | None = _option(
-        None, str, "checkpoint of the policy: a folder, or an id on the Hugging Face hub"
+        None,
+        str,
+        "checkpoint of the policy: a folder, or an id on the Hugging Face hub; default: the "
+        "small one that comes with the simulation",
     )
     task: str = _option(
         "put the red cube into the bowl", str, "task whose success the simulation judges"
@@ -83,11 +85,6 @@ class Options:
                 raise SetupError(
                     f"{field.name} is '{value}', which is not one of: {', '.join(choices)}"
                 )
-        if self.policy_backend == "smolvla" and not self.checkpoint:
-            raise SetupError(
-                "policy 'smolvla' needs a checkpoint: give checkpoint, a folder with "
-                "config.json and model.safetensors or an id on the Hugging Face hub"
-            )
         if self.checkpoint and self.policy_backend != "smolvla":
             raise SetupError(
                 f"policy '{self.policy_backend}' reads no checkpoint; leave out one of the two"
@@ -101,8 +98,13 @@ class Options:
 
     @property
     def policy_backend(self) -> str:
-        """The policy's backend; 'smolvla' where only a checkpoint was named."""
-        return self.policy or ("smolvla" if self.checkpoint else "scripted")
+        """The policy's backend."""
+        return self.policy or "smolvla"
+
+    @property
+    def shipped_checkpoint(self) -> bool:
+        """Whether the policy runs the checkpoint that comes with the simulation."""
+        return self.policy_backend == "smolvla" and not self.checkpoint
 
     @classmethod
     def from_text(cls, values: Mapping[str, str]) -> Options:

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from smolvla_bringup.nodes import NodeSpec, node_list
 from smolvla_bringup.options import Options, SetupError, add_arguments, from_arguments
+from smolvla_sim.shipped import CHECKPOINT, FPS
 
 PACKAGE = Path(__file__).resolve().parents[1]
 LAUNCH_FILE = PACKAGE / "launch/sim.launch.py"
@@ -82,7 +83,6 @@ def test_params_file_of_the_user_wins_over_the_package(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"policy": "smolvla"}, "needs a checkpoint"),
         ({"policy": "scripted", "checkpoint": "x"}, "reads no checkpoint"),
         ({"robot": "toaster"}, "one of: sim"),
         ({"aggregation": "mean"}, "one of: latest, weighted"),
@@ -93,6 +93,25 @@ def test_params_file_of_the_user_wins_over_the_package(tmp_path: Path) -> None:
 def test_contradictions_are_explained(values: dict, words: str) -> None:
     with pytest.raises(SetupError, match=words):
         Options(**values)
+
+
+def test_without_a_checkpoint_the_shipped_one_runs_at_its_own_rate(tmp_path: Path) -> None:
+    policy = node_list(Options())[1]
+    assert policy.configured("backend") == "smolvla"
+    assert policy.configured("checkpoint") == str(CHECKPOINT)
+    assert policy.configured("period") == pytest.approx(1.0 / FPS)
+    other = node_list(Options(checkpoint="x"))[1]
+    assert other.configured("checkpoint") == "x"
+    assert other.configured("period") == pytest.approx(1.0 / 30.0)
+    extra = tmp_path / "mine.yaml"
+    extra.write_text("policy_node:\n  ros__parameters:\n    checkpoint: y\n")
+    mine = node_list(Options(params_file=str(extra)))[1]
+    assert mine.configured("checkpoint") == "y"
+    assert mine.configured("period") == pytest.approx(1.0 / 30.0)
+
+
+def test_the_script_needs_no_checkpoint() -> None:
+    assert not node_list(Options(policy="scripted"))[1].has("checkpoint")
 
 
 def test_launch_texts_and_command_line_give_the_same_options() -> None:

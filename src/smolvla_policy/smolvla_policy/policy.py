@@ -27,7 +27,7 @@ from .checkpoint.text import (
     InstructionTokenizer,
     find_tokenizer,
 )
-from .checkpoint.vlm import model_sizes, read_vlm_config
+from .checkpoint.vlm import model_sizes, read_vlm_config, vlm_dtype
 from .checkpoint.weights import LoadReport, load_weights
 from .model.engine import Engine
 from .model.network import SmolVLANetwork
@@ -127,11 +127,15 @@ class SmolVLAPolicy:
         chosen_device = choose_device(device)
         folder = find_checkpoint(path_or_repo_id, revision)
         config = read_config(folder)
+        vlm = read_vlm_config(config, folder)
         precision = choose_precision(
-            dtype, chosen_device, load_vlm_weights=bool(config.load_vlm_weights)
+            dtype,
+            chosen_device,
+            load_vlm_weights=bool(config.load_vlm_weights),
+            vlm_dtype=vlm_dtype(vlm),
         )
         processors = read_processors(folder, config)
-        sizes = model_sizes(config, read_vlm_config(config, folder), str(folder))
+        sizes = model_sizes(config, vlm, str(folder))
         text = find_tokenizer(folder, config, processors, tokenizer)
         with TensorFile(_weights_file(folder, config)) as file:
             sets = find_statistics(config, processors, file)
@@ -153,6 +157,11 @@ class SmolVLAPolicy:
             statistics="checkpoint" if stats is None else str(stats)[:200],
         )
         return cls(network, config, processors, text, statistics, report)
+
+    @property
+    def image_tokens_around(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Token ids before and behind every image; empty for most checkpoints."""
+        return self._engine.image_start, self._engine.image_end
 
     @property
     def device(self) -> torch.device:

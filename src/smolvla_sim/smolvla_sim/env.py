@@ -38,6 +38,7 @@ class SmolVLASimEnv(gymnasium.Env[Observation, NDArray[np.float64]]):
         control_rate: actions per second; must divide `physics_rate`.
         physics_rate: steps per second.
         max_steps: the episode is truncated after so many actions.
+        variation: draw light, colors and camera mounts from the seed too.
 
     Raises:
         ValueError: an argument does not fit.
@@ -57,6 +58,7 @@ class SmolVLASimEnv(gymnasium.Env[Observation, NDArray[np.float64]]):
         control_rate: float = 30.0,
         physics_rate: float = PHYSICS_RATE,
         max_steps: int = 600,
+        variation: bool = True,
         render_mode: str | None = None,
     ) -> None:
         substeps = physics_rate / control_rate
@@ -67,7 +69,9 @@ class SmolVLASimEnv(gymnasium.Env[Observation, NDArray[np.float64]]):
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"unknown render_mode '{render_mode}'; there is 'rgb_array'")
         self.render_mode = render_mode
-        self.simulation = Simulation(model, task=task, physics_rate=physics_rate)
+        self.simulation = Simulation(
+            model, task=task, physics_rate=physics_rate, variation=variation
+        )
         self.cameras = check_cameras(cameras)
         self._size = (width, height)
         self._substeps = round(substeps)

@@ -1,132 +1,177 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measures the scripted expert: `python -m smolvla_sim.evaluate --episodes 100`."""
+"""How well a policy does a task, in the plain simulation: no ROS, no delay, no clock.
+
+    python -m smolvla_sim.evaluate --task reach --episodes 100 --seed 1000 --checkpoint FOLDER
+
+Observe, think, execute ``n_action_steps`` rows at the checkpoint's rate, and again, until the
+task is done or its time is over. An episode depends on its seed alone, so the same command
+gives the same figures with any number of workers.
+"""
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+import dataclasses
+import functools
+import json
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from tqdm import tqdm
 
-from smolvla_sim.expert import ObjectPose, ScriptedExpert
-from smolvla_sim.scene import CUBE_COLORS
-from smolvla_sim.simulation import Simulation
-
-CONTROL_RATE = 30.0
-
-
-@dataclass(frozen=True)
-class Episode:
-    """Result of one episode: the seed, the graded success and the seconds it took."""
-
-    seed: int
-    task: str
-    score: float
-    seconds: float
-
-
-def scene_poses(simulation: Simulation) -> dict[str, ObjectPose]:
-    """Return what the expert may know about the things."""
-    return {
-        name: ObjectPose(state.position, state.quaternion)
-        for name, state in simulation.objects().items()
-    }
-
-
-def run_episode(
-    simulation: Simulation,
-    expert: ScriptedExpert,
-    seed: int,
-    task: str,
-    *,
-    chunk: int = 50,
-    replan: int = 15,
-    use_committed: bool = True,
-    noise: float = 0.0,
-    seconds: float = 20.0,
-) -> Episode:
-    """Let the expert do one task.
-
-    Args:
-        simulation: the world; it is reset.
-        expert: the planner.
-        seed: of the layout and of the noise.
-        task: the instruction.
-        chunk: rows per plan.
-        replan: rows executed before the next plan.
-        use_committed: tell the expert which rows are still queued.
-        noise: standard deviation on the measured joint positions, radians.
-        seconds: time limit.
-    """
-    simulation.set_task(task)
-    simulation.reset(seed)
-    rng = np.random.default_rng([seed, 1])
-    substeps = round(1.0 / (CONTROL_RATE * simulation.period))
-    queue: NDArray[np.float64] = np.empty((0, 6))
-    tick = 0
-    while tick < seconds * CONTROL_RATE:
-        measured = simulation.positions + noise * rng.standard_normal(6)
-        committed = queue if use_committed and len(queue) else None
-        plan = expert.plan(measured, scene_poses(simulation), task, chunk, committed=committed)
-        for row in plan[:replan]:
-            simulation.command(row)
-            simulation.step(substeps)
-            tick += 1
-            score = simulation.score()
-            if score >= 1.0:
-                return Episode(seed, task, score, tick / CONTROL_RATE)
-        queue = plan[replan:]
-    return Episode(seed, task, simulation.score(), tick / CONTROL_RATE)
+from smolvla_sim.play import intervals
+from smolvla_sim.play.assignments import Assignment
+from smolvla_sim.play.episodes import EpisodeOptions, EpisodePlayer, EpisodeResult
+from smolvla_sim.play.options import (
+    add_policy_options,
+    at_least,
+    camera_size,
+    policy_spec,
+    time_limit,
+)
+from smolvla_sim.play.outcomes import FAILURES
+from smolvla_sim.play.policies import policy_facts
+from smolvla_sim.play.workers import spread
+from smolvla_sim.rendering import choose_gl
 
 
 def evaluate(
-    model: str, episodes: int, *, first_seed: int = 0, **options: float | bool
-) -> list[Episode]:
-    """Run episodes with consecutive seeds and colors in turn; options as in `run_episode`."""
-    simulation = Simulation(model)
-    expert = ScriptedExpert(model)
-    colors = tuple(CUBE_COLORS)
-    return [
-        run_episode(
-            simulation,
-            expert,
-            seed,
-            f"put the {colors[seed % len(colors)]} cube into the bowl",
-            **options,  # type: ignore[arg-type]
+    options: EpisodeOptions, seeds: Sequence[int], *, workers: int = 1, progress: bool = False
+) -> list[EpisodeResult]:
+    """Play the episodes of `seeds` and return them in this order.
+
+    Raises:
+        ValueError: policy, task or rate do not fit.
+        smolvla_sim.rendering.RenderingError: cameras are needed and no OpenGL works.
+        RuntimeError: a worker died.
+    """
+    results: dict[int, EpisodeResult] = {}
+    bar = tqdm(total=len(seeds), unit="episode", disable=not progress)
+    make = functools.partial(EpisodePlayer, options)
+    with bar, spread(make, seeds, workers) as done:
+        for seed, result in done:
+            results[seed] = result
+            successes = sum(episode.success for episode in results.values())
+            bar.set_postfix_str(f"success {successes}/{len(results)}")
+            bar.update()
+    return [results[seed] for seed in seeds]
+
+
+def summary(results: Sequence[EpisodeResult]) -> dict[str, Any]:
+    """Return the figures of at least one episode."""
+    successes = [result for result in results if result.success]
+    times = [result.seconds for result in successes]
+    failures = Counter(result.outcome for result in results if not result.success)
+    return {
+        "episodes": len(results),
+        "successes": len(successes),
+        "interval": intervals.clopper_pearson(len(successes), len(results)),
+        "failures": {kind: failures[kind] for kind in FAILURES},
+        "mean_score": intervals.mean([result.score for result in results]),
+        "seconds_per_success": intervals.mean(times) if times else None,
+        "seconds_interval": intervals.bootstrap_mean(times) if times else None,
+        "refusals": sum(bool(result.refusal) for result in results),
+    }
+
+
+def report(results: Sequence[EpisodeResult]) -> str:
+    """Return the figures as text, the success in its last line."""
+    figures = summary(results)
+    lines = [f"  {kind:<32}{count:>5}" for kind, count in figures["failures"].items() if count]
+    if lines:
+        lines.insert(0, "failures")
+    refused = [result for result in results if result.refusal]
+    if refused:
+        words = f"the policy refused in {len(refused)} episodes, e.g. seed {refused[0].seed}"
+        lines.append(f"{words}: {refused[0].refusal}")
+    lines.append(f"mean graded score {figures['mean_score']:.3f}")
+    if figures["seconds_per_success"] is not None:
+        low, high = figures["seconds_interval"]
+        lines.append(
+            f"time per success {figures['seconds_per_success']:.2f} s "
+            f"(95 % CI of the mean {low:.2f}–{high:.2f})"
         )
-        for seed in range(first_seed, first_seed + episodes)
-    ]
+    lines.append(success_line(figures["successes"], figures["episodes"]))
+    return "\n".join(lines)
 
 
-def main() -> None:
-    """Print the figures."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="so100", choices=("so100", "so101"))
-    parser.add_argument("--episodes", type=int, default=100)
-    parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--replan", type=int, default=15, help="rows executed of each chunk")
-    parser.add_argument("--noise", type=float, default=0.0, help="joint noise, radians (1 sigma)")
+def success_line(successes: int, episodes: int) -> str:
+    """Return e.g. ``success 93/100 (93.0 %, 95 % CI 86.1–97.1)``; Clopper and Pearson's."""
+    low, high = intervals.clopper_pearson(successes, episodes)
+    return (
+        f"success {successes}/{episodes} ({100 * successes / episodes:.1f} %, "
+        f"95 % CI {100 * low:.1f}–{100 * high:.1f})"
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="evaluate",
+        description="Measure how well a policy does a task in the simulation, without ROS.",
+        epilog="exit status: 0 measured, 2 it could not be, 130 Ctrl-C",
+    )
+    add_policy_options(parser)
+    parser.add_argument("--episodes", type=int, default=100, help="how many (default: 100)")
     parser.add_argument(
-        "--fresh", action="store_true", help="plan from the measured state, not the queued rows"
+        "--seed", type=int, default=1000, help="of the first episode (default: 1000)"
     )
-    arguments = parser.parse_args()
-    results = evaluate(
-        arguments.model,
-        arguments.episodes,
-        first_seed=arguments.first_seed,
-        replan=arguments.replan,
-        noise=arguments.noise,
-        use_committed=not arguments.fresh,
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all episodes there")
+    return parser
+
+
+def _options(arguments: argparse.Namespace) -> EpisodeOptions:
+    at_least(arguments, episodes=1, seed=0, workers=1)
+    assignment = Assignment(arguments.task)
+    policy = policy_spec(arguments)
+    return EpisodeOptions(
+        policy=policy,
+        assignment=assignment,
+        n_action_steps=policy_facts(policy).steps(arguments.n_action_steps),
+        seconds=time_limit(arguments.seconds, assignment),
+        size=camera_size(arguments.camera_size),
+        variation=not arguments.no_variation,
     )
-    done = [result for result in results if result.score >= 1.0]
-    print(f"success {len(done)}/{len(results)}")
-    if done:
-        print(f"seconds per success, mean {np.mean([result.seconds for result in done]):.2f}")
-    for result in results:
-        if result.score < 1.0:
-            print(f"seed {result.seed}: score {result.score:.1f} '{result.task}'")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure and print; return the exit status."""
+    arguments = _parser().parse_args(argv)
+    try:
+        options = _options(arguments)
+        if options.policy.name == "smolvla":
+            # Once here instead of in every worker.
+            choose_gl()
+        print(
+            f"{options.policy.description}, task {arguments.task}, {arguments.episodes} "
+            f"episodes from seed {arguments.seed}, {options.n_action_steps} actions a chunk at "
+            f"{options.policy.fps:g} Hz, at most {options.seconds:g} s each",
+            flush=True,
+        )
+        seeds = range(arguments.seed, arguments.seed + arguments.episodes)
+        results = evaluate(options, seeds, workers=arguments.workers, progress=True)
+        if arguments.json:
+            _write(arguments.json, options, results)
+    except (ValueError, OSError, RuntimeError) as error:  # RenderingError is a RuntimeError
+        print(f"evaluate: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    print(report(results))
+    return 0
+
+
+def _write(path: Path, options: EpisodeOptions, results: Sequence[EpisodeResult]) -> None:
+    content = {
+        "options": dataclasses.asdict(options),
+        "summary": summary(results),
+        "episodes": [dataclasses.asdict(result) for result in results],
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from visualization_msgs.msg import Marker, MarkerArray
 
-from smolvla_sim.scene import BOWL, CAMERAS, CUBE_COLORS, OBJECT_SIZES
+from smolvla_sim.scene import BOWLS, CAMERAS, CUBE_COLORS, OBJECT_SIZES
 from smolvla_sim.tasks import ObjectState
 
 _BOWL_COLOR = (0.93, 0.93, 0.91)
@@ -78,14 +78,14 @@ def object_markers(
 
 def _marker(stamp: Time, base_frame: str, name: str, state: ObjectState) -> Marker:
     marker = Marker(ns=name, id=0, action=Marker.ADD)
-    marker.type = Marker.CYLINDER if name == BOWL else Marker.CUBE
+    marker.type = Marker.CYLINDER if name in BOWLS else Marker.CUBE
     marker.header.stamp = stamp
     marker.header.frame_id = base_frame
     position, orientation = marker.pose.position, marker.pose.orientation
     position.x, position.y, position.z = map(float, state.position)
     orientation.w, orientation.x, orientation.y, orientation.z = map(float, state.quaternion)
     marker.scale.x, marker.scale.y, marker.scale.z = OBJECT_SIZES[name]
-    color = _BOWL_COLOR if name == BOWL else CUBE_COLORS[name.removesuffix("_cube")]
+    color = _BOWL_COLOR if name in BOWLS else CUBE_COLORS[name.removesuffix("_cube")]
     marker.color.r, marker.color.g, marker.color.b = color
     marker.color.a = 1.0
     return marker

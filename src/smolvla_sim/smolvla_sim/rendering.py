@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from smolvla_sim.scene import CAMERAS
 
 GL_BACKENDS = ("egl", "osmesa", "glfw")
+# Width and height of `CameraRenderer.segment`'s pictures, pixels: fine enough for a centroid.
+SEGMENTATION_SIZE = (96, 72)
 DEFAULT_CAMERAS = ("top", "side", "wrist")
 _PROBE = (
     "import os, mujoco;"
@@ -153,7 +155,8 @@ class CameraRenderer:
                 "unset MUJOCO_GL, or on Debian or Ubuntu 'sudo apt install libegl1 "
                 "libgl1-mesa-dri'"
             ) from error
-        mujoco.mjr_resizeOffscreen(*self._size, self._context)
+        room = np.maximum(self._size, SEGMENTATION_SIZE)
+        mujoco.mjr_resizeOffscreen(int(room[0]), int(room[1]), self._context)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
         self._scene = mujoco.MjvScene(model, maxgeom=1000)
         self._options = mujoco.MjvOption()
@@ -165,9 +168,35 @@ class CameraRenderer:
         if self._gl is None:
             raise RuntimeError("the renderer is closed")
         self._gl.make_current()
-        return {camera: self._average(self._draw(data, camera)) for camera in self.cameras}
+        return {
+            camera: self._average(self._draw(data, camera, self._size)) for camera in self.cameras
+        }
 
-    def _draw(self, data: mujoco.MjData, camera: str) -> NDArray[np.uint8]:
+    def segment(self, data: mujoco.MjData) -> dict[str, NDArray[np.int32]]:
+        """Return camera name -> int32 (height, width) number of the geom in each pixel, or -1.
+
+        The size is `SEGMENTATION_SIZE`.
+        """
+        if self._gl is None:
+            raise RuntimeError("the renderer is closed")
+        self._gl.make_current()
+        flags = [mujoco.mjtRndFlag.mjRND_SEGMENT.value, mujoco.mjtRndFlag.mjRND_IDCOLOR.value]
+        self._scene.flags[flags] = 1
+        pictures = {}
+        for camera in self.cameras:
+            red, green, blue = np.moveaxis(
+                self._draw(data, camera, SEGMENTATION_SIZE).astype(np.int32), 2, 0
+            )
+            # A pixel's color is one more than the number of what was drawn there; 0 is nothing.
+            geoms = np.full(self._scene.ngeom + 1, -1, dtype=np.int32)
+            for geom in self._scene.geoms[: self._scene.ngeom]:
+                if geom.objtype == mujoco.mjtObj.mjOBJ_GEOM.value:
+                    geoms[geom.segid + 1] = geom.objid
+            pictures[camera] = geoms[red + (green << 8) + (blue << 16)]
+        self._scene.flags[flags] = 0
+        return pictures
+
+    def _draw(self, data: mujoco.MjData, camera: str, size: tuple[int, int]) -> NDArray[np.uint8]:
         self._camera.fixedcamid = self._model.camera(camera).id
         mujoco.mjv_updateScene(
             self._model,
@@ -178,7 +207,7 @@ class CameraRenderer:
             mujoco.mjtCatBit.mjCAT_ALL.value,
             self._scene,
         )
-        width, height = self._size
+        width, height = size
         pixels = np.empty((height, width, 3), dtype=np.uint8)
         rectangle = mujoco.MjrRect(0, 0, width, height)
         mujoco.mjr_render(rectangle, self._scene, self._context)

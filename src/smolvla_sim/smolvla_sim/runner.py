@@ -10,8 +10,10 @@ import threading
 from collections.abc import Callable, Mapping
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
+from smolvla_sim.restock import restock
 from smolvla_sim.simulation import Simulation
 
 
@@ -67,6 +69,11 @@ class RealTimeRunner:
         """Judge another task; see `Simulation.set_task`."""
         with self.lock:
             self.simulation.set_task(sentence)
+
+    def restock(self, rng: Generator) -> None:
+        """Put cubes back on the table; see `restock.restock`."""
+        with self.lock:
+            restock(self.simulation, rng)
 
     def wait_time(self) -> float:
         """Return the seconds until the next step is due; 0 when it is overdue."""

@@ -22,7 +22,11 @@ CUBE_COLORS: dict[str, tuple[float, float, float]] = {
 }
 CUBES = tuple(f"{color}_cube" for color in CUBE_COLORS)
 BOWL = "bowl"
+# What is in every scene.
 OBJECTS = (*CUBES, BOWL)
+# What only the tasks with two bowls have; BOWL is the left one then.
+RIGHT_BOWL = "right_bowl"
+BOWLS = (BOWL, RIGHT_BOWL)
 
 BOWL_RADIUS = 0.055
 BOWL_FLOOR_RADIUS = 0.034
@@ -31,10 +35,11 @@ BOWL_FLOOR = 0.004
 BOWL_MASS = 0.15
 _WALL = 0.003
 _WALL_PIECES = 20
+_CONTACT = {"contype": "2", "conaffinity": "3", "condim": "4", "friction": "1 0.005 0.0001"}
 
 OBJECT_SIZES: dict[str, Vector] = {
     **dict.fromkeys(CUBES, (CUBE_EDGE, CUBE_EDGE, CUBE_EDGE)),
-    BOWL: (2 * BOWL_RADIUS, 2 * BOWL_RADIUS, BOWL_HEIGHT),
+    **dict.fromkeys(BOWLS, (2 * BOWL_RADIUS, 2 * BOWL_RADIUS, BOWL_HEIGHT)),
 }
 
 
@@ -210,8 +215,11 @@ def add_surroundings(world: Element) -> None:
 
 
 def add_objects(world: Element) -> None:
-    """Add the cubes and the bowl as free bodies to ``<worldbody>``."""
-    contact = {"contype": "2", "conaffinity": "3", "condim": "4", "friction": "1 0.005 0.0001"}
+    """Add the cubes and the bowls to ``<worldbody>``.
+
+    The right bowl cannot be moved by the arm: without a joint it costs no time in the scenes
+    that do not have it. `simulation` puts it into its place or out of the way.
+    """
     for index, cube in enumerate(CUBES):
         body = SubElement(
             world, "body", name=cube, pos=text((0.2, 0.08 * (index - 1), CUBE_EDGE / 2))
@@ -220,7 +228,7 @@ def add_objects(world: Element) -> None:
         SubElement(
             body,
             "geom",
-            contact,
+            _CONTACT,
             name=cube,
             type="box",
             size=text([CUBE_EDGE / 2] * 3),
@@ -229,15 +237,21 @@ def add_objects(world: Element) -> None:
             solref="0.008 1",
             solimp="0.95 0.99 0.001",
         )
+    _add_bowl(world, BOWL, free=True)
+    _add_bowl(world, RIGHT_BOWL, free=False)
+
+
+def _add_bowl(world: Element, name: str, *, free: bool) -> None:
     # The frame of every thing is the center of its bounding box.
     foot = -BOWL_HEIGHT / 2
-    bowl = SubElement(world, "body", name=BOWL, pos=text((0.14, 0.15, -foot)))
-    SubElement(bowl, "freejoint", name=BOWL)
+    bowl = SubElement(world, "body", name=name, pos=text((0.14, 0.15, -foot)))
+    if free:
+        SubElement(bowl, "freejoint", name=name)
     half = BOWL_FLOOR / 2
     SubElement(
         bowl,
         "geom",
-        contact,
+        _CONTACT,
         type="cylinder",
         pos=text((0, 0, foot + half)),
         size=text((BOWL_FLOOR_RADIUS, half)),
@@ -256,7 +270,7 @@ def add_objects(world: Element) -> None:
         SubElement(
             bowl,
             "geom",
-            contact,
+            _CONTACT,
             type="box",
             pos=text((*(radius * out[:2]), 0.001)),
             quat=text(quaternion_from_rotation(axes)),
@@ -267,7 +281,7 @@ def add_objects(world: Element) -> None:
     SubElement(
         bowl,
         "geom",
-        name=BOWL,
+        name=name,
         type="mesh",
         mesh="bowl",
         pos=text((0, 0, foot)),

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from smolvla_policy.backends.protocol import ChunkRequest, Observation, SceneObject
 
 from smolvla_sim.arm import JOINT_NAMES
-from smolvla_sim.expert import ObjectPose, ScriptedExpert
+from smolvla_sim.expert import ScriptedExpert
+from smolvla_sim.expert_world import ObjectPose
 from smolvla_sim.rendering import DEFAULT_CAMERAS
 
 _OPTIONS = ("model", "cameras", "chunk_size", "period", "max_speed")
@@ -56,7 +57,7 @@ class ScriptedBackend:
         self.device = "cpu"
         self.dtype = "float64"
         self.cameras = tuple(cameras)
-        self.joint_names = JOINT_NAMES
+        self.joint_names: tuple[str, ...] = JOINT_NAMES
         self.chunk_size = chunk_size
         self.period = period
         self.needs_objects = True

@@ -23,6 +23,7 @@ from smolvla_sim import messages
 from smolvla_sim.arm import JOINT_NAMES
 from smolvla_sim.camera_thread import CameraThread, Images
 from smolvla_sim.rendering import CameraRenderer, RenderingError, check_cameras
+from smolvla_sim.restock import restock_rng
 from smolvla_sim.runner import RealTimeRunner
 from smolvla_sim.sim_parameters import SIM_PARAMETERS
 from smolvla_sim.simulation import Simulation
@@ -57,11 +58,14 @@ class SimNode(Node):
         self._order = [values["joints"].index(name) for name in JOINT_NAMES]
         self._base_frame: str = values["base_frame"]
         self._size = (values["image_width"], values["image_height"])
+        self._restock: bool = values["restock"]
+        self._restock_rng = restock_rng(values["seed"])
         simulation = Simulation(
             values["model"],
             task=values["task"],
             seed=values["seed"],
             physics_rate=values["physics_rate"],
+            variation=values["variation"],
         )
         cameras = check_cameras(values["cameras"]) if values["render"] else ()
         self._create_publishers(cameras)
@@ -145,6 +149,7 @@ class SimNode(Node):
         self, request: ResetSim.Request, response: ResetSim.Response
     ) -> ResetSim.Response:
         self._runner.reset(request.seed)
+        self._restock_rng = restock_rng(request.seed)
         response.success = True
         return response
 
@@ -153,6 +158,8 @@ class SimNode(Node):
     ) -> SetTask.Response:
         try:
             self._runner.set_task(request.task)
+            if self._restock:
+                self._runner.restock(self._restock_rng)
             response.success = True
         except ValueError as error:
             response.message = str(error)

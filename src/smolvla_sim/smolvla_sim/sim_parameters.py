@@ -30,5 +30,16 @@ SIM_PARAMETERS = (
     Parameter("object_rate", 30.0, "Poses of the things per second [Hz].", 0.1, 120.0),
     Parameter("score_rate", 10.0, "Scores per second [Hz].", 0.1, 100.0),
     Parameter("physics_rate", PHYSICS_RATE, "Physics steps per second [Hz].", 200.0, 2000.0),
+    Parameter(
+        "variation",
+        True,
+        "Draw light, colors and camera mounts from the seed too, as the policies are trained.",
+    ),
+    Parameter(
+        "restock",
+        False,
+        "For continuous operation: with each new task put the cubes that are in a bowl, on "
+        "something or out of reach back at free random places.",
+    ),
     Parameter("viewer", False, "Open MuJoCo's window; needs a display."),
 )

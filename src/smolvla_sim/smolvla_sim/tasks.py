@@ -1,92 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the arm can be asked to do: sentences, goals and how success is graded.
 
-A kind of task is one subclass of `Task` in `TASK_KINDS`; a new one needs its sentences,
-`parse` and `grade`.
+A kind of task is one subclass of `Task` in `TASK_KINDS`; a new one needs its sentences and
+`grade`.
 """
 
 from __future__ import annotations
 
 import re
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import permutations
 
-import numpy as np
-from numpy.typing import NDArray
+from smolvla_sim.layout import in_bowl, on_top
+from smolvla_sim.scene import BOWL, CUBE_COLORS, RIGHT_BOWL
+from smolvla_sim.task import LIFT, ObjectState, Progress, Task
 
-from smolvla_sim.layout import in_bowl
-from smolvla_sim.scene import BOWL, CUBE_COLORS, CUBE_EDGE
-
-# A cube counts as lifted when its center is this much above its place on the table, meters.
-LIFT = 0.03
-# A cube rests when it is slower than this, m/s.
-REST_SPEED = 0.03
-
-
-@dataclass(frozen=True)
-class ObjectState:
-    """Motion of a thing in the base frame.
-
-    Attributes:
-        position: (3,) meters.
-        quaternion: (4,) w, x, y, z.
-        speed: m/s.
-        touched: whether the gripper touches it.
-    """
-
-    position: NDArray[np.float64]
-    quaternion: NDArray[np.float64]
-    speed: float
-    touched: bool
-
-
-@dataclass(frozen=True)
-class Task(ABC):
-    """One task about one cube.
-
-    Attributes:
-        color: color of the named cube.
-    """
-
-    color: str
-
-    @property
-    def cube(self) -> str:
-        """Name of the cube it is about."""
-        return f"{self.color}_cube"
-
-    @property
-    @abstractmethod
-    def sentence(self) -> str:
-        """The instruction in its usual words."""
-
-    @classmethod
-    @abstractmethod
-    def parse(cls, sentence: str) -> Task | None:
-        """Return the task that a normalized sentence asks for, or None."""
-
-    @classmethod
-    @abstractmethod
-    def examples(cls) -> tuple[str, ...]:
-        """Sentences that it understands, with ``{color}``."""
-
-    @abstractmethod
-    def grade(self, objects: Mapping[str, ObjectState], lifted: bool) -> float:
-        """Return the graded success, 0 to 1.
-
-        Args:
-            objects: all things by name.
-            lifted: whether the gripper has lifted the named cube since the start.
-        """
-
-    def lifts(self, objects: Mapping[str, ObjectState]) -> bool:
-        """Whether the gripper holds the named cube above the table right now."""
-        cube = objects[self.cube]
-        return cube.touched and cube.position[2] > CUBE_EDGE / 2 + LIFT
-
+__all__ = [
+    "LIFT",
+    "TASK_KINDS",
+    "ObjectState",
+    "PickUp",
+    "PlaceInBowl",
+    "Progress",
+    "Reach",
+    "Sort",
+    "Stack",
+    "Task",
+    "all_tasks",
+    "parse_task",
+    "task_kind",
+]
 
 _THE = r"(?:the )?(?P<color>\w+) (?:cube|block)"
+_THE_OTHER = _THE.replace("color", "other")
 _IN = r"(?:in|into|in to|inside)"
 _VERB = r"(?:pick up|pick|grab|take|grasp|lift)"
 
@@ -97,7 +44,12 @@ class PlaceInBowl(Task):
     Scoring of pick-and-place in the SmolVLA paper (arXiv 2506.01844, section 4).
     """
 
-    _patterns = (
+    kind = "pick_place"
+    templates = (
+        "put the {color} cube into the bowl",
+        "pick up the {color} cube and put it into the bowl",
+    )
+    patterns = (
         re.compile(rf"(?:put|place|drop|move) {_THE} {_IN} (?:the )?bowl"),
         re.compile(
             rf"{_VERB} {_THE}(?: and|,|, and| then) (?:put|place|drop) it {_IN} (?:the )?bowl"
@@ -105,69 +57,149 @@ class PlaceInBowl(Task):
     )
 
     @property
-    def sentence(self) -> str:
-        """The instruction in its usual words."""
-        return f"put the {self.color} cube into the bowl"
+    def things(self) -> tuple[str, ...]:
+        """Names of all things that it is about."""
+        return (self.cube, BOWL)
 
-    @classmethod
-    def parse(cls, sentence: str) -> Task | None:
-        """Return the task that a normalized sentence asks for, or None."""
-        return _match(cls, cls._patterns, sentence)
+    @property
+    def places(self) -> dict[str, str]:
+        """Cube -> the bowl that it belongs into."""
+        return {self.cube: BOWL}
 
-    @classmethod
-    def examples(cls) -> tuple[str, ...]:
-        """Sentences that it understands, with ``{color}``."""
-        return (
-            "put the {color} cube into the bowl",
-            "pick up the {color} cube and put it into the bowl",
-        )
-
-    def grade(self, objects: Mapping[str, ObjectState], lifted: bool) -> float:
+    def grade(self, objects: Mapping[str, ObjectState], progress: Progress) -> float:
         """Return 0.5 for the lifted cube plus 0.5 while it rests in the bowl, let go."""
-        cube, bowl = objects[self.cube], objects[BOWL]
-        offset = cube.position - bowl.position
-        resting = (
-            in_bowl(offset[0], offset[1], offset[2])
-            and cube.speed < REST_SPEED
-            and not cube.touched
-        )
-        return 0.5 * lifted + 0.5 * (lifted and resting)
+        return _placed(self.places, objects, progress)
 
 
 class PickUp(Task):
     """Lift a cube off the table: all or nothing."""
 
-    _patterns = (re.compile(rf"{_VERB} {_THE}(?: up)?"),)
+    kind = "pick_up"
+    templates = ("pick up the {color} cube",)
+    patterns = (re.compile(rf"{_VERB} {_THE}(?: up)?"),)
+
+    def grade(self, objects: Mapping[str, ObjectState], progress: Progress) -> float:
+        """Return 1 once the cube was lifted."""
+        return float(self.cube in progress.lifted)
+
+
+class Reach(Task):
+    """Touch a cube with the gripper: all or nothing, and no other cube before it."""
+
+    kind = "reach"
+    templates = ("touch the {color} cube", "reach for the {color} cube")
+    patterns = (re.compile(rf"(?:touch|reach|reach for|reach to) {_THE}"),)
+
+    def grade(self, objects: Mapping[str, ObjectState], progress: Progress) -> float:
+        """Return 1 once the cube was touched, for good 0 where another one was first."""
+        return float(progress.first_touched == self.cube)
+
+    def lost(self, progress: Progress) -> bool:
+        """Whether another cube was touched first."""
+        return progress.first_touched not in (None, self.cube)
+
+
+@dataclass(frozen=True)
+class _TwoCubes(Task):
+    """A task about two cubes.
+
+    Attributes:
+        other: color of the second named cube.
+    """
+
+    other: str
 
     @property
-    def sentence(self) -> str:
-        """The instruction in its usual words."""
-        return f"pick up the {self.color} cube"
+    def second_cube(self) -> str:
+        """Name of the second named cube."""
+        return f"{self.other}_cube"
 
     @classmethod
-    def parse(cls, sentence: str) -> Task | None:
-        """Return the task that a normalized sentence asks for, or None."""
-        return _match(cls, cls._patterns, sentence)
-
-    @classmethod
-    def examples(cls) -> tuple[str, ...]:
-        """Sentences that it understands, with ``{color}``."""
-        return ("pick up the {color} cube",)
-
-    def grade(self, objects: Mapping[str, ObjectState], lifted: bool) -> float:
-        """Return 1 once the cube was lifted."""
-        return float(lifted)
+    def variants(cls) -> tuple[Task, ...]:
+        """Return the task for every ordered pair of colors."""
+        return tuple(cls(*pair) for pair in permutations(CUBE_COLORS, 2))
 
 
-TASK_KINDS: tuple[type[Task], ...] = (PlaceInBowl, PickUp)
+class Stack(_TwoCubes):
+    """Stack a cube on another one: half for the grasp, half for the place."""
+
+    kind = "stack"
+    templates = (
+        "stack the {color} cube on the {other} cube",
+        "put the {color} cube on top of the {other} cube",
+    )
+    patterns = (
+        re.compile(
+            rf"(?:stack|put|place|set) {_THE} (?:on|onto|on to|on top of|over) {_THE_OTHER}"
+        ),
+    )
+
+    @property
+    def things(self) -> tuple[str, ...]:
+        """Names of all things that it is about."""
+        return (self.cube, self.second_cube)
+
+    def grade(self, objects: Mapping[str, ObjectState], progress: Progress) -> float:
+        """Return 0.5 for the lifted cube plus 0.5 while it rests on the other, let go."""
+        if self.cube not in progress.lifted:
+            return 0.0
+        cube = objects[self.cube]
+        stands = on_top(*(cube.position - objects[self.second_cube].position))
+        return 1.0 if stands and cube.let_go else 0.5
 
 
-def _match(kind: type[Task], patterns: tuple[re.Pattern[str], ...], sentence: str) -> Task | None:
-    for pattern in patterns:
-        match = pattern.fullmatch(sentence)
-        if match and match["color"] in CUBE_COLORS:
-            return kind(match["color"])
-    return None
+class Sort(_TwoCubes):
+    """Sort two cubes into two bowls: for each a quarter for the grasp, a quarter for the place.
+
+    Scoring of sorting in the SmolVLA paper (arXiv 2506.01844, section 4).
+    """
+
+    kind = "sort"
+    templates = (
+        "sort the {color} cube into the left bowl and the {other} cube into the right bowl",
+        "put the {color} cube into the left bowl and the {other} cube into the right bowl",
+    )
+    patterns = (
+        re.compile(
+            rf"(?:sort|put|place|drop|move) {_THE} {_IN} (?:the )?left bowl and "
+            rf"(?:put |place |drop |move )?{_THE_OTHER} {_IN} (?:the )?right bowl"
+        ),
+    )
+
+    @property
+    def things(self) -> tuple[str, ...]:
+        """Names of all things that it is about."""
+        return (self.cube, self.second_cube, BOWL, RIGHT_BOWL)
+
+    @property
+    def movable(self) -> tuple[str, ...]:
+        """Names of the cubes that the gripper may hold."""
+        return (self.cube, self.second_cube)
+
+    @property
+    def places(self) -> dict[str, str]:
+        """Cube -> the bowl that it belongs into."""
+        return {self.cube: BOWL, self.second_cube: RIGHT_BOWL}
+
+    def grade(self, objects: Mapping[str, ObjectState], progress: Progress) -> float:
+        """Return for each cube 0.25 once lifted and 0.25 while in its bowl, let go."""
+        return _placed(self.places, objects, progress)
+
+
+TASK_KINDS: tuple[type[Task], ...] = (PlaceInBowl, PickUp, Reach, Stack, Sort)
+
+
+def _placed(
+    places: Mapping[str, str], objects: Mapping[str, ObjectState], progress: Progress
+) -> float:
+    """Return the share of the grasps and places that are done; a place needs its grasp."""
+    score = 0.0
+    for name, bowl in places.items():
+        if name in progress.lifted:
+            cube = objects[name]
+            inside = in_bowl(*(cube.position - objects[bowl].position))
+            score += 1.0 if inside and cube.let_go else 0.5
+    return score / len(places)
 
 
 def parse_task(sentence: str) -> Task:
@@ -181,14 +213,27 @@ def parse_task(sentence: str) -> Task:
         task = kind.parse(words)
         if task is not None:
             return task
-    examples = "; ".join(f"'{text}'" for kind in TASK_KINDS for text in kind.examples())
+    examples = "; ".join(f"'{text}'" for kind in TASK_KINDS for text in kind.templates)
     colors = ", ".join(CUBE_COLORS)
     raise ValueError(
         f"the simulation does not understand '{sentence}'; it understands {examples}, "
-        f"with {{color}} one of {colors}"
+        f"with {{color}} and {{other}} of {colors}"
     )
+
+
+def task_kind(name: str) -> type[Task]:
+    """Return the kind of task of a name such as ``pick_place``.
+
+    Raises:
+        ValueError: unknown name; the text lists the known ones.
+    """
+    for kind in TASK_KINDS:
+        if kind.kind == name:
+            return kind
+    names = ", ".join(kind.kind for kind in TASK_KINDS)
+    raise ValueError(f"unknown kind of task '{name}'; there are {names}")
 
 
 def all_tasks() -> tuple[Task, ...]:
     """Return every task there is."""
-    return tuple(kind(color) for kind in TASK_KINDS for color in CUBE_COLORS)
+    return tuple(task for kind in TASK_KINDS for task in kind.variants())

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from smolvla_policy.backends.protocol import ChunkRequest, Observation, SceneObject
 from smolvla_sim.arm import JOINT_NAMES
-from smolvla_sim.evaluate import evaluate, run_episode, scene_poses
-from smolvla_sim.expert import ScriptedExpert
+from smolvla_sim.evaluate_expert import evaluate, run_episode
+from smolvla_sim.expert import ScriptedExpert, scene_poses
 from smolvla_sim.scene import OBJECT_SIZES
 from smolvla_sim.scripted_backend import create
 from smolvla_sim.simulation import HOME, Simulation
 
 TASK = "put the red cube into the bowl"
+SORT = "sort the red cube into the left bowl and the green cube into the right bowl"
 
 
 @pytest.mark.parametrize(
@@ -32,9 +33,44 @@ def test_succeeds(model, options):
     assert sum(result.score for result in results) >= 11.5
 
 
-def test_picks_up():
-    result = run_episode(Simulation(), ScriptedExpert(), 3, "pick up the green cube")
-    assert result.score == 1.0
+@pytest.mark.parametrize(
+    ("kind", "rate"),
+    [("reach", 15.0), ("pick_up", 30.0), ("stack", 15.0), ("stack", 30.0), ("sort", 15.0)],
+)
+def test_does_the_other_tasks(kind, rate):
+    results = evaluate("so100", 4, kind=kind, rate=rate, first_seed=1000, random_starts=True)
+    assert [result.score for result in results] == [1.0] * 4
+
+
+def test_leaves_the_other_cubes_alone_when_it_reaches():
+    """It gives up at once where another cube was touched first."""
+    simulation = Simulation()
+    simulation.set_task("touch the red cube")
+    run_episode(simulation, ScriptedExpert(), 4, "touch the red cube")
+    assert simulation.progress.first_touched == "red_cube"
+    wrong = ScriptedExpert()
+    wrong.plan = lambda positions, poses, task, *args, **kwargs: ScriptedExpert.plan(
+        wrong, positions, poses, "touch the blue cube", *args, **kwargs
+    )
+    result = run_episode(simulation, wrong, 4, "touch the red cube")
+    assert result.score == 0.0
+    assert result.seconds < 4.0
+
+
+def test_goes_home_when_a_stack_stands_and_when_all_is_sorted():
+    expert, simulation = ScriptedExpert(), Simulation()
+    poses = scene_poses(simulation)
+    poses["red_cube"].position[:] = poses["blue_cube"].position + np.array([0.002, 0.0, 0.025])
+    plan = expert.plan(np.array(HOME), poses, "stack the red cube on the blue cube", 10)
+    np.testing.assert_allclose(plan, [HOME] * 10)
+    simulation.set_task(SORT)
+    poses = scene_poses(simulation)
+    poses["red_cube"].position[:] = poses["bowl"].position
+    poses["green_cube"].position[:] = poses["right_bowl"].position
+    np.testing.assert_allclose(expert.plan(np.array(HOME), poses, SORT, 10), [HOME] * 10)
+    # One back on the table: fetched again.
+    poses["green_cube"].position[:] = (0.2, 0.0, 0.0125)
+    assert np.abs(expert.plan(np.array(HOME), poses, SORT, 10)[-1] - HOME).max() > 0.1
 
 
 def test_recovers_from_a_moved_cube_and_a_dropped_one():

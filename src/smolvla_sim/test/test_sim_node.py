@@ -169,6 +169,17 @@ def test_set_task(rig):
     assert "put the {color} cube into the bowl" in answer.message
 
 
+def test_a_task_with_two_bowls_brings_the_second_one(rig):
+    def things():
+        return {marker.ns for marker in rig.newest["sim/objects"].markers}
+
+    task = "sort the red cube into the left bowl and the blue cube into the right bowl"
+    assert rig.call(SetTask, "sim/set_task", SetTask.Request(task=task)).success
+    rig.until(lambda: things() == {*OBJECTS, "right_bowl"}, "the second bowl")
+    assert rig.call(SetTask, "sim/set_task", SetTask.Request(task="touch the red cube")).success
+    rig.until(lambda: things() == set(OBJECTS), "one bowl again")
+
+
 def test_a_late_listener_gets_the_score(rig):
     rig.newest.pop("sim/score")
     rig.listen(Float32, "sim/score", qos.status_qos())

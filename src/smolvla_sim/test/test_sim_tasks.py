@@ -11,8 +11,21 @@ import pytest
 from smolvla_sim.arm import ARMS, arm_spec
 from smolvla_sim.kinematics import DOWN, ArmKinematics
 from smolvla_sim.layout import BOWL_SPACING, random_layout
-from smolvla_sim.scene import BOWL, CUBE_EDGE, OBJECTS
-from smolvla_sim.tasks import ObjectState, PickUp, PlaceInBowl, all_tasks, parse_task
+from smolvla_sim.scene import BOWL, BOWLS, CUBE_EDGE, OBJECTS, RIGHT_BOWL
+from smolvla_sim.simulation import HOME, Simulation
+from smolvla_sim.tasks import (
+    TASK_KINDS,
+    ObjectState,
+    PickUp,
+    PlaceInBowl,
+    Progress,
+    Reach,
+    Sort,
+    Stack,
+    all_tasks,
+    parse_task,
+    task_kind,
+)
 
 
 @pytest.mark.parametrize(
@@ -24,6 +37,19 @@ from smolvla_sim.tasks import ObjectState, PickUp, PlaceInBowl, all_tasks, parse
         ("grab the red block and place it in the bowl", PlaceInBowl("red")),
         ("pick up  the red cube", PickUp("red")),
         ("lift the blue cube", PickUp("blue")),
+        ("touch the red cube", Reach("red")),
+        ("Reach the green cube", Reach("green")),
+        ("reach for the blue block", Reach("blue")),
+        ("stack the red cube on the blue cube", Stack("red", "blue")),
+        ("put the green cube on top of the red cube", Stack("green", "red")),
+        (
+            "sort the red cube into the left bowl and the blue cube into the right bowl",
+            Sort("red", "blue"),
+        ),
+        (
+            "put the blue cube in the left bowl and put the red cube in the right bowl.",
+            Sort("blue", "red"),
+        ),
     ],
 )
 def test_sentences(sentence, task):
@@ -32,10 +58,27 @@ def test_sentences(sentence, task):
 
 def test_every_task_understands_its_own_sentence():
     for task in all_tasks():
-        assert parse_task(task.sentence) == task
+        for sentence in task.sentences():
+            assert parse_task(sentence) == task
+    assert len(all_tasks()) == 3 * 3 + 2 * 6
 
 
-@pytest.mark.parametrize("sentence", ["dance", "put the pink cube into the bowl", ""])
+def test_kinds_of_task_have_names():
+    assert [task_kind(kind.kind) for kind in TASK_KINDS] == list(TASK_KINDS)
+    with pytest.raises(ValueError, match="pick_place, pick_up, reach, stack, sort"):
+        task_kind("dance")
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "dance",
+        "put the pink cube into the bowl",
+        "stack the red cube on the red cube",
+        "stack the red cube on the pink cube",
+        "",
+    ],
+)
 def test_an_unknown_sentence_lists_what_is_understood(sentence):
     with pytest.raises(
         ValueError, match=r"put the \{color\} cube into the bowl.*red, green, blue"
@@ -43,49 +86,142 @@ def test_an_unknown_sentence_lists_what_is_understood(sentence):
         parse_task(sentence)
 
 
+STILL = np.array([1.0, 0.0, 0.0, 0.0])
+LIFTED = Progress({"red_cube"}, "red_cube")
+
+
 def scene(cube, *, speed=0.0, touched=False):
-    still = np.array([1.0, 0.0, 0.0, 0.0])
     return {
-        "red_cube": ObjectState(np.array(cube), still, speed, touched),
-        BOWL: ObjectState(np.array([0.2, 0.1, 0.016]), still, 0.0, False),
+        "red_cube": ObjectState(np.array(cube), STILL, speed, touched),
+        "blue_cube": ObjectState(np.array([0.15, 0.0, CUBE_EDGE / 2]), STILL, 0.0, False),
+        BOWL: ObjectState(np.array([0.2, 0.1, 0.016]), STILL, 0.0, False),
+        RIGHT_BOWL: ObjectState(np.array([0.2, -0.1, 0.016]), STILL, 0.0, False),
     }
 
 
 def test_half_for_the_grasp_half_for_the_place():
     task = PlaceInBowl("red")
     inside = [0.2, 0.1, 0.017]
-    assert task.grade(scene([0.2, -0.1, 0.0125]), lifted=False) == 0.0
-    assert task.grade(scene([0.2, -0.1, 0.0125]), lifted=True) == 0.5
-    assert task.grade(scene(inside), lifted=True) == 1.0
-    assert task.grade(scene(inside, touched=True), lifted=True) == 0.5
-    assert task.grade(scene(inside, speed=0.2), lifted=True) == 0.5
-    assert task.grade(scene([0.2, 0.1, 0.08]), lifted=True) == 0.5
-    assert task.grade(scene([0.2, 0.16, 0.0125]), lifted=True) == 0.5
+    assert task.grade(scene([0.2, -0.1, 0.0125]), Progress()) == 0.0
+    assert task.grade(scene(inside), Progress()) == 0.0
+    assert task.grade(scene([0.2, -0.1, 0.0125]), LIFTED) == 0.5
+    assert task.grade(scene(inside), LIFTED) == 1.0
+    assert task.grade(scene(inside, touched=True), LIFTED) == 0.5
+    assert task.grade(scene(inside, speed=0.2), LIFTED) == 0.5
+    assert task.grade(scene([0.2, 0.1, 0.08]), LIFTED) == 0.5
+    assert task.grade(scene([0.2, 0.16, 0.0125]), LIFTED) == 0.5
 
 
 def test_only_a_held_cube_is_lifted():
-    task = PickUp("red")
     high = [0.2, 0.0, CUBE_EDGE / 2 + 0.05]
-    assert task.lifts(scene(high, touched=True))
-    assert not task.lifts(scene(high))
-    assert not task.lifts(scene([0.2, 0.0, CUBE_EDGE / 2], touched=True))
-    assert task.grade(scene(high), lifted=True) == 1.0
+    assert scene(high, touched=True)["red_cube"].lifted
+    assert not scene(high)["red_cube"].lifted
+    assert not scene([0.2, 0.0, CUBE_EDGE / 2], touched=True)["red_cube"].lifted
+    # A cube that stands on another one was not lifted by that.
+    assert not scene([0.2, 0.0, 1.5 * CUBE_EDGE], touched=True)["red_cube"].lifted
+    assert PickUp("red").grade(scene(high), LIFTED) == 1.0
+    assert PickUp("red").grade(scene(high), Progress({"blue_cube"})) == 0.0
+
+
+def test_reach_is_lost_with_another_cube():
+    task, things = Reach("red"), scene([0.2, -0.1, 0.0125], touched=True)
+    assert task.grade(things, Progress()) == 0.0
+    assert not task.lost(Progress())
+    assert task.grade(things, Progress(first_touched="red_cube")) == 1.0
+    assert not task.lost(Progress(first_touched="red_cube"))
+    assert task.grade(things, Progress(first_touched="blue_cube")) == 0.0
+    assert task.lost(Progress(first_touched="blue_cube"))
+
+
+def test_a_stacked_cube_rests_on_the_other_and_is_let_go():
+    task, on_blue = Stack("red", "blue"), [0.152, 0.003, 1.5 * CUBE_EDGE]
+    assert task.grade(scene(on_blue), Progress()) == 0.0
+    assert task.grade(scene(on_blue), LIFTED) == 1.0
+    assert task.grade(scene(on_blue, touched=True), LIFTED) == 0.5
+    assert task.grade(scene(on_blue, speed=0.1), LIFTED) == 0.5
+    assert task.grade(scene([0.152, 0.003, 2 * CUBE_EDGE]), LIFTED) == 0.5
+    assert task.grade(scene([0.165, 0.003, 1.5 * CUBE_EDGE]), LIFTED) == 0.5
+    assert Stack("red", "green").things == ("red_cube", "green_cube")
+
+
+def test_sorting_gives_a_quarter_for_each_grasp_and_place():
+    task = Sort("red", "blue")
+    both = Progress({"red_cube", "blue_cube"}, "red_cube")
+    left, right = [0.2, 0.1, 0.017], [0.2, -0.1, 0.017]
+    assert task.grade(scene(left), Progress()) == 0.0
+    assert task.grade(scene(left), LIFTED) == 0.5
+    assert task.grade(scene(left), both) == 0.75
+    assert task.grade(scene(right), both) == 0.5
+    things = scene(left)
+    things["blue_cube"].position[:] = right
+    assert task.grade(things, both) == 1.0
+
+
+def touch_from_above(simulation, name):
+    """Set a cube under the open gripper's fixed finger and press on it."""
+    pose = simulation.kinematics.forward(simulation.positions)
+    at = pose.tcp - 0.02 * pose.axes[:, 2] + 0.018 * pose.axes[:, 0]
+    simulation.move_object(name, at)
+    simulation.step(20)
+
+
+def test_the_simulation_remembers_the_first_touch_until_the_next_episode():
+    simulation = Simulation(task="touch the red cube", seed=1)
+    simulation.step(30)
+    assert simulation.progress.first_touched is None
+    assert (simulation.score(), simulation.lost) == (0.0, False)
+    touch_from_above(simulation, "blue_cube")
+    touch_from_above(simulation, "red_cube")
+    assert simulation.progress.first_touched == "blue_cube"
+    assert (simulation.score(), simulation.lost) == (0.0, True)
+    simulation.reset(1)
+    touch_from_above(simulation, "red_cube")
+    assert (simulation.score(), simulation.lost) == (1.0, False)
+
+
+def test_the_second_bowl_is_there_only_for_sorting():
+    simulation = Simulation(seed=2, variation=False)
+    before = simulation.state()
+    assert RIGHT_BOWL not in simulation.objects()
+    simulation.set_task(
+        "sort the red cube into the left bowl and the blue cube into the right bowl"
+    )
+    things = simulation.objects()
+    assert things[BOWL].position[1] > 0.1
+    assert things[RIGHT_BOWL].position[1] < -0.1
+    # It holds a cube that is dropped into it.
+    simulation.move_object("red_cube", things[RIGHT_BOWL].position + np.array([0.0, 0.0, 0.03]))
+    simulation.step(150)
+    resting = simulation.objects()["red_cube"]
+    assert resting.speed < 0.01
+    np.testing.assert_allclose(resting.position[:2], things[RIGHT_BOWL].position[:2], atol=0.02)
+    assert 0.014 < resting.position[2] < 0.03
+    simulation.set_task("touch the red cube")
+    assert RIGHT_BOWL not in simulation.objects()
+    np.testing.assert_array_equal(simulation.state(), before)
+    np.testing.assert_allclose(simulation.positions, HOME, atol=0.02)
 
 
 @pytest.mark.parametrize("model", sorted(ARMS))
-def test_layouts_are_apart_and_reachable(model):
+@pytest.mark.parametrize("two_bowls", [False, True])
+def test_layouts_are_apart_and_reachable(model, two_bowls):
     kinematics = ArmKinematics(arm_spec(model))
     pan = tuple(kinematics.pan_axis)
     for seed in range(100):
-        layout = random_layout(np.random.default_rng(seed), pan)
-        assert set(layout) == set(OBJECTS)
+        layout = random_layout(np.random.default_rng(seed), pan, two_bowls=two_bowls)
+        assert set(layout) == {*OBJECTS, *(BOWLS if two_bowls else ())}
         for (first, a), (second, b) in combinations(layout.items(), 2):
-            least = BOWL_SPACING if BOWL in (first, second) else 0.065
+            least = BOWL_SPACING if {first, second}.intersection(BOWLS) else 0.065
             assert hypot(a.x - b.x, a.y - b.y) >= least
         for name, place in layout.items():
-            if name != BOWL:
+            if name not in BOWLS:
                 point = np.array([place.x, place.y, place.z])
                 assert kinematics.inverse(point, DOWN, place.yaw) is not None
     assert random_layout(np.random.default_rng(7), pan) == random_layout(
         np.random.default_rng(7), pan
     )
+
+
+def test_layouts_of_old_seeds_stay():
+    place = random_layout(np.random.default_rng(7), (0.0452, 0.0))["red_cube"]
+    assert (place.x, place.y) == pytest.approx((0.19415365978212384, -0.07372796878340089))

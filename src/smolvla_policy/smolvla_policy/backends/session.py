@@ -37,6 +37,9 @@ def answer(
     request: ChunkRequest,
     observe: Callable[[], Observation],
     clock: Callable[[], float] = time.monotonic,
+    *,
+    least_time: float = 0.0,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> Answer:
     """Observe, think, check; whatever goes wrong becomes a refusal with words.
 
@@ -46,6 +49,9 @@ def answer(
         observe: takes the observation; raises `ValueError` with words where one is missing,
             stale or broken.
         clock: seconds, monotonic.
+        least_time: actions are held back until this long after the request was taken [s], to
+            try a slower policy.
+        sleep: waits so many seconds.
 
     Returns:
         An answer, always: a request without one would leave the executor waiting.
@@ -87,4 +93,8 @@ def answer(
             f"in row {row}; check the checkpoint's statistics, or try dtype float32",
             failed=True,
         )
-    return Answer(positions, "", False, instruction, clock() - start)
+    taken = clock() - start
+    if taken < least_time:
+        sleep(least_time - taken)
+        taken = clock() - start
+    return Answer(positions, "", False, instruction, taken)

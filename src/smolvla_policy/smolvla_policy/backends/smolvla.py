@@ -160,6 +160,16 @@ class SmolVLABackend:
         self._index += 1
         return self._units.to_joints(actions)
 
+    def reseed(self, seed: int | None) -> None:
+        """Begin a new sequence of noise, as at the start of an episode.
+
+        Args:
+            seed: chunk k of the sequence is made from ``chunk_noise(seed, k, ...)``; None
+                draws fresh noise.
+        """
+        self._seed = seed
+        self._index = 0
+
     def close(self) -> None:
         """Free the weights; the backend cannot be used afterwards."""
         del self.policy

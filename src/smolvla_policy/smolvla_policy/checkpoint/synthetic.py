@@ -53,13 +53,13 @@ def make_checkpoint(
         seed: of the random numbers.
     """
     vlm = SMOLVLM2_500M if vlm is None else vlm
-    raw = _config(cameras, joints, overrides or {})
+    raw = policy_config(cameras, joints, overrides or {})
     config = parse_config(raw, str(folder / CONFIG))
     sizes = model_sizes(config, vlm, str(folder / CONFIG))
     (folder / "vlm").mkdir(parents=True, exist_ok=True)
     (folder / "tokenizer").mkdir(exist_ok=True)
     _write(folder / CONFIG, raw)
-    _write_vlm(folder, vlm, sizes.vocabulary, sizes.image_tokens)
+    write_vlm(folder, vlm, sizes.vocabulary, sizes.image_tokens)
     half = torch.bfloat16
     network = SmolVLANetwork(sizes, Precision(half, half, half))
     generator = torch.Generator().manual_seed(seed)
@@ -89,7 +89,10 @@ def make_checkpoint(
         write_tensor_file(folder / file, flat)
 
 
-def _config(cameras: Sequence[str], joints: int, overrides: dict[str, Any]) -> dict[str, Any]:
+def policy_config(
+    cameras: Sequence[str], joints: int, overrides: dict[str, Any]
+) -> dict[str, Any]:
+    """Compose ``config.json``; arguments as `make_checkpoint`."""
     inputs: dict[str, Any] = {STATE: {"type": "STATE", "shape": [joints]}}
     for name in cameras:
         inputs[f"observation.images.{name}"] = {"type": "VISUAL", "shape": [3, 480, 640]}
@@ -117,8 +120,22 @@ def _random(
         yield values.view(torch.uint8).numpy().tobytes()
 
 
-def _write_vlm(folder: Path, vlm: dict[str, Any], vocabulary: int, image_tokens: int) -> None:
-    """Write the VLM's configuration and the stand-in tokenizer, as LeRobot wants them."""
+def write_vlm(
+    folder: Path,
+    vlm: dict[str, Any],
+    vocabulary: int,
+    image_tokens: int,
+    merges: Sequence[str] = (),
+) -> None:
+    """Write the VLM's configuration and its tokenizer, as LeRobot wants them.
+
+    Args:
+        folder: of the checkpoint, with its subfolders ``vlm`` and ``tokenizer``.
+        vlm: as `make_checkpoint`.
+        vocabulary: rows of the token embedding.
+        image_tokens: of one image.
+        merges: see `byte_tokenizer`.
+    """
     text = {
         "model_type": "llama",
         "architectures": ["LlamaForCausalLM"],
@@ -187,19 +204,27 @@ def _write_vlm(folder: Path, vlm: dict[str, Any], vocabulary: int, image_tokens:
         "tokenizer_class": "PreTrainedTokenizerFast",
     }
     for place in ("vlm", "tokenizer"):
-        _write(folder / place / TOKENIZER, byte_tokenizer(special, vocabulary))
+        _write(folder / place / TOKENIZER, byte_tokenizer(special, vocabulary, merges))
         _write(folder / place / TOKENIZER_CONFIG, settings)
 
 
-def byte_tokenizer(special: dict[str, int], vocabulary: int) -> dict[str, Any]:
-    """Compose a ``tokenizer.json`` with one token per byte.
+def byte_tokenizer(
+    special: dict[str, int], vocabulary: int, merges: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Compose a ``tokenizer.json`` with one token per byte, and one per merge.
 
     Args:
         special: special token -> id; ids 3 to 258 are taken by the bytes.
         vocabulary: size; ids without a meaning get names that no text contains.
+        merges: of a byte-pair encoding, best first, each as two tokens with a space between;
+            those that the vocabulary has no room for are left out.
     """
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocab = {**special, **{letter: at + 3 for at, letter in enumerate(letters)}}
+    room = vocabulary - len(special) - len(letters)
+    merges = list(merges)[: max(room, 0)]
+    ids = iter(sorted(set(range(vocabulary)) - set(vocab.values())))
+    vocab.update({"".join(merge.split(" ")): next(ids) for merge in merges})
     taken = set(vocab.values())
     vocab.update({f"unused {at}": at for at in range(vocabulary) if at not in taken})
     flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
@@ -224,7 +249,7 @@ def byte_tokenizer(special: dict[str, int], vocabulary: int) -> dict[str, Any]:
             "byte_fallback": False,
             "ignore_merges": False,
             "vocab": vocab,
-            "merges": [],
+            "merges": merges,
         },
     }
 

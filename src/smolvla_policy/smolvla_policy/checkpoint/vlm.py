@@ -66,6 +66,15 @@ def read_vlm_config(config: SmolVLAConfig, folder: Path) -> dict[str, Any]:
     return read_json(find_companion(name, folder, ("config.json",))["config.json"])
 
 
+def vlm_dtype(vlm: dict[str, Any]) -> str:
+    """Return the number type that the VLM's configuration names for its text model.
+
+    LeRobot builds text model and action expert in it.
+    """
+    text = vlm.get("text_config", {})
+    return str(text.get("torch_dtype") or text.get("dtype") or "bfloat16")
+
+
 def model_sizes(config: SmolVLAConfig, vlm: dict[str, Any], where: str) -> ModelSizes:
     """Work out the sizes of the whole network.
 

@@ -211,10 +211,14 @@ class ExecutorCore:
         queue = self._planner.queue
         upsampler = self._cadence()
         executed: int | None = None
+        request: Request | None = None
         if upsampler.due:
+            # Now, and before the pop: the observation is then of the instant at which the
+            # answer's first row is to begin.
+            request = self._planner.request(now)
             if len(queue) == 0:
                 upsampler.wait()
-                return self._hold(now)
+                return self._hold(now, request)
             executed = queue.next_tick
             self._action = queue.pop()
             upsampler.begin()
@@ -223,7 +227,7 @@ class ExecutorCore:
         wanted = interpolate(self._action, following, upsampler.fraction)
         upsampler.advance()
         self._enter(State.RUNNING, "executing actions")
-        return self._output(wanted, self._planner.request(now), executed)
+        return self._output(wanted, request, executed)
 
     def _cadence(self) -> Upsampler:
         period = self._planner.period
@@ -231,11 +235,10 @@ class ExecutorCore:
             self._upsampler = Upsampler(self._config.control_rate, period)
         return self._upsampler
 
-    def _hold(self, now: float) -> CycleOutput:
+    def _hold(self, now: float, request: Request | None) -> CycleOutput:
         if self._state != State.HOLDING:
             self._starvations += 1
         self._starved_cycles += 1
-        request = self._planner.request(now)
         self._enter(State.HOLDING, f"no action is known: {self._planner.outlook(now)}")
         return self._output(self._command, request)
 

@@ -37,6 +37,9 @@ class ExecutorConfig:
             empty (synchronous), 1 asks again after every executed action.
         aggregation: how actions that two chunks hold for one tick are combined; one of
             `aggregation.AGGREGATIONS`.
+        actions_per_chunk: only so many of a chunk's first actions are used; 0 for all. With
+            ``trigger_share`` 0 it is LeRobot's ``n_action_steps``, else its
+            ``actions_per_chunk``.
         state_timeout: a joint state older than this stops the commands [s].
         request_timeout: a request unanswered for this long is given up and asked anew [s];
             never less than three times the 95th percentile of the latency.
@@ -60,6 +63,7 @@ class ExecutorConfig:
     control_rate: float = 100.0
     trigger_share: float = 0.7
     aggregation: str = "weighted"
+    actions_per_chunk: int = 0
     state_timeout: float = 0.2
     request_timeout: float = 5.0
     retry_delay: float = 0.2
@@ -81,6 +85,8 @@ class ExecutorConfig:
             if not math.isfinite(value) or value < 0 or (value == 0 and name in positive):
                 bound = "greater than 0" if name in positive else "0 or greater"
                 raise ValueError(f"{name} must be {bound} and finite, but is {value}")
+        if self.actions_per_chunk < 0:
+            raise ValueError(f"actions_per_chunk must be 0 or greater: {self.actions_per_chunk}")
         if self.period_window < 2:
             raise ValueError(f"period_window must be 2 or greater, but is {self.period_window}")
         if self.first_request_id < 0:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from smolvla_policy.control.aggregation import aggregation
 from smolvla_policy.control.chunk import Chunk
 from smolvla_policy.control.chunk_queue import ChunkQueue
@@ -87,6 +89,8 @@ class Planner:
             return problem
         if not self._has_period(chunk.period):
             self.period = chunk.period
+        if self._config.actions_per_chunk:
+            chunk = replace(chunk, positions=chunk.positions[: self._config.actions_per_chunk])
         result = self.queue.merge(chunk)
         self.rows_trimmed += result.rows_trimmed
         if result.late:

@@ -21,5 +21,11 @@ class Trigger:
         self.share = share
 
     def wants(self, queued: int, chunk_size: int) -> bool:
-        """Say whether `queued` actions of a chunk of `chunk_size` rows are too few."""
-        return queued == 0 or queued < self.share * chunk_size
+        """Say whether `queued` actions of a chunk of `chunk_size` rows are too few.
+
+        Args:
+            queued: actions that are known; the first of them begins right now and is therefore
+                not counted among those that are left.
+            chunk_size: rows of the newest chunk.
+        """
+        return queued == 0 or queued - 1 < self.share * chunk_size

@@ -135,3 +135,32 @@ def joint_units(
     if regime not in REGIMES:
         raise ValueError(f"unknown units {regime!r}: choose one of {', '.join(REGIMES)}")
     return REGIMES[regime](joints, parameters or UnitParameters())
+
+
+def units_from_lists(
+    regime: str, joints: Sequence[str], signs: Sequence[float], gripper_range: Sequence[float]
+) -> JointUnits:
+    """Return the same from lists, as a node's parameters are.
+
+    Args:
+        regime: see `REGIMES`.
+        joints: names.
+        signs: +1 or -1 for each joint, or one number for all.
+        gripper_range: the gripper's positions when closed and when open [rad].
+
+    Raises:
+        ValueError: a value does not fit; the text names the parameter.
+    """
+    signs = [float(sign) for sign in signs]
+    if len(signs) == 1:
+        signs = signs * len(joints)
+    if len(signs) != len(joints):
+        raise ValueError(f"joint_signs has {len(signs)} numbers for {len(joints)} joints")
+    if any(sign not in (1.0, -1.0) for sign in signs):
+        raise ValueError(f"joint_signs must be 1 or -1, but are {signs}")
+    if len(gripper_range) != 2:
+        raise ValueError(f"gripper_range must be two numbers, but is {list(gripper_range)}")
+    opposite = {joint: -1 for joint, sign in zip(joints, signs, strict=True) if sign < 0}
+    closed, opened = gripper_range
+    parameters = UnitParameters(gripper_range=(float(closed), float(opened)), signs=opposite)
+    return joint_units(regime, joints, parameters)

@@ -62,6 +62,32 @@ class ExpertCache:
     self_mask: Tensor
     cross_mask: Tensor | None
 
+    def repeat(self, times: int) -> ExpertCache:
+        """Repeat each sample, for several noise draws of one observation.
+
+        Args:
+            times: copies of each sample, behind each other.
+
+        Returns:
+            The cache of a batch that is so many times larger.
+        """
+        if times == 1:
+            return self
+
+        def each(tensor: Tensor) -> Tensor:
+            return tensor.repeat_interleave(times, 0) if tensor.shape[0] > 1 else tensor
+
+        return ExpertCache(
+            layers=[
+                (k.repeat_interleave(times, 0), v.repeat_interleave(times, 0))
+                for k, v in self.layers
+            ],
+            self_rotary=self.self_rotary.map(each),
+            cross_rotary=self.cross_rotary.map(each),
+            self_mask=each(self.self_mask),
+            cross_mask=None if self.cross_mask is None else each(self.cross_mask),
+        )
+
 
 def sinusoid(time: Tensor, width: int, min_period: float, max_period: float) -> Tensor:
     """Sine and cosine embedding of the flow time.

@@ -71,12 +71,13 @@ class DecoderBlock(nn.Module):
     def finish(self, x: Tensor, attended: Tensor) -> Tensor:
         """Add attention and feed-forward part to the residual stream `x`.
 
-        The sums take the type of the projections' results, as in LeRobot: a float32 stream
-        becomes bfloat16 behind the first block of a bfloat16 stack.
+        The sums take the type of the weights, as in LeRobot: a float32 stream becomes bfloat16
+        behind the first block of a bfloat16 stack. Under autocast it stays float32.
         """
-        x = self.out(attended).add_(x)
+        held = self.out.weight.dtype
+        x = self.out(attended).to(torch.float32 if self.out.widen else held).add_(x)
         gate, up = self.gate_up(self.norm2(x)).chunk(2, dim=-1)
-        return self.down(functional.silu(gate) * up).add_(x)
+        return self.down(functional.silu(gate) * up).to(x.dtype).add_(x)
 
     def attend_self(
         self, x: Tensor, rotary: Rotary, mask: Tensor | None, prefix: KeyValue | None = None

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -103,6 +105,12 @@ class Rotary:
         self.cos = angle.cos()[:, :, None, :]
         self.sin = angle.sin()[:, :, None, :]
 
+    def map(self, change: Callable[[Tensor], Tensor]) -> Rotary:
+        """Return a copy with `change` applied to sines and cosines."""
+        copy = object.__new__(Rotary)
+        copy.cos, copy.sin = change(self.cos), change(self.sin)
+        return copy
+
     def __call__(self, x: Tensor) -> Tensor:
         """Rotate (batch, tokens, heads, head_dim) in float32; the type is kept."""
         first, second = x.float().chunk(2, dim=-1)
@@ -130,6 +138,28 @@ def additive_mask(allowed: Tensor, groups: int) -> Tensor:
     return mask.repeat(1, groups, 1)[:, None]
 
 
+def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Plain attention, by the quickest way there is.
+
+    Args:
+        q: (batch, heads, queries, head_dim).
+        k: (batch, heads, keys, head_dim).
+        v: as `k`.
+        mask: added to the scores, or None.
+
+    Returns:
+        (batch, heads, queries, head_dim).
+    """
+    # On a CPU the backward pass of PyTorch's fused operator takes longer than two products.
+    plain = q.device.type == "cpu" and torch.is_grad_enabled()
+    if v.dtype == torch.float32 and not plain:
+        return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    # LeRobot's rounding of bfloat16: scores and softmax in float32, only the weights are narrow.
+    scores = q.float() @ k.float().transpose(2, 3) * q.shape[-1] ** -0.5
+    scores = scores if mask is None else scores + mask
+    return scores.softmax(-1).to(v.dtype) @ v
+
+
 def grouped_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     """Grouped-query attention without repeating keys and values.
 
@@ -150,12 +180,6 @@ def grouped_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> T
     groups = heads // kv_heads
     folded = q.to(k.dtype).view(batch, queries, kv_heads, groups, head_dim)
     folded = folded.permute(0, 2, 3, 1, 4).reshape(batch, kv_heads, groups * queries, head_dim)
-    if v.dtype == torch.float32:
-        out = functional.scaled_dot_product_attention(folded, k, v, attn_mask=mask)
-    else:
-        # LeRobot's rounding: scores and softmax in float32, only the weights are narrow.
-        scores = folded.float() @ k.float().transpose(2, 3) * head_dim**-0.5
-        scores = scores if mask is None else scores + mask
-        out = scores.softmax(-1).to(v.dtype) @ v
+    out = attention(folded, k, v, mask)
     out = out.view(batch, kv_heads, groups, queries, head_dim).permute(0, 3, 1, 2, 4)
     return out.reshape(batch, queries, heads * head_dim)

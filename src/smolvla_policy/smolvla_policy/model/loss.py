@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .context import Prefix
+from .context import ExpertCache, Prefix
 from .network import SmolVLANetwork
 
 REDUCTIONS = ("mean", "none")
@@ -34,7 +34,7 @@ def sample_times(batch: int, generator: torch.Generator | None = None) -> Tensor
 def velocity_errors(
     network: SmolVLANetwork, prefix: Prefix, actions: Tensor, noise: Tensor, time: Tensor
 ) -> Tensor:
-    """Squared errors of the predicted velocity.
+    """Squared errors of the predicted velocity for observations.
 
     Args:
         network: the network.
@@ -46,12 +46,20 @@ def velocity_errors(
     Returns:
         (batch, chunk, action_dim) float32.
     """
+    keys_values, _ = network.prefill(prefix)
+    return denoising_errors(
+        network, network.expert_cache(keys_values, prefix), actions, noise, time
+    )
+
+
+def denoising_errors(
+    network: SmolVLANetwork, cache: ExpertCache, actions: Tensor, noise: Tensor, time: Tensor
+) -> Tensor:
+    """Squared errors of the predicted velocity for a cache; see `velocity_errors`."""
     weight = time[:, None, None]
     noisy = weight * noise + (1.0 - weight) * actions
-    keys_values, _ = network.prefill(prefix)
-    cache = network.expert_cache(keys_values, prefix)
     predicted = network.velocity(noisy, network.time_features(time), cache)
-    return (predicted - (noise - actions)).square()
+    return (predicted.float() - (noise - actions)).square()
 
 
 def flow_matching_loss(

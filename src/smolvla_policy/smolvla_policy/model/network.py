@@ -182,7 +182,7 @@ class SmolVLANetwork(nn.Module):
 
     def prefill(
         self, prefix: Prefix, *, with_output: bool = False
-    ) -> tuple[list[KeyValue], Tensor | None]:
+    ) -> tuple[list[KeyValue], Tensor]:
         """Run the text model over the prefix.
 
         Args:
@@ -191,7 +191,8 @@ class SmolVLANetwork(nn.Module):
                 values, so without it the last block stops there.
 
         Returns:
-            Keys and values of every layer, and the normalized output or None.
+            Keys and values of every layer, and (batch, tokens, hidden): the normalized output,
+            or without it what enters the last block.
         """
         text = self.sizes.text
         x = prefix.embeddings
@@ -202,7 +203,7 @@ class SmolVLANetwork(nn.Module):
         for block in decoder_blocks(self.text.blocks):
             if not with_output and len(keys_values) == text.layers - 1:
                 keys_values.append(block.project(x, rotary)[1])
-                return keys_values, None
+                return keys_values, x
             x, key_value = block.attend_self(x, rotary, mask)
             keys_values.append(key_value)
         return keys_values, self.text.norm(x)

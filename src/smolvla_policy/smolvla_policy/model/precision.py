@@ -57,6 +57,7 @@ def choose_precision(
     device: torch.device,
     *,
     load_vlm_weights: bool,
+    vlm_dtype: str = "bfloat16",
     native_bfloat16: bool | None = None,
 ) -> Precision:
     """Turn a user's wish into number types.
@@ -67,6 +68,7 @@ def choose_precision(
         device: where the network will compute.
         load_vlm_weights: the checkpoint's field; LeRobot holds the image encoder in bfloat16
             if it is set and in float32 otherwise.
+        vlm_dtype: type of text model and expert that the VLM's configuration names.
         native_bfloat16: whether `device` multiplies bfloat16 in hardware; found out if None.
 
     Returns:
@@ -78,7 +80,7 @@ def choose_precision(
     wish = "auto" if dtype is None else str(dtype).replace("torch.", "")
     if wish not in NAMES:
         raise ValueError(f"dtype {dtype!r} is unknown; choose one of {', '.join(NAMES)}")
-    if wish == "float32":
+    if wish == "float32" or (wish == "auto" and vlm_dtype == "float32" and not load_vlm_weights):
         return Precision(torch.float32, torch.float32, torch.float32)
     if native_bfloat16 is None:
         native_bfloat16 = device.type != "cpu" or cpu_has_bfloat16()

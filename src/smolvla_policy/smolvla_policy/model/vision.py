@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from . import cpu
-from .layers import LayerNorm, Linear
+from .layers import LayerNorm, Linear, attention
 from .sizes import VisionSizes
 
 MLP_ROWS = 512
@@ -37,7 +36,7 @@ class VisionBlock(nn.Module):
         images, patches, hidden = x.shape
         qkv = self.qkv(self.norm1(x)).view(images, patches, 3, self.heads, -1)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
-        attended = functional.scaled_dot_product_attention(q, k, v)
+        attended = attention(q, k, v)
         x = x + self.out(attended.transpose(1, 2).reshape(images, patches, hidden))
         return x + self.feed_forward(self.norm2(x))
 

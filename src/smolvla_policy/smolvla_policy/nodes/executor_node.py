@@ -26,12 +26,11 @@ from trajectory_msgs.msg import JointTrajectory
 from smolvla_msgs.msg import ActionChunk, ExecutorStatus, InferenceRequest
 from smolvla_policy.control.chunk import Chunk
 from smolvla_policy.control.executor import ExecutorCore
-from smolvla_policy.control.executor_types import CycleOutput, ExecutorConfig, Status
-from smolvla_policy.control.guard import GuardConfig
+from smolvla_policy.control.executor_types import CycleOutput, Status
 from smolvla_policy.control.joint_order import JointOrder
 from smolvla_policy.control.tick_clock import TickClock
 from smolvla_policy.ros import converters, qos
-from smolvla_policy.ros.executor_parameters import EXECUTOR_PARAMETERS
+from smolvla_policy.ros.executor_parameters import EXECUTOR_PARAMETERS, executor_config
 from smolvla_policy.ros.parameters import read
 from smolvla_policy.ros.run import run
 
@@ -56,7 +55,7 @@ class ExecutorNode(Node):
         self._dry_run: bool = values["dry_run"]
         self._priority: int = values["realtime_priority"]
         self._status_period = 1.0 / values["status_rate"]
-        self._core = ExecutorCore(self._config(values))
+        self._core = ExecutorCore(executor_config(values, first_request_id=time.time_ns()))
         self._state_order = JointOrder(self._joints)
         self._chunk_order = JointOrder(self._joints)
         self._inbox: queue.SimpleQueue[Work] = queue.SimpleQueue()
@@ -92,33 +91,6 @@ class ExecutorNode(Node):
             self._inbox.put(self._core.start)
         self._thread = threading.Thread(target=self._control_loop, name="control", daemon=True)
         self._thread.start()
-
-    def _config(self, values: dict[str, Any]) -> ExecutorConfig:
-        def per_joint(name: str) -> float | list[float]:
-            value: list[float] = values[name]
-            return value[0] if len(value) == 1 else value
-
-        return ExecutorConfig(
-            joints=tuple(self._joints),
-            guard=GuardConfig(
-                lower=values["lower_limits"],
-                upper=values["upper_limits"],
-                max_speed=per_joint("max_speed"),
-                max_step=per_joint("max_step"),
-                start_jump=per_joint("max_start_jump"),
-                max_tracking_error=per_joint("max_tracking_error") or None,
-            ),
-            control_rate=self._rate,
-            trigger_share=values["chunk_size_threshold"],
-            aggregation=values["aggregate"],
-            state_timeout=values["state_timeout"],
-            request_timeout=values["request_timeout"],
-            approach_speed=values["approach_speed"],
-            resume_jump=values["resume_jump"],
-            period_window=values["period_window"],
-            first_request_id=time.time_ns(),
-            dry_run=self._dry_run,
-        )
 
     # Work for the control loop, handed over by the threads of ROS.
 

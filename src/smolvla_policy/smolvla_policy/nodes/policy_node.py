@@ -138,7 +138,8 @@ class PolicyNode(Node):
         except ValueError as error:
             self._refuse(message, f"inference request: {error}")
             return
-        self._publish_answer(message, answer(backend, request, observe), stamp_ns)
+        result = answer(backend, request, observe, least_time=self._values["inference_delay"])
+        self._publish_answer(message, result, stamp_ns)
 
     def _load(self) -> None:
         name = self._values["backend"]

@@ -3,6 +3,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+from smolvla_policy.control.executor_types import ExecutorConfig
+from smolvla_policy.control.guard import GuardConfig
 from smolvla_policy.ros.parameters import Parameter
 from smolvla_policy.ros.policy_parameters import SO100_JOINTS
 
@@ -35,6 +40,14 @@ EXECUTOR_PARAMETERS = (
         "How a new chunk is blended with the queued actions of the same ticks: new only, "
         "0.3 old + 0.7 new, half and half, 0.7 old + 0.3 new, or ACT's temporal ensemble.",
         choices=("latest", "weighted", "average", "conservative", "temporal_ensemble"),
+    ),
+    Parameter(
+        "actions_per_chunk",
+        0,
+        "Use only so many of a chunk's first actions; 0: all. With chunk_size_threshold 0 it is "
+        "LeRobot's n_action_steps: act so many steps, then think anew.",
+        minimum=0,
+        maximum=10_000,
     ),
     Parameter(
         "request_timeout",
@@ -113,3 +126,42 @@ EXECUTOR_PARAMETERS = (
         "status_rate", 10.0, "How often the status is published [Hz].", minimum=0.1, maximum=100.0
     ),
 )
+
+
+def executor_config(values: Mapping[str, Any], first_request_id: int) -> ExecutorConfig:
+    """Return the executor's settings from the values of `EXECUTOR_PARAMETERS` by name.
+
+    Args:
+        values: as `parameters.read` returns them.
+        first_request_id: see `ExecutorConfig`.
+
+    Raises:
+        ValueError: a value is out of range; the text names it.
+    """
+
+    def per_joint(name: str) -> float | list[float]:
+        value: list[float] = values[name]
+        return value[0] if len(value) == 1 else value
+
+    return ExecutorConfig(
+        joints=tuple(values["joints"]),
+        guard=GuardConfig(
+            lower=values["lower_limits"],
+            upper=values["upper_limits"],
+            max_speed=per_joint("max_speed"),
+            max_step=per_joint("max_step"),
+            start_jump=per_joint("max_start_jump"),
+            max_tracking_error=per_joint("max_tracking_error") or None,
+        ),
+        control_rate=values["rate"],
+        trigger_share=values["chunk_size_threshold"],
+        aggregation=values["aggregate"],
+        actions_per_chunk=values["actions_per_chunk"],
+        state_timeout=values["state_timeout"],
+        request_timeout=values["request_timeout"],
+        approach_speed=values["approach_speed"],
+        resume_jump=values["resume_jump"],
+        period_window=values["period_window"],
+        first_request_id=first_request_id,
+        dry_run=values["dry_run"],
+    )

@@ -34,6 +34,13 @@ POLICY_PARAMETERS = (
         "Which arm the backend 'scripted' plans for.",
         choices=("so100", "so101"),
     ),
+    Parameter(
+        "chunk_size",
+        50,
+        "Rows of a chunk of the backend 'scripted'; a checkpoint has its own number.",
+        minimum=1,
+        maximum=10_000,
+    ),
     Parameter("device", "auto", "Where the model runs: auto, cpu, cuda, cuda:0, mps, …"),
     Parameter(
         "dtype",
@@ -116,6 +123,14 @@ POLICY_PARAMETERS = (
         "on [s].",
         minimum=0.001,
         maximum=1.0,
+    ),
+    Parameter(
+        "inference_delay",
+        0.0,
+        "For benchmarks: an answer takes at least this long, from taking the observation to "
+        "publishing the chunk, the inference included [s].",
+        minimum=0.0,
+        maximum=60.0,
     ),
     Parameter(
         "seed",

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +21,13 @@ from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from visualization_msgs.msg import MarkerArray
 
-from smolvla_policy.backends.protocol import Backend, Observation, SceneObject
-from smolvla_policy.control.observation import Missing, ObservationBuffer, ObservationConfig
+from smolvla_policy.backends.protocol import Observation, SceneObject
+from smolvla_policy.control.observation import (
+    Matched,
+    Missing,
+    ObservationBuffer,
+    ObservationConfig,
+)
 from smolvla_policy.ros import qos
 from smolvla_policy.ros.converters import scene_objects
 from smolvla_policy.ros.images import decode_compressed, decode_image
@@ -66,12 +72,31 @@ class SensorHealth:
     missing: str
 
 
+class Needs(Protocol):
+    """What is to be received; a `Backend` says it."""
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """Names of the cameras."""
+        ...
+
+    @property
+    def joint_names(self) -> tuple[str, ...]:
+        """Names of the joints, the order of all positions."""
+        ...
+
+    @property
+    def needs_objects(self) -> bool:
+        """Whether the objects of the simulation are needed."""
+        ...
+
+
 class SensorIntake:
-    """Subscribes to what a backend needs; observations may be taken from any thread.
+    """Subscribes to what is needed; observations may be taken from any thread.
 
     Args:
         node: whose executor receives.
-        backend: says which cameras and joints it needs, and whether objects.
+        needs: cameras and joints, and whether objects.
         config: how old and how far apart the parts may be.
         camera_topic: topic of the raw images, ``{name}`` is the camera's name.
         compressed: subscribe to ``<camera_topic>/compressed`` instead.
@@ -80,24 +105,30 @@ class SensorIntake:
     def __init__(
         self,
         node: Node,
-        backend: Backend,
+        needs: Needs,
         config: ObservationConfig,
         camera_topic: str,
         compressed: bool,
     ) -> None:
         self._node = node
-        self._joints = backend.joint_names
+        self._joints = needs.joint_names
         self._lock = threading.Lock()
-        self._buffer = ObservationBuffer(backend.cameras, backend.joint_names, config)
+        self._buffer = ObservationBuffer(needs.cameras, needs.joint_names, config)
         self._objects: Mapping[str, SceneObject] | None = None
-        self._needs_objects = backend.needs_objects
-        for camera in backend.cameras:
+        self._needs_objects = needs.needs_objects
+        for camera in needs.cameras:
             self._subscribe(camera, camera_topic.replace("{name}", camera), compressed)
         node.create_subscription(
             JointState, "joint_states", self._on_joint_state, qos.joint_state_qos()
         )
-        if backend.needs_objects:
+        if needs.needs_objects:
             node.create_subscription(MarkerArray, "sim/objects", self._on_objects, qos.scene_qos())
+
+    def snapshot(self) -> Matched | Missing:
+        """Return the newest observation with its images as `SerializedImage`, or what is
+        missing."""
+        with self._lock:
+            return self._buffer.snapshot(time.monotonic())
 
     def observe(self, instruction: str) -> tuple[Observation, int]:
         """Return the newest observation and the time of its oldest image [ns, ROS time].
@@ -106,8 +137,7 @@ class SensorIntake:
             ValueError: something is missing, stale or cannot be decoded; the text names all
                 of it and what to do.
         """
-        with self._lock:
-            matched = self._buffer.snapshot(time.monotonic())
+        matched = self.snapshot()
         if isinstance(matched, Missing):
             raise ValueError(matched.words)
         if self._needs_objects and self._objects is None:

@@ -39,6 +39,29 @@ def test_actions_pass_through_with_their_instruction_and_time():
     assert (result.error, result.instruction, result.inference_time) == ("", "pick up the cube", 1)
 
 
+@pytest.mark.parametrize(
+    ("least_time", "slept", "taken"), [(0.3, [0.2], 0.3), (0.05, [], 0.1), (0.0, [], 0.1)]
+)
+def test_actions_are_held_back_until_the_least_time_is_over(least_time, slept, taken):
+    now, waits = [5.0], []
+
+    def infer(observation, request):
+        now[0] += 0.1
+        return np.zeros((1, 2))
+
+    def sleep(seconds):
+        waits.append(round(seconds, 9))
+        now[0] += seconds
+
+    backend = Fake(None)
+    backend.infer = infer
+    result = answer(
+        backend, REQUEST, observation, lambda: now[0], least_time=least_time, sleep=sleep
+    )
+    assert waits == slept
+    assert result.inference_time == pytest.approx(taken)
+
+
 def test_a_missing_observation_is_a_refusal_with_its_words():
     def observe():
         raise ValueError("camera 'top' is silent")

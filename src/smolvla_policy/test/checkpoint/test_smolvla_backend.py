@@ -68,6 +68,15 @@ def test_seed_fixes_every_chunk(copy, sample):
     assert not np.array_equal(runs[0][0], runs[0][1])
 
 
+def test_reseed_begins_the_sequence_of_noise_anew(copy, sample):
+    backend = make(copy, seed=5)
+    first = backend.infer(observe(sample), REQUEST)
+    backend.reseed(6)
+    assert not np.array_equal(backend.infer(observe(sample), REQUEST), first)
+    backend.reseed(5)
+    assert np.array_equal(backend.infer(observe(sample), REQUEST), first)
+
+
 def test_without_a_seed_noise_is_fresh(copy, sample):
     backend = make(copy)
     first, second = (backend.infer(observe(sample), REQUEST) for _ in range(2))

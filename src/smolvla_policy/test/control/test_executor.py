@@ -84,8 +84,8 @@ def test_asynchronous_requests_keep_the_queue_from_running_empty(rig) -> None:
     assert status.starvations == 0
     assert status.chunks_merged > 20
     assert status.seam_jump_max < 1e-12
-    # Two cycles after the request, one action has been executed.
-    assert status.rows_trimmed == pytest.approx(status.chunks_merged, abs=2)
+    # Two cycles after the request, two actions have begun: the one it named and the next.
+    assert status.rows_trimmed == pytest.approx(2 * status.chunks_merged, abs=3)
     assert status.latency_p50 == pytest.approx(0.1)
 
 
@@ -104,6 +104,32 @@ def test_a_request_says_what_is_committed_and_how_long_it_will_take(rig) -> None
     )
 
 
+@pytest.mark.parametrize("share", [0.3, 0.9, 1.0])
+def test_a_request_names_the_tick_that_begins_as_it_goes_out(make_rig, share) -> None:
+    # So the observation is of the instant at which the chunk's first row would begin.
+    rig = make_rig(control_rate=100.0, trigger_share=share)
+    rig.start()
+    rig.run_until(State.RUNNING)
+    rig.cycle(500)
+    asked = [o for o in rig.outputs if o.request is not None and o.state == State.RUNNING]
+    assert len(asked) > 10
+    for output in asked:
+        assert output.executed_tick == output.request.tick
+        np.testing.assert_array_equal(output.request.committed[0], rig.path(output.request.tick))
+
+
+def test_synchronous_requests_wait_until_the_last_action_is_over(make_rig) -> None:
+    rig = make_rig(control_rate=100.0, trigger_share=0.0)
+    rig.start()
+    rig.run_until(State.RUNNING)
+    rig.cycle(500)
+    at = [i for i, o in enumerate(rig.outputs) if o.request is not None][1:]
+    assert len(at) > 5
+    for index in at:
+        assert rig.outputs[index].state == State.HOLDING
+        assert rig.outputs[index - 5].executed_tick == rig.outputs[index].request.tick - 1
+
+
 def test_share_zero_asks_only_when_the_queue_is_empty(make_rig) -> None:
     rig = make_rig(trigger_share=0.0)
     rig.start()
@@ -111,6 +137,16 @@ def test_share_zero_asks_only_when_the_queue_is_empty(make_rig) -> None:
     rig.cycle(100)
     assert all(request.must_go for request in rig.requests)
     assert rig.status().starvations > 2
+
+
+def test_actions_per_chunk_executes_only_the_first_rows_of_every_chunk(make_rig) -> None:
+    rig = make_rig(trigger_share=0.0, actions_per_chunk=4)
+    rig.start()
+    rig.run_until(State.RUNNING)
+    rig.cycle(100)
+    assert [request.tick for request in rig.requests[:5]] == [0, 4, 8, 12, 16]
+    assert rig.status().chunk_size == 4
+    assert rig.executed == list(range(len(rig.executed)))
 
 
 def test_starvation_repeats_the_last_command_and_says_why(rig) -> None:

@@ -120,10 +120,9 @@ def test_a_dead_policy_does_not_fill_the_memory() -> None:
     [
         (0.0, 1, False),
         (0.0, 0, True),
-        (0.7, 35, False),
-        (0.7, 34, True),
-        (1.0, 50, False),
-        (1.0, 49, True),
+        (0.7, 36, False),
+        (0.7, 35, True),  # the first of them begins now: 34 are left
+        (1.0, 50, True),
     ],
 )
 def test_trigger_compares_the_queue_with_its_share(

@@ -157,6 +157,13 @@ def test_a_chunk_carries_everything_that_its_users_need(world):
     np.testing.assert_array_equal(observation.images["wrist"], PIXELS)
 
 
+def test_inference_delay_counts_from_the_request_on(graph, monkeypatch):
+    world = World(graph, monkeypatch, inference_delay=0.15).ready()
+    chunk = world.ask()
+    assert chunk.error == ""
+    assert 0.15 <= converters.from_duration(chunk.inference_time) < 1.0
+
+
 def test_compressed_images(graph, monkeypatch):
     world = World(graph, monkeypatch, image_transport="compressed").ready()
     assert world.ask().error == ""

@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``python -m smolvla_policy.training.train``: from datasets to a checkpoint."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import distributed
+from tqdm import tqdm
+
+from ..checkpoint.config import read_config
+from ..checkpoint.errors import CheckpointError
+from ..checkpoint.source import find_checkpoint
+from ..dataset import Dataset, DatasetError
+from ..model.names import set_trainable
+from ..policy import SmolVLAPolicy
+from .augmentation import Augmentation
+from .checks import (
+    as_mapping,
+    check_config,
+    check_datasets,
+    check_labels,
+    check_policy,
+    pooled_statistics,
+)
+from .devices import Place, join, leave
+from .errors import TrainingError
+from .frame_cache import cache_folder, fitted_frames
+from .learner import Learner, LossOptions
+from .optimizer import OptimizerOptions, make_optimizer
+from .options import TrainOptions, parse
+from .order import SampleOrder
+from .samples import Batches, Source
+from .scratch import Robot, new_policy
+from .state import MODEL, last_checkpoint, load_state
+from .trainer import Trainer
+
+FREEZING = ("freeze_vision_encoder", "train_expert_only", "train_state_proj")
+
+
+def train(options: TrainOptions) -> None:
+    """Run a training from its options to its last checkpoint.
+
+    Raises:
+        TrainingError: something does not fit; see also `DatasetError` and `CheckpointError`.
+    """
+    place = join(options.device, options.precision)
+    try:
+        if options.threads:
+            torch.set_num_threads(options.threads)
+        datasets = [Dataset.open(folder) for folder in [*options.dataset, *options.scenes]]
+        check_datasets(datasets)
+        if options.grounding_weight > 0:
+            check_labels(datasets)
+        policy = _policy(options, datasets, place)
+        for dataset in datasets:
+            check_policy(policy, dataset)
+        policy.network.to(place.device)
+        set_trainable(policy.network, **{name: _field(options, policy, name) for name in FREEZING})
+        sources = _sources(options, datasets, policy, place)
+        batches = Batches(sources, policy)
+        torch.manual_seed(options.seed)  # the auxiliary heads start at random
+        learner = Learner(
+            policy,
+            LossOptions(options.flow_weight, options.grounding_weight, options.draws),
+            _augmentation(options),
+            len(batches.objects),
+        ).to(place.device)
+        optimization = _optimization(options, policy)
+        optimizer = make_optimizer(learner.parameters(), optimization)
+        step = 0
+        if options.resume:
+            step = load_state(last_checkpoint(Path(options.output)), learner, optimizer)
+        order = SampleOrder(
+            [source.length for source in sources], options.shares or None, options.seed
+        )
+        if place.first:
+            _announce(options, policy, learner, datasets, place, step)
+        Trainer(options, optimization, policy, learner, optimizer, batches, order, place).run(step)
+    finally:
+        leave(place)
+
+
+def _policy(options: TrainOptions, datasets: Sequence[Dataset], place: Place) -> SmolVLAPolicy:
+    output = Path(options.output)
+    if options.resume:
+        return SmolVLAPolicy.from_pretrained(last_checkpoint(output) / MODEL, dtype="float32")
+    if place.first:
+        if output.exists() and any(output.iterdir()):
+            raise TrainingError(
+                f"{output} is not empty; go on with --resume, or choose another --output"
+            )
+        output.mkdir(parents=True, exist_ok=True)
+        options.save()
+    acting = datasets[: len(options.dataset)] or datasets
+    statistics = pooled_statistics(acting)
+    if options.checkpoint is not None:
+        folder = find_checkpoint(options.checkpoint)
+        check_config(read_config(folder), folder, datasets[0])
+        stats = None if options.keep_statistics else as_mapping(statistics)
+        return SmolVLAPolicy.from_pretrained(folder, dtype="float32", stats=stats)
+    first = datasets[0]
+    robot = Robot(
+        cameras={
+            name: (first.features[name].shape[0], first.features[name].shape[1])
+            for name in first.cameras
+        },
+        joints=first.features["action"].shape[0],
+        statistics=statistics,
+        sentences=[task for dataset in datasets for task in dataset.tasks],
+    )
+    folder = output / "initial"
+    if place.first:
+        new_policy(str(options.architecture), robot, folder, seed=options.seed)
+    if place.world > 1:
+        distributed.barrier()
+    return SmolVLAPolicy.from_pretrained(folder, dtype="float32")
+
+
+def _sources(
+    options: TrainOptions, datasets: Sequence[Dataset], policy: SmolVLAPolicy, place: Place
+) -> list[Source]:
+    folder = Path(options.cache).expanduser() if options.cache else cache_folder()
+    if place.world > 1 and not place.first:
+        distributed.barrier()  # the first process decodes, the others find it done
+    sources = []
+    side = policy.config.image_side
+    names = policy.processors.rename_map
+    for index, dataset in enumerate(datasets):
+        features = {names.get(name, name): name for name in dataset.cameras}
+        total = dataset.num_frames * len(policy.cameras)
+        with tqdm(
+            total=total,
+            unit="frame",
+            desc=f"frames of {dataset.folder.name}",
+            disable=not place.first,
+        ) as bar:
+            images = [
+                fitted_frames(dataset, features[camera], side, folder, bar.update)
+                for camera in policy.cameras
+            ]
+        sources.append(
+            Source(
+                dataset,
+                policy,
+                images,
+                acts=index < len(options.dataset),
+                grounded=options.grounding_weight > 0,
+            )
+        )
+    if place.world > 1 and place.first:
+        distributed.barrier()
+    return sources
+
+
+def _augmentation(options: TrainOptions) -> Augmentation | None:
+    made = Augmentation(
+        options.brightness, options.contrast, options.color, options.noise, options.shift
+    )
+    return None if made == Augmentation() else made
+
+
+def _field(options: TrainOptions, policy: SmolVLAPolicy, name: str) -> bool:
+    chosen = getattr(options, name)
+    return bool(getattr(policy.config, name) if chosen is None else chosen)
+
+
+def _optimization(options: TrainOptions, policy: SmolVLAPolicy) -> OptimizerOptions:
+    """Take each number from the options, else from the checkpoint, else LeRobot's default."""
+    raw = policy.config.raw
+    kinds = {"warmup_steps": "scheduler_", "decay_steps": "scheduler_", "decay_lr": "scheduler_"}
+    values: dict[str, Any] = {}
+    for entry in fields(OptimizerOptions):
+        given = getattr(options, entry.name, None)
+        if given is None:
+            given = raw.get(kinds.get(entry.name, "optimizer_") + entry.name)
+        if given is not None:
+            values[entry.name] = tuple(given) if entry.name == "betas" else given
+    return OptimizerOptions(**values)
+
+
+def _announce(
+    options: TrainOptions,
+    policy: SmolVLAPolicy,
+    learner: Learner,
+    datasets: Sequence[Dataset],
+    place: Place,
+    step: int,
+) -> None:
+    trained = sum(p.numel() for p in policy.network.parameters() if p.requires_grad)
+    frames = sum(dataset.num_frames for dataset in datasets)
+    episodes = sum(dataset.num_episodes for dataset in datasets)
+    print(
+        f"{policy.num_parameters / 1e6:.2f} M parameters, {trained / 1e6:.2f} M trained; "
+        f"{episodes} episodes, {frames} frames at {datasets[0].fps:g} Hz; {place.world} x "
+        f"{place.device} in {'bfloat16 autocast' if place.autocast else 'float32'}"
+    )
+    if learner.heads:
+        print("auxiliary grounding heads: trained, and left out of the checkpoints")
+    if step:
+        print(f"resuming behind step {step} of {options.steps}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    try:
+        train(parse(arguments))
+    except (TrainingError, DatasetError, CheckpointError) as error:
+        print(f"train: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("train: interrupted; go on with --resume", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

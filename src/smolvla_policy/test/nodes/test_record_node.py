@@ -1,0 +1,314 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`record` over real topics and services, and how it ends."""
+
+import io
+import json
+import re
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image as PilImage
+from rclpy.parameter import Parameter
+from sensor_msgs.msg import CompressedImage, Image, JointState
+from smolvla_policy.cli.episode import Caller
+from smolvla_policy.dataset import Dataset
+from smolvla_policy.nodes.record_node import RecordNode
+from smolvla_policy.ros import converters, qos
+from smolvla_policy.ros.images import encode_image
+from std_msgs.msg import Float64MultiArray, String
+from std_srvs.srv import Trigger
+from trajectory_msgs.msg import JointTrajectory
+
+JOINTS = ["shoulder_pan", "gripper"]
+POSITIONS, COMMAND = [0.5, 0.788], [0.25, 1.75]
+STATE_UNITS, ACTION_UNITS = [np.rad2deg(0.5), 50.0], [np.rad2deg(0.25), 100.0]
+PIXELS = np.full((12, 16, 3), (200, 100, 50), dtype=np.uint8)
+TASK = "pick up the cube"
+
+
+class World:
+    """A robot that stands still, publishes everything a recorder listens to, and gives orders."""
+
+    def __init__(self, graph, folder):
+        self.graph, self.folder, node = graph, folder, graph.node
+        self.silent = set()
+        self.command = COMMAND
+        self.recorder = None
+        self.status = ""
+        self.publishers = {
+            kind: node.create_publisher(kind, topic, profile)
+            for kind, topic, profile in (
+                (Image, "camera/top/image_raw", qos.image_qos()),
+                (CompressedImage, "camera/top/image_raw/compressed", qos.image_qos()),
+                (JointState, "joint_states", 10),
+                (Float64MultiArray, "arm_controller/commands", qos.command_qos()),
+                (JointTrajectory, "arm_controller/joint_trajectory", qos.command_qos()),
+            )
+        }
+        self.leader = node.create_publisher(JointState, "leader/joint_states", 10)
+        self.instructions = node.create_publisher(String, "task_instruction", 10)
+        self.services = {
+            order: node.create_client(Trigger, f"record/{order}_episode")
+            for order in ("start", "save", "discard")
+        }
+        node.create_subscription(
+            String, "record/status", lambda m: setattr(self, "status", m.data), qos.status_qos()
+        )
+        node.create_timer(0.02, self._publish)
+
+    def options(self, **parameters):
+        return {
+            "dataset": str(self.folder),
+            "cameras": ["top"],
+            "joints": JOINTS,
+            "fps": 20,
+            "task": TASK,
+            "max_image_age": 0.5,
+            "max_joint_state_age": 0.5,
+            "max_skew": 0.5,
+            "min_free_disk": 0.0,
+            **parameters,
+        }
+
+    def add(self, **parameters):
+        overrides = [Parameter(k, value=v) for k, v in self.options(**parameters).items()]
+        self.recorder = RecordNode(context=self.graph.context, parameter_overrides=overrides)
+        self.graph.add(self.recorder)
+        return self
+
+    def _publish(self):
+        stamp = self.graph.node.get_clock().now().to_msg()
+        image = encode_image(PIXELS)
+        buffer = io.BytesIO()
+        PilImage.fromarray(PIXELS).save(buffer, "PNG")
+        compressed = CompressedImage(format="png", data=buffer.getvalue())
+        state = JointState(name=JOINTS[::-1], position=POSITIONS[::-1])
+        for message in (image, compressed, state):
+            message.header.stamp = stamp
+        for message in (
+            image,
+            compressed,
+            state,
+            Float64MultiArray(data=self.command),
+            converters.command_trajectory(JOINTS, np.array(self.command), 0.03),
+        ):
+            if type(message) not in self.silent:
+                self.publishers[type(message)].publish(message)
+        self.leader.publish(JointState(name=JOINTS, position=self.command))
+
+    def order(self, order):
+        client = self.services[order]
+        self.graph.until(client.service_is_ready, what=f"the service to {order}")
+        future = client.call_async(Trigger.Request())
+        self.graph.until(future.done, timeout=30.0, what=f"an answer to {order}")
+        return future.result()
+
+    def started(self):
+        answers = []
+
+        def accepted():
+            answers.append(self.order("start"))
+            return answers[-1].success
+
+        self.graph.until(accepted, timeout=20.0, what="a start")
+        return self
+
+    def until_status(self, words):
+        self.graph.until(lambda: words in self.status, timeout=20.0, what=f"status: {words}")
+
+    def frames(self, least):
+        """Record until at least so many frames are taken, then save; return how many."""
+        self.started()
+        self.graph.until(
+            lambda: self.recorder._recorder._count.frames >= least, timeout=20.0, what="frames"
+        )
+        answer = self.order("save")
+        assert answer.success, answer.message
+        return int(answer.message.split(": ")[1].split()[0])
+
+    def closed(self):
+        """End the recorder and return the dataset."""
+        self.graph.remove(self.recorder)
+        data = Dataset.open(self.folder)
+        data.check(deep=True)
+        return data
+
+
+@pytest.fixture
+def world(graph, tmp_path):
+    return World(graph, tmp_path / "dataset")
+
+
+@pytest.mark.parametrize("source", ["command", "joint_trajectory", "leader", "next_state"])
+def test_an_episode_from_each_source_of_actions(world, source):
+    frames = world.add(action_source=source).frames(5)
+    data = world.closed()
+    assert (data.num_episodes, data.num_frames, data.fps) == (1, frames, 20)
+    assert data.tasks == [TASK]
+    assert data.features["action"].names == ("shoulder_pan.pos", "gripper.pos")
+    expected = STATE_UNITS if source == "next_state" else ACTION_UNITS
+    np.testing.assert_allclose(data.column("observation.state"), [STATE_UNITS] * frames, atol=1e-3)
+    np.testing.assert_allclose(data.column("action"), [expected] * frames, atol=1e-3)
+    image = next(data.frames("observation.images.top", 0))
+    np.testing.assert_allclose(image.mean(axis=(0, 1)), [200, 100, 50], atol=4)
+
+
+def test_compressed_images_radians_and_an_instruction_by_topic(world, graph):
+    world.add(image_transport="compressed", units="radians", joint_signs=[-1.0, 1.0], task="")
+    graph.until(lambda: world.instructions.get_subscription_count() > 0)
+    world.instructions.publish(String(data="put it down"))
+    world.frames(3)
+    data = world.closed()
+    assert data.tasks == ["put it down"]
+    np.testing.assert_allclose(data.column("action")[0], [-0.25, 1.75], atol=1e-6)
+
+
+def test_a_refused_start_is_answered_with_all_reasons(world):
+    world.silent |= {Image, JointState, Float64MultiArray}
+    answer = world.add(task="").order("start")
+    assert not answer.success
+    for words in (
+        "(topic /camera/top/image_raw)",
+        "(topic /joint_states)",
+        "commands on /arm_controller/commands: none yet",
+        "publish one on /task_instruction",
+    ):
+        assert words in answer.message
+    world.until_status("waiting: camera top")
+    assert not world.folder.exists()
+
+
+def test_a_silent_camera_breaks_the_episode_and_the_next_one_works(world):
+    world.add(max_image_age=0.3).started()
+    world.until_status("recording episode 0")
+    world.silent.add(Image)
+    world.until_status("broken and discarded: camera top: newest image is")
+    assert "(topic /camera/top/image_raw)" in world.order("save").message
+    world.silent.clear()
+    world.frames(3)
+    assert world.closed().num_episodes == 1
+
+
+def test_not_a_number_in_a_command_breaks_the_episode(world):
+    world.add().started()
+    world.until_status("recording episode 0")
+    world.command = [float("nan"), 1.0]
+    world.until_status("the position of shoulder_pan is not finite")
+
+
+def test_discarding(world):
+    world.add().started()
+    world.until_status("recording episode 0")
+    answer = world.order("discard")
+    assert answer.success
+    assert "discarded" in answer.message
+    assert not world.order("discard").success
+    assert world.frames(3) >= 3
+    assert world.closed().num_episodes == 1
+
+
+def test_the_command_line_gives_orders(world, graph):
+    world.add(task="")
+    caller = Caller(graph.node, lambda seconds: graph.during(seconds, lambda: True), "record")
+    assert caller.instruct("stack the cubes", timeout=10.0) == ""
+    done, words = caller.call("start", timeout=10.0, wait=10.0)
+    assert done, words
+    assert '"stack the cubes"' in words
+    assert caller.call("discard", timeout=1.0, wait=0.0)[0]
+    assert not caller.call("save", timeout=1.0, wait=0.0)[0]
+    stranger = Caller(graph.node, lambda seconds: graph.during(seconds, lambda: True), "nobody")
+    assert "is the recorder running?" in stranger.call("save", timeout=0.1, wait=0.0)[1]
+    assert "is the recorder running?" in stranger.instruct("go", timeout=0.1)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"dataset": ""}, "parameter 'dataset' is empty"),
+        ({"cameras": ["top left"]}, "'top left' must be letters"),
+        ({"joint_signs": [1.0, 0.5]}, "joint_signs must be 1 or -1"),
+        ({"gripper_range": [1.0]}, "gripper_range must be two numbers"),
+        ({"video_crf": 60}, "video crf 60 is outside"),
+        ({"action_source": "thought"}, "is not one of command"),
+    ],
+)
+def test_a_parameter_that_does_not_fit_is_named(world, parameters, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        world.add(**parameters)
+
+
+class Process:
+    """`record` as a process of its own, with the world of the test around it."""
+
+    def __init__(self, world, **parameters):
+        # In JSON, which is YAML too, so that lists and texts keep their types.
+        overrides = [
+            part
+            for name, value in world.options(**parameters).items()
+            for part in ("-p", f"{name}:={json.dumps(value)}")
+        ]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "smolvla_policy.nodes.record_node", "--ros-args", *overrides],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def end(self, how):
+        self.process.send_signal(how)
+        return self.result()
+
+    def result(self):
+        words = self.process.communicate(timeout=60)[1]
+        return self.process.returncode, words
+
+
+def record_in_process(world, process):
+    """One saved episode and one that has begun."""
+    try:
+        world.started()
+        # Refused until the first frame is taken.
+        world.graph.until(lambda: world.order("save").success, timeout=20.0, what="a save")
+        world.started()
+        world.until_status("recording episode 1")
+    except BaseException:
+        process.process.kill()
+        raise
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_discards_the_running_episode_and_closes_the_dataset(world, how):
+    process = Process(world)
+    record_in_process(world, process)
+    code, words = process.end(how)
+    assert code == 0, words
+    assert "discarded, as the recorder ends" in words
+    assert "1 episodes; now 1 saved, 1 discarded, 0 broken" in words
+    assert "Traceback" not in words
+    data = Dataset.open(world.folder)
+    assert (data.num_episodes, data.interrupted) == (1, False)
+    data.check(deep=True)
+
+
+def test_a_killed_recorder_loses_at_most_the_running_episode(world):
+    process = Process(world)
+    record_in_process(world, process)
+    assert process.end(signal.SIGKILL)[0] == -signal.SIGKILL
+    data = Dataset.open(world.folder)
+    assert (data.num_episodes, data.interrupted) == (1, True)
+    data.check(deep=True)
+    world.add().frames(3)
+    data = world.closed()
+    assert (data.num_episodes, data.interrupted) == (2, False)
+
+
+def test_a_dataset_that_differs_ends_the_start_with_words(world):
+    world.add().frames(3)
+    world.closed()
+    code, words = Process(world, fps=10).result()
+    assert code == 1
+    assert "record: " in words
+    assert "fps is 20 in the dataset, wanted 10" in words
+    assert "Traceback" not in words

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Executor, policy and arm under one clock of simulated time.
+
+The executor is that of `executor_node`, the policy is asked as `policy_node` asks it, and
+nothing in here reads a clock: an answer is computed from the observation of the instant of its
+request and handed over when the delay is over, however long the computation took. So runs are
+exact and repeatable, on any machine.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from smolvla_policy.backends.protocol import ChunkRequest
+from smolvla_policy.backends.session import Answer, answer
+from smolvla_policy.control.chunk import Chunk
+from smolvla_policy.control.executor import ExecutorCore
+from smolvla_policy.control.executor_types import ExecutorConfig, Request, State
+from smolvla_policy.ros.executor_parameters import EXECUTOR_PARAMETERS, executor_config
+
+from smolvla_sim.bench.cells import Cell
+from smolvla_sim.bench.trace import Trace
+from smolvla_sim.play.episodes import substeps
+from smolvla_sim.play.observer import Observer
+from smolvla_sim.play.policies import LoadedPolicy
+from smolvla_sim.simulation import Simulation
+
+
+def settings(cell: Cell, rate: float) -> ExecutorConfig:
+    """Return the executor's settings: the defaults of `executor_node` but for the cell's own.
+
+    Args:
+        cell: what is measured.
+        rate: of the control loop [Hz].
+    """
+    values = {parameter.name: parameter.default for parameter in EXECUTOR_PARAMETERS}
+    values.update(
+        rate=rate,
+        chunk_size_threshold=cell.mode.g,
+        aggregate=cell.mode.aggregate,
+        actions_per_chunk=cell.mode.actions_per_chunk,
+        resume_jump=cell.mode.resume_jump,
+    )
+    return executor_config(values, first_request_id=1)
+
+
+@dataclass(frozen=True)
+class _Letter:
+    """An answer under way."""
+
+    due: int
+    observed: float
+    request: Request
+    reply: Answer
+
+
+class ControlLoop:
+    """One run: the executor from its start on.
+
+    Args:
+        simulation: the arm; stands where it stands.
+        observer: looks at it.
+        policy: who thinks.
+        config: settings of the executor.
+        delay: from a request to its answer [s]; rounded up to whole control cycles.
+
+    Attributes:
+        instruction: the sentence that the policy is given from now on, as by a message on
+            ``/task_instruction``; plans made for the old one are not dropped.
+        trace: what happened so far.
+    """
+
+    def __init__(
+        self,
+        simulation: Simulation,
+        observer: Observer,
+        policy: LoadedPolicy,
+        config: ExecutorConfig,
+        delay: float,
+    ) -> None:
+        self._simulation = simulation
+        self._observer = observer
+        self._backend = policy.backend
+        self._rate = config.control_rate
+        self._substeps = substeps(simulation, self._rate)
+        # An answer cannot come earlier than at the cycle after its request.
+        self._delay = max(1, math.ceil(delay * self._rate - 1e-9))
+        self._core = ExecutorCore(config)
+        self._mail: list[_Letter] = []
+        self._cycle = 0
+        self._observed = math.nan
+        self.instruction = ""
+        self.trace = Trace()
+        self._core.start(self.now)
+
+    @property
+    def now(self) -> float:
+        """Simulated seconds since the start."""
+        return self._cycle / self._rate
+
+    @property
+    def cycles_per_action(self) -> float:
+        """Control cycles from one action to the next."""
+        return self._rate * self._backend.period
+
+    def step(self) -> None:
+        """Run one control cycle and let its time pass."""
+        now = self.now
+        self._deliver()
+        self._core.on_joint_state(self._simulation.positions, now)
+        output = self._core.cycle(now)
+        if output.command is not None:
+            self._simulation.command(output.command)
+            self.trace.commands.append(output.command)
+        if output.executed_tick is not None:
+            self.trace.ages.append(now - self._observed)
+        self._count(output.state)
+        if output.request is not None:
+            self._ask(output.request)
+        self._simulation.step(self._substeps)
+        self._cycle += 1
+
+    def _count(self, state: State) -> None:
+        trace = self.trace
+        if trace.ages:
+            trace.cycles += 1
+            trace.starved += state == State.HOLDING
+            trace.approaching += state == State.APPROACHING
+
+    def _ask(self, request: Request) -> None:
+        self.trace.requests += 1
+        reply = answer(
+            self._backend,
+            ChunkRequest(
+                request.request_id, request.tick, request.committed, request.expected_delay
+            ),
+            lambda: self._observer.observe(self.instruction),
+        )
+        self._mail.append(_Letter(self._cycle + self._delay, self.now, request, reply))
+
+    def _deliver(self) -> None:
+        while self._mail and self._mail[0].due <= self._cycle:
+            letter = self._mail.pop(0)
+            request_id = letter.request.request_id
+            if letter.reply.positions is None:
+                self.trace.refusals += 1
+                self._core.on_refusal(request_id, letter.reply.error, self.now)
+                continue
+            chunk = Chunk(
+                request_id, letter.request.tick, letter.reply.positions, self._backend.period
+            )
+            if not self._core.on_chunk(chunk, self.now):
+                self._observed = letter.observed
+                self.trace.merges.append(len(self.trace.commands))
