@@ -100,9 +100,7 @@ def test_draws_are_samples_of_the_same_observation(policy, batch):
 
 def test_scenes_teach_no_actions(policy, batch):
     with torch.no_grad():
-        none = loss_of(
-            policy, Batch(**{**vars(batch), "acts": torch.zeros(2, dtype=torch.bool)})
-        )
+        none = loss_of(policy, Batch(**{**vars(batch), "acts": torch.zeros(2, dtype=torch.bool)}))
         some = loss_of(policy, batch)
     assert none["loss"] == 0
     assert some["loss"] > 0
