@@ -154,7 +154,7 @@ def test_ctrl_c_in_mid_run_ends_all_and_still_reports(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--policy", "smolvla"), "needs a checkpoint"),
+        (("--policy", "scripted", "--checkpoint", "x"), "reads no checkpoint"),
         (("--policy", "none"), "nothing moves"),
         (("--time-limit", "0"), "must be above 0"),
         (("--g", "1.5"), "must lie in 0..1"),

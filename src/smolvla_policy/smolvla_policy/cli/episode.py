@@ -27,7 +27,8 @@ from std_srvs.srv import Trigger
 from smolvla_policy.ros import qos
 
 ANSWER_TIMEOUT = 60.0  # [s], more than the recorder itself waits for its encoder
-RETRY_PERIOD = 0.1  # [s]
+RETRY_PERIOD = 0.2  # [s]
+DISCOVERY = 1.0  # [s] without a new listener, after which all are taken to be found
 
 
 class Caller:
@@ -43,6 +44,7 @@ class Caller:
         self._node = node
         self._spin = spin
         self._recorder = recorder
+        self._publish: Callable[[], None] = lambda: None
 
     def instruct(self, task: str, timeout: float) -> str:
         """Publish an instruction so that the recorder and all others who listen have it.
@@ -57,21 +59,27 @@ class Caller:
         publisher = self._node.create_publisher(String, "task_instruction", qos.instruction_qos())
         topic = publisher.topic_name
         name = self._recorder.rpartition("/")[2]
+        count, since = 0, time.monotonic()
 
-        def reached() -> bool:
+        def settled() -> bool:
+            nonlocal count, since
             known = self._node.get_subscriptions_info_by_topic(topic)
             there = any(info.node_name == name for info in known)
-            return there and publisher.get_subscription_count() >= len(known)
+            matched = publisher.get_subscription_count()
+            if not there or matched < len(known) or matched != count:
+                count, since = matched, time.monotonic()
+            return there and time.monotonic() - since >= DISCOVERY
 
-        if not self._until(reached, timeout):
+        if not self._until(settled, timeout + DISCOVERY):
             return f"no node '{name}' listens to {topic}: is the recorder running?"
-        publisher.publish(String(data=task))
+        self._publish = lambda: publisher.publish(String(data=task))
+        self._publish()
         if not publisher.wait_for_all_acked(Duration(seconds=timeout)):
             return f"the instruction on {topic} was not received by all who listen"
         return ""
 
     def call(self, order: str, timeout: float, wait: float) -> tuple[bool, str]:
-        """Call a service; while it is refused, again for `wait` seconds.
+        """Call a service; while it is refused, again for `wait` seconds, with the instruction.
 
         Args:
             order: start, save or discard.
@@ -93,6 +101,7 @@ class Caller:
             answer = future.result()
             if answer.success or time.monotonic() >= end:
                 return answer.success, answer.message
+            self._publish()  # who appeared meanwhile has not heard it
             self._spin(RETRY_PERIOD)
 
     def _until(self, condition: Callable[[], bool], timeout: float) -> bool:

@@ -77,7 +77,7 @@ RECORD_PARAMETERS = (
     ),
     Parameter(
         "max_joint_state_age",
-        0.1,
+        0.2,
         "With a joint state older than this the episode is broken [s].",
         minimum=0.01,
         maximum=10.0,
