@@ -2,8 +2,8 @@
 """Small stand-ins for sim_node, policy_node and executor_node, with faults on demand.
 
 Usage: fake_bringup_nodes.py sim|policy|executor --ros-args ...
-The variable FAKE_FAULT chooses one of: sim_never_succeeds, policy_never_ready,
-policy_error, policy_dies, executor_start_refused.
+The variable FAKE_FAULT chooses one of: sim_never_succeeds, policy_error, policy_dies,
+executor_start_refused.
 """
 
 from __future__ import annotations
@@ -86,8 +86,6 @@ class FakePolicy(Node):
         super().__init__("policy_node")
         print("the fake policy has started")
         self._status = PolicyStatus(state=PolicyStatus.WAITING, backend="scripted")
-        if FAULT == "policy_never_ready":
-            self._status = PolicyStatus(state=PolicyStatus.LOADING, message="loading for ever")
         if FAULT == "policy_error":
             self._status = PolicyStatus(state=PolicyStatus.ERROR, message="no such checkpoint")
         self._statuses = self.create_publisher(PolicyStatus, "~/status", qos.status_qos())

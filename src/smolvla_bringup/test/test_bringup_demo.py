@@ -22,7 +22,6 @@ LIMIT = 90.0  # [s] for one demo; only a broken one comes near
 FAILURES = {
     "sim_never_succeeds": ("--time-limit", "2", "--no-video"),
     "policy_dies": ("--no-video",),
-    "policy_never_ready": ("--ready-limit", "4"),
     "policy_error": (),
     "executor_start_refused": ("--no-video",),
 }
@@ -115,13 +114,6 @@ def test_node_that_dies_ends_everything_with_its_last_words(failures: dict) -> N
     assert status == 2
     assert "policy_node failed with exit status 3" in output
     assert "out of ideas" in output
-
-
-def test_node_that_is_never_ready_is_named(failures: dict) -> None:
-    status, output, _ = failures["policy_never_ready"]
-    assert status == 2
-    assert "not ready after 4 s:\npolicy_node: loading for ever" in output
-    assert "the fake policy has started" in output
 
 
 def test_error_of_the_policy_ends_the_wait_at_once(failures: dict) -> None:
