@@ -193,7 +193,14 @@ class SmolVLAPolicy:
         self._engine.profile = value
 
     def predict_chunk(
-        self, images: Images, state: Floats, task: str, noise: Floats | None = None
+        self,
+        images: Images,
+        state: Floats,
+        task: str,
+        noise: Floats | None = None,
+        *,
+        decided: Floats | None = None,
+        delay: int = 0,
     ) -> Floats:
         """Predict the next actions.
 
@@ -205,6 +212,10 @@ class SmolVLAPolicy:
             task: the instruction.
             noise: (chunk_size, max_action_dim) standard normal; the same noise gives the same
                 actions. Drawn afresh if None.
+            decided: (rows, action_dim) actions in the checkpoint's own units that are queued
+                for the ticks of the chunk's first rows. The chunk continues them (real-time
+                chunking, see `model.guidance`). None: it is drawn freely.
+            delay: so many of the decided rows will have been executed when the chunk arrives.
 
         Returns:
             (chunk_size, action_dim) float32 in the checkpoint's own units.
@@ -220,14 +231,24 @@ class SmolVLAPolicy:
                     f"image of camera {name!r} has shape {image.shape}, "
                     "expected (height, width, 3)"
                 )
-        batched = None if noise is None else np.asarray(noise)[None]
-        states = np.asarray(state)[None]
         return self.predict_batch(
-            {name: image[None] for name, image in arrays.items()}, states, [task], batched
+            {name: image[None] for name, image in arrays.items()},
+            np.asarray(state)[None],
+            [task],
+            None if noise is None else np.asarray(noise)[None],
+            decided=None if decided is None else np.asarray(decided)[None],
+            delay=delay,
         )[0]
 
     def predict_batch(
-        self, images: Images, states: Floats, tasks: Sequence[str], noise: Floats | None = None
+        self,
+        images: Images,
+        states: Floats,
+        tasks: Sequence[str],
+        noise: Floats | None = None,
+        *,
+        decided: Floats | None = None,
+        delay: int = 0,
     ) -> Floats:
         """Predict actions for several observations at once; see `predict_chunk`.
 
@@ -236,6 +257,8 @@ class SmolVLAPolicy:
             states: (batch, state_dim).
             tasks: one instruction per observation.
             noise: (batch, chunk_size, max_action_dim), or None.
+            decided: (batch, rows, action_dim), or None.
+            delay: the same for all.
 
         Returns:
             (batch, chunk_size, action_dim) float32 in the checkpoint's own units.
@@ -243,7 +266,7 @@ class SmolVLAPolicy:
         Raises:
             ValueError: see `predict_chunk`.
         """
-        inputs = self._encoder.encode(images, states, tasks, noise)
+        inputs = self._encoder.encode(images, states, tasks, noise, decided, delay)
         actions = self._engine.run(inputs)[:, :, : self.action_dim]
         if not np.isfinite(actions).all():
             raise ValueError(

@@ -56,6 +56,7 @@ class SmolVLABackend:
         cameras: camera name -> feature name; the checkpoint's cameras by the last part of
             their feature names if None.
         seed: of the noise; None draws fresh noise.
+        real_time_chunking: chunks continue the actions that are queued.
         threads: of PyTorch on the CPU, for the whole process; None leaves them as they are.
 
     Attributes:
@@ -81,6 +82,7 @@ class SmolVLABackend:
         period: float = 1.0 / 30.0,
         cameras: Mapping[str, str] | None = None,
         seed: int | None = None,
+        real_time_chunking: bool = False,
         threads: int | None = None,
     ) -> None:
         if threads is not None:
@@ -102,8 +104,10 @@ class SmolVLABackend:
         self.chunk_size = self.policy.chunk_size
         self.period = period
         self._units = units
+        self.real_time_chunking = real_time_chunking
         self._seed = seed
         self._index = 0
+        self._instruction = ""
         self._features = self._match(cameras)
         self.cameras = tuple(self._features)
         self.policy.warm_up()
@@ -131,7 +135,8 @@ class SmolVLABackend:
 
         Args:
             observation: with an image of each of `cameras`.
-            request: not needed; the network sees only the observation.
+            request: its queued actions are continued with `real_time_chunking`; but after a
+                change of the instruction only those that run before the answer can arrive.
 
         Returns:
             (chunk_size, joints) radians.
@@ -151,13 +156,21 @@ class SmolVLABackend:
         if self._seed is not None:
             shape = (self.chunk_size, int(self.policy.config.max_action_dim))
             noise = chunk_noise(self._seed, self._index, shape)
+        decided = None
+        if self.real_time_chunking and len(request.committed):
+            changed = observation.instruction != self._instruction
+            queued = request.committed[: request.expected_delay] if changed else request.committed
+            decided = self._units.to_policy(queued)
         actions = self.policy.predict_chunk(
             {feature: observation.images[name] for name, feature in self._features.items()},
             self._units.to_policy(observation.positions),
             observation.instruction,
             noise,
+            decided=decided,
+            delay=request.expected_delay,
         )
         self._index += 1
+        self._instruction = observation.instruction
         return self._units.to_joints(actions)
 
     def reseed(self, seed: int | None) -> None:
@@ -222,6 +235,7 @@ def create(options: Mapping[str, Any]) -> SmolVLABackend:
         period=float(options.get("period", 1.0 / 30.0)),
         cameras=_cameras(options.get("cameras") or ()),
         seed=None if seed < 0 else seed,
+        real_time_chunking=bool(options.get("real_time_chunking", False)),
         threads=threads,
     )
 

@@ -64,7 +64,13 @@ class ObservationEncoder:
     sizes: ModelSizes
 
     def encode(
-        self, images: Images, states: Floats, tasks: Sequence[str], noise: Floats | None
+        self,
+        images: Images,
+        states: Floats,
+        tasks: Sequence[str],
+        noise: Floats | None,
+        decided: Floats | None = None,
+        delay: int = 0,
     ) -> EngineInputs:
         """Check and convert a batch; see `SmolVLAPolicy.predict_batch`.
 
@@ -84,6 +90,8 @@ class ObservationEncoder:
             token_valid=valid,
             state=self.normalizers[STATE].normalize(values),
             noise=self._check_noise(noise, batch),
+            decided=self._check_decided(decided, batch),
+            delay=delay,
         )
 
     def camera_feature(self, name: str) -> str:
@@ -171,6 +179,22 @@ class ObservationEncoder:
         if not np.isfinite(values).all():
             raise ValueError("noise holds NaN or infinity")
         return values
+
+    def _check_decided(self, decided: Floats | None, batch: int) -> Floats | None:
+        if decided is None:
+            return None
+        values = np.asarray(decided, dtype=np.float32)
+        if values.ndim != 3 or (values.shape[0], values.shape[2]) != (
+            batch,
+            self.config.action_dim,
+        ):
+            raise ValueError(
+                f"decided actions have shape {values.shape[1:]}, expected (rows, "
+                f"{self.config.action_dim})"
+            )
+        if not np.isfinite(values).all():
+            raise ValueError("decided actions hold NaN or infinity")
+        return self.normalizers[ACTION].normalize(values) if values.shape[1] else None
 
     def _pixel_scale(self, camera: str) -> PixelScale | None:
         normalizer = self.normalizers[camera]

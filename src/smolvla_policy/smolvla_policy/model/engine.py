@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .guidance import make_guidance
 from .images import PixelScale, stack_cameras
 from .network import SmolVLANetwork
 from .sampler import sample_actions
@@ -34,6 +35,9 @@ class EngineInputs:
         token_valid: (batch, words), None if no word is padding.
         state: (batch, state_dim) normalized.
         noise: (batch, chunk, action_dim) standard normal.
+        decided: (batch, rows, joints) normalized actions that the chunk shall continue, rows
+            from its first on; None for none.
+        delay: so many of them will have been executed when the chunk arrives.
     """
 
     cameras: Sequence[NDArray[np.uint8]]
@@ -43,6 +47,8 @@ class EngineInputs:
     token_valid: NDArray[np.bool_] | None
     state: Floats
     noise: Floats
+    decided: Floats | None = None
+    delay: int = 0
 
 
 @contextmanager
@@ -127,7 +133,12 @@ class Engine:
             cache = network.expert_cache(keys_values, prefix)
             self._mark(marks)
             noise = torch.from_numpy(inputs.noise).to(device, torch.float32)
-            actions: Floats = sample_actions(network, cache, noise).cpu().numpy()
+            guidance = None
+            if inputs.decided is not None:
+                guidance = make_guidance(inputs.decided, inputs.delay, noise.shape, device)
+            actions: Floats = (
+                sample_actions(network, cache, noise, guidance=guidance).cpu().numpy()
+            )
             self._mark(marks)
         durations = [after - before for before, after in pairwise(marks)]
         self.stage_times = dict(zip(STAGES, [*durations, marks[-1] - marks[0]], strict=True))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .context import ExpertCache
+from .guidance import Guidance
 from .network import SmolVLANetwork
 
 StepObserver = Callable[[int, Tensor, Tensor], None]
@@ -29,6 +30,7 @@ def sample_actions(
     noise: Tensor,
     *,
     steps: int | None = None,
+    guidance: Guidance | None = None,
     observe: StepObserver | None = None,
 ) -> Tensor:
     """Integrate the flow from noise (time 1) to actions (time 0) with Euler steps.
@@ -38,17 +40,20 @@ def sample_actions(
         cache: of the prefix, from `SmolVLANetwork.expert_cache`.
         noise: (batch, chunk, action_dim) float32, standard normal.
         steps: number of steps; the checkpoint's if None.
+        guidance: actions that the result shall continue.
         observe: called after each step.
 
     Returns:
         (batch, chunk, action_dim) float32, normalized and padded.
     """
     count = network.sizes.steps if steps is None else steps
-    times = torch.tensor(flow_times(count), dtype=torch.float32, device=noise.device)
-    features = network.time_features(times)
+    times = flow_times(count)
+    features = network.time_features(torch.tensor(times, dtype=torch.float32, device=noise.device))
     actions = noise
     for step in range(count):
         velocity = network.velocity(actions, features[step : step + 1], cache)
+        if guidance is not None:
+            velocity = guidance.steer(velocity, actions, times[step])
         actions = actions - velocity / count
         if observe is not None:
             observe(step, velocity, actions)

@@ -125,6 +125,12 @@ POLICY_PARAMETERS = (
         maximum=1.0,
     ),
     Parameter(
+        "real_time_chunking",
+        True,
+        "Chunks continue the actions that the executor has queued instead of being drawn without "
+        "regard to them, so that seams do not jump (arXiv 2506.07339).",
+    ),
+    Parameter(
         "inference_delay",
         0.0,
         "For benchmarks: an answer takes at least this long, from taking the observation to "

@@ -57,6 +57,39 @@ def test_two_runs_are_equal(policy, sample):
     assert np.array_equal(policy.predict_chunk(**sample), policy.predict_chunk(**sample))
 
 
+def test_a_chunk_continues_what_is_decided(policy, sample):
+    free = policy.predict_chunk(**sample)
+    std = policy.normalizers["action"].high
+    decided = free[:5] + 1.5 * std
+    got = policy.predict_chunk(**sample, decided=decided, delay=3)
+
+    def away(rows):
+        return np.abs((got[rows] - decided[rows]) / std).max()
+
+    assert away(slice(0, 3)) < 0.5
+    assert 0.1 < away(slice(4, 5)) < 1.5
+    assert np.abs(got - free)[:3].max() > 0.5 * std.min()
+
+
+def test_no_decided_rows_bind_nothing(policy, sample):
+    none = np.empty((0, policy.action_dim), np.float32)
+    got = policy.predict_chunk(**sample, decided=none, delay=3)
+    assert np.array_equal(got, policy.predict_chunk(**sample))
+
+
+@pytest.mark.parametrize(
+    ("decided", "words"),
+    [
+        (np.zeros((3, 5), np.float32), r"decided actions have shape \(3, 5\)"),
+        (np.zeros(6, np.float32), "decided actions have shape"),
+        (np.full((3, 6), np.nan, np.float32), "NaN"),
+    ],
+)
+def test_decided_actions_that_do_not_fit(policy, sample, decided, words):
+    with pytest.raises(ValueError, match=words):
+        policy.predict_chunk(**sample, decided=decided)
+
+
 def test_fresh_noise_differs(policy, sample):
     sample = {**sample, "noise": None}
     assert not np.array_equal(policy.predict_chunk(**sample), policy.predict_chunk(**sample))

@@ -77,6 +77,32 @@ def test_reseed_begins_the_sequence_of_noise_anew(copy, sample):
     assert np.array_equal(backend.infer(observe(sample), REQUEST), first)
 
 
+def test_real_time_chunking_continues_the_queue(copy, sample, policy):
+    backend = make(copy, seed=3, real_time_chunking=True)
+    first = backend.infer(observe(sample), REQUEST)
+    request = ChunkRequest(2, 4, first[4:] + 0.3, 2)
+    got = backend.infer(observe(sample), request)
+    noise = chunk_noise(3, 1, (8, 32))
+    decided = (2 * request.committed).astype(np.float32)
+    want = policy.predict_chunk(**{**sample, "noise": noise}, decided=decided, delay=2) / 2
+    assert np.abs(got - want).max() <= 1e-4
+    plain = make(copy, seed=3)
+    plain.infer(observe(sample), REQUEST)
+    assert np.abs(got - plain.infer(observe(sample), request)).max() > 0.01
+
+
+def test_after_a_new_instruction_only_what_cannot_be_changed_is_continued(copy, sample, policy):
+    backend = make(copy, seed=3, real_time_chunking=True)
+    first = backend.infer(observe(sample), REQUEST)
+    request = ChunkRequest(2, 4, first[4:] + 0.3, 2)
+    got = backend.infer(observe(sample, instruction="something else"), request)
+    noise = chunk_noise(3, 1, (8, 32))
+    decided = (2 * request.committed[:2]).astype(np.float32)
+    other = {**sample, "noise": noise, "task": "something else"}
+    want = policy.predict_chunk(**other, decided=decided, delay=2) / 2
+    assert np.abs(got - want).max() <= 1e-4
+
+
 def test_without_a_seed_noise_is_fresh(copy, sample):
     backend = make(copy)
     first, second = (backend.infer(observe(sample), REQUEST) for _ in range(2))
@@ -148,6 +174,8 @@ def test_created_from_parameters(copy, sample, policy):
     backend = create(parameters(copy, cameras=["top", "hand:wrist", "side"]))
     assert torch.get_num_threads() == 1
     assert backend.period == 0.05
+    assert backend.real_time_chunking is False
+    assert create(parameters(copy, real_time_chunking=True)).real_time_chunking is True
     assert backend.cameras == ("top", "hand", "side")
     noise = chunk_noise(4, 0, (8, 32))
     want = policy.predict_chunk(**{**sample, "noise": noise})

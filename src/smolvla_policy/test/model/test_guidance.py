@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real-time chunking: weights, strength and where the denoising ends."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from smolvla_policy.model.guidance import MAX_WEIGHT, Guidance, make_guidance, prefix_weights, pull
+from smolvla_policy.model.sampler import flow_times
+
+CPU = torch.device("cpu")
+
+
+def test_pull_of_ten_steps():
+    # Read off LeRobot's formula with max_guidance_weight 10.
+    want = [10.0, 9.11, 4.25, 2.762, 2.167, 2.0, 2.167, 2.762, 4.25, 9.11]
+    assert [pull(t) for t in flow_times(10)] == pytest.approx(want, abs=0.005)
+
+
+@pytest.mark.parametrize("time", [1.0, 1.0 - 1e-12, 1e-12, 0.01])
+def test_pull_is_bounded(time):
+    assert 0 < pull(time) <= MAX_WEIGHT
+
+
+def test_rows_that_will_be_over_are_bound_and_rows_behind_are_free():
+    weights = prefix_weights(16, decided=11, delay=5)
+    assert (weights[:5] == 1.0).all()
+    assert (np.diff(weights[4:12]) < 0).all()
+    assert (weights[11:] == 0.0).all()
+
+
+def test_the_decay_is_that_of_the_paper():
+    share = np.array([3, 2, 1]) / 4
+    want = share * (np.exp(share) - 1) / (np.e - 1)
+    np.testing.assert_allclose(prefix_weights(8, 5, 2)[2:5], want, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("decided", "delay", "ones", "positive"),
+    [(0, 0, 0, 0), (0, 3, 0, 0), (3, 0, 0, 3), (3, 9, 3, 3), (99, 99, 8, 8), (4, -1, 0, 4)],
+)
+def test_odd_counts(decided, delay, ones, positive):
+    weights = prefix_weights(8, decided, delay)
+    assert int((weights == 1.0).sum()) == ones
+    assert int((weights > 0.0).sum()) == positive
+
+
+def straight_flow(noise, goal, guidance):
+    """Integrate the velocity of a model that is sure of `goal`, whatever it sees."""
+    actions = noise
+    for time in flow_times(10):
+        velocity = guidance.steer((actions - goal) / time, actions, time)
+        actions = actions - velocity / 10
+    return actions
+
+
+def test_bound_rows_become_the_decided_ones_and_free_rows_the_model_s():
+    noise = torch.randn(1, 6, 3, generator=torch.Generator().manual_seed(0))
+    goal, decided = torch.full((1, 6, 3), 2.0), np.full((1, 4, 2), -1.0, np.float32)
+    actions = straight_flow(noise, goal, make_guidance(decided, 2, (1, 6, 3), CPU))
+    bound, soft, free = actions[0, :2, :2], actions[0, 2:4, :2], actions[0, 4:, :2]
+    assert (bound + 1.0).abs().max() < 0.3
+    assert (free - 2.0).abs().max() < 1e-5
+    assert bool((soft[0] < soft[1]).all())
+    assert bool((soft < 2.0).all())
+    # What only fills up the network's width is nobody's decision.
+    assert (actions[0, :, 2] - 2.0).abs().max() < 1e-5
+
+
+def test_no_weight_leaves_the_velocity_as_it_is():
+    velocity, actions = torch.randn(2, 1, 4, 3).unbind(0)
+    guidance = Guidance(torch.full((1, 4, 3), 9.0), torch.zeros(1, 4, 3))
+    assert torch.equal(guidance.steer(velocity, actions, 0.5), velocity)
