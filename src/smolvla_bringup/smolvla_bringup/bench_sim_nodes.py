@@ -48,7 +48,7 @@ def measure(
             with CellRun(claim, cell, log_folder) as run:
                 for number, job in enumerate(missing, 1):
                     print(
-                        f"{cell.mode.name}, {cell.delay_ms} ms, seed {job.seed}, "
+                        f"{cell.execution.name}, {cell.delay_ms} ms, seed {job.seed}, "
                         f"{job.measurement} ({number}/{len(missing)}) …",
                         flush=True,
                     )

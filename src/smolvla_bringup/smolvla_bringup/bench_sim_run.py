@@ -63,11 +63,12 @@ def specs(claim: Claim, cell: Cell) -> list[NodeSpec]:
             "device": policy.device,
             "dtype": policy.dtype,
             "seed": _POLICY_SEED,
+            "real_time_chunking": cell.execution.real_time_chunking,
             "chunk_size": claim.facts.chunk_size,
         },
         "executor_node": {
-            "actions_per_chunk": cell.mode.actions_per_chunk,
-            "resume_jump": cell.mode.resume_jump,
+            "actions_per_chunk": cell.execution.actions_per_chunk,
+            "resume_jump": cell.execution.resume_jump,
             "status_rate": 100.0,  # more than cycles: a status with every one
         },
     }
@@ -78,8 +79,8 @@ def specs(claim: Claim, cell: Cell) -> list[NodeSpec]:
             checkpoint=policy.checkpoint if policy.name == "smolvla" else None,
             task=options.assignment.task(0).sentence,
             rate=options.rate,
-            g=cell.mode.g,
-            aggregation=cell.mode.aggregate,
+            g=cell.execution.g,
+            aggregation=cell.execution.aggregate,
             autostart=False,
         )
     )

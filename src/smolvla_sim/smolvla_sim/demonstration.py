@@ -13,7 +13,9 @@ from smolvla_policy.control.units import JointUnits, joint_units
 from smolvla_sim.arm import JOINT_NAMES
 from smolvla_sim.expert import ScriptedExpert, scene_poses
 from smolvla_sim.grounding import GroundingLabeler
+from smolvla_sim.lead_in import LeadIn
 from smolvla_sim.mjcf import PHYSICS_RATE
+from smolvla_sim.play.assignments import Assignment
 from smolvla_sim.rendering import CameraRenderer, check_cameras
 from smolvla_sim.simulation import Simulation
 from smolvla_sim.starts import random_start
@@ -51,6 +53,8 @@ class DemonstrationOptions:
             the recorded actions are the undisturbed ones (DART, arXiv 1703.09327).
         grounding: label where the things are in each picture.
         paraphrases: draw the words of the instruction instead of taking the usual ones.
+        lead_in: checkpoint that drives before the expert takes over, folder or hub id; empty
+            for none. What it does is not recorded.
         scene_tasks: kinds of task whose instructions the still pictures of `SCENES` get.
 
     Raises:
@@ -67,6 +71,7 @@ class DemonstrationOptions:
     noise: float = 0.0
     grounding: bool = False
     paraphrases: bool = False
+    lead_in: str = ""
     scene_tasks: tuple[str, ...] = ("reach", "pick_up", "pick_place")
 
     def __post_init__(self) -> None:
@@ -126,6 +131,15 @@ class Demonstrator:
         self._units: JointUnits = joint_units("degrees", JOINT_NAMES)
         self._renderer: CameraRenderer | None = None
         self._labeler: GroundingLabeler | None = None
+        self._lead_in: LeadIn | None = None
+        if options.lead_in and options.kind != SCENES:
+            self._lead_in = LeadIn(
+                options.lead_in,
+                self._simulation,
+                options.model,
+                options.fps,
+                (options.width, options.height),
+            )
         if options.cameras:
             self._renderer = CameraRenderer(
                 self._simulation.model,
@@ -137,9 +151,11 @@ class Demonstrator:
                 self._labeler = GroundingLabeler(self._simulation.model, self._renderer)
 
     def close(self) -> None:
-        """Free the renderer."""
+        """Free the renderer, and the checkpoint where there is one."""
         if self._renderer is not None:
             self._renderer.close()
+        if self._lead_in is not None:
+            self._lead_in.close()
 
     def record(self, seed: int) -> Demonstration:
         """Make the episode of a seed."""
@@ -148,6 +164,9 @@ class Demonstrator:
         rng = np.random.default_rng([seed, 3])
         task, words = self._draw_task(rng, task_kind(self._options.kind).variants())
         self._start(seed, task, rng)
+        if self._lead_in is not None:
+            task = self._lead_in.drive(Assignment(task.kind).sequence(seed), seed, rng)
+            words = self._words(rng, task)
         result = Demonstration(seed, success=False)
         disturbance = np.zeros(6)
         keep = np.exp(-1.0 / (self._options.fps * _NOISE_TIME))
@@ -197,9 +216,12 @@ class Demonstrator:
 
     def _draw_task(self, rng: np.random.Generator, tasks: Sequence[Task]) -> tuple[Task, str]:
         task = tasks[int(rng.integers(len(tasks)))]
+        return task, self._words(rng, task)
+
+    def _words(self, rng: np.random.Generator, task: Task) -> str:
         words = task.sentences()
         chosen = int(rng.integers(len(words)))
-        return task, words[chosen] if self._options.paraphrases else words[0]
+        return words[chosen] if self._options.paraphrases else words[0]
 
     def _start(self, seed: int, task: Task, rng: np.random.Generator) -> None:
         somewhere = random_start(rng, self._simulation.kinematics)

@@ -4,9 +4,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
-import signal
-import threading
 from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -15,6 +12,7 @@ from contextlib import contextmanager
 from itertools import count
 
 from smolvla_sim.demonstration import Demonstration, DemonstrationOptions, Demonstrator
+from smolvla_sim.play.workers import settle_in
 
 # Episodes under way or waiting, per worker: enough that none idles, few enough for the memory.
 _AHEAD = 2
@@ -66,21 +64,9 @@ def _in_order(pool: ProcessPoolExecutor, first_seed: int, ahead: int) -> Iterato
 
 
 def _start_worker(options: DemonstrationOptions) -> None:
-    # Ctrl-C is the parent's affair.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    # Mesa's software OpenGL would take all cores in every worker.
-    os.environ.setdefault("LP_NUM_THREADS", "0")
+    settle_in()
     global _options
     _options = options
-
-
-def _end_with_parent() -> None:
-    """Do not wait for work for ever when the parent was killed."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _work(seed: int) -> Demonstration:

@@ -187,6 +187,13 @@ def _parser() -> argparse.ArgumentParser:
         "--paraphrases", action="store_true", help="vary the words of the instructions"
     )
     parser.add_argument(
+        "--lead-in",
+        default="",
+        metavar="CHECKPOINT",
+        help="a checkpoint drives for up to 9 s, then the expert takes over; only the expert is "
+        "recorded",
+    )
+    parser.add_argument(
         "--scene-tasks",
         default=",".join(usual.scene_tasks),
         metavar="KINDS",
@@ -214,6 +221,7 @@ def _options(arguments: argparse.Namespace) -> DemonstrationOptions:
         noise=arguments.noise,
         grounding=arguments.grounding,
         paraphrases=arguments.paraphrases,
+        lead_in=arguments.lead_in,
         scene_tasks=_names(arguments.scene_tasks),
     )
 

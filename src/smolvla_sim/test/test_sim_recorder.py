@@ -212,6 +212,16 @@ def test_an_interrupted_run_goes_on_at_the_next_seed(in_process, tmp_path):
     np.testing.assert_array_equal(actions, [0, 1, 3, 4, 6])
 
 
+def test_ctrl_c_says_how_to_go_on(in_process, tmp_path, capsys):
+    _, until = in_process
+    until.append(4)
+    folder = tmp_path / "data"
+    arguments = ["--task", "reach", "--cameras", "", "--episodes", "5", "--seed", "0"]
+    assert main([*arguments, "--out", str(folder)]) == 130
+    assert f"--resume continues {folder}" in capsys.readouterr().err
+    assert Dataset.open(folder).num_episodes == 3
+
+
 def test_resuming_with_other_options_is_refused(in_process, tmp_path):
     record(BLIND, tmp_path / "data", 1, progress=False)
     other = DemonstrationOptions("reach", cameras=(), random_starts=0.0, noise=0.01)

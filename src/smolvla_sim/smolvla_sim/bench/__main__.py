@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Synchronous against asynchronous execution, in simulated time: ``make bench-sim``.
 
-    python -m smolvla_sim.bench --task reach --checkpoint FOLDER --seeds 20
+    python -m smolvla_sim.bench --task pick_place --checkpoint FOLDER --seeds 20
 
 The executor of `executor_node`, the policy and the simulation run under one clock; an answer
 counts as given so and so many milliseconds after its observation. Runs are appended to
@@ -24,6 +24,7 @@ from smolvla_sim.bench.results import ResultsFile
 from smolvla_sim.bench.runs import EPISODE, MEASUREMENTS, MINUTE, BenchOptions, BenchPlayer, Job
 from smolvla_sim.bench.summary import Row, row
 from smolvla_sim.play.assignments import Assignment, kind_names
+from smolvla_sim.play.execution import USUAL_AGGREGATE, USUAL_G
 from smolvla_sim.play.options import (
     add_policy_options,
     at_least,
@@ -36,8 +37,8 @@ from smolvla_sim.play.workers import spread
 from smolvla_sim.rendering import choose_gl
 
 _QUICK_DELAYS = (0, cells.CLAIM_DELAY)
-_QUICK_G = (cells.USUAL_G,)
-_QUICK_AGGREGATES = (cells.USUAL_AGGREGATE,)
+_QUICK_G = (USUAL_G,)
+_QUICK_BLENDS = (USUAL_AGGREGATE, cells.RTC)
 _QUICK_SEEDS = 5
 
 
@@ -67,7 +68,7 @@ def measure(
     with bar, spread(functools.partial(BenchPlayer, options), missing, workers) as done:
         for job, figures in done:
             results.add(job, figures)
-            bar.set_postfix_str(f"{job.cell.mode.name}, {job.cell.delay_ms} ms")
+            bar.set_postfix_str(f"{job.cell.execution.name}, {job.cell.delay_ms} ms")
             bar.update()
     return [
         row(cell, results.of(cell, EPISODE, seeds), results.of(cell, MINUTE, seeds))
@@ -83,6 +84,8 @@ def _parser() -> argparse.ArgumentParser:
         "the same command continues",
     )
     add_policy_options(parser)
+    # The paper's task: cubes in a minute.
+    parser.set_defaults(task="pick_place")
     parser.add_argument("--seeds", type=int, help="how many (default: 20; quick: 5)")
     parser.add_argument(
         "--first-seed", type=int, default=5000, help="of the scenes (default: 5000)"
@@ -92,7 +95,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--g", type=float, nargs="+", help="default: 0.3 0.5 0.7 0.9; quick: 0.7")
     parser.add_argument(
-        "--aggregate", nargs="+", metavar="NAME", help="default: all; quick: weighted"
+        "--blend",
+        nargs="+",
+        metavar="NAME",
+        help=f"any of {', '.join(cells.BLENDS)} (default: all; quick: weighted rtc)",
     )
     parser.add_argument(
         "--minute", type=float, default=60.0, metavar="S", help="of continuous operation"
@@ -132,7 +138,7 @@ def _fill_in(arguments: argparse.Namespace) -> None:
     quick = arguments.quick
     arguments.delays = arguments.delays or (_QUICK_DELAYS if quick else cells.DELAYS)
     arguments.g = arguments.g or (_QUICK_G if quick else cells.G_SHARES)
-    arguments.aggregate = arguments.aggregate or (_QUICK_AGGREGATES if quick else cells.AGGREGATES)
+    arguments.blend = arguments.blend or (_QUICK_BLENDS if quick else cells.BLENDS)
     if arguments.seeds is None:
         arguments.seeds = _QUICK_SEEDS if quick else 20
 
@@ -144,13 +150,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         options = _options(arguments)
         facts = policy_facts(options.policy)
-        modes = cells.modes(
+        compared = cells.executions(
             facts.steps(arguments.n_action_steps),
             facts.chunk_size,
             arguments.g,
-            arguments.aggregate,
+            arguments.blend,
         )
-        matrix = cells.cells(modes, arguments.delays)
+        matrix = cells.cells(compared, arguments.delays)
         if options.policy.name == "smolvla":
             # Once here instead of in every worker.
             choose_gl()
@@ -159,7 +165,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             path.unlink(missing_ok=True)
         results = ResultsFile(path, setup(options))
         seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
-        names = "; ".join(mode.name for mode in modes)
+        names = "; ".join(execution.name for execution in compared)
         print(
             f"{len(matrix)} cells: {names}; each at {', '.join(map(str, arguments.delays))} ms; "
             f"{len(seeds)} seeds, a single task and {options.minute:g} s each; {path} has "

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from smolvla_sim.bench.cells import CLAIM_DELAY
 from smolvla_sim.bench.summary import Row
 from smolvla_sim.play.intervals import bootstrap_ratio
+from smolvla_sim.play.policies import PolicyFacts
 
 CUBES_RATIO = 1.8
 """So many times the cubes of synchronous execution in the same time."""
@@ -40,7 +41,7 @@ class Bar:
 
 def synchronous(rows: Sequence[Row], delay_ms: int = CLAIM_DELAY) -> Row | None:
     """Return LeRobot's way, synchronous with ``n_action_steps``: the first synchronous row."""
-    found = (r for r in rows if r.cell.delay_ms == delay_ms and r.cell.mode.synchronous)
+    found = (r for r in rows if r.cell.delay_ms == delay_ms and r.cell.execution.synchronous)
     return next(found, None)
 
 
@@ -50,25 +51,38 @@ def best_asynchronous(rows: Sequence[Row], delay_ms: int = CLAIM_DELAY) -> Row |
     Where none has enough success, the most cubes alone count.
     """
     sync = synchronous(rows, delay_ms)
-    found = [r for r in rows if r.cell.delay_ms == delay_ms and not r.cell.mode.synchronous]
+    found = [r for r in rows if r.cell.delay_ms == delay_ms and not r.cell.execution.synchronous]
     if sync is None or not found:
         return None
     enough = sync.success - SUCCESS_LOSS - 1e-9
     return max(found, key=lambda r: (r.success >= enough, r.cubes_mean, r.success))
 
 
-def beside(rows: Sequence[Row], delay_ms: int = CLAIM_DELAY) -> list[str]:
-    """Say how the best asynchronous row compares with the other synchronous ones; no bar."""
+def beside(rows: Sequence[Row], facts: PolicyFacts, fps: float) -> list[str]:
+    """Say what else is to be known of the bars: what waiting can explain, other rows.
+
+    Args:
+        rows: of the table.
+        facts: of the policy.
+        fps: actions per second.
+    """
+    delay_ms = CLAIM_DELAY
     sync, best = synchronous(rows, delay_ms), best_asynchronous(rows, delay_ms)
     if sync is None or best is None:
         return []
-    return [
+    motion = 1e3 * (sync.cell.execution.actions_per_chunk or facts.chunk_size) / fps
+    words = [
+        f"{sync.name} moves for {motion:.0f} ms and waits for {delay_ms} ms: an arm that never "
+        f"waits moves {1 + delay_ms / motion:.2f} times as long. More than that would be due to "
+        "something else."
+    ]
+    return words + [
         f"Against {other.name} at {delay_ms} ms {best.name} gets "
         f"{best.cubes_mean / other.cubes_mean:.2f} times the cubes, with a success of "
         f"{100 * best.success:.1f} against {100 * other.success:.1f} %."
         for other in rows
         if other.cell.delay_ms == delay_ms
-        and other.cell.mode.synchronous
+        and other.cell.execution.synchronous
         and other is not sync
         and other.cubes_mean > 0
     ]

@@ -15,11 +15,12 @@ import mujoco
 from smolvla_policy.checkpoint.source import WEIGHTS, find_checkpoint
 
 from smolvla_sim.bench import bars, report
-from smolvla_sim.bench.cells import CLAIM_DELAY, USUAL_AGGREGATE, USUAL_G, Cell, Mode
+from smolvla_sim.bench.cells import CLAIM_DELAY, Cell
 from smolvla_sim.bench.plot import plot
 from smolvla_sim.bench.runs import BenchOptions
 from smolvla_sim.bench.summary import Row
 from smolvla_sim.play.assignments import Assignment
+from smolvla_sim.play.execution import USUAL_AGGREGATE, USUAL_G, Execution
 from smolvla_sim.play.policies import PolicyFacts, PolicySpec
 
 NAME = "sync_async"
@@ -71,7 +72,7 @@ def write_report(
         rows,
         checks,
         options.minute,
-        bars.beside(rows),
+        bars.beside(rows, facts, options.policy.fps),
     )
     (folder / f"{NAME}.md").write_text(text, encoding="utf-8")
     write_json(
@@ -85,9 +86,9 @@ def write_report(
             "bars": [dataclasses.asdict(check) for check in checks],
         },
     )
-    wanted = (Mode(USUAL_G, USUAL_AGGREGATE), best.cell.mode if best else None)
-    measured = dict.fromkeys(row.cell.mode for row in rows)
-    drawn = [mode for mode in measured if mode.synchronous or mode in wanted]
+    wanted = (Execution(USUAL_G, USUAL_AGGREGATE), best.cell.execution if best else None)
+    measured = dict.fromkeys(row.cell.execution for row in rows)
+    drawn = [one for one in measured if one.synchronous or one in wanted]
     title = f"{options.assignment.text}, {len(seeds)} seeds, 95 % CI of the mean"
     plot(rows, drawn, title, options.minute, folder / f"{NAME}.png")
     return text
@@ -156,5 +157,5 @@ def read_claim(folder: Path) -> Claim:
 
 
 def _cell(key: dict[str, Any]) -> Cell:
-    mode = {name: value for name, value in key.items() if name != "delay_ms"}
-    return Cell(Mode(**mode), key["delay_ms"])
+    execution = {name: value for name, value in key.items() if name != "delay_ms"}
+    return Cell(Execution(**execution), key["delay_ms"])

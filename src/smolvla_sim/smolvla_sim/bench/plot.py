@@ -10,8 +10,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from smolvla_sim.bench.bars import PAPER
-from smolvla_sim.bench.cells import Mode
 from smolvla_sim.bench.summary import Row
+from smolvla_sim.play.execution import Execution
 
 _DPI = 110
 # Okabe and Ito's palette, which color-blind readers can tell apart.
@@ -21,13 +21,13 @@ _APART = 6.0
 
 
 def plot(
-    rows: Sequence[Row], modes: Sequence[Mode], title: str, minute: float, path: Path
+    rows: Sequence[Row], drawn: Sequence[Execution], title: str, minute: float, path: Path
 ) -> None:
     """Write the picture (PNG).
 
     Args:
         rows: of the table.
-        modes: those to draw, one line each.
+        drawn: those to draw, one line each.
         title: above it.
         minute: length of continuous operation [s].
         path: of the file.
@@ -35,9 +35,9 @@ def plot(
     figure = Figure(figsize=(8.5, 5.5), dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    for index, mode in enumerate(modes):
-        found = [row for row in rows if row.cell.mode == mode and row.minutes]
-        delays = [row.cell.delay_ms + _APART * (index - (len(modes) - 1) / 2) for row in found]
+    for index, execution in enumerate(drawn):
+        found = [row for row in rows if row.cell.execution == execution and row.minutes]
+        delays = [row.cell.delay_ms + _APART * (index - (len(drawn) - 1) / 2) for row in found]
         means = [row.cubes_mean for row in found]
         below = [row.cubes_mean - row.cubes_interval[0] for row in found]
         above = [row.cubes_interval[1] - row.cubes_mean for row in found]
@@ -46,10 +46,10 @@ def plot(
             means,
             # A bootstrap interval may end a hair inside the mean it belongs to.
             yerr=[[max(0.0, part) for part in side] for side in (below, above)],
-            label=mode.name,
+            label=execution.name,
             color=_COLORS[index % len(_COLORS)],
-            ls="--" if mode.synchronous else "-",
-            marker="s" if mode.synchronous else "o",
+            ls="--" if execution.synchronous else "-",
+            marker="s" if execution.synchronous else "o",
             capsize=4,
         )
     axes.set_xlabel("delay from observation to chunk [ms]")

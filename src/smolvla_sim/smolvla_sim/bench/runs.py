@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from smolvla_sim.bench.cells import Cell
-from smolvla_sim.bench.loop import ControlLoop, settings
 from smolvla_sim.play.assignments import Assignment
+from smolvla_sim.play.control_loop import ControlLoop
 from smolvla_sim.play.observer import Observer, Size
 from smolvla_sim.play.outcomes import outcome
 from smolvla_sim.play.policies import PolicySpec, load_policy
@@ -80,7 +80,8 @@ class BenchPlayer:
             self._simulation,
             self._observer,
             self._policy,
-            settings(job.cell, self._options.rate),
+            job.cell.execution,
+            self._options.rate,
             job.cell.delay_ms / 1e3,
         )
 

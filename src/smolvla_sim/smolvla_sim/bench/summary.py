@@ -13,8 +13,8 @@ import numpy as np
 
 from smolvla_sim.bench.cells import Cell
 from smolvla_sim.bench.results import Figures
-from smolvla_sim.bench.trace import counted, percentiles
 from smolvla_sim.play.intervals import Interval, bootstrap_mean, clopper_pearson, mean
+from smolvla_sim.play.trace import counted, percentiles
 
 
 @dataclass(frozen=True)
@@ -64,13 +64,13 @@ class Row:
 
     @property
     def name(self) -> str:
-        """Of the mode."""
-        return self.cell.mode.name
+        """Of the execution."""
+        return self.cell.execution.name
 
     def plain(self) -> dict[str, Any]:
         """Return the row for JSON, which has no NaN: null instead."""
         values = {name: _plain(value) for name, value in vars(self).items() if name != "cell"}
-        return {"mode": self.name, **self.cell.key, "success": self.success, **values}
+        return {"name": self.name, **self.cell.key, "success": self.success, **values}
 
 
 def _plain(value: Any) -> Any:

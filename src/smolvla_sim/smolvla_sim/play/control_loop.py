@@ -16,33 +16,14 @@ from smolvla_policy.backends.protocol import ChunkRequest
 from smolvla_policy.backends.session import Answer, answer
 from smolvla_policy.control.chunk import Chunk
 from smolvla_policy.control.executor import ExecutorCore
-from smolvla_policy.control.executor_types import ExecutorConfig, Request, State
-from smolvla_policy.ros.executor_parameters import EXECUTOR_PARAMETERS, executor_config
+from smolvla_policy.control.executor_types import Request, State
 
-from smolvla_sim.bench.cells import Cell
-from smolvla_sim.bench.trace import Trace
 from smolvla_sim.play.episodes import substeps
+from smolvla_sim.play.execution import Execution
 from smolvla_sim.play.observer import Observer
 from smolvla_sim.play.policies import LoadedPolicy
+from smolvla_sim.play.trace import Trace
 from smolvla_sim.simulation import Simulation
-
-
-def settings(cell: Cell, rate: float) -> ExecutorConfig:
-    """Return the executor's settings: the defaults of `executor_node` but for the cell's own.
-
-    Args:
-        cell: what is measured.
-        rate: of the control loop [Hz].
-    """
-    values = {parameter.name: parameter.default for parameter in EXECUTOR_PARAMETERS}
-    values.update(
-        rate=rate,
-        chunk_size_threshold=cell.mode.g,
-        aggregate=cell.mode.aggregate,
-        actions_per_chunk=cell.mode.actions_per_chunk,
-        resume_jump=cell.mode.resume_jump,
-    )
-    return executor_config(values, first_request_id=1)
 
 
 @dataclass(frozen=True)
@@ -62,7 +43,8 @@ class ControlLoop:
         simulation: the arm; stands where it stands.
         observer: looks at it.
         policy: who thinks.
-        config: settings of the executor.
+        execution: how chunks are executed.
+        rate: of the control loop [Hz].
         delay: from a request to its answer [s]; rounded up to whole control cycles.
 
     Attributes:
@@ -76,17 +58,19 @@ class ControlLoop:
         simulation: Simulation,
         observer: Observer,
         policy: LoadedPolicy,
-        config: ExecutorConfig,
+        execution: Execution,
+        rate: float,
         delay: float,
     ) -> None:
         self._simulation = simulation
         self._observer = observer
         self._backend = policy.backend
-        self._rate = config.control_rate
+        self._rate = rate
         self._substeps = substeps(simulation, self._rate)
         # An answer cannot come earlier than at the cycle after its request.
         self._delay = max(1, math.ceil(delay * self._rate - 1e-9))
-        self._core = ExecutorCore(config)
+        self._core = ExecutorCore(execution.executor(rate))
+        policy.set_real_time_chunking(execution.real_time_chunking)
         self._mail: list[_Letter] = []
         self._cycle = 0
         self._observed = math.nan

@@ -22,7 +22,7 @@ def add_policy_options(parser: argparse.ArgumentParser) -> None:
         "--task",
         default="reach",
         help=f"{', '.join(kind_names())}, whose colors rotate with the seed, or a whole "
-        "sentence (default: reach)",
+        "sentence (default: %(default)s)",
     )
     parser.add_argument(
         "--policy", choices=POLICIES, default="smolvla", help="who plays (default: smolvla)"

@@ -90,10 +90,13 @@ class LoadedPolicy:
     Attributes:
         backend: who thinks.
         start_episode: to be called with the seed of an episode before its first chunk.
+        set_real_time_chunking: says whether chunks shall continue the queued actions; the
+            scripted expert always does.
     """
 
     backend: Backend
     start_episode: Callable[[int], None]
+    set_real_time_chunking: Callable[[bool], None]
 
 
 def policy_facts(spec: PolicySpec) -> PolicyFacts:
@@ -140,7 +143,7 @@ def load_policy(spec: PolicySpec) -> LoadedPolicy:
         scripted = ScriptedBackend(
             spec.model, cameras=cameras, chunk_size=_SCRIPTED_ROWS, period=period
         )
-        return LoadedPolicy(scripted, lambda seed: None)
+        return LoadedPolicy(scripted, lambda seed: None, lambda on: None)
     from smolvla_policy.backends import smolvla
 
     backend = smolvla.create(
@@ -158,4 +161,8 @@ def load_policy(spec: PolicySpec) -> LoadedPolicy:
             "threads": 1,
         }
     )
-    return LoadedPolicy(backend, backend.reseed)
+
+    def set_real_time_chunking(on: bool) -> None:
+        backend.real_time_chunking = on
+
+    return LoadedPolicy(backend, backend.reseed, set_real_time_chunking)

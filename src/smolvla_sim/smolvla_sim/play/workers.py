@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -40,15 +42,31 @@ def spread(
         min(workers, len(jobs)),
         # A fresh interpreter: OpenGL and threads do not survive a fork.
         mp_context=multiprocessing.get_context("spawn"),
-        # Ctrl-C is the parent's affair.
-        initializer=signal.signal,
-        initargs=(signal.SIGINT, signal.SIG_IGN),
+        initializer=settle_in,
     )
     try:
         futures = {pool.submit(_do, make, job): job for job in jobs}
         yield _as_done(futures)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def settle_in() -> None:
+    """Make this process a worker: it leaves Ctrl-C to its parent and ends when that ends.
+
+    A parent that was killed cannot end its workers, and they would go on with their jobs.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    # Mesa's software OpenGL would take all cores in every worker.
+    os.environ.setdefault("LP_NUM_THREADS", "0")
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _one_by_one(
