@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo eval test lint format bench bench-sim clean distclean
+.PHONY: help setup build demo dataset eval test lint format bench bench-sim clean distclean
 
 ENV := . ./env.sh;
 
@@ -18,6 +18,11 @@ SECONDS ?= 60
 N ?=
 EVAL_ARGS = $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(if $(TASK),--task "$(TASK)") \
 	$(if $(N),--episodes "$(N)") $(if $(SEED),--seed "$(SEED)") $(ARGS)
+# make dataset TASK=pick_place N=50 OUT=data/pick_place ARGS="--cameras top,wrist --grounding"
+OUT ?=
+DATASET_TASK = $(or $(TASK),pick_place)
+DATASET_ARGS = --task "$(DATASET_TASK)" --episodes "$(or $(N),50)" \
+	--out "$(or $(OUT),data/$(DATASET_TASK))" $(if $(SEED),--seed "$(SEED)") $(ARGS)
 # make bench-sim TASK=reach N=20 CHECKPOINT=folder-or-hub-id ARGS="--quick" NODES="--seeds 3"
 NODES ?=
 BENCH_SIM_ARGS = $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") \
@@ -37,6 +42,9 @@ build: setup ## Set this machine up and build the workspace (happens by itself b
 
 demo: setup ## Simulated SO-100 obeys a sentence over real ROS 2 (CHECKPOINT=, TASK=, SEED=, ARGS=)
 	@$(ENV) exec python -m smolvla_bringup.demo $(DEMO_ARGS)
+
+dataset: setup ## Record the simulation's expert as a LeRobot dataset (TASK=, N=, OUT=, SEED=, ARGS=)
+	@$(ENV) exec python -m smolvla_sim.record_dataset $(DATASET_ARGS)
 
 eval: setup ## How often a checkpoint does a task in the simulation (TASK=, N=, SEED=, CHECKPOINT=)
 	@$(ENV) exec python -m smolvla_sim.evaluate $(EVAL_ARGS)

@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Records the demonstrations and trains the checkpoint that comes with the simulation, from
-# nothing: about three hours on two cores. What was done already is taken up again.
+# nothing: about four hours on two cores. What was done already is taken up again.
 # Usage: scripts/train_checkpoint.sh FOLDER
 set -euo pipefail
 
 work="${1:?usage: scripts/train_checkpoint.sh FOLDER}"
 architecture=src/smolvla_policy/smolvla_policy/training/architectures/small.json
 
-record() { # NAME EPISODES [options]
-    local name="$1" episodes="$2" again=()
-    shift 2
+record() { # NAME TASK EPISODES [options]
+    local name="$1" task="$2" episodes="$3" again=()
+    shift 3
     if [ -d "$work/data/$name" ]; then again=(--resume); fi
-    python -m smolvla_sim.record_dataset --task "$name" --episodes "$episodes" --grounding \
+    python -m smolvla_sim.record_dataset --task "$task" --episodes "$episodes" --grounding \
         --out "$work/data/$name" "${again[@]}" "$@"
 }
 
@@ -35,19 +35,30 @@ last() { # STAGE
     echo "$work/$1/checkpoints/last/pretrained_model"
 }
 
-record scenes 700
-record reach 1200 --random-starts 0.5 --noise 0.015
-record pick_place 1000 --random-starts 0.5 --noise 0.015 --seed 2000000
+record scenes scenes 700
+record reach reach 1200 --random-starts 0.5 --noise 0.015
+record pick_place pick_place 1000 --random-starts 0.5 --noise 0.015 --seed 2000000
 
-echo "stage 1 of 3: where things are"
+echo "stage 1 of 4: where things are"
 train ground --architecture "$architecture" --scenes "$work/data/scenes" \
     --flow-weight 0 --grounding-weight 1 --steps 700
-echo "stage 2 of 3: reach"
+echo "stage 2 of 4: reach"
 train reach --checkpoint "$(last ground)" --dataset "$work/data/reach" \
     --scenes "$work/data/scenes" --shares 0.85 0.15 --grounding-weight 0.3 \
     --draws 4 --lr 1.2e-3 --steps 800
-echo "stage 3 of 3: reach, pick and place"
+echo "stage 3 of 4: reach, pick and place"
 train joint --checkpoint "$(last reach)" --dataset "$work/data/reach" "$work/data/pick_place" \
     --scenes "$work/data/scenes" --shares 0.25 0.63 0.12 --grounding-weight 0.2 \
     --draws 4 --lr 1.2e-3 --steps 4500
-echo "done: $(last joint)"
+echo "stage 4 of 4: how to go on from where its own errors lead"
+# By its whole path: the recordings resume only with the same checkpoint.
+driver="$(realpath "$(last joint)")"
+record pick_recover pick_place 550 --random-starts 0.3 --noise 0.015 --seed 9000000 \
+    --lead-in "$driver"
+record reach_recover reach 200 --random-starts 0.3 --noise 0.015 --seed 8000000 \
+    --lead-in "$driver"
+train recover --checkpoint "$(last joint)" \
+    --dataset "$work/data/reach" "$work/data/pick_place" "$work/data/pick_recover" \
+    "$work/data/reach_recover" --scenes "$work/data/scenes" \
+    --shares 0.12 0.24 0.42 0.10 0.12 --grounding-weight 0.2 --draws 4 --lr 8e-4 --steps 2400
+echo "done: $(last recover)"

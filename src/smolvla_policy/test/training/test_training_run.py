@@ -5,6 +5,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -13,11 +17,23 @@ from safetensors.torch import load_file, save_file
 from smolvla_policy.policy import SmolVLAPolicy
 from smolvla_policy.training.options import parse
 from smolvla_policy.training.train import main, train
+
+# A training that kills its own process, as `kill -9` would, before it makes its fifth step.
+KILLED = """
+import os, signal, sys
+from smolvla_policy.training.train import main
 from smolvla_policy.training.trainer import Trainer
 
+step = Trainer._step
 
-class Killed(BaseException):
-    """Stands for a process that is gone: nothing catches it."""
+def until_the_fifth(self, number):
+    if number == 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+    step(self, number)
+
+Trainer._step = until_the_fifth
+main(sys.argv[1:])
+"""
 
 
 def weights(folder):
@@ -50,20 +66,14 @@ def test_the_loss_goes_down(options, tmp_path):
     assert losses[-1] < 0.8 * losses[0]
 
 
-def test_a_killed_training_goes_on_as_if_nothing_had_happened(options, tmp_path, monkeypatch):
+def test_a_killed_training_goes_on_as_if_nothing_had_happened(options, tmp_path):
     line = options(steps=6, grounding_weight=0.5, brightness=0.1)
     assert main([*line[:1], str(tmp_path / "whole"), *line[2:]]) == 0
-    step = Trainer._step
-
-    def until_the_fifth(self, number):
-        if number == 4:
-            raise Killed
-        step(self, number)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_step", until_the_fifth)
-        with pytest.raises(Killed):
-            main(line)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, *line], env=environment, check=False, capture_output=True
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     assert main(["--resume", "--output", str(tmp_path / "out")]) == 0
     one, other = weights(tmp_path / "whole"), weights(tmp_path / "out")
     assert all(torch.equal(one[name], other[name]) for name in one)
