@@ -67,6 +67,7 @@ def specs(claim: Claim, cell: Cell) -> list[NodeSpec]:
             "chunk_size": claim.facts.chunk_size,
         },
         "executor_node": {
+            "alignment": cell.execution.alignment,
             "actions_per_chunk": cell.execution.actions_per_chunk,
             "resume_jump": cell.execution.resume_jump,
             "status_rate": 100.0,  # more than cycles: a status with every one

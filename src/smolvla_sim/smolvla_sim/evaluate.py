@@ -152,6 +152,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         seeds = range(arguments.seed, arguments.seed + arguments.episodes)
         results = evaluate(options, seeds, workers=arguments.workers, progress=True)
+        # First the figures: a file that cannot be written shall not cost them.
+        print(report(results))
         if arguments.json:
             _write(arguments.json, options, results)
     except (ValueError, OSError, RuntimeError) as error:  # RenderingError is a RuntimeError
@@ -159,7 +161,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
-    print(report(results))
     return 0
 
 

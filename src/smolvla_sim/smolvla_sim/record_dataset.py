@@ -132,9 +132,12 @@ def _read_notes(folder: Path, options: DemonstrationOptions) -> list[int]:
             "folder, without --resume"
         ) from error
     wanted = json.loads(json.dumps(dataclasses.asdict(options)))
-    other = [name for name in wanted if notes["options"].get(name) != wanted[name]]
+    # An option that is younger than the dataset had its default.
+    usual = json.loads(json.dumps(dataclasses.asdict(DemonstrationOptions(options.kind))))
+    found = {name: notes["options"].get(name, usual[name]) for name in wanted}
+    other = [name for name in wanted if found[name] != wanted[name]]
     if other:
-        was = ", ".join(f"{name}={notes['options'].get(name)!r}" for name in other)
+        was = ", ".join(f"{name}={found[name]!r}" for name in other)
         raise ValueError(
             f"{folder} was recorded with {was}; resume it with the same options, or record "
             "into a new folder"

@@ -135,8 +135,8 @@ class SmolVLABackend:
 
         Args:
             observation: with an image of each of `cameras`.
-            request: its queued actions are continued with `real_time_chunking`; but after a
-                change of the instruction only those that run before the answer can arrive.
+            request: its queued actions are continued with `real_time_chunking`, unless they
+                were made for another instruction.
 
         Returns:
             (chunk_size, joints) radians.
@@ -157,10 +157,9 @@ class SmolVLABackend:
             shape = (self.chunk_size, int(self.policy.config.max_action_dim))
             noise = chunk_noise(self._seed, self._index, shape)
         decided = None
-        if self.real_time_chunking and len(request.committed):
-            changed = observation.instruction != self._instruction
-            queued = request.committed[: request.expected_delay] if changed else request.committed
-            decided = self._units.to_policy(queued)
+        same = observation.instruction == self._instruction
+        if self.real_time_chunking and same and len(request.committed):
+            decided = self._units.to_policy(request.committed)
         actions = self.policy.predict_chunk(
             {feature: observation.images[name] for name, feature in self._features.items()},
             self._units.to_policy(observation.positions),

@@ -3,8 +3,9 @@
 
 A *tick* is the index of an executed action. It advances when an action is popped and at no
 other time. A chunk that was asked for at tick t holds the actions for t, t+1, ...; when it
-arrives, exactly the rows whose ticks are over are trimmed. At standstill none are, in motion
-as many as were executed meanwhile: alignment needs neither clocks nor a latency estimate.
+arrives, the rows whose ticks are over are trimmed. At standstill none are, in motion as many as
+were executed meanwhile, or fewer where the plan has changed (see `alignment`): this needs
+neither clocks nor a latency estimate.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smolvla_policy.control.aggregation import Aggregation
+from smolvla_policy.control.alignment import ALIGNMENTS, Alignment
 from smolvla_policy.control.chunk import Chunk
 
 
@@ -23,7 +25,7 @@ class MergeResult:
     """What became of a chunk.
 
     Attributes:
-        rows_trimmed: rows of the chunk whose ticks were over.
+        rows_trimmed: rows of the chunk that were left out at its beginning.
         rows_blended: rows combined with actions that were queued already.
         rows_appended: rows for ticks that had no action yet.
         rows_dropped: queued actions beyond the chunk's end, dropped.
@@ -47,11 +49,15 @@ class ChunkQueue:
     Args:
         joints: number of joints.
         aggregate: combines actions for the same tick (see `aggregation`).
+        align: says where in a chunk to go on (see `alignment`).
     """
 
-    def __init__(self, joints: int, aggregate: Aggregation) -> None:
+    def __init__(
+        self, joints: int, aggregate: Aggregation, align: Alignment = ALIGNMENTS["tick"]
+    ) -> None:
         self._joints = joints
         self._aggregate = aggregate
+        self._align = align
         self._next_tick = 0
         self._last: NDArray[np.float64] | None = None
         self._clear()
@@ -118,6 +124,10 @@ class ChunkQueue:
             )
         positions = np.asarray(chunk.positions, dtype=np.float64)
         trimmed = min(max(0, self._next_tick - chunk.first_tick), len(positions))
+        if 0 < trimmed < len(positions):
+            following = self.peek(0) if len(self) else self._last
+            assert following is not None
+            trimmed = self._align(positions, trimmed, following)
         new = positions[trimmed:]
         if len(new) == 0:
             return MergeResult(trimmed, 0, 0, 0, True, 0.0)

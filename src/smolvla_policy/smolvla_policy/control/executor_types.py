@@ -37,6 +37,7 @@ class ExecutorConfig:
             empty (synchronous), 1 asks again after every executed action.
         aggregation: how actions that two chunks hold for one tick are combined; one of
             `aggregation.AGGREGATIONS`.
+        alignment: where in a chunk that comes late to go on; one of `alignment.ALIGNMENTS`.
         actions_per_chunk: only so many of a chunk's first actions are used; 0 for all. With
             ``trigger_share`` 0 it is LeRobot's ``n_action_steps``, else its
             ``actions_per_chunk``.
@@ -63,6 +64,7 @@ class ExecutorConfig:
     control_rate: float = 100.0
     trigger_share: float = 0.7
     aggregation: str = "weighted"
+    alignment: str = "tick"
     actions_per_chunk: int = 0
     state_timeout: float = 0.2
     request_timeout: float = 5.0

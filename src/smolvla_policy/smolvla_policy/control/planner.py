@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from smolvla_policy.control.aggregation import aggregation
+from smolvla_policy.control.alignment import alignment
 from smolvla_policy.control.chunk import Chunk
 from smolvla_policy.control.chunk_queue import ChunkQueue
 from smolvla_policy.control.executor_types import ExecutorConfig, Request
@@ -28,7 +29,7 @@ class Planner:
         guard: checks chunks before they reach the queue.
 
     Raises:
-        ValueError: the aggregation is unknown or the trigger's share out of range.
+        ValueError: the aggregation or alignment is unknown or the trigger's share out of range.
     """
 
     def __init__(self, config: ExecutorConfig, guard: Guard) -> None:
@@ -43,7 +44,11 @@ class Planner:
 
     def reset(self) -> None:
         """Begin anew at tick 0 with all counters at zero; latencies stay known."""
-        self.queue = ChunkQueue(len(self._config.joints), aggregation(self._config.aggregation))
+        self.queue = ChunkQueue(
+            len(self._config.joints),
+            aggregation(self._config.aggregation),
+            alignment(self._config.alignment),
+        )
         self.requests.reset()
         self.period = 0.0
         """Time between two queued actions [s]; 0 before the first chunk."""

@@ -42,6 +42,14 @@ EXECUTOR_PARAMETERS = (
         choices=("latest", "weighted", "average", "conservative", "temporal_ensemble"),
     ),
     Parameter(
+        "alignment",
+        "pose",
+        "Where in a chunk to go on that comes in motion. 'tick': at the row of the present tick. "
+        "'pose': there, or at an earlier row that is nearer to what would be executed next, so "
+        "that a new plan is begun at its beginning.",
+        choices=("tick", "pose"),
+    ),
+    Parameter(
         "actions_per_chunk",
         0,
         "Use only so many of a chunk's first actions; 0: all. With chunk_size_threshold 0 it is "
@@ -156,6 +164,7 @@ def executor_config(values: Mapping[str, Any], first_request_id: int) -> Executo
         control_rate=values["rate"],
         trigger_share=values["chunk_size_threshold"],
         aggregation=values["aggregate"],
+        alignment=values["alignment"],
         actions_per_chunk=values["actions_per_chunk"],
         state_timeout=values["state_timeout"],
         request_timeout=values["request_timeout"],

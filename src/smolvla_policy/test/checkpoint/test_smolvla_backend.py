@@ -91,15 +91,14 @@ def test_real_time_chunking_continues_the_queue(copy, sample, policy):
     assert np.abs(got - plain.infer(observe(sample), request)).max() > 0.01
 
 
-def test_after_a_new_instruction_only_what_cannot_be_changed_is_continued(copy, sample, policy):
+def test_a_new_instruction_is_not_bound_to_the_queue_of_the_old_one(copy, sample, policy):
     backend = make(copy, seed=3, real_time_chunking=True)
     first = backend.infer(observe(sample), REQUEST)
     request = ChunkRequest(2, 4, first[4:] + 0.3, 2)
     got = backend.infer(observe(sample, instruction="something else"), request)
     noise = chunk_noise(3, 1, (8, 32))
-    decided = (2 * request.committed[:2]).astype(np.float32)
     other = {**sample, "noise": noise, "task": "something else"}
-    want = policy.predict_chunk(**other, decided=decided, delay=2) / 2
+    want = policy.predict_chunk(**other) / 2
     assert np.abs(got - want).max() <= 1e-4
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -119,8 +120,9 @@ def _options(arguments: argparse.Namespace) -> BenchOptions:
             f"--task is '{arguments.task}'; continuous operation needs a kind of task, one of "
             f"{', '.join(kind_names())}"
         )
-    if not arguments.minute > 0:
-        raise ValueError(f"--minute is {arguments.minute:g}; it must be above 0")
+    for name in ("minute", "rate"):
+        if not 0.0 < getattr(arguments, name) < math.inf:
+            raise ValueError(f"--{name} is {getattr(arguments, name):g}; it must be above 0")
     assignment = Assignment(arguments.task)
     return BenchOptions(
         policy=policy_spec(arguments),

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -90,7 +91,11 @@ def beside(rows: Sequence[Row], facts: PolicyFacts, fps: float) -> list[str]:
 
 def bars(sync: Row, best: Row) -> list[Bar]:
     """Return the bars of two rows with the same seeds."""
-    ratio = best.cubes_mean / sync.cubes_mean if sync.cubes_mean else float("inf")
+    ratio = math.nan
+    if sync.cubes_mean:
+        ratio = best.cubes_mean / sync.cubes_mean
+    elif best.cubes_mean:
+        ratio = math.inf
     low, high = bootstrap_ratio(best.cubes, sync.cubes)
     gain = best.success - sync.success
     return [

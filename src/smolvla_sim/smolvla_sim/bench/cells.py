@@ -49,7 +49,8 @@ def executions(
     Synchronous with `n_action_steps` and with the whole chunk, both without an approach after
     a hold, which would slow down what others do not have; every share of `g_shares` with one
     way of blending (weighted, or the first of `blends`) and with real-time chunking; and every
-    way of `blends` with one share (0.7, or the first of `g_shares`).
+    way of `blends` with one share (0.7, or the first of `g_shares`). All go on in a chunk by
+    pose, as `executor_node` does; one goes on by tick for comparison.
 
     Raises:
         ValueError: a share is not within 0..1, or a way of blending unknown.
@@ -60,6 +61,7 @@ def executions(
     for name in blends:
         if name != RTC:
             aggregation(name)
+    g_shares = tuple(dict.fromkeys(g_shares))
     found = [Execution(0.0, actions_per_chunk=n_action_steps, resume_jump=NO_APPROACH)]
     if n_action_steps < chunk_size:
         found.append(Execution(0.0, resume_jump=NO_APPROACH))
@@ -72,6 +74,8 @@ def executions(
             for name in ways
             for g in (g_shares if name in (one_way, RTC) else (one_g,))
         ]
+        if one_way != RTC:
+            found.append(Execution(one_g, one_way, alignment="tick"))
     return tuple(found)
 
 
@@ -88,4 +92,6 @@ def cells(compared: Sequence[Execution], delays_ms: Sequence[int]) -> tuple[Cell
     for delay in delays_ms:
         if delay < 0:
             raise ValueError(f"a delay is {delay} ms; it must be 0 or more")
-    return tuple(Cell(execution, delay) for delay in delays_ms for execution in compared)
+    return tuple(
+        Cell(execution, delay) for delay in dict.fromkeys(delays_ms) for execution in compared
+    )

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from smolvla_sim.bench.bars import PAPER, Bar
@@ -58,9 +59,15 @@ def _texts(row: Row) -> list[str]:
         f"{row.failed:.2f}" if row.minutes else "–",
         f"{100 * row.starved:.1f}",
         f"{100 * row.approaching:.1f}",
-        "/".join(f"{age:.0f}" for age in row.ages),
-        "/".join(f"{jump:.1f}" for jump in row.jumps),
+        _percentiles(row.ages, 0),
+        _percentiles(row.jumps, 1),
     ]
+
+
+def _percentiles(values: Sequence[float], digits: int) -> str:
+    if any(math.isnan(value) for value in values):
+        return "–"
+    return "/".join(f"{value:.{digits}f}" for value in values)
 
 
 def _with_interval(value: float, interval: Interval) -> str:

@@ -36,13 +36,14 @@ class ResultsFile:
         # As it will be read back, so that tuples equal lists.
         wanted = json.loads(json.dumps(setup))
         lines = self._lines()
-        if not lines:
+        # A setup without runs binds nobody: it may have been a mistyped option.
+        if not lines or (len(lines) == 1 and _is_setup(lines[0])):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(_line({"setup": wanted}), encoding="utf-8")
             return
-        found = lines[0].get("setup") if isinstance(lines[0], dict) else None
-        if not isinstance(found, dict):
+        if not _is_setup(lines[0]):
             raise ValueError(f"{path} is no file of results; give another --out")
+        found = lines[0]["setup"]
         other = sorted(name for name in {*wanted, *found} if wanted.get(name) != found.get(name))
         if other:
             words = "; ".join(f"{name} {found.get(name)} there" for name in other)
@@ -95,6 +96,10 @@ class ResultsFile:
             KeyError: a run is missing.
         """
         return [self._done[_job_key(Job(cell, measurement, seed))] for seed in seeds]
+
+
+def _is_setup(line: Any) -> bool:
+    return isinstance(line, dict) and isinstance(line.get("setup"), dict)
 
 
 def _job_key(job: Job) -> str:

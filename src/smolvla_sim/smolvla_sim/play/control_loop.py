@@ -47,6 +47,9 @@ class ControlLoop:
         rate: of the control loop [Hz].
         delay: from a request to its answer [s]; rounded up to whole control cycles.
 
+    Raises:
+        ValueError: the rate is below the policy's, or does not divide the physics rate.
+
     Attributes:
         instruction: the sentence that the policy is given from now on, as by a message on
             ``/task_instruction``; plans made for the old one are not dropped.
@@ -65,6 +68,11 @@ class ControlLoop:
         self._simulation = simulation
         self._observer = observer
         self._backend = policy.backend
+        if rate * policy.backend.period < 1.0 - 1e-6:
+            raise ValueError(
+                f"a control rate of {rate:g} Hz is below the policy's "
+                f"{1.0 / policy.backend.period:g} Hz; raise --rate"
+            )
         self._rate = rate
         self._substeps = substeps(simulation, self._rate)
         # An answer cannot come earlier than at the cycle after its request.

@@ -10,6 +10,7 @@ from smolvla_policy.ros.executor_parameters import EXECUTOR_PARAMETERS, executor
 
 USUAL_G = 0.7
 USUAL_AGGREGATE = "weighted"
+USUAL_ALIGNMENT = "pose"
 USUAL_RESUME_JUMP = 0.2
 NO_APPROACH = 10.0
 """An `Execution.resume_jump` that no joint reaches: the arm goes on at once, as with LeRobot."""
@@ -26,6 +27,7 @@ class Execution:
         resume_jump: an action that ends a hold is approached slowly when it is farther than
             this from the held command [rad].
         real_time_chunking: chunks continue the queued actions (parameter of `policy_node`).
+        alignment: where in a chunk to go on that comes in motion, ``pose`` or ``tick``.
     """
 
     g: float
@@ -33,6 +35,7 @@ class Execution:
     actions_per_chunk: int = 0
     resume_jump: float = USUAL_RESUME_JUMP
     real_time_chunking: bool = False
+    alignment: str = USUAL_ALIGNMENT
 
     @property
     def synchronous(self) -> bool:
@@ -48,7 +51,8 @@ class Execution:
             return f"sync, {self.actions_per_chunk} actions"
         rows = f", {self.actions_per_chunk} actions" if self.actions_per_chunk else ""
         seam = "RTC" if self.real_time_chunking else self.aggregate
-        return f"async g={self.g:g} {seam}{rows}"
+        by = "" if self.alignment == USUAL_ALIGNMENT else f" by {self.alignment}"
+        return f"async g={self.g:g} {seam}{by}{rows}"
 
     def executor(self, rate: float) -> ExecutorConfig:
         """Return the executor's settings: the defaults of `executor_node` but for these.
@@ -61,6 +65,7 @@ class Execution:
             rate=rate,
             chunk_size_threshold=self.g,
             aggregate=self.aggregate,
+            alignment=self.alignment,
             actions_per_chunk=self.actions_per_chunk,
             resume_jump=self.resume_jump,
         )

@@ -108,5 +108,6 @@ def _draws(count: int) -> NDArray[np.int64]:
 
 def _percentiles(means: NDArray[np.float64]) -> Interval:
     tail = 50.0 * (1.0 - LEVEL)
-    low, high = np.percentile(means, [tail, 100.0 - tail])
+    # One of the values, not a mean of two: infinities have none.
+    low, high = np.percentile(means, [tail, 100.0 - tail], method="inverted_cdf")
     return float(low), float(high)

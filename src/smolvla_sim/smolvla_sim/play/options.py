@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 
 from smolvla_sim import shipped
 from smolvla_sim.arm import ARMS
@@ -107,7 +108,7 @@ def time_limit(given: float | None, assignment: Assignment) -> float:
     """
     if given is None:
         return SECONDS.get(assignment.variants[0].kind, _SECONDS_ELSE)
-    if not given > 0:
+    if not 0.0 < given < math.inf:
         raise ValueError(f"--seconds is {given:g}; it must be above 0")
     return given
 

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The benchmark with real nodes: their settings, agreement with simulated time, the command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("rclpy")
+pytest.importorskip("smolvla_msgs", reason="the workspace is not sourced: . ./env.sh")
+
+from smolvla_bringup.bench_sim_nodes import agreement, main
+from smolvla_bringup.bench_sim_run import specs
+from smolvla_bringup.nodes import NodeSpec
+from smolvla_policy.ros.executor_parameters import EXECUTOR_PARAMETERS
+from smolvla_policy.ros.policy_parameters import POLICY_PARAMETERS
+from smolvla_sim.bench.cells import Cell
+from smolvla_sim.bench.files import Claim
+from smolvla_sim.bench.runs import BenchOptions
+from smolvla_sim.bench.summary import Row, row
+from smolvla_sim.play.assignments import Assignment
+from smolvla_sim.play.execution import NO_APPROACH, Execution
+from smolvla_sim.play.policies import PolicyFacts, PolicySpec
+from smolvla_sim.sim_parameters import SIM_PARAMETERS
+
+from smolvla_bringup import bench_sim_nodes
+
+SYNC = Cell(Execution(0.0, actions_per_chunk=8, resume_jump=NO_APPROACH), 300)
+WEIGHTED = Cell(Execution(0.9, "average"), 100)
+RTC = Cell(Execution(0.5, "latest", real_time_chunking=True), 300)
+DECLARED = {
+    "sim_node": SIM_PARAMETERS,
+    "policy_node": POLICY_PARAMETERS,
+    "executor_node": EXECUTOR_PARAMETERS,
+}
+
+
+def claim_of(policy: PolicySpec, cameras: tuple[str, ...] = ("top", "wrist")) -> Claim:
+    options = BenchOptions(
+        policy,
+        Assignment("reach"),
+        seconds=8.0,
+        minute=30.0,
+        rate=25.0,
+        size=(320, 240),
+        variation=False,
+    )
+    return Claim(options, {}, PolicyFacts(16, 8, cameras), (5000,), SYNC, RTC)
+
+
+SCRIPTED = claim_of(PolicySpec("scripted", fps=15.0))
+
+
+def nodes_of(claim: Claim, cell: Cell) -> dict[str, NodeSpec]:
+    return {spec.name: spec for spec in specs(claim, cell)}
+
+
+@pytest.mark.parametrize("cell", [SYNC, WEIGHTED, RTC], ids=lambda cell: cell.execution.name)
+def test_each_setting_of_a_cell_reaches_its_node(workspace: Path, cell: Cell) -> None:
+    nodes = nodes_of(SCRIPTED, cell)
+    executor, policy = nodes["executor_node"].configured, nodes["policy_node"].configured
+    assert executor("chunk_size_threshold") == cell.execution.g
+    assert executor("aggregate") == cell.execution.aggregate
+    assert executor("actions_per_chunk") == cell.execution.actions_per_chunk
+    assert executor("resume_jump") == cell.execution.resume_jump
+    assert policy("real_time_chunking") is cell.execution.real_time_chunking
+    assert policy("inference_delay") == pytest.approx(cell.delay_ms / 1e3)
+
+
+def test_what_all_cells_have_in_common_reaches_the_nodes(workspace: Path) -> None:
+    policy = PolicySpec(
+        checkpoint="/some/checkpoint",
+        fps=20.0,
+        model="so101",
+        stats="so100",
+        cameras=("top:observation.images.camera1", "wrist"),
+        device="cuda",
+        dtype="bfloat16",
+    )
+    nodes = nodes_of(claim_of(policy), RTC)
+    sim, thinks = nodes["sim_node"].configured, nodes["policy_node"].configured
+    assert [sim(name) for name in ("image_width", "image_height")] == [320, 240]
+    assert sim("cameras") == ["top", "wrist"]
+    assert sim("model") == thinks("model") == "so101"
+    assert sim("variation") is False
+    assert sim("restock") is True
+    assert sim("task") == Assignment("reach").task(0).sentence
+    assert thinks("backend") == "smolvla"
+    assert thinks("checkpoint") == "/some/checkpoint"
+    assert thinks("cameras") == ["top:observation.images.camera1", "wrist"]
+    assert thinks("period") == pytest.approx(1 / 20)
+    assert [thinks(name) for name in ("stats", "device", "dtype")] == ["so100", "cuda", "bfloat16"]
+    assert thinks("seed") >= 0
+    executor = nodes["executor_node"].configured
+    assert executor("rate") == 25.0
+    # A run begins when the benchmark says so, and a status comes with every cycle.
+    assert executor("autostart") is False
+    assert executor("status_rate") > 2 * executor("rate")
+
+
+def test_the_scripted_policy_has_chunks_as_in_simulated_time(workspace: Path) -> None:
+    policy = nodes_of(SCRIPTED, SYNC)["policy_node"]
+    assert policy.configured("backend") == "scripted"
+    assert policy.configured("chunk_size") == 16
+    assert policy.configured("cameras") == ["top", "wrist"]
+    assert "checkpoint" not in policy.parameters
+
+
+@pytest.mark.parametrize("cell", [SYNC, RTC], ids=lambda cell: cell.execution.name)
+def test_nodes_know_each_of_their_settings(workspace: Path, cell: Cell) -> None:
+    for name, spec in nodes_of(claim_of(PolicySpec()), cell).items():
+        declared = {parameter.name: parameter for parameter in DECLARED[name]}
+        for key, value in spec.parameters.items():
+            parameter = declared[key]
+            assert isinstance(value, type(parameter.default)), key
+            assert parameter.minimum is None or value >= parameter.minimum, key
+            assert parameter.maximum is None or value <= parameter.maximum, key
+            assert not parameter.choices or value in parameter.choices, key
+        assert len(spec.ros_arguments()) > 2 * len(spec.parameters)
+
+
+def row_of(cell: Cell, successes: int, cubes: int) -> Row:
+    common: dict[str, Any] = {
+        **dict.fromkeys(("cycles", "starved", "approaching", "refusals", "failed"), 1),
+        "ages_ms": {},
+        "seam_jumps_deg": [],
+    }
+    episodes = [{**common, "success": done < successes, "seconds": 2.0} for done in range(20)]
+    minutes = [{**common, "cubes": cubes + more} for more in (0, 1, 2, 3)]
+    return row(cell, episodes, minutes)
+
+
+def test_agreement_is_whether_intervals_overlap() -> None:
+    simulated = [row_of(SYNC, 20, 5), row_of(RTC, 20, 11)]
+    real = [row_of(SYNC, 18, 6), row_of(RTC, 5, 21)]
+    checks = agreement(simulated, real)
+    assert [check.passed for check in checks] == [True, True, False, False]
+    first, _, third, fourth = (check.words for check in checks)
+    assert first.startswith("sync, 8 actions at 300 ms, success: simulated [83.16, 100.00]%")
+    assert first.endswith("the 95 % intervals overlap")
+    assert third.startswith("async g=0.5 RTC at 300 ms, success: ")
+    assert fourth.startswith("async g=0.5 RTC at 300 ms, cubes: simulated [11.")
+    assert fourth.endswith("the 95 % intervals do not overlap")
+    swapped = agreement(real, simulated)
+    assert [check.passed for check in swapped] == [True, True, False, False]
+
+
+def test_rows_must_come_in_pairs() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        agreement([row_of(SYNC, 20, 5)], [])
+
+
+def test_without_a_claim_the_command_says_what_to_do_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench_sim_nodes, "middleware_defaults", lambda _: {})
+    monkeypatch.setenv("ROS_DOMAIN_ID", "77")
+    assert main(["--out", str(tmp_path)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("bench_sim_nodes: ")
+    assert f"run 'python -m smolvla_sim.bench --out {tmp_path}' first" in line

@@ -1,0 +1,297 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The benchmark of synchronous against asynchronous execution: cells, runs, the command."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import re
+from contextlib import redirect_stderr, redirect_stdout
+
+import pytest
+from smolvla_sim.bench import __main__ as bench
+from smolvla_sim.bench import files
+from smolvla_sim.bench.cells import BLENDS, Cell, cells, executions
+from smolvla_sim.bench.files import read_claim
+from smolvla_sim.bench.runs import EPISODE, MINUTE, BenchOptions, BenchPlayer, Job
+from smolvla_sim.play.assignments import Assignment
+from smolvla_sim.play.execution import NO_APPROACH, Execution
+from smolvla_sim.play.policies import PolicySpec
+
+SYNC = Execution(0.0, actions_per_chunk=8, resume_jump=NO_APPROACH)
+ASYNC = Execution(0.7, "latest")
+REACH = BenchOptions(PolicySpec("scripted"), Assignment("reach"), seconds=4.0, minute=3.0)
+
+
+def names(*arguments, **options):
+    return [execution.name for execution in executions(*arguments, **options)]
+
+
+def test_what_is_compared():
+    assert names(8, 16) == [
+        "sync, 8 actions",
+        "sync, whole chunk",
+        "async g=0.3 weighted",
+        "async g=0.5 weighted",
+        "async g=0.7 weighted",
+        "async g=0.9 weighted",
+        "async g=0.7 latest",
+        "async g=0.7 average",
+        "async g=0.7 conservative",
+        "async g=0.7 temporal_ensemble",
+        "async g=0.3 RTC",
+        "async g=0.5 RTC",
+        "async g=0.7 RTC",
+        "async g=0.9 RTC",
+        "async g=0.7 weighted by tick",
+    ]
+    assert len(set(executions(8, 16))) == 15
+
+
+def test_synchronous_rows_go_on_at_once_and_the_others_with_care():
+    for execution in executions(8, 16):
+        assert execution.resume_jump == (NO_APPROACH if execution.synchronous else 0.2)
+        assert execution.synchronous is (execution.g == 0.0)
+
+
+def test_real_time_chunking_replaces_and_nothing_else_has_it():
+    for execution in executions(8, 16):
+        has = execution.name.endswith("RTC")
+        assert execution.real_time_chunking is has
+        assert (execution.aggregate == "latest") is (has or execution.name.endswith("latest"))
+
+
+def test_a_part_of_the_comparison():
+    assert names(16, 16, (0.5,), ("rtc",)) == ["sync, 16 actions", "async g=0.5 RTC"]
+    # Without 0.7 and weighted the first of each serves.
+    assert names(1, 16, (0.4, 0.2), ("average", "latest"))[2:] == [
+        "async g=0.4 average",
+        "async g=0.2 average",
+        "async g=0.4 latest",
+        "async g=0.4 average by tick",
+    ]
+    assert names(8, 16, (), BLENDS) == ["sync, 8 actions", "sync, whole chunk"]
+
+
+def test_an_asynchronous_execution_of_a_part_of_each_chunk_says_so():
+    assert Execution(0.7, actions_per_chunk=9).name == "async g=0.7 weighted, 9 actions"
+
+
+@pytest.mark.parametrize("g", [0.0, -0.1, 1.01, float("nan")])
+def test_a_share_that_is_none_is_refused(g):
+    with pytest.raises(ValueError, match="asynchronous execution needs 0 < g <= 1"):
+        executions(8, 16, (0.7, g))
+
+
+def test_an_unknown_blend_is_refused():
+    with pytest.raises(ValueError, match="'stir': choose one of latest, weighted"):
+        executions(8, 16, blends=("weighted", "stir"))
+
+
+def test_delays_are_slowest():
+    compared = (SYNC, ASYNC)
+    matrix = cells(compared, (300, 0))
+    assert matrix == (Cell(SYNC, 300), Cell(ASYNC, 300), Cell(SYNC, 0), Cell(ASYNC, 0))
+    assert matrix[0].key == {**dataclasses.asdict(SYNC), "delay_ms": 300}
+    with pytest.raises(ValueError, match="a delay is -1 ms"):
+        cells(compared, (0, -1))
+
+
+@pytest.fixture(scope="module")
+def player():
+    return BenchPlayer(REACH)
+
+
+def test_a_run_depends_on_its_job_alone(player):
+    job = Job(Cell(ASYNC, 100), MINUTE, 8)
+    first = player(job)
+    # Leaves arm, things and expert somewhere else.
+    player(Job(Cell(SYNC, 300), EPISODE, 5))
+    assert player(job) == first == BenchPlayer(REACH)(job)
+
+
+def test_a_single_task_ends_with_its_success(player):
+    quick, slow = (player(Job(Cell(SYNC, delay), EPISODE, 1)) for delay in (0, 300))
+    assert quick["success"]
+    assert slow["success"]
+    assert (quick["task"], quick["outcome"]) == (Assignment("reach").task(1).sentence, "success")
+    assert quick["seconds"] < slow["seconds"] < REACH.seconds
+
+
+def test_continuous_operation_counts_what_was_done_and_what_was_not():
+    done = BenchPlayer(dataclasses.replace(REACH, minute=5.0))(Job(Cell(ASYNC, 0), MINUTE, 1))
+    assert done["cubes"] == len(done["seconds"]) >= 2
+    assert done["failed"] == 0
+    assert sum(done["seconds"]) <= 5.0
+    hurried = BenchPlayer(dataclasses.replace(REACH, seconds=0.5, minute=1.6))
+    missed = hurried(Job(Cell(ASYNC, 0), MINUTE, 1))
+    assert (missed["cubes"], missed["failed"], missed["seconds"]) == (0, 3, [])
+    given_up = hurried(Job(Cell(ASYNC, 0), EPISODE, 1))
+    assert (given_up["success"], given_up["seconds"]) == (False, 0.5)
+
+
+def call(*arguments):
+    """Return exit status, standard output and standard error of the command."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        status = bench.main([str(argument) for argument in arguments])
+    return status, out.getvalue(), err.getvalue()
+
+
+PLAYED = ("--policy", "scripted", "--task", "reach", "--seconds", "4", "--minute", "1.5")
+QUICK = (*PLAYED, "--quick", "--blend", "weighted")
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """A quick run of the real thing: folder, arguments and what it said."""
+    folder = tmp_path_factory.mktemp("bench")
+    arguments = [*QUICK, "--delays", 300, "--seeds", 1, "--workers", 1, "--out", folder]
+    return folder, arguments, call(*arguments)
+
+
+def test_the_command_measures_and_writes(measured):
+    folder, _, (status, out, _) = measured
+    assert status == 0
+    assert {path.name for path in folder.iterdir()} == {
+        f"sync_async.{ending}" for ending in ("jsonl", "json", "md", "png")
+    }
+    runs = (folder / "sync_async.jsonl").read_text().splitlines()[1:]
+    # Four executions, two measurements.
+    assert len({json.dumps({**json.loads(line), "figures": 0}) for line in runs}) == 8
+    assert out.startswith(
+        "4 cells: sync, 5 actions; sync, whole chunk; async g=0.7 weighted; "
+        "async g=0.7 weighted by tick; each at 300 ms; 1 seeds, a single task and 1.5 s each"
+    )
+    assert (folder / "sync_async.md").read_text() in out
+    claim = read_claim(folder)
+    assert claim.seeds == (5000,)
+    assert (claim.sync.execution.name, claim.best.execution.name) == (
+        "sync, 5 actions",
+        "async g=0.7 weighted",
+    )
+
+
+def test_waiting_is_what_the_command_finds(measured):
+    rows = json.loads((measured[0] / "sync_async.json").read_text())["rows"]
+    assert [row["success"] for row in rows] == [1.0] * 4
+    assert rows[0]["starved"] > rows[2]["starved"] == 0.0
+
+
+@pytest.fixture
+def canned(monkeypatch):
+    """Runs without simulation, and without the picture; the list tells which were done."""
+    done = []
+
+    class CannedPlayer:
+        until = None
+
+        def __init__(self, options):
+            pass
+
+        def __call__(self, job):
+            if len(done) == CannedPlayer.until:
+                raise KeyboardInterrupt
+            done.append(job)
+            figures = dict.fromkeys(("cycles", "starved", "approaching", "refusals", "failed"), 1)
+            figures.update(success=True, seconds=1.0, cubes=2, ages_ms={}, seam_jumps_deg=[])
+            return figures
+
+    monkeypatch.setattr(bench, "BenchPlayer", CannedPlayer)
+    monkeypatch.setattr(files, "plot", lambda *arguments: None)
+    return done, CannedPlayer
+
+
+def test_a_second_call_does_no_run_again(measured, canned):
+    folder, arguments, _ = measured
+    before = (folder / "sync_async.md").read_text()
+    status, again, _ = call(*arguments)
+    assert status == 0
+    assert canned[0] == []
+    assert "has 8 runs" in again
+    assert (folder / "sync_async.md").read_text() == before
+    assert before in again
+
+
+def test_ctrl_c_keeps_what_was_done(canned, tmp_path):
+    done, player = canned
+    player.until = 5
+    arguments = [*QUICK, "--seeds", 2, "--delays", 0, "--workers", 1, "--out", tmp_path / "new"]
+    status, _, err = call(*arguments)
+    assert status == 130
+    assert err.splitlines()[-1] == "bench: interrupted; the same command continues"
+    player.until = None
+    status, out, _ = call(*arguments)
+    assert status == 0
+    assert "has 5 runs" in out
+    # Four executions, two measurements, two seeds: none of them twice.
+    assert len(done) == len(set(done)) == 16
+
+
+def test_fresh_forgets_what_was_done(canned, tmp_path):
+    arguments = [*QUICK, "--seeds", 1, "--workers", 1, "--delays", 0, "--out", tmp_path]
+    assert call(*arguments)[0] == 0
+    assert call(*arguments, "--fresh")[0] == 0
+    assert len(canned[0]) == 16
+    assert len(set(canned[0])) == 8
+
+
+def test_runs_of_another_setup_are_not_mixed(canned, tmp_path):
+    arguments = [*QUICK, "--seeds", 1, "--workers", 1, "--delays", 0, "--out", tmp_path]
+    assert call(*arguments)[0] == 0
+    status, _, err = call(*arguments, "--minute", 7)
+    assert status == 2
+    assert "another setup (minute 1.5 there)" in err
+    assert "--fresh" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("--task dance", "--task is 'dance'; .* one of pick_place, pick_up, reach"),
+        ("--seeds 0", "--seeds is 0; it must be 1 or more"),
+        ("--first-seed -1", "--first-seed is -1; it must be 0 or more"),
+        ("--workers 0", "--workers is 0; it must be 1 or more"),
+        ("--minute 0", "--minute is 0; it must be above 0"),
+        ("--seconds -2", "--seconds is -2; it must be above 0"),
+        ("--delays 0 -5", "a delay is -5 ms"),
+        ("--g 1.5", "g is 1.5"),
+        ("--blend stir", "unknown aggregation 'stir'"),
+        ("--camera-size 8x8", "--camera-size is '8x8'"),
+        ("--n-action-steps 17", "n_action_steps is 17, but must be 1 to 16"),
+        ("--fps 0", "fps is 0; it must be above 0"),
+        ("--rate 29 --workers 1", "29 Hz does not divide"),
+        ("--policy smolvla --checkpoint ./nowhere", "nowhere' is neither"),
+    ],
+)
+def test_wrong_options_are_explained_in_one_line(arguments, words, tmp_path):
+    status, _, err = call(*QUICK, "--out", tmp_path / "new", *arguments.split())
+    assert status == 2
+    lines = [line for line in err.splitlines() if line.startswith("bench: ")]
+    assert len(lines) == 1
+    assert err.endswith(f"{lines[0]}\n")
+    assert re.search(words, lines[0])
+
+
+def test_a_sentence_is_no_task_for_continuous_operation(tmp_path):
+    status, _, err = call("--task", "touch the red cube", "--out", tmp_path)
+    assert status == 2
+    assert "continuous operation needs a kind of task, one of pick_place" in err
+
+
+def test_a_mistyped_option_does_not_bind_the_next_try(tmp_path):
+    status, _, error = call(*PLAYED, "--rate", "29", "--quick", "--seeds", "1", "--out", tmp_path)
+    assert status == 2
+    assert "29 Hz does not divide" in error
+    status, _, error = call(*PLAYED, "--rate", "10", "--quick", "--seeds", "1", "--out", tmp_path)
+    assert status == 2
+    assert "a control rate of 10 Hz is below the policy's 15 Hz; raise --rate" in error
+
+
+@pytest.mark.parametrize("value", ["0", "nan", "inf", "-3"])
+@pytest.mark.parametrize("name", ["--rate", "--minute", "--seconds"])
+def test_times_and_rates_that_are_none(name, value, tmp_path):
+    status, _, error = call(*PLAYED, name, value, "--quick", "--out", tmp_path)
+    assert status == 2
+    assert error == f"bench: {name} is {float(value):g}; it must be above 0\n"

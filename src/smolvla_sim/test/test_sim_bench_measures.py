@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is measured in a run: seams, ages, percentiles, intervals; and which task a seed gets."""
+
+from __future__ import annotations
+
+import json
+import math
+from itertools import islice, pairwise
+
+import numpy as np
+import pytest
+from smolvla_sim.play.assignments import Assignment, kind_names
+from smolvla_sim.play.intervals import bootstrap_mean, bootstrap_ratio, clopper_pearson, mean
+from smolvla_sim.play.trace import Trace, counted, percentiles, seam_jumps
+
+BEND = 0.02
+
+
+def commands_with_a_bend(bent_at=6, count=12):
+    """Two joints in steady motion; the second is faster by `BEND` from command `bent_at` on."""
+    steps = np.full((count, 2), (0.05, -0.01))
+    steps[bent_at:, 1] -= BEND
+    return list(np.cumsum(steps, axis=0))
+
+
+def test_a_steady_motion_has_no_jumps_whatever_its_speed():
+    commands = list(np.arange(20)[:, None] * np.array([0.1, -0.3, 0.0]))
+    jumps = seam_jumps(commands, [2, 7, 19], 2.0)
+    assert jumps.shape == (3,)
+    np.testing.assert_allclose(jumps, 0.0, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("merge", "cycles_per_action", "jump"),
+    [
+        (6, 1.0, BEND),
+        (5, 1.0, 0.0),
+        (5, 2.0, BEND),
+        (5, 1.5, BEND),
+        (4, 2.0000000001, 0.0),
+        (4, 2.1, BEND),
+        (7, 3.0, 0.0),
+    ],
+)
+def test_a_jump_counts_within_one_action_from_the_merge_on(merge, cycles_per_action, jump):
+    found = seam_jumps(commands_with_a_bend(), [merge], cycles_per_action)
+    np.testing.assert_allclose(found, [np.degrees(jump)], atol=1e-9)
+
+
+def test_of_the_joints_the_largest_jump_counts():
+    commands = np.zeros((6, 3))
+    commands[3:] = (0.1, -0.4, 0.2)
+    np.testing.assert_allclose(seam_jumps(list(commands), [3], 1.0), [np.degrees(0.4)])
+
+
+def test_merges_without_commands_around_them_are_no_seams():
+    commands = commands_with_a_bend(count=8)
+    assert len(seam_jumps(commands, [0, 1], 2.0)) == 0
+    assert len(seam_jumps(commands, [8, 9], 2.0)) == 0
+    assert len(seam_jumps(commands, [0, 2, 7, 8], 2.0)) == 2
+    assert len(seam_jumps(commands[:2], [0, 1, 2], 1.0)) == 0
+    assert len(seam_jumps([], [0], 1.0)) == 0
+
+
+def test_counted_values_are_all_there_again():
+    np.testing.assert_array_equal(counted({"33": 2, "100": 1, "7": 3}), [33, 33, 100, 7, 7, 7])
+    assert len(counted({})) == 0
+
+
+def test_percentiles_are_nearest_ranks():
+    values = np.random.default_rng(0).permutation(np.arange(1.0, 101.0))
+    assert percentiles(values, (0.0, 0.5, 0.95, 0.99, 1.0)) == (1.0, 50.0, 95.0, 99.0, 100.0)
+    assert percentiles(np.array([3.0, 1.0]), (0.5, 0.51)) == (1.0, 3.0)
+    nothing = percentiles(np.empty(0), (0.5, 0.9))
+    assert len(nothing) == 2
+    assert all(math.isnan(value) for value in nothing)
+
+
+def test_measures_are_plain_data():
+    trace = Trace(
+        commands=commands_with_a_bend(),
+        merges=[6],
+        ages=[0.1, 1.0, 0.0334, 0.1001],
+        cycles=9,
+        starved=2,
+        approaching=1,
+        requests=4,
+        refusals=3,
+    )
+    measures = trace.measures(1.0)
+    assert measures == {
+        "cycles": 9,
+        "starved": 2,
+        "approaching": 1,
+        "requests": 4,
+        "refusals": 3,
+        "ages_ms": {"33": 1, "100": 2, "1000": 1},
+        "seam_jumps_deg": [round(math.degrees(BEND), 3)],
+    }
+    assert json.loads(json.dumps(measures)) == measures
+
+
+def binomial_tail(count, trials, share):
+    """Probability of `count` or more successes."""
+    return sum(
+        math.comb(trials, k) * share**k * (1.0 - share) ** (trials - k)
+        for k in range(count, trials + 1)
+    )
+
+
+def test_the_interval_of_93_of_100():
+    low, high = clopper_pearson(93, 100)
+    assert (round(100 * low, 1), round(100 * high, 1)) == (86.1, 97.1)
+
+
+@pytest.mark.parametrize(("successes", "trials"), [(1, 2), (3, 7), (19, 20), (78, 250)])
+def test_the_ends_of_the_interval_leave_half_of_the_rest_on_each_side(successes, trials):
+    low, high = clopper_pearson(successes, trials)
+    assert binomial_tail(successes, trials, low) == pytest.approx(0.025, rel=1e-6)
+    assert 1.0 - binomial_tail(successes + 1, trials, high) == pytest.approx(0.025, rel=1e-6)
+    inner = clopper_pearson(successes, trials, level=0.8)
+    assert low < inner[0] < successes / trials < inner[1] < high
+
+
+@pytest.mark.parametrize("trials", [1, 20, 200])
+def test_none_and_all_have_one_sided_intervals(trials):
+    end = 0.025 ** (1 / trials)
+    assert clopper_pearson(0, trials) == pytest.approx((0.0, 1.0 - end))
+    assert clopper_pearson(trials, trials) == pytest.approx((end, 1.0))
+    assert clopper_pearson(0, trials)[0] == 0.0
+    assert clopper_pearson(trials, trials)[1] == 1.0
+
+
+@pytest.mark.parametrize(("successes", "trials"), [(3, 2), (-1, 2), (0, 0)])
+def test_impossible_counts_are_refused(successes, trials):
+    with pytest.raises(ValueError, match=f"{successes} successes out of {trials} trials"):
+        clopper_pearson(successes, trials)
+
+
+def test_the_bootstrap_of_a_mean_is_near_the_normal_interval_and_repeatable():
+    values = np.random.default_rng(1).normal(10.0, 2.0, 50)
+    low, high = bootstrap_mean(values)
+    assert (low, high) == bootstrap_mean(values)
+    half = 1.96 * values.std() / np.sqrt(50)
+    assert low == pytest.approx(values.mean() - half, abs=0.1 * half)
+    assert high == pytest.approx(values.mean() + half, abs=0.1 * half)
+    assert bootstrap_mean([4.0, 4.0, 4.0]) == (4.0, 4.0)
+    assert all(math.isnan(end) for end in bootstrap_mean([]))
+
+
+def test_the_bootstrap_of_a_ratio_draws_seeds_in_pairs():
+    under = np.array([1.0, 5.0, 9.0, 2.0])
+    assert bootstrap_ratio(2.0 * under, under) == pytest.approx((2.0, 2.0))
+    low, high = bootstrap_ratio(under[::-1], under)
+    assert low < 1.0 < high
+    assert (low, high) == bootstrap_ratio(under[::-1], under)
+    assert all(math.isnan(end) for end in bootstrap_ratio([], []))
+
+
+def test_the_mean_of_nothing_is_not_a_number():
+    assert mean([1.0, 4.0]) == 2.5
+    assert math.isnan(mean([]))
+
+
+def test_the_colors_of_a_kind_rotate_with_the_seed():
+    tasks = [Assignment("reach").task(seed) for seed in range(6)]
+    assert {task.color for task in tasks[:3]} == {"red", "green", "blue"}
+    assert tasks[:3] == tasks[3:]
+    assert all(task.kind == "reach" for task in tasks)
+
+
+def test_a_sentence_is_the_task_of_every_seed():
+    assignment = Assignment("Pick up the blue cube.")
+    assert {assignment.task(seed).sentence for seed in range(5)} == {"pick up the blue cube"}
+    # No other cube to go on with.
+    assert len(set(islice(assignment.sequence(0), 4))) == 1
+
+
+def test_continuous_operation_goes_on_with_another_cube():
+    assignment = Assignment("reach")
+    for seed in range(3):
+        tasks = list(islice(assignment.sequence(seed), 40))
+        assert tasks[0] == assignment.task(seed)
+        assert all(a.cube != b.cube for a, b in pairwise(tasks))
+        assert len(set(tasks)) == 3
+        assert tasks == list(islice(assignment.sequence(seed), 40))
+    assert tasks != list(islice(assignment.sequence(seed + 3), 40))
+
+
+@pytest.mark.parametrize("text", ["dance", "dance with the red cube", ""])
+def test_what_is_neither_kind_nor_sentence_is_refused(text):
+    with pytest.raises(ValueError, match=r"unknown kind of task|does not understand"):
+        Assignment(text)
+
+
+def test_kinds_have_names():
+    assert kind_names() == ("pick_place", "pick_up", "reach", "stack", "sort")

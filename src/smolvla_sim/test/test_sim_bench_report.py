@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the figures of runs to rows, bars, table and report."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+from smolvla_sim.bench.bars import (
+    PAPER,
+    Bar,
+    bars,
+    beside,
+    best_asynchronous,
+    synchronous,
+)
+from smolvla_sim.bench.cells import Cell
+from smolvla_sim.bench.report import LEGEND, markdown, notes, table
+from smolvla_sim.bench.summary import row
+from smolvla_sim.play.execution import NO_APPROACH, Execution
+from smolvla_sim.play.intervals import bootstrap_mean, clopper_pearson
+from smolvla_sim.play.policies import PolicyFacts
+
+SYNC = Execution(0.0, actions_per_chunk=8, resume_jump=NO_APPROACH)
+WHOLE = Execution(0.0, resume_jump=NO_APPROACH)
+ASYNC = Execution(0.7)
+RTC = Execution(0.7, "latest", real_time_chunking=True)
+FACTS = PolicyFacts(16, 8, ("top", "wrist"))
+COMMON = {
+    "cycles": 100,
+    "starved": 10,
+    "approaching": 0,
+    "refusals": 0,
+    "ages_ms": {"100": 1},
+    "seam_jumps_deg": [1.0],
+}
+
+
+def episode(success=True, seconds=4.0, **other):
+    return {**COMMON, "success": success, "seconds": seconds, **other}
+
+
+def minute(cubes, **other):
+    return {**COMMON, "cubes": cubes, "failed": 1, **other}
+
+
+def row_of(execution, successes=20, cubes=(10, 10), delay_ms=300, trials=20):
+    episodes = [episode(number < successes) for number in range(trials)]
+    return row(Cell(execution, delay_ms), episodes, [minute(count) for count in cubes])
+
+
+def test_a_row_sums_its_runs_up():
+    done = row(
+        Cell(ASYNC, 300),
+        [episode(True, 3.0), episode(False, 8.0, refusals=2), episode(True, 5.0)],
+        [
+            minute(4, cycles=300, starved=30, ages_ms={"900": 1, "1000": 97}),
+            minute(7, approaching=20, refusals=1, failed=2, seam_jumps_deg=[9.0, 2.0, 2.0]),
+        ],
+    )
+    assert (done.name, done.episodes, done.successes, done.minutes) == (ASYNC.name, 3, 2, 2)
+    assert done.success == pytest.approx(2 / 3)
+    assert done.success_interval == clopper_pearson(2, 3)
+    assert done.seconds == 4.0
+    assert done.seconds_interval == bootstrap_mean([3.0, 5.0])
+    assert (done.cubes, done.cubes_mean, done.failed) == ((4, 7), 5.5, 1.5)
+    assert done.cubes_interval == bootstrap_mean([4, 7])
+    # Over all control cycles, and not the mean of the runs' shares.
+    assert done.starved == pytest.approx(40 / 400)
+    assert done.approaching == pytest.approx(20 / 400)
+    assert done.ages == (1000.0, 1000.0, 1000.0)
+    assert done.jumps == (2.0, 9.0, 9.0)
+    assert done.refusals == 3
+
+
+def test_single_tasks_serve_where_no_minute_was_run():
+    alone = row(Cell(SYNC, 0), [episode(cycles=50), episode(ages_ms={"7": 3})], [])
+    assert alone.starved == pytest.approx(20 / 150)
+    assert alone.ages == (7.0, 100.0, 100.0)
+    assert (alone.minutes, alone.cubes) == (0, ())
+    assert math.isnan(alone.cubes_mean)
+
+
+def test_a_row_is_strict_json():
+    plain = row(Cell(SYNC, 0), [episode(False)], []).plain()
+    assert plain["seconds"] is plain["cubes_mean"] is None
+    assert plain["seconds_interval"] == [None, None]
+    assert (plain["name"], plain["g"], plain["delay_ms"]) == ("sync, 8 actions", 0.0, 0)
+    assert json.loads(json.dumps(plain, allow_nan=False)) == plain
+
+
+@pytest.mark.parametrize(("cubes", "passed"), [((17, 19), True), ((17, 18), False)])
+def test_the_bar_of_cubes(cubes, passed):
+    bar, _ = bars(row_of(SYNC, cubes=(10, 10)), row_of(ASYNC, cubes=cubes))
+    assert bar.passed is passed
+    assert f"{sum(cubes) / 20:.2f} times as many" in bar.words
+    assert "asked for are 1.8" in bar.words
+    assert str(bar).startswith("PASS  at 300 ms" if passed else "FAIL  at 300 ms")
+
+
+@pytest.mark.parametrize(
+    ("successes", "passed"), [(100, True), (90, True), (87, True), (86, False)]
+)
+def test_the_bar_of_success(successes, passed):
+    _, bar = bars(row_of(SYNC, 90, trials=100), row_of(ASYNC, successes, trials=100))
+    assert bar.passed is passed
+    assert f"{successes - 90:+.1f} points; at most 3 fewer" in bar.words
+
+
+def test_the_ratio_of_cubes_is_drawn_over_pairs_of_the_same_seed():
+    hard = (1, 5, 9, 2)
+    bar, _ = bars(row_of(SYNC, cubes=hard), row_of(ASYNC, cubes=tuple(2 * n for n in hard)))
+    assert "2.00 times as many (95 % CI 2.00–2.00)" in bar.words
+
+
+def test_the_best_asynchronous_row_has_enough_success_first():
+    sync = row_of(SYNC, 18, cubes=(5, 5))
+    # 17 of 20 are five points less than 18.
+    greedy, good, better = (
+        row_of(Execution(g), successes, cubes=(cubes, cubes))
+        for g, successes, cubes in ((0.3, 17, 20), (0.5, 18, 9), (0.7, 20, 10))
+    )
+    assert best_asynchronous([sync, greedy, good, better]) is better
+    assert best_asynchronous([sync, greedy, good]) is good
+    assert best_asynchronous([greedy, sync]) is greedy
+    same = row_of(Execution(0.9), 19, cubes=(10, 10))
+    assert best_asynchronous([sync, same, better]) is better
+
+
+def test_rows_at_other_delays_do_not_count():
+    rows = [row_of(SYNC, delay_ms=0), row_of(ASYNC, delay_ms=300), row_of(WHOLE, delay_ms=600)]
+    assert synchronous(rows) is None
+    assert best_asynchronous(rows) is None
+    assert synchronous(rows, 0) is rows[0]
+    assert best_asynchronous(rows, 0) is None
+    here = [row_of(SYNC), row_of(WHOLE), *rows]
+    assert synchronous(here) is here[0]
+    assert best_asynchronous(here) is rows[1]
+
+
+def test_beside_the_bars_stands_what_waiting_can_explain():
+    rows = [row_of(SYNC), row_of(WHOLE, 10, (16, 16)), row_of(ASYNC, cubes=(20, 20))]
+    first, second = beside(rows, FACTS, 15.0)
+    assert "sync, 8 actions moves for 533 ms and waits for 300 ms" in first
+    assert "moves 1.56 times as long" in first
+    assert second == (
+        "Against sync, whole chunk at 300 ms async g=0.7 weighted gets 1.25 times the cubes, "
+        "with a success of 100.0 against 50.0 %."
+    )
+    assert beside(rows[:1], FACTS, 15.0) == []
+
+
+def test_the_table_has_a_line_a_row():
+    rows = [row_of(SYNC, 19), row(Cell(RTC, 0), [episode(False)], [])]
+    lines = table(rows, 30.0).splitlines()
+    assert {line.count("|") for line in lines} == {11}
+    assert "cubes in 30 s" in lines[0]
+    low, high = clopper_pearson(19, 20)
+    assert lines[2] == (
+        f"| 300 ms | sync, 8 actions | 95.0 [{100 * low:.1f}, {100 * high:.1f}] | "
+        "4.00 [4.00, 4.00] | 10.00 [10.00, 10.00] | 1.00 | 10.0 | 0.0 | 100/100/100 | "
+        "1.0/1.0/1.0 |"
+    )
+    assert lines[3].startswith("| 0 ms | async g=0.7 RTC | 0.0 [0.0, 97.5] | – | – | – |")
+
+
+def test_notes_name_the_slowest_approaches_and_refusals():
+    calm = row_of(ASYNC)
+    assert notes([calm]) == []
+    slow, slower = (
+        row(Cell(ASYNC, delay), [episode()], [minute(1, approaching=count, refusals=2)])
+        for delay, count in ((300, 6), (600, 20))
+    )
+    words = notes([calm, slower, slow])
+    assert "async g=0.7 weighted at 600 ms spends 20 % of its cycles on approaches" in words[0]
+    assert words[1:] == ["Requests that the policy refused: 4."]
+    assert len(notes([row(Cell(ASYNC, 0), [episode()], [minute(1, approaching=5)])])) == 0
+
+
+def test_the_report_says_what_was_measured_and_what_it_means():
+    checks = [Bar("fast", True), Bar("good", False)]
+    text = markdown("Title", ["on a bench"], [row_of(SYNC)], checks, 30.0, ["mind the gap"])
+    parts = ["# Title", "- on a bench", "cubes in 30 s", "- PASS  fast", "- FAIL  good"]
+    places = [text.index(part) for part in [*parts, "- mind the gap", LEGEND.rstrip(), PAPER]]
+    assert places == sorted(places)
+    assert text.endswith("\n")
+    assert "PASS" not in markdown("Title", [], [row_of(SYNC)], [], 60.0)
