@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo dataset eval test lint format bench bench-sim clean distclean
+.PHONY: help setup build demo dataset eval test lint format bench bench-sim bench-bus clean distclean
 
 ENV := . ./env.sh;
 
@@ -49,7 +49,8 @@ dataset: setup ## Record the simulation's expert as a LeRobot dataset (TASK=, N=
 eval: setup ## How often a checkpoint does a task in the simulation (TASK=, N=, SEED=, CHECKPOINT=)
 	@$(ENV) exec python -m smolvla_sim.evaluate $(EVAL_ARGS)
 
-test: setup ## Run all tests (ARGS= goes to pytest)
+test: setup ## Run all tests, C++ and Python (ARGS= goes to pytest and leaves the C++ ones out)
+	@$(if $(ARGS),,scripts/test_cpp.sh)
 	@$(ENV) exec python -m pytest $(ARGS)
 
 lint: setup ## ruff, mypy and clang-format over the whole workspace
@@ -75,6 +76,9 @@ bench: setup ## Measure inference and the executor's timing here (LEROBOT_PYTHON
 bench-sim: setup ## Synchronous against asynchronous in the simulation (TASK=, N=, CHECKPOINT=, NODES=)
 	@$(ENV) python -m smolvla_sim.bench --out bench_out $(BENCH_SIM_ARGS)
 	@$(ENV) python -m smolvla_bringup.bench_sim_nodes --out bench_out $(NODES)
+
+bench-bus: setup ## Time the servo bus beside Feetech's SDK, at the servo emulator (ARGS=)
+	@$(ENV) exec python scripts/bench_bus.py $(ARGS)
 
 clean: ## Remove what was built and recorded; keep .venv
 	@rm -rf build install log demo_out bench_out

@@ -88,8 +88,9 @@ install_system_packages() {
       ;;
   esac
   if command -v dpkg-query >/dev/null; then
-    # MuJoCo renders through EGL; Mesa does it in software where there is no GPU.
-    for name in libegl1 libgl1 libgl1-mesa-dri; do
+    # MuJoCo renders through EGL; Mesa does it in software where there is no GPU. The other two
+    # are for so100_hardware and its tests.
+    for name in libegl1 libgl1 libgl1-mesa-dri nlohmann-json3-dev libgtest-dev; do
       dpkg-query -W -f='${Status}' "$name" 2>/dev/null | grep -q 'ok installed' ||
         missing+=("$name")
     done

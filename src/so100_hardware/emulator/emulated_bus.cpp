@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "emulated_bus.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+
+namespace so100_hardware::emulator
+{
+namespace
+{
+using feetech::Instruction;
+using feetech::Packet;
+
+/// A request that pauses longer than this in the middle is given up.
+constexpr std::chrono::milliseconds kRequestPause{10};
+/// Bytes between the starts of the replies of id n and id n + 1 to a broadcast ping: a reply of
+/// six and a margin, so that they do not collide. [assumed]
+constexpr std::size_t kPingSlot = 10;
+constexpr std::size_t kFeed = 512;
+}  // namespace
+
+std::chrono::nanoseconds EmulatedBus::on_wire(std::size_t bytes) const
+{
+  return timing_ ? wire_time(bytes, line_baud_) : std::chrono::nanoseconds{0};
+}
+
+bool EmulatedBus::hears(const Unit & unit) const
+{
+  if (!unit.connected || !unit.servo.powered()) {
+    return false;
+  }
+  const int baud = unit.servo.baud();
+  return any_baud_ || std::abs(line_baud_ - baud) * 100LL < baud * 3LL;
+}
+
+bool EmulatedBus::anyone_hears() const
+{
+  for (std::size_t i = 0; i < arm_.size(); ++i) {
+    if (hears(arm_.unit(i))) {
+      return true;
+    }
+  }
+  return false;
+}
+
+EmulatedBus::Indices EmulatedBus::addressed(std::uint8_t id) const
+{
+  Indices who;
+  for (std::size_t i = 0; i < arm_.size(); ++i) {
+    const Unit & unit = arm_.unit(i);
+    if (hears(unit) && (id == feetech::kBroadcastId || unit.servo.id() == id)) {
+      who.push_back(i);
+    }
+  }
+  return who;
+}
+
+void EmulatedBus::hang_up()
+{
+  parser_.clear();
+  wire_.clear();
+}
+
+void EmulatedBus::receive(
+  const std::uint8_t * bytes, std::size_t size, int line_baud, TimePoint now)
+{
+  arm_.advance_to(now);
+  line_baud_ = any_baud_ && arm_.size() > 0 ? arm_.unit(0).servo.baud() : line_baud;
+  if (line_baud_ <= 0 || !anyone_hears()) {
+    counts_.unheard_bytes += size;
+    parser_.clear();
+    return;
+  }
+  if (now - last_heard_ > kRequestPause) {
+    parser_.clear();
+  }
+  last_heard_ = now;
+  host_done_ = std::max(wire_.free_from(now), host_done_);
+  const std::uint64_t bad_before = parser_.bad_checksums();
+  Packet packet;
+  while (size > 0) {
+    const std::size_t part = std::min(size, kFeed);
+    parser_.feed(bytes, part);
+    host_done_ += on_wire(part);
+    const TimePoint part_end = timing_ ? host_done_ : now;
+    while (parser_.next(packet)) {
+      ++counts_.packets;
+      handle(packet, part_end - on_wire(parser_.pending()));
+    }
+    bytes += part;
+    size -= part;
+  }
+  counts_.bad_checksums += parser_.bad_checksums() - bad_before;
+}
+
+void EmulatedBus::handle(const Packet & packet, TimePoint end)
+{
+  switch (static_cast<Instruction>(packet.code)) {
+    case Instruction::ping:
+      return ping(packet, end);
+    case Instruction::read:
+      return read(packet, end);
+    case Instruction::write:
+    case Instruction::reg_write:
+      return write(packet, end);
+    case Instruction::action:
+    case Instruction::reset:
+      return without_data(packet, end);
+    case Instruction::sync_read:
+      return sync_read(packet, end);
+    case Instruction::sync_write:
+      return sync_write(packet);
+  }
+  ++counts_.ignored;
+}
+
+void EmulatedBus::ping(const Packet & packet, TimePoint end)
+{
+  if (packet.id != feetech::kBroadcastId) {
+    answer(addressed(packet.id), packet.id, 0, 0, end);
+    return;
+  }
+  for (int id = 0; id <= feetech::kMaxServoId; ++id) {
+    const auto slot = static_cast<std::uint8_t>(id);
+    answer(addressed(slot), slot, 0, 0, end + on_wire(kPingSlot * slot));
+  }
+}
+
+void EmulatedBus::read(const Packet & packet, TimePoint end)
+{
+  if (packet.size != 2 || packet.id == feetech::kBroadcastId) {
+    ++counts_.ignored;
+    return;
+  }
+  const std::size_t size = packet.parameters[1];
+  if (size == 0 || size > feetech::kMaxParameters) {
+    ++counts_.ignored;
+    return;
+  }
+  answer(addressed(packet.id), packet.id, packet.parameters[0], size, end);
+}
+
+void EmulatedBus::acknowledge(const Packet & packet, const Indices & who, TimePoint end)
+{
+  Indices answering;
+  for (const std::size_t index : who) {
+    if (arm_.unit(index).servo.acknowledges()) {
+      answering.push_back(index);
+    }
+  }
+  // A servo that was just given another id or baud rate still answers as the one it was.
+  if (packet.id != feetech::kBroadcastId) {
+    answer(answering, packet.id, 0, 0, end);
+  }
+}
+
+void EmulatedBus::write(const Packet & packet, TimePoint end)
+{
+  if (packet.size < 2) {
+    ++counts_.ignored;
+    return;
+  }
+  const Indices who = addressed(packet.id);
+  for (const std::size_t index : who) {
+    ServoModel & servo = arm_.unit(index).servo;
+    const std::uint8_t * bytes = packet.parameters.data() + 1;
+    if (static_cast<Instruction>(packet.code) == Instruction::write) {
+      servo.write(packet.parameters[0], bytes, packet.size - 1U);
+    } else {
+      servo.reg_write(packet.parameters[0], bytes, packet.size - 1U);
+    }
+  }
+  acknowledge(packet, who, end);
+}
+
+void EmulatedBus::without_data(const Packet & packet, TimePoint end)
+{
+  const Indices who = addressed(packet.id);
+  for (const std::size_t index : who) {
+    ServoModel & servo = arm_.unit(index).servo;
+    if (static_cast<Instruction>(packet.code) == Instruction::action) {
+      servo.action();
+    } else {
+      servo.factory_reset();
+    }
+  }
+  acknowledge(packet, who, end);
+}
+
+void EmulatedBus::sync_read(const Packet & packet, TimePoint end)
+{
+  const std::size_t size = packet.size > 1 ? packet.parameters[1] : 0U;
+  if (
+    packet.id != feetech::kBroadcastId || packet.size < 3 || size == 0 ||
+    size > feetech::kMaxParameters) {
+    ++counts_.ignored;
+    return;
+  }
+  TimePoint free = end;
+  for (std::size_t i = 2; i < packet.size; ++i) {
+    const std::uint8_t id = packet.parameters[i];
+    free = answer(addressed(id), id, packet.parameters[0], size, free);
+  }
+}
+
+void EmulatedBus::sync_write(const Packet & packet)
+{
+  const std::size_t size = packet.size > 1 ? packet.parameters[1] : 0U;
+  if (packet.id != feetech::kBroadcastId || size == 0 || (packet.size - 2U) % (size + 1) != 0) {
+    ++counts_.ignored;
+    return;
+  }
+  for (std::size_t at = 2; at < packet.size; at += size + 1) {
+    for (const std::size_t index : addressed(packet.parameters[at])) {
+      const std::uint8_t * bytes = packet.parameters.data() + at + 1;
+      arm_.unit(index).servo.write(packet.parameters[0], bytes, size);
+    }
+  }
+}
+
+TimePoint EmulatedBus::answer(
+  const Indices & who, std::uint8_t id, std::uint8_t address, std::size_t size, TimePoint from)
+{
+  // The next servo waits out the place of one that is missing. [assumed]
+  std::chrono::nanoseconds place = on_wire(size + feetech::kFrameOverhead);
+  TimePoint start = from;
+  std::vector<std::uint8_t> line;
+  std::array<std::uint8_t, feetech::kMaxParameters> data;
+  std::array<std::uint8_t, feetech::kMaxFrame> encoded;
+  for (const std::size_t index : who) {
+    const ServoModel & servo = arm_.unit(index).servo;
+    servo.read(address, size, data.data());
+    const std::size_t length =
+      feetech::encode(id, servo.status(), data.data(), size, encoded.data(), encoded.size());
+    std::vector<std::uint8_t> frame(encoded.begin(), encoded.begin() + length);
+    ++faults_.counts(index).requests;
+    const std::chrono::nanoseconds late = faults_.apply(index, frame);
+    if (line.empty()) {
+      start = from + late;
+      start += timing_ ? servo.return_delay() : std::chrono::nanoseconds{0};
+      line = std::move(frame);
+    } else if (!frame.empty()) {
+      line = Faults::collide(line, frame, faults_.draw_lateness());
+      ++faults_.counts(index).collided;
+      ++faults_.counts(who.front()).collided;
+    }
+  }
+  place = std::max(place, on_wire(line.size()));
+  if (!line.empty()) {
+    const TimePoint complete = start + on_wire(line.size());
+    wire_.send(start, complete, std::move(line));
+  }
+  return start + place;
+}
+
+}  // namespace so100_hardware::emulator

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// LeRobot's calibration file: read, checked and written as LeRobot does it, so that an arm that
+// was calibrated there works here and the other way round.
+//
+//   {"shoulder_pan": {"id": 1, "drive_mode": 0, "homing_offset": -1005,
+//                     "range_min": 755, "range_max": 3327}, ...}
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "so100_hardware/conversions.hpp"
+#include "so100_hardware/joints.hpp"
+
+namespace so100_hardware
+{
+
+/// Largest magnitude of the homing offset in the servo (register 31, sign bit 11).
+inline constexpr int kMaxHomingOffset = feetech::max_value(feetech::registers::homing_offset);
+
+/// Where LeRobot puts a joint's middle: int(4095 / 2).
+inline constexpr int kHomePosition = 2047;
+
+/// A joint that moved less in the calibration was hardly swept: 200 ticks are 18 degrees.
+inline constexpr int kNarrowRange = 200;
+
+/// What the calibration says about one joint. Units are ticks, 4096 a turn.
+struct JointCalibration
+{
+  std::string joint;
+  int id = 0;
+  int drive_mode = 0;        ///< 1 turns LeRobot's +-100 and 0-100 round; degrees ignore it
+  int homing_offset = 0;     ///< Present_Position = encoder - homing_offset (register 31)
+  int range_min = 0;         ///< lowest Present_Position (register 9)
+  int range_max = kMaxTick;  ///< highest Present_Position (register 11)
+
+  TickRange range() const { return {range_min, range_max}; }
+};
+
+bool operator==(const JointCalibration & a, const JointCalibration & b);
+bool operator!=(const JointCalibration & a, const JointCalibration & b);
+
+/// The calibration of an arm, in the order of the file.
+struct Calibration
+{
+  std::vector<JointCalibration> joints;
+
+  /// The joint of that name, or nullptr.
+  const JointCalibration * find(std::string_view joint) const;
+};
+
+bool operator==(const Calibration & a, const Calibration & b);
+bool operator!=(const Calibration & a, const Calibration & b);
+
+/// A calibration that was read, or why it cannot be used.
+struct LoadedCalibration
+{
+  std::filesystem::path file;  ///< empty when none was found
+  Calibration calibration;     ///< to be used only if ok()
+  /// One line each: file, joint, key, what is wrong, what to do.
+  std::vector<std::string> problems;
+  /// One line each: what is odd, but no hindrance.
+  std::vector<std::string> remarks;
+
+  bool ok() const { return problems.empty(); }
+};
+
+/// The names of LeRobot's six joints.
+std::vector<std::string> lerobot_joints();
+
+/// What makes a calibration unusable; empty when it is good. Each line names joint and key.
+/// @param joints  the joints that must be there, no more and no fewer
+std::vector<std::string> calibration_problems(
+  const Calibration & calibration, const std::vector<std::string> & joints = lerobot_joints());
+
+/// What is odd about a usable calibration: a narrow range, a wrist_roll that LeRobot would have
+/// given the full turn, an id that is not LeRobot's, a drive_mode that radians ignore.
+std::vector<std::string> calibration_remarks(const Calibration & calibration);
+
+/// Read and check the text of a calibration file.
+/// @param name  stands before each message, usually the path
+LoadedCalibration parse_calibration(
+  const std::string & text, const std::string & name,
+  const std::vector<std::string> & joints = lerobot_joints());
+
+/// Read and check a calibration file.
+LoadedCalibration load_calibration(
+  const std::filesystem::path & file, const std::vector<std::string> & joints = lerobot_joints());
+
+/// The text that LeRobot writes for the same values, to the byte.
+std::string to_json(const Calibration & calibration);
+
+}  // namespace so100_hardware

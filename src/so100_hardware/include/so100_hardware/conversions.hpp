@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+// Between the numbers in the servo's registers and the units of ROS and of LeRobot. Everything
+// goes through ticks, so that no two formulas have to agree about a turn: ROS counts 4096 ticks
+// for it, LeRobot's degrees count 4095.
+//
+// Sign-magnitude fields are decoded before (feetech/registers.hpp): a raw number here is signed.
+#pragma once
+
+#include <optional>
+
+#include "so100_hardware/feetech/registers.hpp"
+
+namespace so100_hardware
+{
+
+inline constexpr int kTicksPerTurn = feetech::kTicksPerTurn;
+inline constexpr int kMaxTick = kTicksPerTurn - 1;
+/// The largest magnitude that a position or speed field carries (sign bit 15).
+inline constexpr int kMaxField = feetech::max_value(feetech::registers::present_position);
+inline constexpr double kPi = 3.14159265358979323846;
+inline constexpr double kRadiansPerTick = 2.0 * kPi / kTicksPerTurn;
+
+/// The calibrated range of a joint in ticks, both ends included.
+struct TickRange
+{
+  int min = 0;
+  int max = kMaxTick;
+
+  /// 0 <= min < max <= 4095.
+  constexpr bool valid() const { return 0 <= min && min < max && max <= kMaxTick; }
+  /// LeRobot's zero of degrees and the zero of the URDF; a half tick where min + max is odd.
+  constexpr double middle() const { return (min + max) / 2.0; }
+  constexpr int clamp(int tick) const { return tick < min ? min : tick > max ? max : tick; }
+};
+
+constexpr bool operator==(const TickRange & a, const TickRange & b)
+{
+  return a.min == b.min && a.max == b.max;
+}
+
+/// A goal in ticks within the calibrated range.
+struct Goal
+{
+  int tick = 0;
+  bool clamped = false;  ///< the wanted position lies outside of the range
+};
+
+/// Position of the gripper's joint when closed and when open [rad]. The parameter `gripper_range`
+/// of policy_node has the same two numbers by default, and both ends must agree.
+struct GripperAngles
+{
+  double closed = -0.174;
+  double open = 1.75;
+};
+
+/// Ticks and radians of one joint: radians = (tick - zero) * radians per tick.
+///
+/// Body joints: 2 pi / 4096 per tick, 0 rad in the middle of the calibrated range. This is the
+/// zero of LeRobot's degrees and of the "new calibration" URDF; as in LeRobot's degrees,
+/// drive_mode plays no part. An axis that a URDF counts the other way round is turned by
+/// `joint_signs` of policy_node (smolvla_policy/control/units.py), not here.
+///
+/// The gripper: LeRobot counts it 0 at one end of its range and 100 at the other.
+/// smolvla_policy/control/units.py maps 0-100 to `gripper_range` in radians; gripper() maps the
+/// ends of the range to the same two angles. So 0-100 of a policy, sent through radians, arrives
+/// at the tick that LeRobot sends. The price: its radians are as exact as the two angles are.
+class JointConversion
+{
+public:
+  /// A body joint; nullopt when the range is not valid.
+  static std::optional<JointConversion> centered(TickRange range);
+
+  /// The gripper; nullopt when the range is not valid, drive_mode is not 0 or 1, or the angles
+  /// are equal or not finite. drive_mode 1 puts `closed` to range.max, as LeRobot's 0-100 does.
+  static std::optional<JointConversion> gripper(
+    TickRange range, int drive_mode = 0, GripperAngles angles = {});
+
+  /// Position [rad] of a tick. Not clamped: a joint can stand outside of its range.
+  double radians(int tick) const { return (tick - zero_) * radians_per_tick_; }
+
+  /// Speed [rad/s] of steps (ticks) per second.
+  double radians_per_second(int steps_per_second) const
+  {
+    return steps_per_second * radians_per_tick_;
+  }
+
+  /// Nearest tick of a position [rad], halves away from zero. Not clamped to the range. nullopt:
+  /// NaN, infinite, or beyond what the position field carries (+-32767).
+  std::optional<int> tick(double radians) const;
+
+  /// Nearest tick within the calibrated range. nullopt: NaN or infinite.
+  std::optional<Goal> goal(double radians) const;
+
+  TickRange range() const { return range_; }
+  double radians_per_tick() const { return radians_per_tick_; }
+  double lower() const;  ///< the lowest position of the range [rad]
+  double upper() const;  ///< the highest position of the range [rad]
+
+private:
+  JointConversion(TickRange range, double zero, double radians_per_tick)
+  : range_(range), zero_(zero), radians_per_tick_(radians_per_tick)
+  {
+  }
+
+  TickRange range_;
+  double zero_;  // tick at 0 rad
+  double radians_per_tick_;
+};
+
+// LeRobot's units, by its own formulas (facts 5.4). nullopt: the range is not valid, drive_mode
+// is not 0 or 1, or a value is not finite. Ticks that come from a value are cut towards zero, as
+// LeRobot does it; so a tick that goes to LeRobot's units and back may come back one lower.
+
+/// Degrees from the middle of the range; LeRobot counts 4095 ticks a turn and does not clamp.
+std::optional<double> lerobot_degrees(TickRange range, int tick);
+/// nullopt also beyond what the position field carries (+-32767).
+std::optional<int> tick_from_lerobot_degrees(TickRange range, double degrees);
+
+/// -100 to 100 over the range, clamped to it; drive_mode 1 negates.
+std::optional<double> lerobot_m100_100(TickRange range, int drive_mode, int tick);
+std::optional<int> tick_from_lerobot_m100_100(TickRange range, int drive_mode, double value);
+
+/// 0 to 100 over the range, clamped to it; drive_mode 1 counts from the other end.
+std::optional<double> lerobot_0_100(TickRange range, int drive_mode, int tick);
+std::optional<int> tick_from_lerobot_0_100(TickRange range, int drive_mode, double value);
+
+// Telemetry. Raw numbers are what the register holds, its sign bit decoded.
+
+/// Present_Load: 0.1 % of the full duty cycle, as a share -1 to 1. Not a torque in N m.
+constexpr double duty_from_load(int raw) { return raw / 1000.0; }
+/// Present_Current, Protection_Current: 6.5 mA, in A.
+constexpr double amperes_from_raw(int raw) { return raw * 6.5 / 1000.0; }
+/// Present_Voltage and the voltage limits: 0.1 V, in V.
+constexpr double volts_from_raw(int raw) { return raw / 10.0; }
+/// Present_Temperature and its limit: whole degrees Celsius.
+constexpr double celsius_from_raw(int raw) { return raw; }
+/// Present_Velocity, Goal_Velocity: steps (ticks) per second, in rad/s.
+constexpr double radians_per_second_from_steps(int steps) { return steps * kRadiansPerTick; }
+/// Acceleration, Maximum_Acceleration: 100 steps/s^2, in rad/s^2. Raw 0 means no limit, not 0.
+constexpr double acceleration_from_raw(int raw) { return raw * 100 * kRadiansPerTick; }
+
+// Settings, rounded to the nearest step of the register, halves away from zero. nullopt: not
+// finite or outside of what the register takes.
+
+/// rad/s to steps per second for Goal_Velocity. Beware of a result of 0: it means no limit.
+std::optional<int> steps_from_radians_per_second(double radians_per_second);
+/// rad/s^2 to 100 steps/s^2, 1 to 254. 0 would mean no limit, so 0.077 and less is refused.
+std::optional<int> raw_from_acceleration(double radians_per_second2);
+/// Share of the full torque 0 to 1 to 0.1 % for Torque_Limit and Max_Torque_Limit.
+std::optional<int> raw_from_torque_share(double share);
+/// A to 6.5 mA for Protection_Current, 0 to 511 as the two-byte field takes it.
+std::optional<int> raw_from_amperes(double amperes);
+
+}  // namespace so100_hardware

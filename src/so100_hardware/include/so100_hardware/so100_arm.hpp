@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+// The arm without ROS: from a checked configuration to joints that answer in radians. The
+// ros2_control plugin is a thin layer over it.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "so100_hardware/calibration.hpp"
+#include "so100_hardware/conversions.hpp"
+#include "so100_hardware/feetech/bus.hpp"
+#include "so100_hardware/feetech/servo_state.hpp"
+#include "so100_hardware/feetech/transport.hpp"
+#include "so100_hardware/report.hpp"
+#include "so100_hardware/system_config.hpp"
+
+namespace so100_hardware
+{
+
+/// What a joint measures, in SI units. Held, not zeroed, while its servo does not answer.
+struct JointState
+{
+  double position = 0.0;     ///< rad
+  double velocity = 0.0;     ///< rad/s
+  double effort = 0.0;       ///< share of the full duty cycle, -1 to 1
+  double voltage = 0.0;      ///< V
+  double temperature = 0.0;  ///< degrees Celsius
+  double current = 0.0;      ///< A
+  std::uint8_t status = 0;   ///< fault bits, see feetech::status_bits
+};
+
+/// What went wrong with a joint and was tolerated, since connect().
+struct JointCounters
+{
+  std::uint64_t missed_reads = 0;    ///< cycles in which the servo did not answer
+  std::uint64_t clamped_goals = 0;   ///< goals outside of the calibrated range
+  std::uint64_t rejected_goals = 0;  ///< goals that are no number; the last good one stays
+  std::uint32_t missed_in_a_row = 0;
+};
+
+/// Six servos as one arm. Nothing throws but for want of memory. read() and write() allocate
+/// nothing; all other calls belong outside of the control cycle. Not thread-safe.
+class So100Arm
+{
+public:
+  using OpenPort = std::function<feetech::Result<std::unique_ptr<feetech::Transport>>(
+    const std::string & path, int baud)>;
+
+  /// `open_port` opens the serial port unless a test puts something else in its place.
+  explicit So100Arm(SystemConfig config, OpenPort open_port = nullptr);
+  /// As disconnect().
+  ~So100Arm();
+  So100Arm(const So100Arm &) = delete;
+  So100Arm & operator=(const So100Arm &) = delete;
+
+  /// Reads the calibration, opens the port, and looks for every servo: one answer each, the right
+  /// model, the firmware, the supply, the calibration in its EEPROM. Nothing moves.
+  Report connect();
+
+  /// Reads all, writes the settings that differ, goal := present position, torque on. On a
+  /// failure the torque is off again.
+  Report activate();
+
+  /// Torque off for all that answer; the error names the servos that did not confirm it.
+  Report torque_off();
+
+  /// The servos hold where they are, with torque on; write() sends nothing until activate().
+  void stop_writing() { active_ = false; }
+
+  /// Torque off, if connected, and the port closed.
+  Report disconnect();
+
+  /// Reads all servos once. True: go on; a servo that did not answer keeps its last state, up to
+  /// max_missed_reads cycles in a row. False: see failure().
+  bool read();
+
+  /// Sends goals [rad], one a joint, unless the torque is off. A goal that is not finite is never
+  /// sent, one outside of the calibrated range is clamped. False: see failure().
+  bool write(const double * goals);
+
+  bool connected() const { return bus_ != nullptr; }
+  /// Between activate() and torque_off() or stop_writing(): write() reaches the servos.
+  bool active() const { return active_; }
+
+  const SystemConfig & config() const { return config_; }
+  std::size_t size() const { return config_.joints.size(); }
+  const JointState & state(std::size_t joint) const { return states_[joint]; }
+  const JointCounters & counters(std::size_t joint) const { return counters_[joint]; }
+  /// The goal that the servo has [rad]; valid once active.
+  double goal(std::size_t joint) const;
+  /// Why read() or write() returned false, in one line.
+  std::string failure() const;
+  /// Cycles, missed reads and other counts in one line.
+  std::string summary() const;
+  /// For the tools and tests; only while connected().
+  feetech::Bus & bus() { return *bus_; }
+
+private:
+  Report prepare_calibration();
+  Report open_port();
+  Report find_servos();
+  Report check_servos();
+  Report check_calibration(std::size_t joint);
+  Report hold_and_enable();
+  Report read_all();
+  void update(std::size_t joint);
+  void use_setup_timing();
+  void use_cycle_timing();
+  std::string label(std::size_t joint) const { return config_.joints[joint].label(); }
+
+  SystemConfig config_;
+  OpenPort open_port_;
+  std::unique_ptr<feetech::Transport> transport_;
+  std::unique_ptr<feetech::Bus> bus_;
+  Calibration calibration_;
+  std::chrono::microseconds return_delay_{500};  ///< the longest of the servos
+
+  // One place a joint, sized once.
+  std::vector<std::uint8_t> ids_;
+  std::vector<JointConversion> conversions_;
+  std::vector<feetech::ServoState> raw_;
+  std::vector<feetech::Error> errors_;
+  std::vector<JointState> states_;
+  std::vector<JointCounters> counters_;
+  std::vector<int> goals_;  ///< ticks, as last sent
+
+  bool active_ = false;
+  std::uint64_t cycles_ = 0;
+  feetech::Error failure_;
+  bool port_failed_ = false;
+};
+
+}  // namespace so100_hardware

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+// The parameters of the ros2_control plugin, from the text in the URDF to checked numbers. Knows
+// no ROS, so that every message can be tested anywhere.
+//
+// Two kinds of numbers: what the servo stores (`p_coefficient`, `acceleration`, …) is given as
+// the register holds it, with LeRobot's name and number; everything else is in SI units.
+// docs/reference/hardware_parameters.md lists them all.
+#pragma once
+
+#include <chrono>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "so100_hardware/conversions.hpp"
+
+namespace so100_hardware
+{
+
+/// The `<param>` tags of a component, as ros2_control hands them over.
+using Parameters = std::unordered_map<std::string, std::string>;
+
+/// A `<joint>` of the `<ros2_control>` tag.
+struct JointDescription
+{
+  std::string name;
+  Parameters parameters;
+  std::vector<std::string> command_interfaces;
+  std::vector<std::string> state_interfaces;
+};
+
+/// The `<ros2_control>` tag, as far as the plugin reads it.
+struct SystemDescription
+{
+  Parameters parameters;  ///< of `<hardware>`
+  std::vector<JointDescription> joints;
+};
+
+/// Settings of one servo, in the units of its registers. The defaults are what LeRobot's
+/// configure() writes; where it writes nothing the optional is empty and the servo keeps its own.
+struct ServoSettings
+{
+  int p_coefficient = 16;
+  int i_coefficient = 0;
+  int d_coefficient = 32;
+  int acceleration = 254;                 ///< 100 ticks/s^2; 0: no limit
+  int maximum_acceleration = 254;         ///< 100 ticks/s^2
+  int goal_velocity = 0;                  ///< ticks/s; 0: as fast as the servo can
+  std::optional<int> max_torque_limit;    ///< 0.1 %; gripper: 500
+  std::optional<int> protection_current;  ///< 6.5 mA; gripper: 250
+  std::optional<int> overload_torque;     ///< %; gripper: 25
+};
+
+struct JointConfig
+{
+  std::string name;   ///< in the URDF
+  std::string motor;  ///< LeRobot's name, the key in the calibration: `name` without the prefix
+  int id = -1;        ///< of its servo; -1 only where the parse failed
+  ServoSettings settings;
+  GripperAngles gripper;  ///< of the gripper only
+
+  /// "shoulder_lift (id 2)", as messages name the joint.
+  std::string label() const;
+};
+
+struct SystemConfig
+{
+  std::string port;
+  int baud = 1000000;
+  std::string calibration_file;  ///< one of the two is empty
+  std::string calibration_id;
+  std::string joint_prefix;
+  int max_missed_reads =
+    10;  ///< cycles in a row without an answer of a servo; one more is an error
+  std::chrono::microseconds read_timeout{5000};  ///< of the whole sync read of one cycle
+  int return_delay_time = 0;                     ///< 2 us
+  bool torque_off_on_deactivate = true;
+  bool write_calibration = false;
+  std::vector<JointConfig> joints;  ///< in the order of the URDF
+};
+
+/// The checked configuration; usable only where `errors` is empty.
+struct ParsedConfig
+{
+  SystemConfig config;
+  std::vector<std::string> errors;  ///< one line each: which joint, which value, what to do
+
+  bool ok() const { return errors.empty(); }
+  /// All errors, one a line.
+  std::string text() const;
+};
+
+/// Checks everything that can be checked without port and files, and names every mistake at once.
+/// A parameter that is not known is a mistake too: a misspelt one must not pass for its default.
+ParsedConfig parse_config(const SystemDescription & description);
+
+/// The names that `<hardware>` may give, in the order of the reference page.
+const std::vector<std::string> & system_parameter_names();
+/// The names that a `<joint>` may give.
+const std::vector<std::string> & joint_parameter_names();
+/// State interfaces that a joint may have.
+const std::vector<std::string> & state_interface_names();
+
+}  // namespace so100_hardware

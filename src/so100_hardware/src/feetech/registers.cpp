@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "so100_hardware/feetech/registers.hpp"
+
+#include <utility>
+
+namespace so100_hardware::feetech
+{
+
+const Register * find_register(int address)
+{
+  for (const Register & reg : registers::all) {
+    if (address >= reg.address && address < reg.address + reg.size) {
+      return &reg;
+    }
+  }
+  return nullptr;
+}
+
+std::string status_text(std::uint8_t bits)
+{
+  static constexpr std::array<std::pair<std::uint8_t, const char *>, 5> names{{
+    {status_bits::voltage, "voltage"},
+    {status_bits::encoder, "encoder"},
+    {status_bits::overheat, "overheat"},
+    {status_bits::over_current, "over-current"},
+    {status_bits::overload, "overload"},
+  }};
+  std::string text;
+  unsigned unknown = bits;
+  for (const auto & [bit, name] : names) {
+    if ((bits & bit) != 0) {
+      text += text.empty() ? "" : ", ";
+      text += name;
+      unknown &= ~static_cast<unsigned>(bit);
+    }
+  }
+  if (unknown != 0) {
+    text += text.empty() ? "" : ", ";
+    text += "unknown bits " + std::to_string(unknown);
+  }
+  return text.empty() ? "none" : text;
+}
+
+}  // namespace so100_hardware::feetech

@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "so100_hardware/so100_system.hpp"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cmath>
+#include <limits>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include "pluginlib/class_list_macros.hpp"
+#include "rclcpp/logging.hpp"
+#include "so100_hardware/feetech/registers.hpp"
+
+namespace so100_hardware
+{
+namespace
+{
+
+using hardware_interface::return_type;
+using CallbackReturn = hardware_interface::CallbackReturn;
+
+constexpr int kThrottleMs = 5000;
+
+// Numbers only: an interface of another type would throw in the control cycle. Its type in the
+// name makes the check of the names refuse it.
+std::vector<std::string> names(const std::vector<hardware_interface::InterfaceInfo> & interfaces)
+{
+  std::vector<std::string> all;
+  for (const auto & info : interfaces) {
+    const bool number = info.data_type.empty() || info.data_type == "double";
+    all.push_back(number ? info.name : info.name + " of type " + info.data_type);
+  }
+  return all;
+}
+
+SystemDescription describe(const hardware_interface::HardwareInfo & info)
+{
+  SystemDescription description;
+  description.parameters = info.hardware_parameters;
+  for (const auto & joint : info.joints) {
+    description.joints.push_back(
+      {joint.name, joint.parameters, names(joint.command_interfaces),
+       names(joint.state_interfaces)});
+  }
+  return description;
+}
+
+// The interface's lock can only be tried. Outside of the cycle there is time to try again.
+bool set_surely(hardware_interface::CommandInterface & interface, double value)
+{
+  for (int attempt = 0; attempt < 100; ++attempt) {
+    if (interface.set_value(value)) {
+      return true;
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return false;
+}
+
+// In the order of state_interface_names().
+std::array<double, 10> values(const JointState & state, const JointCounters & counters)
+{
+  return {
+    state.position,
+    state.velocity,
+    state.effort,
+    state.voltage,
+    state.temperature,
+    state.current,
+    static_cast<double>(state.status),
+    static_cast<double>(counters.missed_reads),
+    static_cast<double>(counters.clamped_goals),
+    static_cast<double>(counters.rejected_goals)};
+}
+
+}  // namespace
+
+CallbackReturn SO100System::on_init(const InitArgument & argument)
+{
+  if (hardware_interface::SystemInterface::on_init(argument) != CallbackReturn::SUCCESS) {
+    return CallbackReturn::ERROR;
+  }
+  ParsedConfig parsed = parse_config(describe(info_));
+  if (!log({parsed.errors, {}})) {
+    return CallbackReturn::ERROR;
+  }
+  arm_ = std::make_unique<So100Arm>(std::move(parsed.config));
+  goals_.assign(arm_->size(), std::numeric_limits<double>::quiet_NaN());
+  return CallbackReturn::SUCCESS;
+}
+
+CallbackReturn SO100System::on_configure(const rclcpp_lifecycle::State & /*previous_state*/)
+{
+  if (!find_interfaces() || !log(arm_->connect())) {
+    return CallbackReturn::ERROR;
+  }
+  known_faults_.assign(arm_->size(), 0);
+  known_misses_.assign(arm_->size(), 0);
+  known_goals_.assign(arm_->size(), 0);
+  publish_states();
+  RCLCPP_INFO(
+    get_logger(), "%zu servos found on %s, torque off", arm_->size(), arm_->config().port.c_str());
+  return CallbackReturn::SUCCESS;
+}
+
+CallbackReturn SO100System::on_activate(const rclcpp_lifecycle::State & /*previous_state*/)
+{
+  if (!log(arm_->activate())) {
+    return CallbackReturn::ERROR;
+  }
+  publish_states();
+  for (std::size_t i = 0; i < arm_->size(); ++i) {
+    // A command of an earlier activation would make the arm jump.
+    goals_[i] = arm_->goal(i);
+    if (!set_surely(*interfaces_[i].command, goals_[i])) {
+      RCLCPP_ERROR(
+        get_logger(), "%s: its command interface is in use; stop its controller, then activate",
+        arm_->config().joints[i].name.c_str());
+      return CallbackReturn::ERROR;
+    }
+  }
+  RCLCPP_INFO(get_logger(), "torque on");
+  return CallbackReturn::SUCCESS;
+}
+
+CallbackReturn SO100System::on_deactivate(const rclcpp_lifecycle::State & /*previous_state*/)
+{
+  RCLCPP_INFO(get_logger(), "%s", arm_->summary().c_str());
+  if (!arm_->config().torque_off_on_deactivate) {
+    arm_->stop_writing();
+    RCLCPP_INFO(get_logger(), "the torque stays on (torque_off_on_deactivate is false)");
+    return CallbackReturn::SUCCESS;
+  }
+  if (!log(arm_->torque_off())) {
+    return CallbackReturn::ERROR;
+  }
+  RCLCPP_INFO(get_logger(), "torque off");
+  return CallbackReturn::SUCCESS;
+}
+
+CallbackReturn SO100System::on_cleanup(const rclcpp_lifecycle::State & /*previous_state*/)
+{
+  disconnect();
+  return CallbackReturn::SUCCESS;
+}
+
+CallbackReturn SO100System::on_shutdown(const rclcpp_lifecycle::State & /*previous_state*/)
+{
+  disconnect();
+  return CallbackReturn::SUCCESS;
+}
+
+CallbackReturn SO100System::on_error(const rclcpp_lifecycle::State & /*previous_state*/)
+{
+  disconnect();
+  return CallbackReturn::SUCCESS;
+}
+
+return_type SO100System::read(const rclcpp::Time & /*time*/, const rclcpp::Duration & /*period*/)
+{
+  if (!arm_->read()) {
+    RCLCPP_ERROR(get_logger(), "%s", arm_->failure().c_str());
+    return return_type::ERROR;
+  }
+  publish_states();
+  warn_of_faults();
+  return return_type::OK;
+}
+
+return_type SO100System::write(const rclcpp::Time & /*time*/, const rclcpp::Duration & /*period*/)
+{
+  for (std::size_t i = 0; i < goals_.size(); ++i) {
+    // Empty while another thread holds the interface: the last command is as good for a cycle.
+    const auto command = interfaces_[i].command->get_optional();
+    goals_[i] = command ? *command : goals_[i];
+  }
+  if (!arm_->write(goals_.data())) {
+    RCLCPP_ERROR(get_logger(), "%s", arm_->failure().c_str());
+    return return_type::ERROR;
+  }
+  warn_of_goals();
+  return return_type::OK;
+}
+
+bool SO100System::find_interfaces()
+{
+  const auto find = [](const auto & all, const std::string & name) {
+    const auto found = std::find_if(
+      all.begin(), all.end(), [&name](const auto & one) { return one->get_name() == name; });
+    return found == all.end() ? nullptr : *found;
+  };
+  interfaces_.clear();
+  for (const JointConfig & joint : arm_->config().joints) {
+    JointInterfaces found;
+    for (const std::string & name : state_interface_names()) {
+      found.states.push_back(find(joint_states_, joint.name + "/" + name));
+    }
+    found.command = find(joint_commands_, joint.name + "/position");
+    if (found.command == nullptr) {
+      RCLCPP_ERROR(get_logger(), "%s: no command interface was exported", joint.name.c_str());
+      return false;
+    }
+    interfaces_.push_back(std::move(found));
+  }
+  return true;
+}
+
+void SO100System::publish_states()
+{
+  for (std::size_t i = 0; i < interfaces_.size(); ++i) {
+    const auto numbers = values(arm_->state(i), arm_->counters(i));
+    for (std::size_t k = 0; k < numbers.size(); ++k) {
+      if (interfaces_[i].states[k] != nullptr) {
+        // False while another thread reads the interface: the next cycle brings a newer value.
+        static_cast<void>(interfaces_[i].states[k]->set_value(numbers[k]));
+      }
+    }
+  }
+}
+
+void SO100System::warn_of_faults()
+{
+  for (std::size_t i = 0; i < arm_->size(); ++i) {
+    const std::uint8_t faults = arm_->state(i).status;
+    if ((faults & ~known_faults_[i]) != 0) {
+      RCLCPP_WARN_THROTTLE(
+        get_logger(), *get_clock(), kThrottleMs, "%s reports: %s",
+        arm_->config().joints[i].label().c_str(), feetech::status_text(faults).c_str());
+    }
+    known_faults_[i] = faults;
+
+    const JointCounters & counters = arm_->counters(i);
+    if (counters.missed_reads != known_misses_[i]) {
+      RCLCPP_WARN_THROTTLE(
+        get_logger(), *get_clock(), kThrottleMs,
+        "%s did not answer, its last state is held (%u in a row, %llu in all)",
+        arm_->config().joints[i].label().c_str(), counters.missed_in_a_row,
+        static_cast<unsigned long long>(counters.missed_reads));
+      known_misses_[i] = counters.missed_reads;
+    }
+  }
+}
+
+void SO100System::warn_of_goals()
+{
+  for (std::size_t i = 0; i < arm_->size(); ++i) {
+    const JointCounters & counters = arm_->counters(i);
+    const std::uint64_t odd = counters.clamped_goals + counters.rejected_goals;
+    if (odd == known_goals_[i]) {
+      continue;
+    }
+    known_goals_[i] = odd;
+    if (std::isfinite(goals_[i])) {
+      RCLCPP_WARN_THROTTLE(
+        get_logger(), *get_clock(), kThrottleMs,
+        "%s: %.3f rad lies outside of its calibrated range and was clamped to %.3f rad",
+        arm_->config().joints[i].label().c_str(), goals_[i], arm_->goal(i));
+    } else {
+      RCLCPP_WARN_THROTTLE(
+        get_logger(), *get_clock(), kThrottleMs,
+        "%s: a command that is no number was not sent; the last one stays",
+        arm_->config().joints[i].label().c_str());
+    }
+  }
+}
+
+bool SO100System::log(const Report & report)
+{
+  for (const std::string & remark : report.remarks) {
+    RCLCPP_WARN(get_logger(), "%s", remark.c_str());
+  }
+  for (const std::string & error : report.errors) {
+    RCLCPP_ERROR(get_logger(), "%s", error.c_str());
+  }
+  return report.ok();
+}
+
+void SO100System::disconnect()
+{
+  if (arm_ != nullptr && arm_->connected() && log(arm_->disconnect())) {
+    RCLCPP_INFO(get_logger(), "torque off, port closed");
+  }
+}
+
+}  // namespace so100_hardware
+
+PLUGINLIB_EXPORT_CLASS(so100_hardware::SO100System, hardware_interface::SystemInterface)

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <deque>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "allocation_counter.hpp"
+#include "arm.hpp"
+#include "descriptions.hpp"
+#include "emulated_bus.hpp"
+#include "faults.hpp"
+#include "so100_hardware/calibration.hpp"
+#include "so100_hardware/feetech/registers.hpp"
+#include "so100_hardware/joints.hpp"
+#include "so100_hardware/so100_arm.hpp"
+
+namespace so100_hardware::test
+{
+
+namespace registers = feetech::registers;
+
+/// Six emulated servos in a time of their own, calibrated; nothing sleeps.
+class EmulatedArm
+{
+public:
+  EmulatedArm()
+  {
+    for (std::size_t i = 0; i < kJoints.size(); ++i) {
+      const JointCalibration & joint = calibration.joints[i];
+      feetech_set(i, registers::homing_offset, joint.homing_offset);
+      feetech_set(i, registers::min_position_limit, joint.range_min);
+      feetech_set(i, registers::max_position_limit, joint.range_max);
+    }
+    char folder[] = "/tmp/so100_plugin_XXXXXX";
+    folder_ = mkdtemp(folder);
+    std::ofstream(file()) << to_json(calibration);
+  }
+  ~EmulatedArm() { std::filesystem::remove_all(folder_); }
+
+  std::string file() const { return (folder_ / "arm.json").string(); }
+
+  /// The configuration of this arm, with `parameters` on top.
+  SystemConfig config(const Parameters & parameters = {}) const
+  {
+    SystemDescription description = arm_description();
+    description.parameters["calibration_file"] = file();
+    for (const auto & [name, value] : parameters) {
+      description.parameters[name] = value;
+    }
+    const ParsedConfig parsed = parse_config(description);
+    EXPECT_EQ(parsed.text(), "");
+    return parsed.config;
+  }
+
+  So100Arm::OpenPort port()
+  {
+    return [this](
+             const std::string & path,
+             int baud) -> feetech::Result<std::unique_ptr<feetech::Transport>> {
+      ++opened;
+      if (!plugged) {
+        return feetech::port_error(feetech::Errc::no_such_port, path);
+      }
+      return std::unique_ptr<feetech::Transport>(std::make_unique<Line>(*this, baud));
+    };
+  }
+
+  int get(std::size_t joint, const feetech::Register & reg) { return servo(joint).get(reg); }
+  void feetech_set(std::size_t joint, const feetech::Register & reg, int value)
+  {
+    servo(joint).memory().set(reg, value);
+  }
+  emulator::ServoModel & servo(std::size_t joint) { return arm.unit(joint).servo; }
+  void wait(std::chrono::milliseconds time)
+  {
+    now += time;
+    arm.advance_to(now);
+  }
+
+  static Calibration make_calibration()
+  {
+    Calibration made;
+    const std::array<TickRange, 6> ranges{
+      {{755, 3327}, {820, 3200}, {900, 3090}, {870, 3210}, {0, 4095}, {2030, 3480}}};
+    for (std::size_t i = 0; i < kJoints.size(); ++i) {
+      made.joints.push_back(
+        {std::string(kJoints[i].name), kJoints[i].id, 0, static_cast<int>(i) * 3 - 7, ranges[i].min,
+         ranges[i].max});
+    }
+    return made;
+  }
+
+  static std::vector<emulator::ServoOptions> make_servos()
+  {
+    std::vector<emulator::ServoOptions> servos(kJoints.size());
+    for (std::size_t i = 0; i < servos.size(); ++i) {
+      servos[i].identity.id = kJoints[i].id;
+      servos[i].joint.start = 2200.0;
+      servos[i].joint.rest = 2200.0;
+    }
+    return servos;
+  }
+
+  Calibration calibration = make_calibration();
+  feetech::TimePoint now{std::chrono::seconds(1000)};
+  emulator::Arm arm{make_servos()};
+  emulator::Faults faults{kJoints.size()};
+  emulator::EmulatedBus bus{arm, faults};
+  bool plugged = true;
+  int opened = 0;
+  /// Every register write that left the host, in order: address of the first byte.
+  std::vector<std::pair<int, int>> writes;  ///< (id, address)
+
+private:
+  // The host's end of the line.
+  class Line : public feetech::Transport
+  {
+  public:
+    Line(EmulatedArm & world, int baud) : world_(world), baud_(baud) {}
+
+    feetech::Result<void> write(const std::uint8_t * bytes, std::size_t size) override
+    {
+      const PauseCounting pause;
+      if (!is_open()) {
+        return gone();
+      }
+      if (size > 5 && (bytes[4] == 0x03 || bytes[4] == 0x83)) {
+        world_.writes.emplace_back(bytes[2], bytes[5]);
+      }
+      world_.bus.receive(bytes, size, baud_, world_.now);
+      return {};
+    }
+
+    feetech::Result<std::size_t> read(
+      std::uint8_t * bytes, std::size_t capacity, feetech::TimePoint deadline) override
+    {
+      const PauseCounting pause;
+      while (is_open() && arrived_.size() < capacity) {
+        const auto next = world_.bus.next_arrival();
+        if (!next || *next > deadline) {
+          break;
+        }
+        world_.now = std::max(world_.now, *next);
+        take();
+      }
+      if (!is_open()) {
+        return gone();
+      }
+      if (arrived_.size() < capacity) {
+        world_.now = std::max(world_.now, deadline);
+      }
+      const std::size_t count = std::min(capacity, arrived_.size());
+      std::copy_n(arrived_.begin(), count, bytes);
+      arrived_.erase(arrived_.begin(), arrived_.begin() + static_cast<std::ptrdiff_t>(count));
+      return count;
+    }
+
+    std::size_t flush_input() override
+    {
+      const PauseCounting pause;
+      take();
+      const std::size_t count = arrived_.size();
+      arrived_.clear();
+      return count;
+    }
+
+    bool is_open() const override { return world_.plugged; }
+    feetech::TimePoint now() const override { return world_.now; }
+
+  private:
+    feetech::Error gone() const
+    {
+      return feetech::port_error(feetech::Errc::port_gone, "/dev/ttyACM0");
+    }
+    void take()
+    {
+      const auto bytes = world_.bus.collect(world_.now);
+      arrived_.insert(arrived_.end(), bytes.begin(), bytes.end());
+    }
+
+    EmulatedArm & world_;
+    int baud_;
+    std::deque<std::uint8_t> arrived_;
+  };
+
+  std::filesystem::path folder_;
+};
+
+}  // namespace so100_hardware::test

@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: Apache-2.0
+// The plugin as ros2_control loads it, against the emulator as a process of its own.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <iterator>
+#include <limits>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "emulator_process.hpp"
+#include "hardware_interface/resource_manager.hpp"
+#include "lifecycle_msgs/msg/state.hpp"
+#include "rclcpp/rclcpp.hpp"
+#include "so100_hardware/calibration.hpp"
+#include "so100_hardware/conversions.hpp"
+#include "so100_hardware/joints.hpp"
+
+namespace so100_hardware
+{
+namespace
+{
+
+using hardware_interface::ResourceManager;
+using lifecycle_msgs::msg::State;
+using test::EmulatorProcess;
+
+const std::chrono::milliseconds kPeriod{10};
+
+std::string with(std::string text, const std::string & from, const std::string & to)
+{
+  const auto place = text.find(from);
+  EXPECT_NE(place, std::string::npos) << from;
+  return place == std::string::npos ? text : text.replace(place, from.size(), to);
+}
+
+class SO100SystemTest : public ::testing::Test
+{
+protected:
+  void SetUp() override
+  {
+    char name[] = "/tmp/so100_system_XXXXXX";
+    folder_ = mkdtemp(name);
+    for (const JointInfo & joint : kJoints) {
+      const bool full = joint.name == kFullTurnJoint;
+      calibration_.joints.push_back(
+        {std::string(joint.name), joint.id, 0, 10, full ? 0 : 1000, full ? kMaxTick : 3000});
+    }
+    std::ofstream(folder_ / "arm.json") << to_json(calibration_);
+    std::ifstream file(SO100_FIXTURE_URDF);
+    urdf_ = {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+    urdf_ = with(urdf_, "@PORT@", port());
+    urdf_ = with(urdf_, "@CALIBRATION@", (folder_ / "arm.json").string());
+    // The emulator's servos come from the factory, and it shares the machine with other tests.
+    urdf_ = with(
+      urdf_, "</hardware>",
+      "<param name=\"write_calibration\">true</param>"
+      "<param name=\"read_timeout\">0.05</param></hardware>");
+  }
+  void TearDown() override
+  {
+    manager_.reset();
+    emulator_.reset();
+    std::filesystem::remove_all(folder_);
+  }
+
+  std::string port() const { return (folder_ / "port").string(); }
+
+  void start_emulator()
+  {
+    emulator_ = std::make_unique<EmulatorProcess>(
+      SO100_EMULATOR, (folder_ / "control").string(),
+      std::vector<std::string>{"--link", port(), "--gravity", "0", "--realtime"});
+    ASSERT_NE(emulator_->port(), "");
+  }
+
+  bool load(const std::string & urdf)
+  {
+    manager_ = std::make_unique<ResourceManager>(
+      urdf, std::make_shared<rclcpp::Clock>(RCL_STEADY_TIME), rclcpp::get_logger("test"));
+    return manager_->are_components_initialized();
+  }
+
+  std::uint8_t state() { return manager_->get_components_status().at("so100").state.id(); }
+  bool go_to(std::uint8_t id, const std::string & label)
+  {
+    rclcpp_lifecycle::State target(id, label);
+    manager_->set_component_state("so100", target);
+    return state() == id;
+  }
+  bool configure() { return go_to(State::PRIMARY_STATE_INACTIVE, "inactive"); }
+  bool activate() { return go_to(State::PRIMARY_STATE_ACTIVE, "active"); }
+  bool unconfigure() { return go_to(State::PRIMARY_STATE_UNCONFIGURED, "unconfigured"); }
+
+  void cycle()
+  {
+    const auto end = std::chrono::steady_clock::now() + kPeriod;
+    const rclcpp::Time now(0, 0, RCL_STEADY_TIME);
+    manager_->read(now, rclcpp::Duration(kPeriod));
+    manager_->write(now, rclcpp::Duration(kPeriod));
+    std::this_thread::sleep_until(end);
+  }
+  /// Cycles until it is so, at most `limit` times.
+  bool cycle_until(const std::function<bool()> & so, int limit)
+  {
+    for (int i = 0; i < limit && !so(); ++i) {
+      cycle();
+    }
+    return so();
+  }
+
+  double value(const std::string & interface)
+  {
+    return manager_->claim_state_interface(interface).get_optional().value_or(std::nan(""));
+  }
+  /// "torque" and the like of one servo, as the emulator has it.
+  std::string emulated(int id, const std::string & key)
+  {
+    const std::string shown = emulator_->command("show " + std::to_string(id));
+    const std::string name = "\"" + key + "\":";
+    const auto from = shown.find(name);
+    if (from == std::string::npos) {
+      return shown;
+    }
+    return shown.substr(from + name.size(), shown.find_first_of(",}", from) - from - name.size());
+  }
+  void expect_torque(const std::string & expected, int except = -1)
+  {
+    for (const JointInfo & joint : kJoints) {
+      if (joint.id != except) {
+        EXPECT_EQ(emulated(joint.id, "torque"), expected) << joint.name;
+      }
+    }
+  }
+
+  std::filesystem::path folder_;
+  Calibration calibration_;
+  std::string urdf_;
+  std::unique_ptr<EmulatorProcess> emulator_;
+  std::unique_ptr<ResourceManager> manager_;
+};
+
+TEST_F(SO100SystemTest, LoadingTouchesNoPort)
+{
+  ASSERT_TRUE(load(urdf_)) << "the port does not even exist";
+  EXPECT_EQ(state(), State::PRIMARY_STATE_UNCONFIGURED);
+  EXPECT_FALSE(configure());
+  EXPECT_EQ(state(), State::PRIMARY_STATE_UNCONFIGURED);
+}
+
+TEST_F(SO100SystemTest, BadDescriptionsAreRefused)
+{
+  EXPECT_FALSE(load(with(urdf_, "<param name=\"id\">3</param>", ""))) << "joint without id";
+  EXPECT_FALSE(load(with(urdf_, port(), "ttyACM0"))) << "bad port";
+  EXPECT_FALSE(load(with(
+    urdf_, "<param name=\"id\">3</param>",
+    "<param name=\"id\">3</param><param name=\"p_cofficient\">16</param>")))
+    << "unknown parameter";
+  EXPECT_FALSE(load(with(
+    urdf_, "<state_interface name=\"status\"/>",
+    "<state_interface name=\"status\" data_type=\"uint8\"/>")))
+    << "interface that is no number";
+  EXPECT_TRUE(load(urdf_));
+}
+
+TEST_F(SO100SystemTest, Lifecycle)
+{
+  start_emulator();
+  ASSERT_TRUE(load(urdf_));
+  ASSERT_TRUE(configure());
+  cycle();
+  EXPECT_NEAR(value("elbow_flex/voltage"), 12.0, 0.2);
+  EXPECT_TRUE(std::isfinite(value("elbow_flex/position")));
+  expect_torque("0");
+
+  ASSERT_TRUE(activate());
+  expect_torque("1");
+  {
+    auto command = manager_->claim_command_interface("elbow_flex/position");
+    EXPECT_NEAR(command.get_optional().value(), value("elbow_flex/position"), 0.01);
+    ASSERT_TRUE(command.set_value(0.5));
+    EXPECT_TRUE(
+      cycle_until([this] { return std::abs(value("elbow_flex/position") - 0.5) < 0.02; }, 300))
+      << value("elbow_flex/position");
+
+    ASSERT_TRUE(command.set_value(std::numeric_limits<double>::quiet_NaN()));
+    for (int i = 0; i < 5; ++i) {
+      cycle();
+    }
+    EXPECT_NEAR(value("elbow_flex/position"), 0.5, 0.02);
+    // 3.1 rad lies within the URDF's limits, and outside of the calibrated 1000 to 3000 ticks.
+    ASSERT_TRUE(command.set_value(3.1));
+    cycle();
+    EXPECT_EQ(emulated(3, "goal"), "3000");
+  }
+  EXPECT_EQ(value("elbow_flex/status"), 0.0);
+  EXPECT_EQ(state(), State::PRIMARY_STATE_ACTIVE);
+
+  ASSERT_TRUE(configure()) << "active to inactive";
+  expect_torque("0");
+  ASSERT_TRUE(activate());
+  expect_torque("1");
+  {
+    auto command = manager_->claim_command_interface("elbow_flex/position");
+    EXPECT_NEAR(command.get_optional().value(), value("elbow_flex/position"), 0.01)
+      << "the command of the first activation must be gone";
+  }
+  ASSERT_TRUE(configure());
+  ASSERT_TRUE(unconfigure());
+  expect_torque("0");
+}
+
+TEST_F(SO100SystemTest, TorqueMayStayOnWhenDeactivated)
+{
+  start_emulator();
+  ASSERT_TRUE(load(with(
+    urdf_, "</hardware>", "<param name=\"torque_off_on_deactivate\">false</param></hardware>")));
+  ASSERT_TRUE(configure() && activate() && configure());
+  expect_torque("1");
+  for (int i = 0; i < 3; ++i) {
+    cycle();
+  }
+  expect_torque("1");
+  ASSERT_TRUE(unconfigure());
+  expect_torque("0");
+}
+
+TEST_F(SO100SystemTest, DestructionSwitchesOff)
+{
+  start_emulator();
+  ASSERT_TRUE(load(urdf_));
+  ASSERT_TRUE(configure() && activate());
+  manager_.reset();
+  expect_torque("0");
+}
+
+TEST_F(SO100SystemTest, SilentServoEndsInErrorAndTorqueOffForTheOthers)
+{
+  start_emulator();
+  ASSERT_TRUE(load(urdf_));
+  ASSERT_TRUE(configure() && activate());
+  ASSERT_EQ(emulator_->command("silent 3 on"), "ok");
+  int cycles = 0;
+  while (state() == State::PRIMARY_STATE_ACTIVE && cycles < 30) {
+    cycle();
+    ++cycles;
+  }
+  EXPECT_EQ(cycles, 11) << "max_missed_reads is 10";
+  EXPECT_EQ(state(), State::PRIMARY_STATE_UNCONFIGURED);
+  expect_torque("0", 3);
+  EXPECT_FALSE(configure()) << "the servo is still missing";
+  ASSERT_EQ(emulator_->command("silent 3 off"), "ok");
+  ASSERT_TRUE(configure() && activate());
+  cycle();
+  EXPECT_EQ(state(), State::PRIMARY_STATE_ACTIVE);
+}
+
+TEST_F(SO100SystemTest, UnpluggedAndPluggedInAgain)
+{
+  start_emulator();
+  ASSERT_TRUE(load(urdf_));
+  ASSERT_TRUE(configure() && activate());
+  cycle();
+  ASSERT_EQ(emulator_->command("unplug"), "ok");
+  EXPECT_TRUE(cycle_until([this] { return state() == State::PRIMARY_STATE_UNCONFIGURED; }, 20));
+  EXPECT_FALSE(configure());
+  ASSERT_EQ(emulator_->command("plug").substr(0, 2), "ok");
+  ASSERT_TRUE(configure() && activate());
+  expect_torque("1");
+  cycle();
+  EXPECT_EQ(state(), State::PRIMARY_STATE_ACTIVE);
+}
+
+TEST_F(SO100SystemTest, EmulatorKilled)
+{
+  start_emulator();
+  ASSERT_TRUE(load(urdf_));
+  ASSERT_TRUE(configure() && activate());
+  cycle();
+  emulator_->kill();
+  EXPECT_TRUE(cycle_until([this] { return state() == State::PRIMARY_STATE_UNCONFIGURED; }, 20));
+}
+
+}  // namespace
+}  // namespace so100_hardware
+
+int main(int argc, char ** argv)
+{
+  ::testing::InitGoogleTest(&argc, argv);
+  rclcpp::init(argc, argv);
+  const int result = RUN_ALL_TESTS();
+  rclcpp::shutdown();
+  return result;
+}

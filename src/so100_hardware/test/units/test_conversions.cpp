@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <random>
+#include <vector>
+
+#include "lerobot_vectors.hpp"
+#include "so100_hardware/conversions.hpp"
+
+namespace so100_hardware
+{
+namespace
+{
+
+constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+constexpr double kHuge = std::numeric_limits<double>::max();
+
+std::vector<TickRange> many_ranges()
+{
+  std::vector<TickRange> ranges{{0, 4095}, {0, 1}, {4094, 4095}, {2000, 2003}, {755, 3327}};
+  std::mt19937 random(4);
+  std::uniform_int_distribution<int> tick(0, kMaxTick);
+  while (ranges.size() < 60) {
+    const TickRange range{tick(random), tick(random)};
+    if (range.valid()) {
+      ranges.push_back(range);
+    }
+  }
+  return ranges;
+}
+
+TEST(Radians, EveryTickOfEveryRangeComesBack)
+{
+  for (const TickRange range : many_ranges()) {
+    const auto joint = JointConversion::centered(range);
+    const auto gripper = JointConversion::gripper(range);
+    const auto reversed = JointConversion::gripper(range, 1);
+    ASSERT_TRUE(joint && gripper && reversed);
+    for (int tick = 0; tick <= kMaxTick; ++tick) {
+      ASSERT_EQ(joint->tick(joint->radians(tick)), tick);
+      ASSERT_EQ(gripper->tick(gripper->radians(tick)), tick);
+      ASSERT_EQ(reversed->tick(reversed->radians(tick)), tick);
+      const auto goal = joint->goal(joint->radians(tick));
+      ASSERT_TRUE(goal);
+      ASSERT_EQ(goal->tick, range.clamp(tick));
+      ASSERT_EQ(goal->clamped, tick < range.min || tick > range.max);
+    }
+  }
+}
+
+TEST(Radians, ZeroIsTheMiddleOfTheRangeAndATurnHas4096Ticks)
+{
+  const auto joint = JointConversion::centered({1000, 3000});
+  ASSERT_TRUE(joint);
+  EXPECT_DOUBLE_EQ(joint->radians(2000), 0.0);
+  EXPECT_DOUBLE_EQ(joint->radians(2000 + 1024), kPi / 2);
+  EXPECT_DOUBLE_EQ(joint->radians(2000 - 2048), -kPi);
+  EXPECT_DOUBLE_EQ(joint->lower(), -1000 * kRadiansPerTick);
+  EXPECT_DOUBLE_EQ(joint->upper(), 1000 * kRadiansPerTick);
+  EXPECT_DOUBLE_EQ(joint->radians_per_second(-2048), -kPi);
+
+  const auto odd = JointConversion::centered({1000, 3001});
+  ASSERT_TRUE(odd);
+  EXPECT_DOUBLE_EQ(odd->radians(2000), -kRadiansPerTick / 2);
+}
+
+TEST(Radians, ZeroIsThatOfLeRobotsDegrees)
+{
+  for (const TickRange range : many_ranges()) {
+    const auto joint = JointConversion::centered(range);
+    ASSERT_TRUE(joint);
+    for (int tick = 0; tick <= kMaxTick; tick += 13) {
+      // 4096 against 4095 ticks a turn is all that differs: 0.024 %.
+      const double radians = *lerobot_degrees(range, tick) * kPi / 180.0 * 4095 / 4096;
+      ASSERT_NEAR(joint->radians(tick), radians, 1e-12);
+    }
+  }
+}
+
+TEST(Radians, RoundToTheNearestTick)
+{
+  const auto joint = JointConversion::centered({0, 4094});  // zero at tick 2047
+  ASSERT_TRUE(joint);
+  EXPECT_EQ(joint->tick(0.49 * kRadiansPerTick), 2047);
+  EXPECT_EQ(joint->tick(0.51 * kRadiansPerTick), 2048);
+  EXPECT_EQ(joint->tick(-0.49 * kRadiansPerTick), 2047);
+  EXPECT_EQ(joint->tick(-0.51 * kRadiansPerTick), 2046);
+}
+
+TEST(Radians, GripperMeetsZeroToHundredOfTheParameterGripperRange)
+{
+  const TickRange range{2034, 3486};
+  const auto gripper = JointConversion::gripper(range);
+  ASSERT_TRUE(gripper);
+  EXPECT_NEAR(gripper->radians(range.min), -0.174, 1e-12);
+  EXPECT_NEAR(gripper->radians(range.max), 1.75, 1e-12);
+  EXPECT_NEAR(gripper->lower(), -0.174, 1e-12);
+  EXPECT_NEAR(gripper->upper(), 1.75, 1e-12);
+  // A policy's 0-100 through the joint's radians (control/units.py) and LeRobot's own way.
+  for (double value = 0; value <= 100; value += 0.37) {
+    const double radians = -0.174 + value / 100.0 * (1.75 + 0.174);
+    ASSERT_NEAR(*gripper->tick(radians), *tick_from_lerobot_0_100(range, 0, value), 1);
+  }
+}
+
+TEST(Radians, GripperTurnsWithDriveModeAndWithSwappedAngles)
+{
+  const TickRange range{2034, 3486};
+  const auto reversed = JointConversion::gripper(range, 1, {-0.1, 1.5});
+  const auto swapped = JointConversion::gripper(range, 0, {1.5, -0.1});
+  ASSERT_TRUE(reversed && swapped);
+  for (const auto & gripper : {*reversed, *swapped}) {
+    EXPECT_NEAR(gripper.radians(range.min), 1.5, 1e-12);
+    EXPECT_NEAR(gripper.radians(range.max), -0.1, 1e-12);
+    EXPECT_NEAR(gripper.lower(), -0.1, 1e-12);
+    EXPECT_NEAR(gripper.upper(), 1.5, 1e-12);
+    EXPECT_LT(gripper.radians_per_second(100), 0);
+  }
+}
+
+TEST(Radians, GoalsAreClampedToTheRangeAndSaySo)
+{
+  const auto joint = JointConversion::centered({1000, 3000});
+  ASSERT_TRUE(joint);
+  for (const double far : {3.0, 1e9, kHuge}) {
+    const auto high = joint->goal(far);
+    const auto low = joint->goal(-far);
+    ASSERT_TRUE(high && low);
+    EXPECT_EQ(high->tick, 3000);
+    EXPECT_TRUE(high->clamped);
+    EXPECT_EQ(low->tick, 1000);
+    EXPECT_TRUE(low->clamped);
+  }
+  // The exact end of the range, as a controller gets it from upper(), is not an overshoot.
+  EXPECT_FALSE(joint->goal(joint->upper())->clamped);
+  EXPECT_FALSE(joint->goal(joint->lower())->clamped);
+}
+
+TEST(Radians, NotANumberIsRefused)
+{
+  const auto joint = JointConversion::centered({1000, 3000});
+  ASSERT_TRUE(joint);
+  for (const double bad : {kNan, kInfinity, -kInfinity}) {
+    EXPECT_FALSE(joint->tick(bad));
+    EXPECT_FALSE(joint->goal(bad));
+  }
+  for (const double far : {kHuge, -kHuge, 51.0, -54.0}) {  // beyond +-32767 ticks
+    EXPECT_FALSE(joint->tick(far));
+  }
+}
+
+TEST(Radians, BadRangesAndAnglesAreRefused)
+{
+  for (const TickRange bad :
+       {TickRange{5, 5}, TickRange{9, 5}, TickRange{-1, 5}, TickRange{5, 4096}}) {
+    EXPECT_FALSE(JointConversion::centered(bad));
+    EXPECT_FALSE(JointConversion::gripper(bad));
+    EXPECT_FALSE(lerobot_degrees(bad, 7));
+    EXPECT_FALSE(tick_from_lerobot_degrees(bad, 7.0));
+    EXPECT_FALSE(lerobot_m100_100(bad, 0, 7));
+    EXPECT_FALSE(tick_from_lerobot_m100_100(bad, 0, 7.0));
+    EXPECT_FALSE(lerobot_0_100(bad, 0, 7));
+    EXPECT_FALSE(tick_from_lerobot_0_100(bad, 0, 7.0));
+  }
+  const TickRange range{1000, 3000};
+  EXPECT_FALSE(JointConversion::gripper(range, 2));
+  EXPECT_FALSE(JointConversion::gripper(range, -1));
+  EXPECT_FALSE(JointConversion::gripper(range, 0, {0.5, 0.5}));
+  EXPECT_FALSE(JointConversion::gripper(range, 0, {kNan, 0.5}));
+  EXPECT_FALSE(JointConversion::gripper(range, 0, {0.5, kInfinity}));
+  EXPECT_FALSE(JointConversion::gripper(range, 0, {-kHuge, kHuge}));
+  EXPECT_FALSE(lerobot_0_100(range, 2, 1500));
+  EXPECT_FALSE(lerobot_m100_100(range, -1, 1500));
+}
+
+// The figures below are LeRobot's own, to the last bit.
+
+TEST(LeRobot, Degrees)
+{
+  for (const auto & row : kToUnitDegrees) {
+    EXPECT_EQ(lerobot_degrees({row.min, row.max}, row.tick), row.value) << row.tick;
+  }
+  for (const auto & row : kFromUnitDegrees) {
+    EXPECT_EQ(tick_from_lerobot_degrees({row.min, row.max}, row.value), row.tick) << row.value;
+  }
+}
+
+TEST(LeRobot, MinusHundredToHundred)
+{
+  for (const auto & row : kToUnitM100) {
+    EXPECT_EQ(lerobot_m100_100({row.min, row.max}, row.drive_mode, row.tick), row.value);
+  }
+  for (const auto & row : kFromUnitM100) {
+    EXPECT_EQ(tick_from_lerobot_m100_100({row.min, row.max}, row.drive_mode, row.value), row.tick);
+  }
+}
+
+TEST(LeRobot, ZeroToHundred)
+{
+  for (const auto & row : kToUnitTo100) {
+    EXPECT_EQ(lerobot_0_100({row.min, row.max}, row.drive_mode, row.tick), row.value);
+  }
+  for (const auto & row : kFromUnitTo100) {
+    EXPECT_EQ(tick_from_lerobot_0_100({row.min, row.max}, row.drive_mode, row.value), row.tick);
+  }
+}
+
+TEST(LeRobot, RoundTripsLoseAtMostTheCutTick)
+{
+  for (const TickRange range : many_ranges()) {
+    for (int tick = range.min; tick <= range.max; ++tick) {
+      for (const int mode : {0, 1}) {
+        const int m100 =
+          *tick_from_lerobot_m100_100(range, mode, *lerobot_m100_100(range, mode, tick));
+        ASSERT_TRUE(m100 == tick || m100 == tick - 1) << tick << " became " << m100;
+        const int to100 = *tick_from_lerobot_0_100(range, mode, *lerobot_0_100(range, mode, tick));
+        ASSERT_TRUE(to100 == tick || to100 == tick - 1) << tick << " became " << to100;
+      }
+      const int degrees = *tick_from_lerobot_degrees(range, *lerobot_degrees(range, tick));
+      ASSERT_TRUE(degrees == tick || degrees == tick - 1) << tick << " became " << degrees;
+    }
+  }
+}
+
+TEST(LeRobot, NotANumberIsRefused)
+{
+  const TickRange range{1000, 3000};
+  for (const double bad : {kNan, kInfinity, -kInfinity}) {
+    EXPECT_FALSE(tick_from_lerobot_degrees(range, bad));
+    EXPECT_FALSE(tick_from_lerobot_m100_100(range, 0, bad));
+    EXPECT_FALSE(tick_from_lerobot_0_100(range, 0, bad));
+  }
+  EXPECT_FALSE(tick_from_lerobot_degrees(range, kHuge));
+  EXPECT_FALSE(tick_from_lerobot_degrees(range, -kHuge));
+  EXPECT_EQ(tick_from_lerobot_m100_100(range, 0, kHuge), 3000);
+  EXPECT_EQ(tick_from_lerobot_0_100(range, 1, kHuge), 1000);
+}
+
+TEST(Telemetry, Units)
+{
+  EXPECT_DOUBLE_EQ(duty_from_load(-250), -0.25);
+  EXPECT_DOUBLE_EQ(amperes_from_raw(250), 1.625);
+  EXPECT_DOUBLE_EQ(volts_from_raw(74), 7.4);
+  EXPECT_DOUBLE_EQ(celsius_from_raw(41), 41.0);
+  EXPECT_DOUBLE_EQ(radians_per_second_from_steps(-4096), -2 * kPi);
+  EXPECT_NEAR(acceleration_from_raw(1) * 180 / kPi, 8.79, 0.001);  // facts: 8.79 deg/s^2
+}
+
+TEST(Settings, ComeBackFromTheirUnits)
+{
+  for (int raw = 1; raw <= 254; ++raw) {
+    ASSERT_EQ(raw_from_acceleration(acceleration_from_raw(raw)), raw);
+  }
+  for (int raw = -kMaxField; raw <= kMaxField; ++raw) {
+    ASSERT_EQ(steps_from_radians_per_second(radians_per_second_from_steps(raw)), raw);
+  }
+  for (int raw = 0; raw <= 1000; ++raw) {
+    ASSERT_EQ(raw_from_torque_share(duty_from_load(raw)), raw);
+  }
+  for (int raw = 0; raw <= 511; ++raw) {
+    ASSERT_EQ(raw_from_amperes(amperes_from_raw(raw)), raw);
+  }
+}
+
+TEST(Settings, WhatTheRegisterDoesNotTakeIsRefused)
+{
+  for (const double bad : {kNan, kInfinity, -kInfinity, kHuge, -kHuge, -0.1}) {
+    EXPECT_FALSE(raw_from_acceleration(bad));
+    EXPECT_FALSE(raw_from_torque_share(bad));
+    EXPECT_FALSE(raw_from_amperes(bad));
+  }
+  EXPECT_FALSE(raw_from_acceleration(0.0));  // would mean: no limit
+  EXPECT_FALSE(raw_from_acceleration(acceleration_from_raw(255)));
+  EXPECT_FALSE(raw_from_torque_share(1.01));
+  EXPECT_FALSE(raw_from_amperes(amperes_from_raw(512)));
+  for (const double bad : {kNan, kInfinity, -kInfinity, kHuge, -kHuge}) {
+    EXPECT_FALSE(steps_from_radians_per_second(bad));
+  }
+}
+
+}  // namespace
+}  // namespace so100_hardware

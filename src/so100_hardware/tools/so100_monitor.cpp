@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+// Shows what the servos measure and how well the bus works.
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <string>
+
+#include "arm.hpp"
+#include "connection.hpp"
+#include "options.hpp"
+#include "so100_hardware/calibration_files.hpp"
+#include "so100_hardware/joints.hpp"
+#include "telemetry.hpp"
+#include "terminal.hpp"
+
+namespace so100_hardware::tools
+{
+namespace
+{
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+
+struct Settings
+{
+  bool once = false;
+  bool csv = false;
+  int count = 0;
+  int rate = 20;
+};
+
+int watch(const Options & options, Telemetry & telemetry, const Settings & settings)
+{
+  const auto period = std::chrono::microseconds(1000000 / settings.rate);
+  const int count = settings.once ? 1 : settings.count;
+  if (settings.csv) {
+    std::fputs(Telemetry::csv_header().c_str(), stdout);
+  }
+  LiveText live;
+  auto next = Clock::now();
+  for (int i = 0; !interrupted() && (count == 0 || i < count); ++i) {
+    const auto read = telemetry.read();
+    if (!read) {
+      live.finish(settings.csv ? "" : telemetry.table());
+      return options.fail(read.error().text());
+    }
+    if (settings.csv) {
+      std::fputs(telemetry.csv().c_str(), stdout);
+    } else if (!settings.once) {
+      live.show(telemetry.table());
+    }
+    if (std::fflush(stdout) != 0) {
+      return kOk;  // the reader has seen enough, as with `| head`
+    }
+    // A read that took longer than the period is not caught up.
+    next = std::max(next + period, Clock::now());
+    if (count == 0 || i + 1 < count) {
+      pause(std::chrono::ceil<milliseconds>(next - Clock::now()));
+    }
+  }
+  if (!settings.csv) {
+    live.finish(telemetry.table());
+  }
+  return settings.once && telemetry.faults() ? kCheckFailed : kOk;
+}
+
+int run(int argc, char ** argv)
+{
+  std::string port;
+  std::string id;
+  std::string ids = "1-6";
+  int baud = feetech::kBaudRates.front();
+  Settings settings;
+  Options options(
+    "so100_monitor",
+    "Shows position, speed, load, current, voltage, temperature and faults of the servos, and how\n"
+    "many answers got lost or damaged. Writes nothing; Ctrl-C ends it.",
+    "LOST %: requests without an answer. BAD %: answers that were damaged or not the servo's.\n"
+    "With --id the table shows the position in radians as ROS does, and in LeRobot's units\n"
+    "(degrees, gripper 0-100).\n"
+    "Returns 0: done. 1: --once, and a servo is silent or reports a fault. 2: it failed.");
+  options.text("--port", "PATH", port, "serial port (default: the only one there is)");
+  options.text("--id", "NAME", id, "the arm's calibration: LeRobot's name of it, or a path");
+  options.text(
+    "--ids", "LIST", ids, "servos, as 1-6 or 1,2,5 (default: 1-6; with --id the file's)");
+  options.flag("--once", settings.once, "read once, print, end");
+  options.flag("--csv", settings.csv, "print each read as lines of comma-separated values");
+  options.number("--count", "N", settings.count, 1, 1000000000, "end after so many reads");
+  options.number("--rate", "HZ", settings.rate, 1, 500, "reads per second (default: 20)");
+  options.number("--baud", "RATE", baud, 1, 4000000, "baud rate of the bus (default: 1000000)");
+  if (const auto code = options.parse(argc, argv)) {
+    return *code;
+  }
+  Arm arm;
+  LoadedCalibration loaded;
+  if (!id.empty()) {
+    loaded = find_calibration(id);
+    if (!loaded.ok()) {
+      return options.fail(loaded.problems.front());
+    }
+    arm = arm_of(loaded.calibration);
+  } else {
+    const auto list = parse_ids(ids);
+    if (!list || list->size() > feetech::kMaxSyncServos) {
+      return options.fail("--ids must be like 1-6 or 1,2,5, up to 32 ids, but is '" + ids + "'");
+    }
+    for (const int number : *list) {
+      const JointInfo * joint = find_joint(number);
+      arm.push_back(
+        {joint != nullptr ? std::string(joint->name) : "", static_cast<std::uint8_t>(number)});
+    }
+  }
+  const PortChoice choice = choose_port(port);
+  if (!choice.error.empty()) {
+    return options.fail(choice.error);
+  }
+  catch_interrupts();
+  auto connection = Connection::open(choice.port, baud);
+  if (!connection) {
+    return options.fail(connection.error().text());
+  }
+  Telemetry telemetry(connection.value().bus(), arm, loaded.calibration);
+  return watch(options, telemetry, settings);
+}
+
+}  // namespace
+}  // namespace so100_hardware::tools
+
+int main(int argc, char ** argv) { return so100_hardware::tools::run(argc, argv); }

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+// Lists the servos on the ports of this machine.
+#include <cstdio>
+#include <vector>
+
+#include "connection.hpp"
+#include "options.hpp"
+#include "scan.hpp"
+#include "so100_hardware/joints.hpp"
+#include "terminal.hpp"
+#include "text_table.hpp"
+
+namespace so100_hardware::tools
+{
+namespace
+{
+
+std::string or_unknown(const std::string & text) { return text.empty() ? "?" : text; }
+
+void add_row(TextTable & table, const ScannedServo & servo)
+{
+  const JointInfo * joint = find_joint(servo.id);
+  const std::string status = servo.duplicate ? "several servos"
+                             : servo.status
+                               ? feetech::status_text(static_cast<std::uint8_t>(*servo.status))
+                               : "?";
+  table.add(
+    {servo.port, std::to_string(servo.baud), std::to_string(servo.id),
+     joint != nullptr ? std::string(joint->name) : "", servo.model ? model_name(*servo.model) : "?",
+     or_unknown(firmware_text(servo)), servo.voltage ? fixed(*servo.voltage / 10.0, 1) : "?",
+     servo.temperature ? std::to_string(*servo.temperature) : "?",
+     servo.position ? std::to_string(*servo.position) : "?", status});
+}
+
+int run(int argc, char ** argv)
+{
+  std::string port;
+  int baud = 0;
+  Options options(
+    "so100_scan",
+    "Lists the servos on the serial ports of this machine: id, model, firmware, supply voltage,\n"
+    "temperature, position and faults. Writes nothing.",
+    "Returns 0: servos found, all is well. 1: no servo found, or something needs attention.\n"
+    "2: no port could be scanned.");
+  options.text("--port", "PATH", port, "scan this port only (default: all)");
+  options.number(
+    "--baud", "RATE", baud, 1, 4000000, "scan this rate only (default: all, 1 s each)");
+  if (const auto code = options.parse(argc, argv)) {
+    return *code;
+  }
+  std::vector<std::string> ports =
+    port.empty() ? feetech::list_ports() : std::vector<std::string>{port};
+  if (ports.empty()) {
+    return options.fail(choose_port("").error);
+  }
+  std::vector<int> bauds(feetech::kScanBaudRates.begin(), feetech::kScanBaudRates.end());
+  if (baud != 0) {
+    bauds = {baud};
+  }
+  catch_interrupts();
+
+  TextTable table(
+    {"PORT", ">BAUD", ">ID", "JOINT", "MODEL", "FIRMWARE", ">VOLT", ">TEMP", ">POSITION",
+     "STATUS"});
+  std::vector<std::string> warnings;
+  std::vector<std::string> notes;
+  int servos = 0;
+  bool scanned = false;
+  for (const std::string & path : ports) {
+    const auto progress = [&path](int rate) {
+      if (stdout_is_terminal()) {
+        std::printf("\r\x1b[K%s: %d baud ...", path.c_str(), rate);
+        std::fflush(stdout);
+      }
+    };
+    const auto scan = scan_port(path, bauds, progress);
+    if (stdout_is_terminal()) {
+      std::fputs("\r\x1b[K", stdout);
+    }
+    if (!scan) {
+      options.fail(scan.error().text());
+      continue;
+    }
+    scanned = true;
+    for (const ScannedServo & servo : scan.value().servos) {
+      add_row(table, servo);
+      ++servos;
+    }
+    for (const Notice & notice : scan.value().notices) {
+      warnings.push_back(notice.text);
+    }
+    const std::string absent = missing_joints(scan.value().servos);
+    if (scan.value().servos.empty()) {
+      warnings.push_back(
+        path +
+        ": no servo answered; check the power supply, the cable to the first servo and, on "
+        "the driver board, the jumpers for USB");
+    } else if (!absent.empty()) {
+      notes.push_back(path + ": not there: " + absent);
+    }
+    const std::string latency = feetech::latency_hint(path);
+    if (!latency.empty()) {
+      notes.push_back(latency);
+    }
+  }
+  if (!scanned) {
+    return kCouldNot;
+  }
+  if (servos > 0) {
+    std::fputs(table.text().c_str(), stdout);
+  }
+  for (const std::string & line : notes) {
+    std::printf("Note: %s\n", line.c_str());
+  }
+  for (const std::string & line : warnings) {
+    std::printf("Warning: %s\n", line.c_str());
+  }
+  if (interrupted()) {
+    return options.fail("interrupted");
+  }
+  return servos > 0 && warnings.empty() ? kOk : kCheckFailed;
+}
+
+}  // namespace
+}  // namespace so100_hardware::tools
+
+int main(int argc, char ** argv) { return so100_hardware::tools::run(argc, argv); }
