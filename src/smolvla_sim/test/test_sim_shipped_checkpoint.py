@@ -13,6 +13,8 @@ from smolvla_sim.rendering import CameraRenderer
 from smolvla_sim.shipped import CHECKPOINT, FPS
 from smolvla_sim.simulation import Simulation
 
+SECONDS = 3.2
+
 
 @pytest.fixture(scope="module")
 def policy():
@@ -43,7 +45,7 @@ def test_it_touches_the_cube_that_the_sentence_names(policy):
             sentence = f"touch the {color} cube"
             simulation.set_task(sentence)
             simulation.reset(seed)
-            for chunk in range(6):
+            for chunk in range(round(SECONDS * FPS) // rows):
                 noise = np.random.default_rng([seed, chunk]).standard_normal(
                     (policy.chunk_size, int(policy.config.max_action_dim)), dtype=np.float32
                 )

@@ -7,14 +7,17 @@ different from those in the final files.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 
 from .episodes import EpisodeRow, read_rows
+from .errors import DatasetError
 from .journal import Saved, read_journal, saved_data, saved_video
 from .layout import TASKS, data_file, video_file
 from .metadata import Info, read_tasks
+from .tables import read_table, to_array
 
 
 @dataclass(frozen=True)
@@ -82,12 +85,32 @@ def read_catalog(folder: Path, info: Info) -> Catalog:
     tasks: dict[str, None] = {}
     if rows or (folder / TASKS).exists():
         tasks = dict.fromkeys(read_tasks(folder))
+    if not all(episode.tasks for episode in episodes):
+        episodes = _with_tasks(episodes, list(tasks))
     begin = episodes[-1].to_index if episodes else 0
     for entry in pending:
         episodes.append(_of_saved(folder, info, entry, begin))
         tasks |= dict.fromkeys(entry.tasks)
         begin += entry.length
     return Catalog(episodes, list(tasks), pending)
+
+
+def _with_tasks(episodes: Sequence[Episode], tasks: Sequence[str]) -> list[Episode]:
+    """Take the texts from the frames, as the table of the episodes does not tell them all."""
+    told = []
+    for path, group in groupby(episodes, key=lambda episode: episode.data):
+        column = read_table(path, ["task_index"])["task_index"]
+        try:
+            numbers = to_array(column, ()).tolist()
+        except ValueError as error:
+            raise DatasetError(f"{path}: 'task_index': {error}; copy it again") from error
+        begin = 0
+        for episode in group:
+            used = dict.fromkeys(numbers[begin : begin + episode.length])
+            begin += episode.length
+            texts = tuple(tasks[at] for at in used if 0 <= at < len(tasks))
+            told.append(replace(episode, tasks=episode.tasks or texts))
+    return told
 
 
 def _of_row(folder: Path, info: Info, row: EpisodeRow) -> Episode:

@@ -168,12 +168,12 @@ def _video_problems(
         part = episode.videos[camera]
         begin, end = part.from_timestamp, part.to_timestamp
         where = f"{path}: episode {episode.index}"
-        if abs((end - begin) - episode.length / dataset.fps) > TOLERANCE:
+        if not abs((end - begin) - episode.length / dataset.fps) <= TOLERANCE:
             yield (
                 f"{where}: its video goes from {begin:.4f} to {end:.4f} s, which is not "
                 f"{episode.length} frames at {dataset.fps} frames per second"
             )
-        elif abs(begin - frames / dataset.fps) > TOLERANCE:
+        elif not abs(begin - frames / dataset.fps) <= TOLERANCE:
             yield f"{where}: its video begins at {begin:.4f} s, not {frames / dataset.fps:.4f} s"
         frames += episode.length
     if facts.frames != frames:

@@ -35,7 +35,7 @@ class EpisodeRow:
     Attributes:
         index: of the episode.
         length: frames.
-        tasks: texts that occur in it.
+        tasks: texts that occur in it; empty where the table does not tell.
         from_index: its first frame, counted over the whole dataset.
         data: its data file.
         videos: camera -> its part of a video file.
@@ -76,14 +76,17 @@ def read_rows(folder: Path, info: Info) -> list[EpisodeRow]:
 
 def _rows_of(path: Path, info: Info) -> list[EpisodeRow]:
     keys = ["chunk_index", "file_index", "from_timestamp", "to_timestamp"]
-    names = ["episode_index", "tasks", "length", "data/chunk_index", "data/file_index"]
+    names = ["episode_index", "length", "data/chunk_index", "data/file_index"]
     names += ["dataset_from_index", "dataset_to_index"]
     names += [f"videos/{camera}/{key}" for camera in info.cameras for key in keys]
+    with parquet_file(path) as file:
+        # LeRobot's conversion of images to video leaves the tasks out.
+        names += ["tasks"] * ("tasks" in file.schema_arrow.names)
     table = read_table(path, names).to_pydict()
     rows = []
     for at in range(len(table["episode_index"])):
         about = {name: values[at] for name, values in table.items()}
-        lacking = [name for name, value in about.items() if value is None]
+        lacking = [name for name, value in about.items() if value is None or value != value]
         if lacking:
             raise DatasetError(f"{path}: episode {about['episode_index']}: no value of {lacking}")
         length = about["length"]
@@ -103,7 +106,7 @@ def _rows_of(path: Path, info: Info) -> list[EpisodeRow]:
             EpisodeRow(
                 int(about["episode_index"]),
                 int(length),
-                tuple(about["tasks"]),
+                tuple(about.get("tasks", ())),
                 int(about["dataset_from_index"]),
                 Position(int(about["data/chunk_index"]), int(about["data/file_index"])),
                 videos,

@@ -123,8 +123,9 @@ def read_info(folder: Path) -> Info:
     if version.startswith(("v1", "v2")):
         raise DatasetError(
             f"{folder}: is a dataset of version {version}, {VERSION} is read here; convert it "
-            "with LeRobot: python -m lerobot.datasets.v30.convert_dataset_v21_to_v30 "
-            "--repo-id=NAME (lerobot 0.4 or newer)"
+            "with LeRobot 0.4 or newer: python -m lerobot.datasets.v30.convert_dataset_v21_to_v30 "
+            f"--repo-id={folder.absolute().name} --root={folder.absolute().parent} "
+            "--push-to-hub=false"
         )
     if not version.startswith("v3."):
         raise DatasetError(f"{path}: codebase_version is {version!r}, {VERSION} is read here")

@@ -195,7 +195,8 @@ class Dataset:
         episode = next(episode for episode in self.episodes if index < episode.to_index)
         raise DatasetError(
             f"{episode.data}: {name!r} holds NaN or infinity in episode {episode.index}, frame "
-            f"{index - episode.from_index} ({int(bad.sum())} frames in all)"
+            f"{index - episode.from_index} ({int(bad.sum())} frames in all); record that episode "
+            "again, or take it out with LeRobot's lerobot-edit-dataset"
         )
 
     def frames(self, camera: str, episode: int) -> Iterator[Array]:

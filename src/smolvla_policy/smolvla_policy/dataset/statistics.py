@@ -39,9 +39,10 @@ def numeric_statistics(values: Array) -> FeatureStatistics:
 
     Returns:
         Arrays of the last axis' size, as LeRobot makes them: a table of numbers is taken as
-        its rows. float64, but min and max of integers stay int64.
+        its rows. float64, but min and max of integers stay int64
+        and those of Booleans bool.
     """
-    exact = np.int64 if values.dtype.kind in "iu" else np.float64
+    exact = {"b": np.bool_, "i": np.int64, "u": np.int64}.get(values.dtype.kind, np.float64)
     frames = len(values)
     values = values.reshape(-1, values.shape[-1])
     wide = values.astype(np.float64)

@@ -126,7 +126,7 @@ POLICY_PARAMETERS = (
     ),
     Parameter(
         "real_time_chunking",
-        True,
+        False,
         "Chunks continue the actions that the executor has queued instead of being drawn without "
         "regard to them, so that seams do not jump (arXiv 2506.07339).",
     ),

@@ -29,7 +29,9 @@ def check_datasets(datasets: Sequence[Dataset]) -> None:
         for name in (STATE, ACTION):
             if name not in dataset.features:
                 raise TrainingError(f"{dataset.folder}: feature {name!r} is missing")
-            _check_finite(dataset, name)
+            dataset.column(name)  # refuses NaN and infinity
+        _check_cameras(dataset)
+        _check_tasks(dataset)
         _check_same(dataset, first)
 
 
@@ -54,17 +56,29 @@ def _check_same(dataset: Dataset, first: Dataset) -> None:
             )
 
 
-def _check_finite(dataset: Dataset, name: str) -> None:
-    bad = np.flatnonzero(~np.isfinite(dataset.column(name)).all(axis=1))
-    if bad.size:
-        frame = int(bad[0])
-        episode = next(
-            index for index, entry in enumerate(dataset.episodes) if frame < entry.to_index
+def _check_cameras(dataset: Dataset) -> None:
+    if dataset.cameras:
+        return
+    pictures = [name for name, feature in dataset.features.items() if feature.dtype == "image"]
+    raise TrainingError(
+        f"{dataset.folder}: no camera is kept as video"
+        + (
+            f", and pictures inside parquet ({_list(pictures)}) are not read; convert them with "
+            "lerobot-edit-dataset --operation.type convert_image_to_video"
+            if pictures
+            else "; a policy needs at least one"
         )
-        at = frame - dataset.episodes[episode].from_index
+    )
+
+
+def _check_tasks(dataset: Dataset) -> None:
+    numbers = dataset.column("task_index")
+    bad = np.flatnonzero((numbers < 0) | (numbers >= len(dataset.tasks)))
+    if bad.size:
         raise TrainingError(
-            f"{dataset.folder}: {name!r} is NaN or infinite in {bad.size} frames, first in "
-            f"episode {episode}, frame {at}; record that episode again, or take it out"
+            f"{dataset.folder}: task_index is {numbers[bad[0]]} in frame {bad[0]}, but "
+            f"meta/tasks.parquet has {len(dataset.tasks)} tasks; see what else is wrong with "
+            f"python -m smolvla_policy.dataset.inspect {dataset.folder}"
         )
 
 

@@ -103,8 +103,9 @@ def _check_room(path: Path, size: int) -> None:
     free = shutil.disk_usage(path.parent).free
     if free < size + _ROOM:
         raise TrainingError(
-            f"the decoded frames need {size / 1e9:.1f} GB in {path.parent} and {free / 1e9:.1f} "
-            "GB are free; make room, or choose another disk with --cache"
+            f"the decoded frames need {size / 1e9:.2f} GB in {path.parent} and {free / 1e9:.2f} "
+            f"GB are free, of which {_ROOM / 1e9:.2f} GB stay free; make room, or choose another "
+            "disk with --cache"
         )
 
 

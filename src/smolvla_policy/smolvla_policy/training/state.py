@@ -15,6 +15,7 @@ import shutil
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -69,9 +70,10 @@ def save_state(
         link.unlink(missing_ok=True)
         link.symlink_to(name)
         os.replace(link, root / LAST)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         shutil.rmtree(part, ignore_errors=True)
-        why = "the disk is full" if error.errno == errno.ENOSPC else str(error)
+        full = getattr(error, "errno", None) == errno.ENOSPC or "os error 28" in str(error)
+        why = "the disk is full" if full else str(error)
         raise TrainingError(
             f"cannot write the checkpoint of step {step} to {root}: {why}. Make room and go on "
             f"from the one before with --resume --output {folder}"

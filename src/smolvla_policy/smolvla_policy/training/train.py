@@ -37,7 +37,7 @@ from .options import TrainOptions, parse
 from .order import SampleOrder
 from .samples import Batches, Source
 from .scratch import Robot, new_policy
-from .state import MODEL, last_checkpoint, load_state
+from .state import CHECKPOINTS, LAST, MODEL, last_checkpoint, load_state
 from .trainer import Trainer
 
 FREEZING = ("freeze_vision_encoder", "train_expert_only", "train_state_proj")
@@ -208,13 +208,20 @@ def _announce(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
+    options = None
     try:
-        train(parse(arguments))
+        options = parse(arguments)
+        train(options)
     except (TrainingError, DatasetError, CheckpointError) as error:
         print(f"train: {error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        print(f"train: {error}; make room or choose another --output", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
-        print("train: interrupted; go on with --resume", file=sys.stderr)
+        saved = options and (Path(options.output) / CHECKPOINTS / LAST).exists()
+        words = "go on with --resume" if saved else "before the first checkpoint: nothing was kept"
+        print(f"train: interrupted; {words}", file=sys.stderr)
         return 130
     return 0
 

@@ -97,6 +97,12 @@ def video_of(folder, frames, size=(32, 48)):
         ),
         (lambda d: edit_value(d / EPISODES, "tasks", 1, None), r"episode 1: no value of \['tasks"),
         (
+            lambda d: edit_value(
+                d / EPISODES, "videos/observation.images.top/from_timestamp", 1, float("nan")
+            ),
+            r"episode 1: no value of \['videos/observation.images.top/from_timestamp'\]",
+        ),
+        (
             lambda d: edit_value(d / EPISODES, "episode_index", 1, 5),
             "episode 5 stands where episode 1 should",
         ),

@@ -18,6 +18,13 @@ def test_numbers():
     assert found["count"].tolist() == [500]
 
 
+@pytest.mark.parametrize(("kind", "exact"), [(bool, bool), (np.uint8, np.int64)])
+def test_smallest_and_largest_keep_their_kind(kind, exact):
+    found = numeric_statistics(np.array([[0, 1], [1, 1]], dtype=kind))
+    assert (found["min"].dtype, found["max"].dtype) == (exact, exact)
+    assert (found["min"].tolist(), found["max"].tolist()) == ([0, 1], [1, 1])
+
+
 def test_one_frame_has_no_spread():
     found = numeric_statistics(np.array([[3, 4]]))
     assert found["std"].tolist() == [0, 0]

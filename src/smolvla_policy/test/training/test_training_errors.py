@@ -186,3 +186,38 @@ def test_numbers_stay_finite_when_a_joint_never_moves():
             return np.zeros((5, 6), np.float32)
 
     assert (pooled_statistics([Still()])["action"]["std"] == 1.0).all()
+
+
+def test_a_full_disk_before_the_first_checkpoint(fails, monkeypatch):
+    def full(*arguments, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Trainer, "run", full)
+    text = fails()
+    assert "No space left on device" in text
+    assert "make room or choose another --output" in text
+
+
+def test_a_task_that_the_table_does_not_have(fails, second):
+    folder = second()
+    path = folder / "meta" / "tasks.parquet"
+    pq.write_table(pq.read_table(path).slice(0, 1), path)
+    text = fails(dataset=[folder])
+    assert "task_index is 1 in frame" in text
+    assert "meta/tasks.parquet has 1 tasks" in text
+
+
+@pytest.mark.parametrize(("steps", "words"), [(1, "nothing was kept"), (3, "go on with --resume")])
+def test_ctrl_c_says_whether_there_is_something_to_go_on_from(
+    options, monkeypatch, capsys, steps, words
+):
+    step = Trainer._step
+
+    def until_then(self, number):
+        if number == steps:
+            raise KeyboardInterrupt
+        step(self, number)
+
+    monkeypatch.setattr(Trainer, "_step", until_then)
+    assert main(options(save_every=2)) == 130
+    assert words in capsys.readouterr().err

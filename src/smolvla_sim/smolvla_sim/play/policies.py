@@ -49,8 +49,11 @@ class PolicySpec:
 
     @property
     def description(self) -> str:
-        """The checkpoint, or what it is instead."""
-        return self.checkpoint if self.name == "smolvla" else "scripted expert"
+        """The checkpoint, the shipped one by its name; or what it is instead."""
+        if self.name != "smolvla":
+            return "scripted expert"
+        shipped_one = self.checkpoint == str(shipped.CHECKPOINT)
+        return shipped.CHECKPOINT.name if shipped_one else self.checkpoint
 
 
 @dataclass(frozen=True)
