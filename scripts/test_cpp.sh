@@ -46,8 +46,11 @@ run_configuration() {
   mkdir -p "$build"
   step "$name: configure" "$build/configure.log" \
     cmake -S "$SOURCE" -B "$build" -DCMAKE_DISABLE_FIND_PACKAGE_ament_cmake=ON -DBUILD_TESTING=ON \
-    "$@" || return 1
-  step "$name: build" "$build/build.log" cmake --build "$build" -j "$JOBS" || return 1
+    "$@" &&
+    step "$name: build" "$build/build.log" cmake --build "$build" -j "$JOBS" || {
+    printf '%s: 0 passed, 1 failed (it did not build)\n' "$name"
+    return 1
+  }
   rm -rf "$build/test_results"
   step "$name: test" "$build/test.log" ctest --test-dir "$build" --output-on-failure || status=1
   programs="$(grep -cE '^ *[0-9]+/[0-9]+ Test' "$build/test.log" || true)"
@@ -67,16 +70,16 @@ command -v cmake >/dev/null && command -v c++ >/dev/null || {
   exit 1
 }
 
-RESULT=0
-for configuration in "${@:-release sanitize}"; do
-  for name in $configuration; do
+main() {
+  local name result=0
+  for name in "$@"; do
     case "$name" in
       release)
-        run_configuration release -DCMAKE_BUILD_TYPE=Release -DSO100_WERROR=ON || RESULT=1
+        run_configuration release -DCMAKE_BUILD_TYPE=Release -DSO100_WERROR=ON || result=1
         ;;
       sanitize)
         run_configuration sanitize -DCMAKE_BUILD_TYPE=None -DCMAKE_CXX_FLAGS="-O1 -g" \
-          -DSO100_SANITIZE=ON -DSO100_WERROR=ON || RESULT=1
+          -DSO100_SANITIZE=ON -DSO100_WERROR=ON || result=1
         ;;
       *)
         echo "test_cpp: unknown configuration '$name'; use release or sanitize" >&2
@@ -84,5 +87,8 @@ for configuration in "${@:-release sanitize}"; do
         ;;
     esac
   done
-done
-exit $RESULT
+  exit $result
+}
+
+[ $# -gt 0 ] || set -- release sanitize
+main "$@"

@@ -132,7 +132,8 @@ Report So100Arm::torque_off()
   if (!connected()) {
     return {};
   }
-  use_setup_timing();
+  // Called in the control cycle too, where a silent servo must not stop everything else for long.
+  set_timing(std::chrono::milliseconds(20), 1);
   // All at once first, so that no joint waits for the silence of another one; then each again,
   // to know that it did.
   const std::vector<int> off(size(), 0);
@@ -166,25 +167,20 @@ Report So100Arm::disconnect()
   return report;
 }
 
-void So100Arm::use_setup_timing()
-{
-  feetech::BusOptions options;
-  options.baud = config_.baud;
-  options.return_delay = return_delay_;
-  // Nothing waits for a servo here, and a busy machine may let an answer lie for a while.
-  options.margin = std::max(std::chrono::microseconds(50000), config_.read_timeout);
-  options.budget = 4 * options.margin;
-  bus_->set_options(options);
-}
+// Nothing waits for a servo here, and a busy machine may let an answer lie for a while.
+void So100Arm::use_setup_timing() { set_timing(std::chrono::milliseconds(50), 2); }
 
-void So100Arm::use_cycle_timing()
+// A second attempt would take the time of the next cycle, which asks again anyway.
+void So100Arm::use_cycle_timing() { set_timing(config_.read_timeout, 0); }
+
+void So100Arm::set_timing(std::chrono::microseconds margin, int retries)
 {
   feetech::BusOptions options;
   options.baud = config_.baud;
   options.return_delay = return_delay_;
-  options.margin = config_.read_timeout;
-  // A second attempt would take the time of the next cycle, which asks again anyway.
-  options.retries = 0;
+  options.margin = std::max(margin, config_.read_timeout);
+  options.retries = retries;
+  options.budget = (retries + 2) * options.margin;
   bus_->set_options(options);
 }
 

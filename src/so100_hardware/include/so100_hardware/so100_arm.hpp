@@ -111,6 +111,7 @@ private:
   void update(std::size_t joint);
   void use_setup_timing();
   void use_cycle_timing();
+  void set_timing(std::chrono::microseconds margin, int retries);
   std::string label(std::size_t joint) const { return config_.joints[joint].label(); }
 
   SystemConfig config_;

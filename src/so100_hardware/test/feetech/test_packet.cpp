@@ -188,9 +188,9 @@ TEST(Parser, StreamLongerThanItsMemory)
   }
   // Pieces that are no multiple of a frame, so that a part of one is always left over.
   std::size_t count = 0;
-  for (std::size_t at = 0; at < stream.size(); at += 40) {
+  for (std::size_t at = 0; at < stream.size(); at += 100) {
     const auto begin = stream.begin() + static_cast<long>(at);
-    const auto end = stream.begin() + static_cast<long>(std::min(at + 40, stream.size()));
+    const auto end = stream.begin() + static_cast<long>(std::min(at + 100, stream.size()));
     for (const Packet & packet : parse(parser, Bytes(begin, end))) {
       ASSERT_EQ(packet.parameters[14], count++);
     }
