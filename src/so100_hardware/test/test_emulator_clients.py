@@ -110,7 +110,7 @@ def open_port(path):
         # The SDK's own 34 ms are too few for a machine that is busy with other things.
         handler.setPacketTimeoutMillis(handler.patience_ms)
 
-    handler.patience_ms = 2000
+    handler.patience_ms = 10_000
     handler.setPacketTimeout = wait
     assert handler.openPort()
     assert handler.setBaudRate(BAUD)
@@ -121,7 +121,7 @@ def open_port(path):
 def no_answer_expected(port):
     port.patience_ms = 40
     yield
-    port.patience_ms = 2000
+    port.patience_ms = 10_000
 
 
 @pytest.fixture

@@ -134,6 +134,25 @@ TEST(Faults, SameSeedGivesTheSameFaults)
   EXPECT_EQ(story(7, 0.0), story(7, 1.0));  // another fault does not move the drops
 }
 
+TEST(Faults, SwitchingOneFaultOnDoesNotMoveTheOthers)
+{
+  const auto story = [](double drop) {
+    Faults faults(1);
+    faults.rates(0).corrupt = 0.3;
+    faults.rates(0).drop = drop;
+    std::vector<Bytes> frames(200, kFrame);
+    for (Bytes & frame : frames) {
+      faults.apply(0, frame);
+    }
+    return frames;
+  };
+  const std::vector<Bytes> alone = story(0.0);
+  const std::vector<Bytes> both = story(0.5);
+  for (std::size_t i = 0; i < alone.size(); ++i) {
+    EXPECT_TRUE(both[i].empty() || both[i] == alone[i]) << i;
+  }
+}
+
 TEST(Faults, RatesAreOfOneServo)
 {
   Faults faults(2);
