@@ -16,6 +16,7 @@ import argparse
 import contextlib
 import importlib.util
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -169,8 +170,10 @@ def main() -> int:
         print(json.dumps(scservo_cycles(port, int(cycles), float(rate))))
         return 0
 
+    load = os.getloadavg()[0]
     figures = measure(find_programs(arguments.bin), arguments.rounds, arguments.cycles)
     print(f"One cycle: 15 bytes of six servos read, six goals written; wire alone {WIRE_MS} ms")
+    print(f"load of the machine before: {load:.1f} on {os.cpu_count()} cores (p99 wants it quiet)")
     for title, rows in figures.items():
         print_table(f"{title}, {next(iter(rows.values()))['cycles']} cycles each", rows)
     if arguments.json:
