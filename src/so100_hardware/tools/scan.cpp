@@ -92,21 +92,11 @@ feetech::Result<void> scan_baud(const std::string & port, int baud, PortScan & s
 feetech::Result<void> read_details(feetech::Bus & bus, ScannedServo & servo)
 {
   const auto id = static_cast<std::uint8_t>(servo.id);
-  // On a busy machine a late answer to an earlier ping looks like a second servo, so it is only
-  // believed when it happens again.
-  constexpr int kChecks = 3;
-  int doubled = 0;
-  for (int i = 0; i < kChecks; ++i) {
-    const auto unique = bus.check_unique(id);
-    if (unique.ok()) {
-      break;
-    }
-    if (port_failed(unique.error())) {
-      return unique;
-    }
-    doubled += unique.error().code == Errc::duplicate_reply ? 1 : 0;
+  const auto unique = bus.check_unique(id);
+  if (!unique.ok() && port_failed(unique.error())) {
+    return unique;
   }
-  servo.duplicate = doubled > 1;
+  servo.duplicate = !unique.ok() && unique.error().code == Errc::duplicate_reply;
   if (servo.duplicate) {
     return {};  // two answers at once: what was read would be a mixture
   }

@@ -64,7 +64,7 @@ class ExecutorConfig:
     control_rate: float = 100.0
     trigger_share: float = 0.7
     aggregation: str = "weighted"
-    alignment: str = "tick"
+    alignment: str = "pose"
     actions_per_chunk: int = 0
     state_timeout: float = 0.2
     request_timeout: float = 5.0

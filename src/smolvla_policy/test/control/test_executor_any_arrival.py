@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from smolvla_policy.control.aggregation import AGGREGATIONS
+from smolvla_policy.control.alignment import ALIGNMENTS
 from smolvla_policy.control.executor_types import State
 
 SETTINGS = settings(
@@ -76,15 +77,17 @@ def play(rig, fates: list[Fate], noise: float = 0.0) -> list[Fate]:
 @given(
     fates=st.lists(FATES, max_size=12),
     aggregation=st.sampled_from(sorted(AGGREGATIONS)),
+    alignment=st.sampled_from(sorted(ALIGNMENTS)),
     share=st.sampled_from([0.0, 0.3, 0.7, 1.0]),
     cycles_per_tick=st.sampled_from([1, 3]),
     silent=st.lists(st.tuples(st.integers(0, 300), st.integers(1, 12)), max_size=3),
 )
 def test_ticks_run_in_order_and_each_gets_its_own_action(
-    make_rig, fates, aggregation, share, cycles_per_tick, silent
+    make_rig, fates, aggregation, alignment, share, cycles_per_tick, silent
 ) -> None:
     rig = make_rig(
         aggregation=aggregation,
+        alignment=alignment,
         trigger_share=share,
         request_timeout=0.4,
         control_rate=20.0 * cycles_per_tick,
@@ -113,14 +116,17 @@ def test_ticks_run_in_order_and_each_gets_its_own_action(
 @given(
     fates=st.lists(FATES, max_size=12),
     aggregation=st.sampled_from(sorted(AGGREGATIONS)),
+    alignment=st.sampled_from(sorted(ALIGNMENTS)),
     noise=st.floats(0.0, 2.0),
     discard=st.lists(st.integers(0, 250), max_size=3),
     restart=st.integers(0, 250),
 )
 def test_commands_are_finite_within_limits_and_slow_enough(
-    make_rig, fates, aggregation, noise, discard, restart
+    make_rig, fates, aggregation, alignment, noise, discard, restart
 ) -> None:
-    rig = make_rig(aggregation=aggregation, request_timeout=0.4, control_rate=50.0)
+    rig = make_rig(
+        aggregation=aggregation, alignment=alignment, request_timeout=0.4, control_rate=50.0
+    )
     play(rig, fates, noise)
     rig.start()
     previous = rig.measured.copy()

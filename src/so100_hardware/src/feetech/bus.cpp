@@ -234,6 +234,25 @@ Result<void> Bus::check_unique(std::uint8_t id)
     return first.error();
   }
   // It is there, or several are; now the same without leaving at the first reply.
+  int replies = 0;
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    const Result<int> counted = count_replies(id);
+    if (!counted.ok()) {
+      return counted.error();
+    }
+    replies = counted.value();
+    if (replies == 1) {
+      return {};
+    }
+  }
+  Error error;
+  error.code = replies == 0 ? Errc::timeout : Errc::duplicate_reply;
+  error.servo = id;
+  return error;
+}
+
+Result<int> Bus::count_replies(std::uint8_t id)
+{
   Result<void> result = drain(late_.settled());
   if (result.ok()) {
     result = send(id, Instruction::ping, nullptr, 0);
@@ -253,13 +272,7 @@ Result<void> Bus::check_unique(std::uint8_t id)
   if (!result.ok()) {
     return result.error();
   }
-  if (replies == 1) {
-    return {};
-  }
-  Error error;
-  error.code = replies == 0 ? Errc::timeout : Errc::duplicate_reply;
-  error.servo = id;
-  return error;
+  return replies;
 }
 
 Result<void> Bus::drain(TimePoint until)

@@ -353,6 +353,19 @@ TEST_F(BusFaults, CheckUniqueFindsASecondServo)
   EXPECT_EQ(bus.check_unique(1).error().code, Errc::timeout);
 }
 
+TEST_F(BusFaults, CheckUniqueTakesOneLateAnswerForNoSecondServo)
+{
+  int requests = 0;
+  transport.on_request = [this, &requests](const Packet &) {
+    transport.reply(frame(1, 0), microseconds(100));
+    if (++requests == 2) {
+      transport.reply(frame(1, 0), microseconds(200));
+    }
+  };
+  EXPECT_TRUE(bus.check_unique(1).ok());
+  EXPECT_EQ(requests, 3);
+}
+
 TEST_F(BusFaults, BroadcastPingCountsDoubledIdsAndGarbage)
 {
   transport.on_request = [this](const Packet &) {

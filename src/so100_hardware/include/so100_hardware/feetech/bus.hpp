@@ -137,7 +137,8 @@ public:
   Result<FoundServos> broadcast_ping(
     std::chrono::milliseconds timeout = std::chrono::milliseconds(775));
 
-  /// Pings and listens until the deadline for a second reply.
+  /// Pings and listens until the deadline for a second reply. One is believed only when it comes
+  /// twice in a row: on a busy machine a late answer to an earlier ping looks the same.
   /// Errors: duplicate_reply (also when two replies garbled each other), timeout, port errors.
   Result<void> check_unique(std::uint8_t id);
 
@@ -197,6 +198,8 @@ private:
   template <class Wanted, class OnPacket, class OnGarbage>
   Result<void> listen(TimePoint deadline, Wanted wanted, OnPacket on_packet, OnGarbage on_garbage);
   Result<void> drain(TimePoint until);
+  /// Pings once and counts the replies until the deadline; a garbled one counts as two.
+  Result<int> count_replies(std::uint8_t id);
   Result<Ack> write_with(Instruction instruction, std::uint8_t id, const Register & reg, int value);
   std::chrono::microseconds wire_time(std::size_t bytes) const;
   std::chrono::microseconds timeout(
