@@ -40,9 +40,9 @@ _FINGER_END = TCP_FORWARD + 0.010
 
 
 def collision_boxes() -> list[Shape]:
-    """Return a few boxes per link that enclose what is drawn; axes as in `arm_shapes`.
+    """Return a few boxes per link around what is drawn; axes as in `arm_shapes`.
 
-    The inner faces of the two fingers are those of the pads, so that a gripper model can grasp.
+    Nothing sticks out by more than 2 mm; wider boxes would touch each other in the rest pose. The inner faces of the two fingers are those of the pads, so that a gripper model can grasp.
     """
     return [
         _between("base", (-0.070, -0.050, 0.0), (0.046, 0.050, 0.010)),
@@ -51,7 +51,7 @@ def collision_boxes() -> list[Shape]:
         # Tower and servo apart: the folded forearm lies close above them.
         _between("shoulder_pan", (-0.038, -0.026, -0.026), (-0.029, 0.026, 0.002)),
         Shape("shoulder_pan", "box", (-0.006, 0.0, -0.010), (0.013, 0.018, 0.023), "", 0.24),
-        _along("shoulder_lift", (0.0, 0.0), _UPPER, (0.0155, 0.0290, 0.0150)),
+        _along("shoulder_lift", (0.0, 0.0), _UPPER, (0.0140, 0.0290, 0.0140)),
         _along("elbow_flex", (0.0, 0.0), _FORE, (0.0170, 0.0290, 0.0150)),
         _between("wrist_flex", (-0.015, -0.018, -0.013), (0.024, 0.018, 0.013)),
         _between("wrist_flex", (0.024, -0.020, -0.016), (0.058, 0.020, 0.018)),
