@@ -42,7 +42,8 @@ _FINGER_END = TCP_FORWARD + 0.010
 def collision_boxes() -> list[Shape]:
     """Return a few boxes per link around what is drawn; axes as in `arm_shapes`.
 
-    Nothing sticks out by more than 2 mm; wider boxes would touch each other in the rest pose. The inner faces of the two fingers are those of the pads, so that a gripper model can grasp.
+    Nothing sticks out by more than 2 mm; wider boxes would touch each other in the rest pose.
+    The inner faces of the two fingers are those of the pads, so that the gripper can grasp.
     """
     return [
         _between("base", (-0.070, -0.050, 0.0), (0.046, 0.050, 0.010)),
@@ -114,9 +115,7 @@ def _element(spec: ArmSpec, shape: Shape) -> str:
         angle = float(np.linalg.norm(turn))
         rotation = rotation @ rotation_about(turn / angle, angle)
     rpy = rpy_from_rotation(np.where(np.abs(rotation) < 1e-12, 0.0, rotation))
-    pose = (
-        f'xyz="{_numbers(origin + to_link @ np.array(shape.position))}" rpy="{_numbers(rpy)}"'
-    )
+    pose = f'xyz="{_numbers(origin + to_link @ np.array(shape.position))}" rpy="{_numbers(rpy)}"'
     if not shape.material:
         return f'<xacro:so_arm_collision {pose} size="{_numbers(2 * np.array(shape.size))}"/>'
     if shape.kind == "box":

@@ -150,9 +150,7 @@ def test_the_tip_is_the_tool_center_point_of_the_simulation(arm):
         # The SO-101's wrist_roll lies 0.2 mm beside the arm's plane, which the closed form
         # neglects.
         np.testing.assert_allclose(tip[:3, 3], expected.tcp, atol=3e-4)
-        np.testing.assert_allclose(
-            tip[:3, 3], roll[:3, 3] + TCP_FORWARD * tip[:3, 2], atol=1e-9
-        )
+        np.testing.assert_allclose(tip[:3, 3], roll[:3, 3] + TCP_FORWARD * tip[:3, 2], atol=1e-9)
         np.testing.assert_allclose(
             tip[:3, :3], np.column_stack([-to_moving_jaw, left, fingers]), atol=1e-6
         )

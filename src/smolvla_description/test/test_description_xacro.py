@@ -140,9 +140,7 @@ def test_real_hardware_leaves_out_what_is_not_given(expand):
 def test_mock_hardware_starts_where_the_simulation_does(expand, model):
     (tag,) = expand(model=model, hardware="mock").root.findall("ros2_control")
     assert tag.findtext("hardware/plugin") == "mock_components/GenericSystem"
-    for joint, home, spec in zip(
-        tag.findall("joint"), HOME, arm_spec(model).joints, strict=True
-    ):
+    for joint, home, spec in zip(tag.findall("joint"), HOME, arm_spec(model).joints, strict=True):
         assert joint.find("param") is None
         start = {
             state.get("name"): float(state.findtext("param"))
