@@ -20,7 +20,9 @@ from tool_programs import (
 )
 
 MIDDLE = {1: 2100, 2: 1500, 3: 2500, 4: 2000, 5: 2000, 6: 2600}
-LOW = {1: 1000, 2: 600, 3: 1500, 4: 1100, 5: 300, 6: 2500}
+# Less than half a turn from end to end: the hand is so fast that the tool may see only the ends,
+# and more would look like a step over the end of the encoder.
+LOW = {1: 1300, 2: 700, 3: 1500, 4: 1100, 5: 300, 6: 2500}
 HIGH = {1: 3300, 2: 2700, 3: 3500, 4: 3000, 5: 3900, 6: 3900}
 
 
