@@ -255,6 +255,11 @@ LoadedCalibration parse_calibration(
       name + ": not JSON, see line " + line_of(text, error.byte) +
       "; restore the file from its .bak or calibrate again"};
     return result;
+  } catch (const Json::out_of_range &) {  // 1e999 is JSON, but no double
+    result.problems = {
+      name +
+      ": holds a number far out of range; restore the file from its .bak or calibrate again"};
+    return result;
   }
   if (!root.is_object()) {
     result.problems.push_back("must be an object with a joint each, but is " + shown(root));

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <string>
+#include <vector>
 
 #include "arm.hpp"
 #include "connection.hpp"
@@ -65,11 +66,28 @@ int watch(const Options & options, Telemetry & telemetry, const Settings & setti
   return settings.once && telemetry.faults() ? kCheckFailed : kOk;
 }
 
+// The servos of a list; the joints have their names from the calibration, else LeRobot's.
+Arm arm_with(const std::vector<int> & ids, const Arm & calibrated)
+{
+  Arm arm;
+  for (const int number : ids) {
+    const auto known = std::find_if(
+      calibrated.begin(), calibrated.end(), [number](const auto & s) { return s.id == number; });
+    const JointInfo * joint = calibrated.empty() ? find_joint(number) : nullptr;
+    arm.push_back(
+      {known != calibrated.end() ? known->joint
+       : joint != nullptr        ? std::string(joint->name)
+                                 : "",
+       static_cast<std::uint8_t>(number)});
+  }
+  return arm;
+}
+
 int run(int argc, char ** argv)
 {
   std::string port;
   std::string id;
-  std::string ids = "1-6";
+  std::string ids;
   int baud = feetech::kBaudRates.front();
   Settings settings;
   Options options(
@@ -92,25 +110,19 @@ int run(int argc, char ** argv)
   if (const auto code = options.parse(argc, argv)) {
     return *code;
   }
-  Arm arm;
+  const auto list = parse_ids(ids.empty() ? "1-6" : ids);
+  if (!list || list->size() > feetech::kMaxSyncServos) {
+    return options.fail("--ids must be like 1-6 or 1,2,5, up to 32 ids, but is '" + ids + "'");
+  }
   LoadedCalibration loaded;
   if (!id.empty()) {
     loaded = find_calibration(id);
     if (!loaded.ok()) {
       return options.fail(loaded.problems.front());
     }
-    arm = arm_of(loaded.calibration);
-  } else {
-    const auto list = parse_ids(ids);
-    if (!list || list->size() > feetech::kMaxSyncServos) {
-      return options.fail("--ids must be like 1-6 or 1,2,5, up to 32 ids, but is '" + ids + "'");
-    }
-    for (const int number : *list) {
-      const JointInfo * joint = find_joint(number);
-      arm.push_back(
-        {joint != nullptr ? std::string(joint->name) : "", static_cast<std::uint8_t>(number)});
-    }
   }
+  const Arm calibrated = arm_of(loaded.calibration);
+  const Arm arm = !id.empty() && ids.empty() ? calibrated : arm_with(*list, calibrated);
   const PortChoice choice = choose_port(port);
   if (!choice.error.empty()) {
     return options.fail(choice.error);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Lists the servos on the ports of this machine.
+#include <cstddef>
 #include <cstdio>
 #include <vector>
 
@@ -65,7 +66,7 @@ int run(int argc, char ** argv)
   std::vector<std::string> warnings;
   std::vector<std::string> notes;
   int servos = 0;
-  bool scanned = false;
+  std::size_t scanned = 0;
   for (const std::string & path : ports) {
     const auto progress = [&path](int rate) {
       if (stdout_is_terminal()) {
@@ -81,7 +82,7 @@ int run(int argc, char ** argv)
       options.fail(scan.error().text());
       continue;
     }
-    scanned = true;
+    ++scanned;
     for (const ScannedServo & servo : scan.value().servos) {
       add_row(table, servo);
       ++servos;
@@ -103,7 +104,7 @@ int run(int argc, char ** argv)
       notes.push_back(latency);
     }
   }
-  if (!scanned) {
+  if (scanned == 0) {
     return kCouldNot;
   }
   if (servos > 0) {
@@ -118,7 +119,7 @@ int run(int argc, char ** argv)
   if (interrupted()) {
     return options.fail("interrupted");
   }
-  return servos > 0 && warnings.empty() ? kOk : kCheckFailed;
+  return servos > 0 && warnings.empty() && scanned == ports.size() ? kOk : kCheckFailed;
 }
 
 }  // namespace

@@ -119,12 +119,31 @@ feetech::Result<void> verify(const Task & task, const ScannedServo & old, std::u
   return bus.check_unique(id);
 }
 
-int set_up(const Options & options, const Task & task, int wanted)
+// The lock was open for a baud rate that the servo did not take over.
+void lock_at(const Task & task, int baud, std::uint8_t id)
+{
+  auto connection = Connection::open(task.port, baud);
+  if (connection) {
+    static_cast<void>(connection.value().bus().write(id, registers::lock, 1));
+  }
+}
+
+// `given`: ids of servos that were set up just before.
+int set_up(
+  const Options & options, const Task & task, int wanted, const std::vector<int> & given = {})
 {
   int code = kOk;
   const auto servo = find_servo(options, task, code);
   if (!servo) {
     return code;
+  }
+  // Enter pressed twice, or a cable forgotten: another id would undo the last step.
+  if (servo->id != wanted && std::find(given.begin(), given.end(), servo->id) != given.end()) {
+    options.fail(
+      servo_label(servo->id) + " is still connected; connect the servo of " + servo_label(wanted) +
+      " in its place. If this is that one, set it up with --id " + std::to_string(wanted) +
+      ". Nothing was written");
+    return kCheckFailed;
   }
   const auto id = static_cast<std::uint8_t>(wanted);
   if (servo->id == wanted && servo->baud == kBaud) {
@@ -148,6 +167,9 @@ int set_up(const Options & options, const Task & task, int wanted)
   }
   if (result.ok()) {
     result = verify(task, *servo, id);
+    if (!result && servo->baud != kBaud) {
+      lock_at(task, servo->baud, id);
+    }
   }
   if (!result) {
     return options.fail(
@@ -162,6 +184,7 @@ int set_up(const Options & options, const Task & task, int wanted)
 // From the gripper down to the base, as LeRobot does it: one servo after the other.
 int set_up_all(const Options & options, const Task & task)
 {
+  std::vector<int> given;
   for (auto joint = kJoints.rbegin(); joint != kJoints.rend(); ++joint) {
     int code = kCouldNot;
     while (code != kOk) {
@@ -175,8 +198,9 @@ int set_up_all(const Options & options, const Task & task)
           input == Input::ended ? "the input has ended before the last servo"
                                 : "interrupted; servos already set up keep their ids");
       }
-      code = set_up(options, task, joint->id);
+      code = set_up(options, task, joint->id, given);
     }
+    given.push_back(joint->id);
   }
   std::puts("All six servos are set up. Connect them in a chain and look with so100_scan.");
   return kOk;

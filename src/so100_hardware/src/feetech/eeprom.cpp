@@ -26,6 +26,24 @@ Result<void> check_free(Bus & bus, std::uint8_t id, int wanted)
   return error;
 }
 
+/// Whether the request went out: what came of it only reading back can tell.
+bool was_sent(const Result<Ack> & written)
+{
+  if (written.ok()) {
+    return true;
+  }
+  switch (written.error().code) {
+    case Errc::timeout:
+    case Errc::bad_checksum:
+    case Errc::wrong_id:
+    case Errc::wrong_length:
+    case Errc::duplicate_reply:
+      return true;
+    default:
+      return false;
+  }
+}
+
 /// Writes one value and reads it back. Moves `id` along when it is the id that changes.
 Result<void> store(Bus & bus, std::uint8_t & id, const RegisterValue & wanted)
 {
@@ -37,11 +55,13 @@ Result<void> store(Bus & bus, std::uint8_t & id, const RegisterValue & wanted)
     }
   }
   const Result<Ack> written = bus.write(id, wanted.reg, wanted.value);
-  // The acknowledgement of a new id may come from either id, so only reading back settles it.
-  if (!written.ok() && (!renames || written.error().code == Errc::invalid_argument)) {
+  // The acknowledgement of a new id may come from either id, that of a new baud rate at either
+  // rate, so only reading back settles it.
+  const bool moves = renames || is(wanted.reg, registers::baud_rate);
+  if (!(moves ? was_sent(written) : written.ok())) {
     return written.error();
   }
-  if (is(wanted.reg, registers::baud_rate)) {
+  if (!renames && moves) {
     return {};
   }
   const std::uint8_t reader = renames ? static_cast<std::uint8_t>(wanted.value) : id;

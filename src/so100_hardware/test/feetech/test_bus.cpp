@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The bus with servos that behave; faults are in test_bus_faults.cpp.
+// The bus with servos that behave; faults are in the other test_bus_*.cpp.
 #include <gtest/gtest.h>
 
 #include <limits>

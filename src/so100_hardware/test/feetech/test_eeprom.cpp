@@ -150,5 +150,26 @@ TEST_F(Eeprom, BaudRateMustComeLastAndIsNotReadBack)
   EXPECT_EQ(transport.writes.size(), 2U) << "unlock and the write";
 }
 
+TEST_F(Eeprom, ANewBaudRateMayBeAcknowledgedAtTheNewRate)
+{
+  // From the write on the servo talks at a rate at which this side hears nothing.
+  transport.on_request = [this](const Packet & request) {
+    if (writes(request, r::baud_rate)) {
+      servos.set(1, r::baud_rate, request.parameters[1]);
+      servos.silent = {1};
+    }
+    servos.answer(request);
+  };
+  EXPECT_TRUE(write_eeprom(bus, 1, r::baud_rate, 4).ok());
+  EXPECT_EQ(servos.get(1, r::baud_rate), 4);
+  EXPECT_EQ(servos.get(1, r::lock), 0) << "to be locked at the new rate";
+}
+
+TEST_F(Eeprom, ABaudRateThatDoesNotExistIsAnError)
+{
+  EXPECT_EQ(write_eeprom(bus, 1, r::baud_rate, 300).error().code, Errc::invalid_argument);
+  EXPECT_EQ(servos.get(1, r::lock), 1);
+}
+
 }  // namespace
 }  // namespace so100_hardware::feetech

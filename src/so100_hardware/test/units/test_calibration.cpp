@@ -93,6 +93,9 @@ TEST(Json, SaysWhereItBreaks)
   EXPECT_TRUE(contains(problem(text.substr(0, text.size() / 2)), "not JSON, see line "));
   EXPECT_TRUE(contains(problem(std::string(3, '\0')), "not JSON"));
   EXPECT_EQ(problem("[1, 2]"), "arm.json: must be an object with a joint each, but is [1,2]");
+  EXPECT_EQ(
+    problem(replaced(text, "\"drive_mode\": 0,\n", "\"drive_mode\": 1e999,\n")),
+    "arm.json: holds a number far out of range; restore the file from its .bak or calibrate again");
 }
 
 TEST(Json, NamesJointAndKeyOfAWrongType)

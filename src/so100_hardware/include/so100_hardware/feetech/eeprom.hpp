@@ -20,9 +20,9 @@ struct RegisterValue
 /// to 1 at the end in every case, also after a failure. For setup only, never in the control
 /// cycle: EEPROM wears out and a write takes milliseconds.
 ///
-/// After a write of ID the servo is addressed by its new one. Baud_Rate must come last, and is
-/// neither read back nor followed by the lock, as the servo then talks at the new rate: open the
-/// port at that rate and write Lock 1.
+/// After a write of ID the servo is addressed by its new one. Baud_Rate must come last. It is not
+/// read back, needs no acknowledgement and is not followed by the lock, as the servo then talks at
+/// the new rate: open the port at that rate, read it back and write Lock 1.
 ///
 /// Errors: the first that happened; not_stored when a value reads back differently.
 Result<void> write_eeprom(
