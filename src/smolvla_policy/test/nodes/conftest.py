@@ -99,9 +99,7 @@ class Robot:
         node.create_subscription(
             JointTrajectory, "arm_controller/joint_trajectory", self.trajectories.append, 100
         )
-        node.create_subscription(
-            InferenceRequest, "smolvla/inference_request", self._on_request, qos.request_qos()
-        )
+        self.listen()
         node.create_subscription(
             ExecutorStatus, "executor_node/status", self.statuses.append, qos.status_qos()
         )
@@ -129,6 +127,11 @@ class Robot:
     @property
     def status(self):
         return self.statuses[-1] if self.statuses else ExecutorStatus(reason="none yet")
+
+    def listen(self):
+        self.graph.node.create_subscription(
+            InferenceRequest, "smolvla/inference_request", self._on_request, qos.request_qos()
+        )
 
     def state(self, state):
         return lambda: self.status.state == state
