@@ -99,7 +99,7 @@ def test_cancel_ends_the_commands_within_one_cycle(graph, robot, caller):
 def test_the_time_limit_is_a_success(graph, robot, caller):
     status, result = caller.result(caller.send(time_limit=0.3))
     assert (status, result.reason) == (GoalStatus.STATUS_SUCCEEDED, RESULT.TIME_LIMIT)
-    assert 0.3 <= result.elapsed < 0.6
+    assert 0.3 <= result.elapsed < 1.0
     assert "0.3 s" in result.message
     graph.until(robot.state(ExecutorStatus.IDLE))
 
@@ -117,7 +117,7 @@ def test_a_newer_goal_replaces_the_running_one(graph, robot, caller):
 
 
 def test_stale_joint_states_abort_it(graph, make_robot, caller):
-    robot = make_robot(wait_for_start=True, state_timeout=0.1)
+    robot = make_robot(wait_for_start=True, state_timeout=0.3)
     handle = caller.send()
     graph.until(lambda: robot.status.tick > 3, what="motion")
     robot.feed.cancel()
@@ -125,7 +125,7 @@ def test_stale_joint_states_abort_it(graph, make_robot, caller):
     assert (status, result.reason) == (GoalStatus.STATUS_ABORTED, RESULT.FAULT)
     assert "joint state" in result.message
     robot.feed.reset()
-    count = len(robot.commands)
+    count = robot.settled()
     graph.during(0.15, lambda: len(robot.commands) == count)
 
 
@@ -149,6 +149,7 @@ def test_a_sentence_on_the_topic_takes_effect_with_the_next_chunk(graph, robot, 
     assert not handle.outcome.done()
     caller.cancel(handle)
     caller.result(handle)
+    graph.until(robot.state(ExecutorStatus.IDLE))
     publisher.publish(String(data="third"))
     graph.during(0.1, robot.state(ExecutorStatus.IDLE))
     robot.call("start")
