@@ -197,13 +197,20 @@ class PolicyNode(ManagedNode):
             policy=f"{backend.name}: {backend.description}",
         )
         chunk.header.stamp.sec, chunk.header.stamp.nanosec = divmod(stamp_ns, 10**9)
-        self._chunks.publish(chunk)
+        self._send(chunk)
         self._figures.on_chunk(result.inference_time)
         self._status_changed.trigger()
 
+    def _send(self, chunk: ActionChunk) -> None:
+        try:
+            self._chunks.publish(chunk)
+        except Exception:
+            if self.context.ok():  # after a signal there is nobody to answer
+                raise
+
     def _refuse(self, message: InferenceRequest, error: str) -> None:
         self._figures.on_refusal(error)
-        self._chunks.publish(
+        self._send(
             ActionChunk(request_id=message.request_id, first_tick=message.tick, error=error)
         )
         self._status_changed.trigger()

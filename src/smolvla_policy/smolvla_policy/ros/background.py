@@ -45,6 +45,8 @@ class Background:
                 try:
                     if not self._closed:
                         work()
+                except SystemExit:
+                    pass  # the node ended meanwhile, and this thread with it
                 finally:
                     self._thread = None
 

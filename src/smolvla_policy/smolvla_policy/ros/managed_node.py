@@ -77,7 +77,7 @@ class ManagedNode(LifecycleNodeMixin, Node):
         # First what `destroy_node` needs.
         self.phase = UNCONFIGURED
         self.problem = ""
-        self.failed = self.abandoned = False
+        self.failed = self.abandoned = self._ending = False
         self._declared = {parameter.name: parameter for parameter in parameters}
         self._background: Background | None = None
         Node.__init__(self, name, **node_options)
@@ -143,6 +143,7 @@ class ManagedNode(LifecycleNodeMixin, Node):
 
     def destroy_node(self) -> None:
         """Let a transition that is under way end, release everything, destroy the node."""
+        self._ending = True
         try:
             if self._background is None or self._background.close(JOIN_TIMEOUT):
                 self.release()
@@ -161,6 +162,9 @@ class ManagedNode(LifecycleNodeMixin, Node):
             self.configure(values_of(self, self._declared.values()))
         except Exception as error:
             self.problem = _words(error)
+        if self._ending:
+            self.release()
+            raise SystemExit  # of this thread: there is no state machine any more to go on with
         if self.problem:
             self.get_logger().error(f"cannot be configured: {self.problem}")
             return self._leave(TransitionCallbackReturn.FAILURE)

@@ -59,6 +59,7 @@ class Graph:
         self.until(client.service_is_ready, what=f"service {name}")
         future = client.call_async(request or kind.Request())
         self.until(future.done, what=f"answer of {name}")
+        self.node.destroy_client(client)
         return future.result()
 
     def until(self, condition, timeout=10.0, what=""):

@@ -159,6 +159,17 @@ def test_destroying_a_node_that_loads_does_not_wait_for_ever(graph, slow, monkey
     assert slow.backend.closed  # what was loaded for nobody is freed
 
 
+def test_a_signal_in_the_middle_of_an_inference_is_no_error(graph, make_world):
+    world = make_world().ready()
+    world.backend.gate.clear()
+    world.send()
+    graph.until(lambda: world.status.state == PolicyStatus.INFERRING)
+    graph.context.shutdown()
+    world.backend.gate.set()
+    world.policy.destroy_node()
+    assert world.backend.closed
+
+
 def test_after_a_failed_configuration_other_parameters_are_tried(graph, make_world):
     world = make_world(active=False)
 
