@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace, line: LiveLine, stop: StopSignals) -> int:
     # The clock starts with the instruction, so the executor waits for the demo to start it.
-    options = dataclasses.replace(from_arguments(arguments), autostart=False)
+    options = dataclasses.replace(from_arguments(arguments), wait_for_start=True)
     if options.policy_backend == "none":
         raise SetupError("without a policy nothing moves; choose --policy scripted or smolvla")
     if arguments.time_limit <= 0:

@@ -165,6 +165,7 @@ def _sim(options: Options) -> NodeSpec:
 
 def _policy(options: Options) -> NodeSpec:
     parameters: dict[str, Any] = {
+        "autostart": options.autostart,
         "backend": options.policy_backend,
         "model": options.model,
     }
@@ -192,6 +193,7 @@ def _executor(options: Options) -> NodeSpec:
         executable="executor_node",
         parameters={
             "autostart": options.autostart,
+            "wait_for_start": options.wait_for_start,
             "dry_run": options.dry_run,
             **parameters,
         },

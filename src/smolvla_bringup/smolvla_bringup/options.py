@@ -69,7 +69,13 @@ class Options:
         tuple(AGGREGATIONS),
     )
     autostart: bool = _option(
-        True, bool, "execute at once; otherwise the executor waits for its service ~/start"
+        True,
+        bool,
+        "configure and activate policy and executor at once; otherwise they wait for "
+        "`ros2 lifecycle set`",
+    )
+    wait_for_start: bool = _option(
+        False, bool, "the active executor stays idle until ~/start or a RunTask goal"
     )
     dry_run: bool = _option(False, bool, "compute commands but do not publish them")
     viewer: bool = _option(False, bool, "open MuJoCo's window (needs a display)")

@@ -51,6 +51,7 @@ def test_options_reach_the_parameters_of_the_nodes() -> None:
     assert sim.parameters["model"] == "so101"
     assert sim.parameters["seed"] == 5
     assert policy.parameters == {
+        "autostart": False,
         "backend": "smolvla",
         "model": "so101",
         "checkpoint": "some/checkpoint",
@@ -61,6 +62,7 @@ def test_options_reach_the_parameters_of_the_nodes() -> None:
         "aggregate": "latest",
         "dry_run": True,
         "autostart": False,
+        "wait_for_start": False,
     }
 
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -194,3 +196,13 @@ def test_created_from_parameters(copy, sample, policy):
 def test_parameters_that_do_not_fit(copy, changes, words):
     with pytest.raises(ValueError, match=words):
         create(parameters(copy, **changes))
+
+
+def test_close_frees_the_weights(copy, sample):
+    backend = make(copy)
+    backend.infer(observe(sample), REQUEST)
+    policy = weakref.ref(backend.policy)
+    engine = weakref.ref(backend.policy._engine)
+    backend.close()
+    assert policy() is None
+    assert engine() is None
