@@ -116,7 +116,7 @@ class VisualizationNode(Node):
 
     def _follow(self, now: float) -> None:
         """Let the path know where the arm is by the newest joint state."""
-        if self._joint_state is None or self._order is None:
+        if self._joint_state is None or self._order is None or self._chain is None:
             return
         message = deserialize_message(self._joint_state, JointState)
         self._joint_state = None
@@ -128,7 +128,8 @@ class VisualizationNode(Node):
                 throttle_duration_sec=5.0,
             )
             return
-        self._path.on_joint_state(positions, now)
+        point = self._chain.positions(self._order.joints, positions[None])[0]
+        self._path.on_joint_state(positions, point, now)
 
     def _publish(self) -> None:
         if self._chain is None:

@@ -10,8 +10,8 @@ from smolvla_policy.control.kinematics import TIP_LINK
 from smolvla_policy.ros.markers import PathStyle, parse_colors
 from smolvla_policy.ros.parameters import Parameter
 
-# Of matplotlib's viridis, which changes evenly in brightness and is read by the color-blind; without
-# its darkest part, which RViz's dark background would swallow.
+# Of matplotlib's viridis, which changes evenly in brightness and which the color-blind can read;
+# without its darkest part, which RViz's dark background would swallow.
 _COLORS = ["#fde725", "#5ec962", "#21918c", "#3b528b"]
 
 VISUALIZATION_PARAMETERS = (

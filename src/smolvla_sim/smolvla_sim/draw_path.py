@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Draws what RViz would show of a running simulation, where there is no RViz.
+
+    python -m smolvla_sim.draw_path --out predicted_path.png
+
+Listens to the joint states, the things on the table and the markers of `visualization_node`, and
+draws the instant of the run at which most of the path was to be seen, with a seam in it. The frame
+of the markers must be that of the arm's base.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mujoco
+import numpy as np
+import rclpy
+from numpy.typing import NDArray
+from PIL import Image as PilImage
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+from sensor_msgs.msg import JointState
+from smolvla_policy.control.joint_order import JointOrder
+from smolvla_policy.ros import qos
+from smolvla_policy.ros.converters import scene_objects
+from smolvla_policy.ros.markers import AHEAD, EXECUTED, SEAM_TEXT
+from visualization_msgs.msg import Marker, MarkerArray
+
+from smolvla_sim.arm import ARMS, JOINT_NAMES
+from smolvla_sim.marker_geoms import add_markers
+from smolvla_sim.rendering import CameraRenderer, RenderingError
+from smolvla_sim.scene import CAMERAS, OBJECTS
+from smolvla_sim.simulation import Simulation
+
+_SMALL = (240, 180)
+_TEXT_SIZE = 300
+"""Of the seams' numbers [% of MuJoCo's usual font]."""
+
+
+@dataclass(frozen=True)
+class Instant:
+    """What was there at one time.
+
+    Attributes:
+        positions: (6,) [rad].
+        objects: name -> (7,) position [m] and quaternion w, x, y, z.
+        markers: what was to be seen.
+    """
+
+    positions: NDArray[np.float64]
+    objects: dict[str, NDArray[np.float64]]
+    markers: tuple[Marker, ...]
+
+
+class PathListener(Node):
+    """Keeps the instants at which there were seams and both sides of now in `instants`."""
+
+    def __init__(self, **node_options: Any) -> None:
+        super().__init__("draw_path", **node_options)
+        self.instants: list[Instant] = []
+        self._order = JointOrder(JOINT_NAMES)
+        self._positions: NDArray[np.float64] | None = None
+        self._objects: dict[str, NDArray[np.float64]] = {}
+        self.create_subscription(
+            JointState, "joint_states", self._on_joint_state, qos.joint_state_qos()
+        )
+        self.create_subscription(MarkerArray, "sim/objects", self._on_objects, qos.scene_qos())
+        self.create_subscription(
+            MarkerArray, "visualization_node/predicted_path", self._on_path, qos.scene_qos()
+        )
+
+    def _on_joint_state(self, message: JointState) -> None:
+        self._positions = self._order.pick(message.name, message.position)
+
+    def _on_objects(self, message: MarkerArray) -> None:
+        for name, thing in scene_objects(message).items():
+            x, y, z, w = thing.quaternion
+            self._objects[name] = np.concatenate([thing.position, [w, x, y, z]])
+
+    def _on_path(self, message: MarkerArray) -> None:
+        if self._positions is None:
+            return
+        markers = tuple(m for m in message.markers if m.action == Marker.ADD)
+        if {AHEAD, EXECUTED, SEAM_TEXT} <= {marker.ns for marker in markers}:
+            self.instants.append(Instant(self._positions, dict(self._objects), markers))
+
+
+class Painter:
+    """Draws instants.
+
+    Args:
+        model: ``so100`` or ``so101``.
+        camera: one of `scene.CAMERAS`.
+        size: width and height of the pictures [pixels].
+        fine: with shadows and smooth edges.
+
+    Raises:
+        RenderingError: no OpenGL.
+    """
+
+    def __init__(self, model: str, camera: str, size: tuple[int, int], *, fine: bool) -> None:
+        self._camera = camera
+        self._simulation = Simulation(model, shadows=fine, variation=False)
+        self._renderer = CameraRenderer(
+            self._simulation.model,
+            [camera],
+            width=size[0],
+            height=size[1],
+            supersample=2 if fine else 1,
+            text_size=_TEXT_SIZE,
+        )
+
+    def draw(self, instant: Instant, *, with_markers: bool = True) -> NDArray[np.uint8]:
+        """Return the picture of an instant, uint8 (height, width, 3) RGB."""
+        data = self._simulation.data
+        data.qpos[:6] = instant.positions
+        for name, pose in instant.objects.items():
+            if name in OBJECTS:
+                data.joint(name).qpos[:] = pose
+        mujoco.mj_forward(self._simulation.model, data)
+        markers = instant.markers if with_markers else ()
+        return self._renderer.render(data, lambda scene: add_markers(scene, markers))[self._camera]
+
+    def close(self) -> None:
+        """Free the renderer."""
+        self._renderer.close()
+
+
+def most_to_be_seen(instants: Sequence[Instant], model: str, camera: str) -> Instant:
+    """Return the instant whose markers change most of the picture, so are not hidden."""
+    painter = Painter(model, camera, _SMALL, fine=False)
+    try:
+
+        def seen(instant: Instant) -> int:
+            lines = dataclasses.replace(
+                instant, markers=tuple(m for m in instant.markers if m.ns != SEAM_TEXT)
+            )
+            change = painter.draw(lines).astype(int) - painter.draw(lines, with_markers=False)
+            return int(np.count_nonzero(np.abs(change).max(axis=2) > 24))
+
+        return max(instants, key=seen)
+    finally:
+        painter.close()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Listen, then draw; the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--out", type=Path, required=True, help="the picture, .png")
+    parser.add_argument("--seconds", type=float, default=20.0, help="how long to listen [s]")
+    parser.add_argument("--model", choices=sorted(ARMS), default="so100", help="which arm")
+    parser.add_argument("--camera", choices=list(CAMERAS), default="beauty", help="from where")
+    parser.add_argument("--width", type=int, default=960, help="of the picture [pixels]")
+    parser.add_argument("--height", type=int, default=720, help="of the picture [pixels]")
+    arguments = parser.parse_args(argv)
+    rclpy.init(args=[])
+    listener = PathListener()
+    try:
+        deadline = time.monotonic() + arguments.seconds
+        while (left := deadline - time.monotonic()) > 0:
+            rclpy.spin_once(listener, timeout_sec=left)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        listener.destroy_node()
+        rclpy.try_shutdown()
+    if not listener.instants:
+        print(
+            "draw_path: no path with a seam came on visualization_node/predicted_path together "
+            "with joint states: start the simulation, the policy, the executor and "
+            "visualization_node, and give an instruction",
+            file=sys.stderr,
+        )
+        return 1
+    size = (arguments.width, arguments.height)
+    try:
+        best = most_to_be_seen(listener.instants, arguments.model, arguments.camera)
+        painter = Painter(arguments.model, arguments.camera, size, fine=True)
+        pixels = painter.draw(best)
+        painter.close()
+    except RenderingError as error:
+        print(f"draw_path: {error}", file=sys.stderr)
+        return 1
+    PilImage.fromarray(pixels).save(arguments.out, optimize=True)
+    print(f"{arguments.out}: {arguments.width} x {arguments.height}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
