@@ -13,7 +13,7 @@ from visualization_msgs.msg import Marker
 Array = NDArray[np.float64]
 
 # RViz draws lines flat and in their own color; a little light of their own comes near to it.
-_EMISSION = 0.6
+_EMISSION = 0.25
 
 
 def add_markers(scene: mujoco.MjvScene, markers: Iterable[Marker]) -> None:

@@ -123,7 +123,7 @@ def path_markers(picture: PathPicture, style: PathStyle) -> list[Marker]:
         text.text = f"{1000 * seam.jump:.0f} mm"
         text.scale.z = 4.0 * style.width
         text.pose.position = _point(seam.point)
-        text.pose.position.z += 0.5 * _seam_size(seam, style) + text.scale.z
+        text.pose.position.z += 0.5 * _seam_size(seam, style) + 0.7 * text.scale.z
         text.color = _seam_color(seam, style)
         markers.append(text)
     return markers
@@ -131,7 +131,7 @@ def path_markers(picture: PathPicture, style: PathStyle) -> list[Marker]:
 
 def _seam_size(seam: Seam, style: PathStyle) -> float:
     """Return the sphere's diameter: the jump, within what is seen and hides nothing [m]."""
-    return min(max(seam.jump, 2.0 * style.width), 4.0 * style.width)
+    return min(max(seam.jump, 1.5 * style.width), 3.0 * style.width)
 
 
 def _seam_color(seam: Seam, style: PathStyle) -> ColorRGBA:

@@ -69,17 +69,17 @@ def test_replaced_paths_are_thin_and_pale():
 
 
 def test_a_seam_is_a_sphere_as_large_as_its_jump_with_the_number():
-    message = PathMarkers(STYLE).message(picture(seams=[seam(1, 0.012)]), "base", STAMP)
+    message = PathMarkers(STYLE).message(picture(seams=[seam(1, 0.01)]), "base", STAMP)
     markers = by_key(message)
     sphere, text = markers["seam", 1], markers["seam_jump", 0]
     assert (sphere.type, text.type) == (Marker.SPHERE, Marker.TEXT_VIEW_FACING)
-    assert sphere.scale.x == sphere.scale.y == sphere.scale.z == 0.012
+    assert sphere.scale.x == sphere.scale.y == sphere.scale.z == 0.01
     assert sphere.color.a == 0.5
-    assert text.text == "12 mm"
+    assert text.text == "10 mm"
     assert text.pose.position.z > sphere.pose.position.z + 0.01
 
 
-@pytest.mark.parametrize(("jump", "size"), [(0.0, 0.008), (0.5, 0.016)])
+@pytest.mark.parametrize(("jump", "size"), [(0.0, 0.006), (0.5, 0.012)])
 def test_the_sphere_can_be_seen_and_hides_nothing(jump, size):
     markers = by_key(PathMarkers(STYLE).message(picture(seams=[seam(1, jump)]), "base", STAMP))
     assert markers["seam", 1].scale.x == size
