@@ -36,8 +36,14 @@ _PARTS = {"msg": ("",), "srv": ("Request", "Response"), "action": ("Goal", "Resu
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
-    return "".join(
-        f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines
+    return "".join(f"| {' | '.join(map(_cell, line))} |\n" for line in lines)
+
+
+def _cell(text: str) -> str:
+    """Return a cell in which no bar ends it and no ``<name>`` is taken for HTML."""
+    parts = text.replace("|", "\\|").split("`")
+    return "`".join(
+        part if number % 2 else part.replace("<", "&lt;") for number, part in enumerate(parts)
     )
 
 

@@ -43,7 +43,7 @@ _RUNS: dict[str, list[dict[str, str]]] = {
 }
 _WORDS = {
     "/task_instruction": "what the robot shall do; a bare `ros2 topic pub --once` reaches it",
-    "/joint_states": "measured joints, matched by name; of a real arm from joint_state_broadcaster",
+    "/joint_states": "measured joints, by name; a real arm's come from joint_state_broadcaster",
     "/leader/joint_states": "of a leader arm; `record` with `action_source: leader`",
     "/camera/<camera>/image_raw": "pictures; parameter `camera_topic`",
     "/camera/<camera>/image_raw/compressed": "the same with `image_transport: compressed`",

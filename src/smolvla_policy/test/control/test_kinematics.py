@@ -78,6 +78,23 @@ def test_a_joint_that_mimics_needs_the_other_ones_position():
     np.testing.assert_allclose(chain.positions(["left"], [[0.3]]), [[-0.5, 0, 0]], atol=1e-12)
 
 
+def test_a_joint_that_mimics_one_that_mimics():
+    urdf = robot(
+        joint("a", "base", "a", kind="prismatic"),
+        joint("b", "base", "b", more='<mimic joint="a" multiplier="3" offset="0.5"/>'),
+        joint(
+            "c",
+            "base",
+            "tip",
+            kind="prismatic",
+            more='<mimic joint="b" multiplier="2" offset="0.1"/>',
+        ),
+    )
+    chain = KinematicChain(urdf, "tip")
+    assert chain.joint_names == ("a",)
+    np.testing.assert_allclose(chain.positions(["a"], [[0.2]]), [[0, 0, 2.3]], atol=1e-12)
+
+
 def test_a_base_on_the_way_leaves_out_what_is_above_it():
     chain = KinematicChain(PLANAR, "tip", base="a")
     assert (chain.base, chain.joint_names) == ("a", ("elbow",))

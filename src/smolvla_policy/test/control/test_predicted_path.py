@@ -88,6 +88,13 @@ def test_a_path_that_comes_back_is_not_over_before_it_began(path):
         assert at(path, step, 0.2).row == expected
 
 
+def test_an_end_that_is_a_little_nearer_than_the_beginning_is_not_meant(path):
+    way = np.concatenate([0.1 * np.arange(6), 0.1 * np.arange(4, -1, -1) + 0.01])
+    rows = np.column_stack([way, np.zeros_like(way)])
+    path.on_chunk(Plan(0, PERIOD, rows, np.column_stack([rows, way])), 0.0)
+    assert at(path, 0.008, 0.1).row == 0
+
+
 def test_a_standstill_in_the_plan_does_not_hold_the_progress_up(path):
     way = np.concatenate([np.zeros(8), 0.1 * np.arange(1, 6)])
     rows = np.column_stack([way, np.zeros_like(way)])

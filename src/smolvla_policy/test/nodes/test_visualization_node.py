@@ -124,6 +124,18 @@ def test_a_seam_shows_where_a_newer_chunk_took_over(graph):
     assert world.xs()[0] == pytest.approx(0.3)
 
 
+def test_a_seam_is_where_the_arm_is_and_not_where_it_was_when_last_drawn(graph):
+    world = World(graph, rate=1.0, fade=5.0, timeout=60.0)
+    world.chunk()
+    world.until_shown("ahead")
+    world.stand_at(0.3)
+    graph.during(0.1, lambda: True)
+    world.chunk(begin=0.02, first_tick=2)
+    world.until_shown("replaced")
+    (old,) = [marker for marker in world.markers.values() if marker.ns == "replaced"]
+    assert old.points[0].x == pytest.approx(0.3)
+
+
 def test_it_is_published_at_the_given_rate_at_most(graph):
     world = World(graph, rate=4.0, timeout=60.0)
     world.chunk()
@@ -134,7 +146,7 @@ def test_it_is_published_at_the_given_rate_at_most(graph):
 
 
 def test_the_description_may_come_by_topic_late_and_again(graph, capfd):
-    world = World(graph, robot_description="")
+    world = World(graph, robot_description="", timeout=60.0)
     for _ in range(2):
         world.chunk()
     graph.during(0.2, lambda: not world.messages)
