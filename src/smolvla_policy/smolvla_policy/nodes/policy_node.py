@@ -154,6 +154,8 @@ class PolicyNode(Node):
             self._gave_up.trigger()
             return
         self._backend = backend
+        for remark in getattr(backend, "remarks", ()):
+            self.get_logger().info(remark)
         self.get_logger().info(
             f"ready after {time.monotonic() - start:.1f} s: {backend.description} on "
             f"{backend.device}, {backend.dtype}; cameras {', '.join(backend.cameras) or 'none'}"
