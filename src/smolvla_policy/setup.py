@@ -24,6 +24,7 @@ setup(
             "executor_node = smolvla_policy.nodes.executor_node:main",
             "record = smolvla_policy.nodes.record_node:main",
             "train = smolvla_policy.training.train:main",
+            "check = smolvla_policy.cli.check:main",
         ],
         "smolvla_policy.backends": [
             "smolvla = smolvla_policy.backends.smolvla:create",
