@@ -89,6 +89,9 @@ def choose_units(
     else:
         problem = units_problem(regime, statistics, joints, parameters.calibration)
         doubts += [problem] if problem else []
+    allowed = bool(options.get("allow_units_mismatch", False))
+    if doubts and not allowed:
+        raise ValueError(doubts[0])
     try:
         units = joint_units(regime, joints, parameters)
     except ValueError as error:
@@ -96,7 +99,7 @@ def choose_units(
     if regime == "normalized" and parameters.calibration is not None:
         used = {lerobot_name(joint) for joint in joints}
         doubts += range_doubts({k: v for k, v in parameters.calibration.items() if k in used})
-    if doubts and not options.get("allow_units_mismatch", False):
+    if doubts and not allowed:
         raise ValueError("\n".join(doubts))
     remarks = [f"units: {regime}, because {reason}"]
     remarks += [f"allowed by allow_units_mismatch: {doubt}" for doubt in doubts]

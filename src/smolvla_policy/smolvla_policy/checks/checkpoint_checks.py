@@ -213,9 +213,8 @@ def check_calibration(
             if max(-low, high) > joints.half_range + LIMIT_SLACK:
                 half = math.degrees(joints.half_range)
                 beyond.append(
-                    f"{joint} is calibrated to ±{half:.0f} degrees, the executor's limits "
-                    f"are {math.degrees(low):.0f} to {math.degrees(high):.0f}: the driver stops it "
-                    "there"
+                    f"{joint} is calibrated to ±{half:.0f} degrees, the executor's limits are "
+                    f"{math.degrees(low):.0f} to {math.degrees(high):.0f}: the driver stops there"
                 )
     advice = "\n".join([*doubts, *beyond, *remarks])
     if not advice:

@@ -59,7 +59,8 @@ def check_camera(
     found = f"{camera.topic} for {feature}: {width}x{height}, {_rate(camera.rate)}"
     found += f", stamps {camera.stamp_age:.3f} s old" if math.isfinite(camera.stamp_age) else ""
     limit = float(options["max_image_age"])
-    if camera.age > limit or 1.0 / camera.rate > limit:
+    # A single image has no rate, which is not enough either.
+    if camera.age > limit or not 1.0 / camera.rate <= limit:
         advice = f"images must come within max_image_age, {limit:g} s: check driver and network"
         return Row(check, Status.FIX, found, advice)
     advices = _stamp_advice(camera.stamp_age, limit)

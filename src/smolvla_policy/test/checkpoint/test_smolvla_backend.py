@@ -195,6 +195,10 @@ def test_created_from_parameters(copy, sample, policy):
         ({"units": "furlongs"}, "furlongs"),
         ({"allow_units_mismatch": False}, "the mean of shoulder_pan .* set units:=degrees"),
         ({"units": "normalized"}, "give the parameter calibration"),
+        (
+            {"units": "normalized", "allow_units_mismatch": False},
+            "maximum of shoulder_lift .* set units:=degrees",
+        ),
         ({"calibration": "/nowhere/arm.json"}, "/nowhere/arm.json: cannot be read"),
         ({"joints": list(JOINTS[:5])}, "5 joints are named"),
     ],
