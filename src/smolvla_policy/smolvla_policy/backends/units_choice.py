@@ -88,7 +88,10 @@ def choose_units(
         regime, reason = implied
     else:
         problem = units_problem(regime, statistics, joints, parameters.calibration)
-        doubts += [problem] if problem else []
+        if problem:
+            doubts.append(problem)
+        elif statistics:
+            reason += " and the statistics do not contradict"
     allowed = bool(options.get("allow_units_mismatch", False))
     if doubts and not allowed:
         raise ValueError(doubts[0])
