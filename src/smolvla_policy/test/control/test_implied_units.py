@@ -210,3 +210,17 @@ def test_whole_numbers_are_no_ticks():
     degrees = (raw - middle) * 360 / 4095
     degrees[0, [1, 2]] = [-100.0, 100.0]  # both traces at once
     assert implied_units(statistics(degrees)).regime == ""
+
+
+def test_a_deviation_alone_rules_radians_out():
+    found = {"action": {"mean": [0.0, 0.0, 0.0, 0.0, 0.0, 1.0], "std": [20.0] * 5 + [1.0]}}
+    implied = implied_units(found)
+    assert "units:=degrees (" in implied.reason
+    assert "units:=radians" not in implied.reason
+    assert "standard deviation of shoulder_pan (action) is 20" in units_problem("radians", found)
+
+
+def test_reach_counts_more_than_a_trace():
+    rows = np.rad2deg(recording())
+    rows[0, [1, 2, 4]] = [-100.0, 100.0, 131.0]
+    assert implied_units(statistics(rows)).regime == "degrees"
