@@ -24,7 +24,9 @@ from trajectory_msgs.msg import JointTrajectory
 
 JOINTS = ["shoulder_pan", "gripper"]
 POSITIONS, COMMAND = [0.5, 0.788], [0.25, 1.75]
-STATE_UNITS, ACTION_UNITS = [np.rad2deg(0.5), 50.0], [np.rad2deg(0.25), 100.0]
+LEROBOT_DEGREES = 4096 / 4095  # LeRobot counts 4095 ticks a turn, the driver 4096
+STATE_UNITS = [np.rad2deg(0.5) * LEROBOT_DEGREES, 50.0]
+ACTION_UNITS = [np.rad2deg(0.25) * LEROBOT_DEGREES, 100.0]
 PIXELS = np.full((12, 16, 3), (200, 100, 50), dtype=np.uint8)
 TASK = "pick up the cube"
 
