@@ -79,7 +79,7 @@ def _beam(
     return Shape(link, "box", middle, size, PRINTED, tilt=-atan2(dz, dx))
 
 
-def _on_jaw(x: float, z: float, half: Vector, material: str, *, grips: bool = False) -> Shape:
+def on_jaw(x: float, z: float, half: Vector, material: str, *, grips: bool = False) -> Shape:
     """A box of the moving jaw, placed as it sits when the jaw holds a cube.
 
     Args:
@@ -201,14 +201,14 @@ def arm_shapes() -> list[Shape]:
         shapes.append(_disk("gripper", (0.0, side * 1.12, 0.0), 0.0070, 0.0012, METAL))
     moving_pad = HALF_GAP + _PAD[2]
     shapes += [
-        _on_jaw(
+        on_jaw(
             (0.051 + _TIP) / 2,
             moving_pad + _PAD[2] + 0.0035,
             ((_TIP - 0.051) / 2, 0.0110, 0.0035),
             PRINTED_DARK,
         ),
-        _on_jaw(0.0430, _PIVOT_Z + 0.0020, (0.0170, 0.0190, 0.0045), PRINTED_DARK),
-        _on_jaw(_PAD_X, moving_pad, _PAD, RUBBER, grips=True),
+        on_jaw(0.0430, _PIVOT_Z + 0.0020, (0.0170, 0.0190, 0.0045), PRINTED_DARK),
+        on_jaw(_PAD_X, moving_pad, _PAD, RUBBER, grips=True),
     ]
     return shapes
 

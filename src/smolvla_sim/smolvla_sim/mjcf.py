@@ -137,19 +137,34 @@ def _add_arm(world: Element, spec: ArmSpec) -> None:
             frictionloss=text(servo.friction),
             armature=text(servo.armature),
         )
-        to_link = canonical_axes(zero[index][1])
-        origin = to_link @ np.array([0.0, -joint.side_shift, 0.0])
-        if joint.name == "shoulder_pan":
-            # Its shapes are placed from the shoulder_lift axis: the frames of the two arms
-            # sit at different heights on the pan axis.
-            lift = zero[1][0] * np.array([1.0, 0.0, 1.0])
-            origin = to_link @ (lift - zero[0][0])
+        origin, to_link = shape_placement(spec, index)
         for shape in shapes:
             if shape.link == joint.name:
                 _add_shape(body, shape, to_link, origin)
         if joint.name == "wrist_roll":
             _add_gripper_cameras(body, to_link)
         parent = body
+
+
+def shape_placement(spec: ArmSpec, index: int) -> tuple[Array, Array]:
+    """Return where the shapes of a moved link belong in the link's frame.
+
+    Args:
+        spec: the arm.
+        index: number of the joint that moves the link.
+
+    Returns:
+        The point (3,) from which `arm_shapes` measures, meters, and the rotation (3, 3) from
+        the base's axes at the zero pose to the link's.
+    """
+    zero = link_frames(spec, np.zeros(6))
+    to_link = canonical_axes(zero[index][1])
+    if spec.joints[index].name == "shoulder_pan":
+        # Its shapes are placed from the shoulder_lift axis: the frames of the two arms sit at
+        # different heights on the pan axis.
+        lift = zero[1][0] * np.array([1.0, 0.0, 1.0])
+        return to_link @ (lift - zero[0][0]), to_link
+    return to_link @ np.array([0.0, -spec.joints[index].side_shift, 0.0]), to_link
 
 
 def _add_inertial(body: Element, inertial: Inertial) -> None:
