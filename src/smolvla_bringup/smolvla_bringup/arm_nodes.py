@@ -50,9 +50,7 @@ def _sim(options: Options) -> NodeSpec:
     }
     if options.frame_prefix:
         parameters["base_frame"] = f"{options.frame_prefix}base_link"
-    return make_spec(
-        options, "smolvla_sim", "sim_node", config=("sim",), parameters=parameters
-    )
+    return make_spec(options, "smolvla_sim", "sim_node", config=("sim",), parameters=parameters)
 
 
 def _manager(options: Options) -> NodeSpec:

@@ -83,13 +83,13 @@ class Options:
         ("forward", "joint_trajectory"),
         ("arm", "policy"),
     )
-    policy: str | None = _option(
-        None,
-        str,
-        "who thinks: the network, a script that knows the simulated scene, or nobody; default: "
+    policy: str = _option(
         "smolvla",
+        str,
+        "who thinks: smolvla (the network), scripted (a script that knows the simulated scene) or "
+        "none",
         ("smolvla", "scripted", "none"),
-        ("policy",),
+        ("policy", "visualization"),
     )
     checkpoint: str | None = _option(
         None,
@@ -145,13 +145,17 @@ class Options:
     autostart: bool = _option(
         True,
         bool,
-        "configure and activate policy and executor; otherwise they wait for `ros2 lifecycle "
-        "set`",
+        "configure and activate policy and executor; otherwise they wait for `ros2 lifecycle set`",
         parts=("policy",),
     )
-    viewer: bool = _option(
-        False, bool, "open MuJoCo's window (needs a display)", parts=("arm",)
+    wait_for_start: bool = _option(
+        False,
+        bool,
+        "the active executor waits for its service ~/start or a RunTask goal; otherwise it "
+        "executes at once",
+        parts=("policy",),
     )
+    viewer: bool = _option(False, bool, "open MuJoCo's window (needs a display)", parts=("arm",))
     params_file: str | None = _option(
         None, str, "parameter file read after the package's own; its values win"
     )
@@ -163,14 +167,13 @@ class Options:
                 raise SetupError(
                     f"{field.name} is '{value}', which is not one of: {', '.join(choices)}"
                 )
-        if self.checkpoint and self.policy_backend != "smolvla":
+        if self.checkpoint and self.policy != "smolvla":
             raise SetupError(
-                f"policy '{self.policy_backend}' reads no checkpoint; leave out one of the two"
+                f"policy '{self.policy}' reads no checkpoint; leave out one of the two"
             )
         if self.output == "joint_trajectory" and self.hardware == "sim":
             raise SetupError(
-                "the simulation takes no trajectories; leave output out, or choose hardware "
-                "'mock'"
+                "the simulation takes no trajectories; leave output out, or choose hardware 'mock'"
             )
         if self.seed < 0:
             raise SetupError(f"seed is {self.seed}; it must be 0 or more")
@@ -180,14 +183,9 @@ class Options:
             raise SetupError(f"g is {self.g}; it is a share and must lie in 0..1")
 
     @property
-    def policy_backend(self) -> str:
-        """The policy's backend."""
-        return self.policy or "smolvla"
-
-    @property
     def shipped_checkpoint(self) -> bool:
         """Whether the policy runs the checkpoint that comes with the simulation."""
-        return self.hardware == "sim" and self.policy_backend == "smolvla" and not self.checkpoint
+        return self.hardware == "sim" and self.policy == "smolvla" and not self.checkpoint
 
     @property
     def node_namespace(self) -> str:
