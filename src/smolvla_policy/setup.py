@@ -22,6 +22,7 @@ setup(
         "console_scripts": [
             "policy_node = smolvla_policy.nodes.policy_node:main",
             "executor_node = smolvla_policy.nodes.executor_node:main",
+            "visualization_node = smolvla_policy.nodes.visualization_node:main",
             "record = smolvla_policy.nodes.record_node:main",
             "train = smolvla_policy.training.train:main",
         ],

@@ -27,6 +27,16 @@ def joint_state_qos() -> QoSProfile:
     return _profile(10, ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE)
 
 
+def newest_joint_state_qos() -> QoSProfile:
+    """Joint states, of which only the newest counts."""
+    return _profile(1, ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE)
+
+
+def description_qos() -> QoSProfile:
+    """The robot description: latched, as robot_state_publisher publishes it."""
+    return _profile(1, ReliabilityPolicy.RELIABLE, DurabilityPolicy.TRANSIENT_LOCAL)
+
+
 def instruction_qos() -> QoSProfile:
     """Instructions: volatile, so that a bare ``ros2 topic pub`` reaches the subscriber."""
     return _profile(10, ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE)

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`visualization_node`: shows in RViz and Foxglove where the policy wants the gripper to go.
+
+It only listens: it commands nothing, and nothing waits for it.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from rclpy.node import Node
+from rclpy.serialization import deserialize_message
+from sensor_msgs.msg import JointState
+from std_msgs.msg import String
+from visualization_msgs.msg import MarkerArray
+
+from smolvla_msgs.msg import ActionChunk
+from smolvla_policy.control.chunk import Chunk, chunk_problem
+from smolvla_policy.control.joint_order import JointOrder
+from smolvla_policy.control.kinematics import KinematicChain
+from smolvla_policy.control.predicted_path import Plan, PredictedPath
+from smolvla_policy.ros import converters, qos
+from smolvla_policy.ros.markers import PathMarkers
+from smolvla_policy.ros.parameters import read
+from smolvla_policy.ros.run import run
+from smolvla_policy.ros.visualization_parameters import VISUALIZATION_PARAMETERS, path_style
+
+
+class VisualizationNode(Node):
+    """Wires chunks and joint states to a `PredictedPath` and publishes it as markers.
+
+    Raises:
+        ValueError: a parameter does not fit; the text names it.
+    """
+
+    def __init__(self, **node_options: Any) -> None:
+        super().__init__("visualization_node", **node_options)
+        values = read(self, VISUALIZATION_PARAMETERS)
+        self._tip: str = values["tip_link"]
+        self._frame: str = values["frame"]
+        self._path = PredictedPath(values["fade"], values["timeout"])
+        self._markers = PathMarkers(path_style(values))
+        self._chain: KinematicChain | None = None
+        self._urdf = ""
+        self._order: JointOrder | None = None
+        self._joint_state: bytes | None = None
+
+        if values["robot_description"]:
+            try:
+                self._chain = KinematicChain(values["robot_description"], self._tip, self._frame)
+            except ValueError as error:
+                raise ValueError(f"parameter 'robot_description': {error}") from error
+        else:
+            self.create_subscription(
+                String, "robot_description", self._on_description, qos.description_qos()
+            )
+        self._paths = self.create_publisher(MarkerArray, "~/predicted_path", qos.scene_qos())
+        self.create_subscription(
+            ActionChunk, "smolvla/action_chunk", self._on_chunk, qos.chunk_qos()
+        )
+        # Kept as they come: of a hundred joint states a second only a few are looked at.
+        self.create_subscription(
+            JointState,
+            "joint_states",
+            self._on_joint_state,
+            qos.newest_joint_state_qos(),
+            raw=True,
+        )
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(1.0 / values["rate"], self._publish, clock=steady)
+
+    def _on_description(self, message: String) -> None:
+        if message.data == self._urdf:
+            return
+        self._urdf = message.data
+        self._path.clear()
+        self._chain = None
+        try:
+            self._chain = KinematicChain(message.data, self._tip, self._frame)
+        except ValueError as error:
+            self.get_logger().error(f"robot_description: {error}; no path is drawn")
+            return
+        self.get_logger().info(f"path of '{self._tip}' in the frame '{self._chain.base}'")
+
+    def _on_chunk(self, message: ActionChunk) -> None:
+        if message.error:
+            return  # the policy refused; what it said before still holds
+        if self._chain is None:
+            if not self._urdf:
+                self.get_logger().warning(
+                    "no robot description yet, so no path is drawn: start "
+                    "robot_state_publisher, or set the parameter robot_description",
+                    once=True,
+                )
+            return
+        try:
+            plan, order = _plan(message, self._chain)
+        except ValueError as error:
+            self.get_logger().warning(
+                f"action chunk not drawn: {error}", throttle_duration_sec=5.0
+            )
+            return
+        now = time.monotonic()
+        self._follow(now)  # the seam is where the arm is now
+        self._order = order
+        self._path.on_chunk(plan, now)
+
+    def _on_joint_state(self, message: bytes) -> None:
+        self._joint_state = message
+
+    def _follow(self, now: float) -> None:
+        """Let the path know where the arm is by the newest joint state."""
+        if self._joint_state is None or self._order is None:
+            return
+        message = deserialize_message(self._joint_state, JointState)
+        self._joint_state = None
+        try:
+            positions = self._order.pick(message.name, message.position)
+        except ValueError as error:
+            self.get_logger().warning(
+                f"progress on the path is unknown: joint state: {error}",
+                throttle_duration_sec=5.0,
+            )
+            return
+        self._path.on_joint_state(positions, now)
+
+    def _publish(self) -> None:
+        if self._chain is None:
+            return
+        now = time.monotonic()
+        self._follow(now)
+        picture = self._path.picture(now)
+        stamp = self.get_clock().now().to_msg()
+        message = self._markers.message(picture, self._chain.base, stamp)
+        if message is not None:
+            self._paths.publish(message)
+
+
+def _plan(message: ActionChunk, chain: KinematicChain) -> tuple[Plan, JointOrder]:
+    """Return the path of a chunk, and the order of its joints.
+
+    Raises:
+        ValueError: it cannot be executed, or a joint of the URDF is missing in it.
+    """
+    names = tuple(message.joint_names)
+    order = JointOrder(names)
+    rows: NDArray[np.float64] = converters.chunk_positions(message, order)
+    period = converters.from_duration(message.period)
+    problem = chunk_problem(Chunk(message.request_id, message.first_tick, rows, period), names)
+    if problem:
+        raise ValueError(problem)
+    return Plan(message.first_tick, period, rows, chain.positions(names, rows)), order
+
+
+def main() -> int:
+    """Run the node until it is interrupted; 1 when a parameter does not fit."""
+    return run("visualization_node", VisualizationNode)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
