@@ -40,17 +40,22 @@ _FINGER_END = TCP_FORWARD + 0.010
 
 
 def collision_boxes() -> list[Shape]:
-    """Return a few boxes per link that enclose what is drawn; axes as in `arm_shapes`.
+    """Return a few boxes per link around what is drawn; axes as in `arm_shapes`.
 
-    The inner faces of the two fingers are those of the pads, so that a gripper model can grasp.
+    Nothing sticks out by more than 2 mm; wider boxes would touch each other in the rest pose.
+    The inner faces of the two fingers are those of the pads, so that the gripper can grasp.
     """
     return [
         _between("base", (-0.070, -0.050, 0.0), (0.046, 0.050, 0.010)),
         _between("base", (-0.066, -0.031, 0.010), (0.030, 0.031, 0.062)),
-        _between("shoulder_pan", (-0.055, -0.030, -0.057), (0.018, 0.030, 0.015)),
-        _along("shoulder_lift", (0.0, 0.0), _UPPER, (0.0160, 0.0290, 0.0160)),
+        _between("shoulder_pan", (-0.055, -0.030, -0.057), (0.018, 0.030, -0.026)),
+        # Tower and servo apart: the folded forearm lies close above them.
+        _between("shoulder_pan", (-0.038, -0.026, -0.026), (-0.029, 0.026, 0.002)),
+        Shape("shoulder_pan", "box", (-0.006, 0.0, -0.010), (0.013, 0.018, 0.023), "", 0.24),
+        _along("shoulder_lift", (0.0, 0.0), _UPPER, (0.0140, 0.0290, 0.0140)),
         _along("elbow_flex", (0.0, 0.0), _FORE, (0.0170, 0.0290, 0.0150)),
-        _between("wrist_flex", (-0.015, -0.020, -0.016), (0.058, 0.020, 0.018)),
+        _between("wrist_flex", (-0.015, -0.018, -0.013), (0.024, 0.018, 0.013)),
+        _between("wrist_flex", (0.024, -0.020, -0.016), (0.058, 0.020, 0.018)),
         _between("wrist_roll", (-0.002, -0.020, -0.028), (0.053, 0.020, 0.019)),
         _between("wrist_roll", (0.053, -0.013, -0.029), (_FINGER_END, 0.013, -HALF_GAP)),
         _between_on_jaw((0.011, -0.023, 0.0075), (0.061, 0.023, 0.033)),
@@ -110,9 +115,7 @@ def _element(spec: ArmSpec, shape: Shape) -> str:
         angle = float(np.linalg.norm(turn))
         rotation = rotation @ rotation_about(turn / angle, angle)
     rpy = rpy_from_rotation(np.where(np.abs(rotation) < 1e-12, 0.0, rotation))
-    pose = (
-        f'xyz="{_numbers(origin + to_link @ np.array(shape.position))}" rpy="{_numbers(rpy)}"'
-    )
+    pose = f'xyz="{_numbers(origin + to_link @ np.array(shape.position))}" rpy="{_numbers(rpy)}"'
     if not shape.material:
         return f'<xacro:so_arm_collision {pose} size="{_numbers(2 * np.array(shape.size))}"/>'
     if shape.kind == "box":
