@@ -27,29 +27,29 @@ class NodeSpec:
         name: what the process is called in words and log files; the node's name, too, where
             `renamed`.
         namespace: empty for none, else without a leading slash.
-        renamed: whether the process gets `name` as node name. False where a process holds
-            several nodes (a new name would go to all of them) or names itself.
-        arguments: plain arguments, before those of ROS.
         params_files: parameter files, later ones win.
         parameters: values that win over all files.
         remappings: from -> to.
         critical: whether the system ends when this node does.
-        one_shot: it is done after a while; only an exit status other than 0 counts as an end.
         env: environment variables that it gets in addition.
+        arguments: plain arguments, before those of ROS.
+        renamed: whether the process gets `name` as node name. False where a process holds
+            several nodes (a new name would go to all of them) or names itself.
+        one_shot: it is done after a while; only an exit status other than 0 counts as an end.
     """
 
     package: str
     executable: str
     name: str
     namespace: str = ""
-    renamed: bool = True
-    arguments: tuple[str, ...] = ()
     params_files: tuple[Path, ...] = ()
     parameters: Mapping[str, Any] = field(default_factory=dict)
     remappings: Mapping[str, str] = field(default_factory=dict)
     critical: bool = True
-    one_shot: bool = False
     env: Mapping[str, str] = field(default_factory=dict)
+    arguments: tuple[str, ...] = ()
+    renamed: bool = True
+    one_shot: bool = False
 
     def configured(self, parameter: str) -> Any:
         """Return the value that the node will get for `parameter`.

@@ -43,6 +43,7 @@ class VisualizationNode(Node):
         values = read(self, VISUALIZATION_PARAMETERS)
         self._tip: str = values["tip_link"]
         self._frame: str = values["frame"]
+        self._frame_prefix: str = values["frame_prefix"]
         self._path = PredictedPath(values["fade"], values["timeout"])
         self._markers = PathMarkers(path_style(values))
         self._chain: KinematicChain | None = None
@@ -136,7 +137,8 @@ class VisualizationNode(Node):
         self._follow(now)
         picture = self._path.picture(now)
         stamp = self.get_clock().now().to_msg()
-        message = self._markers.message(picture, self._chain.base, stamp)
+        frame = self._frame_prefix + self._chain.base
+        message = self._markers.message(picture, frame, stamp)
         if message is not None:
             self._paths.publish(message)
 

@@ -27,6 +27,11 @@ VISUALIZATION_PARAMETERS = (
         "Link of the URDF, above tip_link, in whose frame the path is given. Empty: the root.",
     ),
     Parameter(
+        "frame_prefix",
+        "",
+        "In front of the frame of the path, as robot_state_publisher's parameter of this name.",
+    ),
+    Parameter(
         "rate", 10.0, "How often the path is published at most [Hz].", minimum=0.5, maximum=60.0
     ),
     Parameter(
