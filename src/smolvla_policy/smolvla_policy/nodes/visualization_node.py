@@ -136,9 +136,8 @@ class VisualizationNode(Node):
         now = time.monotonic()
         self._follow(now)
         picture = self._path.picture(now)
-        stamp = self.get_clock().now().to_msg()
         frame = self._frame_prefix + self._chain.base
-        message = self._markers.message(picture, frame, stamp)
+        message = self._markers.message(picture, frame, self.get_clock().now().to_msg())
         if message is not None:
             self._paths.publish(message)
 

@@ -10,8 +10,9 @@ from smolvla_policy.control.kinematics import TIP_LINK
 from smolvla_policy.ros.markers import PathStyle, parse_colors
 from smolvla_policy.ros.parameters import Parameter
 
-# From matplotlib's viridis, which grows evenly in brightness and is read by the color-blind.
-_COLORS = ["#fde725", "#5ec962", "#21918c", "#3b528b", "#440154"]
+# Of matplotlib's viridis, which changes evenly in brightness and is read by the color-blind; without
+# its darkest part, which RViz's dark background would swallow.
+_COLORS = ["#fde725", "#5ec962", "#21918c", "#3b528b"]
 
 VISUALIZATION_PARAMETERS = (
     Parameter(
@@ -29,7 +30,7 @@ VISUALIZATION_PARAMETERS = (
     Parameter(
         "frame_prefix",
         "",
-        "In front of the frame of the path, as robot_state_publisher's parameter of this name.",
+        "Put before the frame's name, as robot_state_publisher's parameter of that name does.",
     ),
     Parameter(
         "rate", 10.0, "How often the path is published at most [Hz].", minimum=0.5, maximum=60.0

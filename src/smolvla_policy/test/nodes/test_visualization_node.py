@@ -200,10 +200,10 @@ def test_joint_states_without_the_chunks_joints_are_named(graph, capfd):
 
 
 def test_frame_chooses_the_link_in_which_the_path_is_given(graph):
-    world = World(graph, frame="a")
+    world = World(graph, frame="a", frame_prefix="left/")
     world.chunk(side=0.05)
     world.until_shown("ahead")
-    assert world.markers["ahead", 0].header.frame_id == "a"
+    assert world.markers["ahead", 0].header.frame_id == "left/a"
     assert world.xs() == [0.0] * 11
     assert world.markers["ahead", 0].points[0].z == pytest.approx(0.05)
 
