@@ -33,6 +33,7 @@ _SETTLE = 0.4
 _SWEEP_PERIOD = 0.005  # [s] between two looks at messages and nodes
 # Noise of the policy differs from run to run with real nodes, as requests come when they come.
 _POLICY_SEED = 0
+_READY_STATES = (PolicyStatus.WAITING, PolicyStatus.READY, PolicyStatus.INFERRING)
 
 
 class BenchError(Exception):
@@ -212,7 +213,7 @@ class CellRun:
                 raise BenchError(f"policy_node cannot start: {status.message}")
             return (
                 status is not None
-                and status.state != PolicyStatus.LOADING
+                and status.state in _READY_STATES
                 and monitor.executor_status is not None
                 and monitor.joint_states_seen
                 and not monitor.absent_services()

@@ -96,7 +96,8 @@ def test_what_all_cells_have_in_common_reaches_the_nodes(workspace: Path) -> Non
     executor = nodes["executor_node"].configured
     assert executor("rate") == 25.0
     # A run begins when the benchmark says so, and a status comes with every cycle.
-    assert executor("autostart") is False
+    assert executor("autostart") is True
+    assert executor("wait_for_start") is True
     assert executor("status_rate") > 2 * executor("rate")
 
 

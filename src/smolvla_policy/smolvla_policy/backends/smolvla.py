@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -183,8 +184,11 @@ class SmolVLABackend:
         self._index = 0
 
     def close(self) -> None:
-        """Free the weights; the backend cannot be used afterwards."""
+        """Free the weights, on a GPU too; the backend cannot be used afterwards."""
         del self.policy
+        gc.collect()
+        if torch.device(self.device).type == "cuda":
+            torch.cuda.empty_cache()
 
 
 def create(options: Mapping[str, Any]) -> SmolVLABackend:

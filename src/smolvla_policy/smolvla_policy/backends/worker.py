@@ -40,11 +40,22 @@ class LatestJobWorker(Generic[Job]):
         return self._thread.is_alive()
 
     def submit(self, job: Job) -> Job | None:
-        """Hand in `job`; return the waiting job that it replaces, if any."""
+        """Hand in `job`; return the waiting job that it replaces, if any.
+
+        After `close` nothing is taken any more: then `job` itself comes back.
+        """
         with self._condition:
+            if self._closed:
+                return job
             replaced, self._waiting = self._waiting, [job]
             self._condition.notify()
         return replaced[0] if replaced else None
+
+    def withdraw(self) -> Job | None:
+        """Take back the waiting job, if any; it will not be worked on."""
+        with self._condition:
+            waiting, self._waiting = self._waiting, []
+        return waiting[0] if waiting else None
 
     def close(self, timeout: float = 10.0) -> None:
         """Let the running job end, drop a waiting one and end the thread.

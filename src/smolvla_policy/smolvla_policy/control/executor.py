@@ -36,6 +36,7 @@ from smolvla_policy.control.executor_types import (
 from smolvla_policy.control.guard import Guard, Limited
 from smolvla_policy.control.interpolation import Approach, Upsampler, interpolate
 from smolvla_policy.control.joint_feedback import JointFeedback
+from smolvla_policy.control.latency import LatencyWindow
 from smolvla_policy.control.planner import Planner
 from smolvla_policy.control.tick_clock import CycleStatistics
 
@@ -90,13 +91,17 @@ class ExecutorCore:
         self._enter(State.WAITING, self._feedback.problem(now) or "asks for the first chunk")
         return "started"
 
-    def stop(self, now: float) -> str:
-        """Stop publishing commands and drop the plan. Returns words for the caller."""
-        if self._state == State.IDLE:
-            return "was stopped already"
+    def stop(self, now: float, reason: str = "stopped: call ~/start to go on") -> str:
+        """Stop publishing commands and drop the plan. Returns words for the caller.
+
+        Args:
+            now: the time.
+            reason: why, and what to do to go on; the status tells it.
+        """
+        was_idle = self._state == State.IDLE
         self._stand_still()
-        self._enter(State.IDLE, "stopped: call ~/start to go on")
-        return "stopped"
+        self._enter(State.IDLE, reason)
+        return "was stopped already" if was_idle else "stopped"
 
     def discard_plan(self, now: float) -> None:
         """Drop queued actions and expected answers, as for a new instruction.
@@ -131,6 +136,36 @@ class ExecutorCore:
     def on_refusal(self, request_id: int, error: str, now: float) -> str:
         """Take a refusal (a chunk with `error`). Returns why it is ignored, or nothing."""
         return self._planner.on_refusal(request_id, error, now)
+
+    def on_listener(self, problem: str) -> None:
+        """Take note of whether anybody hears the requests.
+
+        Args:
+            problem: why nobody does and what to do about it; empty when somebody does.
+        """
+        self._planner.on_listener(problem)
+
+    # What is cheap to ask in every cycle; `status` tells all.
+
+    @property
+    def state(self) -> State:
+        """What the executor does."""
+        return self._state
+
+    @property
+    def chunks_merged(self) -> int:
+        """Chunks that reached the queue since `start`."""
+        return self._planner.chunks_merged
+
+    @property
+    def queue_depth(self) -> int:
+        """Actions in the queue [ticks]."""
+        return len(self._planner.queue)
+
+    @property
+    def latency(self) -> LatencyWindow:
+        """Times from request to usable chunk."""
+        return self._planner.latency
 
     # One control cycle.
 
@@ -273,6 +308,9 @@ class ExecutorCore:
             tick=planner.queue.next_tick,
             queue_depth=len(planner.queue),
             chunk_size=planner.chunk_size,
+            chunk_size_threshold=self._config.trigger_share,
+            action_period=planner.period,
+            joint_state_age=self._feedback.age(now),
             request_in_flight=planner.requests.in_flight,
             request_age=planner.requests.age(now),
             latency_last=planner.latency.last,

@@ -139,7 +139,10 @@ class CycleOutput:
 
 @dataclass(frozen=True)
 class Status:
-    """Names, units and meanings of ``smolvla_msgs/ExecutorStatus``, less its header."""
+    """Names, units and meanings of ``smolvla_msgs/ExecutorStatus``.
+
+    Less the header and the instruction.
+    """
 
     state: State
     reason: str
@@ -147,6 +150,9 @@ class Status:
     tick: int
     queue_depth: int
     chunk_size: int
+    chunk_size_threshold: float
+    action_period: float
+    joint_state_age: float
     request_in_flight: bool
     request_age: float
     latency_last: float

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -47,6 +49,10 @@ class JointFeedback:
         """Let the state count no longer."""
         self._received = None
         self._rejected = problem
+
+    def age(self, now: float) -> float:
+        """Return the time since the newest valid state [s]; infinite before the first."""
+        return math.inf if self._received is None else now - self._received
 
     def problem(self, now: float) -> str:
         """Say why there is no current joint state; empty when there is one."""

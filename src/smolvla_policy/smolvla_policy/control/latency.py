@@ -8,6 +8,8 @@ from collections import deque
 
 WINDOW = 100
 RECENT = 10
+RATE_SPAN = 10.0
+"""`EventRate` looks back so far [s]."""
 
 
 def percentile(ordered: list[float], share: float) -> float:
@@ -48,3 +50,30 @@ class LatencyWindow:
         answer.
         """
         return math.ceil(self._recent / period - 1e-9)
+
+
+class EventRate:
+    """How often something has happened lately.
+
+    Args:
+        begin: since when it is counted [s].
+    """
+
+    def __init__(self, begin: float) -> None:
+        self._begin = begin
+        self._times: deque[float] = deque()
+
+    def add(self, now: float) -> None:
+        """Take note that it happens now [s]."""
+        self._times.append(now)
+        self._forget(now)
+
+    def rate(self, now: float) -> float:
+        """Return the events of the last `RATE_SPAN` seconds, or since `begin`, per second."""
+        self._forget(now)
+        span = min(RATE_SPAN, now - self._begin)
+        return len(self._times) / span if span > 0 else 0.0
+
+    def _forget(self, now: float) -> None:
+        while self._times and self._times[0] <= now - RATE_SPAN:
+            self._times.popleft()

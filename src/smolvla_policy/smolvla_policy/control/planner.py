@@ -40,6 +40,7 @@ class Planner:
         self.requests = RequestTracker(
             config.first_request_id, config.request_timeout, config.retry_delay, self.latency
         )
+        self._unheard = ""
         self.reset()
 
     def reset(self) -> None:
@@ -65,6 +66,12 @@ class Planner:
         """Drop the queued actions and take no answer to the requests made so far."""
         self.queue.clear()
         self.requests.forget()
+
+    def on_listener(self, problem: str) -> None:
+        """Take note of whether anybody hears the requests; see `ExecutorCore.on_listener`."""
+        if self._unheard and not problem:
+            self.requests.forget()  # what nobody heard is asked again at once
+        self._unheard = problem
 
     def request(self, now: float) -> Request | None:
         """Return the request to send now, None when none is due."""
@@ -126,6 +133,8 @@ class Planner:
 
     def outlook(self, now: float) -> str:
         """Say when the next chunk may come, or what keeps it from coming."""
+        if self._unheard:
+            return self._unheard
         silence = self.requests.silence(now)
         if silence >= SILENCE:
             return f"no answer from the policy for {silence:.1f} s: is policy_node running?"

@@ -1,217 +1,188 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`executor_node`: runs chunks at a fixed rate while the next one is being thought.
-
-The control loop has a thread and absolute deadlines of its own. Subscriptions and services
-only put work into its inbox, so the core is touched by one thread and the loop waits for
-nothing but its deadline.
-"""
+"""`executor_node`: runs chunks at a fixed rate while the next one is being thought."""
 
 from __future__ import annotations
 
-import os
-import queue
-import threading
-import time
+import math
 from collections.abc import Callable
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any
 
-from rclpy.node import Node
+from rclpy.qos import QoSProfile
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Float64MultiArray
+from std_msgs.msg import Float64MultiArray, String
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from smolvla_msgs.msg import ActionChunk, ExecutorStatus, InferenceRequest
-from smolvla_policy.control.chunk import Chunk
-from smolvla_policy.control.executor import ExecutorCore
-from smolvla_policy.control.executor_types import CycleOutput, Status
-from smolvla_policy.control.joint_order import JointOrder
-from smolvla_policy.control.tick_clock import TickClock
-from smolvla_policy.ros import converters, qos
-from smolvla_policy.ros.executor_parameters import EXECUTOR_PARAMETERS, executor_config
-from smolvla_policy.ros.parameters import read
+from smolvla_policy.control.task import Goal
+from smolvla_policy.ros import qos
+from smolvla_policy.ros.diagnostics import executor_diagnostics
+from smolvla_policy.ros.diagnostics_publisher import DiagnosticsPublisher
+from smolvla_policy.ros.execution import Execution, Reports
+from smolvla_policy.ros.executor_parameters import EXECUTOR_PARAMETERS
+from smolvla_policy.ros.managed_node import ACTIVE, INACTIVE, ManagedNode
 from smolvla_policy.ros.run import run
+from smolvla_policy.ros.task_server import TaskServer
 
-Work = Callable[[float], object]
 
-
-class ExecutorNode(Node):
-    """Wires topics and services to an `ExecutorCore` that runs in its own thread.
+class ExecutorNode(ManagedNode):
+    """Wires topics, services and the action to an `Execution`.
 
     Raises:
-        ValueError: a parameter is out of range; the text names it.
+        ValueError: a parameter is none of its choices; the text names it.
     """
 
     def __init__(self, **node_options: Any) -> None:
         # First what `destroy_node` needs: it is called also when a parameter does not fit.
-        self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
-        super().__init__("executor_node", **node_options)
-        values = read(self, EXECUTOR_PARAMETERS)
-        self._joints: list[str] = values["joints"]
-        self._rate: float = values["rate"]
-        self._dry_run: bool = values["dry_run"]
-        self._priority: int = values["realtime_priority"]
-        self._status_period = 1.0 / values["status_rate"]
-        self._core = ExecutorCore(executor_config(values, first_request_id=time.time_ns()))
-        self._state_order = JointOrder(self._joints)
-        self._chunk_order = JointOrder(self._joints)
-        self._inbox: queue.SimpleQueue[Work] = queue.SimpleQueue()
-        self._status: Status | None = None
-        self.failed = False
-
-        self._requests = self.create_publisher(
-            InferenceRequest, "smolvla/inference_request", qos.request_qos()
-        )
-        self._as_trajectory = values["output"] == "joint_trajectory"
-        self._commands = (
-            self.create_publisher(
-                JointTrajectory, "arm_controller/joint_trajectory", qos.command_qos()
-            )
-            if self._as_trajectory
-            else self.create_publisher(
-                Float64MultiArray, "arm_controller/commands", qos.command_qos()
-            )
-        )
+        self._execution: Execution | None = None
+        self._task_server: TaskServer | None = None
+        self._entities: list[tuple[Callable[[Any], object], Any]] = []
+        super().__init__("executor_node", EXECUTOR_PARAMETERS, **node_options)
+        self._status = self._idle_status()
         self._statuses = self.create_publisher(ExecutorStatus, "~/status", qos.status_qos())
         self._status_changed = self.create_guard_condition(self._publish_status)
         # To end from the control loop's thread: the shutdown joins that thread.
         self._gave_up = self.create_guard_condition(lambda: self.context.try_shutdown())
-        self.create_subscription(
-            JointState, "joint_states", self._on_joint_state, qos.joint_state_qos()
-        )
-        self.create_subscription(
-            ActionChunk, "smolvla/action_chunk", self._on_chunk, qos.chunk_qos()
-        )
+        self._diagnostics = DiagnosticsPublisher(self, executor_diagnostics)
         self.create_service(Trigger, "~/start", self._on_start)
         self.create_service(Trigger, "~/stop", self._on_stop)
-        if values["autostart"]:
-            self._inbox.put(self._core.start)
-        self._thread = threading.Thread(target=self._control_loop, name="control", daemon=True)
-        self._thread.start()
+        self.create_subscription(
+            String, "task_instruction", self._on_instruction, qos.instruction_qos()
+        )
+        self._task_server = TaskServer(
+            self, refusal=lambda: self.hint, begin=self._begin, cancel=self._cancel
+        )
+        self._publish_status()
 
-    # Work for the control loop, handed over by the threads of ROS.
+    # What the base calls in the transitions.
 
-    def _on_joint_state(self, message: JointState) -> None:
-        received = time.monotonic()
-        try:
-            positions = self._state_order.pick(message.name, message.position)
-        except ValueError as error:
-            words = f"joint state: {error}"
-            self._inbox.put(lambda now: self._core.on_invalid_joint_state(words, received))
+    def configure(self, values: dict[str, Any]) -> None:
+        """Build the core and begin its control loop, which idles."""
+        assert self._task_server is not None
+        self._wait_for_start: bool = values["wait_for_start"]
+        commands = (
+            self._publisher(JointTrajectory, "arm_controller/joint_trajectory", qos.command_qos())
+            if values["output"] == "joint_trajectory"
+            else self._publisher(Float64MultiArray, "arm_controller/commands", qos.command_qos())
+        )
+        requests = self._publisher(
+            InferenceRequest, "smolvla/inference_request", qos.request_qos()
+        )
+        reports = Reports(
+            self._on_status, self._task_server.end, self._task_server.feed_back, self._on_failure
+        )
+        self._execution = execution = Execution(
+            self, values, commands, requests, reports, self._how_to_activate()
+        )
+        for kind, topic, receive, profile in (
+            (JointState, "joint_states", execution.on_joint_state, qos.joint_state_qos()),
+            (ActionChunk, "smolvla/action_chunk", execution.on_chunk, qos.chunk_qos()),
+        ):
+            subscription = self.create_subscription(kind, topic, receive, profile)
+            self._entities.append((self.destroy_subscription, subscription))
+
+    def activate(self) -> None:
+        """Begin to execute, or wait for ~/start or a goal."""
+        assert self._execution is not None
+        if self._wait_for_start:
+            self._execution.stop("", "active: call ~/start or send a RunTask goal")
         else:
-            self._inbox.put(lambda now: self._core.on_joint_state(positions, received))
+            self._execution.start()
 
-    def _on_chunk(self, message: ActionChunk) -> None:
-        if message.error:
-            self._inbox.put(
-                lambda now: self._core.on_refusal(message.request_id, message.error, now)
-            )
-            return
-        try:
-            positions = converters.chunk_positions(message, self._chunk_order)
-        except ValueError as error:
-            words = f"action chunk: {error}"
-            self._inbox.put(lambda now: self._core.on_refusal(message.request_id, words, now))
-            self.get_logger().error(words, throttle_duration_sec=5.0)
-            return
-        period = converters.from_duration(message.period)
-        chunk = Chunk(message.request_id, message.first_tick, positions, period)
-        self._inbox.put(lambda now: self._take_chunk(chunk, now))
+    def deactivate(self) -> None:
+        """Stop, drop the plan and end the goal; the managed publishers are silent already."""
+        assert self._execution is not None
+        self._execution.stop(f"{self.get_name()} was deactivated", self._how_to_activate())
 
-    def _take_chunk(self, chunk: Chunk, now: float) -> None:
-        problem = self._core.on_chunk(chunk, now)
-        if problem:
-            self.get_logger().warning(problem, throttle_duration_sec=2.0)
+    def release(self) -> None:
+        """End the control loop, then what it publishes to and hears."""
+        execution, self._execution = self._execution, None
+        if execution is not None:
+            execution.close()
+        while self._entities:
+            destroy, entity = self._entities.pop()
+            destroy(entity)
 
-    def _on_start(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        return self._answer(self._core.start, response)
-
-    def _on_stop(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        return self._answer(self._core.stop, response)
-
-    def _answer(
-        self, action: Callable[[float], str], response: Trigger.Response
-    ) -> Trigger.Response:
-        """Let the control loop run `action` and answer with its words."""
-        result: Future[str] = Future()
-        self._inbox.put(lambda now: result.set_result(action(now)))
-        try:
-            response.message = result.result(timeout=1.0)
-            response.success = True
-        except FutureTimeoutError:
-            response.message = "the control loop does not run; see the log of executor_node"
-        return response
-
-    # The control loop.
-
-    def _control_loop(self) -> None:
-        try:
-            self._raise_priority()
-            clock = TickClock(1.0 / self._rate, time.monotonic, time.sleep)
-            state, status_due = None, 0.0
-            while not self._stopping.is_set():
-                now = clock.wait()
-                self._drain_inbox(now)
-                output = self._core.cycle(now)
-                self._publish(output)
-                if output.state != state or now >= status_due:
-                    if output.state != state:
-                        self.get_logger().info(f"{output.state.name}: {output.reason}")
-                    state, status_due = output.state, now + self._status_period
-                    self._status = self._core.status(now)
-                    self._status_changed.trigger()
-        except Exception as error:
-            if self.context.ok():  # publishing fails once the context is shut down
-                self.failed = True
-                self.get_logger().fatal(f"control loop ended: {type(error).__name__}: {error}")
-                self._gave_up.trigger()  # a node without its loop must not look alive
-
-    def _drain_inbox(self, now: float) -> None:
-        try:
-            while True:
-                self._inbox.get_nowait()(now)
-        except queue.Empty:
-            return
-
-    def _publish(self, output: CycleOutput) -> None:
-        if output.command is not None and not self._dry_run:
-            self._commands.publish(
-                converters.command_trajectory(self._joints, output.command, 1.0 / self._rate)
-                if self._as_trajectory
-                else converters.command_message(output.command)
-            )
-        if output.limited:
-            words = "; ".join(map(str, output.limited))
-            self.get_logger().warning(f"guard: {words}", throttle_duration_sec=2.0)
-        if output.request is not None:
-            stamp = self.get_clock().now().to_msg()
-            self._requests.publish(converters.request_message(output.request, self._joints, stamp))
-
-    def _raise_priority(self) -> None:
-        if not self._priority:
-            return
-        try:
-            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(self._priority))
-        except PermissionError:
-            self.get_logger().warning(
-                f"no right to SCHED_FIFO priority {self._priority}: grant CAP_SYS_NICE or raise "
-                "the rtprio limit (/etc/security/limits.conf); going on without"
-            )
-
-    def _publish_status(self) -> None:
-        if self._status is not None:
-            stamp = self.get_clock().now().to_msg()
-            self._statuses.publish(converters.status_message(self._status, stamp))
+    def phase_changed(self) -> None:
+        """Tell the phase where no control loop does."""
+        if self.phase not in (ACTIVE, INACTIVE):
+            self._on_status(self._idle_status())
 
     def destroy_node(self) -> None:
-        """End the control loop, then the node."""
-        self._stopping.set()
-        if self._thread is not None:
-            self._thread.join(timeout=2.0)
+        """End the goals, the control loop, the node."""
+        server, self._task_server = self._task_server, None
+        if server is not None:
+            server.close()
         super().destroy_node()
+
+    # From the control loop's thread.
+
+    def _on_status(self, status: ExecutorStatus) -> None:
+        self._status = status
+        self._status_changed.trigger()
+
+    def _on_failure(self, error: Exception) -> None:
+        if self.context.ok():  # publishing fails once the context is shut down
+            self.failed = True
+            self.get_logger().fatal(f"control loop ended: {type(error).__name__}: {error}")
+            self._gave_up.trigger()  # a node without its loop must not look alive
+
+    # In the thread of ROS.
+
+    def _begin(self, goal: Goal) -> None:
+        assert self._execution is not None  # else the goal was refused
+        self._execution.begin(goal)
+
+    def _cancel(self, goal_id: object) -> None:
+        if self._execution is not None:
+            self._execution.cancel(goal_id)
+
+    def _on_instruction(self, message: String) -> None:
+        if self._execution is not None:
+            self._execution.on_instruction(message)
+
+    def _on_start(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        return self._answer(response, lambda execution: execution.start())
+
+    def _on_stop(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        return self._answer(
+            response,
+            lambda execution: execution.stop(
+                "stopped through ~/stop", "stopped: call ~/start to go on"
+            ),
+        )
+
+    def _answer(
+        self, response: Trigger.Response, order: Callable[[Execution], str]
+    ) -> Trigger.Response:
+        """Let the control loop carry out `order` and answer with its words."""
+        response.message = self.hint
+        if self._execution is not None and not self.hint:
+            try:
+                response.message = order(self._execution)
+                response.success = True
+            except TimeoutError as error:
+                response.message = str(error)
+        return response
+
+    def _publisher(self, kind: Any, topic: str, profile: QoSProfile) -> Any:
+        """Create a managed publisher: silent unless the node is active."""
+        publisher = self.create_lifecycle_publisher(kind, topic, profile)
+        self._entities.append((self.destroy_lifecycle_publisher, publisher))
+        return publisher
+
+    def _how_to_activate(self) -> str:
+        return f"inactive: ros2 lifecycle set {self.get_fully_qualified_name()} activate"
+
+    def _idle_status(self) -> ExecutorStatus:
+        status = ExecutorStatus(reason=self.hint, joint_state_age=math.inf)
+        status.latency_last = status.latency_p50 = status.latency_p95 = math.nan
+        status.header.stamp = self.get_clock().now().to_msg()
+        return status
+
+    def _publish_status(self) -> None:
+        self._statuses.publish(self._status)
+        self._diagnostics.add(self._status)
 
 
 def main() -> int:

@@ -1,19 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """`policy_node`: cameras, joints and a sentence become chunks of actions.
 
-Loading and thinking happen in a thread of their own, so receiving never stops: the newest
-images and joint states are at hand when a request comes.
+Loading and thinking happen in threads of their own, so receiving never stops: the newest
+images and joint states are at hand when a request comes, and every request has an answer.
 """
 
 from __future__ import annotations
 
 import math
 import os
-import threading
 import time
 from typing import Any
 
-from rclpy.node import Node
 from std_msgs.msg import String
 
 from smolvla_msgs.msg import ActionChunk, InferenceRequest, PolicyStatus
@@ -22,74 +20,71 @@ from smolvla_policy.backends.registry import create_backend
 from smolvla_policy.backends.session import Answer, answer
 from smolvla_policy.backends.worker import LatestJobWorker
 from smolvla_policy.control.joint_order import JointOrder
-from smolvla_policy.control.latency import LatencyWindow
 from smolvla_policy.control.observation import ObservationConfig
 from smolvla_policy.ros import converters, qos
-from smolvla_policy.ros.parameters import read
+from smolvla_policy.ros.diagnostics import policy_diagnostics
+from smolvla_policy.ros.diagnostics_publisher import DiagnosticsPublisher
+from smolvla_policy.ros.managed_node import ACTIVE, CONFIGURING, INACTIVE, ManagedNode
+from smolvla_policy.ros.policy_figures import PolicyFigures
 from smolvla_policy.ros.policy_parameters import POLICY_PARAMETERS
 from smolvla_policy.ros.run import run
 from smolvla_policy.ros.sensors import SensorIntake
 
+INFERENCE_TIMEOUT = 30.0
+"""How long the cleanup waits for the inference that runs [s]."""
 
-class PolicyNode(Node):
+
+class PolicyNode(ManagedNode):
     """Wires topics to a `Backend` that runs in its own thread.
 
     Raises:
-        ValueError: a parameter is out of range; the text names it.
+        ValueError: a parameter is none of its choices; the text names it.
     """
 
     def __init__(self, **node_options: Any) -> None:
         # First what `destroy_node` needs: it is called also when a parameter does not fit.
-        self._worker: LatestJobWorker[InferenceRequest | None] = LatestJobWorker(self._work)
+        self._worker: LatestJobWorker[InferenceRequest] | None = None
         self._backend: Backend | None = None
-        super().__init__("policy_node", **node_options)
-        self._values = read(self, POLICY_PARAMETERS)
-        self._lock = threading.Lock()  # guards the counters and the latencies
         self._sensors: SensorIntake | None = None
-        self._instruction = ""
-        self._error = ""
-        self._counts = {"requests": 0, "requests_refused": 0, "chunks": 0, "inference_errors": 0}
-        self._inference = LatencyWindow()
-        self.failed = False
-        self.niceness: int = self._values["niceness"]
-
+        super().__init__("policy_node", POLICY_PARAMETERS, background=True, **node_options)
+        self._topic_instruction = self._instruction = ""
+        self._figures = PolicyFigures(time.monotonic)
         self._chunks = self.create_publisher(ActionChunk, "smolvla/action_chunk", qos.chunk_qos())
         self._statuses = self.create_publisher(PolicyStatus, "~/status", qos.status_qos())
         self._status_changed = self.create_guard_condition(self._publish_status)
-        self._loaded = self.create_guard_condition(self._subscribe_sensors)
-        self._gave_up = self.create_guard_condition(self._give_up)
-        self.create_timer(1.0 / self._values["status_rate"], self._publish_status)
+        self._diagnostics = DiagnosticsPublisher(self, policy_diagnostics)
+        self._status_timer = self.create_timer(1.0, self._publish_status)
+        self._set_status_rate(self.get_parameter("status_rate").value)
         self.create_subscription(
             String, "task_instruction", self._on_instruction, qos.instruction_qos()
         )
         self.create_subscription(
             InferenceRequest, "smolvla/inference_request", self._on_request, qos.request_qos()
         )
-        self._worker.submit(None)  # the first job is to load
 
-    # In the thread of ROS: receive.
+    # What the base calls in the transitions.
 
-    def _on_instruction(self, message: String) -> None:
-        if message.data != self._instruction:
-            self.get_logger().info(f'instruction: "{message.data}"')
-        self._instruction = message.data
-        self._publish_status()
+    def configure(self, values: dict[str, Any]) -> None:
+        """Load the backend and warm it up, then listen to what it needs."""
+        name = values["backend"]
+        self.get_logger().info(f"loading backend '{name}' {values['checkpoint']}".rstrip())
+        start = time.monotonic()
+        try:
+            backend = create_backend(name, values)
+        except Exception as error:
+            kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+            raise ValueError(f"backend '{name}': {kind}{error}") from error
+        self._backend = backend
+        self._least_time: float = values["inference_delay"]
+        self._figures.reset()
+        self._worker = LatestJobWorker(self._work)
+        self.in_ros_thread(lambda: self._listen(backend, values))
+        self.get_logger().info(
+            f"ready after {time.monotonic() - start:.1f} s: {backend.description} on "
+            f"{backend.device}, {backend.dtype}; cameras {', '.join(backend.cameras) or 'none'}"
+        )
 
-    def _on_request(self, message: InferenceRequest) -> None:
-        with self._lock:
-            self._counts["requests"] += 1
-        if self._sensors is None:
-            self._refuse(message, "the policy is still loading")
-            return
-        replaced = self._worker.submit(message)
-        if replaced is not None:
-            self._refuse(replaced, f"replaced by request {message.request_id}")
-
-    def _subscribe_sensors(self) -> None:
-        """Subscribe to what the backend needs, once it is known."""
-        backend, values = self._backend, self._values
-        if backend is None or self._sensors is not None:
-            return
+    def _listen(self, backend: Backend, values: dict[str, Any]) -> None:
         config = ObservationConfig(
             max_image_age=values["max_image_age"],
             max_state_age=values["max_joint_state_age"],
@@ -103,29 +98,70 @@ class PolicyNode(Node):
             values["camera_topic"],
             compressed=values["image_transport"] == "compressed",
         )
+        self._set_status_rate(values["status_rate"])
+        self._diagnostics.limit(
+            max_image_age=values["max_image_age"],
+            max_joint_state_age=values["max_joint_state_age"],
+        )
+
+    def deactivate(self) -> None:
+        """Refuse the request that waits; the one that is worked on is refused at its end."""
+        waiting = self._worker.withdraw() if self._worker is not None else None
+        if waiting is not None:
+            self._refuse(waiting, f"{self.get_name()} was deactivated")
+
+    def release(self) -> None:
+        """Let the running inference end, then free the backend and hear nothing any more."""
+        worker, self._worker = self._worker, None
+        sensors, self._sensors = self._sensors, None
+        backend, self._backend = self._backend, None
+        try:
+            if worker is not None:
+                worker.close(INFERENCE_TIMEOUT)
+        finally:
+            if backend is not None:
+                backend.close()
+            if sensors is not None:
+                self.in_ros_thread(sensors.close)
+
+    def phase_changed(self) -> None:
+        """Tell the phase."""
+        self._status_changed.trigger()
+
+    # In the thread of ROS: receive.
+
+    def _on_instruction(self, message: String) -> None:
+        if message.data != self._topic_instruction:
+            self.get_logger().info(f'instruction: "{message.data}"')
+        self._topic_instruction = self._instruction = message.data
         self._publish_status()
 
-    def _give_up(self) -> None:
-        """Say why and end; in the thread of ROS, which the worker's must not shut down."""
-        self.get_logger().fatal(self._error)
-        self._publish_status()
-        self.context.try_shutdown()
-
-    # In the worker's thread: load, then think.
-
-    def _work(self, message: InferenceRequest | None) -> None:
-        if message is None:
-            self._load()
+    def _on_request(self, message: InferenceRequest) -> None:
+        self._figures.on_request()
+        worker = self._worker
+        if worker is None or self.phase != ACTIVE:
+            self._refuse(message, self.hint)
             return
+        if message.instruction:
+            self._instruction = message.instruction
+        replaced = worker.submit(message)
+        if replaced is not None:
+            self._refuse(replaced, f"replaced by request {message.request_id}")
+
+    # In the worker's thread: think.
+
+    def _work(self, message: InferenceRequest) -> None:
         backend, sensors = self._backend, self._sensors
-        assert backend is not None
-        assert sensors is not None
+        if backend is None or sensors is None:  # released meanwhile
+            self._refuse(message, self.hint)
+            return
         self._status_changed.trigger()
         stamp_ns = 0
 
         def observe() -> Observation:
             nonlocal stamp_ns
-            observation, stamp_ns = sensors.observe(self._instruction)
+            instruction = message.instruction or self._topic_instruction
+            observation, stamp_ns = sensors.observe(instruction)
             return observation
 
         try:
@@ -138,37 +174,18 @@ class PolicyNode(Node):
         except ValueError as error:
             self._refuse(message, f"inference request: {error}")
             return
-        result = answer(backend, request, observe, least_time=self._values["inference_delay"])
-        self._publish_answer(message, result, stamp_ns)
-
-    def _load(self) -> None:
-        name = self._values["backend"]
-        self.get_logger().info(f"loading backend '{name}' {self._values['checkpoint']}".rstrip())
-        start = time.monotonic()
-        try:
-            backend = create_backend(name, self._values)
-        except Exception as error:
-            kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-            self._error = f"backend '{name}': {kind}{error}"
-            self.failed = True
-            self._gave_up.trigger()
+        result = answer(backend, request, observe, least_time=self._least_time)
+        if result.positions is not None and self.phase == ACTIVE:
+            self._publish_chunk(message, backend, result, stamp_ns)
             return
-        self._backend = backend
-        self.get_logger().info(
-            f"ready after {time.monotonic() - start:.1f} s: {backend.description} on "
-            f"{backend.device}, {backend.dtype}; cameras {', '.join(backend.cameras) or 'none'}"
-        )
-        self._loaded.trigger()
+        if result.failed:
+            self._figures.on_failure()
+        self._refuse(message, result.error or self.hint)
 
-    def _publish_answer(self, message: InferenceRequest, result: Answer, stamp_ns: int) -> None:
-        if result.positions is None:
-            if result.failed:
-                with self._lock:
-                    self._counts["inference_errors"] += 1
-            self._refuse(message, result.error)
-            return
-        backend = self._backend
-        assert backend is not None
+    def _publish_chunk(
+        self, message: InferenceRequest, backend: Backend, result: Answer, stamp_ns: int
+    ) -> None:
+        assert result.positions is not None
         chunk = ActionChunk(
             request_id=message.request_id,
             first_tick=message.tick,
@@ -181,16 +198,11 @@ class PolicyNode(Node):
         )
         chunk.header.stamp.sec, chunk.header.stamp.nanosec = divmod(stamp_ns, 10**9)
         self._chunks.publish(chunk)
-        with self._lock:
-            self._inference.add(result.inference_time)
-            self._counts["chunks"] += 1
-            self._error = ""
+        self._figures.on_chunk(result.inference_time)
         self._status_changed.trigger()
 
     def _refuse(self, message: InferenceRequest, error: str) -> None:
-        with self._lock:
-            self._counts["requests_refused"] += 1
-            self._error = error
+        self._figures.on_refusal(error)
         self._chunks.publish(
             ActionChunk(request_id=message.request_id, first_tick=message.tick, error=error)
         )
@@ -199,60 +211,53 @@ class PolicyNode(Node):
 
     # Status.
 
+    def _set_status_rate(self, rate: float) -> None:
+        self._status_timer.timer_period_ns = round(1e9 / rate)
+
     def _publish_status(self) -> None:
         message = PolicyStatus(
             instruction=self._instruction,
-            backend=self._values["backend"],
-            checkpoint=self._values["checkpoint"],
+            backend=self.get_parameter("backend").value,
+            checkpoint=self.get_parameter("checkpoint").value,
             joint_state_age=math.inf,
         )
         message.header.stamp = self.get_clock().now().to_msg()
         missing = ""
-        if self._backend is not None:
-            message.device, message.dtype = self._backend.device, self._backend.dtype
-        if self._sensors is not None:
-            health = self._sensors.health()
+        backend, sensors = self._backend, self._sensors
+        if backend is not None:
+            message.device, message.dtype = backend.device, backend.dtype
+        if sensors is not None:
+            health = sensors.health()
             message.cameras = list(health.camera_ages)
             message.camera_ages = list(health.camera_ages.values())
             message.joint_state_age = health.joint_state_age
             missing = health.missing
-        with self._lock:
-            for name, count in self._counts.items():
-                setattr(message, name, count)
-            message.inference_last = self._inference.last
-            message.inference_p50 = self._inference.p50
-            message.inference_p95 = self._inference.p95
+        self._figures.write(message)
         message.state, message.message = self._state(missing)
         self._statuses.publish(message)
+        self._diagnostics.add(message)
 
     def _state(self, missing: str) -> tuple[int, str]:
-        if self.failed:
-            return PolicyStatus.ERROR, self._error
-        if self._sensors is None:
+        if self.phase == CONFIGURING:
             return PolicyStatus.LOADING, "loading"
+        if self.phase != ACTIVE:
+            idle = PolicyStatus.INACTIVE if self.phase == INACTIVE else PolicyStatus.UNCONFIGURED
+            return PolicyStatus.ERROR if self.problem else idle, self.problem or self.hint
         if missing:
             return PolicyStatus.WAITING, missing
         if not self._instruction.strip():
             return PolicyStatus.WAITING, "no instruction yet: publish one on task_instruction"
-        return PolicyStatus.INFERRING if self._worker.busy else PolicyStatus.READY, self._error
-
-    def destroy_node(self) -> None:
-        """Let the running inference end, then free the backend and the node."""
-        try:
-            self._worker.close(timeout=30.0)
-        finally:
-            backend, self._backend = self._backend, None
-            if backend is not None:
-                backend.close()
-            super().destroy_node()
+        worker = self._worker
+        busy = worker is not None and worker.busy
+        return PolicyStatus.INFERRING if busy else PolicyStatus.READY, self._figures.error
 
 
 def main() -> int:
-    """Run the node until it is interrupted; 1 when the backend cannot be loaded."""
+    """Run the node until it is interrupted; 1 when it is to start and cannot be configured."""
 
     def create() -> PolicyNode:
         node = PolicyNode()
-        os.nice(node.niceness)
+        os.nice(node.get_parameter("niceness").value)  # before the threads, which inherit it
         return node
 
     return run("policy_node", create)

@@ -75,8 +75,10 @@ def request_committed(message: InferenceRequest, order: JointOrder) -> NDArray[n
     return rows[:, order.indices(message.joint_names)]
 
 
-def request_message(request: Request, joints: Sequence[str], stamp: Time) -> InferenceRequest:
-    """Return the message of an executor's request."""
+def request_message(
+    request: Request, joints: Sequence[str], stamp: Time, instruction: str = ""
+) -> InferenceRequest:
+    """Return the message of an executor's request, of a goal with `instruction` if any."""
     message = InferenceRequest(
         request_id=request.request_id,
         tick=request.tick,
@@ -85,14 +87,16 @@ def request_message(request: Request, joints: Sequence[str], stamp: Time) -> Inf
         period=to_duration(request.period),
         expected_delay=request.expected_delay,
         must_go=request.must_go,
+        instruction=instruction,
     )
     message.header.stamp = stamp
     return message
 
 
-def status_message(status: Status, stamp: Time) -> ExecutorStatus:
-    """Return the message of an executor's status."""
+def status_message(status: Status, stamp: Time, instruction: str = "") -> ExecutorStatus:
+    """Return the message of an executor's status, with the `instruction` of a running goal."""
     message = ExecutorStatus(**{**asdict(status), "state": int(status.state)})
+    message.instruction = instruction
     message.header.stamp = stamp
     return message
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from smolvla_policy.control.executor_types import ExecutorConfig
 from smolvla_policy.control.guard import GuardConfig
-from smolvla_policy.ros.parameters import Parameter
+from smolvla_policy.ros.parameters import AUTOSTART, Parameter
 from smolvla_policy.ros.policy_parameters import SO100_JOINTS
 
 # Joint limits of the SO-100 and SO-101 in SO-101's "new calibration" zero [rad]; the tighter
@@ -113,7 +113,28 @@ EXECUTOR_PARAMETERS = (
         minimum=0.01,
         maximum=5.0,
     ),
-    Parameter("autostart", True, "Start executing at once; false: wait for the service ~/start."),
+    AUTOSTART,
+    Parameter(
+        "wait_for_start",
+        False,
+        "Stay idle after the activation until ~/start is called or a RunTask goal comes; false: "
+        "execute at once.",
+    ),
+    Parameter(
+        "task_stall_timeout",
+        10.0,
+        "A RunTask goal for which no action has come for this long is aborted, or after three "
+        "times the p95 latency where that is longer [s].",
+        minimum=0.1,
+        maximum=3600.0,
+    ),
+    Parameter(
+        "feedback_rate",
+        5.0,
+        "How often a RunTask goal gets feedback [Hz].",
+        minimum=0.1,
+        maximum=100.0,
+    ),
     Parameter("dry_run", False, "Compute everything, command nothing."),
     Parameter(
         "realtime_priority",

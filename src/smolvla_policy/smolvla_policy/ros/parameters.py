@@ -27,8 +27,9 @@ class Parameter:
             empty; then `kind` says of what.
         description: what it does, with the unit.
         minimum, maximum: inclusive range of a number; None where it is open.
-        choices: the allowed values of a text; checked by `read`.
+        choices: the allowed values of a text; checked by `values_of`.
         kind: type, for an empty list.
+        fixed: can be given at the start of the process only, also where the others may be set.
     """
 
     name: str
@@ -38,13 +39,32 @@ class Parameter:
     maximum: float | None = None
     choices: tuple[str, ...] = ()
     kind: RosParameter.Type | None = None
+    fixed: bool = False
+
+    def problem(self, value: Any) -> str:
+        """Say why `value` cannot be taken; empty when it can. Type and range are ROS's."""
+        if not self.choices or value in self.choices:
+            return ""
+        return (
+            f"parameter '{self.name}' is '{value}', which is not one of {', '.join(self.choices)}"
+        )
 
 
-def _descriptor(parameter: Parameter) -> ParameterDescriptor:
+AUTOSTART = Parameter(
+    "autostart",
+    False,
+    "Configure and activate the node by itself at its start; false: wait for `ros2 lifecycle "
+    "set`. A node that is to start by itself and cannot be configured ends its process.",
+    fixed=True,
+)
+"""Of every managed node."""
+
+
+def _descriptor(parameter: Parameter, settable: bool) -> ParameterDescriptor:
     text = parameter.description
     if parameter.choices:
         text += f" One of: {', '.join(parameter.choices)}."
-    descriptor = ParameterDescriptor(description=text, read_only=True)
+    descriptor = ParameterDescriptor(description=text, read_only=parameter.fixed or not settable)
     kind = parameter.kind or RosParameter.Type.from_parameter_value(parameter.default)
     descriptor.type = kind.value
     if parameter.minimum is not None or parameter.maximum is not None:
@@ -61,29 +81,52 @@ def _descriptor(parameter: Parameter) -> ParameterDescriptor:
     return descriptor
 
 
-def read(node: Node, parameters: Iterable[Parameter]) -> dict[str, Any]:
-    """Declare `parameters` on `node` and return their values by name.
+def declare(node: Node, parameters: Iterable[Parameter], *, settable: bool) -> None:
+    """Declare `parameters` on `node`.
+
+    Args:
+        node: where.
+        parameters: what.
+        settable: whether they may be set after the start, but for those that are `fixed`.
+
+    Raises:
+        rclpy.exceptions.InvalidParameterTypeException: a value of the start has the wrong type.
+        rclpy.exceptions.InvalidParameterValueException: one is outside its range.
+    """
+    for parameter in parameters:
+        descriptor = _descriptor(parameter, settable)
+        # ROS cannot tell the type of an empty list, so only the type is declared there.
+        value = parameter.default if parameter.kind is None else parameter.kind
+        node.declare_parameter(parameter.name, value, descriptor)
+
+
+def values_of(node: Node, parameters: Iterable[Parameter]) -> dict[str, Any]:
+    """Return the present values of declared `parameters` by name.
 
     Raises:
         ValueError: a text is not one of its choices; the message names the parameter, the
             value and the choices.
-        rclpy.exceptions.InvalidParameterTypeException: wrong type.
-        rclpy.exceptions.InvalidParameterValueException: outside its range.
     """
     values: dict[str, Any] = {}
     for parameter in parameters:
-        descriptor = _descriptor(parameter)
-        if parameter.kind is not None:
-            # ROS cannot tell the type of an empty list, so only the type is declared.
-            value: Any = node.declare_parameter(parameter.name, parameter.kind, descriptor).value
-            value = parameter.default if value is None else value
-        else:
-            value = node.declare_parameter(parameter.name, parameter.default, descriptor).value
-        if parameter.choices and value not in parameter.choices:
-            raise ValueError(
-                f"parameter '{parameter.name}' is '{value}', which is not one of "
-                f"{', '.join(parameter.choices)}"
-            )
+        value = node.get_parameter_or(parameter.name).value
+        value = parameter.default if value is None else value
+        problem = parameter.problem(value)
+        if problem:
+            raise ValueError(problem)
         is_list = isinstance(parameter.default, (list, tuple))
         values[parameter.name] = list(value) if is_list else value
     return values
+
+
+def read(node: Node, parameters: Iterable[Parameter]) -> dict[str, Any]:
+    """Declare `parameters` on `node`, for its whole life, and return their values by name.
+
+    Raises:
+        ValueError: see `values_of`.
+        rclpy.exceptions.InvalidParameterTypeException: see `declare`.
+        rclpy.exceptions.InvalidParameterValueException: see `declare`.
+    """
+    parameters = tuple(parameters)
+    declare(node, parameters, settable=False)
+    return values_of(node, parameters)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from rclpy.parameter import Parameter as RosParameter
 
-from smolvla_policy.ros.parameters import Parameter
+from smolvla_policy.ros.parameters import AUTOSTART, Parameter
 
 SO100_JOINTS = [
     "shoulder_pan",
@@ -160,7 +160,9 @@ POLICY_PARAMETERS = (
         "(0-19, as nice(1)).",
         minimum=0,
         maximum=19,
+        fixed=True,
     ),
+    AUTOSTART,
     Parameter(
         "status_rate", 2.0, "How often the status is published [Hz].", minimum=0.1, maximum=100.0
     ),

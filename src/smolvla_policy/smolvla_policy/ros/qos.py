@@ -65,3 +65,8 @@ def status_qos() -> QoSProfile:
 def scene_qos() -> QoSProfile:
     """Object markers of the scene: reliable, the newest set."""
     return _profile(1, ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE)
+
+
+def diagnostics_qos() -> QoSProfile:
+    """Diagnostics: reliable, as every tool on /diagnostics expects."""
+    return _profile(10, ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE)

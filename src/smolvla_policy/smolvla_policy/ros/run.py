@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 
@@ -14,9 +15,13 @@ from rclpy.exceptions import (
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 
+from smolvla_policy.ros.managed_node import ManagedNode
+
 
 def run(name: str, create: Callable[[], Node]) -> int:
     """Spin the node that `create` returns until it is interrupted or gives up.
+
+    A `managed_node.ManagedNode` starts up as its parameters say.
 
     Returns:
         The exit code: 0 after an interrupt, 1 when the node could not start or set `failed`.
@@ -33,6 +38,8 @@ def run(name: str, create: Callable[[], Node]) -> int:
         rclpy.try_shutdown()
         return 1
     try:
+        if isinstance(node, ManagedNode):
+            node.start_up()
         rclpy.spin(node)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
@@ -43,4 +50,10 @@ def run(name: str, create: Callable[[], Node]) -> int:
     finally:
         node.destroy_node()
         rclpy.try_shutdown()
-    return int(getattr(node, "failed", False))
+    code = int(getattr(node, "failed", False))
+    if getattr(node, "abandoned", False):
+        # A thread is deep in a library (a checkpoint that loads) and nothing can call it back.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code

@@ -10,13 +10,14 @@ from __future__ import annotations
 import struct
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from rclpy.node import Node
+from rclpy.qos import QoSProfile
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from visualization_msgs.msg import MarkerArray
@@ -116,13 +117,29 @@ class SensorIntake:
         self._buffer = ObservationBuffer(needs.cameras, needs.joint_names, config)
         self._objects: Mapping[str, SceneObject] | None = None
         self._needs_objects = needs.needs_objects
+        self._subscriptions: list[Any] = []
         for camera in needs.cameras:
             self._subscribe(camera, camera_topic.replace("{name}", camera), compressed)
-        node.create_subscription(
-            JointState, "joint_states", self._on_joint_state, qos.joint_state_qos()
-        )
+        self._receive(JointState, "joint_states", self._on_joint_state, qos.joint_state_qos())
         if needs.needs_objects:
-            node.create_subscription(MarkerArray, "sim/objects", self._on_objects, qos.scene_qos())
+            self._receive(MarkerArray, "sim/objects", self._on_objects, qos.scene_qos())
+
+    def close(self) -> None:
+        """Receive nothing any more; to be called in the thread of ROS."""
+        while self._subscriptions:
+            self._node.destroy_subscription(self._subscriptions.pop())
+
+    def _receive(
+        self,
+        kind: Any,
+        topic: str,
+        receive: Callable[[Any], None],
+        profile: QoSProfile,
+        raw: bool = False,
+    ) -> None:
+        self._subscriptions.append(
+            self._node.create_subscription(kind, topic, receive, profile, raw=raw)
+        )
 
     def snapshot(self) -> Matched | Missing:
         """Return the newest observation with its images as `SerializedImage`, or what is
@@ -173,7 +190,7 @@ class SensorIntake:
             with self._lock:
                 self._buffer.add_image(camera, image, image.stamp_ns, time.monotonic())
 
-        self._node.create_subscription(
+        self._receive(
             CompressedImage if compressed else Image,
             f"{topic}/compressed" if compressed else topic,
             on_image,

@@ -92,31 +92,36 @@ def test_commands_equal_the_python_api_bit_for_bit(graph, checkpoint):
             instruction.publish(String(data=TASK))
 
     node.create_timer(0.02, publish)
-    graph.add(
-        PolicyNode(
-            context=graph.context,
-            parameter_overrides=parameters(
-                checkpoint=checkpoint, device="cpu", dtype="float32", seed=SEED, threads=1
-            ),
-        )
+    nodes = (
+        graph.add(
+            PolicyNode(
+                context=graph.context,
+                parameter_overrides=parameters(
+                    checkpoint=checkpoint, device="cpu", dtype="float32", seed=SEED, threads=1
+                ),
+            )
+        ),
+        graph.add(
+            ExecutorNode(
+                context=graph.context,
+                parameter_overrides=parameters(
+                    aggregate="latest",
+                    chunk_size_threshold=0.0,
+                    # Random weights: the guard must let every action through as it is.
+                    lower_limits=[-100.0] * 6,
+                    upper_limits=[100.0] * 6,
+                    max_speed=[1e6],
+                    max_step=[1e3],
+                    max_start_jump=[100.0],
+                    approach_speed=5.0,
+                    resume_jump=10.0,
+                ),
+            )
+        ),
     )
-    graph.add(
-        ExecutorNode(
-            context=graph.context,
-            parameter_overrides=parameters(
-                aggregate="latest",
-                chunk_size_threshold=0.0,
-                # Random weights: the guard must let every action through as it is.
-                lower_limits=[-100.0] * 6,
-                upper_limits=[100.0] * 6,
-                max_speed=[1e6],
-                max_step=[1e3],
-                max_start_jump=[100.0],
-                approach_speed=5.0,
-                resume_jump=10.0,
-            ),
-        )
-    )
+    for managed in nodes:
+        managed.trigger_configure()
+        managed.trigger_activate()
     rows = CHUNKS * policy.chunk_size
     graph.until(lambda: statuses and statuses[-1].tick >= rows, timeout=30, what="three chunks")
 

@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The executor's core in its thread, between the messages that come and those that go.
+
+Everything that comes, from whatever thread, is put into the inbox of the control loop, so the
+core is touched by one thread and the loop waits for nothing but its deadline.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any
+
+from rclpy.node import Node
+from sensor_msgs.msg import JointState
+from std_msgs.msg import String
+
+from smolvla_msgs.msg import ActionChunk, ExecutorStatus
+from smolvla_policy.control.chunk import Chunk
+from smolvla_policy.control.executor import ExecutorCore
+from smolvla_policy.control.executor_types import CycleOutput, State
+from smolvla_policy.control.joint_order import JointOrder
+from smolvla_policy.control.task import Goal, Outcome, Progress, TaskRunner
+from smolvla_policy.ros import converters
+from smolvla_policy.ros.control_thread import ControlThread
+from smolvla_policy.ros.executor_parameters import executor_config
+
+
+@dataclass(frozen=True)
+class Reports:
+    """Who is told what, all in the thread of the control loop.
+
+    Attributes:
+        status: the newest status.
+        ended: how a goal ended.
+        progress: how the running goal goes.
+        failed: what ended the control loop.
+    """
+
+    status: Callable[[ExecutorStatus], None]
+    ended: Callable[[Outcome], None]
+    progress: Callable[[Progress], None]
+    failed: Callable[[Exception], None]
+
+
+class Execution:
+    """Runs an `ExecutorCore` and its tasks; idle until `start` or a goal.
+
+    Args:
+        node: for its clock and log.
+        values: of `EXECUTOR_PARAMETERS` by name.
+        commands: publisher of Float64MultiArray or, with ``output: joint_trajectory``, of
+            JointTrajectory.
+        requests: publisher of InferenceRequest.
+        reports: who is told what.
+        reason: why it is idle.
+
+    Raises:
+        ValueError: a value is out of range; the text names it.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        values: dict[str, Any],
+        commands: Any,
+        requests: Any,
+        reports: Reports,
+        reason: str,
+    ) -> None:
+        self._node = node
+        self._commands = commands
+        self._requests = requests
+        self._reports = reports
+        self._joints: list[str] = values["joints"]
+        self._state_order = JointOrder(self._joints)
+        self._chunk_order = JointOrder(self._joints)
+        self._as_trajectory = values["output"] == "joint_trajectory"
+        self._dry_run: bool = values["dry_run"]
+        self._period = 1.0 / values["rate"]
+        self._status_period = 1.0 / values["status_rate"]
+        self._feedback_period = 1.0 / values["feedback_rate"]
+        self._core = ExecutorCore(executor_config(values, first_request_id=time.time_ns()))
+        self._core.stop(0.0, reason)
+        self._tasks = TaskRunner(self._core, values["task_stall_timeout"], reports.ended)
+        self._state: State | None = None
+        self._status_due = self._feedback_due = 0.0
+        self._thread = ControlThread(
+            values["rate"],
+            self._step,
+            reports.failed,
+            priority=values["realtime_priority"],
+            warn=lambda words: node.get_logger().warning(words),
+        )
+
+    # Orders; they wait for the control loop and raise TimeoutError where it does not run.
+
+    def start(self) -> str:
+        """Begin to execute. Returns words for the caller."""
+        return self._thread.call(self._core.start)
+
+    def stop(self, why: str, reason: str) -> str:
+        """Stop publishing commands, drop the plan and end the running goal.
+
+        Args:
+            why: for the caller of the goal.
+            reason: for the status, with what to do to go on.
+
+        Returns:
+            Words for the caller.
+        """
+
+        def stop(now: float) -> str:
+            was_idle = self._core.state == State.IDLE
+            self._tasks.abort(why, now)
+            words = self._core.stop(now, reason)
+            return words if was_idle else "stopped"
+
+        return self._thread.call(stop)
+
+    def close(self) -> None:
+        """End the control loop."""
+        self._thread.close()
+
+    # What comes; nothing waits here.
+
+    def begin(self, goal: Goal) -> None:
+        """Run a goal."""
+        self._thread.post(lambda now: self._tasks.begin(goal, now))
+
+    def cancel(self, goal_id: Hashable) -> None:
+        """End a goal for its caller."""
+        self._thread.post(lambda now: self._tasks.cancel(goal_id, now))
+
+    def on_instruction(self, message: String) -> None:
+        """Take a sentence: the running goal goes on with it."""
+
+        def instruct(now: float) -> None:
+            if self._tasks.instruct(message.data):
+                self._node.get_logger().info(f'the goal goes on with "{message.data}"')
+
+        self._thread.post(instruct)
+
+    def on_joint_state(self, message: JointState) -> None:
+        """Take a joint state, matched by name."""
+        received = time.monotonic()
+        try:
+            positions = self._state_order.pick(message.name, message.position)
+        except ValueError as error:
+            words = f"joint state: {error}"
+            self._thread.post(lambda now: self._core.on_invalid_joint_state(words, received))
+        else:
+            self._thread.post(lambda now: self._core.on_joint_state(positions, received))
+
+    def on_chunk(self, message: ActionChunk) -> None:
+        """Take a chunk or a refusal."""
+        words = message.error
+        if not words:
+            try:
+                positions = converters.chunk_positions(message, self._chunk_order)
+            except ValueError as error:
+                words = f"action chunk: {error}"
+                self._node.get_logger().error(words, throttle_duration_sec=5.0)
+        if words:
+            self._thread.post(lambda now: self._core.on_refusal(message.request_id, words, now))
+            return
+        period = converters.from_duration(message.period)
+        chunk = Chunk(message.request_id, message.first_tick, positions, period)
+        self._thread.post(lambda now: self._take(chunk, now))
+
+    # In the thread of the control loop.
+
+    def _take(self, chunk: Chunk, now: float) -> None:
+        problem = self._core.on_chunk(chunk, now)
+        if problem:
+            self._node.get_logger().warning(problem, throttle_duration_sec=2.0)
+
+    def _step(self, now: float) -> None:
+        output = self._core.cycle(now)
+        self._publish(output)
+        self._tasks.watch(output, now)
+        if self._core.state != self._state or now >= self._status_due:
+            self._report(now)
+        if now >= self._feedback_due:
+            self._feedback_due = now + self._feedback_period
+            progress = self._tasks.progress(now)
+            if progress is not None:
+                self._reports.progress(progress)
+
+    def _publish(self, output: CycleOutput) -> None:
+        if output.command is not None and not self._dry_run:
+            self._commands.publish(
+                converters.command_trajectory(self._joints, output.command, self._period)
+                if self._as_trajectory
+                else converters.command_message(output.command)
+            )
+        if output.limited:
+            words = "; ".join(map(str, output.limited))
+            self._node.get_logger().warning(f"guard: {words}", throttle_duration_sec=2.0)
+        if output.request is not None:
+            stamp = self._node.get_clock().now().to_msg()
+            self._requests.publish(
+                converters.request_message(
+                    output.request, self._joints, stamp, self._tasks.instruction
+                )
+            )
+
+    def _report(self, now: float) -> None:
+        heard = self._requests.get_subscription_count() > 0
+        self._core.on_listener(
+            ""
+            if heard
+            else f"nobody listens on {self._requests.topic_name}: is policy_node running, and in "
+            "this namespace?"
+        )
+        status = self._core.status(now)
+        if status.state != self._state:
+            self._node.get_logger().info(f"{status.state.name}: {status.reason}")
+        self._state, self._status_due = status.state, now + self._status_period
+        stamp = self._node.get_clock().now().to_msg()
+        self._reports.status(converters.status_message(status, stamp, self._tasks.instruction))

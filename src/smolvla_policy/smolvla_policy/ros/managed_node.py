@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A managed (lifecycle) node whose subclasses say only what to do, not how to be managed.
+
+``ros2 lifecycle`` works on it as on every managed node. In addition:
+
+* A transition that fails says why in one line, and a failed configuration leaves a node that
+  can be configured again with other parameters.
+* Parameters are declared once, can be set while the node is unconfigured and are refused with
+  words while it is not: they are read when it is configured.
+* There is one way down, `ManagedNode.release`, for cleanup, shutdown, errors and the end of
+  the process.
+* With `background` the transitions run in a thread of their own, so that a node that loads for
+  a minute goes on answering meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
+from rclpy.node import Node
+from rclpy.parameter import Parameter as RosParameter
+
+from smolvla_policy.ros.background import Background
+from smolvla_policy.ros.parameters import Parameter, declare, values_of
+
+T = TypeVar("T")
+
+UNCONFIGURED, CONFIGURING, INACTIVE, ACTIVE, FINALIZED = (
+    "unconfigured",
+    "configuring",
+    "inactive",
+    "active",
+    "finalized",
+)
+JOIN_TIMEOUT = 3.0
+"""How long the end of the process waits for a transition that is under way [s]."""
+
+
+def _words(error: Exception) -> str:
+    """Return what an error says; its type too where it was not made to be read."""
+    return f"{'' if isinstance(error, ValueError) else f'{type(error).__name__}: '}{error}"
+
+
+class ManagedNode(LifecycleNodeMixin, Node):
+    """Base of the managed nodes; see the module.
+
+    Subclasses override `configure`, `activate`, `deactivate`, `release` and `phase_changed`.
+
+    Args:
+        name: of the node.
+        parameters: of the node, `parameters.AUTOSTART` among them.
+        background: whether transitions that are asked for through services run in a thread.
+        node_options: of `rclpy.node.Node`.
+
+    Attributes:
+        phase: one of the constants of this module.
+        problem: why the newest configuration failed; empty when it did not.
+        failed: whether the process shall end with an error.
+        abandoned: whether `destroy_node` left a thread behind that does not end.
+
+    Raises:
+        ValueError: a parameter is none of its choices; the text names it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        parameters: Sequence[Parameter],
+        *,
+        background: bool = False,
+        **node_options: Any,
+    ) -> None:
+        # First what `destroy_node` needs.
+        self.phase = UNCONFIGURED
+        self.problem = ""
+        self.failed = self.abandoned = False
+        self._declared = {parameter.name: parameter for parameter in parameters}
+        self._background: Background | None = None
+        Node.__init__(self, name, **node_options)
+        # A waiting transition would keep the others of its group from being served.
+        group = ReentrantCallbackGroup() if background else None
+        LifecycleNodeMixin.__init__(self, callback_group=group)
+        if background:
+            self._background = Background(self)
+            self._background.serve(self._service_change_state)
+        declare(self, parameters, settable=True)
+        values_of(self, parameters)
+        self.add_on_set_parameters_callback(self._on_set_parameters)
+
+    # What subclasses do.
+
+    def configure(self, values: dict[str, Any]) -> None:
+        """Take up the parameters `values`. Whatever it raises becomes words and a way back."""
+
+    def activate(self) -> None:
+        """Begin to act."""
+
+    def deactivate(self) -> None:
+        """Stop acting, at once."""
+
+    def release(self) -> None:
+        """Let go of all that `configure` made, also of half of it; may be called twice."""
+
+    def phase_changed(self) -> None:
+        """Tell about `phase`; called from any thread."""
+
+    # For subclasses and for who runs the node.
+
+    @property
+    def hint(self) -> str:
+        """What to do to make the node active; empty when it is."""
+        name, set_state = self.get_name(), f"ros2 lifecycle set {self.get_fully_qualified_name()}"
+        why = f" ({self.problem})" if self.problem else ""
+        return {
+            UNCONFIGURED: f"{name} is unconfigured{why}: {set_state} configure, then activate",
+            CONFIGURING: f"{name} is still loading",
+            INACTIVE: f"{name} is inactive: {set_state} activate",
+            ACTIVE: "",
+            FINALIZED: f"{name} was shut down: start its process anew",
+        }[self.phase]
+
+    def start_up(self) -> None:
+        """Configure and activate where the parameter autostart says so, else say how to."""
+        if not self.get_parameter("autostart").value:
+            self.get_logger().info(f"{self.hint}; or start it with autostart:=true")
+        elif self._background is None:
+            self._autostart()
+        else:
+            self._enter(CONFIGURING)
+            self._background.run(self._autostart)
+
+    def in_ros_thread(self, function: Callable[[], T]) -> T:
+        """Run `function` in the thread that receives, from wherever; return what it returns.
+
+        Raises:
+            CancelledError: the node ends.
+        """
+        return function() if self._background is None else self._background.in_ros_thread(function)
+
+    def destroy_node(self) -> None:
+        """Let a transition that is under way end, release everything, destroy the node."""
+        try:
+            if self._background is None or self._background.close(JOIN_TIMEOUT):
+                self.release()
+            else:
+                self.abandoned = True
+        finally:
+            super().destroy_node()
+
+    # The state machine of ROS.
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Configure; on failure say why and stay unconfigured."""
+        self.problem = ""
+        self._enter(CONFIGURING)
+        try:
+            self.configure(values_of(self, self._declared.values()))
+        except Exception as error:
+            self.problem = _words(error)
+        if self.problem:
+            self.get_logger().error(f"cannot be configured: {self.problem}")
+            return self._leave(TransitionCallbackReturn.FAILURE)
+        self._enter(INACTIVE)
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Activate."""
+
+        def activate() -> None:
+            super(ManagedNode, self).on_activate(state)  # enables the managed publishers
+            self.activate()
+
+        return self._attempt("activated", activate, ACTIVE)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Deactivate."""
+        return self._attempt("deactivated", lambda: self._halt(state), INACTIVE)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Release everything; then the parameters may be set again."""
+        return self._attempt("cleaned up", self.release, UNCONFIGURED)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Release everything, for good."""
+
+        def shut_down() -> None:
+            if self.phase == ACTIVE:
+                self._halt(state)
+            self.release()
+
+        return self._attempt("shut down", shut_down, FINALIZED)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Release everything after a transition that broke; it may be configured again."""
+        return self._leave(TransitionCallbackReturn.SUCCESS)
+
+    def _attempt(
+        self, what: str, function: Callable[[], None], phase: str
+    ) -> TransitionCallbackReturn:
+        """Run `function` and enter `phase`; ROS calls `on_error` where it breaks."""
+        try:
+            function()
+        except Exception as error:  # rclpy would swallow it
+            self.problem = f"it could not be {what}: {_words(error)}"
+            self.get_logger().error(self.problem)
+            return TransitionCallbackReturn.ERROR
+        self._enter(phase)
+        return TransitionCallbackReturn.SUCCESS
+
+    def _halt(self, state: LifecycleState) -> None:
+        super().on_deactivate(state)  # disables the managed publishers first: nothing goes out
+        self.deactivate()
+
+    def _leave(self, result: TransitionCallbackReturn) -> TransitionCallbackReturn:
+        """Release what a broken transition has left; return `result`."""
+        try:
+            self.release()
+        except Exception as error:
+            self.get_logger().error(f"could not release everything: {_words(error)}")
+        self._enter(UNCONFIGURED)
+        return result
+
+    def _enter(self, phase: str) -> None:
+        self.phase = phase
+        self.phase_changed()
+
+    def _autostart(self) -> None:
+        done = TransitionCallbackReturn.SUCCESS
+        if self.trigger_configure() == done and self.trigger_activate() == done:
+            return
+        self.failed = True
+        if self._background is None:
+            self.context.try_shutdown()
+        else:
+            self._background.call(self.context.try_shutdown)
+
+    def _on_set_parameters(self, parameters: Sequence[RosParameter[Any]]) -> SetParametersResult:
+        for ros in parameters:
+            declared = self._declared.get(ros.name)
+            if declared is None:
+                continue
+            reason = declared.problem(ros.value)
+            if self.phase != UNCONFIGURED:
+                name, full = self.get_name(), self.get_fully_qualified_name()
+                reason = (
+                    f"{name} is {self.phase} and reads '{ros.name}' when it is configured: "
+                    f"deactivate and clean up {full} first (ros2 lifecycle set {full} "
+                    "deactivate, then cleanup), then set it and configure again"
+                )
+            if reason:
+                return SetParametersResult(successful=False, reason=reason)
+        return SetParametersResult(successful=True)
