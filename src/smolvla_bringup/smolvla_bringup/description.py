@@ -67,11 +67,9 @@ def description_nodes(options: Options, say: Callable[[str], None]) -> list[Node
             options,
             _PUBLISHER,
             _PUBLISHER,
-            parameters={
-                "robot_description": robot_description(options),
-                # Frames are global in a graph of several arms, topics and joints are not.
-                "frame_prefix": options.frame_prefix,
-            },
+            texts={"robot_description": robot_description(options)},
+            # Frames are global in a graph of several arms, topics and joints are not.
+            parameters={"frame_prefix": options.frame_prefix},
         )
     ]
 

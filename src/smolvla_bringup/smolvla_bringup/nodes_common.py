@@ -4,12 +4,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from smolvla_bringup.environment import config_file, middleware_defaults
 from smolvla_bringup.node_spec import NodeSpec
 from smolvla_bringup.options import Options, SetupError
+from smolvla_bringup.temporary_files import temporary_file
 
 
 def make_spec(
@@ -18,6 +22,7 @@ def make_spec(
     executable: str,
     name: str = "",
     config: tuple[str, ...] = (),
+    texts: Mapping[str, str] | None = None,
     **fields: Any,
 ) -> NodeSpec:
     """Return a spec in the namespace of `options`, with the user's parameter file last.
@@ -27,6 +32,7 @@ def make_spec(
         package, executable: as for ``ros2 run``.
         name: empty for `executable`.
         config: names of parameter files in ``config/``, without suffix.
+        texts: parameters too long for a command line; they go into a temporary file.
         fields: others of `NodeSpec`; a `namespace` is within that of `options`.
 
     Raises:
@@ -38,6 +44,11 @@ def make_spec(
         if not extra.is_file():
             raise SetupError(f"params_file {extra} does not exist")
         files.append(extra)
+    if texts:
+        content = {"/**": {"ros__parameters": dict(texts)}}
+        # Quoted, so that ROS takes every value for a text.
+        text = yaml.safe_dump(content, default_style='"', width=10**9, allow_unicode=True)
+        files.append(temporary_file(f"{name or executable}.yaml", text))
     inner = str(fields.pop("namespace", ""))
     return NodeSpec(
         package=package,

@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from smolvla_bringup.options import SetupError
+from smolvla_bringup.temporary_files import temporary_file
 
 _ROBOT = "rviz_default_plugins/RobotModel"
 
@@ -29,11 +29,7 @@ def adapted_rviz_file(file: Path, frame_prefix: str) -> Path:
     if not frame_prefix:
         return file
     content = prefixed(yaml.safe_load(text), frame_prefix)
-    with tempfile.NamedTemporaryFile(
-        "w", prefix="smolvla_", suffix=".rviz", delete=False, encoding="utf-8"
-    ) as copy:
-        yaml.safe_dump(content, copy, sort_keys=False)
-    return Path(copy.name)
+    return temporary_file(file.name, yaml.safe_dump(content, sort_keys=False))
 
 
 def prefixed(content: Any, frame_prefix: str) -> Any:

@@ -34,10 +34,8 @@ def visualization_nodes(options: Options, say: Callable[[str], None]) -> list[No
                 options,
                 "smolvla_policy",
                 "visualization_node",
-                parameters={
-                    "robot_description": robot_description(options, with_drivers=False),
-                    "frame_prefix": options.frame_prefix,
-                },
+                texts={"robot_description": robot_description(options, with_drivers=False)},
+                parameters={"frame_prefix": options.frame_prefix},
                 critical=False,
             )
         )

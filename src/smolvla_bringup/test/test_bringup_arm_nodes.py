@@ -77,7 +77,7 @@ def test_several_arms_fit_into_one_graph(tmp_path: Path) -> None:
     (sim,) = arm_nodes(Options(hardware="sim", namespace="left"))
     assert sim.parameters["base_frame"] == "left/base_link"
     # Topics, and with them joints, are apart by the namespace; the controllers know no other.
-    assert '<joint name="shoulder_pan"' in publisher.parameters["robot_description"]
+    assert '<joint name="shoulder_pan"' in publisher.configured("robot_description")
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_the_description_is_that_of_the_arm(
 ) -> None:
     options = real(tmp_path, hardware=hardware, model=model)
     (publisher,) = description_nodes(options, print)
-    urdf = publisher.parameters["robot_description"]
+    urdf = publisher.configured("robot_description")
     assert f'<robot name="{model}"' in urdf
     assert ("<ros2_control" in urdf) is bool(plugin)
     assert plugin in urdf

@@ -225,7 +225,7 @@ def test_the_path_is_drawn_without_rviz_and_nothing_depends_on_it() -> None:
     (node,) = visualization_nodes(sim(namespace="left"), lines.append)
     assert node.executable == "visualization_node"
     assert not node.critical
-    assert "<robot" in node.parameters["robot_description"]
+    assert "<robot" in node.configured("robot_description")
     assert node.parameters["frame_prefix"] == "left/"
     assert visualization_nodes(sim(policy="none"), lines.append) == []
     assert "no RViz: rviz2 is not installed" in lines[0]

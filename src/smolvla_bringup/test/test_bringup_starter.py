@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from smolvla_bringup.nodes import NodeSpec
+from smolvla_bringup.node_spec import NodeSpec
 from smolvla_bringup.options import SetupError
 from smolvla_bringup.starter import Starter
 
