@@ -9,6 +9,7 @@ from smolvla_bringup.nodes_common import make_spec, node_environment
 from smolvla_bringup.options import Options, SetupError
 
 CONTROLLER = "arm_controller"
+_MANAGER = "controller_manager"
 _BROADCASTER = "joint_state_broadcaster"
 _CONTROLLER_PACKAGES = {
     "forward": "forward_command_controller",
@@ -59,7 +60,7 @@ def _manager(options: Options) -> NodeSpec:
         options,
         "controller_manager",
         "ros2_control_node",
-        name="controller_manager",
+        name=_MANAGER,
         config=(f"controllers_{options.output}",),
         renamed=False,
     )
@@ -75,11 +76,13 @@ def _spawner(options: Options) -> NodeSpec:
             CONTROLLER,
             _BROADCASTER,
             "--controller-manager",
-            options.full_name("controller_manager"),
+            options.full_name(_MANAGER),
             "--controller-manager-timeout",
             str(_MANAGER_TIMEOUT),
         ),
         renamed=False,
         one_shot=True,
+        # It only sees that the arm is not there; the manager knows why.
+        blames=_MANAGER,
         env=node_environment(options),
     )

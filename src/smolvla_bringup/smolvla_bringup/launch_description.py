@@ -10,7 +10,7 @@ import dataclasses
 import difflib
 import re
 import signal
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from launch import LaunchContext, LaunchDescription
@@ -26,6 +26,7 @@ from smolvla_bringup.node_spec import NodeSpec
 from smolvla_bringup.options import Options, SetupError
 
 _TROUBLE = re.compile(r"\[(ERROR|FATAL)\]|Error\b|error:")
+_LOG_HEAD = re.compile(r"^\[\w+\] \[[\d.]+\] \[[^\]]*\]: ")
 _COLOR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -73,7 +74,8 @@ def _nodes(context: LaunchContext, parts: tuple[str, ...], names: list[str]) -> 
     values = {name: LaunchConfiguration(name).perform(context) for name in names}
     logger = get_logger("launch")
     specs = node_list(Options.from_text(values), parts, logger.info)
-    return [action for spec in specs for action in _actions(spec)]
+    complaints = {spec.name: Complaints() for spec in specs}
+    return [action for spec in specs for action in _actions(spec, complaints)]
 
 
 def refuse_typos(arguments: Iterable[str], names: Sequence[str]) -> None:
@@ -92,34 +94,42 @@ def refuse_typos(arguments: Iterable[str], names: Sequence[str]) -> None:
             raise SetupError(f"there is no argument '{name}'; did you mean '{meant[0]}'?")
 
 
-def _actions(spec: NodeSpec) -> list[Any]:
-    complaint = _Complaint()
-    node = Node(**spec.launch_arguments(), on_exit=_on_exit(spec, complaint))
-    listen = OnProcessIO(target_action=node, on_stdout=complaint.hear, on_stderr=complaint.hear)
-    return [RegisterEventHandler(listen), node]
+def _actions(spec: NodeSpec, complaints: Mapping[str, Complaints]) -> list[Any]:
+    node = Node(**spec.launch_arguments(), on_exit=_on_exit(spec, complaints))
+    hear = complaints[spec.name].hear
+
+    def listen(event: ProcessIO) -> None:
+        hear(event.text.decode("utf-8", errors="replace"))
+
+    handler = OnProcessIO(target_action=node, on_stdout=listen, on_stderr=listen)
+    return [RegisterEventHandler(handler), node]
 
 
-class _Complaint:
-    """The last error that a node printed."""
+class Complaints:
+    """What a node complained about: its first and its last error; empty for none."""
 
     def __init__(self) -> None:
-        self.words = ""
+        self.first = ""
+        self.last = ""
 
-    def hear(self, event: ProcessIO) -> None:
-        for line in event.text.decode("utf-8", errors="replace").splitlines():
+    def hear(self, text: str) -> None:
+        """Take in what the node printed."""
+        for line in text.splitlines():
             if _TROUBLE.search(line):
-                self.words = _COLOR.sub("", line).strip()
+                self.last = _LOG_HEAD.sub("", _COLOR.sub("", line)).strip()
+                self.first = self.first or self.last
 
 
 def _on_exit(
-    spec: NodeSpec, complaint: _Complaint
+    spec: NodeSpec, complaints: Mapping[str, Complaints]
 ) -> Callable[[ProcessExited, LaunchContext], None]:
     def handle(event: ProcessExited, context: LaunchContext) -> None:
         if context.is_shutdown or (spec.one_shot and event.returncode == 0):
             return
         words = f"{spec.name} {how_it_ended(event.returncode)}"
-        if complaint.words:
-            words += f" after: {complaint.words}"
+        blamed = complaints[spec.blames].first if spec.blames else ""
+        if why := blamed or complaints[spec.name].last:
+            words += f": {why}"
         if spec.critical:
             raise NodeEndedError(words)
         get_logger("launch").warning(f"{words}; the rest goes on without it")

@@ -36,6 +36,7 @@ class NodeSpec:
         renamed: whether the process gets `name` as node name. False where a process holds
             several nodes (a new name would go to all of them) or names itself.
         one_shot: it is done after a while; only an exit status other than 0 counts as an end.
+        blames: name of the node whose first complaint says why this one has failed.
     """
 
     package: str
@@ -50,6 +51,7 @@ class NodeSpec:
     arguments: tuple[str, ...] = ()
     renamed: bool = True
     one_shot: bool = False
+    blames: str = ""
 
     def configured(self, parameter: str) -> Any:
         """Return the value that the node will get for `parameter`.
