@@ -8,7 +8,7 @@ import importlib
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -123,6 +123,7 @@ class CameraRenderer:
         width: pixels.
         height: pixels.
         supersample: draw this many times larger and average, for smooth edges.
+        text_size: of labels, in percent of MuJoCo's usual font: 50, 100, 150, 200, 250 or 300.
 
     Raises:
         ValueError: unknown camera.
@@ -137,6 +138,7 @@ class CameraRenderer:
         width: int = 640,
         height: int = 480,
         supersample: int = 1,
+        text_size: int = 100,
     ) -> None:
         self.cameras = check_cameras(cameras)
         self._supersample = supersample
@@ -148,7 +150,7 @@ class CameraRenderer:
             # mujoco.Renderer would use the OpenGL that was chosen when mujoco was imported.
             self._gl = _gl_context(backend)(*self._size)
             self._gl.make_current()
-            self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
+            self._context = mujoco.MjrContext(model, text_size)
         except Exception as error:
             raise RenderingError(
                 f"MUJOCO_GL={backend} does not draw here ({error}); "
@@ -163,13 +165,21 @@ class CameraRenderer:
         self._camera = mujoco.MjvCamera()
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED.value
 
-    def render(self, data: mujoco.MjData) -> dict[str, NDArray[np.uint8]]:
-        """Return camera name -> uint8 (height, width, 3) RGB of the state in `data`."""
+    def render(
+        self, data: mujoco.MjData, decorate: Callable[[mujoco.MjvScene], None] | None = None
+    ) -> dict[str, NDArray[np.uint8]]:
+        """Return camera name -> uint8 (height, width, 3) RGB of the state in `data`.
+
+        Args:
+            data: the state.
+            decorate: may add geoms to the scene that are no part of the model.
+        """
         if self._gl is None:
             raise RuntimeError("the renderer is closed")
         self._gl.make_current()
         return {
-            camera: self._average(self._draw(data, camera, self._size)) for camera in self.cameras
+            camera: self._average(self._draw(data, camera, self._size, decorate))
+            for camera in self.cameras
         }
 
     def segment(self, data: mujoco.MjData) -> dict[str, NDArray[np.int32]]:
@@ -196,7 +206,13 @@ class CameraRenderer:
         self._scene.flags[flags] = 0
         return pictures
 
-    def _draw(self, data: mujoco.MjData, camera: str, size: tuple[int, int]) -> NDArray[np.uint8]:
+    def _draw(
+        self,
+        data: mujoco.MjData,
+        camera: str,
+        size: tuple[int, int],
+        decorate: Callable[[mujoco.MjvScene], None] | None = None,
+    ) -> NDArray[np.uint8]:
         self._camera.fixedcamid = self._model.camera(camera).id
         mujoco.mjv_updateScene(
             self._model,
@@ -207,6 +223,8 @@ class CameraRenderer:
             mujoco.mjtCatBit.mjCAT_ALL.value,
             self._scene,
         )
+        if decorate is not None:
+            decorate(self._scene)
         width, height = size
         pixels = np.empty((height, width, 3), dtype=np.uint8)
         rectangle = mujoco.MjrRect(0, 0, width, height)

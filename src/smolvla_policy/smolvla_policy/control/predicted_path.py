@@ -21,6 +21,8 @@ Array = NDArray[np.float64]
 TOLERANCE = 0.02
 """Of rows that are as near to the arm as this [rad] the first is meant: a motion that comes back
 to where it began is not over before it has begun."""
+LEAST_STEP = 0.001
+"""Where the gripper was is kept at this distance [m], so that a standing arm makes no trail."""
 MOST_REPLACED = 3
 MOST_SEAMS = 8
 
@@ -81,7 +83,7 @@ class PathPicture:
         ahead: (n, 3) [m]; the rows that are still to come, the present one first.
         ahead_times: (n,) how far away they are [s].
         horizon: how long the whole chunk is [s].
-        executed: (m, 3) [m]; the rows that the arm has passed, the oldest first.
+        executed: (m, 3) [m]; where the gripper was, the oldest first.
         executed_strengths: (m,) 1 now, 0 when it is forgotten.
         replaced, seams: see there; the oldest first.
     """
@@ -141,11 +143,12 @@ class PredictedPath:
         if old_row + 1 < len(old.rows):
             self._replaced.append((now, self._count, old.points[old_row:]))
 
-    def on_joint_state(self, positions: Array, now: float) -> None:
+    def on_joint_state(self, positions: Array, point: Array, now: float) -> None:
         """Follow the arm.
 
         Args:
             positions: (joints,) [rad], in the order of the newest chunk's columns.
+            point: (3,) [m]; where the gripper is with these.
             now: any steady clock [s].
         """
         plan = self._plan
@@ -156,12 +159,10 @@ class PredictedPath:
         nearer_follows = np.append(distances[1:] < distances[:-1], False)
         passed = int(np.argmax(near & ~nearer_follows))
         if passed:
-            # Where rows are passed several at a time, they shall not fade in steps.
-            times = np.linspace(max(self._moved, now - passed * plan.period), now, passed)
-            points = plan.points[self._row : self._row + passed]
-            self._executed.extend(zip(times.tolist(), points, strict=True))
             self._row += passed
             self._moved = now
+        if not self._executed or np.linalg.norm(point - self._executed[-1][1]) >= LEAST_STEP:
+            self._executed.append((now, point))
 
     def picture(self, now: float) -> PathPicture:
         """Return what is to be seen at `now`."""
@@ -175,9 +176,6 @@ class PredictedPath:
             ahead = self._plan.points[self._row :]
             times = self._plan.period * np.arange(len(ahead), dtype=np.float64)
             horizon = (len(self._plan.rows) - 1) * self._plan.period
-            if executed:  # up to where the rest begins
-                executed.append(ahead[0])
-                strengths.append(strengths[-1])
         return PathPicture(
             ahead,
             times,

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.node import Node
-from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 from visualization_msgs.msg import MarkerArray
@@ -26,6 +25,7 @@ from smolvla_policy.control.kinematics import KinematicChain
 from smolvla_policy.control.predicted_path import Plan, PredictedPath
 from smolvla_policy.ros import converters, qos
 from smolvla_policy.ros.markers import PathMarkers
+from smolvla_policy.ros.newest import NewestMessage
 from smolvla_policy.ros.parameters import read
 from smolvla_policy.ros.run import run
 from smolvla_policy.ros.visualization_parameters import VISUALIZATION_PARAMETERS, path_style
@@ -49,7 +49,6 @@ class VisualizationNode(Node):
         self._chain: KinematicChain | None = None
         self._urdf = ""
         self._order: JointOrder | None = None
-        self._joint_state: bytes | None = None
 
         if values["robot_description"]:
             try:
@@ -64,13 +63,8 @@ class VisualizationNode(Node):
         self.create_subscription(
             ActionChunk, "smolvla/action_chunk", self._on_chunk, qos.chunk_qos()
         )
-        # Kept as they come: of a hundred joint states a second only a few are looked at.
-        self.create_subscription(
-            JointState,
-            "joint_states",
-            self._on_joint_state,
-            qos.newest_joint_state_qos(),
-            raw=True,
+        self._joint_states = NewestMessage(
+            self, JointState, "joint_states", qos.newest_joint_state_qos()
         )
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(1.0 / values["rate"], self._publish, clock=steady)
@@ -111,15 +105,11 @@ class VisualizationNode(Node):
         self._order = order
         self._path.on_chunk(plan, now)
 
-    def _on_joint_state(self, message: bytes) -> None:
-        self._joint_state = message
-
     def _follow(self, now: float) -> None:
         """Let the path know where the arm is by the newest joint state."""
-        if self._joint_state is None or self._order is None:
+        message = self._joint_states.take()
+        if message is None or self._order is None or self._chain is None:
             return
-        message = deserialize_message(self._joint_state, JointState)
-        self._joint_state = None
         try:
             positions = self._order.pick(message.name, message.position)
         except ValueError as error:
@@ -128,7 +118,8 @@ class VisualizationNode(Node):
                 throttle_duration_sec=5.0,
             )
             return
-        self._path.on_joint_state(positions, now)
+        point = self._chain.positions(self._order.joints, positions[None])[0]
+        self._path.on_joint_state(positions, point, now)
 
     def _publish(self) -> None:
         if self._chain is None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker, MarkerArray
 
-from smolvla_policy.control.predicted_path import PathPicture
+from smolvla_policy.control.predicted_path import PathPicture, Seam
 from smolvla_policy.ros.converters import to_duration
 
 Array = NDArray[np.float64]
@@ -24,7 +24,7 @@ AHEAD, EXECUTED, REPLACED, SEAM, SEAM_TEXT = "ahead", "executed", "replaced", "s
 """Namespaces of the markers; RViz offers each to be switched off."""
 _IDS = 100
 _SMALLEST_JUMP = 0.001
-"""Jumps below it [m] get a sphere and no number."""
+"""A jump below it [m] gets no number."""
 
 
 @dataclass(frozen=True)
@@ -110,23 +110,33 @@ def path_markers(picture: PathPicture, style: PathStyle) -> list[Marker]:
         line.color = ColorRGBA(r=0.75, g=0.75, b=0.75, a=0.6 * old.strength)
         markers.append(line)
     for seam in picture.seams:
-        r, g, b = map(float, style.seam_color)
-        color = ColorRGBA(r=r, g=g, b=b, a=seam.strength)
         sphere = _marker(SEAM, seam.number % _IDS, Marker.SPHERE, style)
-        size = min(max(seam.jump, 2.0 * style.width), 8.0 * style.width)
+        size = _seam_size(seam, style)
         sphere.scale.x = sphere.scale.y = sphere.scale.z = size
         sphere.pose.position = _point(seam.point)
-        sphere.color = color
+        sphere.color = _seam_color(seam, style)
         markers.append(sphere)
-        if seam.jump >= _SMALLEST_JUMP:
-            text = _marker(SEAM_TEXT, seam.number % _IDS, Marker.TEXT_VIEW_FACING, style)
-            text.text = f"{1000 * seam.jump:.0f} mm"
-            text.scale.z = 3.0 * style.width
-            x, y, z = map(float, seam.point)
-            text.pose.position = Point(x=x, y=y, z=z + 0.5 * size + text.scale.z)
-            text.color = color
-            markers.append(text)
+    # Seams follow each other closely; the numbers of all would hide the path.
+    if picture.seams and picture.seams[-1].jump >= _SMALLEST_JUMP:
+        seam = picture.seams[-1]
+        text = _marker(SEAM_TEXT, 0, Marker.TEXT_VIEW_FACING, style)
+        text.text = f"{1000 * seam.jump:.0f} mm"
+        text.scale.z = 4.0 * style.width
+        text.pose.position = _point(seam.point)
+        text.pose.position.z += 0.5 * _seam_size(seam, style) + 0.7 * text.scale.z
+        text.color = _seam_color(seam, style)
+        markers.append(text)
     return markers
+
+
+def _seam_size(seam: Seam, style: PathStyle) -> float:
+    """Return the sphere's diameter: the jump, within what is seen and hides nothing [m]."""
+    return min(max(seam.jump, 1.5 * style.width), 3.0 * style.width)
+
+
+def _seam_color(seam: Seam, style: PathStyle) -> ColorRGBA:
+    r, g, b = map(float, style.seam_color)
+    return ColorRGBA(r=r, g=g, b=b, a=seam.strength)
 
 
 def _marker(namespace: str, number: int, kind: int, style: PathStyle) -> Marker:

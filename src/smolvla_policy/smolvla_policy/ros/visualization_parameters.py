@@ -10,9 +10,9 @@ from smolvla_policy.control.kinematics import TIP_LINK
 from smolvla_policy.ros.markers import PathStyle, parse_colors
 from smolvla_policy.ros.parameters import Parameter
 
-# Of matplotlib's viridis, which changes evenly in brightness and is read by the color-blind; without
-# its darkest part, which RViz's dark background would swallow.
-_COLORS = ["#fde725", "#5ec962", "#21918c", "#3b528b"]
+# One hue that grows evenly darker, so that the color-blind can read it too; stands out from an
+# orange arm and from RViz's dark background.
+_COLORS = ["#8ff7ff", "#2fb5ff", "#2f6bff", "#4a2fd0"]
 
 VISUALIZATION_PARAMETERS = (
     Parameter(
@@ -52,7 +52,7 @@ VISUALIZATION_PARAMETERS = (
     ),
     Parameter("width", 0.004, "Width of the path [m].", minimum=0.0005, maximum=0.1),
     Parameter("colors", _COLORS, "Colors of the path from now to its end, as '#rrggbb'."),
-    Parameter("seam_color", "#ff6ec7", "Color of the seams, as '#rrggbb'."),
+    Parameter("seam_color", "#ff2fb0", "Color of the seams, as '#rrggbb'."),
 )
 
 

@@ -21,7 +21,7 @@ def path():
 
 
 def at(path, way, now, side=0.0):
-    path.on_joint_state(np.array([way, side]), now)
+    path.on_joint_state(np.array([way, side]), np.array([way, side, 0.0]), now)
     return path
 
 
@@ -34,30 +34,35 @@ def test_the_whole_chunk_lies_ahead_at_first(path):
     assert len(picture.executed) == len(picture.seams) == len(picture.replaced) == 0
 
 
-def test_the_arm_passes_rows_which_then_fade(path):
+def test_the_arm_passes_rows(path):
     path.on_chunk(line(), 10.0)
     at(path, 0.31, 10.3)
     picture = path.picture(10.3)
     assert path.row == 3
     np.testing.assert_allclose(picture.ahead[:, 0], 0.1 * np.arange(3, 11))
     np.testing.assert_allclose(picture.ahead_times, 0.1 * np.arange(8))
-    # Up to the row where the rest begins, so that the lines meet.
-    np.testing.assert_allclose(picture.executed[:, 0], [0.0, 0.1, 0.2, 0.3])
-    assert np.all(np.diff(picture.executed_strengths) >= 0)
-    assert picture.executed_strengths[-1] == pytest.approx(1.0)
-    later = path.picture(10.8)
-    assert later.executed_strengths[-1] == pytest.approx(0.5)
+
+
+def test_where_the_gripper_was_fades(path):
+    path.on_chunk(line(), 10.0)
+    for step in range(4):
+        at(path, 0.11 * step, 10.0 + 0.1 * step, side=0.01)
+    picture = path.picture(10.3)
+    np.testing.assert_allclose(picture.executed[:, 0], [0.0, 0.11, 0.22, 0.33])
+    np.testing.assert_allclose(picture.executed[:, 1], 0.01)
+    np.testing.assert_allclose(picture.executed_strengths, [0.7, 0.8, 0.9, 1.0])
+    later = path.picture(11.15)
+    np.testing.assert_allclose(later.executed[:, 0], [0.22, 0.33])
+    np.testing.assert_allclose(later.executed_strengths, [0.05, 0.15])
     assert len(path.picture(11.4).executed) == 0
     assert len(path.picture(11.4).ahead) == 8
 
 
-def test_rows_passed_at_once_fade_one_after_the_other(path):
+def test_a_standing_arm_makes_no_trail(path):
     path.on_chunk(line(), 10.0)
-    at(path, 0.5, 10.5)
-    strengths = path.picture(10.5).executed_strengths[:-1]
-    assert len(set(strengths)) == 5
-    # No older than a row takes each.
-    assert strengths[0] >= 0.5
+    for step in range(10):
+        at(path, 0.0002 * (step % 2), 10.0 + 0.1 * step)
+    assert len(path.picture(10.95).executed) == 1
 
 
 def test_the_arm_never_goes_back_on_the_path(path):
@@ -101,6 +106,7 @@ def test_slow_motion_is_followed_row_by_row(path):
 
 def test_a_newer_chunk_takes_over_where_the_arm_is_by_tick(path):
     path.on_chunk(line(first_tick=100), 0.0)
+    at(path, 0.2, 0.2)
     at(path, 0.4, 0.4)
     # Asked for at tick 102; its rows 0 and 1 are over, and it runs 2 cm to the side.
     path.on_chunk(line(first_tick=102, begin=0.2, side=0.02), 0.4)
@@ -114,7 +120,7 @@ def test_a_newer_chunk_takes_over_where_the_arm_is_by_tick(path):
     np.testing.assert_allclose(old.points[:, 0], 0.1 * np.arange(4, 11))
     assert seam.number == old.number
     # What was executed stays.
-    np.testing.assert_allclose(picture.executed[:-1, 0], [0.0, 0.1, 0.2, 0.3])
+    np.testing.assert_allclose(picture.executed[:, 0], [0.2, 0.4])
 
 
 def test_a_plan_for_another_place_is_begun_at_its_beginning(path):
@@ -163,7 +169,8 @@ def test_nothing_is_left_when_the_arm_stops(path):
     assert len(path.picture(2.9).ahead) > 0
     at(path, 0.3, 3.1)
     picture = path.picture(3.1)
-    assert len(picture.ahead) == len(picture.executed) == 0
+    assert len(picture.ahead) == 0
+    assert len(picture.executed) <= 1  # no line
     # The next chunk has no seam with one that is forgotten.
     path.on_chunk(line(first_tick=3), 3.2)
     assert path.picture(3.2).seams == ()

@@ -69,21 +69,28 @@ def test_replaced_paths_are_thin_and_pale():
 
 
 def test_a_seam_is_a_sphere_as_large_as_its_jump_with_the_number():
-    message = PathMarkers(STYLE).message(picture(seams=[seam(1, 0.02)]), "base", STAMP)
+    message = PathMarkers(STYLE).message(picture(seams=[seam(1, 0.01)]), "base", STAMP)
     markers = by_key(message)
-    sphere, text = markers["seam", 1], markers["seam_jump", 1]
+    sphere, text = markers["seam", 1], markers["seam_jump", 0]
     assert (sphere.type, text.type) == (Marker.SPHERE, Marker.TEXT_VIEW_FACING)
-    assert sphere.scale.x == sphere.scale.y == sphere.scale.z == 0.02
+    assert sphere.scale.x == sphere.scale.y == sphere.scale.z == 0.01
     assert sphere.color.a == 0.5
-    assert text.text == "20 mm"
+    assert text.text == "10 mm"
     assert text.pose.position.z > sphere.pose.position.z + 0.01
 
 
-@pytest.mark.parametrize(("jump", "size"), [(0.0, 0.008), (0.5, 0.032)])
+@pytest.mark.parametrize(("jump", "size"), [(0.0, 0.006), (0.5, 0.012)])
 def test_the_sphere_can_be_seen_and_hides_nothing(jump, size):
     markers = by_key(PathMarkers(STYLE).message(picture(seams=[seam(1, jump)]), "base", STAMP))
     assert markers["seam", 1].scale.x == size
-    assert (("seam_jump", 1) in markers) == (jump > 0)
+    assert (("seam_jump", 0) in markers) == (jump > 0)
+
+
+def test_only_the_newest_seam_has_a_number():
+    seams = [seam(1, 0.02), seam(2, 0.03)]
+    markers = by_key(PathMarkers(STYLE).message(picture(seams=seams), "base", STAMP))
+    assert {key for key in markers if key[0] == "seam"} == {("seam", 1), ("seam", 2)}
+    assert [m.text for m in markers.values() if m.ns == "seam_jump"] == ["30 mm"]
 
 
 def test_what_is_over_is_deleted_once_and_then_there_is_silence():
