@@ -113,7 +113,7 @@ def _inference(status: PolicyStatus, before: PolicyStatus) -> DiagnosticStatus:
         words += f", {status.inference_p50:.3f} s each"
     if errors:
         level = WARN if chunks else ERROR
-        words = f"{errors} inferences failed in the last {SPAN:.0f} s: {status.message}"
+        words = f"{_many(errors, 'inference')} failed in the last {SPAN:.0f} s: {status.message}"
     return _report(
         "inference",
         level,
@@ -157,8 +157,8 @@ def _control_loop(status: ExecutorStatus, before: ExecutorStatus) -> DiagnosticS
     if late > OVERRUN_SHARE * _cycles(status, before):
         level = WARN
         words = (
-            f"{late} control cycles of the last {SPAN:.0f} s began late, the worst period was "
-            f"{1e3 * status.period_max:.0f} ms: free a CPU core (parameter threads of "
+            f"{_many(late, 'control cycle')} of the last {SPAN:.0f} s began late, the worst "
+            f"period was {1e3 * status.period_max:.0f} ms: free a CPU core (parameter threads of "
             "policy_node), or set realtime_priority"
         )
     return _report(
@@ -180,15 +180,18 @@ def _queue(status: ExecutorStatus, before: ExecutorStatus) -> DiagnosticStatus:
     timed_out = _grown(status.requests_timed_out, before.requests_timed_out)
     lately = f"in the last {SPAN:.0f} s"
     if invalid:
-        level, words = ERROR, f"{invalid} chunks were refused {lately}: {status.reason}"
+        level, words = ERROR, f"{_many(invalid, 'chunk')} refused {lately}: {status.reason}"
     elif refused:
         level = WARN
-        words = f"the policy refused {refused} requests {lately}: {status.last_refusal}"
+        words = f"the policy refused {_many(refused, 'request')} {lately}: {status.last_refusal}"
     elif timed_out:
         level = WARN
-        words = f"{timed_out} requests had no answer {lately}: is policy_node running?"
+        words = f"{_many(timed_out, 'request')} had no answer {lately}: is policy_node running?"
     elif starved and status.chunk_size_threshold > 0:
-        level, words = WARN, f"the queue ran dry {starved} times {lately}: {_why_dry(status)}"
+        level, words = (
+            WARN,
+            f"the queue ran dry {_many(starved, 'time')} {lately}: {_why_dry(status)}",
+        )
     return _report(
         "queue",
         level,
@@ -232,7 +235,7 @@ def _guard(status: ExecutorStatus, before: ExecutorStatus) -> DiagnosticStatus:
     limited = _grown(status.guard_limited, before.guard_limited)
     level, words = OK, "commands pass as they are"
     if limited:
-        words = f"{limited} commands were limited in the last {SPAN:.0f} s"
+        words = f"{_many(limited, 'command')} limited in the last {SPAN:.0f} s"
     if limited > GUARD_SHARE * _cycles(status, before):
         level = WARN
         words += (
@@ -287,6 +290,10 @@ def _freshness(
 def _grown(counter: int, before: int) -> int:
     """Return how far a counter has come; it begins anew with every start."""
     return counter - before if counter >= before else counter
+
+
+def _many(count: int, thing: str) -> str:
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
 
 
 def _report(subject: str, level: bytes, words: str, **values: Any) -> DiagnosticStatus:

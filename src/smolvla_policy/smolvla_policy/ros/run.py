@@ -12,7 +12,7 @@ from rclpy.exceptions import (
     InvalidParameterTypeException,
     InvalidParameterValueException,
 )
-from rclpy.executors import ExternalShutdownException
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 
 from smolvla_policy.ros.managed_node import ManagedNode
@@ -38,9 +38,12 @@ def run(name: str, create: Callable[[], Node]) -> int:
         rclpy.try_shutdown()
         return 1
     try:
+        # Before the node starts up: once a signal came, rclpy cannot make one any more.
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
         if isinstance(node, ManagedNode):
             node.start_up()
-        rclpy.spin(node)
+        executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except Exception:

@@ -99,9 +99,7 @@ class Robot:
         node.create_subscription(
             JointTrajectory, "arm_controller/joint_trajectory", self.trajectories.append, 100
         )
-        node.create_subscription(
-            InferenceRequest, "smolvla/inference_request", self._on_request, qos.request_qos()
-        )
+        self.listen()
         node.create_subscription(
             ExecutorStatus, "executor_node/status", self.statuses.append, qos.status_qos()
         )
@@ -114,6 +112,7 @@ class Robot:
             "max_speed": [50.0],
             "max_step": [1.0],
             "request_timeout": 0.3,
+            "state_timeout": 1.0,  # the machine may be busy
             "aggregate": "latest",
             "status_rate": 50.0,
             "approach_speed": 5.0,
@@ -129,6 +128,11 @@ class Robot:
     @property
     def status(self):
         return self.statuses[-1] if self.statuses else ExecutorStatus(reason="none yet")
+
+    def listen(self):
+        self.graph.node.create_subscription(
+            InferenceRequest, "smolvla/inference_request", self._on_request, qos.request_qos()
+        )
 
     def state(self, state):
         return lambda: self.status.state == state
@@ -168,6 +172,19 @@ class Robot:
         self.joint_states.publish(
             JointState(name=JOINTS[::-1], position=[float(p) for p in self.position[::-1]])
         )
+
+    def settled(self):
+        """Let arrive what is on its way; return how many commands have come."""
+        count, since = len(self.commands), time.monotonic()
+
+        def quiet():
+            nonlocal count, since
+            if len(self.commands) > count:
+                count, since = len(self.commands), time.monotonic()
+            return time.monotonic() > since + 3 * PERIOD
+
+        self.graph.until(quiet, what="no more commands")
+        return count
 
     def executed_ticks(self):
         """Ticks of the commands after the approach, which ends at tick 0's action."""

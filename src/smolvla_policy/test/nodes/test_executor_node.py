@@ -119,9 +119,9 @@ def test_stop_and_start_services(graph, make_robot):
     graph.until(lambda: robot.status.tick > 5)
     stop = robot.call("stop")
     assert (stop.success, stop.message) == (True, "stopped")
-    count = len(robot.commands)
     graph.until(robot.state(ExecutorStatus.IDLE))
-    graph.during(0.1, lambda: len(robot.commands) <= count + 1)
+    count = robot.settled()
+    graph.during(0.1, lambda: len(robot.commands) == count)
 
 
 def test_dry_run_computes_and_commands_nothing(graph, make_robot):

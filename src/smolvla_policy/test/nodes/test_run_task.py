@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The action run_task over real topics: what a caller sees, and what the arm does."""
+
+import numpy as np
+import pytest
+from action_msgs.msg import GoalStatus
+from rclpy.action import ActionClient
+from smolvla_policy.ros import qos
+from std_msgs.msg import String
+
+from smolvla_msgs.action import RunTask
+from smolvla_msgs.msg import ExecutorStatus
+
+RESULT = RunTask.Result
+
+
+class Caller:
+    """Sends goals and keeps what comes back."""
+
+    def __init__(self, graph):
+        self.graph = graph
+        self.client = ActionClient(graph.node, RunTask, "smolvla/run_task")
+        self.feedback = []
+
+    def send(self, instruction="pick", time_limit=0.0):
+        self.graph.until(self.client.server_is_ready, what="the action server")
+        goal = RunTask.Goal(instruction=instruction, time_limit=time_limit)
+        sent = self.client.send_goal_async(
+            goal, feedback_callback=lambda message: self.feedback.append(message.feedback)
+        )
+        self.graph.until(sent.done, what="acceptance")
+        handle = sent.result()
+        handle.outcome = handle.get_result_async() if handle.accepted else None
+        return handle
+
+    def result(self, handle):
+        self.graph.until(handle.outcome.done, what="the result")
+        answer = handle.outcome.result()
+        return answer.status, answer.result
+
+    def cancel(self, handle):
+        canceled = handle.cancel_goal_async()
+        self.graph.until(canceled.done, what="the cancel")
+        return len(canceled.result().goals_canceling)
+
+    def close(self):
+        self.client.destroy()
+
+
+@pytest.fixture
+def caller(graph):
+    caller = Caller(graph)
+    yield caller
+    caller.close()
+
+
+@pytest.fixture
+def robot(make_robot):
+    return make_robot(wait_for_start=True, feedback_rate=50.0)
+
+
+def test_a_goal_moves_the_arm_and_tells_how_it_goes(graph, robot, caller):
+    handle = caller.send("pick up the cube")
+    assert handle.accepted
+    graph.until(lambda: robot.status.tick > 5, what="motion")
+    assert robot.requests[-1].instruction == "pick up the cube"
+    graph.until(lambda: robot.status.instruction == "pick up the cube")
+    graph.until(lambda: caller.feedback and caller.feedback[-1].chunks > 1)
+    newest = caller.feedback[-1]
+    assert newest.elapsed > 0
+    assert newest.queue_depth > 0
+    assert np.isfinite(newest.latency)
+    assert not handle.outcome.done()
+
+
+def test_cancel_ends_the_commands_within_one_cycle(graph, robot, caller):
+    handle = caller.send()
+    graph.until(lambda: robot.status.tick > 5, what="motion")
+    published = []
+    core = robot.executor._execution._core
+    stop, publish = core.stop, robot.executor._execution._commands.publish
+
+    def stopping(now, reason):
+        published.clear()
+        return stop(now, reason)
+
+    core.stop = stopping
+    robot.executor._execution._commands.publish = lambda m: (published.append(m), publish(m))
+    assert caller.cancel(handle) == 1
+    status, result = caller.result(handle)
+    assert (status, result.reason) == (GoalStatus.STATUS_CANCELED, RESULT.CANCELED)
+    assert result.chunks > 0
+    assert result.elapsed > 0
+    graph.until(robot.state(ExecutorStatus.IDLE))
+    assert "task ended: canceled; send another goal or call ~/start" in robot.status.reason
+    assert published == []
+
+
+def test_the_time_limit_is_a_success(graph, robot, caller):
+    status, result = caller.result(caller.send(time_limit=0.3))
+    assert (status, result.reason) == (GoalStatus.STATUS_SUCCEEDED, RESULT.TIME_LIMIT)
+    assert 0.3 <= result.elapsed < 1.0
+    assert "0.3 s" in result.message
+    graph.until(robot.state(ExecutorStatus.IDLE))
+
+
+def test_a_newer_goal_replaces_the_running_one(graph, robot, caller):
+    first = caller.send("first")
+    graph.until(lambda: robot.status.tick > 3, what="motion")
+    second = caller.send("second")
+    status, result = caller.result(first)
+    assert (status, result.reason) == (GoalStatus.STATUS_ABORTED, RESULT.PREEMPTED)
+    graph.until(lambda: robot.status.instruction == "second")
+    tick = robot.status.tick
+    graph.until(lambda: robot.status.tick > tick + 3, what="motion again")
+    assert not second.outcome.done()
+
+
+def test_stale_joint_states_abort_it(graph, make_robot, caller):
+    robot = make_robot(wait_for_start=True, state_timeout=0.3)
+    handle = caller.send()
+    graph.until(lambda: robot.status.tick > 3, what="motion")
+    robot.feed.cancel()
+    status, result = caller.result(handle)
+    assert (status, result.reason) == (GoalStatus.STATUS_ABORTED, RESULT.FAULT)
+    assert "joint state" in result.message
+    robot.feed.reset()
+    count = robot.settled()
+    graph.during(0.15, lambda: len(robot.commands) == count)
+
+
+def test_a_policy_that_refuses_stalls_it_with_its_words(graph, make_robot, caller):
+    robot = make_robot(wait_for_start=True, task_stall_timeout=0.4)
+    robot.answer = lambda request: "camera top is dark"
+    status, result = caller.result(caller.send())
+    assert (status, result.reason) == (GoalStatus.STATUS_ABORTED, RESULT.FAULT)
+    assert "camera top is dark" in result.message
+    assert robot.commands == []
+
+
+def test_a_sentence_on_the_topic_takes_effect_with_the_next_chunk(graph, robot, caller):
+    publisher = graph.node.create_publisher(String, "task_instruction", qos.instruction_qos())
+    graph.until(lambda: publisher.get_subscription_count() > 0)
+    handle = caller.send("first")
+    graph.until(lambda: robot.status.tick > 3, what="motion")
+    publisher.publish(String(data="second"))
+    graph.until(lambda: robot.requests[-1].instruction == "second", what="the next request")
+    assert robot.status.starved_cycles == 0
+    assert not handle.outcome.done()
+    caller.cancel(handle)
+    caller.result(handle)
+    graph.until(robot.state(ExecutorStatus.IDLE))
+    publisher.publish(String(data="third"))
+    graph.during(0.1, robot.state(ExecutorStatus.IDLE))
+    robot.call("start")
+    graph.until(lambda: robot.requests[-1].instruction == "", what="the topic's turn")
+
+
+def test_a_goal_ends_when_the_node_is_deactivated_or_stopped(graph, robot, caller):
+    handle = caller.send()
+    graph.until(lambda: robot.status.tick > 3, what="motion")
+    robot.call("stop")
+    status, result = caller.result(handle)
+    assert (status, result.reason) == (GoalStatus.STATUS_ABORTED, RESULT.FAULT)
+    assert "~/stop" in result.message
+    handle = caller.send()  # also after ~/stop
+    graph.until(lambda: robot.status.tick > 3, what="motion")
+    robot.executor.trigger_deactivate()
+    status, result = caller.result(handle)
+    assert (status, result.reason) == (GoalStatus.STATUS_ABORTED, RESULT.FAULT)
+    assert "deactivated" in result.message
+
+
+@pytest.mark.parametrize(("instruction", "limit"), [(" ", 0.0), ("pick", -1.0), ("pick", np.nan)])
+def test_goals_that_make_no_sense_are_rejected(graph, robot, caller, instruction, limit):
+    assert not caller.send(instruction, limit).accepted
+    assert robot.requests == []
+
+
+def test_goals_are_rejected_while_the_node_is_not_active(graph, make_robot, caller):
+    robot = make_robot(active=False)
+    assert not caller.send().accepted
+    robot.executor.trigger_configure()
+    assert not caller.send().accepted
+
+
+def test_a_goal_replaces_what_was_executed_without_one(graph, make_robot, caller):
+    robot = make_robot()
+    graph.until(lambda: robot.status.tick > 3, what="motion")
+    assert robot.requests[-1].instruction == ""
+    handle = caller.send("pick")
+    graph.until(lambda: robot.requests[-1].instruction == "pick")
+    first = next(request for request in robot.requests if request.instruction)
+    assert first.must_go
+    assert len(first.committed) == 0
+    caller.cancel(handle)
+    _, result = caller.result(handle)
+    assert result.chunks < robot.status.chunks_merged
+
+
+def test_destroying_the_node_leaves_no_goal_behind(graph, robot, caller):
+    caller.send()
+    graph.until(lambda: robot.status.tick > 3, what="motion")
+    graph.remove(robot.executor)
+    # A goal's coroutine belongs to no node; one that waited for ever would be looked at for ever.
+    graph.until(lambda: all(node is not None for _, _, node in graph._executor._tasks))
