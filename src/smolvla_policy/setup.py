@@ -25,6 +25,7 @@ setup(
             "visualization_node = smolvla_policy.nodes.visualization_node:main",
             "record = smolvla_policy.nodes.record_node:main",
             "train = smolvla_policy.training.train:main",
+            "check = smolvla_policy.cli.check:main",
         ],
         "smolvla_policy.backends": [
             "smolvla = smolvla_policy.backends.smolvla:create",

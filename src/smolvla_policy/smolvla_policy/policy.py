@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from .checkpoint.adapters import base_checkpoint, has_adapter
 from .checkpoint.config import ACTION, STATE, SmolVLAConfig, read_config
-from .checkpoint.errors import CheckpointError
+from .checkpoint.contents import statistics_in_force, weights_file
 from .checkpoint.observation import Floats, Images, ObservationEncoder, make_normalizers
 from .checkpoint.processors import Processors, read_processors
 from .checkpoint.save import save_checkpoint
-from .checkpoint.source import WEIGHTS, find_checkpoint, find_weights
-from .checkpoint.statistics import Statistics, choose_statistics, find_statistics
+from .checkpoint.source import find_checkpoint
+from .checkpoint.statistics import Statistics
 from .checkpoint.tensor_file import TensorFile
 from .checkpoint.text import (
     FAKE_IMAGE_TOKEN,
@@ -137,17 +136,10 @@ class SmolVLAPolicy:
         processors = read_processors(folder, config)
         sizes = model_sizes(config, vlm, str(folder))
         text = find_tokenizer(folder, config, processors, tokenizer)
-        with TensorFile(_weights_file(folder, config)) as file:
-            sets = find_statistics(config, processors, file)
-            needed = tuple(
-                name
-                for name, kind in ((STATE, "STATE"), (ACTION, "ACTION"))
-                if processors.norm_map.get(kind, "IDENTITY") != "IDENTITY"
+        with TensorFile(weights_file(folder, config)) as file:
+            statistics, processors = statistics_in_force(
+                config, processors, file, stats, str(folder)
             )
-            statistics, unchanged = choose_statistics(sets, stats, needed, str(folder))
-            if STATE in unchanged:
-                norm_map = {**processors.norm_map, "STATE": "IDENTITY"}
-                processors = replace(processors, norm_map=norm_map)
             make_normalizers(config, processors, statistics)
             network = SmolVLANetwork(sizes, precision)
             report = load_weights(network, folder, file, chosen_device)
@@ -321,13 +313,3 @@ class SmolVLAPolicy:
             self.tokenizer,
             self.load_report.weights,
         )
-
-
-def _weights_file(folder: Path, config: SmolVLAConfig) -> Path:
-    """Find the weights; those of an adapter alone are in the checkpoint it was trained on."""
-    if has_adapter(folder) and not (folder / WEIGHTS).is_file():
-        base = base_checkpoint(folder) or config.raw.get("pretrained_path")
-        if not base:
-            raise CheckpointError(f"{folder} holds only an adapter and does not say of what")
-        return find_weights(find_checkpoint(str(base)))
-    return find_weights(folder)

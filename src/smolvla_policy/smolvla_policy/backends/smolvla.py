@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,7 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from smolvla_policy.backends.protocol import ChunkRequest, Observation
-from smolvla_policy.control.units import UnitParameters, joint_units
+from smolvla_policy.backends.units_choice import choose_units
+from smolvla_policy.checkpoint.config import SmolVLAConfig
+from smolvla_policy.checkpoint.contents import read_contents
 from smolvla_policy.policy import SmolVLAPolicy
 
 
@@ -59,9 +61,11 @@ class SmolVLABackend:
         seed: of the noise; None draws fresh noise.
         real_time_chunking: chunks continue the actions that are queued.
         threads: of PyTorch on the CPU, for the whole process; None leaves them as they are.
+        remarks: see the attribute.
 
     Attributes:
         policy: the checkpoint.
+        remarks: lines for the log of whoever loads it: the units and why.
 
     Raises:
         CheckpointError: the checkpoint cannot be used.
@@ -85,20 +89,16 @@ class SmolVLABackend:
         seed: int | None = None,
         real_time_chunking: bool = False,
         threads: int | None = None,
+        remarks: Sequence[str] = (),
     ) -> None:
         if threads is not None:
             torch.set_num_threads(threads)
         self.policy = SmolVLAPolicy.from_pretrained(
             checkpoint, device=device, dtype=dtype, stats=stats
         )
-        count = len(joint_names)
-        if (self.policy.state_dim, self.policy.action_dim) != (count, count):
-            raise ValueError(
-                f"{checkpoint} has a state of {self.policy.state_dim} and actions of "
-                f"{self.policy.action_dim} numbers, but {count} joints are named: "
-                f"{', '.join(joint_names)}"
-            )
+        check_joints(checkpoint, joint_names, self.policy.config)
         self.description = str(checkpoint)
+        self.remarks = tuple(remarks)
         self.device = str(self.policy.device)
         self.dtype = self.policy.dtype
         self.joint_names = tuple(joint_names)
@@ -109,27 +109,11 @@ class SmolVLABackend:
         self._seed = seed
         self._index = 0
         self._instruction = ""
-        self._features = self._match(cameras)
+        self._features = match_cameras(
+            self.description, cameras, self.policy.config, self.policy.camera_feature
+        )
         self.cameras = tuple(self._features)
         self.policy.warm_up()
-
-    def _match(self, cameras: Mapping[str, str] | None) -> dict[str, str]:
-        """Return camera name -> feature name, in the checkpoint's order."""
-        policy = self.policy
-        wished = {f.rpartition(".")[2]: f for f in policy.cameras} if cameras is None else cameras
-        if len(wished) < len(policy.cameras) and cameras is None:
-            raise ValueError(
-                f"cameras of {self.description} share their last names: "
-                f"{', '.join(policy.cameras)}; name them with 'name:feature'"
-            )
-        matched = {policy.camera_feature(feature): name for name, feature in wished.items()}
-        missing = [feature for feature in policy.cameras if feature not in matched]
-        if len(missing) > policy.config.missing_cameras_allowed or len(matched) < len(wished):
-            raise ValueError(
-                f"{self.description} needs one camera for each of {', '.join(policy.cameras)}; "
-                f"given: {', '.join(f'{name}:{f}' for name, f in wished.items())}"
-            )
-        return {matched[f]: f for f in policy.cameras if f in matched}
 
     def infer(self, observation: Observation, request: ChunkRequest) -> NDArray[np.float64]:
         """Predict a chunk.
@@ -191,13 +175,62 @@ class SmolVLABackend:
             torch.cuda.empty_cache()
 
 
+def check_joints(checkpoint: str, joints: Sequence[str], config: SmolVLAConfig) -> None:
+    """Check that the checkpoint is for as many joints.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if (config.state_dim, config.action_dim) != (len(joints), len(joints)):
+        raise ValueError(
+            f"{checkpoint} has a state of {config.state_dim} and actions of "
+            f"{config.action_dim} numbers, but {len(joints)} joints are named: "
+            f"{', '.join(joints)}"
+        )
+
+
+def match_cameras(
+    checkpoint: str,
+    cameras: Mapping[str, str] | None,
+    config: SmolVLAConfig,
+    camera_feature: Callable[[str], str],
+) -> dict[str, str]:
+    """Return camera name -> feature name, in the checkpoint's order.
+
+    Args:
+        checkpoint: names it in errors.
+        cameras: see `SmolVLABackend`.
+        config: of the checkpoint.
+        camera_feature: full name of a feature that may go by a shorter one.
+
+    Raises:
+        ValueError: the cameras are not those of the checkpoint.
+    """
+    features = config.cameras
+    wished = {f.rpartition(".")[2]: f for f in features} if cameras is None else cameras
+    if len(wished) < len(features) and cameras is None:
+        raise ValueError(
+            f"cameras of {checkpoint} share their last names: "
+            f"{', '.join(features)}; name them with 'name:feature'"
+        )
+    matched = {camera_feature(feature): name for name, feature in wished.items()}
+    missing = [feature for feature in features if feature not in matched]
+    if len(missing) > config.missing_cameras_allowed or len(matched) < len(wished):
+        raise ValueError(
+            f"{checkpoint} needs one camera for each of {', '.join(features)}; "
+            f"given: {', '.join(f'{name}:{f}' for name, f in wished.items())}"
+        )
+    return {matched[f]: f for f in features if f in matched}
+
+
 def create(options: Mapping[str, Any]) -> SmolVLABackend:
     """Create the backend from `policy_node`'s parameters.
 
     Args:
         options: values of the parameters ``checkpoint``, ``device``, ``dtype``, ``stats``,
-            ``units``, ``joints``, ``joint_signs``, ``gripper_range``, ``cameras``, ``period``,
-            ``seed`` and ``threads``; their meaning is in `ros.policy_parameters`.
+            ``units``, ``calibration``, ``allow_units_mismatch``, ``joints``, ``joint_signs``,
+            ``gripper_range``, ``cameras``, ``period``, ``seed`` and ``threads``; their meaning
+            is in `ros.policy_parameters`.
 
     Returns:
         The backend, warmed up.
@@ -210,39 +243,31 @@ def create(options: Mapping[str, Any]) -> SmolVLABackend:
             "parameter 'checkpoint' is empty; give a folder or a hub id such as "
             "lerobot/smolvla_base"
         )
+    checkpoint, stats = str(options["checkpoint"]), options.get("stats") or None
     joints = tuple(options["joints"])
-    signs = [float(sign) for sign in options.get("joint_signs", [1.0])]
-    if len(signs) == 1:
-        signs *= len(joints)
-    if len(signs) != len(joints):
-        raise ValueError(f"joint_signs has {len(signs)} numbers for {len(joints)} joints")
-    if any(sign not in (1.0, -1.0) for sign in signs):
-        raise ValueError(f"joint_signs must be 1 or -1, but are {signs}")
-    opposite = {joint: -1 for joint, sign in zip(joints, signs, strict=True) if sign < 0}
-    default = UnitParameters()
-    closed, opened = options.get("gripper_range", default.gripper_range)
-    units = joint_units(
-        str(options.get("units", "degrees")),
-        joints,
-        UnitParameters(gripper_range=(float(closed), float(opened)), signs=opposite),
-    )
+    # Before the weights: what contradicts is told at once.
+    contents = read_contents(checkpoint, stats)
+    check_joints(checkpoint, joints, contents.config)
+    chosen = choose_units(options, contents.statistics)
     seed = int(options.get("seed", -1))
     threads = int(options.get("threads", 0)) or max((os.cpu_count() or 2) - 1, 1)
     return SmolVLABackend(
-        str(options["checkpoint"]),
+        checkpoint,
         joint_names=joints,
-        units=units,
+        units=chosen.units,
         device=str(options.get("device", "auto")),
         dtype=str(options.get("dtype", "auto")),
-        stats=options.get("stats") or None,
+        stats=stats,
         period=float(options.get("period", 1.0 / 30.0)),
-        cameras=_cameras(options.get("cameras") or ()),
+        cameras=camera_pairs(options.get("cameras") or ()),
         seed=None if seed < 0 else seed,
         real_time_chunking=bool(options.get("real_time_chunking", False)),
         threads=threads,
+        remarks=chosen.remarks,
     )
 
 
-def _cameras(entries: Sequence[str]) -> dict[str, str] | None:
+def camera_pairs(entries: Sequence[str]) -> dict[str, str] | None:
+    """Return camera name -> feature name of entries 'name' or 'name:feature'; None of none."""
     pairs = [entry.partition(":") for entry in entries]
     return {name: feature or name for name, _, feature in pairs} or None

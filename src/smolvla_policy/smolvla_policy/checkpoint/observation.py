@@ -45,6 +45,24 @@ def make_normalizers(
     }
 
 
+def camera_feature(config: SmolVLAConfig, processors: Processors, name: str) -> str:
+    """Return the feature name of a camera that may go by a shorter name.
+
+    Raises:
+        ValueError: the name is unknown or fits several cameras.
+    """
+    known = config.cameras
+    for candidate in (name, CAMERA_PREFIX + name):
+        renamed = processors.rename_map.get(candidate, candidate)
+        if renamed in known:
+            return renamed
+    fitting = [feature for feature in known if feature.endswith("." + name)]
+    if len(fitting) == 1:
+        return fitting[0]
+    trouble = f"fits several cameras: {fitting}" if fitting else "is unknown"
+    raise ValueError(f"camera {name!r} {trouble}; this checkpoint has {', '.join(known)}")
+
+
 @dataclass(frozen=True)
 class ObservationEncoder:
     """Checks observations and brings them into the network's form.
@@ -100,16 +118,7 @@ class ObservationEncoder:
         Raises:
             ValueError: the name is unknown or fits several cameras.
         """
-        known = self.config.cameras
-        for candidate in (name, CAMERA_PREFIX + name):
-            renamed = self.processors.rename_map.get(candidate, candidate)
-            if renamed in known:
-                return renamed
-        fitting = [feature for feature in known if feature.endswith("." + name)]
-        if len(fitting) == 1:
-            return fitting[0]
-        trouble = f"fits several cameras: {fitting}" if fitting else "is unknown"
-        raise ValueError(f"camera {name!r} {trouble}; this checkpoint has {', '.join(known)}")
+        return camera_feature(self.config, self.processors, name)
 
     def _check_images(self, images: Images, batch: int) -> dict[str, NDArray[np.uint8]]:
         found: dict[str, NDArray[np.uint8]] = {}

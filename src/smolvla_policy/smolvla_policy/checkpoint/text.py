@@ -77,6 +77,10 @@ class InstructionTokenizer:
             raise CheckpointError(f"{self.path} has no token {token!r}")
         return int(found)
 
+    def count(self, task: str) -> int:
+        """Return how many tokens an instruction has before anything is cut."""
+        return len(self._tokenizer.encode(self._ended(task)).ids)
+
     def encode_text(self, text: str) -> list[int]:
         """Encode a text as it is, cut to the maximum length."""
         ids: list[int] = self._tokenizer.encode(text).ids
@@ -90,9 +94,10 @@ class InstructionTokenizer:
 
     def encode(self, task: str) -> list[int]:
         """Encode an instruction, with the line break that the checkpoint wants behind it."""
-        if self.add_newline and not task.endswith("\n"):
-            task += "\n"
-        return self.encode_text(task)
+        return self.encode_text(self._ended(task))
+
+    def _ended(self, task: str) -> str:
+        return task + "\n" if self.add_newline and not task.endswith("\n") else task
 
     def pad(self, ids: list[int], length: int) -> tuple[list[int], list[bool]]:
         """Pad on the right; return ids and which of them are real."""

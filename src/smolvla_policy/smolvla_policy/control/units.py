@@ -7,6 +7,13 @@ returns scales and offsets:
 * ``radians``: none of LeRobot's; the policy was trained on radians.
 * ``degrees``: LeRobot 0.4.4 and later (``use_degrees``): body joints in degrees from the
   middle of their range, the gripper 0 (closed) to 100 (open).
+* ``normalized``: LeRobot from June 2025 to 0.4.3: body joints -100 to 100 over the range that
+  the arm's calibration holds, the gripper 0 to 100.
+* ``degrees_old``: LeRobot before June 2025: degrees from another zero.
+
+The driver's radians (``so100_hardware/conversions.hpp``) are 0 in the middle of the calibrated
+range and 2π/4096 a tick, so no conversion here needs to know where that middle is.
+docs/explanation/units.md has the derivations.
 """
 
 from __future__ import annotations
@@ -18,53 +25,86 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from smolvla_policy.control.joint_calibration import (
+    GRIPPER,
+    LEROBOT_JOINTS,
+    MAX_TICK,
+    RADIANS_PER_TICK,
+    TICKS_PER_TURN,
+    Calibration,
+    lerobot_name,
+)
+
+DEGREES_PER_RADIAN = 180.0 / math.pi
+LEROBOT_DEGREES_PER_RADIAN = DEGREES_PER_RADIAN * TICKS_PER_TURN / MAX_TICK
+"""LeRobot's degrees of an SO-100 count 4095 ticks a turn, the driver's radians 4096."""
+
+AUTO = "auto"
+
 
 @dataclass(frozen=True)
 class UnitParameters:
     """What a regime may need to know about the arm.
 
     Attributes:
-        gripper: name of the gripper's joint; an arm without one of that name has none.
         gripper_range: the gripper's joint position when closed (0) and when open (100) [rad].
         signs: +1 or -1 for joints whose axis the URDF may count the other way round than the
             checkpoint; +1 where not given. A gripper is reversed through `gripper_range`.
+        calibration: the arm's, by LeRobot's joint names; None if it is not known.
     """
 
-    gripper: str = "gripper"
     gripper_range: tuple[float, float] = (-0.174, 1.75)
     signs: Mapping[str, int] = field(default_factory=dict)
+    calibration: Calibration | None = None
 
 
 class JointUnits:
-    """A linear conversion per joint: policy = scale * radians + offset.
+    """A linear conversion per joint: policy = scale * radians + offset, within bounds.
 
     Args:
         joints: names, the order of all arrays.
         scale: (joints,) policy units per radian, not 0.
         offset: (joints,) policy units at 0 rad.
+        lower: (joints,) policy units below which there is nothing; -inf if not given.
+        upper: (joints,) policy units above which there is nothing; inf if not given.
     """
 
-    def __init__(self, joints: Sequence[str], scale: ArrayLike, offset: ArrayLike) -> None:
+    def __init__(
+        self,
+        joints: Sequence[str],
+        scale: ArrayLike,
+        offset: ArrayLike,
+        lower: ArrayLike = -np.inf,
+        upper: ArrayLike = np.inf,
+    ) -> None:
         self.joints = tuple(joints)
         self.scale: NDArray[np.float64] = np.array(scale, dtype=np.float64)
         self.offset: NDArray[np.float64] = np.array(offset, dtype=np.float64)
+        shape = self.scale.shape
+        self.lower: NDArray[np.float64] = np.full(shape, lower, dtype=np.float64)
+        self.upper: NDArray[np.float64] = np.full(shape, upper, dtype=np.float64)
 
     def to_policy(self, positions: ArrayLike) -> NDArray[np.float32]:
         """Convert joint positions (joints,) or (rows, joints) [rad] to the policy's units.
 
+        A position beyond the bounds becomes the bound, as LeRobot has it.
+
         Raises:
             ValueError: the shape is wrong or a value is not finite.
         """
-        array = self._checked("the joint state", positions)
-        return (array * self.scale + self.offset).astype(np.float32)
+        array = self._checked("the joint state", positions) * self.scale + self.offset
+        return np.clip(array, self.lower, self.upper).astype(np.float32)
 
     def to_joints(self, actions: ArrayLike) -> NDArray[np.float64]:
         """Convert actions (joints,) or (rows, joints) of the policy to radians.
 
+        An action beyond the bounds becomes the bound, as LeRobot has it.
+
         Raises:
             ValueError: the shape is wrong or a value is not finite.
         """
-        return (self._checked("the policy's output", actions) - self.offset) / self.scale
+        array = np.clip(self._checked("the policy's output", actions), self.lower, self.upper)
+        return (array - self.offset) / self.scale
 
     def _checked(self, what: str, values: ArrayLike) -> NDArray[np.float64]:
         array = np.asarray(values, dtype=np.float64)
@@ -92,18 +132,28 @@ def _signs(joints: Sequence[str], parameters: UnitParameters) -> NDArray[np.floa
     return np.array([parameters.signs.get(joint, 1) for joint in joints], dtype=np.float64)
 
 
-def _radians(joints: Sequence[str], parameters: UnitParameters) -> JointUnits:
-    return JointUnits(joints, _signs(joints, parameters), np.zeros(len(joints)))
+def _with_gripper(
+    joints: Sequence[str],
+    parameters: UnitParameters,
+    scale: NDArray[np.float64],
+    offset: NDArray[np.float64],
+    body_bound: float = math.inf,
+    gripper_bounds: tuple[float, float] = (0.0, 100.0),
+) -> JointUnits:
+    """Complete a regime of LeRobot, in all of which the gripper is 0 (closed) to 100 (open).
 
-
-def _degrees(joints: Sequence[str], parameters: UnitParameters) -> JointUnits:
-    scale = _signs(joints, parameters) * (180.0 / math.pi)
-    offset = np.zeros(len(joints))
-    if parameters.gripper in joints:
-        if parameters.signs.get(parameters.gripper, 1) != 1:
+    The driver puts `gripper_range` to the two ends of the gripper's calibrated range, with
+    drive_mode 1 the other way round, so 0-100 reaches the tick that LeRobot means.
+    """
+    lower = np.full(len(joints), -body_bound)
+    upper = np.full(len(joints), body_bound)
+    for index, joint in enumerate(joints):
+        if lerobot_name(joint) != GRIPPER:
+            continue
+        if parameters.signs.get(joint, 1) != 1:
             raise ValueError(
-                f"the sign of {parameters.gripper} must be 1: to reverse a gripper, swap the "
-                "two ends of gripper_range"
+                f"the sign of {joint} must be 1: to reverse a gripper, swap the two ends of "
+                "gripper_range"
             )
         closed, opened = parameters.gripper_range
         if closed == opened or not (math.isfinite(closed) and math.isfinite(opened)):
@@ -111,15 +161,74 @@ def _degrees(joints: Sequence[str], parameters: UnitParameters) -> JointUnits:
                 "gripper_range must be two different positions (closed, open) in rad, but is "
                 f"{parameters.gripper_range}"
             )
-        index = list(joints).index(parameters.gripper)
         scale[index] = 100.0 / (opened - closed)
         offset[index] = -closed * scale[index]
-    return JointUnits(joints, scale, offset)
+        lower[index], upper[index] = gripper_bounds
+    return JointUnits(joints, scale, offset, lower, upper)
+
+
+def _radians(joints: Sequence[str], parameters: UnitParameters) -> JointUnits:
+    return JointUnits(joints, _signs(joints, parameters), np.zeros(len(joints)))
+
+
+def _degrees(joints: Sequence[str], parameters: UnitParameters) -> JointUnits:
+    # Another arm's degrees are what they are everywhere.
+    scale = _signs(joints, parameters) * [
+        LEROBOT_DEGREES_PER_RADIAN if lerobot_name(joint) in LEROBOT_JOINTS else DEGREES_PER_RADIAN
+        for joint in joints
+    ]
+    return _with_gripper(joints, parameters, scale, np.zeros(len(joints)))
+
+
+def _normalized(joints: Sequence[str], parameters: UnitParameters) -> JointUnits:
+    calibration = parameters.calibration
+    if calibration is None:
+        raise ValueError(
+            "units 'normalized' are shares of the ranges in the arm's LeRobot calibration: give "
+            "the parameter calibration, the path of its JSON file or LeRobot's --robot.id"
+        )
+    names = [lerobot_name(joint) for joint in joints]
+    missing = [joint for joint, name in zip(joints, names, strict=True) if name not in calibration]
+    if missing:
+        raise ValueError(
+            f"the calibration has no {', '.join(missing)}; it has {', '.join(calibration)}: is it "
+            "that of this arm?"
+        )
+    if len(set(names)) < len(names):
+        raise ValueError(
+            f"one calibration serves one arm, but the joints {', '.join(joints)} are those of "
+            "several: run a policy node for each"
+        )
+    scale = _signs(joints, parameters)
+    for index, name in enumerate(names):
+        # LeRobot negates with drive_mode 1; the driver's radians do not know it.
+        turn = -1.0 if calibration[name].drive_mode == 1 else 1.0
+        scale[index] *= turn * 200.0 / (calibration[name].width * RADIANS_PER_TICK)
+    return _with_gripper(joints, parameters, scale, np.zeros(len(joints)), body_bound=100.0)
+
+
+# Joint -> (direction, offset): old degrees = direction * degrees + offset (LeRobot's guide to
+# its change of the calibration in June 2025). Joints that are not here have kept both.
+OLD_ZEROS = {"shoulder_lift": (-1.0, 90.0), "elbow_flex": (1.0, 90.0)}
+
+
+def _degrees_old(joints: Sequence[str], parameters: UnitParameters) -> JointUnits:
+    # Old LeRobot counted 4096 ticks a turn, so these are plain degrees.
+    scale = _signs(joints, parameters) * DEGREES_PER_RADIAN
+    offset = np.zeros(len(joints))
+    for index, joint in enumerate(joints):
+        direction, zero = OLD_ZEROS.get(lerobot_name(joint), (1.0, 0.0))
+        scale[index] *= direction
+        offset[index] = zero
+    # Old LeRobot's gripper was not held within 0 and 100 but raised an error 10 beyond.
+    return _with_gripper(joints, parameters, scale, offset, gripper_bounds=(-10.0, 110.0))
 
 
 REGIMES: dict[str, Callable[[Sequence[str], UnitParameters], JointUnits]] = {
     "radians": _radians,
     "degrees": _degrees,
+    "normalized": _normalized,
+    "degrees_old": _degrees_old,
 }
 
 
@@ -137,16 +246,19 @@ def joint_units(
     return REGIMES[regime](joints, parameters or UnitParameters())
 
 
-def units_from_lists(
-    regime: str, joints: Sequence[str], signs: Sequence[float], gripper_range: Sequence[float]
-) -> JointUnits:
-    """Return the same from lists, as a node's parameters are.
+def parameters_from_lists(
+    joints: Sequence[str],
+    signs: Sequence[float],
+    gripper_range: Sequence[float],
+    calibration: Calibration | None = None,
+) -> UnitParameters:
+    """Return what the regimes need from lists, as a node's parameters are.
 
     Args:
-        regime: see `REGIMES`.
         joints: names.
         signs: +1 or -1 for each joint, or one number for all.
         gripper_range: the gripper's positions when closed and when open [rad].
+        calibration: the arm's, or None.
 
     Raises:
         ValueError: a value does not fit; the text names the parameter.
@@ -162,5 +274,20 @@ def units_from_lists(
         raise ValueError(f"gripper_range must be two numbers, but is {list(gripper_range)}")
     opposite = {joint: -1 for joint, sign in zip(joints, signs, strict=True) if sign < 0}
     closed, opened = gripper_range
-    parameters = UnitParameters(gripper_range=(float(closed), float(opened)), signs=opposite)
+    return UnitParameters((float(closed), float(opened)), opposite, calibration)
+
+
+def units_from_lists(
+    regime: str,
+    joints: Sequence[str],
+    signs: Sequence[float],
+    gripper_range: Sequence[float],
+    calibration: Calibration | None = None,
+) -> JointUnits:
+    """Return the conversion from lists; see `joint_units` and `parameters_from_lists`.
+
+    Raises:
+        ValueError: a value does not fit; the text names the parameter.
+    """
+    parameters = parameters_from_lists(joints, signs, gripper_range, calibration)
     return joint_units(regime, joints, parameters)

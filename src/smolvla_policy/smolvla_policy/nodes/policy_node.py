@@ -79,6 +79,8 @@ class PolicyNode(ManagedNode):
         self._figures.reset()
         self._worker = LatestJobWorker(self._work)
         self.in_ros_thread(lambda: self._listen(backend, values))
+        for remark in getattr(backend, "remarks", ()):
+            self.get_logger().info(remark)
         self.get_logger().info(
             f"ready after {time.monotonic() - start:.1f} s: {backend.description} on "
             f"{backend.device}, {backend.dtype}; cameras {', '.join(backend.cameras) or 'none'}"

@@ -56,10 +56,23 @@ POLICY_PARAMETERS = (
     ),
     Parameter(
         "units",
-        "degrees",
-        "What the checkpoint's state and actions are in: 'degrees' (LeRobot since 0.4.4: "
-        "degrees, gripper 0-100) or 'radians'.",
-        choices=("degrees", "radians"),
+        "auto",
+        "What the checkpoint's state and actions are in. 'auto': what its statistics imply; "
+        "'degrees': LeRobot since 0.4.4, gripper 0-100; 'normalized': LeRobot June 2025 to 0.4.3, "
+        "-100 to 100 over the calibrated ranges; 'degrees_old': LeRobot before June 2025.",
+        choices=("auto", "degrees", "normalized", "degrees_old", "radians"),
+    ),
+    Parameter(
+        "calibration",
+        "",
+        "The arm's LeRobot calibration: the path of its JSON file, or LeRobot's --robot.id. "
+        "'normalized' needs it.",
+    ),
+    Parameter(
+        "allow_units_mismatch",
+        False,
+        "Move the arm although the checkpoint's statistics contradict 'units', or the "
+        "calibration's ranges cannot be this arm's.",
     ),
     Parameter(
         "joints",
@@ -75,7 +88,8 @@ POLICY_PARAMETERS = (
     Parameter(
         "gripper_range",
         [-0.174, 1.75],
-        "Gripper angles [rad] that LeRobot calls 0 (closed) and 100 (open).",
+        "Gripper angles [rad] that LeRobot calls 0 (closed) and 100 (open); the same two as the "
+        "driver's closed_position and open_position.",
     ),
     Parameter(
         "cameras",

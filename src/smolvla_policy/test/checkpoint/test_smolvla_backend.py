@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from smolvla_policy.backends.protocol import ChunkRequest, Observation
 from smolvla_policy.backends.smolvla import SmolVLABackend, chunk_noise, create
+from smolvla_policy.control.units import joint_units
 
 JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
 REQUEST = ChunkRequest(1, 0, np.zeros((0, 6)), 0)
@@ -158,6 +161,7 @@ def parameters(copy, **changes):
         "dtype": "float32",
         "stats": "",
         "units": "radians",
+        "allow_units_mismatch": True,
         "joints": list(JOINTS),
         "joint_signs": [1.0],
         "gripper_range": [-0.174, 1.75],
@@ -189,8 +193,72 @@ def test_created_from_parameters(copy, sample, policy):
         ({"joint_signs": [1.0, -1.0]}, "2 numbers for 6 joints"),
         ({"joint_signs": [0.5]}, "1 or -1"),
         ({"units": "furlongs"}, "furlongs"),
+        ({"allow_units_mismatch": False}, "the mean of shoulder_pan .* set units:=degrees"),
+        ({"units": "normalized"}, "give the parameter calibration"),
+        (
+            {"units": "normalized", "allow_units_mismatch": False},
+            "maximum of shoulder_lift .* set units:=degrees",
+        ),
+        ({"calibration": "/nowhere/arm.json"}, "/nowhere/arm.json: cannot be read"),
+        ({"joints": list(JOINTS[:5])}, "5 joints are named"),
     ],
 )
 def test_parameters_that_do_not_fit(copy, changes, words):
     with pytest.raises(ValueError, match=words):
         create(parameters(copy, **changes))
+
+
+def test_the_units_that_the_statistics_imply_are_taken_and_told(copy, sample, policy):
+    backend = create(parameters(copy, units="auto"))
+    assert backend.remarks[0].startswith("units: degrees, because no other units fit")
+    observation = observe(sample, positions=np.deg2rad(sample["state"]).astype(np.float64))
+    got = backend.infer(observation, REQUEST)
+    units = joint_units("degrees", JOINTS)
+    state = units.to_policy(observation.positions)
+    want = policy.predict_chunk(**{**sample, "state": state, "noise": chunk_noise(4, 0, (8, 32))})
+    assert np.abs(got - units.to_joints(want)).max() <= 1e-4
+
+
+def test_a_contradiction_that_was_allowed_is_told(copy):
+    remarks = create(parameters(copy)).remarks
+    assert remarks[0] == "units: radians, because the parameter says so"
+    assert "allowed by allow_units_mismatch" in remarks[1]
+
+
+def shares(copy, tmp_path, width, **changes):
+    """A checkpoint in shares of the ranges, and a calibration whose elbow is so wide [ticks]."""
+
+    ends = {"min": [*[-100.0] * 5, 0.0], "max": [100.0] * 6}
+
+    def to_shares(tensors):
+        kinds = {key: key.rpartition(".")[2] for key in tensors}
+        return {
+            key: value.new_tensor(ends[kinds[key]]) if kinds[key] in ends else value.clamp(-90, 90)
+            for key, value in tensors.items()
+        }
+
+    copy.statistics(to_shares)
+    arm = {
+        name: {"id": i + 1, "drive_mode": 0, "homing_offset": 0, "range_min": 800}
+        for i, name in enumerate(JOINTS)
+    }
+    for name, joint in arm.items():
+        joint["range_max"] = 800 + (width if name == "elbow_flex" else 2200)
+    path = tmp_path / "arm.json"
+    path.write_text(json.dumps(arm))
+    changes = {"units": "auto", "allow_units_mismatch": False, **changes}
+    return parameters(copy, calibration=str(path), **changes)
+
+
+def test_shares_of_the_range_go_through_the_calibration(copy, tmp_path):
+    backend = create(shares(copy, tmp_path, 2200))
+    assert "units: normalized, because extremes of shoulder_pan" in backend.remarks[0]
+
+
+def test_the_calibration_of_another_arm_is_refused(copy, tmp_path):
+    options = shares(copy, tmp_path, 3295)
+    with pytest.raises(ValueError, match=r"'elbow_flex': the range is 290 degrees wide.*another"):
+        create(options)
+    assert any(
+        "290 degrees" in r for r in create({**options, "allow_units_mismatch": True}).remarks
+    )

@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks of what is on the disk: checkpoint, joints, statistics, units, calibration, words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from smolvla_policy.backends.smolvla import camera_pairs, check_joints, match_cameras
+from smolvla_policy.backends.units_choice import ChosenUnits, choose_units, read_calibration
+from smolvla_policy.checkpoint.config import ACTION, STATE
+from smolvla_policy.checkpoint.contents import CheckpointContents, read_contents
+from smolvla_policy.checkpoint.observation import camera_feature, make_normalizers
+from smolvla_policy.checkpoint.text import find_tokenizer
+from smolvla_policy.checks.rows import Row, Status
+from smolvla_policy.control.joint_calibration import GRIPPER, lerobot_name, range_doubts
+
+STILL_SHARE = 0.02
+"""A joint whose deviation is below this share of the others' hardly moved in the data."""
+LIMIT_SLACK = math.radians(3.0)
+Options = Mapping[str, Any]
+"""The values of `policy_node`'s parameters by name."""
+
+
+def check_checkpoint(options: Options) -> tuple[list[Row], CheckpointContents | None]:
+    """Check that the checkpoint can be read; without it nothing else can be checked."""
+    name = str(options["checkpoint"])
+    if not name:
+        return [
+            Row(
+                "checkpoint",
+                Status.FIX,
+                "none is named",
+                "give --checkpoint: a folder, or a hub id such as lerobot/smolvla_base",
+            )
+        ], None
+    try:
+        contents = read_contents(name, options.get("stats") or None)
+    except ValueError as error:
+        return [Row("checkpoint", Status.FIX, str(error))], None
+    config = contents.config
+    megabytes = contents.weights.stat().st_size / 1e6
+    found = (
+        f"{name}: chunks of {config.chunk_size} actions, {config.num_steps} steps, "
+        f"{megabytes:.0f} MB"
+    )
+    unknown = ", ".join(config.unknown)
+    if unknown:
+        return [
+            Row("checkpoint", Status.WARN, found, f"ignored fields of config.json: {unknown}")
+        ], contents
+    return [Row("checkpoint", Status.OK, found)], contents
+
+
+def check_joint_names(options: Options, contents: CheckpointContents) -> list[Row]:
+    """Check number and order of the joints against what the checkpoint says of them."""
+    joints: Sequence[str] = options["joints"]
+    try:
+        check_joints(str(options["checkpoint"]), joints, contents.config)
+    except ValueError as error:
+        return [
+            Row(
+                "joints",
+                Status.FIX,
+                str(error),
+                "set joints: all that the checkpoint moves, in its order",
+            )
+        ]
+    twice = sorted({joint for joint in joints if list(joints).count(joint) > 1})
+    if twice:
+        return [Row("joints", Status.FIX, f"{', '.join(twice)} is named twice in joints")]
+    names = contents.config.outputs[ACTION].names or contents.config.inputs[STATE].names
+    listed = ", ".join(joints)
+    if names is None:
+        return [
+            Row("joints", Status.OK, f"{listed}; the checkpoint does not name its own to compare")
+        ]
+    own = [name.rpartition("main_")[2].removesuffix(".pos") for name in names]
+    if own != [lerobot_name(joint) for joint in joints]:
+        return [
+            Row(
+                "joints",
+                Status.FIX,
+                f"joints is {listed}, but the checkpoint's order is {', '.join(own)}",
+                "put joints into the checkpoint's order",
+            )
+        ]
+    return [Row("joints", Status.OK, f"{listed}: the checkpoint's order")]
+
+
+def check_cameras(
+    options: Options, contents: CheckpointContents
+) -> tuple[list[Row], dict[str, str]]:
+    """Check that each camera of the checkpoint has a name; return name -> feature too."""
+    try:
+        matched = match_cameras(
+            str(options["checkpoint"]),
+            camera_pairs(options.get("cameras") or ()),
+            contents.config,
+            partial(camera_feature, contents.config, contents.processors),
+        )
+    except ValueError as error:
+        return [
+            Row(
+                "cameras",
+                Status.FIX,
+                str(error),
+                "give cameras as name:feature, e.g. cameras:="
+                f"[front:{contents.config.cameras[0]}]",
+            )
+        ], {}
+    text = ", ".join(f"{name} is {feature}" for name, feature in matched.items())
+    return [Row("cameras", Status.OK, text)], matched
+
+
+def check_statistics(options: Options, contents: CheckpointContents) -> list[Row]:
+    """Check that the statistics are there, finite and of joints that moved."""
+    try:
+        make_normalizers(contents.config, contents.processors, contents.statistics)
+    except ValueError as error:
+        return [
+            Row(
+                "statistics",
+                Status.FIX,
+                str(error),
+                "give --stats: the data set's meta/stats.json, or a set of the checkpoint",
+            )
+        ]
+    rows = []
+    for feature, kind in ((STATE, "STATE"), (ACTION, "ACTION")):
+        mode = contents.processors.norm_map.get(kind, "IDENTITY")
+        there: Mapping[str, ArrayLike] = contents.statistics.get(feature, {})
+        name = f"statistics of {'state' if feature == STATE else 'action'}"
+        if mode == "IDENTITY":
+            rows.append(
+                Row(name, Status.WARN, "not normalized", "is that what it was trained with?")
+            )
+            continue
+        still = _still(there, options["joints"])
+        known = ", ".join(kind for kind in ("mean", "std", "min", "max") if kind in there)
+        if still:
+            rows.append(
+                Row(
+                    name,
+                    Status.WARN,
+                    f"{', '.join(still)} hardly moved in the data",
+                    "a position a little away from the data's is far out for the network: bring "
+                    "the arm into the pose that the data were recorded in",
+                )
+            )
+        else:
+            rows.append(Row(name, Status.OK, f"{mode} by {known}"))
+    return rows
+
+
+def _still(statistics: Mapping[str, ArrayLike], joints: Sequence[str]) -> list[str]:
+    std = np.asarray(statistics.get("std", []), dtype=np.float64).reshape(-1)
+    if std.size != len(joints):
+        return []
+    typical = float(np.median(std))
+    return [
+        joint for joint, value in zip(joints, std, strict=True) if value < STILL_SHARE * typical
+    ]
+
+
+def check_units(
+    options: Options, contents: CheckpointContents
+) -> tuple[list[Row], ChosenUnits | None]:
+    """Check that the units can be told and are not contradicted; return them."""
+    try:
+        chosen = choose_units(options, contents.statistics)
+    except ValueError as error:
+        return [Row("units", Status.FIX, str(error))], None
+    first = chosen.remarks[0].removeprefix("units: ")
+    allowed = [remark for remark in chosen.remarks if remark.startswith("allowed by")]
+    if allowed:
+        return [Row("units", Status.WARN, first, "\n".join(allowed))], chosen
+    return [Row("units", Status.OK, first)], chosen
+
+
+def check_calibration(
+    options: Options, lower: Sequence[float], upper: Sequence[float]
+) -> list[Row]:
+    """Check the arm's calibration by itself and against the limits of the executor.
+
+    Args:
+        options: values of `policy_node`'s parameters.
+        lower: the executor's lower limits [rad], in the order of ``joints``.
+        upper: its upper limits.
+    """
+    try:
+        loaded = read_calibration(options)
+    except ValueError as error:
+        return [Row("calibration", Status.FIX, str(error))]
+    if loaded is None:
+        text = "none given; only units 'normalized' need it"
+        return [Row("calibration", Status.SKIPPED, text)]
+    remarks = [remark.removeprefix(f"{loaded.file}: ") for remark in loaded.remarks]
+    # A narrow range is told once, as a doubt.
+    remarks = [remark for remark in remarks if "was it moved to both ends" not in remark]
+    doubts = range_doubts(loaded.joints)
+    beyond = []
+    if len(lower) == len(upper) == len(options["joints"]):
+        for joint, low, high in zip(options["joints"], lower, upper, strict=True):
+            joints = loaded.joints.get(lerobot_name(joint))
+            if joints is None or lerobot_name(joint) == GRIPPER:
+                continue
+            if max(-low, high) > joints.half_range + LIMIT_SLACK:
+                half = math.degrees(joints.half_range)
+                beyond.append(
+                    f"{joint} is calibrated to ±{half:.0f} degrees, the executor's limits are "
+                    f"{math.degrees(low):.0f} to {math.degrees(high):.0f}: the driver stops there"
+                )
+    advice = "\n".join([*doubts, *beyond, *remarks])
+    if not advice:
+        return [Row("calibration", Status.OK, f"{loaded.file}: six joints, ranges as the arm's")]
+    return [Row("calibration", Status.WARN, str(loaded.file), advice)]
+
+
+def check_instruction(task: str, contents: CheckpointContents) -> list[Row]:
+    """Check that the instruction is not cut off."""
+    try:
+        tokenizer = find_tokenizer(contents.folder, contents.config, contents.processors)
+    except ValueError as error:
+        return [Row("instruction", Status.FIX, str(error))]
+    most = tokenizer.max_length
+    if not task.strip():
+        text = f"no --task given; the checkpoint takes {most} tokens"
+        return [Row("instruction", Status.SKIPPED, text)]
+    count = tokenizer.count(task)
+    found = f"{count} of at most {most} tokens"
+    if count <= most:
+        return [Row("instruction", Status.OK, found)]
+    if not tokenizer.truncate:
+        return [Row("instruction", Status.WARN, found, "longer than any in training: shorten it")]
+    lost = "begins" if tokenizer.truncation_side == "left" else "ends"
+    return [
+        Row(
+            "instruction",
+            Status.FIX,
+            f"{found}: where it {lost}, {count - most} are cut off",
+            "shorten it",
+        )
+    ]

@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks of what was heard of the robot against what the checkpoint needs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from smolvla_policy.backends.units_choice import ChosenUnits
+from smolvla_policy.checkpoint.config import STATE, SmolVLAConfig
+from smolvla_policy.checks.heard import CameraHeard, Heard, JointsHeard
+from smolvla_policy.checks.rows import Row, Status
+
+SLOW_RATE = 10.0
+"""Below so many images or joint states a second observations are older than need be [Hz]."""
+FUTURE = 0.05
+"""A stamp so far ahead of this machine's clock is of another clock [s]."""
+OTHER_SHAPE = 0.03
+"""Pictures whose width to height differs by more than this share look squeezed or padded."""
+FAR = 5.0
+"""So many standard deviations from the data's mean are no pose of the data."""
+OUTSIDE = 0.1
+"""Share of the data's range by which a pose may lie outside of it."""
+
+
+def check_silence(heard: Heard) -> list[Row]:
+    """Return a row when nothing at all was heard: the robot is not running."""
+    if not heard.silent:
+        return []
+    joints = heard.joints.topic
+    if heard.joints.publishers or any(c.publishers for c in heard.cameras.values()):
+        cause = "published, but nothing arrives: check the network and the drivers"
+    else:
+        cause = "start the arm and the cameras (same ROS_DOMAIN_ID and namespace?)"
+    return [
+        Row(
+            "robot",
+            Status.FIX,
+            f"no {joints} and no image heard in {heard.seconds:g} s",
+            f"{cause}; or check without them: --offline",
+        )
+    ]
+
+
+def check_camera(
+    name: str, feature: str, heard: Heard, config: SmolVLAConfig, options: Mapping[str, Any]
+) -> Row:
+    """Check one camera: publisher, type, rate, stamps, size."""
+    camera, check = heard.cameras[name], f"camera {name}"
+    if camera.images == 0:
+        return Row(check, Status.FIX, *_nothing_from(camera, heard, options))
+    if camera.pixels is None:
+        return Row(check, Status.FIX, f"{camera.topic}: {camera.error}")
+    height, width = camera.pixels.shape[:2]
+    found = f"{camera.topic} for {feature}: {width}x{height}, {_rate(camera.rate)}"
+    found += f", stamps {camera.stamp_age:.3f} s old" if math.isfinite(camera.stamp_age) else ""
+    limit = float(options["max_image_age"])
+    # A single image has no rate, which is not enough either.
+    if camera.age > limit or not 1.0 / camera.rate <= limit:
+        advice = f"images must come within max_image_age, {limit:g} s: check driver and network"
+        return Row(check, Status.FIX, found, advice)
+    advices = _stamp_advice(camera.stamp_age, limit)
+    if camera.rate < SLOW_RATE:
+        advices.append(f"fewer than {SLOW_RATE:g} a second: what the policy sees is old")
+    shape = config.inputs[feature].shape
+    if len(shape) == 3:
+        trained = shape[2] / shape[1]
+        if abs(width / height - trained) > OTHER_SHAPE * trained:
+            advices.append(
+                f"trained with {shape[2]}x{shape[1]}: pictures of another shape are padded "
+                "otherwise; set the camera to the same ratio"
+            )
+    return Row(check, Status.WARN if advices else Status.OK, found, "\n".join(advices))
+
+
+def _nothing_from(
+    camera: CameraHeard, heard: Heard, options: Mapping[str, Any]
+) -> tuple[str, str]:
+    compressed = options["image_transport"] == "compressed"
+    wanted = "sensor_msgs/msg/CompressedImage" if compressed else "sensor_msgs/msg/Image"
+    if camera.publishers == 0:
+        others = ", ".join(heard.image_topics) or "nowhere"
+        return (
+            f"nobody publishes {camera.topic}",
+            f"start its driver, or set camera_topic and cameras; images are published on {others}",
+        )
+    if camera.types and wanted not in camera.types:
+        other = "raw" if compressed else "compressed"
+        return (
+            f"{camera.topic} is {', '.join(camera.types)}, not {wanted}",
+            f"set camera_topic to the images' topic, or image_transport to {other}",
+        )
+    return (
+        f"{camera.topic} is published, but no image arrived in {heard.seconds:g} s",
+        "does its driver run, its cable hold? From another machine: is the network fast enough?",
+    )
+
+
+def check_joint_states(heard: JointsHeard, seconds: float, options: Mapping[str, Any]) -> Row:
+    """Check the joint states: publisher, names, numbers, rate, stamps."""
+    check = "joint states"
+    if heard.messages == 0:
+        if heard.publishers:
+            return Row(
+                check,
+                Status.FIX,
+                f"{heard.topic} is published, but nothing arrived in {seconds:g} s",
+                "check the arm's driver (joint_state_broadcaster active?) and the network",
+            )
+        return Row(
+            check,
+            Status.FIX,
+            f"nobody publishes {heard.topic}",
+            "start the arm's driver, or set the namespace: --ros-args -r __ns:=/...",
+        )
+    if heard.positions is None:
+        return Row(check, Status.FIX, f"{heard.topic}: {heard.problem}")
+    found = f"{heard.topic}: {len(heard.names)} joints, {_rate(heard.rate)}"
+    found += f", stamps {heard.stamp_age:.3f} s old" if math.isfinite(heard.stamp_age) else ""
+    limit = float(options["max_joint_state_age"])
+    if not 1.0 / heard.rate <= limit:
+        advice = f"they must come within max_joint_state_age, {limit:g} s: raise their rate"
+        return Row(check, Status.FIX, found, advice)
+    advices = _stamp_advice(heard.stamp_age, limit)
+    if heard.rate < SLOW_RATE:
+        advices.append(f"fewer than {SLOW_RATE:g} a second: what the policy feels is old")
+    return Row(check, Status.WARN if advices else Status.OK, found, "\n".join(advices))
+
+
+def _rate(rate: float) -> str:
+    return f"{rate:.1f} Hz" if math.isfinite(rate) else "once"
+
+
+def _stamp_advice(age: float, limit: float) -> list[str]:
+    if math.isnan(age):
+        return ["no stamps: parts of an observation are matched by their arrival"]
+    if age < -FUTURE:
+        return ["stamps lie in the future: synchronize the machines' clocks (chrony)"]
+    if age > limit:
+        return [
+            "stamps are older than that on arrival: synchronize the machines' clocks (chrony), or "
+            "the driver holds its data back"
+        ]
+    return []
+
+
+def check_limits(
+    positions: NDArray[np.float64],
+    joints: Sequence[str],
+    lower: Sequence[float],
+    upper: Sequence[float],
+) -> Row:
+    """Check that the arm stands within the executor's limits.
+
+    Args:
+        positions: (joints,) [rad].
+        joints: names.
+        lower: (joints,) [rad].
+        upper: (joints,) [rad].
+    """
+    check = "joint limits"
+    if not len(lower) == len(upper) == len(joints):
+        return Row(
+            check,
+            Status.FIX,
+            f"the executor has {len(lower)} lower and {len(upper)} upper limits for "
+            f"{len(joints)} joints",
+            "set lower_limits and upper_limits",
+        )
+    beyond = [
+        f"{joint} stands at {position:.3f} rad, its limits are {low:.3f} to {high:.3f}"
+        for joint, position, low, high in zip(joints, positions, lower, upper, strict=True)
+        if not low - 0.01 <= position <= high + 0.01
+    ]
+    if beyond:
+        return Row(
+            check,
+            Status.WARN,
+            "; ".join(beyond),
+            "the first command will bring it within them: move it there by hand before, or check "
+            "the calibration",
+        )
+    return Row(check, Status.OK, "the arm stands within the executor's limits")
+
+
+def check_pose(
+    positions: NDArray[np.float64],
+    joints: Sequence[str],
+    chosen: ChosenUnits,
+    statistics: Mapping[str, Mapping[str, ArrayLike]],
+) -> Row:
+    """Check that the arm stands where the data's arm has stood, in the checkpoint's units.
+
+    Args:
+        positions: (joints,) [rad].
+        joints: names.
+        chosen: the units in force.
+        statistics: of the checkpoint.
+    """
+    check = "pose"
+    state = chosen.units.to_policy(positions).astype(np.float64)
+    columns = {
+        name: np.asarray(values, dtype=np.float64).reshape(-1)
+        for name, values in statistics.get(STATE, {}).items()
+        if np.size(values) == len(joints)
+    }
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    if "min" in columns and "max" in columns:
+        low, high = columns["min"], columns["max"]
+        slack = OUTSIDE * (high - low)
+    elif "mean" in columns and "std" in columns:
+        low, high = (columns["mean"] + sign * 3.0 * columns["std"] for sign in (-1.0, 1.0))
+        slack = np.zeros(len(joints))
+    else:
+        return Row(check, Status.SKIPPED, "no statistics of the state to compare with")
+    outside = np.flatnonzero((state < low - slack) | (state > high + slack))
+    if not outside.size:
+        text = ", ".join(f"{value:.1f}" for value in state)
+        return Row(check, Status.OK, f"within the data's ({chosen.regime}: {text})")
+    found = "; ".join(
+        f"{joints[i]} stands at {state[i]:.1f}, the data's went {low[i]:.1f} to {high[i]:.1f}"
+        for i in outside
+    )
+    nothing = np.full(len(joints), np.nan)
+    mean, std = columns.get("mean", nothing), columns.get("std", nothing)
+    far = [i for i in outside if abs(state[i] - mean[i]) > FAR * std[i]]
+    if far:
+        return Row(
+            check,
+            Status.FIX,
+            f"{found} ({chosen.regime})",
+            f"{', '.join(joints[i] for i in far)}: more than {FAR:g} standard deviations from the "
+            "data's mean. Other units, another zero, the wrong order or sign of joints? Or a pose "
+            "that the data do not have: bring the arm near to where the data began",
+        )
+    return Row(
+        check,
+        Status.WARN,
+        f"{found} ({chosen.regime})",
+        "bring the arm near to where the data began",
+    )
+
+
+def check_observation(heard: Heard) -> Row:
+    """Check that images and joint state belong together, as `policy_node` wants them."""
+    if heard.missing:
+        return Row("observation", Status.FIX, heard.missing)
+    return Row("observation", Status.OK, "images and joint state belong together")

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Is this machine fast enough, and when must the next chunk be asked for?"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from smolvla_policy.backends.protocol import ChunkRequest, Observation
+from smolvla_policy.backends.smolvla import SmolVLABackend, create
+from smolvla_policy.checks.rows import Row, Status
+from smolvla_policy.control.latency import LatencyWindow
+from smolvla_policy.control.trigger import Trigger
+from smolvla_policy.model.precision import choose_device
+
+CAMERA_SIZE = (480, 640)
+"""Of the made-up images, where none was heard."""
+SHARES = 100
+"""g is looked for in steps of 1/100."""
+MOST_MEMORY = 0.9
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Chunks that were timed.
+
+    Attributes:
+        seconds: of each chunk.
+        chunk_size: rows of a chunk.
+        device: where they were computed.
+        dtype: in which number type.
+    """
+
+    seconds: tuple[float, ...]
+    chunk_size: int
+    device: str
+    dtype: str
+
+
+def check_device(options: Mapping[str, Any], weights: Path) -> list[Row]:
+    """Check that the device is there and has the memory."""
+    wish = str(options["device"])
+    try:
+        device = choose_device(wish)
+    except ValueError as error:
+        return [Row("device", Status.FIX, str(error))]
+    if device.type == "cuda":
+        name = f"{device} ({torch.cuda.get_device_name(device)})"
+        free = float(torch.cuda.mem_get_info(device)[0])
+    else:
+        name, free = str(device), available_memory()
+    chosen = f"auto is {name}" if wish == "auto" else name
+    rows = [Row("device", Status.OK, f"{chosen}, PyTorch {torch.__version__}")]
+    # bfloat16 in the file may be widened to float32.
+    factor = 1 if options.get("dtype") == "bfloat16" else 2
+    needed = factor * weights.stat().st_size
+    found = f"weights take up to {needed / 1e9:.2f} GB"
+    if math.isnan(free):
+        rows.append(Row("memory", Status.SKIPPED, f"{found}; what is free cannot be told here"))
+    elif needed > MOST_MEMORY * free:
+        advice = "close other programs, set dtype to bfloat16, or use another device"
+        rows.append(Row("memory", Status.FIX, f"{found}, {free / 1e9:.1f} GB are free", advice))
+    else:
+        rows.append(Row("memory", Status.OK, f"{found}, {free / 1e9:.1f} GB are free"))
+    return rows
+
+
+def available_memory(meminfo: Path = Path("/proc/meminfo")) -> float:
+    """Return how many bytes a new program can have; NaN where it cannot be told."""
+    try:
+        lines = meminfo.read_text(encoding="ascii").splitlines()
+    except OSError:
+        return math.nan
+    for line in lines:
+        if line.startswith("MemAvailable:"):
+            return 1024.0 * float(line.split()[1])
+    return math.nan
+
+
+def measure(
+    options: Mapping[str, Any],
+    images: Mapping[str, NDArray[np.uint8]],
+    task: str,
+    chunks: int = 3,
+    clock: Callable[[], float] = time.perf_counter,
+    load: Callable[[Mapping[str, Any]], SmolVLABackend] = create,
+) -> Measured:
+    """Load the checkpoint as `policy_node` does and time some chunks after the warm-up.
+
+    Args:
+        options: values of `policy_node`'s parameters.
+        images: camera -> uint8 (height, width, 3), where heard; others are made up.
+        task: the instruction; a made-up one where it is empty.
+        chunks: how many are timed.
+        clock: seconds.
+        load: makes the backend.
+
+    Raises:
+        ValueError: it cannot be loaded.
+    """
+    # Units change nothing about the time, and must not keep it from being measured.
+    backend = load({**options, "units": "radians", "allow_units_mismatch": True})
+    try:
+        random = np.random.default_rng(0)
+        observation = Observation(
+            {
+                name: images[name]
+                if name in images
+                else random.integers(0, 256, (*CAMERA_SIZE, 3)).astype(np.uint8)
+                for name in backend.cameras
+            },
+            backend.joint_names,
+            np.zeros(len(backend.joint_names)),
+            task.strip() or "pick up the cube",
+        )
+        request = ChunkRequest(1, 0, np.zeros((0, len(backend.joint_names))), 0)
+        seconds = []
+        for _ in range(chunks):
+            started = clock()
+            backend.infer(observation, request)
+            seconds.append(clock() - started)
+        return Measured(tuple(seconds), backend.chunk_size, backend.device, backend.dtype)
+    finally:
+        backend.close()
+
+
+def expected_ticks(measured: Measured, period: float) -> int:
+    """Return how many actions pass while a chunk is made, as the executor expects it."""
+    window = LatencyWindow()
+    for seconds in measured.seconds:
+        window.add(seconds)
+    return window.expected_delay(period)
+
+
+def least_threshold(delay: int, rows: int) -> float | None:
+    """Return the least g with which the queue lasts until the next chunk is there.
+
+    Args:
+        delay: actions that pass while a chunk is made.
+        rows: actions of a chunk that are used.
+
+    Returns:
+        In steps of 0.01; None where no g is enough: a chunk that comes `delay` actions late
+        has only ``rows - delay`` left, and these must last as long again.
+    """
+    if delay > rows - delay:
+        return None
+    for step in range(SHARES + 1):
+        trigger = Trigger(step / SHARES)
+        # The queue shrinks by one an action: the first length that asks is the longest.
+        asked = max(queued for queued in range(rows + 1) if trigger.wants(queued, rows))
+        if asked >= delay:
+            return step / SHARES
+    return None
+
+
+def check_latency(
+    measured: Measured, period: float, threshold: float, actions_per_chunk: int = 0
+) -> list[Row]:
+    """Say how long a chunk takes, and whether g hides it.
+
+    Args:
+        measured: chunks.
+        period: between two actions [s].
+        threshold: g, the executor's ``chunk_size_threshold``.
+        actions_per_chunk: the executor's; 0 for all.
+    """
+    ordered = sorted(measured.seconds)
+    middle, worst = ordered[len(ordered) // 2], ordered[-1]
+    delay = expected_ticks(measured, period)
+    rows = min(measured.chunk_size, actions_per_chunk or measured.chunk_size)
+    times = (
+        f"{middle:.3f} s, worst of {len(ordered)} {worst:.3f} s ({measured.device}, "
+        f"{measured.dtype}): {delay} actions of {period * 1000:.0f} ms pass meanwhile"
+    )
+    latency = Row("latency", Status.OK, times)
+    lasting = f"a chunk lasts {rows * period:.2f} s ({rows} actions)"
+    if threshold == 0.0:
+        advice = f"the arm stands still for {worst:.2f} s after each chunk: it is synchronous"
+        return [latency, Row("g", Status.WARN, f"chunk_size_threshold is 0; {lasting}", advice)]
+    least = least_threshold(delay, rows)
+    if least is None:
+        # Actions stand still meanwhile, so nothing is lost but time.
+        return [
+            latency,
+            Row(
+                "g",
+                Status.WARN,
+                f"{lasting}; to hide {delay} actions it would have to have {2 * delay}: the arm "
+                "will move and wait by turns, whatever chunk_size_threshold is",
+                "a faster device, fewer cameras, or a checkpoint with longer chunks",
+            ),
+        ]
+    found = f"chunk_size_threshold is {threshold:g}, needed {least:.2f}; {lasting}"
+    if threshold < least:
+        advice = f"set chunk_size_threshold to {min(1.0, least + 0.1):.2f} or more"
+        return [latency, Row("g", Status.FIX, found, advice)]
+    return [latency, Row("g", Status.OK, found)]

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The program: parameters as the nodes', real topics, table and exit code."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from sensor_msgs.msg import CompressedImage
+from smolvla_policy.cli import check
+
+
+def run(capsys, folder, *arguments):
+    """Run the program; return its exit code and its rows by name."""
+    given = ["--checkpoint", str(folder), "--device", "cpu", "--json", *arguments]
+    code = check.main(given)
+    output = json.loads(capsys.readouterr().out)
+    assert output["exit_code"] == code
+    return code, {row["check"]: row for row in output["rows"]}
+
+
+def listen(capsys, folder, *arguments):
+    return run(capsys, folder, "--no-speed", "--seconds", "1.5", *arguments)
+
+
+def test_offline_it_checks_all_but_the_robot(capsys, folder):
+    code, rows = run(
+        capsys,
+        folder,
+        *("--offline", "--task", "pick it up"),
+        *("--ros-args", "-p", "period:=0.2", "-p", "threads:=1"),
+    )
+    assert rows["robot"]["status"] == "skipped"
+    assert rows["instruction"]["status"] == "ok"
+    assert "actions of 200 ms" in rows["latency"]["found"]
+    assert "chunk_size_threshold is 0.7" in rows["g"]["found"]
+    assert code == 0
+
+
+def test_a_robot_that_fits(capsys, folder, robot):
+    robot.complete().start()
+    code, rows = listen(capsys, folder)
+    assert code == 0, rows
+    good = ("camera top", "camera wrist", "camera side", "joint states", "joint limits", "pose")
+    assert {rows[name]["status"] for name in good} == {"ok"}
+    assert rows["observation"]["status"] == "ok"
+    assert "/camera/top/image_raw for observation.images.top: 64x48" in rows["camera top"]["found"]
+
+
+def test_no_robot(capsys, folder):
+    code, rows = run(capsys, folder, "--no-speed", "--seconds", "0.2")
+    assert code == 1
+    assert "no /joint_states and no image heard in 0.2 s" in rows["robot"]["found"]
+    assert "camera top" not in rows
+
+
+def test_a_camera_that_nobody_publishes(capsys, folder, robot):
+    robot.camera("top").camera("wrist").camera("x", topic="front/image_raw").joints().start()
+    code, rows = listen(capsys, folder)
+    assert code == 1
+    assert rows["camera side"]["found"] == "nobody publishes /camera/side/image_raw"
+    assert "/front/image_raw" in rows["camera side"]["advice"]
+    assert rows["camera top"]["status"] == "ok"
+    assert "observation" not in rows
+
+
+def test_a_camera_that_is_published_and_silent_and_one_of_another_type(capsys, folder, robot):
+    robot.camera("top", rate=0).camera("wrist", kind=CompressedImage)
+    robot.camera("side", encoding="bayer_rggb8").joints().start()
+    code, rows = listen(capsys, folder)
+    assert code == 1
+    assert "no image arrived" in rows["camera top"]["found"]
+    assert "is sensor_msgs/msg/CompressedImage, not" in rows["camera wrist"]["found"]
+    assert "'bayer_rggb8'" in rows["camera side"]["found"]
+
+
+def test_joints_that_are_not_there_and_clocks_that_differ(capsys, folder, robot):
+    robot.names = [*robot.names[:5], "claw"]
+    robot.stamp_offset_ns = -3 * 10**9
+    robot.complete().start()
+    code, rows = listen(capsys, folder)
+    assert code == 1
+    assert "no gripper among the joints" in rows["joint states"]["found"]
+    assert "synchronize the machines' clocks" in rows["camera top"]["advice"]
+    assert "pose" not in rows
+
+
+def test_a_pose_in_other_units_and_beyond_the_limits(capsys, folder, robot):
+    robot.positions = [1.95, 0.2, 0.3, -0.4, -0.2, 0.4]
+    robot.complete().start()
+    code, rows = listen(capsys, folder)
+    assert code == 1
+    assert rows["joint limits"]["status"] == "warn"
+    assert rows["pose"]["status"] == "fix"
+
+
+def test_topics_and_limits_come_from_parameter_files(capsys, folder, robot, tmp_path):
+    robot.joints()
+    for name in ("top", "wrist", "side"):
+        robot.camera(name, topic=f"cams/{name}")
+    robot.start()
+    file = tmp_path / "parameters.yaml"
+    file.write_text(
+        "policy_node:\n  ros__parameters:\n    camera_topic: cams/{name}\n"
+        "executor_node:\n  ros__parameters:\n"
+        "    lower_limits: [0.5, -1.0, -1.0, -1.0, -1.0, -1.0]\n"
+    )
+    code, rows = listen(capsys, folder, "--params-file", str(file))
+    assert code == 0
+    assert rows["camera top"]["found"].startswith("/cams/top for")
+    assert "shoulder_pan stands at 0.100 rad" in rows["joint limits"]["found"]
+
+
+def test_what_the_checkpoint_lacks_ends_the_check_early(capsys, folder):
+    code, rows = run(capsys, folder, "--offline", "--joints", "a", "b")
+    assert code == 1
+    assert "2 joints are named" in rows["joints"]["found"]
+    assert "latency" not in rows
+    (folder / "model.safetensors").unlink()
+    code, rows = run(capsys, folder, "--offline")
+    assert (code, list(rows)) == (1, ["checkpoint"])
+
+
+def test_the_table_for_people(capsys, folder):
+    assert check.main(["--checkpoint", str(folder), "--offline", "--no-speed"]) == 0
+    text = capsys.readouterr().out
+    assert "ok    units " in text
+    assert text.endswith("Ready.\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--dtype", "int3"], "parameter 'dtype' is 'int3'"),
+        (["--ros-args", "-p", "period:=soon"], "period"),
+        (["--ros-args", "-p", "period:=7.0"], "period"),
+        (["--params-file", "/nowhere.yaml"], "nowhere.yaml"),
+        (["--ros-args", "-p", "backend:=scripted"], "only checkpoints of 'smolvla'"),
+    ],
+)
+def test_bad_usage_is_2(capsys, arguments, words):
+    assert check.main(["--offline", *arguments]) == 2
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["--seconds", "0"], ["--checkpiont", "x"], ["--joints"]])
+def test_options_that_do_not_exist_are_2(capsys, arguments):
+    with pytest.raises(SystemExit) as end:
+        check.main(arguments)
+    assert end.value.code == 2
+
+
+def test_it_runs_as_a_module(folder):
+    done = subprocess.run(
+        [sys.executable, "-m", "smolvla_policy.cli.check", "--offline"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "give --checkpoint" in done.stdout

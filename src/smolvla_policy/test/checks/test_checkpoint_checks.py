@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is on the disk: each bad case is one row that says what to do."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+from smolvla_policy.checks import checkpoint_checks as checks
+from smolvla_policy.checks.rows import Status
+from smolvla_policy.ros.policy_parameters import SO100_JOINTS
+
+LEROBOT = Path(__file__).parents[3] / "so100_hardware/test/units/lerobot_calibration.json"
+LIMITS = ([-1.9, -1.7, -1.6, -1.6, -2.7, -0.17], [1.9, 1.7, 1.5, 1.6, 2.7, 1.7])
+
+
+def contents_of(options):
+    rows, contents = checks.check_checkpoint(options)
+    assert contents is not None, rows
+    return contents
+
+
+def statistics(folder, change):
+    for path in folder.glob("policy_*.safetensors"):
+        tensors = load_file(path)
+        change(tensors)
+        save_file(tensors, path)
+
+
+def test_a_good_checkpoint_is_good_in_every_row(options):
+    rows, contents = checks.check_checkpoint(options)
+    rows += checks.check_joint_names(options, contents)
+    camera_rows, cameras = checks.check_cameras(options, contents)
+    rows += camera_rows + checks.check_statistics(options, contents)
+    unit_rows, units = checks.check_units(options, contents)
+    rows += unit_rows + checks.check_instruction("pick up the red cube", contents)
+    assert {row.status for row in rows} == {Status.OK}
+    assert list(cameras) == ["top", "wrist", "side"]
+    assert units.regime == "degrees"
+    assert "chunks of 8 actions" in rows[0].found
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"checkpoint": ""}, "none is named"),
+        ({"checkpoint": "/nowhere/at/all"}, "neither an existing folder nor a hub id"),
+        ({"stats": "so100"}, "no set of statistics 'so100'"),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_read(options, change, words):
+    (row,), contents = checks.check_checkpoint({**options, **change})
+    assert contents is None
+    assert row.status is Status.FIX
+    assert words in row.found
+
+
+def test_missing_statistics_are_told_with_the_choices(options, folder):
+    def drop(tensors):
+        for key in [k for k in tensors if k.startswith("action.")]:
+            del tensors[key]
+
+    statistics(folder, drop)
+    (row,), _ = checks.check_checkpoint(options)
+    assert row.status is Status.FIX
+    assert "no statistics for 'action'" in row.found
+    assert "Choose one of" in row.found
+
+
+def test_unknown_fields_are_worth_a_look(options, folder, edit):
+    edit(folder / "config.json", lambda config: config.update(colour="blue"))
+    (row,), _ = checks.check_checkpoint(options)
+    assert row.status is Status.WARN
+    assert "colour" in row.advice
+
+
+@pytest.mark.parametrize(
+    ("joints", "words"),
+    [
+        (SO100_JOINTS[:5], "but 5 joints are named"),
+        ([*SO100_JOINTS[:5], "elbow_flex"], "elbow_flex is named twice"),
+    ],
+)
+def test_a_wrong_number_of_joints(options, joints, words):
+    (row,) = checks.check_joint_names({**options, "joints": joints}, contents_of(options))
+    assert row.status is Status.FIX
+    assert words in row.found
+
+
+def test_the_order_of_joints_that_the_checkpoint_names(options, folder, edit):
+    names = [f"main_{joint}" for joint in SO100_JOINTS]
+
+    def name(config):
+        config["output_features"]["action"]["names"] = names
+
+    edit(folder / "config.json", name)
+    contents = contents_of(options)
+    (row,) = checks.check_joint_names(options, contents)
+    assert (row.status, row.found[-18:]) == (Status.OK, "checkpoint's order")
+    prefixed = [f"left_{joint}" for joint in SO100_JOINTS]
+    (row,) = checks.check_joint_names({**options, "joints": prefixed}, contents)
+    assert row.status is Status.OK
+    swapped = [*SO100_JOINTS[:3], "wrist_roll", "wrist_flex", "gripper"]
+    (row,) = checks.check_joint_names({**options, "joints": swapped}, contents)
+    assert row.status is Status.FIX
+    assert "the checkpoint's order is shoulder_pan, shoulder_lift" in row.found
+
+
+@pytest.mark.parametrize(
+    ("cameras", "words"),
+    [
+        (["top", "wrist"], "needs one camera for each"),
+        (["top", "wrist", "front:observation.images.front"], "front' is unknown"),
+    ],
+)
+def test_cameras_that_are_not_the_checkpoints(options, cameras, words):
+    rows, matched = checks.check_cameras({**options, "cameras": cameras}, contents_of(options))
+    assert rows[0].status is Status.FIX
+    assert words in rows[0].found
+    assert "cameras:=[front:observation.images.top]" in rows[0].advice
+    assert matched == {}
+
+
+def test_statistics_that_are_no_numbers(options, folder):
+    statistics(folder, lambda tensors: tensors["action.std"].__setitem__(2, np.nan))
+    (row,) = checks.check_statistics(options, contents_of(options))
+    assert row.status is Status.FIX
+    assert "holds NaN" in row.found
+    assert "--stats" in row.advice
+
+
+def test_a_joint_that_never_moved_is_told(options, folder):
+    statistics(folder, lambda t: t["observation.state.std"].__setitem__(4, 0.01))
+    state, action = checks.check_statistics(options, contents_of(options))
+    assert (state.status, action.status) == (Status.WARN, Status.OK)
+    assert state.found == "wrist_roll hardly moved in the data"
+
+
+def test_contradicting_units_are_told_with_the_right_ones(options):
+    rows, units = checks.check_units({**options, "units": "degrees_old"}, contents_of(options))
+    assert rows[0].status is Status.FIX
+    assert "set units:=degrees" in rows[0].found
+    assert units is None
+    allowed = {**options, "units": "degrees_old", "allow_units_mismatch": True}
+    rows, units = checks.check_units(allowed, contents_of(options))
+    assert rows[0].status is Status.WARN
+    assert "allowed by allow_units_mismatch" in rows[0].advice
+    assert units.regime == "degrees_old"
+
+
+def calibration(tmp_path, change=None):
+    arm = json.loads(LEROBOT.read_text())
+    if change:
+        change(arm)
+    path = tmp_path / "arm.json"
+    path.write_text(json.dumps(arm))
+    return str(path)
+
+
+def test_calibration_by_itself(options, tmp_path):
+    (row,) = checks.check_calibration(options, *LIMITS)
+    assert row.status is Status.SKIPPED
+    options = {**options, "calibration": calibration(tmp_path)}
+    low, high = [-1.0] * 6, [1.0] * 6
+    (row,) = checks.check_calibration(options, low, high)
+    assert row.status is Status.OK, row
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "words"),
+    [
+        (lambda arm: arm.pop("gripper"), Status.FIX, "another kind of robot"),
+        (lambda arm: arm["gripper"].update(id=1), Status.FIX, "every servo needs an id"),
+        (
+            lambda arm: arm["elbow_flex"].update(range_min=0, range_max=4095),
+            Status.WARN,
+            "calibration of another arm?",
+        ),
+        (lambda arm: arm["elbow_flex"].update(id=9), Status.WARN, "LeRobot gives it 3"),
+        (
+            lambda arm: arm["elbow_flex"].update(range_min=1500, range_max=2500),
+            Status.WARN,
+            "elbow_flex is calibrated to ±44 degrees, the executor's limits are -92 to 86",
+        ),
+    ],
+)
+def test_the_calibration_of_another_arm(options, tmp_path, change, status, words):
+    options = {**options, "calibration": calibration(tmp_path, change)}
+    (row,) = checks.check_calibration(options, *LIMITS)
+    assert row.status is status
+    assert words in f"{row.found} {row.advice}".replace("\n", " ")
+
+
+def test_an_instruction_that_is_too_long(options):
+    contents = contents_of(options)
+    (row,) = checks.check_instruction("put it " * 20, contents)
+    assert row.status is Status.FIX
+    assert "of at most 16 tokens" in row.found
+    assert "are cut off" in row.found
+    (row,) = checks.check_instruction("", contents)
+    assert row.status is Status.SKIPPED
+
+
+def test_a_missing_tokenizer(options, folder):
+    contents = contents_of(options)
+    for path in folder.rglob("tokenizer.json"):
+        path.unlink()
+    (row,) = checks.check_instruction("pick it up", contents)
+    assert row.status is Status.FIX

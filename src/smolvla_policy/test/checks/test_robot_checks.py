@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was heard of the robot: silence, age, size, names, limits and poses."""
+
+import math
+
+import numpy as np
+import pytest
+from smolvla_policy.backends.units_choice import choose_units
+from smolvla_policy.checkpoint.contents import read_contents
+from smolvla_policy.checks import robot_checks as checks
+from smolvla_policy.checks.heard import CameraHeard, Heard, JointsHeard
+from smolvla_policy.checks.rows import Status
+from smolvla_policy.ros.policy_parameters import SO100_JOINTS
+
+FEATURE = "observation.images.top"
+TOPIC = "/camera/top/image_raw"
+IMAGE = ("sensor_msgs/msg/Image",)
+
+
+def camera(**changes):
+    values = {
+        "publishers": 1,
+        "types": IMAGE,
+        "images": 90,
+        "rate": 30.0,
+        "age": 0.02,
+        "stamp_age": 0.01,
+        "pixels": np.zeros((480, 640, 3), np.uint8),
+        **changes,
+    }
+    return CameraHeard(TOPIC, **values)
+
+
+def joints(**changes):
+    values = {
+        "publishers": 1,
+        "messages": 300,
+        "rate": 100.0,
+        "names": tuple(SO100_JOINTS),
+        "positions": np.zeros(6),
+        "stamp_age": 0.001,
+        **changes,
+    }
+    return JointsHeard("/joint_states", **values)
+
+
+def heard(top=None, state=None, **changes):
+    return Heard(3.0, {"top": top or camera()}, state or joints(), **changes)
+
+
+def camera_row(options, top, **changes):
+    config = read_contents(options["checkpoint"]).config
+    return checks.check_camera("top", FEATURE, heard(top, **changes), config, options)
+
+
+def test_silence_is_one_row():
+    quiet = heard(CameraHeard(TOPIC), JointsHeard("/joint_states"))
+    (row,) = checks.check_silence(quiet)
+    assert row.status is Status.FIX
+    assert row.found == "no /joint_states and no image heard in 3 s"
+    assert "start the arm" in row.advice
+    assert "--offline" in row.advice
+    assert checks.check_silence(heard(CameraHeard(TOPIC))) == []
+
+
+def test_a_good_camera_of_another_size(options):
+    row = camera_row(options, camera())  # 4:3 as in training, and larger
+    assert row.status is Status.OK
+    assert "640x480, 30.0 Hz" in row.found
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "words"),
+    [
+        ({"age": 0.9}, Status.FIX, "max_image_age, 0.5 s"),
+        ({"rate": 1.5}, Status.FIX, "max_image_age, 0.5 s"),
+        ({"rate": math.nan, "images": 1}, Status.FIX, "once"),
+        ({"rate": 6.0}, Status.WARN, "fewer than 10 a second"),
+        ({"stamp_age": 2.0}, Status.WARN, "synchronize the machines' clocks"),
+        ({"stamp_age": -0.3}, Status.WARN, "lie in the future"),
+        ({"stamp_age": math.nan}, Status.WARN, "no stamps"),
+        ({"pixels": None, "error": "encoding 'x' is not understood"}, Status.FIX, "encoding 'x'"),
+        ({"pixels": np.zeros((720, 1280, 3), np.uint8)}, Status.WARN, "trained with 64x48"),
+        ({"images": 0, "pixels": None}, Status.FIX, "published, but no image arrived"),
+        (
+            {"images": 0, "pixels": None, "types": ("std_msgs/msg/String",)},
+            Status.FIX,
+            "is std_msgs/msg/String, not sensor_msgs/msg/Image",
+        ),
+    ],
+)
+def test_what_can_be_wrong_with_a_camera(options, changes, status, words):
+    row = camera_row(options, camera(**changes))
+    assert row.status is status
+    assert words in f"{row.found} {row.advice}"
+
+
+def test_a_topic_that_nobody_publishes_names_those_that_somebody_does(options):
+    silent = camera(images=0, publishers=0, types=(), pixels=None)
+    row = camera_row(options, silent, image_topics=("/front/image_raw",))
+    assert row.status is Status.FIX
+    assert row.found == f"nobody publishes {TOPIC}"
+    assert "/front/image_raw" in row.advice
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "words"),
+    [
+        ({}, Status.OK, "6 joints, 100.0 Hz"),
+        ({"messages": 0, "publishers": 0}, Status.FIX, "nobody publishes /joint_states"),
+        ({"messages": 0}, Status.FIX, "published, but nothing arrived"),
+        ({"positions": None, "problem": "no gripper among"}, Status.FIX, "no gripper among"),
+        ({"rate": 2.0}, Status.FIX, "max_joint_state_age, 0.25 s"),
+        ({"rate": math.nan}, Status.FIX, "once"),
+        ({"rate": 8.0}, Status.WARN, "fewer than 10"),
+        ({"stamp_age": 1.0}, Status.WARN, "synchronize"),
+    ],
+)
+def test_joint_states(options, changes, status, words):
+    row = checks.check_joint_states(joints(**changes), 3.0, options)
+    assert row.status is status
+    assert words in f"{row.found} {row.advice}"
+
+
+def test_an_arm_beyond_its_limits():
+    low, high = [-1.0] * 6, [1.0] * 6
+    assert checks.check_limits(np.zeros(6), SO100_JOINTS, low, high).status is Status.OK
+    position = np.array([0.0, -1.2, 0.0, 0.0, 0.0, 0.0])
+    row = checks.check_limits(position, SO100_JOINTS, low, high)
+    assert row.status is Status.WARN
+    assert "shoulder_lift stands at -1.200 rad, its limits are -1.000 to 1.000" in row.found
+    row = checks.check_limits(position, SO100_JOINTS, low[:5], high)
+    assert row.status is Status.FIX
+    assert "5 lower" in row.found
+
+
+def pose(options, degrees):
+    contents = read_contents(options["checkpoint"])
+    chosen = choose_units(options, contents.statistics)
+    radians = np.radians(np.array(degrees, dtype=float))
+    radians[5] = 0.5
+    return checks.check_pose(radians, options["joints"], chosen, contents.statistics)
+
+
+def test_a_pose_of_the_data(options):
+    assert pose(options, [10, 30, 20, -20, -15, 0]).status is Status.OK
+
+
+def test_a_pose_that_the_data_do_not_have(options):
+    # shoulder_pan went from -5.5 to 25.6 in the data, mean 10.0, deviation 5.2.
+    near = pose(options, [32, 30, 20, -20, -15, 0])
+    assert near.status is Status.WARN
+    assert "shoulder_pan stands at 32.0, the data's went -5.5 to 25.6 (degrees)" in near.found
+    far = pose(options, [80, 30, 20, -20, -15, 0])
+    assert far.status is Status.FIX
+    assert "Other units, another zero" in far.advice
+
+
+def test_a_pose_without_statistics_is_not_judged(options):
+    contents = read_contents(options["checkpoint"])
+    chosen = choose_units(options, contents.statistics)
+    row = checks.check_pose(np.zeros(6), options["joints"], chosen, {})
+    assert row.status is Status.SKIPPED
+
+
+def test_mean_and_deviation_serve_where_there_are_no_extremes(options):
+    contents = read_contents(options["checkpoint"])
+    chosen = choose_units(options, contents.statistics)
+    state = {"mean": np.zeros(6), "std": np.array([10.0, 10, 10, 10, 10, 40])}
+    statistics = {"observation.state": state}
+    for degrees, status in ((25.0, Status.OK), (45.0, Status.WARN), (55.0, Status.FIX)):
+        position = np.radians([degrees, 0, 0, 0, 0, 0])
+        row = checks.check_pose(position, options["joints"], chosen, statistics)
+        assert row.status is status
+
+
+def test_parts_that_do_not_belong_together():
+    assert checks.check_observation(heard()).status is Status.OK
+    row = checks.check_observation(heard(missing="cameras a and b are 3 s apart"))
+    assert row.status is Status.FIX
+    assert "3 s apart" in row.found

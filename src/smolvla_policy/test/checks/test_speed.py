@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Latency and g: the threshold that is asked for is the one that the executor needs."""
+
+import importlib.util
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from smolvla_policy.checks import speed
+from smolvla_policy.checks.rows import Status
+from smolvla_policy.checks.speed import Measured, check_latency, expected_ticks, least_threshold
+
+# The rig of the executor's own tests.
+_spec = importlib.util.spec_from_file_location(
+    "executor_rig", Path(__file__).parents[1] / "control" / "conftest.py"
+)
+rig_module = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(rig_module)
+PERIOD = rig_module.PERIOD
+
+
+def starved(threshold, delay, rows):
+    """Run the executor; return how many cycles it held once it had begun."""
+    rig = rig_module.Rig(trigger_share=threshold, alignment="tick", aggregation="latest")
+    # A hair earlier than the cycle in which it is needed.
+    rig.policy = lambda request: rig.post_chunk(
+        delay * PERIOD - 1e-3, rig_module.chunk_for(request, rows)
+    )
+    rig.start()
+    rig.run_until(rig_module.State.RUNNING)
+    before = len(rig.outputs)
+    rig.cycle(200)
+    return sum(output.state != rig_module.State.RUNNING for output in rig.outputs[before:])
+
+
+@pytest.mark.parametrize("rows", [10, 16])
+@pytest.mark.parametrize("delay", [1, 2, 3, 5, 8])
+def test_the_least_threshold_is_where_the_executor_ceases_to_wait(rows, delay):
+    least = least_threshold(delay, rows)
+    if least is None:
+        assert 2 * delay > rows
+        assert starved(1.0, delay, rows) > 0
+        return
+    assert starved(least, delay, rows) == 0
+    if least >= 1.0 / rows:
+        assert starved(least - 1.0 / rows, delay, rows) > 0
+
+
+def test_expected_ticks_are_the_executors():
+    # One outlier does not count, as in LatencyWindow.
+    measured = Measured((0.31, 0.29, 0.95), 50, "cpu", "float32")
+    assert expected_ticks(measured, 0.1) == math.ceil(0.31 / 0.1)
+
+
+def rows_for(seconds, threshold=0.7, chunk=50, period=1 / 30, **changes):
+    return check_latency(Measured(seconds, chunk, "cpu", "x"), period, threshold, **changes)
+
+
+def test_a_threshold_that_hides_the_latency():
+    latency, g = rows_for((0.30, 0.31, 0.32))
+    assert latency.status is Status.OK
+    assert "0.310 s, worst of 3 0.320 s (cpu, x): 10 actions of 33 ms" in latency.found
+    assert g.status is Status.OK
+    assert "a chunk lasts 1.67 s (50 actions)" in g.found
+
+
+def test_a_threshold_that_is_too_low():
+    g = rows_for((0.70,) * 3, threshold=0.1)[1]
+    assert g.status is Status.FIX
+    assert g.found.startswith("chunk_size_threshold is 0.1, needed 0.4")
+    assert "set chunk_size_threshold to 0.5" in g.advice
+
+
+def test_chunks_that_are_too_short_whatever_the_threshold():
+    g = rows_for((1.2,) * 3)[1]
+    assert g.status is Status.WARN
+    assert "move and wait by turns" in g.found
+    # Fewer actions of a chunk are used, so it lasts shorter.
+    assert rows_for((0.30,) * 3)[1].status is Status.OK
+    assert rows_for((0.30,) * 3, actions_per_chunk=10)[1].status is Status.WARN
+
+
+def test_synchronous_execution_is_told():
+    g = rows_for((0.4,) * 3, threshold=0.0)[1]
+    assert g.status is Status.WARN
+    assert "stands still for 0.40 s after each chunk" in g.advice
+
+
+def test_chunks_are_timed_on_the_golden_checkpoint(options):
+    ticks = iter(np.arange(100) * 0.25)
+    images = {"top": np.zeros((48, 64, 3), np.uint8)}
+    measured = speed.measure(options, images, "", clock=lambda: next(ticks))
+    assert measured.seconds == (0.25, 0.25, 0.25)
+    assert (measured.chunk_size, measured.device) == (8, "cpu")
+
+
+def test_the_device(options, folder):
+    weights = folder / "model.safetensors"
+    device, memory = speed.check_device({**options, "device": "cpu"}, weights)
+    assert (device.status, device.found.split(",")[0]) == (Status.OK, "cpu")
+    assert memory.status is Status.OK
+    (row,) = speed.check_device({**options, "device": "cuda:77"}, weights)
+    assert row.status is Status.FIX
+    (row,) = speed.check_device({**options, "device": "abacus"}, weights)
+    assert "unknown" in row.found
+
+
+def test_memory_that_is_too_little(options, folder, tmp_path, monkeypatch):
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal: 9 kB\nMemAvailable:   100 kB\n")
+    assert speed.available_memory(meminfo) == 102_400
+    assert math.isnan(speed.available_memory(tmp_path / "nothing"))
+    monkeypatch.setattr(speed, "available_memory", lambda: 102_400.0)
+    memory = speed.check_device(options, folder / "model.safetensors")[1]
+    assert memory.status is Status.FIX
+    assert "bfloat16" in memory.advice
