@@ -160,7 +160,7 @@ def test_a_mock_arm_waits_for_its_camera_and_takes_commands(launched):
     )
     suite.until(lambda: suite.positions is not None, "joint states")
     suite.until(lambda: "camera top" in suite.policy.message, "the policy misses its camera")
-    assert suite.executor.state == ExecutorStatus.WAITING
+    suite.until(lambda: suite.executor.state == ExecutorStatus.WAITING, "the executor waits")
     wanted = suite.positions + 0.1
 
     def there():

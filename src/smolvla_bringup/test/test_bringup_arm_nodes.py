@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -156,7 +157,9 @@ def test_the_description_is_that_of_the_arm(
     options = real(tmp_path, hardware=hardware, model=model)
     (publisher,) = description_nodes(options, print)
     urdf = publisher.configured("robot_description")
-    assert f'<robot name="{model}"' in urdf
+    other = "so100" if model == "so101" else "so101"
+    assert urdf == robot_description(options)
+    assert urdf != robot_description(dataclasses.replace(options, model=other))
     assert ("<ros2_control" in urdf) is bool(plugin)
     assert plugin in urdf
     assert (f'<param name="port">{tmp_path}/ttyACM0</param>' in urdf) is (hardware == "real")
