@@ -19,6 +19,7 @@ from smolvla_bringup.environment import installed
 from smolvla_policy.ros import qos
 from smolvla_sim.shipped import CHECKPOINT
 from std_msgs.msg import Float64MultiArray, String
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from smolvla_bringup import family
 from smolvla_msgs.msg import ExecutorStatus, PolicyStatus
@@ -170,6 +171,27 @@ def test_a_mock_arm_waits_for_its_camera_and_takes_commands(launched):
     suite.until(there, "arm_controller is active")
     assert suite.interrupt() == 0
     assert "Traceback" not in suite.output
+
+
+@needs_ros2_control
+def test_a_mock_arm_follows_trajectories(launched):
+    if not installed("joint_trajectory_controller"):
+        pytest.skip("joint_trajectory_controller is not installed")
+    suite = launched("hardware:=mock", "policy:=none", "output:=joint_trajectory")
+    suite.until(lambda: suite.positions is not None, "joint states")
+    wanted = suite.positions + 0.1
+    trajectories = suite.node.create_publisher(
+        JointTrajectory, "arm_controller/joint_trajectory", 10
+    )
+
+    def there():
+        point = JointTrajectoryPoint(positions=wanted.tolist())
+        point.time_from_start.nanosec = 100_000_000
+        trajectories.publish(JointTrajectory(joint_names=list(JOINTS), points=[point]))
+        return np.allclose(suite.positions, wanted, atol=1e-3)
+
+    suite.until(there, "arm_controller is active")
+    assert suite.interrupt() == 0
 
 
 @pytest.mark.parametrize(
