@@ -11,7 +11,7 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import JointState
 from smolvla_bringup.environment import middleware_defaults
-from smolvla_bringup.nodes import node_list
+from smolvla_bringup.node_list import simulation_nodes
 from smolvla_bringup.options import Options
 from smolvla_bringup.starter import Starter
 from smolvla_policy.ros import qos
@@ -87,7 +87,7 @@ def suite():
 def test_killed_policy_holds_the_arm_and_a_restarted_one_finishes_the_task(suite, tmp_path):
     # g is small, so that the kill comes before the second chunk: the first one, 50 actions of
     # some 90, cannot finish the task by itself.
-    specs = node_list(Options(policy="scripted", task=TASK, seed=2, g=0.2))
+    specs = simulation_nodes(Options(hardware="sim", policy="scripted", task=TASK, seed=2, g=0.2))
     thinking = [spec for spec in specs if spec.name == "policy_node"]
     acting = [spec for spec in specs if spec.name != "policy_node"]
     environment = middleware_defaults(os.environ)

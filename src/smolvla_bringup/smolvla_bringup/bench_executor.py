@@ -28,7 +28,8 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from smolvla_bringup.environment import free_domain, middleware_defaults
-from smolvla_bringup.nodes import NodeSpec, node_list
+from smolvla_bringup.node_list import simulation_nodes
+from smolvla_bringup.node_spec import NodeSpec
 from smolvla_bringup.options import Options, SetupError
 from smolvla_bringup.starter import Starter
 from smolvla_msgs.msg import ExecutorStatus
@@ -58,7 +59,7 @@ class Case:
 def _specs(case: Case, cycles: int, priority: int) -> list[NodeSpec]:
     """Return the nodes of `case`; the executor keeps the periods of `cycles` cycles."""
     specs = []
-    for spec in node_list(case.options):
+    for spec in simulation_nodes(case.options):
         parameters = dict(spec.parameters)
         if spec.name == "executor_node":
             parameters.update(
@@ -156,10 +157,10 @@ def cases(rates: Sequence[float], checkpoint: str | None) -> list[Case]:
     """Return the cases: nearly idle, and beside a busy policy where a checkpoint is given."""
     rows = []
     for rate in rates:
-        scripted = Options(policy="scripted", rate=rate, g=0.7)
+        scripted = Options(hardware="sim", policy="scripted", rate=rate, g=0.7)
         rows.append(Case("three cameras, scripted policy", scripted, rate))
         if checkpoint:
-            busy = Options(rate=rate, checkpoint=checkpoint, g=1.0)
+            busy = Options(hardware="sim", rate=rate, checkpoint=checkpoint, g=1.0)
             rows.append(Case("three cameras, SmolVLA without a pause", busy, rate))
     return rows
 

@@ -17,7 +17,8 @@ from smolvla_sim.bench.runs import EPISODE
 from std_srvs.srv import Trigger
 
 from smolvla_bringup.bench_sim_monitor import BenchMonitor
-from smolvla_bringup.nodes import NodeSpec, node_list
+from smolvla_bringup.node_list import simulation_nodes
+from smolvla_bringup.node_spec import NodeSpec
 from smolvla_bringup.options import Options
 from smolvla_bringup.starter import Starter
 from smolvla_msgs.msg import PolicyStatus
@@ -74,8 +75,9 @@ def specs(claim: Claim, cell: Cell) -> list[NodeSpec]:
             "status_rate": 100.0,  # more than cycles: a status with every one
         },
     }
-    nodes = node_list(
+    nodes = simulation_nodes(
         Options(
+            hardware="sim",
             model=policy.model,
             policy=policy.name,
             checkpoint=policy.checkpoint if policy.name == "smolvla" else None,

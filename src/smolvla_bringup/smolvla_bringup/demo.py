@@ -7,14 +7,14 @@ Exit status: 0 the task is done, 1 it is not, 2 the demo could not run, 130 Ctrl
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from smolvla_bringup.live_line import LiveLine
-from smolvla_bringup.options import SetupError, add_arguments, from_arguments
+from smolvla_bringup.option_arguments import add_arguments, from_arguments
+from smolvla_bringup.options import SetupError
 from smolvla_bringup.signals import StopSignals
 
 _DONE, _FAILED, _COULD_NOT_RUN, _INTERRUPTED = 0, 1, 2, 130
@@ -80,8 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace, line: LiveLine, stop: StopSignals) -> int:
     # The clock starts with the instruction, so the executor waits for the demo to start it.
-    options = dataclasses.replace(from_arguments(arguments), wait_for_start=True)
-    if options.policy_backend == "none":
+    options = from_arguments(arguments, hardware="sim", wait_for_start=True)
+    if options.policy == "none":
         raise SetupError("without a policy nothing moves; choose --policy scripted or smolvla")
     if arguments.time_limit <= 0:
         raise SetupError(f"--time-limit is {arguments.time_limit:g} s; it must be above 0")
@@ -95,7 +95,7 @@ def _run(arguments: argparse.Namespace, line: LiveLine, stop: StopSignals) -> in
     settings = demo_run.DemoSettings(
         out=arguments.out,
         time_limit=arguments.time_limit,
-        ready_limit=arguments.ready_limit or _READY_LIMIT[options.policy_backend],
+        ready_limit=arguments.ready_limit or _READY_LIMIT[options.policy],
         video=not arguments.no_video,
     )
     run = demo_run.DemoRun(options, settings, line, stop)

@@ -59,7 +59,7 @@ def summarize(
         "task": options.task,
         "seed": options.seed,
         "model": options.model,
-        "policy": policy.backend or options.policy_backend,
+        "policy": policy.backend or options.policy,
         "checkpoint": policy.checkpoint or options.checkpoint,
         "device": policy.device,
         "dtype": policy.dtype,

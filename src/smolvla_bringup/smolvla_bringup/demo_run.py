@@ -22,7 +22,7 @@ from smolvla_bringup.demo_report import summarize, write_summary
 from smolvla_bringup.demo_words import run_line, unready
 from smolvla_bringup.environment import free_domain, middleware_defaults
 from smolvla_bringup.live_line import LiveLine
-from smolvla_bringup.nodes import node_list
+from smolvla_bringup.node_list import simulation_nodes
 from smolvla_bringup.options import Options, SetupError
 from smolvla_bringup.plot import plot_record
 from smolvla_bringup.signals import StopSignals
@@ -99,7 +99,7 @@ class DemoRun:
         os.environ.update(middleware_defaults(os.environ))
         # A domain of its own: no robot in the network hears the demo's commands.
         os.environ.setdefault("ROS_DOMAIN_ID", str(free_domain()))
-        specs = node_list(self._options)
+        specs = simulation_nodes(self._options)
         joints = tuple(specs[-1].configured("joints"))
         out = self._settings.out
         try:
@@ -176,7 +176,7 @@ class DemoRun:
                 raise self._trouble("policy_node", f"policy_node cannot start: {status.message}")
 
         self._line.say(
-            f"starting the simulation, the policy ({self._options.policy_backend}) and the "
+            f"starting the simulation, the policy ({self._options.policy}) and the "
             f"executor on ROS domain {os.environ['ROS_DOMAIN_ID']}"
         )
         if not self._spin_until(ready, self._settings.ready_limit, show):

@@ -8,7 +8,12 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 
-from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
+from ament_index_python import has_resource as ament_has_resource
+from ament_index_python.packages import (
+    PackageNotFoundError,
+    get_package_prefix,
+    get_package_share_directory,
+)
 
 from smolvla_bringup.options import SetupError
 
@@ -39,10 +44,54 @@ def config_file(name: str) -> Path:
     return Path(share, "config", name)
 
 
-def middleware_defaults(environment: Mapping[str, str]) -> dict[str, str]:
+def installed(package: str) -> bool:
+    """Say whether ament finds `package`."""
+    try:
+        get_package_prefix(package)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def has_resource(kind: str, name: str) -> bool:
+    """Say whether a package has registered the resource `name` of `kind` with ament."""
+    return bool(ament_has_resource(kind, name))
+
+
+def apt_line(*packages: str) -> str:
+    """Return the command that installs ROS packages where ROS 2 comes from apt."""
+    distro = os.environ.get("ROS_DISTRO", "$ROS_DISTRO")
+    names = " ".join(f"ros-{distro}-{package.replace('_', '-')}" for package in packages)
+    return f"sudo apt-get install {names}"
+
+
+def require(package: str, reason: str, otherwise: str = "") -> None:
+    """Make sure that `package` is installed.
+
+    Args:
+        package: a package of a ROS distribution.
+        reason: what needs it, e.g. "hardware 'real'".
+        otherwise: what to do instead of installing it.
+
+    Raises:
+        SetupError: it is not; the text has the command that installs it.
+    """
+    if not installed(package):
+        instead = f", or {otherwise}" if otherwise else ""
+        raise SetupError(
+            f"{reason} needs the package {package}, which is not installed: "
+            f"{apt_line(package)}{instead}"
+        )
+
+
+def middleware_defaults(environment: Mapping[str, str], local: bool = True) -> dict[str, str]:
     """Return the variables to set in addition to `environment`; what it has stays.
 
     Fast DDS gets the profile config/fastdds.xml: shared memory with room for raw images.
+
+    Args:
+        environment: variables that are set.
+        local: whether nodes of other machines shall not be heard.
 
     Raises:
         SetupError: this package is not installed.
@@ -50,7 +99,7 @@ def middleware_defaults(environment: Mapping[str, str]) -> dict[str, str]:
     defaults = {}
     if not any(name in environment for name in (_TRANSPORTS, *_PROFILES)):
         defaults.update({name: str(config_file("fastdds.xml")) for name in _PROFILES})
-    if _RANGE not in environment:
+    if local and _RANGE not in environment:
         # A simulated arm and a real one on the same network must not hear each other.
         defaults[_RANGE] = "LOCALHOST"
     return defaults

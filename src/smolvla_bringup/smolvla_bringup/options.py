@@ -1,28 +1,44 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a deployment may change at the start, declared once.
 
-`sim.launch.py` offers these as launch arguments, `start` and `demo` as command-line options.
+The launch files offer these as launch arguments, `start` and `demo` as command-line options.
 Everything else stands in the parameter files of `config/`.
 """
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from smolvla_policy.control.aggregation import AGGREGATIONS
+
+PARTS = ("arm", "description", "cameras", "policy", "visualization")
+"""The parts of the system; each option says which of them it is for."""
+
+_ALL = PARTS
 
 
 class SetupError(Exception):
     """The system cannot be started as asked for; the text says why and what to do."""
 
 
-def _option(default: Any, kind: type, description: str, choices: tuple[str, ...] = ()) -> Any:
+def _option(
+    default: Any,
+    kind: type,
+    description: str,
+    choices: tuple[str, ...] = (),
+    parts: tuple[str, ...] = _ALL,
+) -> Any:
     return dataclasses.field(
         default=default,
-        metadata={"kind": kind, "description": description, "choices": choices},
+        metadata={
+            "kind": kind,
+            "description": description,
+            "choices": choices,
+            "parts": parts,
+        },
     )
 
 
@@ -35,51 +51,111 @@ class Options:
             contradict each other.
     """
 
-    robot: str = _option("sim", str, "which robot: the simulation", ("sim",))
-    model: str = _option("so100", str, "which arm is simulated", ("so100", "so101"))
-    policy: str | None = _option(
+    hardware: str = _option(
+        "real",
+        str,
+        "which arm: real (servos on a serial port), mock (ros2_control without an arm, its "
+        "states follow the commands) or sim (MuJoCo, with cameras and a scene)",
+        ("real", "mock", "sim"),
+    )
+    model: str = _option(
+        "so100", str, "kind of the arm", ("so100", "so101"), ("arm", "description", "policy")
+    )
+    port: str | None = _option(
         None,
         str,
-        "who thinks: the network, a script that knows the scene, or nobody; default: smolvla",
+        "serial port of a real arm, best a name below /dev/serial/by-id/; default: the only one "
+        "that is plugged in",
+        parts=("arm", "description"),
+    )
+    calibration: str | None = _option(
+        None,
+        str,
+        "LeRobot's calibration of the arm: a path ending in .json, or LeRobot's --robot.id; a "
+        "real arm needs it",
+        parts=("arm", "description", "policy"),
+    )
+    output: str = _option(
+        "forward",
+        str,
+        "how commands reach the arm: forward (forward_command_controller) or joint_trajectory "
+        "(joint_trajectory_controller)",
+        ("forward", "joint_trajectory"),
+        ("arm", "policy"),
+    )
+    policy: str = _option(
+        "smolvla",
+        str,
+        "who thinks: smolvla (the network), scripted (a script that knows the simulated scene) or "
+        "none",
         ("smolvla", "scripted", "none"),
+        ("policy", "visualization"),
     )
     checkpoint: str | None = _option(
         None,
         str,
-        "checkpoint of the policy: a folder, or an id on the Hugging Face hub; default: the "
-        "small one that comes with the simulation",
+        "checkpoint of the policy: a folder, or an id on the Hugging Face hub; default with "
+        "hardware:=sim: the small one that comes with the simulation",
+        parts=("policy",),
     )
+    cameras_file: str | None = _option(
+        None,
+        str,
+        "YAML file that lists the cameras, their drivers and topics (an example: "
+        "config/cameras.yaml of this package); default: no driver is started, the policy "
+        "listens to camera/<name>/image_raw",
+        parts=("cameras", "policy", "visualization"),
+    )
+    rviz: bool | None = _option(
+        None,
+        bool,
+        "open RViz; default: where rviz2 is installed and there is a display",
+        parts=("visualization",),
+    )
+    dry_run: bool = _option(
+        False, bool, "compute commands but do not publish them", parts=("policy",)
+    )
+    namespace: str = _option("", str, "namespace of all nodes, for several arms in one graph")
     task: str = _option(
-        "put the red cube into the bowl", str, "task whose success the simulation judges"
+        "put the red cube into the bowl",
+        str,
+        "task whose success the simulation judges",
+        parts=("arm",),
     )
-    seed: int = _option(0, int, "seed of the simulated scene; the same seed, the same scene")
+    seed: int = _option(
+        0, int, "seed of the simulated scene; the same seed, the same scene", parts=("arm",)
+    )
     rate: float | None = _option(
-        None, float, "control rate of the executor [Hz]; default: executor.yaml"
+        None, float, "control rate of the executor [Hz]; default: executor.yaml", parts=("policy",)
     )
     g: float | None = _option(
         None,
         float,
         "ask for the next chunk when this share of the chunk is still queued (0..1); "
         "default: executor.yaml",
+        parts=("policy",),
     )
     aggregation: str | None = _option(
         None,
         str,
         "how overlapping chunks are combined; default: executor.yaml",
         tuple(AGGREGATIONS),
+        ("policy",),
     )
     autostart: bool = _option(
         True,
         bool,
-        "configure and activate policy and executor at once; otherwise they wait for "
-        "`ros2 lifecycle set`",
+        "configure and activate policy and executor; otherwise they wait for `ros2 lifecycle set`",
+        parts=("policy",),
     )
     wait_for_start: bool = _option(
-        False, bool, "the active executor stays idle until ~/start or a RunTask goal"
+        False,
+        bool,
+        "the active executor waits for its service ~/start or a RunTask goal; otherwise it "
+        "executes at once",
+        parts=("policy",),
     )
-    dry_run: bool = _option(False, bool, "compute commands but do not publish them")
-    viewer: bool = _option(False, bool, "open MuJoCo's window (needs a display)")
-    namespace: str = _option("", str, "namespace of all nodes, for several arms in one graph")
+    viewer: bool = _option(False, bool, "open MuJoCo's window (needs a display)", parts=("arm",))
     params_file: str | None = _option(
         None, str, "parameter file read after the package's own; its values win"
     )
@@ -91,9 +167,13 @@ class Options:
                 raise SetupError(
                     f"{field.name} is '{value}', which is not one of: {', '.join(choices)}"
                 )
-        if self.checkpoint and self.policy_backend != "smolvla":
+        if self.checkpoint and self.policy != "smolvla":
             raise SetupError(
-                f"policy '{self.policy_backend}' reads no checkpoint; leave out one of the two"
+                f"policy '{self.policy}' reads no checkpoint; leave out one of the two"
+            )
+        if self.output == "joint_trajectory" and self.hardware == "sim":
+            raise SetupError(
+                "the simulation takes no trajectories; leave output out, or choose hardware 'mock'"
             )
         if self.seed < 0:
             raise SetupError(f"seed is {self.seed}; it must be 0 or more")
@@ -103,14 +183,37 @@ class Options:
             raise SetupError(f"g is {self.g}; it is a share and must lie in 0..1")
 
     @property
-    def policy_backend(self) -> str:
-        """The policy's backend."""
-        return self.policy or "smolvla"
-
-    @property
     def shipped_checkpoint(self) -> bool:
         """Whether the policy runs the checkpoint that comes with the simulation."""
-        return self.policy_backend == "smolvla" and not self.checkpoint
+        return self.hardware == "sim" and self.policy == "smolvla" and not self.checkpoint
+
+    @property
+    def node_namespace(self) -> str:
+        """`namespace` without slashes at its ends; empty for none."""
+        return self.namespace.strip("/")
+
+    def full_name(self, name: str) -> str:
+        """Return `name` with the namespace and a leading slash."""
+        return "/" + "/".join(part for part in (self.node_namespace, name) if part)
+
+    @property
+    def frame_prefix(self) -> str:
+        """What stands in front of the names of all frames: they are global, unlike topics."""
+        return f"{self.node_namespace}/" if self.node_namespace else ""
+
+    @property
+    def calibration_is_path(self) -> bool:
+        """Whether `calibration` is a path, by the rule of so100_hardware's tools."""
+        return bool(self.calibration) and (
+            "/" in str(self.calibration) or str(self.calibration).endswith(".json")
+        )
+
+    @property
+    def calibration_source(self) -> str:
+        """`calibration` with a whole path where it is one; empty for none."""
+        if self.calibration_is_path:
+            return str(Path(str(self.calibration)).expanduser().resolve())
+        return self.calibration or ""
 
     @classmethod
     def from_text(cls, values: Mapping[str, str]) -> Options:
@@ -135,35 +238,3 @@ def _parse(name: str, text: str, kind: type) -> Any:
         return kind(text)
     except ValueError as error:
         raise SetupError(f"{name} is '{text}', which is no number") from error
-
-
-def add_arguments(parser: argparse.ArgumentParser, names: Iterable[str] | None = None) -> None:
-    """Give `parser` one option per field of `Options`, or those in `names` only."""
-    wanted = None if names is None else set(names)
-    for field in dataclasses.fields(Options):
-        if wanted is not None and field.name not in wanted:
-            continue
-        flag = "--" + field.name.replace("_", "-")
-        kind, text = field.metadata["kind"], field.metadata["description"]
-        if kind is bool:
-            parser.add_argument(
-                flag, action=argparse.BooleanOptionalAction, default=field.default, help=text
-            )
-            continue
-        if field.default is not None and field.default != "":
-            text += f" (default: {field.default})"
-        parser.add_argument(
-            flag,
-            type=kind,
-            default=field.default,
-            choices=field.metadata["choices"] or None,
-            help=text,
-            metavar=None if field.metadata["choices"] else field.name.upper(),
-        )
-
-
-def from_arguments(arguments: argparse.Namespace) -> Options:
-    """Return the options that `arguments` holds; the others keep their defaults."""
-    names = [field.name for field in dataclasses.fields(Options)]
-    given = vars(arguments)
-    return Options(**{name: given[name] for name in names if name in given})

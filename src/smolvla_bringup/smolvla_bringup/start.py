@@ -10,8 +10,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from smolvla_bringup.nodes import node_list
-from smolvla_bringup.options import SetupError, add_arguments, from_arguments
+from smolvla_bringup.node_list import node_list
+from smolvla_bringup.option_arguments import add_arguments, from_arguments
+from smolvla_bringup.options import SetupError
 from smolvla_bringup.signals import StopSignals
 from smolvla_bringup.starter import Starter
 
@@ -39,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(
         prog="start",
-        description="Start simulation, policy and executor, as sim.launch.py does, on machines "
+        description="Start arm, cameras, policy and RViz, as so100.launch.py does, on machines "
         "without launch_ros. Ctrl-C ends everything.",
     )
     add_arguments(parser)
@@ -48,7 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     log_folder = arguments.log_dir or _log_folder()
     with StopSignals() as stop:
         try:
-            starter = Starter(node_list(from_arguments(arguments)), log_folder, _show)
+            specs = node_list(from_arguments(arguments))
+            starter = Starter(specs, log_folder, _show)
             with starter:
                 _show(f"started; Ctrl-C ends everything. Logs: {log_folder}")
                 while stop.received is None:

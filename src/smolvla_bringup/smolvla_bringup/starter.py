@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO
 
 from smolvla_bringup import family, watchdog
-from smolvla_bringup.nodes import NodeSpec
+from smolvla_bringup.node_spec import NodeSpec
 from smolvla_bringup.options import SetupError
 
 _TAIL_LINES = 200
@@ -122,6 +122,8 @@ class _Process:
         code = self._process.wait()
         # A grandchild may hold the pipe open, so the end of the output is not awaited for ever.
         self._reader.join(_DRAIN_LIMIT)
+        if self._spec.one_shot and code == 0:
+            return  # it has done its work
         name, critical = self._spec.name, self._spec.critical
         ended.put(Ended(name, code, self._log_file, self.tail(12), critical))
 

@@ -18,10 +18,15 @@ def _make_workspace(prefix: Path) -> dict[str, str]:
     """Make an install prefix with this package, uninstalled; return the variables to use it."""
     packages = prefix / "share/ament_index/resource_index/packages"
     packages.mkdir(parents=True)
-    for name in ("smolvla_bringup", "smolvla_policy", "smolvla_sim"):
+    for name in ("smolvla_bringup", "smolvla_description", "smolvla_policy", "smolvla_sim"):
         (packages / name).touch()
-    (prefix / "share/smolvla_bringup").mkdir()
-    (prefix / "share/smolvla_bringup/config").symlink_to(PACKAGE / "config")
+    for package, folder in (
+        ("smolvla_bringup", "config"),
+        ("smolvla_description", "urdf"),
+        ("smolvla_description", "rviz"),
+    ):
+        (prefix / "share" / package).mkdir(exist_ok=True)
+        (prefix / "share" / package / folder).symlink_to(PACKAGE.parent / package / folder)
     old = os.environ.get("AMENT_PREFIX_PATH")
     return {
         "AMENT_PREFIX_PATH": os.pathsep.join([str(prefix), *([old] if old else [])]),
@@ -44,6 +49,52 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, value in _make_workspace(prefix).items():
         monkeypatch.setenv(name, value)
     return prefix
+
+
+@pytest.fixture
+def bare_workspace(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a fake install prefix, the only one: no other package is installed."""
+    monkeypatch.setenv("AMENT_PREFIX_PATH", str(workspace))
+    monkeypatch.setenv("ROS_DISTRO", "jazzy")
+    for name in (
+        "DISPLAY",
+        "WAYLAND_DISPLAY",
+        "ROS_AUTOMATIC_DISCOVERY_RANGE",
+        "FASTDDS_BUILTIN_TRANSPORTS",
+        "FASTDDS_DEFAULT_PROFILES_FILE",
+        "FASTRTPS_DEFAULT_PROFILES_FILE",
+    ):
+        monkeypatch.delenv(name, raising=False)
+    return workspace
+
+
+@pytest.fixture
+def install(bare_workspace: Path) -> Callable[..., None]:
+    """Return a function that makes packages look installed in the bare workspace."""
+    resources = bare_workspace / "share/ament_index/resource_index"
+
+    def install_packages(*names: str) -> None:
+        for name in names:
+            (resources / "packages" / name).touch()
+
+    return install_packages
+
+
+@pytest.fixture
+def ros2_control(install: Callable[..., None], bare_workspace: Path) -> None:
+    """Make ros2_control, its controllers and the arm's driver look installed."""
+    install(
+        "controller_manager",
+        "joint_state_broadcaster",
+        "forward_command_controller",
+        "joint_trajectory_controller",
+        "robot_state_publisher",
+        "so100_hardware",
+    )
+    plugins = bare_workspace / "share/ament_index/resource_index"
+    plugins /= "hardware_interface__pluginlib__plugin"
+    plugins.mkdir()
+    (plugins / "so100_hardware").touch()
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ pytest.importorskip("smolvla_msgs", reason="the workspace is not sourced: . ./en
 
 from smolvla_bringup.bench_sim_nodes import agreement, main
 from smolvla_bringup.bench_sim_run import specs
-from smolvla_bringup.nodes import NodeSpec
+from smolvla_bringup.node_spec import NodeSpec
 from smolvla_policy.ros.executor_parameters import EXECUTOR_PARAMETERS
 from smolvla_policy.ros.policy_parameters import POLICY_PARAMETERS
 from smolvla_sim.bench.cells import Cell
@@ -71,7 +71,7 @@ def test_each_setting_of_a_cell_reaches_its_node(workspace: Path, cell: Cell) ->
 
 def test_what_all_cells_have_in_common_reaches_the_nodes(workspace: Path) -> None:
     policy = PolicySpec(
-        checkpoint="/some/checkpoint",
+        checkpoint=str(workspace),
         fps=20.0,
         model="so101",
         stats="so100",
@@ -88,7 +88,7 @@ def test_what_all_cells_have_in_common_reaches_the_nodes(workspace: Path) -> Non
     assert sim("restock") is True
     assert sim("task") == Assignment("reach").task(0).sentence
     assert thinks("backend") == "smolvla"
-    assert thinks("checkpoint") == "/some/checkpoint"
+    assert thinks("checkpoint") == str(workspace)
     assert thinks("cameras") == ["top:observation.images.camera1", "wrist"]
     assert thinks("period") == pytest.approx(1 / 20)
     assert [thinks(name) for name in ("stats", "device", "dtype")] == ["so100", "cuda", "bfloat16"]

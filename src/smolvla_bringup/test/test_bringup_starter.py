@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from smolvla_bringup.nodes import NodeSpec
+from smolvla_bringup.node_spec import NodeSpec
 from smolvla_bringup.options import SetupError
 from smolvla_bringup.starter import Starter
 
@@ -57,11 +57,11 @@ def starter(
     """Return a function that makes a starter of nodes given as name=shell script."""
     made: list[Starter] = []
 
-    def make(critical: bool = True, **scripts: str) -> Starter:
+    def make(critical: bool = True, one_shot: bool = False, **scripts: str) -> Starter:
         specs = []
         for name, script in scripts.items():
             executable("smolvla_sim", name, "/bin/sh", "-c", script)
-            specs.append(NodeSpec("smolvla_sim", name, name, critical=critical))
+            specs.append(NodeSpec("smolvla_sim", name, name, critical=critical, one_shot=one_shot))
         made.append(Starter(specs, tmp_path / "log", lines.put))
         return made[-1]
 
@@ -131,6 +131,16 @@ def test_node_that_dies_is_reported_once_with_its_words(starter: Make, tmp_path:
         assert running.wait() is None
 
 
+def test_a_node_that_has_done_its_work_is_no_news(starter: Make, lines: Lines) -> None:
+    running = starter(done="echo done; exit 0", failed="echo cannot; exit 3", one_shot=True)
+    running.start()
+    lines.until("[done] done", "[failed] cannot")
+    ending = running.wait(LIMIT)
+    assert (ending.name, ending.code, ending.critical) == ("failed", 3, True)
+    running.stop()
+    assert running.wait() is None
+
+
 def test_nothing_is_started_when_an_executable_is_missing(
     starter: Make, lines: Lines, workspace: Path
 ) -> None:
@@ -152,7 +162,9 @@ def start_command(executable: Callable[..., None], tmp_path: Path) -> list[str]:
     executable("smolvla_sim", "sim_node", "/bin/sh", "-c", PARENT)
     executable("smolvla_policy", "policy_node", "/bin/sh", "-c", POLITE)
     executable("smolvla_policy", "executor_node", "/bin/sh", "-c", POLITE)
-    return [sys.executable, "-m", "smolvla_bringup.start", "--log-dir", str(tmp_path / "log")]
+    executable("smolvla_policy", "visualization_node", "/bin/sh", "-c", POLITE)
+    command = [sys.executable, "-m", "smolvla_bringup.start", "--hardware", "sim"]
+    return [*command, "--no-rviz", "--log-dir", str(tmp_path / "log")]
 
 
 def run_until_ready(command: list[str]) -> tuple[subprocess.Popen[str], str]:
@@ -198,6 +210,16 @@ def test_console_script_ends_all_when_a_node_dies(
     assert process.returncode == 1
     assert "policy_node failed with exit status 5" in process.stdout
     assert "    no gpu" in process.stdout
+
+
+def test_console_script_goes_on_without_what_only_draws(
+    start_command: list[str], executable: Callable[..., None]
+) -> None:
+    executable("smolvla_policy", "visualization_node", "/bin/sh", "-c", "echo no screen; exit 5")
+    executable("smolvla_policy", "policy_node", "/bin/sh", "-c", "sleep 1; exit 6")
+    process = subprocess.run(start_command, capture_output=True, text=True, timeout=LIMIT)
+    assert "visualization_node failed with exit status 5" in process.stdout
+    assert "policy_node failed with exit status 6" in process.stdout
 
 
 def test_watchdog_ends_the_nodes_of_a_killed_starter(start_command: list[str]) -> None:

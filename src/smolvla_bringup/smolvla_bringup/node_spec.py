@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one list of nodes that launch file, starter and demo share, so that they cannot drift.
-
-Pure data; files and executables are looked up in the installed workspace.
-"""
+"""One node to start, as data: what launch files and starter turn into a process."""
 
 from __future__ import annotations
 
@@ -16,10 +13,9 @@ from typing import Any
 
 import yaml
 from ament_index_python.packages import PackageNotFoundError, get_package_prefix
-from smolvla_sim.shipped import CHECKPOINT
 
-from smolvla_bringup.environment import REBUILD, config_file, middleware_defaults
-from smolvla_bringup.options import Options, SetupError
+from smolvla_bringup.environment import REBUILD
+from smolvla_bringup.options import SetupError
 
 
 @dataclass(frozen=True)
@@ -28,13 +24,19 @@ class NodeSpec:
 
     Attributes:
         package, executable: as for ``ros2 run``.
-        name: node name.
+        name: what the process is called in words and log files; the node's name, too, where
+            `renamed`.
         namespace: empty for none, else without a leading slash.
         params_files: parameter files, later ones win.
         parameters: values that win over all files.
         remappings: from -> to.
         critical: whether the system ends when this node does.
         env: environment variables that it gets in addition.
+        arguments: plain arguments, before those of ROS.
+        renamed: whether the process gets `name` as node name. False where a process holds
+            several nodes (a new name would go to all of them) or names itself.
+        one_shot: it is done after a while; only an exit status other than 0 counts as an end.
+        blames: name of the node whose first complaint says why this one has failed.
     """
 
     package: str
@@ -46,6 +48,10 @@ class NodeSpec:
     remappings: Mapping[str, str] = field(default_factory=dict)
     critical: bool = True
     env: Mapping[str, str] = field(default_factory=dict)
+    arguments: tuple[str, ...] = ()
+    renamed: bool = True
+    one_shot: bool = False
+    blames: str = ""
 
     def configured(self, parameter: str) -> Any:
         """Return the value that the node will get for `parameter`.
@@ -68,12 +74,15 @@ class NodeSpec:
         yield self.parameters
         for file in reversed(self.params_files):
             content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-            for node in (f"/{self.namespace}/{self.name}", f"/{self.name}", self.name, "/**"):
+            full_name = "/".join(part for part in (self.namespace, self.name) if part)
+            for node in (f"/{full_name}", full_name, f"/**/{self.name}", "/**"):
                 yield (content.get(node) or {}).get("ros__parameters") or {}
 
     def ros_arguments(self) -> list[str]:
         """Return name, namespace, remappings and parameters as ROS 2 command-line arguments."""
-        arguments = ["--ros-args", "-r", f"__node:={self.name}"]
+        arguments = []
+        if self.renamed:
+            arguments += ["-r", f"__node:={self.name}"]
         if self.namespace:
             arguments += ["-r", f"__ns:=/{self.namespace}"]
         for source, target in self.remappings.items():
@@ -82,7 +91,7 @@ class NodeSpec:
             arguments += ["--params-file", str(file)]
         for name, value in self.parameters.items():
             arguments += ["-p", f"{name}:={_yaml(value)}"]
-        return arguments
+        return ["--ros-args", *arguments] if arguments else []
 
     def command(self) -> list[str]:
         """Return the command line that starts the node from the installed workspace.
@@ -97,21 +106,20 @@ class NodeSpec:
         path = Path(prefix, "lib", self.package, self.executable)
         if not os.access(path, os.X_OK):
             raise SetupError(f"{self.name}: there is no executable {path}; {REBUILD}")
-        return [str(path), *self.ros_arguments()]
+        return [str(path), *self.arguments, *self.ros_arguments()]
 
     def launch_arguments(self) -> dict[str, Any]:
-        """Return the same node as keyword arguments of ``launch_ros.actions.Node``."""
+        """Return the same node as keyword arguments of ``launch_ros.actions.Node``.
+
+        The command line is the one of `command`, word for word: launch's own arguments for
+        name, parameters and remappings would write it anew, by other rules.
+        """
         return {
             "package": self.package,
             "executable": self.executable,
-            "name": self.name,
-            "namespace": self.namespace,
-            "parameters": [
-                *(str(file) for file in self.params_files),
-                *([dict(self.parameters)] if self.parameters else []),
-            ],
-            "remappings": list(self.remappings.items()),
-            "additional_env": dict(self.env),
+            "arguments": [*self.arguments, *self.ros_arguments()],
+            # A pipe would otherwise hold back the words of a Python node until it ends.
+            "additional_env": {"PYTHONUNBUFFERED": "1", **self.env},
             "output": "both",
         }
 
@@ -134,91 +142,3 @@ def _yaml(value: Any) -> str:
     if isinstance(value, int):
         return str(value)
     return json.dumps(str(value), ensure_ascii=False)
-
-
-def node_list(options: Options) -> tuple[NodeSpec, ...]:
-    """Return the nodes that `options` ask for, in the order of their start.
-
-    Raises:
-        SetupError: `params_file` does not exist, or this package is not installed.
-    """
-    nodes = [_sim(options)]
-    if options.policy_backend != "none":
-        nodes += [_policy(options), _executor(options)]
-    return tuple(nodes)
-
-
-def _sim(options: Options) -> NodeSpec:
-    return _spec(
-        options,
-        package="smolvla_sim",
-        config=("sim",),
-        executable="sim_node",
-        parameters={
-            "model": options.model,
-            "seed": options.seed,
-            "task": options.task,
-            "viewer": options.viewer,
-        },
-    )
-
-
-def _policy(options: Options) -> NodeSpec:
-    parameters: dict[str, Any] = {
-        "autostart": options.autostart,
-        "backend": options.policy_backend,
-        "model": options.model,
-    }
-    if options.checkpoint:
-        parameters["checkpoint"] = options.checkpoint
-    package, executable = "smolvla_policy", "policy_node"
-    spec = _spec(options, package, ("policy",), executable, parameters)
-    if not options.shipped_checkpoint or spec.has("checkpoint"):
-        return spec
-    parameters["checkpoint"] = str(CHECKPOINT)
-    return _spec(options, package, ("policy", "shipped_policy"), executable, parameters)
-
-
-def _executor(options: Options) -> NodeSpec:
-    optional = {
-        "rate": options.rate,
-        "chunk_size_threshold": options.g,
-        "aggregate": options.aggregation,
-    }
-    parameters = {name: value for name, value in optional.items() if value is not None}
-    return _spec(
-        options,
-        package="smolvla_policy",
-        config=("executor",),
-        executable="executor_node",
-        parameters={
-            "autostart": options.autostart,
-            "wait_for_start": options.wait_for_start,
-            "dry_run": options.dry_run,
-            **parameters,
-        },
-    )
-
-
-def _spec(
-    options: Options,
-    package: str,
-    config: tuple[str, ...],
-    executable: str,
-    parameters: dict[str, Any],
-) -> NodeSpec:
-    files = [config_file(f"{name}.yaml") for name in config]
-    if options.params_file:
-        extra = Path(options.params_file).expanduser().resolve()
-        if not extra.is_file():
-            raise SetupError(f"params_file {extra} does not exist")
-        files.append(extra)
-    return NodeSpec(
-        package=package,
-        executable=executable,
-        name=executable,
-        namespace=options.namespace.strip("/"),
-        params_files=tuple(files),
-        parameters=parameters,
-        env=middleware_defaults(os.environ),
-    )

@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``ros2 launch smolvla_bringup so100.launch.py``: arm, cameras, policy and RViz.
+
+Nodes and arguments come from `smolvla_bringup`, whose starter uses them too; ``--show-args``
+lists the arguments.
+"""
+
+from launch import LaunchDescription
+from smolvla_bringup.launch_description import describe
+from smolvla_bringup.options import PARTS
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Return the launch description."""
+    return describe(*PARTS)

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The policy and the executor: what thinks and what acts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from smolvla_sim.shipped import CHECKPOINT
+
+from smolvla_bringup.camera_nodes import camera_parameters, camera_remappings, camera_setup
+from smolvla_bringup.node_spec import NodeSpec
+from smolvla_bringup.nodes_common import make_spec
+from smolvla_bringup.options import Options, SetupError
+
+_PACKAGE = "smolvla_policy"
+
+
+def policy_nodes(options: Options) -> list[NodeSpec]:
+    """Return policy and executor; none with policy 'none'.
+
+    Raises:
+        SetupError: the policy cannot work with this hardware, or needs a checkpoint.
+    """
+    if options.policy == "none":
+        return []
+    if options.policy == "scripted" and options.hardware != "sim":
+        raise SetupError(
+            "policy 'scripted' knows where things are in the simulation only; choose hardware "
+            "'sim', or a checkpoint"
+        )
+    return [_policy(options), _executor(options)]
+
+
+def _policy(options: Options) -> NodeSpec:
+    setup = camera_setup(options)
+    parameters: dict[str, Any] = {
+        "backend": options.policy,
+        "model": options.model,
+        "autostart": options.autostart,
+        **camera_parameters(setup),
+    }
+    if options.calibration:
+        parameters["calibration"] = _existing(options)
+    if options.checkpoint:
+        parameters["checkpoint"] = _checkpoint(options.checkpoint)
+
+    def spec(*config: str) -> NodeSpec:
+        return make_spec(
+            options,
+            _PACKAGE,
+            "policy_node",
+            config=config,
+            parameters=parameters,
+            remappings=camera_remappings(setup),
+        )
+
+    if options.policy != "smolvla" or spec("policy").has("checkpoint"):
+        return spec("policy")
+    if not options.shipped_checkpoint:
+        raise SetupError(
+            f"policy 'smolvla' with hardware '{options.hardware}' needs a checkpoint: "
+            "checkpoint:= a folder or an id on the Hugging Face hub; or choose policy 'none' to "
+            "start without one"
+        )
+    parameters["checkpoint"] = str(CHECKPOINT)
+    return spec("policy", "shipped_policy")
+
+
+def _checkpoint(given: str) -> str:
+    """Return `given` with a whole path where it is one; a hub id stays as it is.
+
+    Raises:
+        SetupError: it is a path and there is nothing.
+    """
+    path = Path(given).expanduser()
+    if path.exists():
+        return str(path.resolve())
+    # A hub id is a name or owner/name; everything else can only be a path.
+    if given.startswith((".", "/", "~")) or given.count("/") > 1:
+        raise SetupError(f"no such checkpoint {path.absolute()}; give a folder or a hub id")
+    return given
+
+
+def _existing(options: Options) -> str:
+    source = options.calibration_source
+    if options.calibration_is_path and not Path(source).is_file():
+        raise SetupError(
+            f"no such calibration {source}; `ros2 run so100_hardware so100_calibrate` makes one"
+        )
+    return source
+
+
+def _executor(options: Options) -> NodeSpec:
+    optional = {
+        "rate": options.rate,
+        "chunk_size_threshold": options.g,
+        "aggregate": options.aggregation,
+    }
+    return make_spec(
+        options,
+        _PACKAGE,
+        "executor_node",
+        config=("executor",),
+        parameters={
+            "output": options.output,
+            "autostart": options.autostart,
+            "wait_for_start": options.wait_for_start,
+            "dry_run": options.dry_run,
+            **{name: value for name, value in optional.items() if value is not None},
+        },
+    )

@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The nodes of the arm and its description, for each kind of hardware."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from smolvla_bringup.arm_nodes import arm_nodes
+from smolvla_bringup.description import description_nodes, robot_description
+from smolvla_bringup.options import Options, SetupError
+from smolvla_bringup.ports import choose_port, list_ports
+
+PACKAGE = Path(__file__).resolve().parents[1]
+LIMIT = 128 * 1024  # of one argument on Linux
+
+pytestmark = pytest.mark.usefixtures("bare_workspace")
+
+
+def remarks() -> tuple[list[str], Callable[[str], None]]:
+    lines: list[str] = []
+    return lines, lines.append
+
+
+def real(tmp_path: Path, **values) -> Options:
+    calibration, port = tmp_path / "arm.json", tmp_path / "ttyACM0"
+    calibration.touch()
+    port.touch()
+    return Options(port=str(port), calibration=str(calibration), **values)
+
+
+def test_the_simulation_is_one_node_and_needs_no_ros2_control() -> None:
+    (sim,) = arm_nodes(Options(hardware="sim", model="so101", seed=5, task="a task"))
+    assert (sim.package, sim.executable) == ("smolvla_sim", "sim_node")
+    assert sim.parameters == {"model": "so101", "seed": 5, "task": "a task", "viewer": False}
+    assert sim.env["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
+
+
+@pytest.mark.usefixtures("ros2_control")
+@pytest.mark.parametrize("output", ["forward", "joint_trajectory"])
+@pytest.mark.parametrize("hardware", ["mock", "real"])
+def test_ros2_control_gets_the_controllers_of_the_output(
+    hardware: str, output: str, tmp_path: Path
+) -> None:
+    manager, spawner = arm_nodes(real(tmp_path, hardware=hardware, output=output))
+    assert (manager.package, manager.executable) == ("controller_manager", "ros2_control_node")
+    # A new name would go to all controllers, which are nodes of this process, too.
+    assert not manager.renamed
+    assert [file.name for file in manager.params_files] == [f"controllers_{output}.yaml"]
+    assert manager.critical
+    assert not manager.one_shot
+    assert spawner.one_shot
+    assert spawner.arguments[:2] == ("arm_controller", "joint_state_broadcaster")
+    assert "/controller_manager" in spawner.arguments
+    assert manager.env == spawner.env
+
+
+@pytest.mark.usefixtures("ros2_control")
+def test_a_real_arm_may_be_heard_by_other_machines_and_others_may_not(tmp_path: Path) -> None:
+    for hardware, kept in (("real", False), ("mock", True)):
+        for spec in arm_nodes(real(tmp_path, hardware=hardware)):
+            assert ("ROS_AUTOMATIC_DISCOVERY_RANGE" in spec.env) is kept
+            assert "FASTDDS_DEFAULT_PROFILES_FILE" in spec.env
+
+
+@pytest.mark.usefixtures("ros2_control")
+def test_several_arms_fit_into_one_graph(tmp_path: Path) -> None:
+    options = real(tmp_path, namespace="/left/")
+    manager, spawner = arm_nodes(options)
+    assert manager.namespace == "left"
+    assert "/left/controller_manager" in spawner.arguments
+    (publisher,) = description_nodes(options, print)
+    assert publisher.namespace == "left"
+    assert publisher.parameters["frame_prefix"] == "left/"
+    (sim,) = arm_nodes(Options(hardware="sim", namespace="left"))
+    assert sim.parameters["base_frame"] == "left/base_link"
+    # Topics, and with them joints, are apart by the namespace; the controllers know no other.
+    assert '<joint name="shoulder_pan"' in publisher.configured("robot_description")
+
+
+@pytest.mark.parametrize(
+    ("installed", "missing"),
+    [
+        ([], "controller_manager"),
+        (["controller_manager"], "joint_state_broadcaster"),
+        (["controller_manager", "joint_state_broadcaster"], "joint_trajectory_controller"),
+    ],
+)
+def test_missing_parts_of_ros2_control_are_named_with_their_remedy(
+    installed: list[str], missing: str, install: Callable[..., None]
+) -> None:
+    install(*installed)
+    with pytest.raises(SetupError) as caught:
+        arm_nodes(Options(hardware="mock", output="joint_trajectory"))
+    words = str(caught.value)
+    assert f"sudo apt-get install ros-jazzy-{missing.replace('_', '-')}" in words
+    assert "hardware 'sim'" in words
+
+
+@pytest.mark.usefixtures("ros2_control")
+def test_a_driver_that_was_not_built_is_noticed(bare_workspace: Path, tmp_path: Path) -> None:
+    resources = bare_workspace / "share/ament_index/resource_index"
+    (resources / "hardware_interface__pluginlib__plugin/so100_hardware").unlink()
+    with pytest.raises(SetupError, match="ros-jazzy-hardware-interface ros-jazzy-pluginlib"):
+        arm_nodes(real(tmp_path))
+    arm_nodes(Options(hardware="mock"))
+
+
+@pytest.mark.parametrize("output", ["forward", "joint_trajectory"])
+def test_controllers_command_the_joints_of_the_executor_in_its_order(output: str) -> None:
+    content = yaml.safe_load((PACKAGE / f"config/controllers_{output}.yaml").read_text())
+    executor = yaml.safe_load((PACKAGE / "config/executor.yaml").read_text())
+    manager = content["/**/controller_manager"]["ros__parameters"]
+    arm = content["/**/arm_controller"]["ros__parameters"]
+    assert arm["joints"] == executor["/**"]["ros__parameters"]["joints"]
+    assert manager["update_rate"] == 100
+    assert manager["joint_state_broadcaster"]["type"] == (
+        "joint_state_broadcaster/JointStateBroadcaster"
+    )
+    kinds = {
+        "forward": "forward_command_controller/ForwardCommandController",
+        "joint_trajectory": "joint_trajectory_controller/JointTrajectoryController",
+    }
+    assert manager["arm_controller"]["type"] == kinds[output]
+    if output == "joint_trajectory":
+        assert set(arm["joints"]) <= set(arm["constraints"])
+
+
+# The description.
+
+
+def test_without_a_publisher_the_simulation_goes_on_and_says_what_is_missing() -> None:
+    lines, say = remarks()
+    assert description_nodes(Options(hardware="sim"), say) == []
+    (line,) = lines
+    assert "/tf" in line
+    assert "ros-jazzy-robot-state-publisher" in line
+
+
+def test_without_a_publisher_ros2_control_would_wait_for_ever() -> None:
+    with pytest.raises(SetupError, match="ros-jazzy-robot-state-publisher, or choose hardware"):
+        description_nodes(Options(hardware="mock"), print)
+
+
+@pytest.mark.usefixtures("ros2_control")
+@pytest.mark.parametrize("model", ["so100", "so101"])
+@pytest.mark.parametrize(
+    ("hardware", "plugin"),
+    [("sim", ""), ("mock", "mock_components/GenericSystem"), ("real", "so100_hardware/")],
+)
+def test_the_description_is_that_of_the_arm(
+    hardware: str, plugin: str, model: str, tmp_path: Path
+) -> None:
+    options = real(tmp_path, hardware=hardware, model=model)
+    (publisher,) = description_nodes(options, print)
+    urdf = publisher.configured("robot_description")
+    other = "so100" if model == "so101" else "so101"
+    assert urdf == robot_description(options)
+    assert urdf != robot_description(dataclasses.replace(options, model=other))
+    assert ("<ros2_control" in urdf) is bool(plugin)
+    assert plugin in urdf
+    assert (f'<param name="port">{tmp_path}/ttyACM0</param>' in urdf) is (hardware == "real")
+    assert max(len(argument) for argument in publisher.ros_arguments()) < LIMIT
+
+
+@pytest.mark.usefixtures("ros2_control")
+def test_the_calibration_reaches_the_driver_as_path_or_as_id(tmp_path: Path) -> None:
+    options = real(tmp_path)
+    file = f'<param name="calibration_file">{tmp_path}/arm.json</param>'
+    assert file in robot_description(options)
+    by_id = Options(port=options.port, calibration="007")
+    assert '<param name="calibration_id">007</param>' in robot_description(by_id)
+
+
+def test_what_only_draws_needs_no_arm() -> None:
+    assert "<ros2_control" not in robot_description(Options(), with_drivers=False)
+
+
+def test_a_real_arm_without_calibration_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match=r"needs its calibration: .*so100_calibrate"):
+        robot_description(Options(port=str(tmp_path)))
+    with pytest.raises(SetupError, match=r"no such calibration /nowhere/a.json; .*so100_calibr"):
+        robot_description(Options(port=str(tmp_path), calibration="/nowhere/a.json"))
+
+
+def test_a_description_that_does_not_expand_is_explained_in_one_line(
+    bare_workspace: Path,
+) -> None:
+    folder = bare_workspace / "share/smolvla_description/urdf"
+    folder.unlink()
+    folder.mkdir()
+    (folder / "so100.urdf.xacro").write_text(
+        '<robot xmlns:xacro="http://www.ros.org/wiki/xacro">\n<a b="${nothing}"/></robot>'
+    )
+    with pytest.raises(SetupError, match=r"so100.urdf.xacro does not expand: .*nothing") as caught:
+        robot_description(Options(hardware="mock"))
+    assert "\n" not in str(caught.value)
+
+
+# The port.
+
+
+def test_the_only_port_is_taken_by_its_most_lasting_name(tmp_path: Path) -> None:
+    device, name = tmp_path / "ttyACM3", tmp_path / "serial/by-id/usb-arm"
+    device.touch()
+    name.parent.mkdir(parents=True)
+    name.symlink_to(device)
+    assert list_ports(tmp_path) == [str(name)]
+    assert choose_port(None, tmp_path) == str(name)
+
+
+def test_no_port_several_ports_and_a_wrong_one_are_explained(tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match="no serial port found; plug in"):
+        choose_port(None, tmp_path)
+    for name in ("ttyACM0", "ttyUSB0"):
+        (tmp_path / name).touch()
+    with pytest.raises(SetupError, match=r"several serial ports found; .*ttyACM0, .*ttyUSB0"):
+        choose_port("", tmp_path)
+    with pytest.raises(SetupError, match=r"no such port /dev/tty-none; .*so100_scan"):
+        choose_port("/dev/tty-none", tmp_path)

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The launch files: that they hold nothing of their own, and what launch makes of them."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from smolvla_bringup.node_list import node_list
+from smolvla_bringup.node_spec import NodeSpec
+from smolvla_bringup.options import PARTS, Options, SetupError
+
+FOLDER = Path(__file__).resolve().parents[1] / "launch"
+FILES = {
+    "so100": PARTS,
+    "arm": ("arm", "description"),
+    "cameras": ("cameras",),
+    "policy": ("policy",),
+    "visualization": ("visualization",),
+}
+
+pytestmark = pytest.mark.usefixtures("bare_workspace")
+
+
+@pytest.fixture
+def described() -> Any:
+    """Return the module that makes launch descriptions, where launch_ros is installed."""
+    pytest.importorskip("launch_ros.actions", reason="launch_ros is not installed")
+    from smolvla_bringup import launch_description
+
+    return launch_description
+
+
+def load(name: str) -> Any:
+    """Return what generate_launch_description of a launch file returns."""
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.launch.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.generate_launch_description()
+
+
+def expand(description: Any, **values: str) -> list[Any]:
+    """Return the nodes that launch would start with these arguments."""
+    import launch
+    from launch_ros.actions import Node
+
+    context = launch.LaunchContext(argv=[f"{name}:={text}" for name, text in values.items()])
+    context.launch_configurations.update(values)
+    actions: list[Any] = []
+    for entity in description.entities:
+        actions += entity.visit(context) or []
+    return [action for action in actions if isinstance(action, Node)]
+
+
+def test_these_are_all_launch_files() -> None:
+    assert sorted(FILES) == sorted(path.name.split(".")[0] for path in FOLDER.iterdir())
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_launch_files_hold_no_package_node_topic_or_parameter(name: str) -> None:
+    tree = ast.parse((FOLDER / f"{name}.launch.py").read_text())
+    docstrings = {ast.get_docstring(tree, clean=False)} | {
+        ast.get_docstring(node, clean=False)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef)
+    }
+    texts = {
+        constant.value
+        for constant in ast.walk(tree)
+        if isinstance(constant, ast.Constant) and isinstance(constant.value, str)
+    }
+    assert texts - docstrings <= set(PARTS)
+    called = "describe(*PARTS)" if name == "so100" else f"describe{FILES[name]}".replace(",)", ")")
+    assert called in ast.unparse(tree)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_launch_files_declare_the_options_of_their_parts(name: str, described: Any) -> None:
+    from launch.actions import DeclareLaunchArgument
+
+    declared = [
+        entity for entity in load(name).entities if isinstance(entity, DeclareLaunchArgument)
+    ]
+    wanted = [
+        field
+        for field in dataclasses.fields(Options)
+        if set(FILES[name]) & set(field.metadata["parts"])
+    ]
+    assert [argument.name for argument in declared] == [field.name for field in wanted]
+    for argument, field in zip(declared, wanted, strict=True):
+        assert field.metadata["description"] in argument.description
+        assert argument.default_value is not None
+    assert {"hardware", "namespace", "params_file"} <= {argument.name for argument in declared}
+
+
+@pytest.mark.usefixtures("ros2_control")
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"hardware": "sim"},
+        {"hardware": "sim", "policy": "none", "seed": "9", "namespace": "left"},
+        {"hardware": "mock", "checkpoint": "owner/name", "output": "joint_trajectory"},
+    ],
+)
+def test_launch_starts_the_nodes_of_the_list(values: dict[str, str], described: Any) -> None:
+    nodes = expand(load("so100"), **values)
+    wanted = node_list(Options.from_text(values), say=lambda line: None)
+    assert [(node.node_package, node.node_executable) for node in nodes] == [
+        (spec.package, spec.executable) for spec in wanted
+    ]
+
+
+def test_pieces_start_their_part_alone(described: Any) -> None:
+    names = [node.node_executable for node in expand(load("policy"), hardware="sim")]
+    assert names == ["policy_node", "executor_node"]
+    assert [node.node_executable for node in expand(load("arm"), hardware="sim")] == ["sim_node"]
+    assert expand(load("cameras"), hardware="sim") == []
+
+
+def test_wrong_values_end_the_launch_before_anything_starts(described: Any) -> None:
+    with pytest.raises(RuntimeError, match=r'"toaster" is not valid\. Valid options'):
+        expand(load("so100"), hardware="toaster")
+    with pytest.raises(SetupError, match="rate is 'fast', which is no number"):
+        expand(load("so100"), hardware="sim", rate="fast")
+
+
+def test_a_misspelled_argument_is_refused_and_a_strangers_is_not(described: Any) -> None:
+    with pytest.raises(SetupError, match="no argument 'hardwar'; did you mean 'hardware'"):
+        expand(load("so100"), hardwar="sim")
+    described.refuse_typos(["seed:=3", "gazebo_world:=x", "log_level:=debug"], ["seed", "rate"])
+
+
+def ended(described: Any, spec: NodeSpec, code: int, said: str = "", going: bool = True) -> None:
+    """Let launch tell that the process of `spec` has ended after it printed `said`."""
+    complaints = {name: described.Complaints() for name in (spec.name, "manager")}
+    complaints[spec.name].hear(said)
+    complaints["manager"].hear("[ERROR] [1.5] [manager]: the cause\n[ERROR] [2.5] [m]: later\n")
+    event = SimpleNamespace(returncode=code)
+    described._on_exit(spec, complaints)(event, SimpleNamespace(is_shutdown=not going))
+
+
+def test_the_launch_fails_with_the_last_complaint_of_a_node(described: Any) -> None:
+    log = "[INFO] [1.0] [n]: all well\n\x1b[31m[FATAL] [1.5] [n]: no such file\x1b[0m\nbye\n"
+    with pytest.raises(described.NodeEndedError, match=r"^n failed with exit status 1: no such f"):
+        ended(described, NodeSpec("p", "e", "n"), 1, log)
+    with pytest.raises(described.NodeEndedError, match=r"^n ended by itself$"):
+        ended(described, NodeSpec("p", "e", "n"), 0, "[INFO] [1.0] [n]: bye\n")
+    with pytest.raises(described.NodeEndedError, match=r"^n was killed by SIGKILL$"):
+        ended(described, NodeSpec("p", "e", "n"), -9)
+
+
+def test_a_spawner_that_fails_quotes_the_manager(described: Any) -> None:
+    spawner = NodeSpec("p", "e", "spawner", one_shot=True, blames="manager")
+    with pytest.raises(described.NodeEndedError, match=r"^spawner .* status 1: the cause$"):
+        ended(described, spawner, 1, "[ERROR] [1.5] [s]: I do not know\n")
+    ended(described, spawner, 0)
+
+
+def test_ends_that_are_no_failure(described: Any) -> None:
+    ended(described, NodeSpec("p", "e", "n"), 1, going=False)
+    ended(described, NodeSpec("p", "e", "n", critical=False), 1)
+
+
+def test_unknown_parts_of_the_driver_are_named_by_launch_too(
+    described: Any, install: Callable[..., None]
+) -> None:
+    with pytest.raises(SetupError, match="ros-jazzy-controller-manager"):
+        expand(load("arm"), hardware="mock")

@@ -1,0 +1,277 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Policy, executor and what is to be seen of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from smolvla_bringup.node_list import node_list, simulation_nodes
+from smolvla_bringup.node_spec import NodeSpec
+from smolvla_bringup.options import PARTS, Options, SetupError
+from smolvla_bringup.policy_nodes import policy_nodes
+from smolvla_bringup.rviz_file import prefixed
+from smolvla_bringup.visualization_nodes import visualization_nodes
+from smolvla_sim.shipped import CHECKPOINT, FPS
+
+PACKAGE = Path(__file__).resolve().parents[1]
+
+pytestmark = pytest.mark.usefixtures("bare_workspace")
+
+
+def sim(**values) -> Options:
+    return Options(hardware="sim", **values)
+
+
+def names(options: Options, *parts: str) -> list[str]:
+    return [node.name for node in node_list(options, parts or PARTS, lambda line: None)]
+
+
+@pytest.mark.usefixtures("ros2_control")
+@pytest.mark.parametrize("policy", ["smolvla", "scripted", "none"])
+@pytest.mark.parametrize("output", ["forward", "joint_trajectory"])
+@pytest.mark.parametrize("hardware", ["sim", "mock", "real"])
+def test_every_combination_is_a_list_of_nodes_or_one_line(
+    hardware: str, output: str, policy: str, tmp_path: Path
+) -> None:
+    values = {"checkpoint": "owner/name"} if policy == "smolvla" else {}
+
+    def nodes_of() -> tuple[NodeSpec, ...]:
+        options = Options(
+            hardware=hardware,
+            output=output,
+            policy=policy,
+            port=str(tmp_path),
+            calibration="my_arm",
+            namespace="left",
+            **values,
+        )
+        return node_list(options, say=lambda line: None)
+
+    if output == "joint_trajectory" if hardware == "sim" else policy == "scripted":
+        with pytest.raises(SetupError) as caught:
+            nodes_of()
+        assert "\n" not in str(caught.value)
+        return
+    nodes = nodes_of()
+    started = [node.name for node in nodes]
+    arm = ["sim_node"] if hardware == "sim" else ["controller_manager", "spawner"]
+    thinks = [] if policy == "none" else ["policy_node", "executor_node", "visualization_node"]
+    assert started == [*arm, "robot_state_publisher", *thinks]
+    assert all(file.is_file() for node in nodes for file in node.params_files)
+    assert all(node.namespace == "left" for node in nodes if not node.one_shot)
+    assert all(node.env for node in nodes)
+
+
+def test_parts_start_alone() -> None:
+    assert names(sim(), "arm") == ["sim_node"]
+    assert names(sim(), "policy") == ["policy_node", "executor_node"]
+    assert [node.name for node in simulation_nodes(sim())] == [
+        "sim_node",
+        "policy_node",
+        "executor_node",
+    ]
+    with pytest.raises(SetupError, match="no part 'legs'; there are: arm"):
+        node_list(sim(), ["legs"])
+
+
+def test_without_policy_only_the_robot_starts() -> None:
+    assert names(sim(policy="none")) == ["sim_node"]
+
+
+def test_options_reach_the_parameters_of_the_nodes() -> None:
+    policy, executor = policy_nodes(
+        Options(
+            checkpoint="some/checkpoint",
+            calibration="my_arm",
+            model="so101",
+            output="joint_trajectory",
+            rate=100.0,
+            g=0.5,
+            aggregation="latest",
+            dry_run=True,
+            autostart=False,
+            wait_for_start=True,
+        )
+    )
+    assert policy.parameters == {
+        "backend": "smolvla",
+        "model": "so101",
+        "autostart": False,
+        "calibration": "my_arm",
+        "checkpoint": "some/checkpoint",
+    }
+    assert executor.parameters == {
+        "output": "joint_trajectory",
+        "rate": 100.0,
+        "chunk_size_threshold": 0.5,
+        "aggregate": "latest",
+        "dry_run": True,
+        "autostart": False,
+        "wait_for_start": True,
+    }
+    assert policy.critical
+    assert executor.critical
+
+
+def test_unset_options_leave_the_parameter_file_alone() -> None:
+    policy, executor = policy_nodes(sim())
+    assert not {"rate", "chunk_size_threshold", "aggregate"} & set(executor.parameters)
+    assert executor.configured("rate") == 30.0
+    assert len(executor.configured("joints")) == 6
+    assert executor.configured("autostart") is policy.configured("autostart") is True
+    assert "calibration" not in policy.parameters
+
+
+def test_params_file_of_the_user_wins_over_the_package(tmp_path: Path) -> None:
+    extra = tmp_path / "mine.yaml"
+    extra.write_text("executor_node:\n  ros__parameters:\n    rate: 50.0\n")
+    executor = policy_nodes(sim(params_file=str(extra)))[1]
+    assert executor.configured("rate") == 50.0
+    assert executor.configured("aggregate") == "weighted"
+    assert policy_nodes(sim(params_file=str(extra), rate=20.0))[1].configured("rate") == 20.0
+    with pytest.raises(SetupError, match=r"params_file /nowhere.yaml does not exist"):
+        policy_nodes(sim(params_file="/nowhere.yaml"))
+
+
+def test_without_a_checkpoint_the_shipped_one_runs_at_its_own_rate(tmp_path: Path) -> None:
+    policy = policy_nodes(sim())[0]
+    assert policy.configured("backend") == "smolvla"
+    assert policy.configured("checkpoint") == str(CHECKPOINT)
+    assert policy.configured("period") == pytest.approx(1.0 / FPS)
+    other = policy_nodes(sim(checkpoint="x"))[0]
+    assert other.configured("checkpoint") == "x"
+    assert other.configured("period") == pytest.approx(1.0 / 30.0)
+    extra = tmp_path / "mine.yaml"
+    extra.write_text("policy_node:\n  ros__parameters:\n    checkpoint: y\n")
+    mine = policy_nodes(sim(params_file=str(extra)))[0]
+    assert mine.configured("checkpoint") == "y"
+    assert mine.configured("period") == pytest.approx(1.0 / 30.0)
+
+
+@pytest.mark.parametrize("hardware", ["real", "mock"])
+def test_the_simulations_checkpoint_never_moves_a_real_arm(hardware: str, tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match=rf"'{hardware}' needs a checkpoint: .*policy 'none'"):
+        policy_nodes(Options(hardware=hardware))
+    extra = tmp_path / "mine.yaml"
+    extra.write_text("policy_node:\n  ros__parameters:\n    checkpoint: y\n")
+    mine = policy_nodes(Options(hardware=hardware, params_file=str(extra)))[0]
+    assert mine.configured("checkpoint") == "y"
+
+
+def test_a_checkpoint_is_a_hub_id_or_a_folder_that_is_there(tmp_path: Path) -> None:
+    def given(text: str) -> str:
+        return str(policy_nodes(sim(checkpoint=text))[0].configured("checkpoint"))
+
+    assert given("owner/name") == "owner/name"
+    assert given(str(tmp_path)) == str(tmp_path)
+    for text in ("/nowhere/x", "./nowhere", "~/nowhere", "runs/1/pretrained_model"):
+        with pytest.raises(SetupError, match=r"no such checkpoint /.*; give a folder or a hub"):
+            given(text)
+
+
+def test_the_script_needs_the_simulation_and_no_checkpoint() -> None:
+    assert not policy_nodes(sim(policy="scripted"))[0].has("checkpoint")
+    with pytest.raises(SetupError, match="'scripted' knows where things are in the simulation"):
+        policy_nodes(Options(hardware="mock", policy="scripted"))
+
+
+def test_a_missing_calibration_file_is_noticed_before_anything_starts() -> None:
+    with pytest.raises(SetupError, match=r"no such calibration /nowhere.json"):
+        policy_nodes(sim(calibration="/nowhere.json"))
+
+
+def test_cameras_of_the_file_reach_the_policy(tmp_path: Path) -> None:
+    file = tmp_path / "cameras.yaml"
+    file.write_text(
+        "transport: compressed\n"
+        "cameras:\n"
+        "  - {name: top, driver: none, topic: /real/image, feature: observation.images.a}\n"
+    )
+    policy = policy_nodes(Options(checkpoint="x", cameras_file=str(file)))[0]
+    assert policy.parameters["image_transport"] == "compressed"
+    assert policy.parameters["cameras"] == ["top:observation.images.a"]
+    assert policy.remappings["camera/top/image_raw/compressed"] == "/real/image/compressed"
+
+
+@pytest.mark.parametrize("config", ["policy", "executor", "sim", "visualization"])
+def test_only_parameters_are_given_that_the_node_declares(config: str) -> None:
+    module = "smolvla_sim.sim" if config == "sim" else f"smolvla_policy.ros.{config}"
+    declared = {
+        parameter.name: parameter.default
+        for parameter in getattr(
+            pytest.importorskip(f"{module}_parameters"), f"{config.upper()}_PARAMETERS"
+        )
+    }
+    options = sim(checkpoint="x", rate=1.0, g=1.0, calibration="my_arm", namespace="left")
+    spec = {node.name: node for node in node_list(options, say=lambda line: None)}[
+        f"{config}_node"
+    ]
+    values = dict(spec.parameters)
+    for file in spec.params_files:
+        values = {**yaml.safe_load(file.read_text())["/**"]["ros__parameters"], **values}
+    for name, value in values.items():
+        assert name in declared, f"{config}_node declares no parameter '{name}'"
+        assert type(value) is type(declared[name]), name
+
+
+# What is to be seen.
+
+
+def test_the_path_is_drawn_without_rviz_and_nothing_depends_on_it() -> None:
+    lines: list[str] = []
+    (node,) = visualization_nodes(sim(namespace="left"), lines.append)
+    assert node.executable == "visualization_node"
+    assert not node.critical
+    assert "<robot" in node.configured("robot_description")
+    assert node.parameters["frame_prefix"] == "left/"
+    assert visualization_nodes(sim(policy="none"), lines.append) == []
+    assert "no RViz: rviz2 is not installed" in lines[0]
+    assert "ros-jazzy-rviz2" in lines[0]
+
+
+def test_rviz_opens_where_it_is_and_there_is_a_display(
+    install: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def opened(**values) -> bool:
+        nodes = visualization_nodes(sim(**values), lambda line: None)
+        return "rviz2" in [node.name for node in nodes]
+
+    install("rviz2")
+    assert not opened()  # no display
+    with pytest.raises(SetupError, match="RViz is asked for, but there is no display"):
+        opened(rviz=True)
+    monkeypatch.setenv("DISPLAY", ":0")
+    assert opened()
+    assert opened(rviz=True)
+    assert not opened(rviz=False)
+
+
+def test_rviz_that_is_asked_for_and_not_there_is_explained() -> None:
+    with pytest.raises(SetupError, match=r"rviz2 is not installed .*ros-jazzy-rviz2.*rviz:=false"):
+        visualization_nodes(sim(rviz=True), print)
+
+
+def test_rviz_shows_the_frames_of_its_namespace() -> None:
+    file = PACKAGE.parent / "smolvla_description/rviz/so100.rviz"
+    if not file.exists():
+        pytest.skip("no display file of RViz in this checkout")
+    content = prefixed(yaml.safe_load(file.read_text()), "left/")
+    manager = content["Visualization Manager"]
+    assert manager["Global Options"]["Fixed Frame"] == "left/world"
+    robots = [
+        display
+        for display in manager["Displays"]
+        if display["Class"] == "rviz_default_plugins/RobotModel"
+    ]
+    assert [display["TF Prefix"] for display in robots] == ["left"]
+    topics = [
+        topic["Value"]
+        for display in manager["Displays"]
+        for topic in (display.get("Topic"), display.get("Description Topic"))
+        if topic
+    ]
+    assert topics
+    assert not [topic for topic in topics if topic.startswith("/")]

@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+"""so100.launch.py starts and stops the whole suite, with the simulation and with ros2_control."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rclpy
+from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
+from rclpy.executors import SingleThreadedExecutor
+from sensor_msgs.msg import JointState
+from smolvla_bringup.environment import installed
+from smolvla_policy.ros import qos
+from smolvla_sim.shipped import CHECKPOINT
+from std_msgs.msg import Float64MultiArray, String
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
+
+from smolvla_bringup import family
+from smolvla_msgs.msg import ExecutorStatus, PolicyStatus
+
+pytest.importorskip("launch_ros.actions", reason="launch_ros is not installed")
+
+LIMIT = 90.0  # [s] for one thing to happen on a busy machine
+JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
+
+needs_ros2_control = pytest.mark.skipif(
+    not all(
+        installed(package)
+        for package in (
+            "controller_manager",
+            "joint_state_broadcaster",
+            "forward_command_controller",
+            "robot_state_publisher",
+        )
+    ),
+    reason="ros2_control is not installed",
+)
+
+
+class Launched:
+    """A launch in a process of its own, and a node that listens to what it started."""
+
+    def __init__(self, *arguments, namespace=""):
+        try:
+            share = Path(get_package_share_directory("smolvla_bringup"))
+        except PackageNotFoundError:
+            pytest.skip("the workspace is not sourced: . ./env.sh")
+        self._marker = family.new_marker()
+        runner = Path(__file__).with_name("launch_runner.py")
+        self._process = subprocess.Popen(
+            [sys.executable, str(runner), str(share / "launch/so100.launch.py"), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, family.MARKER_VARIABLE: self._marker},
+            text=True,
+            start_new_session=True,
+        )
+        self.output = ""
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        self._context = rclpy.Context()
+        rclpy.init(context=self._context)
+        node = rclpy.create_node("launch_test", context=self._context, namespace=namespace)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(node)
+        self.node = node
+        self.executor = ExecutorStatus(reason="none yet")
+        self.policy = PolicyStatus(message="none yet")
+        self.positions = None
+        self.commands = node.create_publisher(Float64MultiArray, "arm_controller/commands", 10)
+        self.instruction = node.create_publisher(String, "task_instruction", qos.instruction_qos())
+        for kind, topic, name in (
+            (ExecutorStatus, "executor_node/status", "executor"),
+            (PolicyStatus, "policy_node/status", "policy"),
+        ):
+            node.create_subscription(
+                kind,
+                topic,
+                lambda message, name=name: setattr(self, name, message),
+                qos.status_qos(),
+            )
+        node.create_subscription(JointState, "joint_states", self._on_joints, 10)
+
+    def _read(self):
+        for line in self._process.stdout:
+            self.output += line
+
+    def _on_joints(self, message):
+        positions = dict(zip(message.name, message.position, strict=True))
+        self.positions = np.array([positions[joint] for joint in JOINTS])
+
+    def until(self, condition, what):
+        deadline = time.monotonic() + LIMIT
+        while not condition():
+            said = "\n".join(self.output.splitlines()[-40:])
+            assert self._process.poll() is None, f"the launch has ended before: {what}\n{said}"
+            assert time.monotonic() < deadline, f"did not happen: {what}\n{said}"
+            self._executor.spin_once(timeout_sec=0.05)
+
+    def end(self):
+        """Wait for the launch to end; return its exit status."""
+        code = self._process.wait(LIMIT)
+        self._reader.join(LIMIT)
+        assert not family.members(self._marker), "processes are left"
+        return code
+
+    def interrupt(self):
+        """Do what Ctrl-C does, without a terminal."""
+        self._process.send_signal(signal.SIGINT)
+        return self.end()
+
+    def close(self):
+        family.end(self._marker)
+        self._process.wait()
+        self._executor.shutdown()
+        self.node.destroy_node()
+        rclpy.shutdown(context=self._context)
+
+
+@pytest.fixture
+def launched():
+    started = []
+
+    def launch(*arguments, **options):
+        started.append(Launched(*arguments, **options))
+        return started[-1]
+
+    yield launch
+    for one in started:
+        one.close()
+
+
+def test_the_simulation_obeys_a_sentence_and_leaves_no_process(launched):
+    suite = launched("hardware:=sim", "policy:=scripted", "rviz:=false")
+    suite.until(lambda: suite.executor.requests > 0, "the executor asks")
+    suite.until(lambda: suite.positions is not None, "joint states")
+    suite.until(lambda: suite.policy.state == PolicyStatus.WAITING, "the policy waits")
+    start = suite.positions
+
+    def moving():
+        if suite.policy.instruction == "":
+            suite.instruction.publish(String(data="put the red cube into the bowl"))
+        return np.abs(suite.positions - start).max() > 0.05
+
+    suite.until(moving, "the arm moves")
+    assert suite.interrupt() == 0
+    assert "Traceback" not in suite.output
+
+
+@needs_ros2_control
+def test_a_mock_arm_waits_for_its_camera_and_takes_commands(launched):
+    suite = launched(
+        "hardware:=mock", f"checkpoint:={CHECKPOINT}", "namespace:=left", namespace="left"
+    )
+    suite.until(lambda: suite.positions is not None, "joint states")
+    suite.until(lambda: "camera top" in suite.policy.message, "the policy misses its camera")
+    suite.until(lambda: suite.executor.state == ExecutorStatus.WAITING, "the executor waits")
+    wanted = suite.positions + 0.1
+
+    def there():
+        suite.commands.publish(Float64MultiArray(data=wanted.tolist()))
+        return np.allclose(suite.positions, wanted, atol=1e-3)
+
+    suite.until(there, "arm_controller is active")
+    assert suite.interrupt() == 0
+    assert "Traceback" not in suite.output
+
+
+@needs_ros2_control
+def test_a_mock_arm_follows_trajectories(launched):
+    if not installed("joint_trajectory_controller"):
+        pytest.skip("joint_trajectory_controller is not installed")
+    suite = launched("hardware:=mock", "policy:=none", "output:=joint_trajectory")
+    suite.until(lambda: suite.positions is not None, "joint states")
+    wanted = suite.positions + 0.1
+    trajectories = suite.node.create_publisher(
+        JointTrajectory, "arm_controller/joint_trajectory", 10
+    )
+
+    def there():
+        point = JointTrajectoryPoint(positions=wanted.tolist())
+        point.time_from_start.nanosec = 100_000_000
+        trajectories.publish(JointTrajectory(joint_names=list(JOINTS), points=[point]))
+        return np.allclose(suite.positions, wanted, atol=1e-3)
+
+    suite.until(there, "arm_controller is active")
+    assert suite.interrupt() == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["hardware:=toaster"], "Valid options are: ['real', 'mock', 'sim']"),
+        (["hardwar:=sim"], "there is no argument 'hardwar'; did you mean 'hardware'?"),
+        (["hardware:=sim", "checkpoint:=/nowhere"], "no such checkpoint /nowhere"),
+        (["hardware:=real"], "a real arm needs its calibration"),
+    ],
+)
+def test_bad_input_ends_with_one_line_before_anything_starts(launched, arguments, words):
+    if arguments == ["hardware:=real"] and not installed("so100_hardware"):
+        pytest.skip("so100_hardware is not built")
+    suite = launched(*arguments)
+    assert suite.end() == 1
+    last = [line for line in suite.output.splitlines() if "[ERROR] [launch]" in line]
+    if arguments == ["hardware:=real"] and "needs the package" in last[0]:
+        pytest.skip("ros2_control is not installed")
+    assert len(last) == 1
+    assert words in last[0]
+    assert "process started" not in suite.output
+
+
+def test_a_node_that_cannot_start_ends_the_launch_with_its_reason(launched, tmp_path):
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text("policy_node:\n  ros__parameters:\n    device: quantum\n")
+    suite = launched("hardware:=sim", f"params_file:={wrong}", "rviz:=false")
+    assert suite.end() == 1
+    (last,) = [line for line in suite.output.splitlines() if "[ERROR] [launch]" in line]
+    assert "policy_node failed with exit status 1" in last
+    assert "quantum" in last
