@@ -99,8 +99,13 @@ def test_a_checkpoint_for_four_joints_runs_with_the_policys_parameters(tmp_path)
         vlm=json.loads(TINY_VLM.read_text("utf-8")),
         overrides={"chunk_size": 5, "n_action_steps": 5, "num_vlm_layers": 2},
     )
-    parameters = values("policy_node", "left")
-    backend = create_backend("smolvla", {**parameters, "checkpoint": str(tmp_path), "seed": 1})
+    # Statistics as of an arm that moved about its zero, in radians as the example says.
+    moments = {"mean": [0.1, 0.2, 0.3, 0.4], "std": [0.5, 0.4, 0.5, 0.2]}
+    moments |= {"min": [-1.5, -1.0, -1.2, 0.0], "max": [1.5, 1.2, 1.4, 0.8]}
+    stats = tmp_path / "stats.json"
+    stats.write_text(json.dumps({"observation.state": moments, "action": moments}), "utf-8")
+    given = {"checkpoint": str(tmp_path), "stats": str(stats), "seed": 1}
+    backend = create_backend("smolvla", {**values("policy_node", "left"), **given})
     assert backend.cameras == ("front", "hand")
     image = np.zeros((48, 64, 3), dtype=np.uint8)
     observation = Observation(
