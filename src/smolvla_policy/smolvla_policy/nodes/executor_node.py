@@ -74,6 +74,7 @@ class ExecutorNode(ManagedNode):
         self._execution = execution = Execution(
             self, values, commands, requests, reports, self._how_to_activate()
         )
+        self._diagnostics.limit(state_timeout=values["state_timeout"])
         for kind, topic, receive, profile in (
             (JointState, "joint_states", execution.on_joint_state, qos.joint_state_qos()),
             (ActionChunk, "smolvla/action_chunk", execution.on_chunk, qos.chunk_qos()),
@@ -175,7 +176,7 @@ class ExecutorNode(ManagedNode):
         return f"inactive: ros2 lifecycle set {self.get_fully_qualified_name()} activate"
 
     def _idle_status(self) -> ExecutorStatus:
-        status = ExecutorStatus(reason=self.hint, joint_state_age=math.inf)
+        status = ExecutorStatus(reason=self.hint, joint_state_age=math.nan)
         status.latency_last = status.latency_p50 = status.latency_p95 = math.nan
         status.header.stamp = self.get_clock().now().to_msg()
         return status

@@ -20,13 +20,12 @@ from smolvla_policy.backends.registry import create_backend
 from smolvla_policy.backends.session import Answer, answer
 from smolvla_policy.backends.worker import LatestJobWorker
 from smolvla_policy.control.joint_order import JointOrder
-from smolvla_policy.control.observation import ObservationConfig
 from smolvla_policy.ros import converters, qos
 from smolvla_policy.ros.diagnostics import policy_diagnostics
 from smolvla_policy.ros.diagnostics_publisher import DiagnosticsPublisher
 from smolvla_policy.ros.managed_node import ACTIVE, CONFIGURING, INACTIVE, ManagedNode
 from smolvla_policy.ros.policy_figures import PolicyFigures
-from smolvla_policy.ros.policy_parameters import POLICY_PARAMETERS
+from smolvla_policy.ros.policy_parameters import POLICY_PARAMETERS, observation_config
 from smolvla_policy.ros.run import run
 from smolvla_policy.ros.sensors import SensorIntake
 
@@ -87,16 +86,10 @@ class PolicyNode(ManagedNode):
         )
 
     def _listen(self, backend: Backend, values: dict[str, Any]) -> None:
-        config = ObservationConfig(
-            max_image_age=values["max_image_age"],
-            max_state_age=values["max_joint_state_age"],
-            max_camera_skew=values["max_skew"],
-            max_state_skew=values["max_skew"],
-        )
         self._sensors = SensorIntake(
             self,
             backend,
-            config,
+            observation_config(values),
             values["camera_topic"],
             compressed=values["image_transport"] == "compressed",
         )
@@ -188,17 +181,9 @@ class PolicyNode(ManagedNode):
         self, message: InferenceRequest, backend: Backend, result: Answer, stamp_ns: int
     ) -> None:
         assert result.positions is not None
-        chunk = ActionChunk(
-            request_id=message.request_id,
-            first_tick=message.tick,
-            joint_names=list(backend.joint_names),
-            period=converters.to_duration(backend.period),
-            positions=converters.flatten(result.positions),
-            inference_time=converters.to_duration(result.inference_time),
-            instruction=result.instruction,
-            policy=f"{backend.name}: {backend.description}",
-        )
-        chunk.header.stamp.sec, chunk.header.stamp.nanosec = divmod(stamp_ns, 10**9)
+        chunk = converters.chunk_message(message, backend, result.positions, stamp_ns)
+        chunk.inference_time = converters.to_duration(result.inference_time)
+        chunk.instruction = result.instruction
         self._send(chunk)
         self._figures.on_chunk(result.inference_time)
         self._status_changed.trigger()

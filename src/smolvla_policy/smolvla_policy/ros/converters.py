@@ -16,7 +16,7 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 from visualization_msgs.msg import MarkerArray
 
 from smolvla_msgs.msg import ActionChunk, ExecutorStatus, InferenceRequest
-from smolvla_policy.backends.protocol import SceneObject
+from smolvla_policy.backends.protocol import Backend, SceneObject
 from smolvla_policy.control.executor_types import Request, Status
 from smolvla_policy.control.joint_order import JointOrder
 
@@ -61,6 +61,29 @@ def chunk_positions(message: ActionChunk, order: JointOrder) -> NDArray[np.float
     """
     rows = unflatten(message.positions, len(message.joint_names), "action chunk")
     return rows[:, order.indices(message.joint_names)]
+
+
+def chunk_message(
+    request: InferenceRequest, backend: Backend, positions: NDArray[np.float64], stamp_ns: int
+) -> ActionChunk:
+    """Return a backend's answer to a request.
+
+    Args:
+        request: what is answered.
+        backend: who answers.
+        positions: (rows, joints) [rad] in the order of the backend's joints.
+        stamp_ns: when the observation was taken [ns, ROS time].
+    """
+    message = ActionChunk(
+        request_id=request.request_id,
+        first_tick=request.tick,
+        joint_names=list(backend.joint_names),
+        period=to_duration(backend.period),
+        positions=flatten(positions),
+        policy=f"{backend.name}: {backend.description}",
+    )
+    message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp_ns, 10**9)
+    return message
 
 
 def request_committed(message: InferenceRequest, order: JointOrder) -> NDArray[np.float64]:

@@ -78,6 +78,8 @@ def executor_diagnostics(
         before: one of some seconds before, or `status` itself.
         state_timeout: from which age on a joint state is stale [s].
     """
+    if math.isnan(status.joint_state_age):  # not configured
+        return [_execution(status)]
     return [
         _execution(status),
         _control_loop(status, before),
@@ -140,9 +142,10 @@ def _execution(status: ExecutorStatus) -> DiagnosticStatus:
     }
     # Between two chunks of the synchronous execution the arm holds by design.
     by_design = status.state == ExecutorStatus.HOLDING and status.chunk_size_threshold == 0
+    unconfigured = math.isnan(status.joint_state_age)
     return _report(
         "execution",
-        OK if by_design else level.get(status.state, OK),
+        WARN if unconfigured else OK if by_design else level.get(status.state, OK),
         status.reason,
         state=_EXECUTOR_STATES.get(status.state, str(status.state)),
         instruction=status.instruction,

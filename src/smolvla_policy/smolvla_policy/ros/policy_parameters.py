@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from rclpy.parameter import Parameter as RosParameter
 
+from smolvla_policy.control.observation import ObservationConfig
 from smolvla_policy.ros.parameters import AUTOSTART, Parameter
 
 SO100_JOINTS = [
@@ -181,3 +185,17 @@ POLICY_PARAMETERS = (
         "status_rate", 2.0, "How often the status is published [Hz].", minimum=0.1, maximum=100.0
     ),
 )
+
+
+def observation_config(values: Mapping[str, Any]) -> ObservationConfig:
+    """Return how fresh and how near to each other cameras and joints must be.
+
+    Args:
+        values: of `POLICY_PARAMETERS` by name.
+    """
+    return ObservationConfig(
+        max_image_age=values["max_image_age"],
+        max_state_age=values["max_joint_state_age"],
+        max_camera_skew=values["max_skew"],
+        max_state_skew=values["max_skew"],
+    )

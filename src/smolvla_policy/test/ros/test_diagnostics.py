@@ -214,6 +214,17 @@ def test_the_state_of_the_executor(state, level):
     assert (report.level, report.message) == (level, "the reason")
 
 
+def test_an_executor_that_is_not_configured_says_only_that():
+    reports = executor_reports(
+        state=ExecutorStatus.IDLE, reason="ros2 lifecycle set", joint_state_age=math.nan
+    )
+    assert list(reports) == ["execution"]
+    assert (reports["execution"].level, reports["execution"].message) == (
+        WARN,
+        "ros2 lifecycle set",
+    )
+
+
 def test_late_cycles_and_interventions_are_told_when_they_are_many():
     assert executor_reports(overruns=2)["control loop"].level == OK
     report = executor_reports(overruns=20)["control loop"]
