@@ -191,6 +191,8 @@ colcon_build() {
   (
     # shellcheck source=/dev/null
     . ./env.sh
+    # A launch file that is gone from src leaves a dead link, which breaks colcon's next build.
+    [ ! -d build ] || find build -xtype l -delete
     exec "$VENV/bin/python" -m colcon build --symlink-install \
       --event-handlers console_direct- --cmake-args -DBUILD_TESTING=OFF
   )
