@@ -211,8 +211,8 @@ class Execution:
         self._core.on_listener(
             ""
             if heard
-            else f"nobody listens on {self._requests.topic_name}: is policy_node running, and in "
-            "this namespace?"
+            else f"nobody listens on {self._requests.topic_name}: is policy_node running? In "
+            "the same namespace?"
         )
         status = self._core.status(now)
         if status.state != self._state:
