@@ -7,7 +7,7 @@
     tasks.begin(Goal(goal_id, "pick up the red cube", time_limit=30.0), now)
     while running:
         output = core.cycle(now)
-        request.instruction = tasks.instruction
+        request.goal_id = tasks.goal.goal_id     # where there is one, and its instruction
         tasks.watch(output, now)                 # maybe calls deliver(outcome)
 
 A policy does not know when a task is done. So a goal ends by its caller's cancel, by its time
@@ -17,7 +17,7 @@ limit, by a newer goal or because it cannot go on, and always with the arm at re
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -48,7 +48,7 @@ class Goal:
         time_limit: [s]; 0 for none.
     """
 
-    goal_id: Hashable
+    goal_id: bytes
     instruction: str
     time_limit: float
 
@@ -57,7 +57,7 @@ class Goal:
 class Outcome:
     """How a goal ended; names and units as in the result of ``smolvla_msgs/action/RunTask``."""
 
-    goal_id: Hashable
+    goal_id: bytes
     reason: Reason
     message: str
     elapsed: float
@@ -68,7 +68,7 @@ class Outcome:
 class Progress:
     """How a goal goes; names and units as in the feedback of ``smolvla_msgs/action/RunTask``."""
 
-    goal_id: Hashable
+    goal_id: bytes
     elapsed: float
     queue_depth: int
     chunks: int
@@ -100,15 +100,14 @@ class TaskRunner:
         self._stall_timeout = stall_timeout
         self._on_end = on_end
         self._goal: Goal | None = None
-        self._instruction = ""
         self._begun = 0.0
         self._moved = 0.0
         self._chunks_before = 0
 
     @property
-    def instruction(self) -> str:
-        """What the running goal wants; empty without one."""
-        return self._instruction
+    def goal(self) -> Goal | None:
+        """The running goal."""
+        return self._goal
 
     def begin(self, goal: Goal, now: float) -> None:
         """Run `goal` in place of whatever is being executed.
@@ -123,22 +122,10 @@ class TaskRunner:
         else:
             self._core.discard_plan(now)
         self._goal = goal
-        self._instruction = goal.instruction
         self._begun = self._moved = now
         self._chunks_before = self._core.chunks_merged
 
-    def instruct(self, instruction: str) -> bool:
-        """Let the running goal go on with another instruction, from the next chunk on.
-
-        Returns:
-            Whether it was taken: not without a goal, nor where it is blank or the same.
-        """
-        if self._goal is None or not instruction.strip() or instruction == self._instruction:
-            return False
-        self._instruction = instruction
-        return True
-
-    def cancel(self, goal_id: Hashable, now: float) -> None:
+    def cancel(self, goal_id: bytes, now: float) -> None:
         """End a goal for its caller; nothing is commanded from this cycle on."""
         if self._goal is not None and self._goal.goal_id == goal_id:
             self._end(Reason.CANCELED, "canceled", now)
@@ -190,7 +177,7 @@ class TaskRunner:
         self._finish(reason, message, now)
 
     def _finish(self, reason: Reason, message: str, now: float) -> None:
-        goal, self._goal, self._instruction = self._goal, None, ""
+        goal, self._goal = self._goal, None
         assert goal is not None
         elapsed = now - self._begun
         self._on_end(Outcome(goal.goal_id, reason, message, elapsed, self._chunks()))

@@ -9,7 +9,7 @@ from typing import Any
 
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Float64MultiArray, String
+from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
@@ -46,9 +46,6 @@ class ExecutorNode(ManagedNode):
         self._diagnostics = DiagnosticsPublisher(self, executor_diagnostics)
         self.create_service(Trigger, "~/start", self._on_start)
         self.create_service(Trigger, "~/stop", self._on_stop)
-        self.create_subscription(
-            String, "task_instruction", self._on_instruction, qos.instruction_qos()
-        )
         self._task_server = TaskServer(
             self, refusal=lambda: self.hint, begin=self._begin, cancel=self._cancel
         )
@@ -134,13 +131,9 @@ class ExecutorNode(ManagedNode):
         assert self._execution is not None  # else the goal was refused
         self._execution.begin(goal)
 
-    def _cancel(self, goal_id: object) -> None:
+    def _cancel(self, goal_id: bytes) -> None:
         if self._execution is not None:
             self._execution.cancel(goal_id)
-
-    def _on_instruction(self, message: String) -> None:
-        if self._execution is not None:
-            self._execution.on_instruction(message)
 
     def _on_start(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         return self._answer(response, lambda execution: execution.start())

@@ -19,6 +19,7 @@ from smolvla_policy.backends.protocol import Backend, ChunkRequest, Observation
 from smolvla_policy.backends.registry import create_backend
 from smolvla_policy.backends.session import Answer, answer
 from smolvla_policy.backends.worker import LatestJobWorker
+from smolvla_policy.control.instruction import NewestInstruction
 from smolvla_policy.control.joint_order import JointOrder
 from smolvla_policy.ros import converters, qos
 from smolvla_policy.ros.diagnostics import policy_diagnostics
@@ -46,7 +47,7 @@ class PolicyNode(ManagedNode):
         self._backend: Backend | None = None
         self._sensors: SensorIntake | None = None
         super().__init__("policy_node", POLICY_PARAMETERS, background=True, **node_options)
-        self._topic_instruction = self._instruction = ""
+        self._instruction = NewestInstruction()
         self._figures = PolicyFigures(time.monotonic)
         self._chunks = self.create_publisher(ActionChunk, "smolvla/action_chunk", qos.chunk_qos())
         self._statuses = self.create_publisher(PolicyStatus, "~/status", qos.status_qos())
@@ -126,9 +127,8 @@ class PolicyNode(ManagedNode):
     # In the thread of ROS: receive.
 
     def _on_instruction(self, message: String) -> None:
-        if message.data != self._topic_instruction:
+        if self._instruction.on_topic(message.data):
             self.get_logger().info(f'instruction: "{message.data}"')
-        self._topic_instruction = self._instruction = message.data
         self._publish_status()
 
     def _on_request(self, message: InferenceRequest) -> None:
@@ -137,8 +137,6 @@ class PolicyNode(ManagedNode):
         if worker is None or self.phase != ACTIVE:
             self._refuse(message, self.hint)
             return
-        if message.instruction:
-            self._instruction = message.instruction
         replaced = worker.submit(message)
         if replaced is not None:
             self._refuse(replaced, f"replaced by request {message.request_id}")
@@ -155,7 +153,8 @@ class PolicyNode(ManagedNode):
 
         def observe() -> Observation:
             nonlocal stamp_ns
-            instruction = message.instruction or self._topic_instruction
+            goal_id = converters.request_goal_id(message)
+            instruction = self._instruction.for_request(goal_id, message.instruction)
             observation, stamp_ns = sensors.observe(instruction)
             return observation
 
@@ -210,7 +209,7 @@ class PolicyNode(ManagedNode):
 
     def _publish_status(self) -> None:
         message = PolicyStatus(
-            instruction=self._instruction,
+            instruction=self._instruction.current,
             backend=self.get_parameter("backend").value,
             checkpoint=self.get_parameter("checkpoint").value,
             joint_state_age=math.inf,
@@ -239,7 +238,7 @@ class PolicyNode(ManagedNode):
             return PolicyStatus.ERROR if self.problem else idle, self.problem or self.hint
         if missing:
             return PolicyStatus.WAITING, missing
-        if not self._instruction.strip():
+        if not self._instruction.current.strip():
             return PolicyStatus.WAITING, "no instruction yet: publish one on task_instruction"
         worker = self._worker
         busy = worker is not None and worker.busy

@@ -19,6 +19,7 @@ from smolvla_msgs.msg import ActionChunk, ExecutorStatus, InferenceRequest
 from smolvla_policy.backends.protocol import Backend, SceneObject
 from smolvla_policy.control.executor_types import Request, Status
 from smolvla_policy.control.joint_order import JointOrder
+from smolvla_policy.control.task import Goal
 
 
 def to_duration(seconds: float) -> Duration:
@@ -99,9 +100,9 @@ def request_committed(message: InferenceRequest, order: JointOrder) -> NDArray[n
 
 
 def request_message(
-    request: Request, joints: Sequence[str], stamp: Time, instruction: str = ""
+    request: Request, joints: Sequence[str], stamp: Time, goal: Goal | None = None
 ) -> InferenceRequest:
-    """Return the message of an executor's request, of a goal with `instruction` if any."""
+    """Return the message of an executor's request, for `goal` if any (its id has 16 bytes)."""
     message = InferenceRequest(
         request_id=request.request_id,
         tick=request.tick,
@@ -110,14 +111,21 @@ def request_message(
         period=to_duration(request.period),
         expected_delay=request.expected_delay,
         must_go=request.must_go,
-        instruction=instruction,
     )
     message.header.stamp = stamp
+    if goal is not None:
+        message.goal_id = np.frombuffer(goal.goal_id, dtype=np.uint8)
+        message.instruction = goal.instruction
     return message
 
 
+def request_goal_id(message: InferenceRequest) -> bytes:
+    """Return the id of the goal that a request is for; empty without one."""
+    return bytes(message.goal_id) if any(message.goal_id) else b""
+
+
 def status_message(status: Status, stamp: Time, instruction: str = "") -> ExecutorStatus:
-    """Return the message of an executor's status, with the `instruction` of a running goal."""
+    """Return the message of an executor's status, with what its newest chunk obeys."""
     message = ExecutorStatus(**{**asdict(status), "state": int(status.state)})
     message.instruction = instruction
     message.header.stamp = stamp

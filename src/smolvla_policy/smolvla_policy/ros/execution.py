@@ -8,13 +8,12 @@ core is touched by one thread and the loop waits for nothing but its deadline.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
-from std_msgs.msg import String
 
 from smolvla_msgs.msg import ActionChunk, ExecutorStatus
 from smolvla_policy.control.chunk import Chunk
@@ -85,6 +84,7 @@ class Execution:
         self._core.stop(0.0, reason)
         self._tasks = TaskRunner(self._core, values["task_stall_timeout"], reports.ended)
         self._state: State | None = None
+        self._instruction = ""  # of the newest chunk
         self._status_due = self._feedback_due = 0.0
         self._thread = ControlThread(
             values["rate"],
@@ -129,18 +129,9 @@ class Execution:
         """Run a goal."""
         self._thread.post(lambda now: self._tasks.begin(goal, now))
 
-    def cancel(self, goal_id: Hashable) -> None:
+    def cancel(self, goal_id: bytes) -> None:
         """End a goal for its caller."""
         self._thread.post(lambda now: self._tasks.cancel(goal_id, now))
-
-    def on_instruction(self, message: String) -> None:
-        """Take a sentence: the running goal goes on with it."""
-
-        def instruct(now: float) -> None:
-            if self._tasks.instruct(message.data):
-                self._node.get_logger().info(f'the goal goes on with "{message.data}"')
-
-        self._thread.post(instruct)
 
     def on_joint_state(self, message: JointState) -> None:
         """Take a joint state, matched by name."""
@@ -167,13 +158,15 @@ class Execution:
             return
         period = converters.from_duration(message.period)
         chunk = Chunk(message.request_id, message.first_tick, positions, period)
-        self._thread.post(lambda now: self._take(chunk, now))
+        self._thread.post(lambda now: self._take(chunk, message.instruction, now))
 
     # In the thread of the control loop.
 
-    def _take(self, chunk: Chunk, now: float) -> None:
+    def _take(self, chunk: Chunk, instruction: str, now: float) -> None:
         problem = self._core.on_chunk(chunk, now)
-        if problem:
+        if not problem:
+            self._instruction = instruction
+        else:
             self._node.get_logger().warning(problem, throttle_duration_sec=2.0)
 
     def _step(self, now: float) -> None:
@@ -201,9 +194,7 @@ class Execution:
         if output.request is not None:
             stamp = self._node.get_clock().now().to_msg()
             self._requests.publish(
-                converters.request_message(
-                    output.request, self._joints, stamp, self._tasks.instruction
-                )
+                converters.request_message(output.request, self._joints, stamp, self._tasks.goal)
             )
 
     def _report(self, now: float) -> None:
@@ -219,4 +210,4 @@ class Execution:
             self._node.get_logger().info(f"{status.state.name}: {status.reason}")
         self._state, self._status_due = status.state, now + self._status_period
         stamp = self._node.get_clock().now().to_msg()
-        self._reports.status(converters.status_message(status, stamp, self._tasks.instruction))
+        self._reports.status(converters.status_message(status, stamp, self._instruction))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 
@@ -51,6 +52,8 @@ def run(name: str, create: Callable[[], Node]) -> int:
         if rclpy.ok():
             raise
     finally:
+        # A second Ctrl-C, or the terminal's beside the launch's, must not cut the way down short.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         node.destroy_node()
         rclpy.try_shutdown()
     code = int(getattr(node, "failed", False))

@@ -8,7 +8,7 @@ completed when the control loop has said how the goal ended.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import Any
 
 from rclpy.action.server import ActionServer, CancelResponse, GoalResponse
@@ -34,13 +34,13 @@ class TaskServer:
         node: Node,
         refusal: Callable[[], str],
         begin: Callable[[Goal], None],
-        cancel: Callable[[Hashable], None],
+        cancel: Callable[[bytes], None],
     ) -> None:
         self._logger = node.get_logger()
         self._refusal = refusal
         self._begin = begin
         self._cancel = cancel
-        self._goals: dict[Hashable, tuple[Any, Future[Outcome]]] = {}
+        self._goals: dict[bytes, tuple[Any, Future[Outcome]]] = {}
         self._outcomes: deque[Outcome] = deque()
         self._progress: Progress | None = None
         self._changed = node.create_guard_condition(self._deliver)

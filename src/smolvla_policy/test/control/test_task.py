@@ -22,7 +22,8 @@ class TaskRig:
         answer = rig.policy
 
         def policy(request):
-            self.instructions.append(self.tasks.instruction)
+            goal = self.tasks.goal
+            self.instructions.append(goal.instruction if goal else "")
             answer(request)
 
         rig.policy = policy
@@ -78,7 +79,7 @@ def test_cancel_stops_in_the_very_next_cycle_and_leaves_the_executor_idle(task):
     assert "call ~/start" in output.reason
     assert task.outcome.reason == Reason.CANCELED
     assert task.outcome.chunks > 0
-    assert task.tasks.instruction == ""
+    assert task.tasks.goal is None
 
 
 def test_the_cancel_of_another_goal_changes_nothing(task):
@@ -181,30 +182,6 @@ def test_a_slow_policy_is_not_taken_for_a_stalled_one(make_rig):
     rig.policy = lambda request: rig.post_chunk(2.5, rig.chunk_for(request))
     task.cycle(200)
     assert task.outcomes == []
-
-
-def test_a_new_instruction_takes_effect_with_the_next_request_and_loses_no_action(task):
-    task.begin(instruction="first")
-    task.until(task.running)
-    depth = task.rig.status().queue_depth
-    assert task.tasks.instruct("second")
-    assert task.rig.status().queue_depth == depth
-    asked = len(task.instructions)
-    task.until(lambda: len(task.instructions) > asked)
-    assert task.instructions[asked:] == ["second"]
-    assert task.instructions[:asked] == ["first"] * asked
-
-
-@pytest.mark.parametrize("text", ["", "  ", "first"])
-def test_a_blank_or_the_same_instruction_is_no_news(task, text):
-    task.begin(instruction="first")
-    assert not task.tasks.instruct(text)
-    assert task.tasks.instruction == "first"
-
-
-def test_without_a_goal_an_instruction_is_not_taken(task):
-    assert not task.tasks.instruct("second")
-    assert task.tasks.instruction == ""
 
 
 def test_abort_ends_the_goal_and_only_a_goal(task):

@@ -153,6 +153,7 @@ class Robot:
             joint_names=JOINTS,
             positions=converters.flatten(rows),
             period=converters.to_duration(PERIOD),
+            instruction=request.instruction,
             error=error,
         )
 

@@ -175,7 +175,7 @@ def test_no_camera_can_block_the_control_loop(graph, make_robot):
     robot = make_robot()
     graph.until(lambda: robot.status.tick > 2)
     topics = {subscription.topic_name for subscription in robot.executor.subscriptions}
-    assert topics == {"/joint_states", "/smolvla/action_chunk", "/task_instruction"}
+    assert topics == {"/joint_states", "/smolvla/action_chunk"}
 
 
 def test_destroying_the_node_ends_its_thread(graph, make_robot):

@@ -208,12 +208,22 @@ def test_deactivation_while_it_thinks_answers_both_requests(graph, make_world):
     assert len(late.positions) == 0
 
 
-def test_a_request_with_an_instruction_wins_over_the_topic(graph, make_world):
+def goal_request(request_id, goal, instruction):
+    """A request for a goal whose id is 16 times the byte `goal`."""
+    return InferenceRequest(request_id=request_id, goal_id=[goal] * 16, instruction=instruction)
+
+
+def test_of_topic_and_goal_the_newest_instruction_counts(graph, make_world):
     world = make_world().ready("of the topic")
-    world.requests.publish(InferenceRequest(request_id=1, instruction="of the goal"))
+    world.requests.publish(goal_request(1, 1, "of the goal"))
     assert world.answer(1).instruction == "of the goal"
     graph.until(lambda: world.status.instruction == "of the goal")
-    assert world.ask().instruction == "of the topic"
+    world.instruct("changed meanwhile")
+    world.requests.publish(goal_request(2, 1, "of the goal"))
+    assert world.answer(2).instruction == "changed meanwhile"
+    world.requests.publish(goal_request(3, 2, "of the goal"))
+    assert world.answer(3).instruction == "of the goal"
+    assert world.ask().instruction == "changed meanwhile"
 
 
 def test_an_instruction_in_the_request_is_enough(graph, make_world):
@@ -221,7 +231,7 @@ def test_an_instruction_in_the_request_is_enough(graph, make_world):
     graph.until(lambda: world.status.camera_ages and max(world.status.camera_ages) < 1)
     graph.until(lambda: "no instruction" in world.status.message)
     graph.until(lambda: world.requests.get_subscription_count() > 0)
-    world.requests.publish(InferenceRequest(request_id=1, instruction="of the goal"))
+    world.requests.publish(goal_request(1, 1, "of the goal"))
     assert world.answer(1).error == ""
 
 
