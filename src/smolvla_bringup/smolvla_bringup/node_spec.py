@@ -17,6 +17,9 @@ from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 from smolvla_bringup.environment import REBUILD
 from smolvla_bringup.options import SetupError
 
+SIGTERM_TIMEOUT = "15"
+"""How long launch lets a node end by itself [s]; a text, as launch wants it."""
+
 
 @dataclass(frozen=True)
 class NodeSpec:
@@ -121,6 +124,8 @@ class NodeSpec:
             # A pipe would otherwise hold back the words of a Python node until it ends.
             "additional_env": {"PYTHONUNBUFFERED": "1", **self.env},
             "output": "both",
+            # Before SIGTERM, which cuts short: an inference ends first, and the torque goes off.
+            "sigterm_timeout": SIGTERM_TIMEOUT,
         }
 
 
