@@ -117,6 +117,8 @@ def test_controllers_command_the_joints_of_the_executor_in_its_order(output: str
     arm = content["/**/arm_controller"]["ros__parameters"]
     assert arm["joints"] == executor["/**"]["ros__parameters"]["joints"]
     assert manager["update_rate"] == 100
+    # Its limiter throws where an arm rests beyond a limit, and nobody catches it.
+    assert manager["enforce_command_limits"] is False
     assert manager["joint_state_broadcaster"]["type"] == (
         "joint_state_broadcaster/JointStateBroadcaster"
     )
@@ -138,6 +140,13 @@ def test_without_a_publisher_the_simulation_goes_on_and_says_what_is_missing() -
     (line,) = lines
     assert "/tf" in line
     assert "ros-jazzy-robot-state-publisher" in line
+
+
+@pytest.mark.usefixtures("ros2_control")
+@pytest.mark.parametrize("hardware", ["sim", "mock"])
+def test_the_simulation_goes_on_without_frames_and_ros2_control_does_not(hardware: str) -> None:
+    (publisher,) = description_nodes(Options(hardware=hardware), print)
+    assert publisher.critical is (hardware != "sim")
 
 
 def test_without_a_publisher_ros2_control_would_wait_for_ever() -> None:

@@ -51,8 +51,12 @@ class CameraThread(Generic[Stamp]):
         self.replaced = 0
         ready = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(ready,), name="cameras")
-        self._thread.start()
-        ready.wait()
+        try:
+            self._thread.start()
+            ready.wait()
+        except KeyboardInterrupt:  # else the process would wait for this thread for ever
+            self._stopping = True
+            raise
         if self._start_error is not None:
             self._thread.join()
             raise self._start_error

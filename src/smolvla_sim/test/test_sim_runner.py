@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from collections import Counter
 
@@ -154,6 +156,24 @@ def test_errors_of_the_camera_thread_are_handed_on(simulation):
     assert failed.wait(5.0)
     thread.stop()
     assert errors == ["broken"]
+    assert renderer.closed
+
+
+def test_an_interrupt_while_the_renderer_is_made_leaves_no_thread(simulation):
+    goes_on, renderer = threading.Event(), FakeRenderer()
+
+    def make():
+        os.kill(os.getpid(), signal.SIGINT)  # the main thread waits for this one
+        assert goes_on.wait(5.0)
+        return renderer
+
+    before = set(threading.enumerate())
+    with pytest.raises(KeyboardInterrupt):
+        CameraThread(simulation.model, make, lambda *_: None, pytest.fail)
+    (left,) = set(threading.enumerate()) - before
+    goes_on.set()
+    left.join(5.0)
+    assert not left.is_alive()
     assert renderer.closed
 
 

@@ -133,6 +133,10 @@ class ExecutorCore:
         """
         return self._planner.on_chunk(chunk, now)
 
+    def expects_no_answer(self, request_id: int) -> bool:
+        """Say whether a request was given up, as at a new goal: an answer to it is nothing odd."""
+        return self._planner.requests.forgot(request_id)
+
     def on_refusal(self, request_id: int, error: str, now: float) -> str:
         """Take a refusal (a chunk with `error`). Returns why it is ignored, or nothing."""
         return self._planner.on_refusal(request_id, error, now)

@@ -41,6 +41,14 @@ class GuardConfig:
     max_excess: float = 2.0 * math.pi
 
 
+_LIMITS = {
+    "position": "lower_limits, upper_limits",
+    "step": "max_speed, max_step",
+    "tracking": "max_tracking_error",
+}
+"""The parameters behind each kind of limit, for the words of the log."""
+
+
 @dataclass(frozen=True)
 class Limited:
     """One joint of one command that the guard changed.
@@ -58,7 +66,8 @@ class Limited:
     given: float
 
     def __str__(self) -> str:
-        return f"{self.joint}: {self.wanted:.3f} rad limited to {self.given:.3f} ({self.kind})"
+        by = _LIMITS.get(self.kind, self.kind)
+        return f"{self.joint}: {self.wanted:.3f} rad limited to {self.given:.3f} ({by})"
 
 
 class Guard:

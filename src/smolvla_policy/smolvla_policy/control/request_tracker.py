@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from dataclasses import dataclass
 
 from smolvla_policy.control.latency import LatencyWindow
@@ -39,6 +40,7 @@ class RequestTracker:
         self._retry_delay = retry_delay
         self._latency = latency
         self._sent: dict[int, _Sent] = {}
+        self._forgotten: deque[int] = deque(maxlen=REMEMBERED)
         self.reset()
 
     def reset(self) -> None:
@@ -52,10 +54,15 @@ class RequestTracker:
 
     def forget(self) -> None:
         """Take no answer to any request made so far."""
+        self._forgotten.extend(self._sent)
         self._sent.clear()
         self._in_flight: int | None = None
         self._not_before = -math.inf
         self._silent_since: float | None = None
+
+    def forgot(self, request_id: int) -> bool:
+        """Say whether `forget` gave this request up: an answer to it is nothing odd."""
+        return request_id in self._forgotten
 
     @property
     def in_flight(self) -> bool:

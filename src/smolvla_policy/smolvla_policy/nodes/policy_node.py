@@ -29,6 +29,7 @@ from smolvla_policy.ros.policy_figures import PolicyFigures
 from smolvla_policy.ros.policy_parameters import POLICY_PARAMETERS, observation_config
 from smolvla_policy.ros.run import run
 from smolvla_policy.ros.sensors import SensorIntake
+from smolvla_policy.ros.sparse_log import SparseLog
 
 INFERENCE_TIMEOUT = 30.0
 """How long the cleanup waits for the inference that runs [s]."""
@@ -55,9 +56,10 @@ class PolicyNode(ManagedNode):
         self._diagnostics = DiagnosticsPublisher(self, policy_diagnostics)
         self._status_timer = self.create_timer(1.0, self._publish_status)
         self._set_status_rate(self.get_parameter("status_rate").value)
-        self.create_subscription(
+        self._instruction_topic = self.create_subscription(
             String, "task_instruction", self._on_instruction, qos.instruction_qos()
-        )
+        ).topic_name
+        self._tell_refusal = SparseLog(lambda why: self.get_logger().warning(f"no chunk: {why}"))
         self.create_subscription(
             InferenceRequest, "smolvla/inference_request", self._on_request, qos.request_qos()
         )
@@ -168,7 +170,13 @@ class PolicyNode(ManagedNode):
         except ValueError as error:
             self._refuse(message, f"inference request: {error}")
             return
-        result = answer(backend, request, observe, least_time=self._least_time)
+        result = answer(
+            backend,
+            request,
+            observe,
+            instruction_topic=self._instruction_topic,
+            least_time=self._least_time,
+        )
         if result.positions is not None and self.phase == ACTIVE:
             self._publish_chunk(message, backend, result, stamp_ns)
             return
@@ -200,7 +208,7 @@ class PolicyNode(ManagedNode):
             ActionChunk(request_id=message.request_id, first_tick=message.tick, error=error)
         )
         self._status_changed.trigger()
-        self.get_logger().warning(f"no chunk: {error}", throttle_duration_sec=5.0)
+        self._tell_refusal(error)
 
     # Status.
 
@@ -239,7 +247,8 @@ class PolicyNode(ManagedNode):
         if missing:
             return PolicyStatus.WAITING, missing
         if not self._instruction.current.strip():
-            return PolicyStatus.WAITING, "no instruction yet: publish one on task_instruction"
+            words = f"no instruction yet: publish one on {self._instruction_topic}"
+            return PolicyStatus.WAITING, words
         worker = self._worker
         busy = worker is not None and worker.busy
         return PolicyStatus.INFERRING if busy else PolicyStatus.READY, self._figures.error

@@ -16,6 +16,9 @@ from smolvla_policy.control.tick_clock import TickClock
 
 T = TypeVar("T")
 
+_LOOK = 0.1
+"""How often a caller sees whether the loop is still alive [s]."""
+
 
 class ControlThread:
     """Calls `step` at absolute deadlines; runs what others post before each step.
@@ -54,11 +57,14 @@ class ControlThread:
         """Have `work` called with the time before the next step."""
         self._inbox.put(work)
 
-    def call(self, work: Callable[[float], T], timeout: float = 1.0) -> T:
+    def call(self, work: Callable[[float], T], timeout: float = 10.0) -> T:
         """Post `work` and wait for what it returns.
 
+        `timeout` is long for a loop at 30 Hz: while other nodes load, a crowded machine has left
+        it alone for more than a second.
+
         Raises:
-            TimeoutError: the loop did not come to it within `timeout` seconds.
+            TimeoutError: the loop has ended, or did not come to it within `timeout` seconds.
         """
         result: Future[T] = Future()
 
@@ -66,10 +72,16 @@ class ControlThread:
             result.set_result(work(now))
 
         self.post(run)
-        try:
-            return result.result(timeout)
-        except FutureTimeoutError as error:  # before Python 3.11 it is no TimeoutError
-            raise TimeoutError("the control loop does not run; see the log") from error
+        deadline = time.monotonic() + timeout
+        while self._thread.is_alive() and time.monotonic() < deadline:
+            try:
+                return result.result(_LOOK)
+            except FutureTimeoutError:  # before Python 3.11 it is no TimeoutError
+                continue
+        if result.done():
+            return result.result()
+        why = "is stuck" if self._thread.is_alive() else "has ended"
+        raise TimeoutError(f"the control loop {why}; see the log, then start the process anew")
 
     def close(self) -> None:
         """End the loop after the step that runs."""

@@ -166,7 +166,7 @@ class Execution:
         problem = self._core.on_chunk(chunk, now)
         if not problem:
             self._instruction = instruction
-        else:
+        elif not self._core.expects_no_answer(chunk.request_id):
             self._node.get_logger().warning(problem, throttle_duration_sec=2.0)
 
     def _step(self, now: float) -> None:
@@ -190,7 +190,7 @@ class Execution:
             )
         if output.limited:
             words = "; ".join(map(str, output.limited))
-            self._node.get_logger().warning(f"guard: {words}", throttle_duration_sec=2.0)
+            self._node.get_logger().warning(f"guard: {words}", throttle_duration_sec=10.0)
         if output.request is not None:
             stamp = self._node.get_clock().now().to_msg()
             self._requests.publish(

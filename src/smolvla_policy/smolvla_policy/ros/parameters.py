@@ -95,9 +95,16 @@ def declare(node: Node, parameters: Iterable[Parameter], *, settable: bool) -> N
     """
     for parameter in parameters:
         descriptor = _descriptor(parameter, settable)
-        # ROS cannot tell the type of an empty list, so only the type is declared there.
-        value = parameter.default if parameter.kind is None else parameter.kind
-        node.declare_parameter(parameter.name, value, descriptor)
+        if parameter.kind is None:
+            node.declare_parameter(parameter.name, parameter.default, descriptor)
+            continue
+        # ROS cannot tell the type of an empty list, so the type is declared and the list then
+        # set. Left without a value it would empty `ros2 param dump` of the whole node.
+        node.declare_parameter(parameter.name, parameter.kind, _descriptor(parameter, True))
+        if node.get_parameter_or(parameter.name).value is None:
+            empty = RosParameter(parameter.name, parameter.kind, list(parameter.default))
+            node.set_parameters([empty])
+        node.set_descriptor(parameter.name, descriptor)
 
 
 def values_of(node: Node, parameters: Iterable[Parameter]) -> dict[str, Any]:

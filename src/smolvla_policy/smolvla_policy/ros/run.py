@@ -32,6 +32,9 @@ def run(name: str, create: Callable[[], Node]) -> int:
     rclpy.init()
     try:
         node = create()
+    except KeyboardInterrupt:
+        rclpy.try_shutdown()
+        return 0
     except (
         ValueError,
         InvalidParameterTypeException,

@@ -72,6 +72,13 @@ def test_a_missing_observation_is_a_refusal_with_its_words():
     assert not result.failed
 
 
+def test_the_words_for_an_instruction_name_the_topic_of_this_arm():
+    result = answer(
+        Fake(None), REQUEST, lambda: observation(""), instruction_topic="/left/task_instruction"
+    )
+    assert "ros2 topic pub --once /left/task_instruction std_msgs/msg/String" in result.error
+
+
 @pytest.mark.parametrize("instruction", ["", "  \n"])
 def test_no_instruction_says_how_to_give_one(instruction):
     result = ask(np.zeros((1, 2)), lambda: observation(instruction))

@@ -32,7 +32,7 @@ def test_position_limit_names_the_joint_and_is_counted() -> None:
     command, limited = checked.limit(np.array([1.2, 0.0]), previous, previous)
     assert command[0] == 1.0
     assert [(change.kind, change.joint) for change in limited] == [("position", "pan")]
-    assert "pan: 1.200 rad limited to 1.000 (position)" in str(limited[0])
+    assert "pan: 1.200 rad limited to 1.000 (lower_limits, upper_limits)" in str(limited[0])
     assert checked.limited_commands == 1
     assert checked.counts[("position", "pan")] == 1
 
@@ -41,6 +41,7 @@ def test_speed_is_limited_per_cycle() -> None:
     command, limited = guard().limit(np.array([0.5, 0.0]), np.zeros(2), np.zeros(2))
     assert command[0] == pytest.approx(0.02)
     assert limited[0].kind == "step"
+    assert "(max_speed, max_step)" in str(limited[0])
 
 
 def test_the_smaller_of_step_and_speed_counts() -> None:

@@ -56,6 +56,18 @@ def test_after_a_newer_merge_older_answers_are_ignored() -> None:
     assert requests.ignored == 1
 
 
+def test_answers_to_forgotten_requests_are_told_from_odd_ones() -> None:
+    requests = tracker()
+    given_up = requests.send(0, now=0.0)
+    requests.forget()
+    assert requests.answer(given_up, now=0.1) is None
+    assert requests.forgot(given_up)
+    answered = requests.send(0, now=0.2)
+    requests.answer(answered, now=0.3)
+    assert not requests.forgot(answered)
+    assert not requests.forgot(999)
+
+
 def test_duplicates_and_unknown_ids_are_ignored_and_counted() -> None:
     requests = tracker()
     request_id = requests.send(0, now=0.0)

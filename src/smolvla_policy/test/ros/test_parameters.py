@@ -7,7 +7,7 @@ from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValu
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 from smolvla_policy.ros.executor_parameters import EXECUTOR_PARAMETERS
-from smolvla_policy.ros.parameters import Parameter, read
+from smolvla_policy.ros.parameters import Parameter, declare, read
 from smolvla_policy.ros.policy_parameters import POLICY_PARAMETERS
 
 EXAMPLES = (
@@ -47,7 +47,24 @@ def test_defaults_and_overrides():
 
 
 def test_an_empty_list_stays_a_list():
-    assert values_of(EXAMPLES)[0]["names"] == []
+    values, described = values_of(EXAMPLES)
+    assert values["names"] == []
+    assert described["names"].read_only
+
+
+@pytest.mark.parametrize("settable", [True, False])
+def test_every_parameter_has_a_value_so_that_all_can_be_dumped(settable):
+    context = rclpy.Context()
+    rclpy.init(args=[], context=context)
+    node = Node("parameters_under_test", context=context)
+    try:
+        declare(node, EXAMPLES, settable=settable)
+        # What `ros2 param dump` asks for; one parameter without a value empties the answer.
+        values = node.get_parameters([parameter.name for parameter in EXAMPLES])
+        assert [value.value for value in values] == [30.0, 3, "a", [], [1.0, 2.0]]
+    finally:
+        node.destroy_node()
+        rclpy.shutdown(context=context)
 
 
 @pytest.mark.parametrize(
