@@ -50,7 +50,7 @@ def _sim(options: Options) -> NodeSpec:
         "viewer": options.viewer,
     }
     if options.frame_prefix:
-        parameters["base_frame"] = f"{options.frame_prefix}base_link"
+        parameters["frame_prefix"] = options.frame_prefix
     return make_spec(options, "smolvla_sim", "sim_node", config=("sim",), parameters=parameters)
 
 

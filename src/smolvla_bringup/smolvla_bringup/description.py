@@ -80,15 +80,11 @@ def _drivers(options: Options) -> dict[str, str]:
     arguments = {"hardware": options.hardware}
     if options.hardware != "real":
         return arguments
-    source = options.calibration_source
+    source = options.existing_calibration()
     if not source:
         raise SetupError(
             "a real arm needs its calibration: calibration:= the path of LeRobot's JSON file or "
             "its --robot.id; `ros2 run so100_hardware so100_calibrate` makes one"
-        )
-    if options.calibration_is_path and not Path(source).is_file():
-        raise SetupError(
-            f"no such calibration {source}; `ros2 run so100_hardware so100_calibrate` makes one"
         )
     arguments["port"] = choose_port(options.port)
     arguments["calibration_file" if options.calibration_is_path else "calibration_id"] = source

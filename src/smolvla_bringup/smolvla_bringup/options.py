@@ -215,6 +215,20 @@ class Options:
             return str(Path(str(self.calibration)).expanduser().resolve())
         return self.calibration or ""
 
+    def existing_calibration(self) -> str:
+        """Return `calibration_source`.
+
+        Raises:
+            SetupError: it is a path and there is no such file.
+        """
+        source = self.calibration_source
+        if self.calibration_is_path and not Path(source).is_file():
+            raise SetupError(
+                f"no such calibration {source}; `ros2 run so100_hardware so100_calibrate` "
+                "makes one"
+            )
+        return source
+
     @classmethod
     def from_text(cls, values: Mapping[str, str]) -> Options:
         """Read options from texts, as launch arguments are; an empty one keeps the default.

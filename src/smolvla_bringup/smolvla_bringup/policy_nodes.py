@@ -41,7 +41,7 @@ def _policy(options: Options) -> NodeSpec:
         **camera_parameters(setup),
     }
     if options.calibration:
-        parameters["calibration"] = _existing(options)
+        parameters["calibration"] = options.existing_calibration()
     if options.checkpoint:
         parameters["checkpoint"] = _checkpoint(options.checkpoint)
 
@@ -80,15 +80,6 @@ def _checkpoint(given: str) -> str:
     if given.startswith((".", "/", "~")) or given.count("/") > 1:
         raise SetupError(f"no such checkpoint {path.absolute()}; give a folder or a hub id")
     return given
-
-
-def _existing(options: Options) -> str:
-    source = options.calibration_source
-    if options.calibration_is_path and not Path(source).is_file():
-        raise SetupError(
-            f"no such calibration {source}; `ros2 run so100_hardware so100_calibrate` makes one"
-        )
-    return source
 
 
 def _executor(options: Options) -> NodeSpec:

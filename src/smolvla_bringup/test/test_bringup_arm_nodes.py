@@ -76,7 +76,7 @@ def test_several_arms_fit_into_one_graph(tmp_path: Path) -> None:
     assert publisher.namespace == "left"
     assert publisher.parameters["frame_prefix"] == "left/"
     (sim,) = arm_nodes(Options(hardware="sim", namespace="left"))
-    assert sim.parameters["base_frame"] == "left/base_link"
+    assert sim.parameters["frame_prefix"] == "left/"
     # Topics, and with them joints, are apart by the namespace; the controllers know no other.
     assert '<joint name="shoulder_pan"' in publisher.configured("robot_description")
 

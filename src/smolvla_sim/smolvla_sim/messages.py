@@ -19,9 +19,9 @@ from smolvla_sim.tasks import ObjectState
 _BOWL_COLOR = (0.93, 0.93, 0.91)
 
 
-def camera_frame(camera: str) -> str:
+def camera_frame(camera: str, prefix: str = "") -> str:
     """Return the frame of a camera's images (REP-103: z into the picture, x right)."""
-    return f"{camera}_camera_optical_frame"
+    return f"{prefix}{camera}_camera_optical_frame"
 
 
 def joint_state(
@@ -40,12 +40,12 @@ def joint_state(
     return message
 
 
-def image(stamp: Time, camera: str, pixels: NDArray[np.uint8]) -> Image:
+def image(stamp: Time, camera: str, pixels: NDArray[np.uint8], prefix: str = "") -> Image:
     """Return an rgb8 message of uint8 (height, width, 3) pixels."""
     height, width, _ = pixels.shape
     message = Image(height=height, width=width, encoding="rgb8", step=3 * width)
     message.header.stamp = stamp
-    message.header.frame_id = camera_frame(camera)
+    message.header.frame_id = camera_frame(camera, prefix)
     # An array of the right type is taken as it is; anything else is checked byte by byte.
     data = array("B")
     data.frombytes(pixels.tobytes())
@@ -53,13 +53,13 @@ def image(stamp: Time, camera: str, pixels: NDArray[np.uint8]) -> Image:
     return message
 
 
-def camera_info(stamp: Time, camera: str, width: int, height: int) -> CameraInfo:
+def camera_info(stamp: Time, camera: str, width: int, height: int, prefix: str = "") -> CameraInfo:
     """Return the pinhole model of a camera: square pixels, no distortion."""
     focal = height / 2 / tan(radians(CAMERAS[camera].fovy) / 2)
     center_x, center_y = (width - 1) / 2, (height - 1) / 2
     message = CameraInfo(width=width, height=height, distortion_model="plumb_bob")
     message.header.stamp = stamp
-    message.header.frame_id = camera_frame(camera)
+    message.header.frame_id = camera_frame(camera, prefix)
     message.d = [0.0] * 5
     message.k = [focal, 0.0, center_x, 0.0, focal, center_y, 0.0, 0.0, 1.0]
     message.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]

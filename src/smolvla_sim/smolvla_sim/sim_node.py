@@ -56,7 +56,7 @@ class SimNode(Node):
         if values["viewer"]:
             require_display()
         self._order = [values["joints"].index(name) for name in JOINT_NAMES]
-        self._base_frame: str = values["base_frame"]
+        self._frame_prefix: str = values["frame_prefix"]
         self._size = (values["image_width"], values["image_height"])
         self._restock: bool = values["restock"]
         self._restock_rng = restock_rng(values["seed"])
@@ -188,7 +188,8 @@ class SimNode(Node):
         if "joint_states" in due:
             self._joint_states.publish(messages.joint_state(stamp, JOINT_NAMES, *arm))
         if objects is not None:
-            self._objects.publish(messages.object_markers(stamp, self._base_frame, objects))
+            base_frame = f"{self._frame_prefix}base_link"
+            self._objects.publish(messages.object_markers(stamp, base_frame, objects))
         if score is not None:
             self._scores.publish(Float32(data=score))
         if state is not None:
@@ -202,8 +203,10 @@ class SimNode(Node):
 
     def _publish_images(self, stamp: Time, images: Images) -> None:
         for name, pixels in images.items():
-            self._images[name].publish(messages.image(stamp, name, pixels))
-            self._infos[name].publish(messages.camera_info(stamp, name, *self._size))
+            self._images[name].publish(messages.image(stamp, name, pixels, self._frame_prefix))
+            self._infos[name].publish(
+                messages.camera_info(stamp, name, *self._size, self._frame_prefix)
+            )
 
     def _fail(self, error: Exception) -> None:
         # After a shutdown publishing fails, and that is the normal end.

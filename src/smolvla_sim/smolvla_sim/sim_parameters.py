@@ -16,7 +16,12 @@ SIM_PARAMETERS = (
     Parameter("seed", 0, "Layout of the cubes and the bowl; the same seed, the same scene.", 0),
     Parameter("task", DEFAULT_TASK, "The instruction whose success sim/score reports."),
     Parameter("joints", list(JOINT_NAMES), "Order of the joints in arm_controller/commands."),
-    Parameter("base_frame", "base_link", "Frame of sim/objects."),
+    Parameter(
+        "frame_prefix",
+        "",
+        "Stands before the names of all frames (base_link, <camera>_camera_optical_frame), as "
+        "that of robot_state_publisher does: several arms in one graph.",
+    ),
     Parameter("render", True, "Draw the cameras; false needs no OpenGL."),
     Parameter(
         "cameras",

@@ -81,7 +81,14 @@ class Rig:
 @pytest.fixture(scope="module")
 def rig():
     before = threading.active_count()
-    rig = Rig(joints=ORDER, cameras=["top", "wrist"], image_width=64, image_height=48, seed=3)
+    rig = Rig(
+        joints=ORDER,
+        cameras=["top", "wrist"],
+        image_width=64,
+        image_height=48,
+        seed=3,
+        frame_prefix="left/",
+    )
     rig.listen(JointState, "joint_states")
     rig.listen(MarkerArray, "sim/objects", qos.scene_qos())
     rig.listen(Float32, "sim/score", qos.status_qos())
@@ -108,7 +115,8 @@ def test_images_of_one_instant(rig):
         assert len(message.data) == 64 * 48 * 3
         assert np.std(message.data) > 5
         info = rig.newest[f"camera/{camera}/camera_info"]
-        assert message.header.frame_id == info.header.frame_id == f"{camera}_camera_optical_frame"
+        frame = f"left/{camera}_camera_optical_frame"
+        assert message.header.frame_id == info.header.frame_id == frame
         assert info.k[0] > 0
         assert (info.width, info.height) == (64, 48)
 
@@ -124,7 +132,7 @@ def test_images_of_one_instant(rig):
 def test_objects(rig):
     markers = {marker.ns: marker for marker in rig.newest["sim/objects"].markers}
     assert set(markers) == set(OBJECTS)
-    assert markers["red_cube"].header.frame_id == "base_link"
+    assert markers["red_cube"].header.frame_id == "left/base_link"
     assert markers["red_cube"].scale.x == pytest.approx(0.025)
     assert markers["red_cube"].pose.position.z == pytest.approx(0.0125, abs=2e-3)
 
