@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from smolvla_sim.arm import ARMS, ArmSpec, Vector, arm_spec
-from smolvla_sim.arm_shapes import HALF_GAP, Shape, arm_shapes, on_jaw, quarter_turn
+from smolvla_sim.arm_shapes import HALF_GAP, PRINTED, Shape, arm_shapes, on_jaw, quarter_turn
 from smolvla_sim.kinematics import TCP_FORWARD, Array, link_frames, rotation_about
 from smolvla_sim.mjcf import shape_placement
 
@@ -139,7 +139,9 @@ def shapes_xacro(model: str) -> str:
     ]
     for shapes_of, link in LINKS.items():
         lines += ["", f'  <xacro:macro name="{model}_{link}_shapes">']
-        for shape in (*arm_shapes(), *collision_boxes()):
+        # RViz paints all primitives of a link in the color of the first.
+        drawn = sorted(arm_shapes(), key=lambda shape: not shape.material.startswith(PRINTED))
+        for shape in (*drawn, *collision_boxes()):
             if shape.link == shapes_of:
                 lines.append(f"    {_element(spec, shape)}")
         lines.append("  </xacro:macro>")

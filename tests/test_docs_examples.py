@@ -5,11 +5,14 @@ import importlib.util
 import json
 import re
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
 import rclpy
 import yaml
+from rclpy.action import ActionServer, GoalResponse
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from smolvla_policy.backends.protocol import ChunkRequest, Observation
 from smolvla_policy.backends.registry import create_backend
@@ -20,6 +23,8 @@ from smolvla_policy.control.executor import ExecutorCore
 from smolvla_policy.ros.executor_parameters import EXECUTOR_PARAMETERS, executor_config
 from smolvla_policy.ros.parameters import read
 from smolvla_policy.ros.policy_parameters import POLICY_PARAMETERS
+
+from smolvla_msgs.action import RunTask
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "docs/examples"
@@ -146,3 +151,42 @@ def test_the_launch_file_of_the_example_describes_the_two_nodes():
     description = load(EXAMPLES / "own_robot.launch.py").generate_launch_description()
     nodes = [entity for entity in description.entities if isinstance(entity, LaunchNode)]
     assert [node.node_executable for node in nodes] == ["policy_node", "executor_node"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "accepted", "code"),
+    [(RunTask.Result.TIME_LIMIT, True, 0), (RunTask.Result.FAULT, True, 1), (0, False, 1)],
+)
+def test_the_goal_of_the_example_is_one_of_run_task(reason, accepted, code, capsys):
+    context, asked = rclpy.Context(), []
+    rclpy.init(context=context)
+    node = Node("arm", namespace="left", context=context)
+
+    def execute(handle):
+        asked.append((handle.request.instruction, handle.request.time_limit))
+        handle.publish_feedback(RunTask.Feedback(elapsed=1.0, chunks=3))
+        handle.succeed()
+        return RunTask.Result(reason=reason, message="how it ended", chunks=3)
+
+    server = ActionServer(
+        node,
+        RunTask,
+        "smolvla/run_task",
+        execute,
+        goal_callback=lambda _: GoalResponse.ACCEPT if accepted else GoalResponse.REJECT,
+    )
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+    thread = Thread(target=executor.spin)
+    thread.start()
+    try:
+        arguments = ["touch the red cube", "--time-limit", "5", "--namespace", "left"]
+        assert load(EXAMPLES / "run_task.py").main(arguments) == code
+    finally:
+        executor.shutdown()
+        thread.join()
+        server.destroy()
+        node.destroy_node()
+        rclpy.shutdown(context=context)
+    assert asked == ([("touch the red cube", 5.0)] if accepted else [])
+    assert ("how it ended" in capsys.readouterr().out) is accepted

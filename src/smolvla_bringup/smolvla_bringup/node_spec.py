@@ -13,9 +13,13 @@ from typing import Any
 
 import yaml
 from ament_index_python.packages import PackageNotFoundError, get_package_prefix
+from smolvla_policy.ros.parent import LAUNCH_PID
 
 from smolvla_bringup.environment import REBUILD
 from smolvla_bringup.options import SetupError
+
+SIGTERM_TIMEOUT = "15"
+"""How long launch lets a node end by itself [s]; a text, as launch wants it."""
 
 
 @dataclass(frozen=True)
@@ -119,8 +123,14 @@ class NodeSpec:
             "executable": self.executable,
             "arguments": [*self.arguments, *self.ros_arguments()],
             # A pipe would otherwise hold back the words of a Python node until it ends.
-            "additional_env": {"PYTHONUNBUFFERED": "1", **self.env},
+            "additional_env": {
+                "PYTHONUNBUFFERED": "1",
+                LAUNCH_PID: str(os.getpid()),
+                **self.env,
+            },
             "output": "both",
+            # Before SIGTERM, which cuts short: an inference ends first, and the torque goes off.
+            "sigterm_timeout": SIGTERM_TIMEOUT,
         }
 
 

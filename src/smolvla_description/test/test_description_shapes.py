@@ -79,8 +79,16 @@ def test_it_looks_like_the_arm_of_the_simulation(loaded):
         ours = geoms_of(urdf, link, VISUAL)
         theirs = geoms_of(simulation, body, 0)
         assert len(ours) == len(theirs) > 0, link
-        for a, b in zip(ours, theirs, strict=True):
-            where = f"{link}, shape {theirs.index(b)}"
+        for a in ours:  # in another order: the printed parts first
+
+            def apart(b, a=a):
+                place = np.abs(seen.geom_xpos[a] - expected.geom_xpos[b]).max()
+                size = np.abs(urdf.geom_size[a] - simulation.geom_size[b]).max()
+                return (place + size, urdf.geom_type[a] != simulation.geom_type[b])
+
+            b = min(theirs, key=apart)
+            theirs.remove(b)
+            where = f"{link}, shape {ours.index(a)}"
             assert urdf.geom_type[a] == simulation.geom_type[b], where
             np.testing.assert_allclose(
                 urdf.geom_size[a], simulation.geom_size[b], atol=1e-6, err_msg=where
@@ -166,3 +174,11 @@ def test_the_base_stands_on_the_table(arm):
         for box in description.links["base_link"].findall("collision")
     ]
     assert min(bottoms) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_the_first_shape_of_a_link_is_printed(loaded):
+    """RViz paints all primitives of a link in the color of the first."""
+    _, urdf = loaded
+    for link in BODIES.values():
+        red, green, blue, _ = urdf.geom_rgba[geoms_of(urdf, link, VISUAL)[0]]
+        assert red > 0.8 > green > 0.5 > blue, link

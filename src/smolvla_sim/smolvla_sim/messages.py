@@ -87,5 +87,5 @@ def _marker(stamp: Time, base_frame: str, name: str, state: ObjectState) -> Mark
     marker.scale.x, marker.scale.y, marker.scale.z = OBJECT_SIZES[name]
     color = _BOWL_COLOR if name in BOWLS else CUBE_COLORS[name.removesuffix("_cube")]
     marker.color.r, marker.color.g, marker.color.b = color
-    marker.color.a = 1.0
+    marker.color.a = 0.4 if name in BOWLS else 1.0  # a cube in it is to be seen
     return marker

@@ -15,11 +15,11 @@ from typing import Any
 from std_msgs.msg import String
 
 from smolvla_msgs.msg import ActionChunk, InferenceRequest, PolicyStatus
+from smolvla_policy.backends.instruction import NewestInstruction
 from smolvla_policy.backends.protocol import Backend, ChunkRequest, Observation
 from smolvla_policy.backends.registry import create_backend
 from smolvla_policy.backends.session import Answer, answer
 from smolvla_policy.backends.worker import LatestJobWorker
-from smolvla_policy.control.instruction import NewestInstruction
 from smolvla_policy.control.joint_order import JointOrder
 from smolvla_policy.ros import converters, qos
 from smolvla_policy.ros.diagnostics import policy_diagnostics

@@ -120,7 +120,8 @@ def path_markers(picture: PathPicture, style: PathStyle) -> list[Marker]:
     if picture.seams and picture.seams[-1].jump >= _SMALLEST_JUMP:
         seam = picture.seams[-1]
         text = _marker(SEAM_TEXT, 0, Marker.TEXT_VIEW_FACING, style)
-        text.text = f"{1000 * seam.jump:.0f} mm"
+        # Without a space: RViz makes one as wide as the picture.
+        text.text = f"{1000 * seam.jump:.0f}mm"
         text.scale.z = 4.0 * style.width
         text.pose.position = _point(seam.point)
         text.pose.position.z += 0.5 * _seam_size(seam, style) + 0.7 * text.scale.z

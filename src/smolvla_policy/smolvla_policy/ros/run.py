@@ -17,6 +17,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 
 from smolvla_policy.ros.managed_node import ManagedNode
+from smolvla_policy.ros.parent import end_with_launch
 
 
 def run(name: str, create: Callable[[], Node]) -> int:
@@ -27,6 +28,7 @@ def run(name: str, create: Callable[[], Node]) -> int:
     Returns:
         The exit code: 0 after an interrupt, 1 when the node could not start or set `failed`.
     """
+    end_with_launch()
     interrupts: list[int] = []
 
     def interrupt(number: int, frame: object) -> None:

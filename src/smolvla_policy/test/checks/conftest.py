@@ -109,11 +109,12 @@ class Robot:
             self._executor.spin()
 
     def close(self):
-        rclpy.try_shutdown(context=self.context)
+        # Before the context: a timer that publishes without one raises in the thread.
+        self._executor.shutdown()
         if self._thread.ident:
             self._thread.join(10)
         self.node.destroy_node()
-        self._executor.shutdown()
+        rclpy.try_shutdown(context=self.context)
 
 
 @pytest.fixture

@@ -120,7 +120,7 @@ def test_a_seam_shows_where_a_newer_chunk_took_over(graph):
     world.until_shown("seam", "seam_jump", "replaced")
     ((_, sphere),) = [item for item in world.markers.items() if item[0][0] == "seam"]
     assert (sphere.pose.position.x, sphere.pose.position.z) == pytest.approx((0.3, 0.02))
-    assert [m.text for m in world.markers.values() if m.ns == "seam_jump"] == ["20 mm"]
+    assert [m.text for m in world.markers.values() if m.ns == "seam_jump"] == ["20mm"]
     assert world.xs()[0] == pytest.approx(0.3)
 
 

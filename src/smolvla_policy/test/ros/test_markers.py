@@ -75,7 +75,7 @@ def test_a_seam_is_a_sphere_as_large_as_its_jump_with_the_number():
     assert (sphere.type, text.type) == (Marker.SPHERE, Marker.TEXT_VIEW_FACING)
     assert sphere.scale.x == sphere.scale.y == sphere.scale.z == 0.01
     assert sphere.color.a == 0.5
-    assert text.text == "10 mm"
+    assert text.text == "10mm"
     assert text.pose.position.z > sphere.pose.position.z + 0.01
 
 
@@ -90,7 +90,7 @@ def test_only_the_newest_seam_has_a_number():
     seams = [seam(1, 0.02), seam(2, 0.03)]
     markers = by_key(PathMarkers(STYLE).message(picture(seams=seams), "base", STAMP))
     assert {key for key in markers if key[0] == "seam"} == {("seam", 1), ("seam", 2)}
-    assert [m.text for m in markers.values() if m.ns == "seam_jump"] == ["30 mm"]
+    assert [m.text for m in markers.values() if m.ns == "seam_jump"] == ["30mm"]
 
 
 def test_what_is_over_is_deleted_once_and_then_there_is_silence():

@@ -20,6 +20,7 @@ class Ended:
 
 @pytest.fixture(autouse=True)
 def no_ros(monkeypatch):
+    monkeypatch.setattr(module, "end_with_launch", lambda: None)
     monkeypatch.setattr(rclpy, "init", lambda: None)
     monkeypatch.setattr(rclpy, "ok", lambda: True)
     monkeypatch.setattr(rclpy, "try_shutdown", lambda: None)

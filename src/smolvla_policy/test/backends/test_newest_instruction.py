@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from smolvla_policy.control.instruction import NewestInstruction
+from smolvla_policy.backends.instruction import NewestInstruction
 
 GOAL, OTHER = b"1" * 16, b"2" * 16
 

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tell a running arm what to do, as a goal of the action smolvla/run_task.
+
+    python docs/examples/run_task.py "put the red cube into the bowl" --time-limit 30
+
+Ctrl-C cancels the goal. Exits with 0 when the time was over, with 1 when the goal was canceled,
+rejected or failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import rclpy
+from rclpy.action import ActionClient
+from rclpy.signals import SignalHandlerOptions
+
+from smolvla_msgs.action import RunTask
+
+WAIT = 10.0  # [s] for executor_node to appear
+
+
+def show(message: Any) -> None:
+    """Print how the goal goes."""
+    feedback = message.feedback
+    line = f"{feedback.elapsed:5.1f} s, {feedback.chunks} chunks, queue {feedback.queue_depth}"
+    print(f"\r{line} ", end="", file=sys.stderr, flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Send the goal and wait for its end."""
+    parser = argparse.ArgumentParser(description="Tell a running arm what to do.")
+    parser.add_argument("instruction")
+    parser.add_argument("--time-limit", type=float, default=30.0, help="[s]; 0 for none")
+    parser.add_argument("--namespace", default="", help="of the arm")
+    given = parser.parse_args(arguments)
+    # rclpy's own handler would shut down on Ctrl-C, before the goal can be canceled.
+    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+    node = rclpy.create_node("run_task", namespace=given.namespace)
+    try:
+        client = ActionClient(node, RunTask, "smolvla/run_task")
+        if not client.wait_for_server(WAIT):
+            print(
+                f"nobody serves smolvla/run_task within {WAIT:.0f} s: is executor_node running, "
+                "on this ROS_DOMAIN_ID and namespace?",
+                file=sys.stderr,
+            )
+            return 1
+        goal = RunTask.Goal(instruction=given.instruction, time_limit=given.time_limit)
+        sent = client.send_goal_async(goal, feedback_callback=show)
+        rclpy.spin_until_future_complete(node, sent)
+        handle = sent.result()
+        if handle is None or not handle.accepted:
+            print("rejected: the log of executor_node says why", file=sys.stderr)
+            return 1
+        ended = handle.get_result_async()
+        try:
+            rclpy.spin_until_future_complete(node, ended)
+        except KeyboardInterrupt:
+            handle.cancel_goal_async()
+            rclpy.spin_until_future_complete(node, ended)
+        answer = ended.result()
+        assert answer is not None
+        result = answer.result
+        print(file=sys.stderr)
+        print(f"{result.message} ({result.elapsed:.1f} s, {result.chunks} chunks)")
+        return int(result.reason != RunTask.Result.TIME_LIMIT)
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
