@@ -29,6 +29,14 @@ def run(name: str, create: Callable[[], Node]) -> int:
         The exit code: 0 after an interrupt, 1 when the node could not start or set `failed`.
     """
     end_with_launch()
+    interrupts: list[int] = []
+
+    def interrupt(number: int, frame: object) -> None:
+        interrupts.append(number)
+        raise KeyboardInterrupt
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, interrupt)
     rclpy.init()
     try:
         node = create()
@@ -53,8 +61,9 @@ def run(name: str, create: Callable[[], Node]) -> int:
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except Exception:
-        # A signal between two steps of spinning ends in some error of rcl.
-        if rclpy.ok():
+        # A signal between two steps of spinning ends in some error of rcl, and one while a
+        # message is converted in one of pybind11, which swallows the KeyboardInterrupt.
+        if rclpy.ok() and not interrupts:
             raise
     finally:
         # A second Ctrl-C, or the terminal's beside the launch's, must not cut the way down short.

@@ -10,8 +10,8 @@ CHILD = """
 import signal
 from smolvla_policy.ros.parent import end_with_launch
 end_with_launch()
-print("ready", flush=True)
 try:
+    print("ready", flush=True)  # an interrupt may come at once
     signal.pause()
 except KeyboardInterrupt:
     print("interrupted", flush=True)
