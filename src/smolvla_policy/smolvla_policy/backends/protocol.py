@@ -79,6 +79,8 @@ class Backend(Protocol):
         chunk_size: rows of a chunk.
         period: seconds between two rows.
         needs_objects: whether it reads `Observation.objects`.
+
+    It may also have ``remarks``, lines of text that `policy_node` logs once it is loaded.
     """
 
     name: str

@@ -8,17 +8,11 @@ from typing import Any
 
 from rclpy.parameter import Parameter as RosParameter
 
+from smolvla_policy.control.joint_calibration import LEROBOT_JOINTS
 from smolvla_policy.control.observation import ObservationConfig
 from smolvla_policy.ros.parameters import AUTOSTART, Parameter
 
-SO100_JOINTS = [
-    "shoulder_pan",
-    "shoulder_lift",
-    "elbow_flex",
-    "wrist_flex",
-    "wrist_roll",
-    "gripper",
-]
+SO100_JOINTS = list(LEROBOT_JOINTS)
 
 POLICY_PARAMETERS = (
     Parameter(
