@@ -12,6 +12,7 @@ from smolvla_policy.control.units import JointUnits, joint_units
 
 from smolvla_sim.arm import JOINT_NAMES
 from smolvla_sim.expert import ScriptedExpert, scene_poses
+from smolvla_sim.expert_moves import OutOfReachError
 from smolvla_sim.grounding import GroundingLabeler
 from smolvla_sim.lead_in import LeadIn
 from smolvla_sim.mjcf import PHYSICS_RATE
@@ -174,13 +175,16 @@ class Demonstrator:
         left = _FRAMES_AFTER
         for tick in range(round(_TIME_LIMIT * self._options.fps)):
             if tick % _REPLAN == 0:
-                plan = self._expert.plan(
-                    self._simulation.positions,
-                    scene_poses(self._simulation),
-                    task.sentence,
-                    2 * _REPLAN,
-                    committed=queue if tick else None,
-                )
+                try:
+                    plan = self._expert.plan(
+                        self._simulation.positions,
+                        scene_poses(self._simulation),
+                        task.sentence,
+                        2 * _REPLAN,
+                        committed=queue if tick else None,
+                    )
+                except OutOfReachError:
+                    break  # a cube was pushed away: no demonstration
                 queue = plan[_REPLAN:]
             action = plan[tick % _REPLAN]
             result.frames.append(self._frame(action))

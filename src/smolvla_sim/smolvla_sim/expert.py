@@ -90,7 +90,8 @@ class ScriptedExpert:
             (rows, 6) radians.
 
         Raises:
-            ValueError: unknown instruction, missing object, or an object out of reach.
+            OutOfReachError: an object is out of reach.
+            ValueError: unknown instruction or missing object.
         """
         task = parse_task(instruction)
         world = self._observe(np.asarray(positions, dtype=np.float64), objects, task)

@@ -39,6 +39,14 @@ _AT_HEIGHT = 0.004
 # Room between the cube and the fixed pad when the gripper goes down, meters; the moving jaw
 # has as much on its side.
 _CLEARANCE = 0.010
+# A gripper below this height that is not open has just closed on nothing, meters; higher up only
+# one that is closed to less than the opening behind it, radians, has.
+_MISS_HEIGHT = 0.035
+_SHUT = 0.15
+
+
+class OutOfReachError(ValueError):
+    """A thing is where the arm does not reach; the text says where and what to do."""
 
 
 class Moves:
@@ -65,6 +73,8 @@ class Moves:
         ):
             # The cube is between the pads: the closing jaw pushes it onto the fixed one.
             return self.squeeze(world)
+        if self._missed(world) and not world.grips_another(name):
+            return self.lift(world, CLEAR_HEIGHT, CLOSED)
         # Of the four ways to face a cube the one with the least turn from here, but well
         # inside the limits of wrist_roll.
         roll = float(np.clip(world.command[4], -1.0, 1.0))
@@ -80,6 +90,17 @@ class Moves:
         if world.command[5] > OPEN - 0.12 and abs(roll - world.command[4]) < _FACING:
             aim[2] = _funnel(stray, height, aim[2])
         return np.append(self._solve(_ahead(pose, aim), facing, roll), OPEN)
+
+    def _missed(self, world: ModelWorld) -> bool:
+        """Whether the gripper closed beside a cube and is not up again.
+
+        It then goes up closed and opens there. One that opens on the way up looks for a while
+        just like one on the way up with a cube, and who learns from both drops cubes.
+        """
+        height, opening = float(world.pose.tcp[2]), float(world.command[5])
+        if height < _MISS_HEIGHT:
+            return opening < OPEN - 0.12
+        return height < CLEAR_HEIGHT - 0.015 and opening < _SHUT
 
     def squeeze(self, world: ModelWorld) -> Array:
         """Stay and close the gripper."""
@@ -162,7 +183,7 @@ class Moves:
             height -= 0.01
             arm = self._kinematics.reach(np.array([tcp[0], tcp[1], height]), facing, roll)
         if arm is None:
-            raise ValueError(
+            raise OutOfReachError(
                 f"the point x={tcp[0]:.3f} y={tcp[1]:.3f} z={tcp[2]:.3f} m is out of the arm's "
                 "reach; put the cubes and the bowls in front of the arm, 0.12 to 0.25 m from "
                 "the axis of shoulder_pan"

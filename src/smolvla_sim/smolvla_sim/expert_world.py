@@ -16,8 +16,11 @@ from smolvla_sim.scene import BOWLS, CUBE_EDGE, CUBES
 
 Array = NDArray[np.float64]
 
-# A wider gripper holds nothing, radians.
+# A wider gripper holds nothing that lies on something, radians.
 _LETS_GO = GRASP_ANGLE + 0.05
+# What is off the ground is held by a gripper up to this wide: a cube gripped across its edges.
+_WIDEST_GRIP = GRASP_ANGLE + 0.18
+_OFF_GROUND = 0.006
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class ModelWorld:
         self.velocity: Array = np.zeros(6)
         self.positions = {name: np.array(pose.position) for name, pose in objects.items()}
         self.facings = {name: _facing(objects[name].quaternion) for name in movable}
+        self._lets_go = _LETS_GO
         self.held = self._find_held()
 
     @property
@@ -71,7 +75,7 @@ class ModelWorld:
         self.command = np.array(command)
         if self.held is None:
             self.held = self._find_held()
-        elif self.command[5] > _LETS_GO:
+        elif self.command[5] > self._lets_go:
             cube = self.positions[self.held]
             cube[2] = self._ground(self.held)
             self.held = None
@@ -88,14 +92,29 @@ class ModelWorld:
 
     def _find_held(self) -> str | None:
         """Return the cube between the pads if the gripper is closed on it."""
-        if self.command[5] > _LETS_GO:
+        opening = float(self.command[5])
+        if opening > _WIDEST_GRIP:
             return None
         pose = self.pose
         for name in self._movable:
             along, aside, across = in_gripper(pose, self.positions[name])
-            if abs(along) < 0.020 and abs(aside) < 0.014 and -0.010 < across < 0.016:
+            if not (abs(along) < 0.020 and abs(aside) < 0.014 and -0.010 < across < 0.016):
+                continue
+            lifted = self.positions[name][2] > self._ground(name) + _OFF_GROUND
+            if opening <= _LETS_GO or lifted:
+                self._lets_go = max(_LETS_GO, opening + 0.05)
                 return name
         return None
+
+    def grips_another(self, cube: str) -> bool:
+        """Whether a cube other than this one is between the fingers."""
+        pose = self.pose
+        others = (name for name in CUBES if name != cube and name in self.positions)
+        offsets = (in_gripper(pose, self.positions[name]) for name in others)
+        return any(
+            abs(along) < 0.025 and abs(aside) < 0.025 and abs(across) < 0.030
+            for along, aside, across in offsets
+        )
 
     def _ground(self, cube: str) -> float:
         """Return the height at which a released cube comes to rest, meters."""

@@ -21,15 +21,16 @@ from smolvla_sim.restock import restock
 from smolvla_sim.simulation import Simulation
 from smolvla_sim.tasks import Task
 
-LONGEST = 9.0
+LONGEST = 14.0
 """The longest time that the checkpoint drives [s]; the time is uniform up to it."""
 
 _RATE = 30.0
 # How chunks are executed while it drives; the expert shall know the troubles of each.
 _EXECUTIONS = (
+    Execution(0.7, "weighted"),
+    Execution(0.7, "weighted"),
     Execution(0.7, "latest", real_time_chunking=True),
-    Execution(0.7, "latest"),
-    Execution(0.0, actions_per_chunk=8, resume_jump=NO_APPROACH),
+    Execution(0.0, actions_per_chunk=4, resume_jump=NO_APPROACH),
 )
 _DELAYS = (0.0, 0.1, 0.3, 0.6)
 

@@ -96,6 +96,57 @@ def test_recovers_from_a_moved_cube_and_a_dropped_one():
     assert simulation.score() == 1.0
 
 
+def standing(simulation, x, y, z, opening):
+    """Return (6,) joint positions with the TCP at a point and the gripper at `opening`."""
+    arm = simulation.kinematics.reach(np.array([x, y, z]), None, 0.0)
+    return np.append(arm, opening)
+
+
+def away(poses, *names):
+    """Move cubes out of the way."""
+    for name in names:
+        poses[name].position[:] = (0.0, 0.4, 0.0125)
+
+
+def test_keeps_what_it_grips_across_the_edges():
+    """Gripped so, the jaw stands wider open than for a cube gripped on its sides."""
+    simulation = Simulation()
+    poses = scene_poses(simulation)
+    away(poses, "green_cube", "blue_cube")
+    poses["bowl"].position[:] = (0.2, 0.12, 0.0125)
+    positions = standing(simulation, 0.2, -0.05, 0.08, 0.40)
+    tcp = simulation.kinematics.forward(positions)
+    # Off center by 8 mm: so it cannot be pushed onto the fixed pad.
+    poses["red_cube"].position[:] = tcp.tcp + 0.008 * tcp.axes[:, 1]
+    plan = ScriptedExpert(period=1 / 15).plan(positions, poses, TASK, 12)
+    assert plan[:, 5].max() < 0.40
+    assert simulation.kinematics.forward(plan[-1]).tcp[1] > 0.05  # on its way to the bowl
+    # The same opening above a cube that lies on the table holds nothing.
+    poses["red_cube"].position[:] = (0.2, 0.0, 0.0125)
+    plan = ScriptedExpert(period=1 / 15).plan(positions, poses, TASK, 12)
+    assert plan[-1, 5] > 0.5
+
+
+def test_comes_up_closed_where_it_closed_on_nothing():
+    simulation = Simulation()
+    poses = scene_poses(simulation)
+    away(poses, "green_cube", "blue_cube")
+    poses["red_cube"].position[:] = (0.2, 0.04, 0.0125)
+    positions = standing(simulation, 0.2, 0.0, 0.014, 0.30)
+    expert = ScriptedExpert(period=1 / 15)
+
+    def opens_at():
+        plan = expert.plan(positions, poses, TASK, 30)
+        first = int(np.argmax(plan[:, 5] > 0.35))
+        assert first > 0
+        return simulation.kinematics.forward(plan[first]).tcp[2]
+
+    assert opens_at() > 0.055
+    # With another cube between the fingers it opens at once.
+    poses["green_cube"].position[:] = (0.2, 0.0, 0.0125)
+    assert opens_at() < 0.045
+
+
 def test_moves_gently_and_within_the_limits():
     simulation, expert = Simulation(seed=5), ScriptedExpert()
     plan = expert.plan(np.array(HOME), scene_poses(simulation), TASK, 150)

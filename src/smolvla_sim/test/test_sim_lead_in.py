@@ -102,9 +102,9 @@ def test_it_drives_for_a_random_time_up_to_nine_seconds(asleep, simulation, monk
 
 
 def test_it_drives_with_every_way_to_execute_chunks(asleep, simulation):
-    for kind in range(3):
+    for kind in range(4):
         drive(simulation, Draws(0.0, kind))
-    assert asleep == [True, False, False]
+    assert asleep == [False, False, True, False]
 
 
 def test_the_task_that_was_not_done_yet_is_judged(scripted, simulation):

@@ -56,6 +56,21 @@ def test_a_demonstration_of_reaching():
     assert len(set(demonstration.tasks)) == 1
 
 
+def test_a_cube_that_is_out_of_reach_makes_a_failed_episode(monkeypatch):
+    """A lead-in may have pushed it there; the recording goes on with the next seed."""
+    demonstrator = Demonstrator(BLIND)
+    start = demonstrator._start
+
+    def start_without_cubes(seed, task, rng):
+        start(seed, task, rng)
+        demonstrator._simulation.move_object(task.cube, np.array([0.22, 0.42, 0.0125]), yaw=0.0)
+
+    monkeypatch.setattr(demonstrator, "_start", start_without_cubes)
+    demonstration = demonstrator.record(5)
+    assert not demonstration.success
+    assert not demonstration.frames
+
+
 def test_episodes_end_soon_after_the_success():
     longer = Demonstrator(DemonstrationOptions("pick_place", cameras=(), random_starts=0.0))
     lengths = [len(made(longer, seed).frames) for seed in range(4)]
