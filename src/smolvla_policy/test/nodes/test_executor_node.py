@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from rclpy.executors import ExternalShutdownException
+from std_msgs.msg import Float64MultiArray
 
 from smolvla_msgs.msg import ExecutorStatus
 
@@ -33,6 +34,21 @@ def test_nothing_is_commanded_without_joint_states(graph, make_robot):
     assert robot.commands == []
     assert robot.status.state == ExecutorStatus.WAITING
     assert "joint state" in robot.status.reason
+
+
+def test_says_who_else_commands_the_arm(graph, make_robot, capfd):
+    robot = make_robot()
+    text = []
+
+    def said(words):
+        text.append(capfd.readouterr().err)
+        return words in "".join(text)
+
+    graph.until(lambda: robot.status.tick > 60, what="a look around")
+    assert not said("the arm gets commands from")
+    graph.node.create_publisher(Float64MultiArray, "arm_controller/commands", 10)
+    words = "2 publishers on /arm_controller/commands: executor_node, observer; end all but one"
+    graph.until(lambda: said(words), what="the warning")
 
 
 def test_holds_when_the_policy_dies_says_why_and_goes_on_when_it_is_back(graph, make_robot):
