@@ -89,6 +89,7 @@ class Execution:
         self._state: State | None = None
         self._instruction = ""  # of the newest chunk
         self._status_due = self._feedback_due = self._look_around_due = 0.0
+        self._commanders: list[str] = []  # where there are several
         self._thread = ControlThread(
             values["rate"],
             self._step,
@@ -206,14 +207,17 @@ class Execution:
     def _warn_of_others(self) -> None:
         """Say it when somebody else commands the arm, too: it would jerk between the two."""
         topic = self._commands.topic_name
-        if self._dry_run or self._node.count_publishers(topic) < 2:
-            return
-        names = sorted(info.node_name for info in self._node.get_publishers_info_by_topic(topic))
-        self._node.get_logger().warning(
-            f"the arm gets commands from {len(names)} publishers on {topic}: {', '.join(names)}; "
-            "end all but one of them, or give this arm a namespace of its own",
-            throttle_duration_sec=10.0,
-        )
+        names: list[str] = []
+        if not self._dry_run and self._node.count_publishers(topic) > 1:
+            found = self._node.get_publishers_info_by_topic(topic)
+            names = sorted(info.node_name for info in found)
+        if names and names != self._commanders:
+            self._node.get_logger().warning(
+                f"the arm gets commands from {len(names)} publishers on {topic}: "
+                f"{', '.join(names)}; end all but one of them, or give this arm a namespace of "
+                "its own"
+            )
+        self._commanders = names
 
     def _report(self, now: float) -> None:
         heard = self._requests.get_subscription_count() > 0
