@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from smolvla_sim.expert_world import ModelWorld, in_gripper
 from smolvla_sim.kinematics import ArmKinematics, GripperPose
-from smolvla_sim.scene import CUBE_EDGE
+from smolvla_sim.scene import CUBE_EDGE, CUBES
 from smolvla_sim.simulation import HOME
 
 Array = NDArray[np.float64]
@@ -35,6 +35,9 @@ _CENTERED = 0.006
 _SLOPE = 4.0
 _FACING = 0.12
 _STRAY = 0.020
+# A gripper that is open for a grasp, radians; one that has to go up before it moves aside, meters.
+_OPENED = OPEN - 0.12
+_LOW = CLEAR_HEIGHT - 0.015
 _AT_HEIGHT = 0.004
 # Room between the cube and the fixed pad when the gripper goes down, meters; the moving jaw
 # has as much on its side.
@@ -73,7 +76,8 @@ class Moves:
         ):
             # The cube is between the pads: the closing jaw pushes it onto the fixed one.
             return self.squeeze(world)
-        if self._missed(world) and not world.grips_another(name):
+        others = [cube for cube in CUBES if cube != name and cube in world.positions]
+        if self._missed(world) and not any(map(world.surrounds, others)):
             return self.lift(world, CLEAR_HEIGHT, CLOSED)
         # Of the four ways to face a cube the one with the least turn from here, but well
         # inside the limits of wrist_roll.
@@ -83,11 +87,11 @@ class Moves:
         jaw = self._kinematics.forward(np.append(onto, OPEN)).axes[:, 2]
         aim = cube - _CLEARANCE * np.array([jaw[0], jaw[1], 0.0])
         stray = _distance_xy(pose.tcp, aim)
-        if stray > _STRAY and pose.tcp[2] < CLEAR_HEIGHT - 0.015:
+        if stray > _STRAY and pose.tcp[2] < _LOW:
             return self.lift(world, CLEAR_HEIGHT, OPEN)
         aim[2] = max(CLEAR_HEIGHT, height + CLEAR_HEIGHT - GRASP_HEIGHT)
         # Going down with the jaw half closed or turned would set it on top of the cube.
-        if world.command[5] > OPEN - 0.12 and abs(roll - world.command[4]) < _FACING:
+        if world.command[5] > _OPENED and abs(roll - world.command[4]) < _FACING:
             aim[2] = _funnel(stray, height, aim[2])
         return np.append(self._solve(_ahead(pose, aim), facing, roll), OPEN)
 
@@ -99,8 +103,8 @@ class Moves:
         """
         height, opening = float(world.pose.tcp[2]), float(world.command[5])
         if height < _MISS_HEIGHT:
-            return opening < OPEN - 0.12
-        return height < CLEAR_HEIGHT - 0.015 and opening < _SHUT
+            return opening < _OPENED
+        return height < _LOW and opening < _SHUT
 
     def squeeze(self, world: ModelWorld) -> Array:
         """Stay and close the gripper."""
@@ -141,9 +145,9 @@ class Moves:
     def leave(self, world: ModelWorld, name: str) -> Array:
         """Let go of a cube without a touch, then go straight up and home."""
         pose, cube = world.pose, world.positions[name]
-        along, aside, across = in_gripper(pose, cube)
-        around = abs(along) < 0.020 and abs(aside) < 0.020 and abs(across) < 0.030
-        if around and (across < _CLEARANCE / 2 or world.command[5] < OPEN - 0.12):
+        _, _, across = in_gripper(pose, cube)
+        opened = world.command[5] >= _OPENED
+        if world.surrounds(name) and (across < _CLEARANCE / 2 or not opened):
             # Away from the fixed pad first: it would drag the cube along on the way up.
             jaw = np.array([pose.axes[0, 2], pose.axes[1, 2], 0.0])
             aim = cube - _CLEARANCE * jaw

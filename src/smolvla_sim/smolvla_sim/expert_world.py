@@ -61,8 +61,8 @@ class ModelWorld:
         self.velocity: Array = np.zeros(6)
         self.positions = {name: np.array(pose.position) for name, pose in objects.items()}
         self.facings = {name: _facing(objects[name].quaternion) for name in movable}
-        self._lets_go = _LETS_GO
-        self.held = self._find_held()
+        self.held: str | None = None
+        self._take_hold()
 
     @property
     def pose(self) -> GripperPose:
@@ -74,7 +74,7 @@ class ModelWorld:
         before = self.pose.tcp
         self.command = np.array(command)
         if self.held is None:
-            self.held = self._find_held()
+            self._take_hold()
         elif self.command[5] > self._lets_go:
             cube = self.positions[self.held]
             cube[2] = self._ground(self.held)
@@ -90,6 +90,10 @@ class ModelWorld:
         """Whether a cube stands on another one."""
         return on_top(*(self.positions[cube] - self.positions[base]))
 
+    def _take_hold(self) -> None:
+        self.held = self._find_held()
+        self._lets_go = max(_LETS_GO, float(self.command[5]) + 0.05)
+
     def _find_held(self) -> str | None:
         """Return the cube between the pads if the gripper is closed on it."""
         opening = float(self.command[5])
@@ -100,21 +104,14 @@ class ModelWorld:
             along, aside, across = in_gripper(pose, self.positions[name])
             if not (abs(along) < 0.020 and abs(aside) < 0.014 and -0.010 < across < 0.016):
                 continue
-            lifted = self.positions[name][2] > self._ground(name) + _OFF_GROUND
-            if opening <= _LETS_GO or lifted:
-                self._lets_go = max(_LETS_GO, opening + 0.05)
+            if opening <= _LETS_GO or self.positions[name][2] > self._ground(name) + _OFF_GROUND:
                 return name
         return None
 
-    def grips_another(self, cube: str) -> bool:
-        """Whether a cube other than this one is between the fingers."""
-        pose = self.pose
-        others = (name for name in CUBES if name != cube and name in self.positions)
-        offsets = (in_gripper(pose, self.positions[name]) for name in others)
-        return any(
-            abs(along) < 0.025 and abs(aside) < 0.025 and abs(across) < 0.030
-            for along, aside, across in offsets
-        )
+    def surrounds(self, cube: str) -> bool:
+        """Whether a cube is somewhere between the fingers, held or not."""
+        along, aside, across = in_gripper(self.pose, self.positions[cube])
+        return abs(along) < 0.020 and abs(aside) < 0.020 and abs(across) < 0.030
 
     def _ground(self, cube: str) -> float:
         """Return the height at which a released cube comes to rest, meters."""

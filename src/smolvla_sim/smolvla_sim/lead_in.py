@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from numpy.random import Generator
 
 from smolvla_sim.play.control_loop import ControlLoop
-from smolvla_sim.play.execution import NO_APPROACH, Execution
+from smolvla_sim.play.execution import NO_APPROACH, USUAL_G, Execution
 from smolvla_sim.play.observer import Observer, Size
 from smolvla_sim.play.policies import PolicySpec, load_policy
 from smolvla_sim.restock import restock
@@ -25,11 +25,12 @@ LONGEST = 14.0
 """The longest time that the checkpoint drives [s]; the time is uniform up to it."""
 
 _RATE = 30.0
-# How chunks are executed while it drives; the expert shall know the troubles of each.
+# How chunks are executed while it drives; the expert shall know the troubles of each. The default
+# of `executor_node` is there twice, as it is what most use.
 _EXECUTIONS = (
-    Execution(0.7, "weighted"),
-    Execution(0.7, "weighted"),
-    Execution(0.7, "latest", real_time_chunking=True),
+    Execution(USUAL_G),
+    Execution(USUAL_G),
+    Execution(USUAL_G, "latest", real_time_chunking=True),
     Execution(0.0, actions_per_chunk=4, resume_jump=NO_APPROACH),
 )
 _DELAYS = (0.0, 0.1, 0.3, 0.6)

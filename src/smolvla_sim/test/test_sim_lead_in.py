@@ -90,6 +90,7 @@ def simulation():
 
 
 def test_it_drives_for_a_random_time_up_to_the_longest(asleep, simulation, monkeypatch):
+    assert LONGEST == 14.0  # docs/reference/simulation.md tells it
     monkeypatch.setattr(lead_in, "LONGEST", 1.5)
     times = []
     for seed in range(8):

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
@@ -24,6 +25,8 @@ from smolvla_policy.ros.managed_node import ACTIVE, INACTIVE, ManagedNode
 from smolvla_policy.ros.run import run
 from smolvla_policy.ros.task_server import TaskServer
 
+_MOVING = (ExecutorStatus.APPROACHING, ExecutorStatus.RUNNING, ExecutorStatus.HOLDING)
+
 
 class ExecutorNode(ManagedNode):
     """Wires topics, services and the action to an `Execution`.
@@ -37,6 +40,8 @@ class ExecutorNode(ManagedNode):
         self._execution: Execution | None = None
         self._task_server: TaskServer | None = None
         self._entities: list[tuple[Callable[[Any], object], Any]] = []
+        self._command_topic = ""
+        self._commanders: list[str] = []  # where there are several
         super().__init__("executor_node", EXECUTOR_PARAMETERS, **node_options)
         self._status = self._idle_status()
         self._statuses = self.create_publisher(ExecutorStatus, "~/status", qos.status_qos())
@@ -49,6 +54,9 @@ class ExecutorNode(ManagedNode):
         self._task_server = TaskServer(
             self, refusal=lambda: self.hint, begin=self._begin, cancel=self._cancel
         )
+        # Steady: simulated time may stand still.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(1.0, self._look_for_others, clock=steady)
         self._publish_status()
 
     # What the base calls in the transitions.
@@ -62,6 +70,7 @@ class ExecutorNode(ManagedNode):
             if values["output"] == "joint_trajectory"
             else self._publisher(Float64MultiArray, "arm_controller/commands", qos.command_qos())
         )
+        self._command_topic = commands.topic_name
         requests = self._publisher(
             InferenceRequest, "smolvla/inference_request", qos.request_qos()
         )
@@ -145,6 +154,21 @@ class ExecutorNode(ManagedNode):
                 "stopped through ~/stop", "stopped: call ~/start to go on"
             ),
         )
+
+    def _look_for_others(self) -> None:
+        """Say it when somebody else commands the arm, too: it would jerk between the two."""
+        names: list[str] = []
+        topic = self._command_topic
+        moves = self._status.state in _MOVING and not self._status.dry_run
+        if moves and self.count_publishers(topic) > 1:
+            names = sorted(info.node_name for info in self.get_publishers_info_by_topic(topic))
+        if names and names != self._commanders:
+            self.get_logger().warning(
+                f"the arm gets commands from {len(names)} publishers on {topic}: "
+                f"{', '.join(names)}; end all but one of them, or give this arm a namespace of "
+                "its own"
+            )
+        self._commanders = names
 
     def _answer(
         self, response: Trigger.Response, order: Callable[[Execution], str]

@@ -25,9 +25,6 @@ from smolvla_policy.ros import converters
 from smolvla_policy.ros.control_thread import ControlThread
 from smolvla_policy.ros.executor_parameters import executor_config
 
-# The graph is looked at this seldom [s]; the question takes its locks.
-_LOOK_AROUND_PERIOD = 1.0
-
 
 @dataclass(frozen=True)
 class Reports:
@@ -88,8 +85,7 @@ class Execution:
         self._tasks = TaskRunner(self._core, values["task_stall_timeout"], reports.ended)
         self._state: State | None = None
         self._instruction = ""  # of the newest chunk
-        self._status_due = self._feedback_due = self._look_around_due = 0.0
-        self._commanders: list[str] = []  # where there are several
+        self._status_due = self._feedback_due = 0.0
         self._thread = ControlThread(
             values["rate"],
             self._step,
@@ -179,9 +175,6 @@ class Execution:
         self._tasks.watch(output, now)
         if self._core.state != self._state or now >= self._status_due:
             self._report(now)
-        if output.command is not None and now >= self._look_around_due:
-            self._look_around_due = now + _LOOK_AROUND_PERIOD
-            self._warn_of_others()
         if now >= self._feedback_due:
             self._feedback_due = now + self._feedback_period
             progress = self._tasks.progress(now)
@@ -203,21 +196,6 @@ class Execution:
             self._requests.publish(
                 converters.request_message(output.request, self._joints, stamp, self._tasks.goal)
             )
-
-    def _warn_of_others(self) -> None:
-        """Say it when somebody else commands the arm, too: it would jerk between the two."""
-        topic = self._commands.topic_name
-        names: list[str] = []
-        if not self._dry_run and self._node.count_publishers(topic) > 1:
-            found = self._node.get_publishers_info_by_topic(topic)
-            names = sorted(info.node_name for info in found)
-        if names and names != self._commanders:
-            self._node.get_logger().warning(
-                f"the arm gets commands from {len(names)} publishers on {topic}: "
-                f"{', '.join(names)}; end all but one of them, or give this arm a namespace of "
-                "its own"
-            )
-        self._commanders = names
 
     def _report(self, now: float) -> None:
         heard = self._requests.get_subscription_count() > 0
