@@ -199,6 +199,9 @@ colcon_build() {
 }
 
 ROS_PREFIX="$(sourced_ros)"
+if [ -n "$ROS_PREFIX" ] && [ -e "$ROS_PREFIX/.ros_distro" ]; then # made by this script: the .venv of another copy
+  die "this shell is in another copy of this workspace (its env.sh was sourced: ${ROS_PREFIX%/.venv}). Open a new shell and run the same command again"
+fi
 case "${ROS_PREFIX:+${ROS_DISTRO-}}" in
   foxy | galactic | humble | iron)
     die "ROS 2 $ROS_DISTRO is sourced; this needs Jazzy or newer. Source a newer one, or use a shell without a sourced ROS: then ROS 2 comes from PyPI"

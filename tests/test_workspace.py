@@ -104,3 +104,24 @@ def test_env_keeps_the_users_choice_of_transport():
     script = '. ./env.sh; echo "[${FASTDDS_DEFAULT_PROFILES_FILE-none}]"'
     environment = {**users_environment(), "FASTDDS_BUILTIN_TRANSPORTS": "UDPv4"}
     assert "[none]" in run(["bash", "-c", script], cwd=ROOT, env=environment).stdout
+
+
+def test_setup_in_a_shell_of_another_copy_refuses_and_keeps_the_venv(tmp_path):
+    other, here = tmp_path / "other", tmp_path / "here"
+    (other / ".venv/share/rclpy").mkdir(parents=True)
+    (other / ".venv/share/rclpy/package.xml").touch()
+    (other / ".venv/.ros_distro").write_text("kilted")
+    (here / "scripts").mkdir(parents=True)
+    shutil.copy(ROOT / "scripts/setup.sh", here / "scripts")
+    (here / ".venv").mkdir()
+    (here / ".venv/.kind").write_text("pypi 3.11")
+    # PYTHON names nothing that runs: without the refusal the script ends at the next step.
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "AMENT_PREFIX_PATH": f"{other}/.venv",
+        "PYTHON": "no-python",
+    }
+    ended = run(["bash", str(here / "scripts/setup.sh")], env=environment)
+    assert ended.returncode == 1
+    assert f"another copy of this workspace (its env.sh was sourced: {other})" in ended.stderr
+    assert (here / ".venv/.kind").exists()
