@@ -108,18 +108,24 @@ def away(poses, *names):
         poses[name].position[:] = (0.0, 0.4, 0.0125)
 
 
-def test_keeps_what_it_grips_across_the_edges():
-    """Gripped so, the jaw stands wider open than for a cube gripped on its sides."""
+@pytest.mark.parametrize(
+    ("opening", "aside"),
+    [
+        (0.40, 0.008),  # across the edges: wider open than for a cube gripped on its sides
+        (0.30, -0.021),  # by the rim of the pads
+    ],
+)
+def test_keeps_what_it_grips_badly(opening, aside):
     simulation = Simulation()
     poses = scene_poses(simulation)
     away(poses, "green_cube", "blue_cube")
     poses["bowl"].position[:] = (0.2, 0.12, 0.0125)
-    positions = standing(simulation, 0.2, -0.05, 0.08, 0.40)
+    positions = standing(simulation, 0.2, -0.05, 0.08, opening)
     tcp = simulation.kinematics.forward(positions)
-    # Off center by 8 mm: so it cannot be pushed onto the fixed pad.
-    poses["red_cube"].position[:] = tcp.tcp + 0.008 * tcp.axes[:, 1]
+    # Off center: so it cannot be pushed onto the fixed pad.
+    poses["red_cube"].position[:] = tcp.tcp + aside * tcp.axes[:, 1]
     plan = ScriptedExpert(period=1 / 15).plan(positions, poses, TASK, 12)
-    assert plan[:, 5].max() < 0.40
+    assert plan[:, 5].max() < opening
     assert simulation.kinematics.forward(plan[-1]).tcp[1] > 0.05  # on its way to the bowl
     # The same opening above a cube that lies on the table holds nothing.
     poses["red_cube"].position[:] = (0.2, 0.0, 0.0125)
