@@ -65,6 +65,7 @@ def specs(claim: Claim, cell: Cell) -> list[NodeSpec]:
             "device": policy.device,
             "dtype": policy.dtype,
             "seed": _POLICY_SEED,
+            "noise_scale": policy.noise_scale,
             "real_time_chunking": cell.execution.real_time_chunking,
             "chunk_size": claim.facts.chunk_size,
         },

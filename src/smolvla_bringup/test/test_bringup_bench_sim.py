@@ -78,6 +78,7 @@ def test_what_all_cells_have_in_common_reaches_the_nodes(workspace: Path) -> Non
         cameras=("top:observation.images.camera1", "wrist"),
         device="cuda",
         dtype="bfloat16",
+        noise_scale=0.25,
     )
     nodes = nodes_of(claim_of(policy), RTC)
     sim, thinks = nodes["sim_node"].configured, nodes["policy_node"].configured
@@ -93,6 +94,7 @@ def test_what_all_cells_have_in_common_reaches_the_nodes(workspace: Path) -> Non
     assert thinks("period") == pytest.approx(1 / 20)
     assert [thinks(name) for name in ("stats", "device", "dtype")] == ["so100", "cuda", "bfloat16"]
     assert thinks("seed") >= 0
+    assert thinks("noise_scale") == 0.25
     executor = nodes["executor_node"].configured
     assert executor("rate") == 25.0
     # A run begins when the benchmark says so, and a status comes with every cycle.

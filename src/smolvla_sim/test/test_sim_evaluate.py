@@ -120,6 +120,7 @@ def test_the_command_prints_the_success_last_and_writes_all(tmp_path, capsys):
         ("--workers 0", "--workers is 0; it must be 1 or more"),
         ("--seconds 0", "--seconds is 0; it must be above 0"),
         ("--fps 0", "fps is 0; it must be above 0"),
+        ("--noise-scale 1.5", "--noise-scale is 1.5; it must be 0 to 1"),
         ("--fps 29 --episodes 1", "29 Hz does not divide the physics rate"),
         ("--n-action-steps 17", "n_action_steps is 17, but must be 1 to 16"),
         ("--camera-size large", "--camera-size is 'large'; give e.g. 640x480"),

@@ -59,6 +59,8 @@ class SmolVLABackend:
         cameras: camera name -> feature name; the checkpoint's cameras by the last part of
             their feature names if None.
         seed: of the noise; None draws fresh noise.
+        noise_scale: the noise is multiplied by it: 1 is what the network was trained with, 0
+            gives its most typical chunk, always the same for the same observation.
         real_time_chunking: chunks continue the actions that are queued.
         threads: of PyTorch on the CPU, for the whole process; None leaves them as they are.
         remarks: see the attribute.
@@ -87,6 +89,7 @@ class SmolVLABackend:
         period: float = 1.0 / 30.0,
         cameras: Mapping[str, str] | None = None,
         seed: int | None = None,
+        noise_scale: float = 1.0,
         real_time_chunking: bool = False,
         threads: int | None = None,
         remarks: Sequence[str] = (),
@@ -107,6 +110,7 @@ class SmolVLABackend:
         self._units = units
         self.real_time_chunking = real_time_chunking
         self._seed = seed
+        self._noise_scale = noise_scale
         self._index = 0
         self._instruction = ""
         self._features = match_cameras(
@@ -137,10 +141,6 @@ class SmolVLABackend:
                 f"joints are {', '.join(observation.joint_names)}, "
                 f"expected {', '.join(self.joint_names)}"
             )
-        noise = None
-        if self._seed is not None:
-            shape = (self.chunk_size, int(self.policy.config.max_action_dim))
-            noise = chunk_noise(self._seed, self._index, shape)
         decided = None
         same = observation.instruction == self._instruction
         if self.real_time_chunking and same and len(request.committed):
@@ -149,13 +149,24 @@ class SmolVLABackend:
             {feature: observation.images[name] for name, feature in self._features.items()},
             self._units.to_policy(observation.positions),
             observation.instruction,
-            noise,
+            self._noise(),
             decided=decided,
             delay=request.expected_delay,
         )
         self._index += 1
         self._instruction = observation.instruction
         return self._units.to_joints(actions)
+
+    def _noise(self) -> NDArray[np.float32] | None:
+        """Return the next chunk's noise; None where the policy shall draw it."""
+        shape = (self.chunk_size, int(self.policy.config.max_action_dim))
+        if self._seed is not None:
+            noise = chunk_noise(self._seed, self._index, shape)
+        elif self._noise_scale == 1.0:
+            return None
+        else:
+            noise = np.random.default_rng().standard_normal(shape, dtype=np.float32)
+        return noise * np.float32(self._noise_scale)
 
     def reseed(self, seed: int | None) -> None:
         """Begin a new sequence of noise, as at the start of an episode.
@@ -229,8 +240,8 @@ def create(options: Mapping[str, Any]) -> SmolVLABackend:
     Args:
         options: values of the parameters ``checkpoint``, ``device``, ``dtype``, ``stats``,
             ``units``, ``calibration``, ``allow_units_mismatch``, ``joints``, ``joint_signs``,
-            ``gripper_range``, ``cameras``, ``period``, ``seed`` and ``threads``; their meaning
-            is in `ros.policy_parameters`.
+            ``gripper_range``, ``cameras``, ``period``, ``seed``, ``noise_scale`` and
+            ``threads``; their meaning is in `ros.policy_parameters`.
 
     Returns:
         The backend, warmed up.
@@ -261,6 +272,7 @@ def create(options: Mapping[str, Any]) -> SmolVLABackend:
         period=float(options.get("period", 1.0 / 30.0)),
         cameras=camera_pairs(options.get("cameras") or ()),
         seed=None if seed < 0 else seed,
+        noise_scale=float(options.get("noise_scale", 1.0)),
         real_time_chunking=bool(options.get("real_time_chunking", False)),
         threads=threads,
         remarks=chosen.remarks,

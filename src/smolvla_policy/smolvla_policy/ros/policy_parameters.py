@@ -158,6 +158,15 @@ POLICY_PARAMETERS = (
         minimum=-1,
     ),
     Parameter(
+        "noise_scale",
+        1.0,
+        "The noise that actions are made from is multiplied by this: 1 as trained and as LeRobot; "
+        "0 the checkpoint's most typical actions, the same for the same observation, so that "
+        "chunks agree and seams are small.",
+        minimum=0.0,
+        maximum=1.0,
+    ),
+    Parameter(
         "threads",
         0,
         "Threads of the model on the CPU; 0: one less than the cores, so that the control loop "

@@ -112,6 +112,21 @@ def test_without_a_seed_noise_is_fresh(copy, sample):
     assert not np.array_equal(first, second)
 
 
+@pytest.mark.parametrize("seed", [3, None])
+def test_without_noise_the_same_observation_gives_the_same_chunk(copy, sample, policy, seed):
+    backend = make(copy, seed=seed, noise_scale=0.0)
+    first, second = (backend.infer(observe(sample), REQUEST) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    want = policy.predict_chunk(**{**sample, "noise": np.zeros((8, 32), np.float32)}) / 2
+    assert np.abs(first - want).max() <= 1e-4
+
+
+def test_noise_is_scaled(copy, sample, policy):
+    got = make(copy, seed=3, noise_scale=0.5).infer(observe(sample), REQUEST)
+    want = policy.predict_chunk(**{**sample, "noise": chunk_noise(3, 0, (8, 32)) / 2}) / 2
+    assert np.abs(got - want).max() <= 1e-4
+
+
 def test_noise_depends_on_seed_and_index_alone():
     assert np.array_equal(chunk_noise(1, 2, (4, 3)), chunk_noise(1, 2, (4, 3)))
     assert not np.array_equal(chunk_noise(1, 2, (4, 3)), chunk_noise(2, 1, (4, 3)))
@@ -181,6 +196,9 @@ def test_created_from_parameters(copy, sample, policy):
     assert backend.real_time_chunking is False
     assert create(parameters(copy, real_time_chunking=True)).real_time_chunking is True
     assert backend.cameras == ("top", "hand", "side")
+    without = create(parameters(copy, noise_scale=0.0, seed=-1))
+    first, second = (without.infer(observe(sample), REQUEST) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
     noise = chunk_noise(4, 0, (8, 32))
     want = policy.predict_chunk(**{**sample, "noise": noise})
     observation = observe(sample, ("top", "hand", "side"), positions=sample["state"] * 1.0)

@@ -62,6 +62,7 @@ def write_report(
         f"{len(seeds)} seeds from {seeds[0]}",
         f"actions at {options.policy.fps:g} Hz in chunks of {facts.chunk_size}, control loop at "
         f"{options.rate:g} Hz, simulated time",
+        f"the noise that chunks are made from is scaled by {options.policy.noise_scale:g}",
         f"time limit of a task {options.seconds:g} s; continuous operation {options.minute:g} s",
     ]
     sync, best = bars.synchronous(rows), bars.best_asynchronous(rows)

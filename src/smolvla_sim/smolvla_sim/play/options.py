@@ -63,6 +63,14 @@ def add_policy_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--camera-size", default="640x480", metavar="WxH", help="of the pictures [pixels]"
     )
+    parser.add_argument(
+        "--noise-scale",
+        type=float,
+        default=1.0,
+        metavar="X",
+        help="of the noise that chunks are made from: 1 as trained, 0 the most typical chunk "
+        "(default: %(default)g)",
+    )
     parser.add_argument("--device", default="auto", help="where the model runs (default: auto)")
     parser.add_argument(
         "--no-variation",
@@ -83,6 +91,7 @@ def policy_spec(arguments: argparse.Namespace) -> PolicySpec:
         stats=arguments.stats,
         cameras=tuple(name for name in names if name),
         device=arguments.device,
+        noise_scale=arguments.noise_scale,
     )
 
 

@@ -36,6 +36,7 @@ class PolicySpec:
         cameras: ``name`` or ``name:feature``; empty for the checkpoint's, by their own names.
         device: where the model runs.
         dtype: number type of the model; ``auto`` is what LeRobot would use.
+        noise_scale: see `SmolVLABackend`.
     """
 
     name: str = "smolvla"
@@ -46,6 +47,7 @@ class PolicySpec:
     cameras: tuple[str, ...] = ()
     device: str = "auto"
     dtype: str = "auto"
+    noise_scale: float = 1.0
 
     @property
     def description(self) -> str:
@@ -111,6 +113,8 @@ def policy_facts(spec: PolicySpec) -> PolicyFacts:
     """
     if not spec.fps > 0:
         raise ValueError(f"fps is {spec.fps:g}; it must be above 0")
+    if not 0.0 <= spec.noise_scale <= 1.0:
+        raise ValueError(f"--noise-scale is {spec.noise_scale:g}; it must be 0 to 1")
     if spec.name == "scripted":
         # It is given pictures by its node only, and looks at none.
         return PolicyFacts(_SCRIPTED_ROWS, _SCRIPTED_STEPS, tuple(spec.cameras) or ("top",))
@@ -159,6 +163,7 @@ def load_policy(spec: PolicySpec) -> LoadedPolicy:
             "joints": list(JOINT_NAMES),
             "cameras": list(spec.cameras),
             "period": period,
+            "noise_scale": spec.noise_scale,
             # Several worker processes share the machine, and one thread gives the same
             # numbers everywhere.
             "threads": 1,
