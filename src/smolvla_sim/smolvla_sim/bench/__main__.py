@@ -85,8 +85,8 @@ def _parser() -> argparse.ArgumentParser:
         "the same command continues",
     )
     add_policy_options(parser)
-    # The paper's task: cubes in a minute. Without noise, synchronous and asynchronous execution
-    # both do best, and what is left between them is the execution.
+    # The paper's task: cubes in a minute. With noise, chunks differ by their draws, too, and not
+    # only by what was seen meanwhile.
     parser.set_defaults(task="pick_place", noise_scale=0.0)
     parser.add_argument("--seeds", type=int, help="how many (default: 20; quick: 5)")
     parser.add_argument(
