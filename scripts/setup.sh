@@ -199,7 +199,8 @@ colcon_build() {
 }
 
 ROS_PREFIX="$(sourced_ros)"
-if [ -n "$ROS_PREFIX" ] && [ -e "$ROS_PREFIX/.ros_distro" ]; then # made by this script: the .venv of another copy
+# Only this script writes that file: the prefix is the .venv of another copy.
+if [ -n "$ROS_PREFIX" ] && [ -e "$ROS_PREFIX/.ros_distro" ]; then
   die "this shell is in another copy of this workspace (its env.sh was sourced: ${ROS_PREFIX%/.venv}). Open a new shell and run the same command again"
 fi
 case "${ROS_PREFIX:+${ROS_DISTRO-}}" in
