@@ -13,11 +13,17 @@ import numpy as np
 import torch
 
 from .checkpoint.config import ACTION, STATE, SmolVLAConfig, read_config
-from .checkpoint.contents import statistics_in_force, weights_file
-from .checkpoint.observation import Floats, Images, ObservationEncoder, make_normalizers
+from .checkpoint.contents import constant_remarks, settle, weights_file
+from .checkpoint.observation import (
+    Floats,
+    Images,
+    ObservationEncoder,
+    expected_cameras,
+    make_normalizers,
+)
 from .checkpoint.processors import Processors, read_processors
 from .checkpoint.save import save_checkpoint
-from .checkpoint.source import find_checkpoint
+from .checkpoint.source import find_checkpoint, source_remarks
 from .checkpoint.statistics import Statistics
 from .checkpoint.tensor_file import TensorFile
 from .checkpoint.text import (
@@ -40,7 +46,8 @@ class SmolVLAPolicy:
 
     Attributes:
         config: what the checkpoint says about itself.
-        cameras: feature names of the cameras, in the network's order.
+        cameras: feature names of the cameras that it expects, in the network's order: those
+            that it was trained with, as far as its files tell. Fewer may be given.
         state_dim: numbers in the state.
         action_dim: numbers in an action.
         chunk_size: actions in a chunk.
@@ -68,7 +75,7 @@ class SmolVLAPolicy:
         self.tokenizer = tokenizer
         self.statistics = statistics
         self.load_report = load_report
-        self.cameras = config.cameras
+        self.cameras = expected_cameras(config, processors)
         self.state_dim = config.state_dim
         self.action_dim = config.action_dim
         self.chunk_size = int(config.chunk_size)
@@ -126,27 +133,32 @@ class SmolVLAPolicy:
         chosen_device = choose_device(device)
         folder = find_checkpoint(path_or_repo_id, revision)
         config = read_config(folder)
-        vlm = read_vlm_config(config, folder)
-        precision = choose_precision(
-            dtype,
-            chosen_device,
-            load_vlm_weights=bool(config.load_vlm_weights),
-            vlm_dtype=vlm_dtype(vlm),
-        )
         processors = read_processors(folder, config)
-        sizes = model_sizes(config, vlm, str(folder))
         text = find_tokenizer(folder, config, processors, tokenizer)
         with TensorFile(weights_file(folder, config)) as file:
-            statistics, processors = statistics_in_force(
+            vlm = read_vlm_config(config, folder, file)
+            precision = choose_precision(
+                dtype,
+                chosen_device,
+                load_vlm_weights=bool(config.load_vlm_weights),
+                vlm_dtype=vlm_dtype(vlm),
+            )
+            sizes = model_sizes(config, vlm, str(folder))
+            config, processors, statistics, remarks = settle(
                 config, processors, file, stats, str(folder)
             )
-            make_normalizers(config, processors, statistics)
+            normalizers = make_normalizers(config, processors, statistics)
             network = SmolVLANetwork(sizes, precision)
             report = load_weights(network, folder, file, chosen_device)
         report = replace(
             report,
             unknown_fields=config.unknown,
             statistics="checkpoint" if stats is None else str(stats)[:200],
+            remarks=(
+                *source_remarks(path_or_repo_id, folder),
+                *remarks,
+                *(f"{k}: {v}" for k, v in constant_remarks(config, normalizers).items()),
+            ),
         )
         return cls(network, config, processors, text, statistics, report)
 
@@ -199,7 +211,8 @@ class SmolVLAPolicy:
         Args:
             images: camera -> uint8 (height, width, 3) RGB of any size. Cameras go by their
                 feature name, by a name that the checkpoint's ``rename_map`` knows, or by the
-                last part of the feature name (``top``) where that is clear.
+                last part of the feature name (``top``) where that is clear. As in LeRobot, a
+                camera that is not given is left out; at least one must be there.
             state: (state_dim,) in the checkpoint's own units.
             task: the instruction.
             noise: (chunk_size, max_action_dim) standard normal; the same noise gives the same
@@ -213,7 +226,7 @@ class SmolVLAPolicy:
             (chunk_size, action_dim) float32 in the checkpoint's own units.
 
         Raises:
-            ValueError: a camera is missing or unknown, a shape or type is wrong, the state
+            ValueError: no camera is given or one is unknown, a shape or type is wrong, the state
                 holds NaN, or the instruction is empty.
         """
         arrays = {name: np.asarray(image) for name, image in images.items()}
@@ -267,8 +280,11 @@ class SmolVLAPolicy:
             )
         return self.normalizers[ACTION].unnormalize(actions).astype(np.float32, copy=False)
 
-    def warm_up(self) -> float:
+    def warm_up(self, cameras: Sequence[str] | None = None) -> float:
         """Predict once on black images, so that the first real chunk is not slower.
+
+        Args:
+            cameras: features of those that will be given; `cameras` of the policy if None.
 
         Returns:
             Seconds it took.
@@ -279,7 +295,8 @@ class SmolVLAPolicy:
             image = np.zeros((self._engine.side, self._engine.side, 3), np.uint8)
         mean = self.normalizers[STATE].low
         state = mean if mean.size == self.state_dim else np.zeros(self.state_dim, np.float32)
-        self.predict_chunk(dict.fromkeys(self.cameras, image), state, "warm up")
+        chosen = self.cameras if cameras is None else cameras
+        self.predict_chunk(dict.fromkeys(chosen, image), state, "warm up")
         return time.perf_counter() - started
 
     def camera_feature(self, name: str) -> str:

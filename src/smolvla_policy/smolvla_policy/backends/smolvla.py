@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,7 +15,13 @@ from numpy.typing import NDArray
 from smolvla_policy.backends.protocol import ChunkRequest, Observation
 from smolvla_policy.backends.units_choice import choose_units
 from smolvla_policy.checkpoint.config import SmolVLAConfig
-from smolvla_policy.checkpoint.contents import read_contents
+from smolvla_policy.checkpoint.contents import constant_remarks, read_contents
+from smolvla_policy.checkpoint.observation import (
+    camera_feature,
+    default_cameras,
+    make_normalizers,
+)
+from smolvla_policy.checkpoint.processors import Processors
 from smolvla_policy.policy import SmolVLAPolicy
 
 
@@ -56,18 +62,20 @@ class SmolVLABackend:
         dtype: see there.
         stats: see there.
         period: seconds between two actions.
-        cameras: camera name -> feature name; the checkpoint's cameras by the last part of
-            their feature names if None.
+        cameras: camera name -> feature name, of those that there are; if None, of those that
+            the checkpoint expects, see `checkpoint.observation.default_cameras`.
         seed: of the noise; None draws fresh noise.
         noise_scale: the noise is multiplied by it: 1 is what the network was trained with, 0
             gives its most typical chunk, always the same for the same observation.
         real_time_chunking: chunks continue the actions that are queued.
         threads: of PyTorch on the CPU, for the whole process; None leaves them as they are.
+        tokenizer: see `SmolVLAPolicy.from_pretrained`.
         remarks: see the attribute.
 
     Attributes:
         policy: the checkpoint.
-        remarks: lines for the log of whoever loads it: the units and why.
+        remarks: lines for the log of whoever loads it: the units and why, the cameras, and
+            what else is to be known of the checkpoint.
 
     Raises:
         CheckpointError: the checkpoint cannot be used.
@@ -92,12 +100,13 @@ class SmolVLABackend:
         noise_scale: float = 1.0,
         real_time_chunking: bool = False,
         threads: int | None = None,
+        tokenizer: str | None = None,
         remarks: Sequence[str] = (),
     ) -> None:
         if threads is not None:
             torch.set_num_threads(threads)
         self.policy = SmolVLAPolicy.from_pretrained(
-            checkpoint, device=device, dtype=dtype, stats=stats
+            checkpoint, device=device, dtype=dtype, stats=stats, tokenizer=tokenizer
         )
         check_joints(checkpoint, joint_names, self.policy.config)
         self.description = str(checkpoint)
@@ -113,11 +122,11 @@ class SmolVLABackend:
         self._noise_scale = noise_scale
         self._index = 0
         self._instruction = ""
-        self._features = match_cameras(
-            self.description, cameras, self.policy.config, self.policy.camera_feature
-        )
+        config, processors = self.policy.config, self.policy.processors
+        self._features = match_cameras(self.description, cameras, config, processors)
         self.cameras = tuple(self._features)
-        self.policy.warm_up()
+        self.remarks += (camera_remark(self._features, config),)
+        self.policy.warm_up(tuple(self._features.values()))
 
     def infer(self, observation: Observation, request: ChunkRequest) -> NDArray[np.float64]:
         """Predict a chunk.
@@ -187,12 +196,18 @@ class SmolVLABackend:
 
 
 def check_joints(checkpoint: str, joints: Sequence[str], config: SmolVLAConfig) -> None:
-    """Check that the checkpoint is for as many joints.
+    """Check that the checkpoint is for as many joints, in state and action.
 
     Raises:
         ValueError: it is not.
     """
-    if (config.state_dim, config.action_dim) != (len(joints), len(joints)):
+    if config.state_dim != config.action_dim:
+        raise ValueError(
+            f"{checkpoint} has a state of {config.state_dim} and actions of "
+            f"{config.action_dim} numbers; here both are positions of the same joints, and what "
+            "the other numbers are is not known: run it from Python, SmolVLAPolicy takes any state"
+        )
+    if config.action_dim != len(joints):
         raise ValueError(
             f"{checkpoint} has a state of {config.state_dim} and actions of "
             f"{config.action_dim} numbers, but {len(joints)} joints are named: "
@@ -204,7 +219,7 @@ def match_cameras(
     checkpoint: str,
     cameras: Mapping[str, str] | None,
     config: SmolVLAConfig,
-    camera_feature: Callable[[str], str],
+    processors: Processors,
 ) -> dict[str, str]:
     """Return camera name -> feature name, in the checkpoint's order.
 
@@ -212,26 +227,34 @@ def match_cameras(
         checkpoint: names it in errors.
         cameras: see `SmolVLABackend`.
         config: of the checkpoint.
-        camera_feature: full name of a feature that may go by a shorter one.
+        processors: of the checkpoint.
 
     Raises:
-        ValueError: the cameras are not those of the checkpoint.
+        ValueError: a camera is none of the checkpoint's, or two are for the same feature.
     """
-    features = config.cameras
-    wished = {f.rpartition(".")[2]: f for f in features} if cameras is None else cameras
-    if len(wished) < len(features) and cameras is None:
-        raise ValueError(
-            f"cameras of {checkpoint} share their last names: "
-            f"{', '.join(features)}; name them with 'name:feature'"
-        )
-    matched = {camera_feature(feature): name for name, feature in wished.items()}
-    missing = [feature for feature in features if feature not in matched]
-    if len(missing) > config.missing_cameras_allowed or len(matched) < len(wished):
-        raise ValueError(
-            f"{checkpoint} needs one camera for each of {', '.join(features)}; "
-            f"given: {', '.join(f'{name}:{f}' for name, f in wished.items())}"
-        )
-    return {matched[f]: f for f in features if f in matched}
+    try:
+        wished = default_cameras(config, processors) if cameras is None else cameras
+        matched: dict[str, str] = {}
+        for name, wish in wished.items():
+            feature = camera_feature(config, processors, wish)
+            if feature in matched:
+                raise ValueError(f"{matched[feature]} and {name} are both for {feature}")
+            matched[feature] = name
+    except ValueError as error:
+        raise ValueError(f"{checkpoint}: {error}") from error
+    return {matched[feature]: feature for feature in config.images if feature in matched}
+
+
+def camera_remark(cameras: Mapping[str, str], config: SmolVLAConfig) -> str:
+    """Say which cameras of a checkpoint are used and which are left out, as in LeRobot.
+
+    Args:
+        cameras: from `match_cameras`.
+        config: of the checkpoint.
+    """
+    used = ", ".join(f"{name} is {feature}" for name, feature in cameras.items())
+    absent = [name for name in config.cameras if name not in cameras.values()]
+    return f"cameras: {used}" + (f"; left out: {', '.join(absent)}" if absent else "")
 
 
 def create(options: Mapping[str, Any]) -> SmolVLABackend:
@@ -240,8 +263,8 @@ def create(options: Mapping[str, Any]) -> SmolVLABackend:
     Args:
         options: values of the parameters ``checkpoint``, ``device``, ``dtype``, ``stats``,
             ``units``, ``calibration``, ``allow_units_mismatch``, ``joints``, ``joint_signs``,
-            ``gripper_range``, ``cameras``, ``period``, ``seed``, ``noise_scale`` and
-            ``threads``; their meaning is in `ros.policy_parameters`.
+            ``gripper_range``, ``cameras``, ``tokenizer``, ``period``, ``seed``,
+            ``noise_scale`` and ``threads``; their meaning is in `ros.policy_parameters`.
 
     Returns:
         The backend, warmed up.
@@ -259,6 +282,10 @@ def create(options: Mapping[str, Any]) -> SmolVLABackend:
     # Before the weights: what contradicts is told at once.
     contents = read_contents(checkpoint, stats)
     check_joints(checkpoint, joints, contents.config)
+    cameras = camera_pairs(options.get("cameras") or ())
+    match_cameras(checkpoint, cameras, contents.config, contents.processors)
+    normalizers = make_normalizers(contents.config, contents.processors, contents.statistics)
+    constant = constant_remarks(contents.config, normalizers, joints)
     chosen = choose_units(options, contents.statistics)
     seed = int(options.get("seed", -1))
     threads = int(options.get("threads", 0)) or max((os.cpu_count() or 2) - 1, 1)
@@ -270,12 +297,17 @@ def create(options: Mapping[str, Any]) -> SmolVLABackend:
         dtype=str(options.get("dtype", "auto")),
         stats=stats,
         period=float(options.get("period", 1.0 / 30.0)),
-        cameras=camera_pairs(options.get("cameras") or ()),
+        cameras=cameras,
         seed=None if seed < 0 else seed,
         noise_scale=float(options.get("noise_scale", 1.0)),
         real_time_chunking=bool(options.get("real_time_chunking", False)),
         threads=threads,
-        remarks=chosen.remarks,
+        tokenizer=str(options.get("tokenizer") or "") or None,
+        remarks=(
+            *contents.remarks,
+            *(f"{feature}: {remark}" for feature, remark in constant.items()),
+            *chosen.remarks,
+        ),
     )
 
 

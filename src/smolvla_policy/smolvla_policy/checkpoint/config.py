@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import logging
 import re
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from .errors import CheckpointError
-from .source import CONFIG, read_json
+from .source import CONFIG, SMOLVLM2, read_json
 
-SMOLVLM2 = "HuggingFaceTB/SmolVLM2-500M-Video-Instruct"
 STATE = "observation.state"
 ACTION = "action"
 MODES = ("IDENTITY", "MEAN_STD", "MIN_MAX", "QUANTILES", "QUANTILE10")
@@ -101,19 +101,20 @@ class SmolVLAConfig:
         raise AttributeError(f"the configuration of SmolVLA has no field {name!r}")
 
     @property
-    def cameras(self) -> tuple[str, ...]:
-        """Feature names of the cameras in the network's order, empty ones left out."""
-        return tuple(
-            name
-            for name, feature in self.inputs.items()
-            if feature.kind == "VISUAL" and not EMPTY_CAMERA.fullmatch(name)
-        )
+    def images(self) -> tuple[str, ...]:
+        """Feature names of all images that may be given, in the network's order.
+
+        LeRobot puts those of ``empty_cameras`` behind the others where the file lacks them.
+        """
+        declared = [name for name, feature in self.inputs.items() if feature.kind == "VISUAL"]
+        count = int(self.values["empty_cameras"])
+        empty = [f"observation.images.empty_camera_{index}" for index in range(count)]
+        return tuple(dict.fromkeys([*declared, *empty]))
 
     @property
-    def missing_cameras_allowed(self) -> int:
-        """Cameras of `cameras` that may be left out (``empty_cameras``)."""
-        empty = sum(1 for name in self.inputs if EMPTY_CAMERA.fullmatch(name))
-        return max(int(self.values["empty_cameras"]) - empty, 0)
+    def cameras(self) -> tuple[str, ...]:
+        """Feature names of the cameras in the network's order, empty ones left out."""
+        return tuple(name for name in self.images if not EMPTY_CAMERA.fullmatch(name))
 
     @property
     def state_dim(self) -> int:
@@ -124,6 +125,37 @@ class SmolVLAConfig:
     def action_dim(self) -> int:
         """Numbers in an action."""
         return self.outputs[ACTION].shape[0]
+
+    def resized(self, where: str, sizes: Mapping[str, int]) -> SmolVLAConfig:
+        """Return the configuration with these sizes of state and action.
+
+        Fine-tuned checkpoints keep the base model's sizes, so the file is not always right.
+
+        Args:
+            where: names the checkpoint in errors.
+            sizes: feature name -> numbers in it, where it is known better than by the file.
+
+        Raises:
+            CheckpointError: the network has room for fewer numbers.
+        """
+        features = {}
+        for name, about, limit in (
+            (STATE, self.inputs[STATE], "max_state_dim"),
+            (ACTION, self.outputs[ACTION], "max_action_dim"),
+        ):
+            size = sizes.get(name, about.shape[0])
+            if size > self.values[limit]:
+                raise CheckpointError(
+                    f"{where}: {name!r} has {size} dimensions, more than {limit} "
+                    f"({self.values[limit]})"
+                )
+            names = about.names if about.names and len(about.names) == size else None
+            features[name] = Feature(about.kind, (size,), names)
+        return replace(
+            self,
+            inputs={**self.inputs, STATE: features[STATE]},
+            outputs={**self.outputs, ACTION: features[ACTION]},
+        )
 
     @property
     def image_side(self) -> int | None:
@@ -217,18 +249,10 @@ def _features(where: str, raw: dict[str, Any], key: str) -> dict[str, Feature]:
 
 
 def _check_features(where: str, config: SmolVLAConfig) -> None:
-    for name, features, limit in (
-        (STATE, config.inputs, "max_state_dim"),
-        (ACTION, config.outputs, "max_action_dim"),
-    ):
+    for name, features in ((STATE, config.inputs), (ACTION, config.outputs)):
         feature = features.get(name)
         if feature is None or len(feature.shape) != 1 or feature.shape[0] < 1:
             raise CheckpointError(f"{where}: feature {name!r} with shape [n] is missing")
-        if feature.shape[0] > config.values[limit]:
-            raise CheckpointError(
-                f"{where}: {name!r} has {feature.shape[0]} dimensions, more than {limit} "
-                f"({config.values[limit]})"
-            )
     if not config.cameras:
         raise CheckpointError(f"{where}: no camera (VISUAL feature) among input_features")
     for kind, mode in config.values["normalization_mapping"].items():

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,9 @@ from typing import Any
 from .adapters import base_checkpoint, has_adapter
 from .config import ACTION, STATE, SmolVLAConfig, read_config
 from .errors import CheckpointError
+from .normalization import Normalizer, statistics_size
 from .processors import Processors, read_processors
-from .source import WEIGHTS, find_checkpoint, find_weights
+from .source import CONFIG, WEIGHTS, find_checkpoint, find_weights, source_remarks
 from .statistics import Statistics, choose_statistics, find_statistics
 from .tensor_file import TensorFile
 
@@ -23,10 +24,11 @@ class CheckpointContents:
 
     Attributes:
         folder: that holds it.
-        config: its configuration.
+        config: its configuration, with the sizes that the statistics have.
         processors: settings of pre- and post-processing in force.
         statistics: in force.
         weights: file of the weights.
+        remarks: what a user should know of how it was read, a line each.
     """
 
     folder: Path
@@ -34,6 +36,7 @@ class CheckpointContents:
     processors: Processors
     statistics: Statistics
     weights: Path
+    remarks: tuple[str, ...] = ()
 
 
 def read_contents(
@@ -56,18 +59,21 @@ def read_contents(
     processors = read_processors(folder, config)
     weights = weights_file(folder, config)
     with TensorFile(weights) as file:
-        statistics, processors = statistics_in_force(config, processors, file, stats, str(folder))
-    return CheckpointContents(folder, config, processors, statistics, weights)
+        config, processors, statistics, remarks = settle(
+            config, processors, file, stats, str(folder)
+        )
+    remarks = (*source_remarks(source, folder), *remarks)
+    return CheckpointContents(folder, config, processors, statistics, weights, remarks)
 
 
-def statistics_in_force(
+def settle(
     config: SmolVLAConfig,
     processors: Processors,
     weights: TensorFile,
     stats: str | Path | Mapping[str, Any] | None,
     where: str,
-) -> tuple[Statistics, Processors]:
-    """Return the statistics that are used, and the processors as the choice leaves them.
+) -> tuple[SmolVLAConfig, Processors, Statistics, tuple[str, ...]]:
+    """Decide which statistics are used, and let them correct the sizes of state and action.
 
     Args:
         config: of the checkpoint.
@@ -76,8 +82,13 @@ def statistics_in_force(
         stats: the user's choice; see `SmolVLAPolicy.from_pretrained`.
         where: names the checkpoint in errors.
 
+    Returns:
+        Configuration and processors in force, the statistics, and remarks on what was decided
+        against ``config.json``.
+
     Raises:
-        CheckpointError: a feature needs statistics that are not there.
+        CheckpointError: a feature needs statistics that are not there, or does not fit into
+            the network.
     """
     needed = tuple(
         name
@@ -88,7 +99,51 @@ def statistics_in_force(
     statistics, unchanged = choose_statistics(sets, stats, needed, where)
     if STATE in unchanged:
         processors = replace(processors, norm_map={**processors.norm_map, "STATE": "IDENTITY"})
-    return statistics, processors
+    declared = {STATE: config.state_dim, ACTION: config.action_dim}
+    sizes = dict(declared)
+    for name, kind in ((STATE, "STATE"), (ACTION, "ACTION")):
+        mode = processors.norm_map.get(kind, "IDENTITY")
+        sizes[name] = statistics_size(mode, statistics.get(name, {})) or declared[name]
+    remarks = tuple(
+        f"{CONFIG} says {declared[name]} numbers for {name!r}, the statistics are of "
+        f"{sizes[name]}: {sizes[name]} it is"
+        for name in declared
+        if sizes[name] != declared[name]
+    )
+    return config.resized(where, sizes), processors, statistics, remarks
+
+
+def constant_remarks(
+    config: SmolVLAConfig,
+    normalizers: Mapping[str, Normalizer],
+    names: Sequence[str] | None = None,
+) -> dict[str, str]:
+    """Say which dimensions of state and action never changed in the training data.
+
+    Args:
+        config: of the checkpoint.
+        normalizers: from `make_normalizers`.
+        names: of the dimensions of both; the checkpoint's own if None.
+
+    Returns:
+        Feature name -> remark, where there are such dimensions.
+    """
+    remarks = {}
+    for feature, about, result in (
+        (STATE, config.inputs[STATE], "keep it there: beside it the network sees huge numbers"),
+        (ACTION, config.outputs[ACTION], "its actions stay there"),
+    ):
+        own = about.names if names is None else names
+        values = normalizers[feature].low
+        constant = [
+            f"{own[at] if own else f'dimension {at}'} was always {values[at]:.6g}"
+            for at in normalizers[feature].constant
+        ]
+        if constant:
+            remarks[feature] = (
+                f"in the training data {', '.join(constant)}; as in LeRobot, {result}"
+            )
+    return remarks
 
 
 def weights_file(folder: Path, config: SmolVLAConfig) -> Path:

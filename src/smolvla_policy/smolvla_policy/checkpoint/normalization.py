@@ -24,6 +24,18 @@ NEEDED: dict[str, tuple[str, ...]] = {
 """Statistics that each mode reads."""
 
 
+def statistics_size(mode: str, statistics: FeatureStatistics) -> int | None:
+    """Return how many numbers a feature has by its statistics; None if they do not tell.
+
+    Args:
+        mode: one of `NEEDED`; what it reads decides, and for ``IDENTITY`` any of them.
+        statistics: of the feature.
+    """
+    names = NEEDED[mode] or {name for needed in NEEDED.values() for name in needed}
+    sizes = {np.size(statistics[name]) for name in names if name in statistics}
+    return sizes.pop() if len(sizes) == 1 else None
+
+
 @dataclass(frozen=True)
 class Normalizer:
     """Turns a feature's own units into the network's numbers and back.
@@ -58,6 +70,13 @@ class Normalizer:
         if self.mode == "MEAN_STD":
             return values * self.high + self.low
         return (values + np.float32(1.0)) / np.float32(2.0) * self._range() + self.low
+
+    @property
+    def constant(self) -> tuple[int, ...]:
+        """Dimensions that never changed in the data: deviation 0, or equal bounds."""
+        if self.mode == "MEAN_STD":
+            return tuple(np.flatnonzero(self.high == 0).tolist())
+        return tuple(np.flatnonzero(self.high == self.low).tolist())
 
     def _range(self) -> Floats:
         span = self.high - self.low
@@ -105,10 +124,10 @@ def make_normalizer(
             )
         found.append(values)
     low, high = found
-    if mode == "MEAN_STD" and (high <= 0).any():
+    if mode == "MEAN_STD" and (high < 0).any():
         raise CheckpointError(
-            f"standard deviation of {feature!r} is not positive in dimensions "
-            f"{np.flatnonzero(high <= 0).tolist()}: {high.tolist()}"
+            f"standard deviation of {feature!r} is negative in dimensions "
+            f"{np.flatnonzero(high < 0).tolist()}: {high.tolist()}"
         )
     if mode != "MEAN_STD" and (high < low).any():
         raise CheckpointError(

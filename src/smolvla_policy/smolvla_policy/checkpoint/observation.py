@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,8 @@ Floats = NDArray[np.float32]
 Images = Mapping[str, NDArray[np.uint8]]
 CAMERA_PREFIX = "observation.images."
 
+logger = logging.getLogger(__name__)
+
 
 def make_normalizers(
     config: SmolVLAConfig, processors: Processors, statistics: Statistics
@@ -32,7 +35,10 @@ def make_normalizers(
         CheckpointError: statistics are missing or unusable.
     """
     sizes = {STATE: ("STATE", config.state_dim), ACTION: ("ACTION", config.action_dim)}
-    sizes.update(dict.fromkeys(config.cameras, ("VISUAL", 3)))
+    # A camera that the data did not have has no statistics and needs none.
+    expected = expected_cameras(config, processors)
+    images = [name for name in config.images if name in expected or name in statistics]
+    sizes.update(dict.fromkeys(images, ("VISUAL", 3)))
     return {
         name: make_normalizer(
             name,
@@ -45,13 +51,42 @@ def make_normalizers(
     }
 
 
+def expected_cameras(config: SmolVLAConfig, processors: Processors) -> tuple[str, ...]:
+    """Return the features of the cameras that a checkpoint expects, in the network's order.
+
+    They are those that it was trained with, as far as its files tell, else all that it
+    declares: fine-tuned checkpoints keep declaring the base model's.
+    """
+    trained = processors.trained_cameras
+    return tuple(name for name in config.cameras if name in trained) or config.cameras
+
+
+def default_cameras(config: SmolVLAConfig, processors: Processors) -> dict[str, str]:
+    """Return camera name -> feature of `expected_cameras`.
+
+    A camera is called as in the training data where ``rename_map`` says how, else by the last
+    part of its feature's name.
+
+    Raises:
+        ValueError: two would be called the same.
+    """
+    data = {new: old for old, new in reversed(processors.rename_map.items())}
+    expected = expected_cameras(config, processors)
+    names = {data.get(feature, feature).rpartition(".")[2]: feature for feature in expected}
+    if len(names) < len(expected):
+        raise ValueError(
+            f"cameras share their last names: {', '.join(expected)}; name them with 'name:feature'"
+        )
+    return names
+
+
 def camera_feature(config: SmolVLAConfig, processors: Processors, name: str) -> str:
     """Return the feature name of a camera that may go by a shorter name.
 
     Raises:
         ValueError: the name is unknown or fits several cameras.
     """
-    known = config.cameras
+    known = config.images
     for candidate in (name, CAMERA_PREFIX + name):
         renamed = processors.rename_map.get(candidate, candidate)
         if renamed in known:
@@ -60,7 +95,7 @@ def camera_feature(config: SmolVLAConfig, processors: Processors, name: str) -> 
     if len(fitting) == 1:
         return fitting[0]
     trouble = f"fits several cameras: {fitting}" if fitting else "is unknown"
-    raise ValueError(f"camera {name!r} {trouble}; this checkpoint has {', '.join(known)}")
+    raise ValueError(f"camera {name!r} {trouble}; this checkpoint has {', '.join(config.cameras)}")
 
 
 @dataclass(frozen=True)
@@ -73,6 +108,7 @@ class ObservationEncoder:
         tokenizer: of the instructions.
         normalizers: from `make_normalizers`.
         sizes: of the network.
+        told: cameras whose absence has been logged.
     """
 
     config: SmolVLAConfig
@@ -80,6 +116,7 @@ class ObservationEncoder:
     tokenizer: InstructionTokenizer
     normalizers: Mapping[str, Normalizer]
     sizes: ModelSizes
+    told: set[tuple[str, ...]] = field(default_factory=set)
 
     def encode(
         self,
@@ -99,11 +136,12 @@ class ObservationEncoder:
         cameras = self._check_images(images, batch)
         values = self._check_state(states, batch)
         tokens, valid = self._encode(tasks)
+        absent = len(self.config.images) - len(cameras)
         return EngineInputs(
             cameras=list(cameras.values()),
             scales=[self._pixel_scale(name) for name in cameras],
-            # LeRobot fills that many cameras with an empty image.
-            absent=int(self.config.empty_cameras),
+            # LeRobot fills so many absent cameras with an empty image, and leaves out the rest.
+            absent=min(absent, int(self.config.empty_cameras)),
             tokens=tokens,
             token_valid=valid,
             state=self.normalizers[STATE].normalize(values),
@@ -142,13 +180,20 @@ class ObservationEncoder:
                     f"expected (height, width, 3), times {batch}"
                 )
             found[feature] = array
-        missing = [feature for feature in self.config.cameras if feature not in found]
-        if len(missing) > self.config.missing_cameras_allowed or not found:
+        if not found:
             raise ValueError(
-                f"no image of {', '.join(missing)}; this checkpoint needs "
+                "no image is given; this checkpoint needs at least one of "
                 f"{', '.join(self.config.cameras)}"
             )
-        return {feature: found[feature] for feature in self.config.cameras if feature in found}
+        expected = expected_cameras(self.config, self.processors)
+        missing = tuple(feature for feature in expected if feature not in found)
+        if missing and missing not in self.told:
+            self.told.add(missing)
+            logger.warning(
+                "no image of %s: left out, as LeRobot does, though the checkpoint expects it",
+                ", ".join(missing),
+            )
+        return {feature: found[feature] for feature in self.config.images if feature in found}
 
     def _check_state(self, states: Floats, batch: int) -> Floats:
         values = np.array(states, dtype=np.float32)
@@ -203,10 +248,24 @@ class ObservationEncoder:
             )
         if not np.isfinite(values).all():
             raise ValueError("decided actions hold NaN or infinity")
-        return self.normalizers[ACTION].normalize(values) if values.shape[1] else None
+        if not values.shape[1]:
+            return None
+        normalizer = self.normalizers[ACTION]
+        normalized = normalizer.normalize(values)
+        # Divided by the epsilon, rounding in a constant dimension would become a huge number.
+        still = list(normalizer.constant)
+        normalized[..., still] = normalizer.normalize(normalizer.low)[still]
+        return normalized
 
     def _pixel_scale(self, camera: str) -> PixelScale | None:
-        normalizer = self.normalizers[camera]
+        normalizer = self.normalizers.get(camera)
+        if normalizer is None:
+            if self.processors.norm_map.get("VISUAL", "IDENTITY") == "IDENTITY":
+                return None
+            raise ValueError(
+                f"the checkpoint has no statistics for camera {camera!r}, whose images it "
+                "normalizes; leave the camera out"
+            )
         if normalizer.mode == "IDENTITY":
             return None
         # Every mode is affine, so two values give all of it.

@@ -10,9 +10,11 @@ from typing import Any
 from .config import MODES, SmolVLAConfig
 from .errors import CheckpointError
 from .source import read_json
+from .tensor_file import TensorFile
 
 PREPROCESSOR = "policy_preprocessor.json"
 POSTPROCESSOR = "policy_postprocessor.json"
+TRAIN_CONFIG = "train_config.json"
 PLAIN_STEPS = frozenset({"to_batch_processor", "device_processor"})
 """Steps that move tensors about and leave their values alone."""
 
@@ -23,6 +25,9 @@ class Processors:
 
     Attributes:
         rename_map: observation's name -> feature name of the checkpoint.
+        trained_cameras: features of the cameras that the training data had, as far as the
+            files tell: those with statistics, else those that `rename_map` leads to. Empty
+            where they do not tell.
         add_newline: whether the instruction ends in a line break.
         max_length: tokens that an instruction may have.
         truncate: whether a longer one is cut.
@@ -36,6 +41,7 @@ class Processors:
     """
 
     rename_map: dict[str, str] = field(default_factory=dict)
+    trained_cameras: tuple[str, ...] = ()
     add_newline: bool = True
     max_length: int = 48
     truncate: bool = True
@@ -72,14 +78,36 @@ def read_processors(folder: Path, config: SmolVLAConfig) -> Processors:
     if not all(there):
         missing = POSTPROCESSOR if there[0] else PREPROCESSOR
         raise CheckpointError(f"{folder} has no {missing}; the checkpoint is incomplete")
-    values.update(new_format=True, add_newline=False)
+    values.update(new_format=True, add_newline=False, rename_map={})
     for name in (PREPROCESSOR, POSTPROCESSOR):
         steps = read_json(folder / name).get("steps")
         if not isinstance(steps, list):
             raise CheckpointError(f"{folder / name}: 'steps' must be a list")
         for index, step in enumerate(steps):
             _read_step(f"{folder / name}, step {index}", folder, step, values)
+    if not values.get("rename_map") and (folder / TRAIN_CONFIG).is_file():
+        values["rename_map"] = _renamed(read_json(folder / TRAIN_CONFIG).get("rename_map"))
+    values["trained_cameras"] = _trained_cameras(config, values)
     return Processors(**values)
+
+
+def _renamed(rename_map: Any) -> dict[str, str]:
+    content = rename_map if isinstance(rename_map, dict) else {}
+    return {str(old): str(new) for old, new in content.items()}
+
+
+def _trained_cameras(config: SmolVLAConfig, values: dict[str, Any]) -> tuple[str, ...]:
+    rename_map: dict[str, str] = values["rename_map"]
+    found: set[str] = set()
+    if "input_state" in values:
+        # LeRobot keeps the statistics of all features of the data, by the data's own names.
+        with TensorFile(values["input_state"]) as file:
+            found = {key.rpartition(".")[0] for key in file.entries}
+    for names in ({rename_map.get(name, name) for name in found}, set(rename_map.values())):
+        cameras = tuple(camera for camera in config.cameras if camera in names)
+        if cameras:
+            return cameras
+    return ()
 
 
 def _read_step(where: str, folder: Path, step: Any, values: dict[str, Any]) -> None:
@@ -87,12 +115,10 @@ def _read_step(where: str, folder: Path, step: Any, values: dict[str, Any]) -> N
         raise CheckpointError(f"{where}: must be an object with a 'config' object")
     kind = step.get("registry_name") or step.get("class")
     settings: dict[str, Any] = step.get("config", {})
-    if kind in PLAIN_STEPS:
+    if kind in PLAIN_STEPS or settings.get("enabled", step.get("enabled")) is False:
         return
     if kind == "rename_observations_processor":
-        values["rename_map"] = {
-            str(old): str(new) for old, new in (settings.get("rename_map") or {}).items()
-        }
+        values["rename_map"] = _renamed(settings.get("rename_map"))
     elif kind == "smolvla_new_line_processor":
         values["add_newline"] = True
     elif kind == "tokenizer_processor":

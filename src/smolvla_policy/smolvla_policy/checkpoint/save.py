@@ -16,13 +16,18 @@ from ..model.network import SmolVLANetwork
 from .config import ACTION, DEFAULTS, OTHER_FIELDS, SmolVLAConfig
 from .errors import CheckpointError
 from .processors import POSTPROCESSOR, PREPROCESSOR, Processors
-from .source import CONFIG, WEIGHTS
+from .source import CONFIG, HUB_ID, SMOLVLM2, WEIGHTS, model_name
 from .statistics import Statistics
 from .tensor_file import Outgoing, TensorFile, outgoing, write_tensor_file
 from .text import TOKENIZER, TOKENIZER_CONFIG, InstructionTokenizer
 from .weights import COMPILED
 
 PREPROCESSOR_STATE = "policy_preprocessor_step_5_normalizer_processor.safetensors"
+NEWER_FIELDS = frozenset(
+    {"use_peft", "rtc_config", "compile_model", "compile_mode", "pretrained_revision"}
+)
+"""Not in LeRobot 0.4.0. They say how to run or where the base came from, none of it what the
+weights are, so they are left to their defaults."""
 POSTPROCESSOR_STATE = "policy_postprocessor_step_0_unnormalizer_processor.safetensors"
 
 
@@ -53,17 +58,20 @@ def save_checkpoint(
         raise CheckpointError(f"{folder} is the checkpoint that is in use; save to another folder")
     folder.mkdir(parents=True, exist_ok=True)
     # LeRobot refuses fields that it does not know.
-    raw = {name: config.raw[name] for name in config.raw if name in {*DEFAULTS, *OTHER_FIELDS}}
-    raw["use_peft"] = False
+    known = {*DEFAULTS, *OTHER_FIELDS} - NEWER_FIELDS
+    raw = {name: config.raw[name] for name in config.raw if name in known}
     raw["normalization_mapping"] = processors.norm_map
-    for key in ("input_features", "output_features"):
+    raw["vlm_model_name"] = _portable(str(config.vlm_model_name), source)
+    for key, features in (("input_features", config.inputs), ("output_features", config.outputs)):
         raw[key] = {
-            name: {"type": about["type"], "shape": about["shape"]}
-            for name, about in config.raw[key].items()
+            name: {"type": about.kind, "shape": list(about.shape)}
+            for name, about in features.items()
         }
     _write_json(folder / CONFIG, raw)
     save_weights(folder / WEIGHTS, network, source)
-    _save_processors(folder, raw, config, processors)
+    name = _portable(processors.tokenizer_name or str(config.vlm_model_name), source)
+    for file, content in processor_files(raw, processors, name).items():
+        _write_json(folder / file, content)
     for file in (PREPROCESSOR_STATE, POSTPROCESSOR_STATE):
         flat = {
             f"{feature}.{statistic}": outgoing(
@@ -169,12 +177,11 @@ def processor_files(
     }
 
 
-def _save_processors(
-    folder: Path, raw: dict[str, Any], config: SmolVLAConfig, processors: Processors
-) -> None:
-    name = processors.tokenizer_name or str(config.vlm_model_name)
-    for file, content in processor_files(raw, processors, name).items():
-        _write_json(folder / file, content)
+def _portable(name: str, source: Path | None) -> str:
+    """Return the hub id of the usual VLM for a folder of it that is not on this machine."""
+    places = [Path(name).expanduser(), *([] if source is None else [source.parent / name])]
+    gone = not HUB_ID.fullmatch(name) and not any(place.is_dir() for place in places)
+    return SMOLVLM2 if gone and model_name(name) == model_name(SMOLVLM2) else name
 
 
 def _copy_vlm(source: Path, folder: Path, name: str) -> None:

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from .config import SmolVLAConfig
 from .errors import CheckpointError
 from .processors import Processors
-from .source import find_companion, read_json
+from .source import HUB_ID, VLM_FOLDER, find_companion, hub_files, read_json
 
 TOKENIZER = "tokenizer.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
@@ -142,14 +142,35 @@ def _locate(
         path = Path(tokenizer).expanduser()
         settings = path.with_name(TOKENIZER_CONFIG)
         return path, settings if settings.is_file() else None
+    files = (TOKENIZER, TOKENIZER_CONFIG)
     if tokenizer is not None:
-        names = [str(tokenizer)]
-    else:
-        for inside in (processors.tokenizer_folder or "tokenizer", "."):
-            place = folder / inside
-            if (place / TOKENIZER).is_file():
-                settings = place / TOKENIZER_CONFIG
-                return place / TOKENIZER, settings if settings.is_file() else None
-        names = [processors.tokenizer_name or str(config.vlm_model_name)]
-    found = find_companion(names[0], folder, (TOKENIZER, TOKENIZER_CONFIG))
+        found = _named(str(tokenizer), files)
+        return found[TOKENIZER], found.get(TOKENIZER_CONFIG)
+    own = processors.tokenizer_folder or "tokenizer"
+    for place in (folder / own, folder):
+        if (place / TOKENIZER).is_file():
+            settings = place / TOKENIZER_CONFIG
+            return place / TOKENIZER, settings if settings.is_file() else None
+    # The VLM's is the same, should the folder of the first be of another machine.
+    names = dict.fromkeys(filter(None, (processors.tokenizer_name, str(config.vlm_model_name))))
+    found = find_companion(
+        list(names),
+        folder,
+        files,
+        (own, VLM_FOLDER),
+        "; or name a folder that has them with the parameter tokenizer",
+    )
     return found[TOKENIZER], found.get(TOKENIZER_CONFIG)
+
+
+def _named(name: str, files: tuple[str, ...]) -> dict[str, Path]:
+    place = Path(name).expanduser()
+    if (place / files[0]).is_file():
+        return {file: place / file for file in files if (place / file).is_file()}
+    trouble = f"is no file, no folder with {files[0]}, and no hub id"
+    if HUB_ID.fullmatch(name) and not place.exists():
+        try:
+            return hub_files(name, files)
+        except (OSError, ValueError, RuntimeError) as error:
+            trouble = f"is not here, and cannot be downloaded: {type(error).__name__}: {error}"
+    raise CheckpointError(f"tokenizer {name!r} {trouble}")

@@ -7,9 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from ..model.sizes import DecoderSizes, ModelSizes, VisionSizes, expert_sizes
-from .config import SMOLVLM2, SmolVLAConfig
+from .config import SmolVLAConfig
 from .errors import CheckpointError
-from .source import find_companion, read_json
+from .source import (
+    CONFIG,
+    SMOLVLM2,
+    VLM_FOLDER,
+    companion_here,
+    find_companion,
+    model_name,
+    read_json,
+)
+from .tensor_file import TensorFile
+from .weights import COMPILED, EMBEDDING
 
 SMOLVLM2_500M: dict[str, Any] = {
     "scale_factor": 4,
@@ -43,27 +53,37 @@ VISION_DEFAULTS: dict[str, Any] = {
 """What a VLM configuration leaves out because it equals the default of its class."""
 
 
-def read_vlm_config(config: SmolVLAConfig, folder: Path) -> dict[str, Any]:
+def read_vlm_config(config: SmolVLAConfig, folder: Path, weights: TensorFile) -> dict[str, Any]:
     """Return the VLM's configuration.
 
     Args:
         config: of the checkpoint.
         folder: of the checkpoint.
+        weights: of the checkpoint; they must be of the VLM.
 
     Returns:
         The content of the VLM's ``config.json``: of the folder that the checkpoint names, of
-        the hub's cache, of `SMOLVLM2_500M`, or of the hub, whichever comes first.
+        one in the checkpoint or beside it, of `SMOLVLM2_500M`, of the hub's cache or of the hub,
+        whichever comes first.
 
     Raises:
         CheckpointError: it is nowhere.
     """
     name = str(config.vlm_model_name)
-    for place in (folder / name, Path(name).expanduser()):
-        if (place / "config.json").is_file():
-            return read_json(place / "config.json")
-    if name.rstrip("/").endswith(SMOLVLM2.split("/")[1]):
-        return SMOLVLM2_500M
-    return read_json(find_companion(name, folder, ("config.json",))["config.json"])
+    here = companion_here([name], folder, CONFIG, (VLM_FOLDER,))
+    if here is not None:
+        return read_json(here / CONFIG)
+    if model_name(name) != model_name(SMOLVLM2):
+        return read_json(find_companion([name], folder, (CONFIG,), (VLM_FOLDER,))[CONFIG])
+    width = SMOLVLM2_500M["text_config"]["hidden_size"]
+    stored = {key.replace(COMPILED, ""): entry for key, entry in weights.entries.items()}
+    if name != SMOLVLM2 and EMBEDDING in stored and stored[EMBEDDING].shape[-1] != width:
+        raise CheckpointError(
+            f"{folder} refers to the VLM {name!r}, which is not here, and its weights are of "
+            f"another size than {SMOLVLM2}. Put {CONFIG}, tokenizer.json and "
+            f"tokenizer_config.json of that VLM into {folder / VLM_FOLDER}"
+        )
+    return SMOLVLM2_500M
 
 
 def vlm_dtype(vlm: dict[str, Any]) -> str:

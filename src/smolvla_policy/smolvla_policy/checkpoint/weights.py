@@ -36,6 +36,7 @@ class LoadReport:
         adapted: weights changed by an adapter.
         unknown_fields: fields of ``config.json`` that are not LeRobot's.
         statistics: where the statistics came from, in words.
+        remarks: what a user should know of how the checkpoint was read, a line each.
     """
 
     folder: Path
@@ -46,6 +47,7 @@ class LoadReport:
     adapted: int = 0
     unknown_fields: tuple[str, ...] = ()
     statistics: str = ""
+    remarks: tuple[str, ...] = ()
 
 
 def load_weights(

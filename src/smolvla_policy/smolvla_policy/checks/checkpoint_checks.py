@@ -5,18 +5,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from smolvla_policy.backends.smolvla import camera_pairs, check_joints, match_cameras
+from smolvla_policy.backends.smolvla import (
+    camera_pairs,
+    camera_remark,
+    check_joints,
+    match_cameras,
+)
 from smolvla_policy.backends.units_choice import ChosenUnits, choose_units, read_calibration
 from smolvla_policy.checkpoint.config import ACTION, STATE
-from smolvla_policy.checkpoint.contents import CheckpointContents, read_contents
-from smolvla_policy.checkpoint.observation import camera_feature, make_normalizers
+from smolvla_policy.checkpoint.contents import (
+    CheckpointContents,
+    constant_remarks,
+    read_contents,
+)
+from smolvla_policy.checkpoint.observation import make_normalizers
+from smolvla_policy.checkpoint.tensor_file import TensorFile
 from smolvla_policy.checkpoint.text import find_tokenizer
+from smolvla_policy.checkpoint.vlm import model_sizes, read_vlm_config
 from smolvla_policy.checks.rows import Row, Status
 from smolvla_policy.control.joint_calibration import GRIPPER, lerobot_name, range_doubts
 
@@ -49,12 +59,24 @@ def check_checkpoint(options: Options) -> tuple[list[Row], CheckpointContents | 
         f"{name}: chunks of {config.chunk_size} actions, {config.num_steps} steps, "
         f"{megabytes:.0f} MB"
     )
+    found = "\n".join([found, *contents.remarks])
     unknown = ", ".join(config.unknown)
     if unknown:
         return [
             Row("checkpoint", Status.WARN, found, f"ignored fields of config.json: {unknown}")
         ], contents
     return [Row("checkpoint", Status.OK, found)], contents
+
+
+def check_vlm(contents: CheckpointContents) -> list[Row]:
+    """Return a row when the VLM's sizes are not to be had, without which nothing runs."""
+    config, folder = contents.config, contents.folder
+    try:
+        with TensorFile(contents.weights) as file:
+            model_sizes(config, read_vlm_config(config, folder, file), str(folder))
+    except ValueError as error:
+        return [Row("VLM", Status.FIX, str(error))]
+    return []
 
 
 def check_joint_names(options: Options, contents: CheckpointContents) -> list[Row]:
@@ -68,7 +90,9 @@ def check_joint_names(options: Options, contents: CheckpointContents) -> list[Ro
                 "joints",
                 Status.FIX,
                 str(error),
-                "set joints: all that the checkpoint moves, in its order",
+                ""
+                if contents.config.state_dim != contents.config.action_dim
+                else "set joints: all that the checkpoint moves, in its order",
             )
         ]
     twice = sorted({joint for joint in joints if list(joints).count(joint) > 1})
@@ -96,14 +120,11 @@ def check_joint_names(options: Options, contents: CheckpointContents) -> list[Ro
 def check_cameras(
     options: Options, contents: CheckpointContents
 ) -> tuple[list[Row], dict[str, str]]:
-    """Check that each camera of the checkpoint has a name; return name -> feature too."""
+    """Check that the cameras are the checkpoint's; return name -> feature too."""
+    config, processors = contents.config, contents.processors
+    given = camera_pairs(options.get("cameras") or ())
     try:
-        matched = match_cameras(
-            str(options["checkpoint"]),
-            camera_pairs(options.get("cameras") or ()),
-            contents.config,
-            partial(camera_feature, contents.config, contents.processors),
-        )
+        matched = match_cameras(str(options["checkpoint"]), given, config, processors)
     except ValueError as error:
         return [
             Row(
@@ -114,14 +135,27 @@ def check_cameras(
                 f"[front:{contents.config.cameras[0]}]",
             )
         ], {}
-    text = ", ".join(f"{name} is {feature}" for name, feature in matched.items())
-    return [Row("cameras", Status.OK, text)], matched
+    found = camera_remark(matched, config).removeprefix("cameras: ")
+    trained = processors.trained_cameras
+    lacking = [name for name in trained if name not in matched.values()]
+    advice = ""
+    if lacking:
+        advice = f"it was trained with {', '.join(lacking)} too: without, it sees less"
+    elif not trained and len(matched) < len(config.cameras):
+        advice = "the checkpoint does not tell which cameras it was trained with: these?"
+    elif given is None and not trained and int(config.empty_cameras):
+        # Declared by the base model perhaps: policy_node would wait for them.
+        advice = (
+            "it may have been trained with fewer, and does not tell: name the cameras that there "
+            f"are, e.g. cameras:=[front:{config.cameras[0]}]"
+        )
+    return [Row("cameras", Status.WARN if advice else Status.OK, found, advice)], matched
 
 
 def check_statistics(options: Options, contents: CheckpointContents) -> list[Row]:
     """Check that the statistics are there, finite and of joints that moved."""
     try:
-        make_normalizers(contents.config, contents.processors, contents.statistics)
+        normalizers = make_normalizers(contents.config, contents.processors, contents.statistics)
     except ValueError as error:
         return [
             Row(
@@ -132,6 +166,8 @@ def check_statistics(options: Options, contents: CheckpointContents) -> list[Row
             )
         ]
     rows = []
+    joints = options["joints"] if len(options["joints"]) == contents.config.action_dim else None
+    constant = constant_remarks(contents.config, normalizers, joints)
     for feature, kind in ((STATE, "STATE"), (ACTION, "ACTION")):
         mode = contents.processors.norm_map.get(kind, "IDENTITY")
         there: Mapping[str, ArrayLike] = contents.statistics.get(feature, {})
@@ -143,7 +179,9 @@ def check_statistics(options: Options, contents: CheckpointContents) -> list[Row
             continue
         still = _still(there, options["joints"])
         known = ", ".join(kind for kind in ("mean", "std", "min", "max") if kind in there)
-        if still:
+        if feature in constant:
+            rows.append(Row(name, Status.WARN, f"{mode}; {constant[feature]}"))
+        elif still:
             rows.append(
                 Row(
                     name,
@@ -222,10 +260,12 @@ def check_calibration(
     return [Row("calibration", Status.WARN, str(loaded.file), advice)]
 
 
-def check_instruction(task: str, contents: CheckpointContents) -> list[Row]:
-    """Check that the instruction is not cut off."""
+def check_instruction(task: str, contents: CheckpointContents, wish: str = "") -> list[Row]:
+    """Check that the tokenizer is there, or the one wished instead, and cuts nothing off."""
     try:
-        tokenizer = find_tokenizer(contents.folder, contents.config, contents.processors)
+        tokenizer = find_tokenizer(
+            contents.folder, contents.config, contents.processors, wish or None
+        )
     except ValueError as error:
         return [Row("instruction", Status.FIX, str(error))]
     most = tokenizer.max_length

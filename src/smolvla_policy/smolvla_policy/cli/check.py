@@ -34,6 +34,7 @@ from smolvla_policy.ros.policy_parameters import POLICY_PARAMETERS
 PARAMETER_OPTIONS = (
     "checkpoint",
     "stats",
+    "tokenizer",
     "units",
     "calibration",
     "cameras",
@@ -73,6 +74,7 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--checkpoint", help="folder or hub id")
     parser.add_argument("--task", default="", help="the instruction, to count its tokens")
     parser.add_argument("--stats", help="statistics to use instead of the checkpoint's own")
+    parser.add_argument("--tokenizer", help="folder, file or hub id instead of the checkpoint's")
     parser.add_argument("--units", help="auto, degrees, normalized, degrees_old or radians")
     parser.add_argument("--calibration", help="the arm's LeRobot calibration: a file or an id")
     parser.add_argument("--cameras", nargs="+", metavar="NAME[:FEATURE]", help="as policy_node's")
@@ -139,6 +141,7 @@ def check_all(
     rows, contents = checkpoint_checks.check_checkpoint(values)
     if contents is None:
         return rows
+    rows += checkpoint_checks.check_vlm(contents)
     joints_rows = checkpoint_checks.check_joint_names(values, contents)
     camera_rows, cameras = checkpoint_checks.check_cameras(values, contents)
     rows += joints_rows + camera_rows + checkpoint_checks.check_statistics(values, contents)
@@ -149,14 +152,14 @@ def check_all(
         rows += checkpoint_checks.check_calibration(
             values, limits["lower_limits"], limits["upper_limits"]
         )
-    rows += checkpoint_checks.check_instruction(options.task, contents)
+    rows += checkpoint_checks.check_instruction(options.task, contents, values["tokenizer"])
     heard = None
     if options.offline:
         rows.append(Row("robot", Status.SKIPPED, "not listened to (--offline)"))
     elif not exit_code(joints_rows):
         heard = listen(context, list(cameras), values, options.seconds)
         rows += check_robot(heard, settings, cameras, contents, units)
-    if not exit_code(rows_of(rows, "checkpoint", "joints", "cameras", "statistics")):
+    if not exit_code(rows_of(rows, "checkpoint", "VLM", "joints", "cameras", "statistics")):
         rows += check_speed(settings, contents, heard, options)
     return rows
 

@@ -53,6 +53,12 @@ POLICY_PARAMETERS = (
         "(so100), or the path of a data set's meta/stats.json. Empty: the checkpoint's own.",
     ),
     Parameter(
+        "tokenizer",
+        "",
+        "Where the tokenizer is: a folder, a tokenizer.json or a hub id. Empty: where the "
+        "checkpoint says.",
+    ),
+    Parameter(
         "units",
         "auto",
         "What the checkpoint's state and actions are in. 'auto': what its statistics imply; "
@@ -92,8 +98,10 @@ POLICY_PARAMETERS = (
     Parameter(
         "cameras",
         [],
-        "Cameras as 'name' or 'name:feature', e.g. 'wrist:observation.images.camera2'. Empty: "
-        "those of the backend, by their own names.",
+        "The cameras that there are, as 'name' or 'name:feature', e.g. "
+        "'wrist:observation.images.camera2'; those of the checkpoint that are not named are left "
+        "out, as in LeRobot. Empty: those that the checkpoint was trained with, called as in its "
+        "rename_map or else by their features' last names.",
         kind=RosParameter.Type.STRING_ARRAY,
     ),
     Parameter(

@@ -146,8 +146,7 @@ def test_camera_mapping(copy, sample):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"cameras": {"head": "top"}}, "needs one camera for each"),
-        ({"cameras": {"a": "top", "b": "top", "c": "wrist", "d": "side"}}, "needs one camera"),
+        ({"cameras": {"a": "top", "b": "top"}}, "a and b are both for observation.images.top"),
         ({"cameras": {"a": "front"}}, "'front' is unknown"),
         ({"joint_names": JOINTS[:5]}, "5 joints are named"),
     ],

@@ -154,5 +154,8 @@ def test_images_are_normalized_if_the_checkpoint_says_so(copy, sample, want):
     copy.statistics(bounds)
     assert np.abs(copy.load().predict_chunk(**sample) - want).max() <= 1e-3
     copy.statistics(lambda t: {k: v for k, v in t.items() if "images.top" not in k})
-    with pytest.raises(CheckpointError, match=r"images.top.*'min'"):
+    with pytest.raises(ValueError, match=r"no statistics for camera 'observation.images.top'"):
+        copy.load().predict_chunk(**sample)
+    copy.statistics(lambda t: {k: v for k, v in t.items() if k != "observation.images.side.min"})
+    with pytest.raises(CheckpointError, match=r"images.side.*'min'"):
         copy.load()

@@ -110,7 +110,7 @@ def test_the_order_of_joints_that_the_checkpoint_names(options, folder, edit):
 @pytest.mark.parametrize(
     ("cameras", "words"),
     [
-        (["top", "wrist"], "needs one camera for each"),
+        (["top", "head:top"], "top and head are both for observation.images.top"),
         (["top", "wrist", "front:observation.images.front"], "front' is unknown"),
     ],
 )

@@ -42,12 +42,12 @@ def build():
     def make(dtype: str, native_bfloat16: bool | None = None) -> SmolVLANetwork:
         folder = GOLDEN / "ckpt"
         config = read_config(folder)
-        sizes = model_sizes(config, read_vlm_config(config, folder), "golden")
         precision = choose_precision(
             dtype, CPU, load_vlm_weights=True, native_bfloat16=native_bfloat16
         )
-        network = SmolVLANetwork(sizes, precision)
         with TensorFile(folder / "model.safetensors") as file:
+            sizes = model_sizes(config, read_vlm_config(config, folder, file), "golden")
+            network = SmolVLANetwork(sizes, precision)
             load_weights(network, folder, file, CPU)
         return network
 
