@@ -13,9 +13,11 @@ import torch
 from numpy.typing import NDArray
 
 from smolvla_policy.backends.protocol import ChunkRequest, Observation
+from smolvla_policy.backends.told import complete
 from smolvla_policy.backends.units_choice import choose_units
 from smolvla_policy.checkpoint.config import SmolVLAConfig
 from smolvla_policy.checkpoint.contents import read_contents
+from smolvla_policy.checkpoint.robot import read_robot
 from smolvla_policy.policy import SmolVLAPolicy
 
 
@@ -64,10 +66,12 @@ class SmolVLABackend:
         real_time_chunking: chunks continue the actions that are queued.
         threads: of PyTorch on the CPU, for the whole process; None leaves them as they are.
         remarks: see the attribute.
+        doubts: see the attribute.
 
     Attributes:
         policy: the checkpoint.
-        remarks: lines for the log of whoever loads it: the units and why.
+        remarks: lines for the log of whoever loads it: units and period and why.
+        doubts: warnings for the log.
 
     Raises:
         CheckpointError: the checkpoint cannot be used.
@@ -93,6 +97,7 @@ class SmolVLABackend:
         real_time_chunking: bool = False,
         threads: int | None = None,
         remarks: Sequence[str] = (),
+        doubts: Sequence[str] = (),
     ) -> None:
         if threads is not None:
             torch.set_num_threads(threads)
@@ -102,6 +107,7 @@ class SmolVLABackend:
         check_joints(checkpoint, joint_names, self.policy.config)
         self.description = str(checkpoint)
         self.remarks = tuple(remarks)
+        self.doubts = tuple(doubts)
         self.device = str(self.policy.device)
         self.dtype = self.policy.dtype
         self.joint_names = tuple(joint_names)
@@ -259,7 +265,11 @@ def create(options: Mapping[str, Any]) -> SmolVLABackend:
     # Before the weights: what contradicts is told at once.
     contents = read_contents(checkpoint, stats)
     check_joints(checkpoint, joints, contents.config)
-    chosen = choose_units(options, contents.statistics)
+    robot = read_robot(contents.folder)
+    completed = complete(options, robot)
+    options = completed.options
+    chosen = choose_units(options, contents.statistics, robot.units)
+    period = f"period: {completed.period}"
     seed = int(options.get("seed", -1))
     threads = int(options.get("threads", 0)) or max((os.cpu_count() or 2) - 1, 1)
     return SmolVLABackend(
@@ -269,13 +279,14 @@ def create(options: Mapping[str, Any]) -> SmolVLABackend:
         device=str(options.get("device", "auto")),
         dtype=str(options.get("dtype", "auto")),
         stats=stats,
-        period=float(options.get("period", 1.0 / 30.0)),
+        period=float(options["period"]),
         cameras=camera_pairs(options.get("cameras") or ()),
         seed=None if seed < 0 else seed,
         noise_scale=float(options.get("noise_scale", 1.0)),
         real_time_chunking=bool(options.get("real_time_chunking", False)),
         threads=threads,
-        remarks=chosen.remarks,
+        remarks=[*chosen.remarks, *completed.remarks, *([] if completed.doubt else [period])],
+        doubts=[f"{period}. {completed.doubt}"] if completed.doubt else [],
     )
 
 
