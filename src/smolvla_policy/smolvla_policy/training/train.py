@@ -6,7 +6,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -122,11 +122,13 @@ def _adapted(
     remarks: list[str] = []
 
     def adapt(config: SmolVLAConfig, processors: Processors) -> tuple[SmolVLAConfig, Processors]:
+        base = read_robot(folder)
+        base = replace(base, joints=base.joints or config.outputs[ACTION].names or ())
+        remarks.extend(check_base(base, folder, acting, kept=options.keep_statistics))
         made = fit(config, processors, acting[0], wishes, str(folder))
         remarks.extend(made.remarks)
         return made.config, made.processors
 
-    remarks += check_base(read_robot(folder), folder, acting, kept=options.keep_statistics)
     policy = SmolVLAPolicy.from_pretrained(folder, dtype="float32", stats=stats, adapt=adapt)
     return policy, remarks
 
