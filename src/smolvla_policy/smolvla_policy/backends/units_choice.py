@@ -77,8 +77,8 @@ def choose_units(
     loaded = read_calibration(options)
     parameters = parameters_from_lists(
         joints,
-        options.get("joint_signs", [1.0]),
-        options.get("gripper_range", UnitParameters.gripper_range),
+        options.get("joint_signs") or [1.0],
+        options.get("gripper_range") or UnitParameters.gripper_range,
         None if loaded is None else loaded.joints,
     )
     reason = "the parameter says so"
