@@ -9,12 +9,13 @@ import shutil
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
-from smolvla_policy import SmolVLAPolicy
 from smolvla_policy.dataset import DatasetWriter
 from smolvla_policy.training.errors import TrainingError
 from smolvla_policy.training.fit import Wishes, dataset_cameras, fit, parse_rename_map
 from smolvla_policy.training.scratch import Robot, new_policy
 from smolvla_policy.training.train import main
+
+from smolvla_policy import SmolVLAPolicy
 
 IMAGES = "observation.images."
 BASE = tuple(IMAGES + f"camera{number}" for number in (1, 2, 3))
