@@ -45,26 +45,25 @@ def _policy(options: Options) -> NodeSpec:
     if options.checkpoint:
         parameters["checkpoint"] = _checkpoint(options.checkpoint)
 
-    def spec(*config: str) -> NodeSpec:
+    def spec() -> NodeSpec:
         return make_spec(
             options,
             _PACKAGE,
             "policy_node",
-            config=config,
+            config=("policy",),
             parameters=parameters,
             remappings=camera_remappings(setup),
         )
 
-    if options.policy != "smolvla" or spec("policy").has("checkpoint"):
-        return spec("policy")
-    if not options.shipped_checkpoint:
-        raise SetupError(
-            f"policy 'smolvla' with hardware '{options.hardware}' needs a checkpoint: "
-            "checkpoint:= a folder or an id on the Hugging Face hub; or choose policy 'none' to "
-            "start without one"
-        )
-    parameters["checkpoint"] = str(CHECKPOINT)
-    return spec("policy", "shipped_policy")
+    if options.policy == "smolvla" and not spec().has("checkpoint"):
+        if not options.shipped_checkpoint:
+            raise SetupError(
+                f"policy 'smolvla' with hardware '{options.hardware}' needs a checkpoint: "
+                "checkpoint:= a folder or an id on the Hugging Face hub; or choose policy 'none' "
+                "to start without one"
+            )
+        parameters["checkpoint"] = str(CHECKPOINT)
+    return spec()
 
 
 def _checkpoint(given: str) -> str:

@@ -14,7 +14,9 @@ from smolvla_bringup.options import PARTS, Options, SetupError
 from smolvla_bringup.policy_nodes import policy_nodes
 from smolvla_bringup.rviz_file import prefixed
 from smolvla_bringup.visualization_nodes import visualization_nodes
-from smolvla_sim.shipped import CHECKPOINT, FPS
+from smolvla_policy.backends.told import complete
+from smolvla_policy.checkpoint.robot import read_robot
+from smolvla_sim.shipped import CHECKPOINT
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -136,19 +138,25 @@ def test_params_file_of_the_user_wins_over_the_package(tmp_path: Path) -> None:
         policy_nodes(sim(params_file="/nowhere.yaml"))
 
 
-def test_without_a_checkpoint_the_shipped_one_runs_at_its_own_rate(tmp_path: Path) -> None:
+def test_without_a_checkpoint_the_shipped_one_runs(tmp_path: Path) -> None:
     policy = policy_nodes(sim())[0]
     assert policy.configured("backend") == "smolvla"
     assert policy.configured("checkpoint") == str(CHECKPOINT)
-    assert policy.configured("period") == pytest.approx(1.0 / FPS)
-    other = policy_nodes(sim(checkpoint="x"))[0]
-    assert other.configured("checkpoint") == "x"
-    assert other.configured("period") == pytest.approx(1.0 / 30.0)
+    assert policy_nodes(sim(checkpoint="x"))[0].configured("checkpoint") == "x"
     extra = tmp_path / "mine.yaml"
     extra.write_text("policy_node:\n  ros__parameters:\n    checkpoint: y\n")
     mine = policy_nodes(sim(params_file=str(extra)))[0]
     assert mine.configured("checkpoint") == "y"
-    assert mine.configured("period") == pytest.approx(1.0 / 30.0)
+
+
+def test_the_checkpoint_says_its_rate_unless_the_user_does(tmp_path: Path) -> None:
+    policy = policy_nodes(sim())[0]
+    assert complete({"period": policy.configured("period")}, read_robot(CHECKPOINT)).options[
+        "period"
+    ] == pytest.approx(1.0 / 15.0)
+    extra = tmp_path / "mine.yaml"
+    extra.write_text("policy_node:\n  ros__parameters:\n    period: 0.05\n")
+    assert policy_nodes(sim(params_file=str(extra)))[0].configured("period") == 0.05
 
 
 @pytest.mark.parametrize("hardware", ["real", "mock"])

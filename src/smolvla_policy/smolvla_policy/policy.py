@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from .checkpoint.observation import (
     make_normalizers,
 )
 from .checkpoint.processors import Processors, read_processors
+from .checkpoint.robot import RobotFacts, read_robot, write_robot
 from .checkpoint.save import save_checkpoint
 from .checkpoint.source import find_checkpoint, source_remarks
 from .checkpoint.statistics import Statistics
@@ -37,6 +38,8 @@ from .checkpoint.weights import LoadReport, load_weights
 from .model.engine import Engine
 from .model.network import SmolVLANetwork
 from .model.precision import choose_device, choose_precision
+
+Adaptation = Callable[[SmolVLAConfig, Processors], tuple[SmolVLAConfig, Processors]]
 
 
 class SmolVLAPolicy:
@@ -58,6 +61,7 @@ class SmolVLAPolicy:
         normalizers: feature name -> normalizer.
         statistics: the statistics in force.
         processors: settings of the pre- and post-processing in force.
+        robot: what the checkpoint says beyond LeRobot's files; saved with it.
     """
 
     def __init__(
@@ -75,6 +79,7 @@ class SmolVLAPolicy:
         self.tokenizer = tokenizer
         self.statistics = statistics
         self.load_report = load_report
+        self.robot = RobotFacts()
         self.cameras = expected_cameras(config, processors)
         self.state_dim = config.state_dim
         self.action_dim = config.action_dim
@@ -107,6 +112,7 @@ class SmolVLAPolicy:
         tokenizer: str | Path | None = None,
         stats: str | Path | Mapping[str, Any] | None = None,
         revision: str | None = None,
+        adapt: Adaptation | None = None,
     ) -> SmolVLAPolicy:
         """Load a checkpoint.
 
@@ -122,6 +128,8 @@ class SmolVLAPolicy:
                 checkpoint (``so100``, ``so100,state=action``, ``so100,state=identity``), a
                 dataset's folder or ``meta/stats.json``, or a mapping of that form.
             revision: branch, tag or commit on the hub.
+            adapt: changes configuration and processors before anything is made from them, as a
+                training does that goes on from another robot's checkpoint.
 
         Returns:
             The policy, ready to predict.
@@ -133,7 +141,10 @@ class SmolVLAPolicy:
         chosen_device = choose_device(device)
         folder = find_checkpoint(path_or_repo_id, revision)
         config = read_config(folder)
+        robot = read_robot(folder)
         processors = read_processors(folder, config)
+        if adapt is not None:
+            config, processors = adapt(config, processors)
         text = find_tokenizer(folder, config, processors, tokenizer)
         with TensorFile(weights_file(folder, config)) as file:
             vlm = read_vlm_config(config, folder, file)
@@ -160,7 +171,9 @@ class SmolVLAPolicy:
                 *(f"{k}: {v}" for k, v in constant_remarks(config, normalizers).items()),
             ),
         )
-        return cls(network, config, processors, text, statistics, report)
+        policy = cls(network, config, processors, text, statistics, report)
+        policy.robot = robot
+        return policy
 
     @property
     def image_tokens_around(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -330,3 +343,4 @@ class SmolVLAPolicy:
             self.tokenizer,
             self.load_report.weights,
         )
+        write_robot(Path(folder), self.robot)

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from smolvla_policy.control.units import JointUnits, joint_units
+from smolvla_policy.checkpoint.robot import RobotFacts
+from smolvla_policy.control.units import JointUnits, UnitParameters, joint_units
 
 from smolvla_sim.arm import JOINT_NAMES
 from smolvla_sim.expert import ScriptedExpert, scene_poses
@@ -23,6 +24,13 @@ from smolvla_sim.starts import random_start
 from smolvla_sim.tasks import TASK_KINDS, Task, task_kind
 
 Frame = dict[str, NDArray[np.generic]]
+
+# How joint positions become the numbers of the dataset.
+ROBOT = RobotFacts(
+    units="degrees",
+    joint_signs=(1.0,) * len(JOINT_NAMES),
+    gripper_range=UnitParameters.gripper_range,
+)
 
 # Static pictures in one episode of the kind `SCENES`.
 SCENES = "scenes"
@@ -129,7 +137,7 @@ class Demonstrator:
         self._simulation = Simulation(options.model)
         self._substeps = round(1.0 / (options.fps * self._simulation.period))
         self._expert = ScriptedExpert(options.model, period=1.0 / options.fps)
-        self._units: JointUnits = joint_units("degrees", JOINT_NAMES)
+        self._units: JointUnits = joint_units(ROBOT.units, JOINT_NAMES)
         self._renderer: CameraRenderer | None = None
         self._labeler: GroundingLabeler | None = None
         self._lead_in: LeadIn | None = None

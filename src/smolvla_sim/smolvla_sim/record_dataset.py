@@ -16,19 +16,24 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from smolvla_policy.checkpoint.config import ACTION, STATE
+from smolvla_policy.checkpoint.robot import CONVERSION
 from smolvla_policy.dataset import (
     DatasetWriter,
     Feature,
     VideoOptions,
     camera_feature,
+    clear_begun,
+    holds_dataset,
     joint_features,
     numeric_feature,
 )
 from tqdm import tqdm
 
 from smolvla_sim.arm import ARMS, JOINT_NAMES
-from smolvla_sim.demonstration import KINDS, SCENES, DemonstrationOptions
+from smolvla_sim.demonstration import KINDS, ROBOT, SCENES, DemonstrationOptions
 from smolvla_sim.demonstration_pool import demonstrations
 from smolvla_sim.rendering import RenderingError, choose_gl
 from smolvla_sim.scene import CAMERAS, OBJECTS
@@ -68,7 +73,8 @@ def record(
         episodes: that the dataset shall have in the end.
         seed: of the first episode; each failure moves on to the next seed.
         workers: processes that simulate.
-        resume: continue the dataset in `folder`, at the seed after its last one.
+        resume: continue the dataset in `folder`, at the seed after its last one. With no
+            episode in it, it is begun.
         progress: draw a progress bar.
 
     Raises:
@@ -76,6 +82,8 @@ def record(
         OSError: the dataset cannot be written.
         RuntimeError: a worker died.
     """
+    clear_begun(folder, str(NOTES))
+    resume = resume and folder.exists() and any(folder.iterdir())
     seeds = _read_notes(folder, options) if resume else []
     writer = _open(folder, options, resume)
     failed = 0
@@ -103,14 +111,21 @@ def record(
 
 
 def _open(folder: Path, options: DemonstrationOptions, resume: bool) -> DatasetWriter:
-    make = DatasetWriter.resume if resume else DatasetWriter.create
-    return make(
-        folder,
-        fps=options.fps,
-        robot_type=f"{options.model}_follower",
-        features=features(options),
-        video=VideoOptions() if options.cameras else None,
-    )
+    about: dict[str, Any] = {
+        "fps": options.fps,
+        "robot_type": f"{options.model}_follower",
+        "features": features(options),
+        "video": VideoOptions() if options.cameras else None,
+    }
+    if resume:
+        return DatasetWriter.resume(folder, **about)
+    if holds_dataset(folder):
+        raise ValueError(
+            f"{folder} holds something already; --resume continues a dataset of this program, or "
+            "give another --out"
+        )
+    robot = ROBOT.known(*CONVERSION)
+    return DatasetWriter.create(folder, **about, about={STATE: robot, ACTION: robot})
 
 
 def _write_notes(folder: Path, options: DemonstrationOptions, seeds: Sequence[int]) -> None:

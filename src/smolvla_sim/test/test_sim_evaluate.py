@@ -207,3 +207,22 @@ def test_ctrl_c(monkeypatch, capsys):
     monkeypatch.setattr(EpisodePlayer, "__call__", interrupted)
     assert main([*SCRIPTED, "--episodes", "2"]) == 130
     assert "success 0" not in capsys.readouterr().out
+
+
+def test_the_rate_is_the_checkpoints_own_unless_it_is_given(tmp_path):
+    from smolvla_policy.checkpoint.robot import RobotFacts, write_robot
+
+    def fps(*arguments: str) -> float:
+        parser = argparse.ArgumentParser()
+        add_policy_options(parser)
+        return policy_spec(parser.parse_args(arguments)).fps
+
+    assert fps() == 15.0
+    assert fps("--policy", "scripted") == 15.0
+    (tmp_path / "config.json").write_text("{}")
+    write_robot(tmp_path, RobotFacts(fps=20.0))
+    assert fps("--checkpoint", str(tmp_path)) == 20.0
+    assert fps("--checkpoint", str(tmp_path), "--fps", "10") == 10.0
+    write_robot(tmp_path, RobotFacts(units="degrees"))
+    with pytest.raises(ValueError, match="give --fps, the frame rate of the recordings"):
+        fps("--checkpoint", str(tmp_path))

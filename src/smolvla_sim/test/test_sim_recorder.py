@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from smolvla_policy.control.units import joint_units
 from smolvla_policy.dataset import Dataset
+from smolvla_policy.training.facts import dataset_facts
 from smolvla_sim.arm import JOINT_NAMES
 from smolvla_sim.demonstration import (
     KINDS,
@@ -242,8 +243,37 @@ def test_resuming_with_other_options_is_refused(in_process, tmp_path):
     other = DemonstrationOptions("reach", cameras=(), random_starts=0.0, noise=0.01)
     with pytest.raises(ValueError, match=r"was recorded with noise=0\.0"):
         record(other, tmp_path / "data", 2, resume=True, progress=False)
+    (tmp_path / "data" / "meta" / "simulation.json").unlink()
     with pytest.raises(ValueError, match="was not recorded by this program"):
-        record(BLIND, tmp_path / "nothing", 2, resume=True, progress=False)
+        record(BLIND, tmp_path / "data", 2, resume=True, progress=False)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_an_early_ctrl_c_does_not_block_the_next_run(in_process, tmp_path, resume):
+    _, until = in_process
+    until.append(4)
+    with pytest.raises(KeyboardInterrupt):
+        record(BLIND, tmp_path / "data", 2, seed=4, progress=False)
+    until.clear()
+    other = DemonstrationOptions("reach", cameras=(), random_starts=0.0, fps=10)
+    record(other, tmp_path / "data", 1, seed=4, resume=resume, progress=False)
+    data = Dataset.open(tmp_path / "data")
+    assert (data.num_episodes, data.fps) == (1, 10)
+
+
+def test_episodes_are_not_recorded_over(in_process, tmp_path, capsys):
+    record(BLIND, tmp_path / "data", 1, progress=False)
+    line = ["--task", "reach", "--cameras", "", "--episodes", "1", "--out", str(tmp_path / "data")]
+    assert main(line) == 2
+    assert "--resume continues" in capsys.readouterr().err
+    assert Dataset.open(tmp_path / "data").num_episodes == 1
+
+
+def test_the_dataset_says_its_units(in_process, tmp_path):
+    record(BLIND, tmp_path / "data", 1, progress=False)
+    facts = dataset_facts(Dataset.open(tmp_path / "data"))
+    assert (facts.units, facts.fps, facts.joints[5]) == ("degrees", BLIND.fps, "gripper.pos")
+    assert facts.gripper_range == (-0.174, 1.75)
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,11 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from smolvla_policy.backends.protocol import Backend
+from smolvla_policy.backends.told import USUAL_PERIOD
 
 GROUP = "smolvla_policy.backends"
+READS_CHECKPOINTS = "smolvla"
+"""The backend whose checkpoints may say the period; the others are told one always."""
 
 
 def available_backends() -> list[str]:
@@ -40,6 +43,8 @@ def create_backend(name: str, options: Mapping[str, Any]) -> Backend:
                 raise ValueError(
                     f"backend '{name}' ({entry.value}) cannot be imported: {error}"
                 ) from error
+            if name != READS_CHECKPOINTS and options.get("period") == 0.0:
+                options = {**options, "period": USUAL_PERIOD}
             return factory(options)
     known = ", ".join(available_backends()) or "none"
     raise ValueError(

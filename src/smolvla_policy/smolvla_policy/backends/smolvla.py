@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from smolvla_policy.backends.protocol import ChunkRequest, Observation
+from smolvla_policy.backends.told import complete
 from smolvla_policy.backends.units_choice import choose_units
 from smolvla_policy.checkpoint.config import SmolVLAConfig
 from smolvla_policy.checkpoint.contents import constant_remarks, read_contents
@@ -22,6 +23,7 @@ from smolvla_policy.checkpoint.observation import (
     make_normalizers,
 )
 from smolvla_policy.checkpoint.processors import Processors
+from smolvla_policy.checkpoint.robot import read_robot
 from smolvla_policy.policy import SmolVLAPolicy
 
 
@@ -71,11 +73,13 @@ class SmolVLABackend:
         threads: of PyTorch on the CPU, for the whole process; None leaves them as they are.
         tokenizer: see `SmolVLAPolicy.from_pretrained`.
         remarks: see the attribute.
+        doubts: see the attribute.
 
     Attributes:
         policy: the checkpoint.
-        remarks: lines for the log of whoever loads it: the units and why, the cameras, and
+        remarks: lines for the log of whoever loads it: units, period and cameras and why, and
             what else is to be known of the checkpoint.
+        doubts: warnings for the log.
 
     Raises:
         CheckpointError: the checkpoint cannot be used.
@@ -102,6 +106,7 @@ class SmolVLABackend:
         threads: int | None = None,
         tokenizer: str | None = None,
         remarks: Sequence[str] = (),
+        doubts: Sequence[str] = (),
     ) -> None:
         if threads is not None:
             torch.set_num_threads(threads)
@@ -111,6 +116,7 @@ class SmolVLABackend:
         check_joints(checkpoint, joint_names, self.policy.config)
         self.description = str(checkpoint)
         self.remarks = tuple(remarks)
+        self.doubts = tuple(doubts)
         self.device = str(self.policy.device)
         self.dtype = self.policy.dtype
         self.joint_names = tuple(joint_names)
@@ -286,7 +292,11 @@ def create(options: Mapping[str, Any]) -> SmolVLABackend:
     match_cameras(checkpoint, cameras, contents.config, contents.processors)
     normalizers = make_normalizers(contents.config, contents.processors, contents.statistics)
     constant = constant_remarks(contents.config, normalizers, joints)
-    chosen = choose_units(options, contents.statistics)
+    robot = read_robot(contents.folder)
+    completed = complete(options, robot)
+    options = completed.options
+    chosen = choose_units(options, contents.statistics, robot.units)
+    period = f"period: {completed.period}"
     seed = int(options.get("seed", -1))
     threads = int(options.get("threads", 0)) or max((os.cpu_count() or 2) - 1, 1)
     return SmolVLABackend(
@@ -296,18 +306,21 @@ def create(options: Mapping[str, Any]) -> SmolVLABackend:
         device=str(options.get("device", "auto")),
         dtype=str(options.get("dtype", "auto")),
         stats=stats,
-        period=float(options.get("period", 1.0 / 30.0)),
+        period=float(options["period"]),
         cameras=cameras,
         seed=None if seed < 0 else seed,
         noise_scale=float(options.get("noise_scale", 1.0)),
         real_time_chunking=bool(options.get("real_time_chunking", False)),
         threads=threads,
         tokenizer=str(options.get("tokenizer") or "") or None,
-        remarks=(
+        remarks=[
             *contents.remarks,
             *(f"{feature}: {remark}" for feature, remark in constant.items()),
             *chosen.remarks,
-        ),
+            *completed.remarks,
+            *([] if completed.doubt else [period]),
+        ],
+        doubts=[f"{period}. {completed.doubt}"] if completed.doubt else [],
     )
 
 

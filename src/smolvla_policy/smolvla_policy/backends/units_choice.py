@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from smolvla_policy.checkpoint.calibration import LoadedCalibration, find_calibration
+from smolvla_policy.checkpoint.robot import ROBOT
 from smolvla_policy.control.implied_units import FeatureStatistics, implied_units, units_problem
 from smolvla_policy.control.joint_calibration import LEROBOT_JOINTS, lerobot_name, range_doubts
 from smolvla_policy.control.units import (
@@ -55,7 +56,7 @@ def read_calibration(options: Mapping[str, Any]) -> LoadedCalibration | None:
 
 
 def choose_units(
-    options: Mapping[str, Any], statistics: Mapping[str, FeatureStatistics]
+    options: Mapping[str, Any], statistics: Mapping[str, FeatureStatistics], told: str = ""
 ) -> ChosenUnits:
     """Return the conversion that the parameters ask for, checked against the statistics.
 
@@ -63,6 +64,7 @@ def choose_units(
         options: `policy_node`'s parameters ``units``, ``calibration``, ``joints``,
             ``joint_signs``, ``gripper_range`` and ``allow_units_mismatch``.
         statistics: of the checkpoint.
+        told: units that the checkpoint says it is in; empty if it does not.
 
     Raises:
         ValueError: a parameter does not fit, ``auto`` cannot tell, or the statistics contradict
@@ -75,12 +77,16 @@ def choose_units(
     loaded = read_calibration(options)
     parameters = parameters_from_lists(
         joints,
-        options.get("joint_signs", [1.0]),
-        options.get("gripper_range", UnitParameters.gripper_range),
+        options.get("joint_signs") or [1.0],
+        options.get("gripper_range") or UnitParameters.gripper_range,
         None if loaded is None else loaded.joints,
     )
     reason = "the parameter says so"
     doubts: list[str] = []
+    if regime == AUTO and told:
+        regime, reason = told, f"{ROBOT} of the checkpoint says so"
+    elif told and told != regime:
+        reason += f" (against {ROBOT} of the checkpoint, which says {told})"
     if regime == AUTO:
         implied = implied_units(statistics, joints, parameters.calibration)
         if not implied.regime:

@@ -16,6 +16,7 @@ from smolvla_policy.backends.smolvla import (
     check_joints,
     match_cameras,
 )
+from smolvla_policy.backends.told import Completed, complete, topic_names
 from smolvla_policy.backends.units_choice import ChosenUnits, choose_units, read_calibration
 from smolvla_policy.checkpoint.config import ACTION, STATE
 from smolvla_policy.checkpoint.contents import (
@@ -24,6 +25,7 @@ from smolvla_policy.checkpoint.contents import (
     read_contents,
 )
 from smolvla_policy.checkpoint.observation import make_normalizers
+from smolvla_policy.checkpoint.robot import read_robot
 from smolvla_policy.checkpoint.tensor_file import TensorFile
 from smolvla_policy.checkpoint.text import find_tokenizer
 from smolvla_policy.checkpoint.vlm import model_sizes, read_vlm_config
@@ -98,23 +100,23 @@ def check_joint_names(options: Options, contents: CheckpointContents) -> list[Ro
     twice = sorted({joint for joint in joints if list(joints).count(joint) > 1})
     if twice:
         return [Row("joints", Status.FIX, f"{', '.join(twice)} is named twice in joints")]
-    names = contents.config.outputs[ACTION].names or contents.config.inputs[STATE].names
+    try:
+        told = read_robot(contents.folder).joints
+    except ValueError as error:
+        return [Row("joints", Status.FIX, str(error))]
+    names = told or contents.config.outputs[ACTION].names or contents.config.inputs[STATE].names
     listed = ", ".join(joints)
     if names is None:
         return [
             Row("joints", Status.OK, f"{listed}; the checkpoint does not name its own to compare")
         ]
-    own = [name.rpartition("main_")[2].removesuffix(".pos") for name in names]
-    if own != [lerobot_name(joint) for joint in joints]:
-        return [
-            Row(
-                "joints",
-                Status.FIX,
-                f"joints is {listed}, but the checkpoint's order is {', '.join(own)}",
-                "put joints into the checkpoint's order",
-            )
-        ]
-    return [Row("joints", Status.OK, f"{listed}: the checkpoint's order")]
+    own = topic_names(names)
+    if own in (tuple(joints), tuple(lerobot_name(joint) for joint in joints)):
+        return [Row("joints", Status.OK, f"{listed}: the checkpoint's order")]
+    differs = f"joints is {listed}, but the checkpoint's order is {', '.join(own)}"
+    if sorted(own) == sorted(joints) or not told:
+        return [Row("joints", Status.FIX, differs, "put joints into the checkpoint's order")]
+    return [Row("joints", Status.WARN, differs, "the names differ: is each in its place?")]
 
 
 def check_cameras(
@@ -211,7 +213,8 @@ def check_units(
 ) -> tuple[list[Row], ChosenUnits | None]:
     """Check that the units can be told and are not contradicted; return them."""
     try:
-        chosen = choose_units(options, contents.statistics)
+        robot = read_robot(contents.folder)
+        chosen = choose_units(complete(options, robot).options, contents.statistics, robot.units)
     except ValueError as error:
         return [Row("units", Status.FIX, str(error))], None
     first = chosen.remarks[0].removeprefix("units: ")
@@ -219,6 +222,18 @@ def check_units(
     if allowed:
         return [Row("units", Status.WARN, first, "\n".join(allowed))], chosen
     return [Row("units", Status.OK, first)], chosen
+
+
+def check_period(
+    options: Options, contents: CheckpointContents
+) -> tuple[list[Row], Completed | None]:
+    """Say which period is taken and why; return the parameters with what was left open."""
+    try:
+        completed = complete(options, read_robot(contents.folder))
+    except ValueError as error:
+        return [Row("period", Status.FIX, str(error))], None
+    status = Status.WARN if completed.doubt else Status.OK
+    return [Row("period", status, completed.period, completed.doubt)], completed
 
 
 def check_calibration(

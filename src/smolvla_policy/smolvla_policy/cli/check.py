@@ -13,7 +13,7 @@ import json
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import rclpy
@@ -147,6 +147,11 @@ def check_all(
     rows += joints_rows + camera_rows + checkpoint_checks.check_statistics(values, contents)
     units = None
     if not exit_code(joints_rows):
+        period_rows, completed = checkpoint_checks.check_period(values, contents)
+        rows += period_rows
+        if completed is not None:
+            values = completed.options
+            settings = replace(settings, policy=values)
         units_rows, units = checkpoint_checks.check_units(values, contents)
         rows += units_rows
         rows += checkpoint_checks.check_calibration(
@@ -159,7 +164,8 @@ def check_all(
     elif not exit_code(joints_rows):
         heard = listen(context, list(cameras), values, options.seconds)
         rows += check_robot(heard, settings, cameras, contents, units)
-    if not exit_code(rows_of(rows, "checkpoint", "VLM", "joints", "cameras", "statistics")):
+    needed = ("checkpoint", "VLM", "joints", "cameras", "statistics", "period")
+    if not exit_code(rows_of(rows, *needed)):
         rows += check_speed(settings, contents, heard, options)
     return rows
 

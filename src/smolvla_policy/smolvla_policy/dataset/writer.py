@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import av
 import pyarrow as pa
 
+from .begun import clear_begun
 from .buffer import EpisodeBuffer
 from .episodes import EpisodeRow, check_statistics_columns, read_rows
 from .errors import RECORDING, DatasetError
@@ -71,16 +74,19 @@ class DatasetWriter:
         features: Mapping[str, Feature],
         video: VideoOptions | None = None,
         limits: Limits | None = None,
+        about: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> DatasetWriter:
         """Begin a new dataset.
 
         Args:
-            folder: that does not exist yet or is empty.
+            folder: that does not exist yet or is empty, or holds a dataset of which no episode
+                was saved; that is begun anew.
             fps: frames per second.
             robot_type: name of the robot.
             features: name -> what is recorded.
             video: how camera images are compressed.
             limits: how large files may become.
+            about: feature -> more to be said about it in ``meta/info.json``, under ``info``.
 
         Raises:
             DatasetError: the folder holds something, or the features cannot be written.
@@ -89,12 +95,14 @@ class DatasetWriter:
         check_features(features)
         if fps != int(fps) or fps < 1:
             raise DatasetError(f"fps is {fps}; a whole number of frames per second is needed")
+        clear_begun(folder)
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise DatasetError(
                 f"{folder}: exists and is not empty; take another folder, or continue the "
                 "dataset in it with DatasetWriter.resume"
             )
         info = Info(int(fps), robot_type, dict(features), limits or Limits())
+        info = replace(info, camera_info={k: dict(v) for k, v in (about or {}).items()})
         video = video or VideoOptions()
         try:
             write_info(folder, info)
@@ -173,6 +181,10 @@ class DatasetWriter:
     def fps(self) -> int:
         """Frames per second."""
         return self._info.fps
+
+    def about(self, name: str) -> dict[str, Any]:
+        """Return what ``meta/info.json`` says of a feature under ``info``."""
+        return dict(self._info.camera_info.get(name, {}))
 
     def add_frame(self, frame: Mapping[str, object], task: str) -> None:
         """Add a frame to the running episode.

@@ -83,6 +83,8 @@ class PolicyNode(ManagedNode):
         self.in_ros_thread(lambda: self._listen(backend, values))
         for remark in getattr(backend, "remarks", ()):
             self.get_logger().info(remark)
+        for doubt in getattr(backend, "doubts", ()):
+            self.get_logger().warning(doubt)
         self.get_logger().info(
             f"ready after {time.monotonic() - start:.1f} s: {backend.description} on "
             f"{backend.device}, {backend.dtype}; cameras {', '.join(backend.cameras) or 'none'}"

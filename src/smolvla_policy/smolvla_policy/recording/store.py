@@ -7,12 +7,15 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from smolvla_policy.checkpoint.config import ACTION
+from smolvla_policy.checkpoint.robot import CONVERSION, RobotFacts
 from smolvla_policy.dataset import (
     DatasetError,
     DatasetWriter,
     Feature,
     VideoOptions,
     camera_feature,
+    holds_dataset,
     joint_features,
 )
 from smolvla_policy.dataset.features import feature_differences
@@ -23,12 +26,14 @@ class EpisodeStore:
     """Opens the dataset; what it shall hold is known only when the first images came.
 
     Args:
-        folder: new or empty, or a dataset with the same features, which is continued.
+        folder: new or empty, or a dataset with the same features, which is continued; one of
+            which no episode was saved is begun anew.
         fps: frames per second.
         robot_type: name of the robot.
         joints: names; their features are called ``<joint>.pos``.
         cameras: names.
         video: how images are compressed.
+        robot: whose units, signs and gripper are noted in the dataset, for its state and action.
 
     Raises:
         DatasetError: the folder holds something else, or a dataset that differs; the text says
@@ -44,6 +49,7 @@ class EpisodeStore:
         joints: Sequence[str],
         cameras: Sequence[str],
         video: VideoOptions,
+        robot: RobotFacts | None = None,
     ) -> None:
         self.folder = folder
         self._fps = fps
@@ -51,8 +57,9 @@ class EpisodeStore:
         self._numbers = joint_features([f"{joint}.pos" for joint in joints])
         self._cameras = tuple(cameras)
         self._video = video
+        self._told = {} if robot is None else robot.known(*CONVERSION)
         self._writer: DatasetWriter | None = None
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if holds_dataset(folder):
             self._writer = self._resumed()
 
     @property
@@ -97,6 +104,7 @@ class EpisodeStore:
                 robot_type=self._robot_type,
                 features=features,
                 video=self._video,
+                about=dict.fromkeys(self._numbers, self._told) if self._told else None,
             )
         else:
             self._check(self._writer, features)
@@ -109,7 +117,7 @@ class EpisodeStore:
         writer = DatasetWriter.resume(
             self.folder, fps=self._fps, robot_type=self._robot_type, video=self._video
         )
-        known = writer.features
+        known, told = writer.features, writer.about(ACTION)
         names = {camera: image_feature(camera) for camera in self._cameras}
         lacking = [name for name in names.values() if name not in known]
         try:
@@ -118,6 +126,12 @@ class EpisodeStore:
                     f"{self.folder}: cannot be continued: it has no {', '.join(lacking)}; its "
                     f"features are {', '.join(known)}"
                 )
+            for name, value in self._told.items():
+                if told.get(name, value) != value:
+                    raise DatasetError(
+                        f"{self.folder}: cannot be continued: {name} is {told[name]} in the "
+                        f"dataset, wanted {value}"
+                    )
             # Sizes of images are not known yet: they are compared when an episode begins.
             self._check(
                 writer, self._features({camera: known[name] for camera, name in names.items()})

@@ -61,7 +61,8 @@ POLICY_PARAMETERS = (
     Parameter(
         "units",
         "auto",
-        "What the checkpoint's state and actions are in. 'auto': what its statistics imply; "
+        "What the checkpoint's state and actions are in. 'auto': what the checkpoint says "
+        "(robot.json), else what its statistics imply; "
         "'degrees': LeRobot since 0.4.4, gripper 0-100; 'normalized': LeRobot June 2025 to 0.4.3, "
         "-100 to 100 over the calibrated ranges; 'degrees_old': LeRobot before June 2025.",
         choices=("auto", "degrees", "normalized", "degrees_old", "radians"),
@@ -85,15 +86,18 @@ POLICY_PARAMETERS = (
     ),
     Parameter(
         "joint_signs",
-        [1.0],
+        [],
         "+1 or -1 per joint where the checkpoint's positive direction is the URDF's or its "
-        "opposite; one number serves all.",
+        "opposite; one number serves all. Empty: those of the recordings (robot.json), else +1.",
+        kind=RosParameter.Type.DOUBLE_ARRAY,
     ),
     Parameter(
         "gripper_range",
-        [-0.174, 1.75],
+        [],
         "Gripper angles [rad] that LeRobot calls 0 (closed) and 100 (open); the same two as the "
-        "driver's closed_position and open_position.",
+        "driver's closed_position and open_position. Empty: those of the recordings "
+        "(robot.json), else [-0.174, 1.75].",
+        kind=RosParameter.Type.DOUBLE_ARRAY,
     ),
     Parameter(
         "cameras",
@@ -138,10 +142,10 @@ POLICY_PARAMETERS = (
     ),
     Parameter(
         "period",
-        1.0 / 30.0,
+        0.0,
         "Time between two actions of a chunk: 1/fps of the data that the checkpoint was trained "
-        "on [s].",
-        minimum=0.001,
+        "on [s]. 0: what the checkpoint says (robot.json), else 1/30 with a warning.",
+        minimum=0.0,
         maximum=1.0,
     ),
     Parameter(

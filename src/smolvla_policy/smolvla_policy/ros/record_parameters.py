@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from smolvla_policy.checkpoint.robot import RobotFacts
 from smolvla_policy.control.observation import ObservationConfig
 from smolvla_policy.control.units import units_from_lists
 from smolvla_policy.dataset import VideoOptions
@@ -194,4 +195,15 @@ def episode_store(values: Mapping[str, Any]) -> EpisodeStore:
             preset=values["video_preset"] or None,
             threads=values["video_threads"],
         ),
+        robot=robot_facts(values),
+    )
+
+
+def robot_facts(values: Mapping[str, Any]) -> RobotFacts:
+    """Return how the numbers of the dataset are made from joint positions."""
+    signs = [float(sign) for sign in values["joint_signs"]]
+    return RobotFacts(
+        units=values["units"],
+        joint_signs=tuple(signs * len(values["joints"]) if len(signs) == 1 else signs),
+        gripper_range=tuple(float(angle) for angle in values["gripper_range"]),
     )

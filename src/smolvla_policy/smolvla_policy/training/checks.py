@@ -9,17 +9,25 @@ from typing import Any
 
 import numpy as np
 
-from ..checkpoint.config import ACTION, STATE, SmolVLAConfig
+from ..checkpoint.config import ACTION, STATE
+from ..checkpoint.robot import RobotFacts
 from ..dataset import Dataset
 from ..policy import SmolVLAPolicy
 from .errors import TrainingError
+from .facts import dataset_facts
+from .fit import chosen_cameras
 from .grounding import PREFIX
 
+QUANTILES = (1, 10, 50, 90, 99)
 Pooled = dict[str, dict[str, np.ndarray[Any, Any]]]
 
 
-def check_datasets(datasets: Sequence[Dataset]) -> None:
+def check_datasets(datasets: Sequence[Dataset], cameras: Sequence[str] = ()) -> None:
     """Check that datasets are of one robot.
+
+    Args:
+        datasets: that are trained on.
+        cameras: that are used, see `chosen_cameras`.
 
     Raises:
         TrainingError: cameras, joints, units or rates differ, or values are not finite.
@@ -32,20 +40,20 @@ def check_datasets(datasets: Sequence[Dataset]) -> None:
             dataset.column(name)  # refuses NaN and infinity
         _check_cameras(dataset)
         _check_tasks(dataset)
-        _check_same(dataset, first)
+        _check_same(dataset, first, cameras)
 
 
-def _check_same(dataset: Dataset, first: Dataset) -> None:
+def _check_same(dataset: Dataset, first: Dataset, cameras: Sequence[str]) -> None:
     here, there = dataset.folder, first.folder
     if dataset.fps != first.fps:
         raise TrainingError(
             f"{here} has {dataset.fps:g} frames per second and {there} {first.fps:g}; record "
             "both at one rate, a policy knows only one"
         )
-    if dataset.cameras != first.cameras:
+    if chosen_cameras(dataset, cameras) != chosen_cameras(first, cameras):
         raise TrainingError(
             f"{here} has the cameras {_list(dataset.cameras)} and {there} {_list(first.cameras)}; "
-            "names and order must agree"
+            "names and order must agree; choose common ones with --cameras"
         )
     for name in (STATE, ACTION):
         mine, theirs = dataset.features[name].names, first.features[name].names
@@ -82,47 +90,47 @@ def _check_tasks(dataset: Dataset) -> None:
         )
 
 
-def check_config(config: SmolVLAConfig, folder: Path, dataset: Dataset) -> None:
-    """Check that a checkpoint is for a robot with as many joints.
+def check_base(
+    base: RobotFacts, folder: Path, datasets: Sequence[Dataset], *, kept: bool
+) -> list[str]:
+    """Check a base against the datasets; return remarks on its joints.
+
+    Args:
+        base: what the checkpoint says of its robot.
+        folder: of the checkpoint.
+        datasets: whose actions are learned.
+        kept: whether the checkpoint's statistics are kept.
 
     Raises:
-        TrainingError: it is not.
+        TrainingError: the joints are the checkpoint's in another order, or its statistics are in
+            other units.
     """
-    for name, size in ((STATE, config.state_dim), (ACTION, config.action_dim)):
-        shape = dataset.features[name].shape
-        if shape != (size,):
-            raise TrainingError(
-                f"{name!r} has shape {list(shape)} in {dataset.folder} and [{size}] in {folder}; "
-                "start from a checkpoint for that robot, or with --architecture"
-            )
+    first = dataset_facts(datasets[0])
+    if kept and base.units and first.units and base.units != first.units:
+        raise TrainingError(
+            f"the statistics of {folder} are in {base.units}, {datasets[0].folder} is in "
+            f"{first.units}; leave out --keep-statistics"
+        )
+    if not base.joints or not first.joints or base.joints == first.joints:
+        return []
+    if sorted(base.joints) == sorted(first.joints):
+        raise TrainingError(
+            f"the joints of {datasets[0].folder} are {_list(first.joints)}, those of {folder} "
+            f"{_list(base.joints)}; the order must agree"
+        )
+    return [f"joints: {_list(first.joints)}, otherwise than in {folder}: {_list(base.joints)}"]
 
 
-def check_policy(policy: SmolVLAPolicy, dataset: Dataset) -> None:
-    """Check that a dataset has what the policy reads, in the order in which it reads it.
+def check_policy(policy: SmolVLAPolicy) -> None:
+    """Check that a policy can be trained here.
 
     Raises:
-        TrainingError: the text names the feature and the remedy.
+        TrainingError: the text says what to do.
     """
-    where = policy.load_report.folder
-    expected = {policy.processors.rename_map.get(name, name): name for name in dataset.cameras}
-    missing = [name for name in policy.cameras if name not in expected]
-    unused = [name for name in expected if name not in policy.cameras]
-    if missing or unused:
-        raise TrainingError(
-            f"cameras differ: {where} reads {_list(policy.cameras)}, {dataset.folder} has "
-            f"{_list(dataset.cameras)}; rename the dataset's cameras, or start from a checkpoint "
-            "with these"
-        )
-    joints = dataset.features[ACTION].names
-    if policy.joint_names and joints and tuple(joints) != tuple(policy.joint_names):
-        raise TrainingError(
-            f"the joints of {dataset.folder} are {_list(joints)}, those of {where} "
-            f"{_list(policy.joint_names)}; the order must agree"
-        )
     if any(policy.normalizers[camera].mode != "IDENTITY" for camera in policy.cameras):
         raise TrainingError(
-            f"{where} normalizes the values of its images; training such a policy is not "
-            "supported, start from another checkpoint"
+            f"{policy.load_report.folder} normalizes the values of its images; training such a "
+            "policy is not supported, start from another checkpoint"
         )
 
 
@@ -153,7 +161,9 @@ def check_labels(datasets: Sequence[Dataset]) -> None:
 
 
 def pooled_statistics(datasets: Sequence[Dataset]) -> Pooled:
-    """Return mean, std, min and max of state and action over all frames of all datasets.
+    """Return the statistics of state and action over all frames of all datasets.
+
+    Mean, std, min, max and the quantiles that LeRobot's modes of normalization read.
 
     A dimension that never changes gets a standard deviation of 1, so that it stays finite.
     """
@@ -166,6 +176,7 @@ def pooled_statistics(datasets: Sequence[Dataset]) -> Pooled:
             "std": np.where(std < 1e-6, 1.0, std),
             "min": values.min(0),
             "max": values.max(0),
+            **{f"q{share:02d}": np.quantile(values, share / 100, 0) for share in QUANTILES},
         }
     return pooled
 

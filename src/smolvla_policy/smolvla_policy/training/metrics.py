@@ -10,6 +10,7 @@ from pathlib import Path
 from tensorboardX import SummaryWriter
 
 FILE = "metrics.csv"
+TENSORBOARD = "tensorboard"
 
 
 class Metrics:
@@ -25,7 +26,7 @@ class Metrics:
         self._path = folder / FILE
         self._names = names
         self._keep(step)
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step or None)
+        self._board = SummaryWriter(str(folder / TENSORBOARD), purge_step=step or None)
 
     def _keep(self, step: int) -> None:
         kept: list[dict[str, str]] = []

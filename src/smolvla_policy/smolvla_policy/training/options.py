@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from .errors import TrainingError
-from .state import CONFIG
+from .fit import RENAME, parse_rename_map
+from .state import CONFIG, whole_checkpoints
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 
@@ -27,6 +28,9 @@ class TrainOptions:
     checkpoint: str | None = None
     architecture: str | None = None
     keep_statistics: bool = False
+    cameras: list[str] = field(default_factory=list)
+    rename_map: dict[str, str] | None = None
+    empty_cameras: int | None = None
     steps: int = 20_000
     batch_size: int = 64
     accumulate: int = 1
@@ -112,6 +116,28 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="normalize with the checkpoint's statistics instead of the datasets'",
     )
+    add(
+        "--cameras",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="of the dataset, that are used, in the order in which they take the place of the "
+        "checkpoint's where names differ (default: all)",
+    )
+    add(
+        RENAME,
+        "--rename_map",
+        nargs="+",
+        metavar="MAP",
+        help="camera of the dataset to camera of the checkpoint: top=camera1 wrist=camera2, or "
+        "LeRobot's JSON",
+    )
+    add(
+        "--empty-cameras",
+        type=int,
+        help="cameras that are padded with an empty image, as LeRobot's field (default: the "
+        "checkpoint's)",
+    )
     add("--steps", type=int, help="optimizer steps")
     add("--batch-size", type=int, help="observations of one pass on one device")
     add("--accumulate", type=int, help="passes before an optimizer step")
@@ -193,7 +219,12 @@ def parse(arguments: Sequence[str] | None = None) -> TrainOptions:
             raise TrainingError(
                 f"--resume goes on with the options in {CONFIG}; leave out {', '.join(extra)}"
             )
-        return TrainOptions.load(given["output"])
+        options = TrainOptions.load(given["output"])
+        # Before its first checkpoint a training has nothing to go on from.
+        options.resume = bool(whole_checkpoints(Path(options.output)))
+        return options
+    if "rename_map" in values:
+        values["rename_map"] = parse_rename_map(values["rename_map"])
     options = TrainOptions(**values)
     _check(options)
     return options
@@ -207,6 +238,15 @@ def _check(options: TrainOptions) -> None:
             "nothing to start from: give --checkpoint to fine-tune or --architecture for new "
             "weights"
         )
+    if options.checkpoint is None:
+        for name in ("rename_map", "empty_cameras"):
+            if getattr(options, name) is not None:
+                raise TrainingError(
+                    f"--{name.replace('_', '-')} changes a checkpoint; with --architecture there "
+                    "is none"
+                )
+    if options.empty_cameras is not None and options.empty_cameras < 0:
+        raise TrainingError(f"--empty-cameras is {options.empty_cameras}; it must be 0 or more")
     for name in ("steps", "batch_size", "accumulate", "draws", "save_every", "log_every"):
         if getattr(options, name) < 1:
             raise TrainingError(f"--{name.replace('_', '-')} must be at least 1")

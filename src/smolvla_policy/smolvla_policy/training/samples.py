@@ -72,6 +72,7 @@ class Source:
         dataset: checked already, see `checks`.
         policy: whose units, sizes and words apply.
         images: per camera of the policy all its frames, see `frame_cache`.
+        cameras: names of these cameras in the dataset, by which its labels go.
         acts: False for a dataset of scenes, whose actions teach nothing.
         grounded: whether labels are read.
     """
@@ -81,6 +82,7 @@ class Source:
         dataset: Dataset,
         policy: SmolVLAPolicy,
         images: Sequence[NDArray[np.uint8]],
+        cameras: Sequence[str],
         *,
         acts: bool = True,
         grounded: bool = False,
@@ -106,9 +108,9 @@ class Source:
         self._task = dataset.column("task_index").astype(np.int64).reshape(-1)
         self.sentences = list(dataset.tasks)
         self.objects: tuple[str, ...] = ()
-        self.labels: list[Floats | None] = [None] * len(policy.cameras)
+        self.labels: list[Floats | None] = [None] * len(cameras)
         if grounded:
-            self._read_labels(policy.cameras)
+            self._read_labels(cameras)
 
     def _read_labels(self, cameras: Sequence[str]) -> None:
         for index, camera in enumerate(cameras):

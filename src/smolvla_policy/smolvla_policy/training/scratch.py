@@ -41,13 +41,15 @@ class Robot:
 
     Attributes:
         cameras: feature name -> (height, width).
-        joints: size of state and action.
+        state: numbers in the state.
+        action: numbers in an action.
         statistics: of state and action, see `STATISTICS`.
         sentences: instructions, from which the tokenizer learns its words.
     """
 
     cameras: Mapping[str, tuple[int, int]]
-    joints: int
+    state: int
+    action: int
     statistics: Statistics
     sentences: Sequence[str]
 
@@ -75,10 +77,10 @@ def new_policy(
         raise TrainingError(
             f"{where} is no architecture ({error}); it needs 'vlm' and 'policy'"
         ) from error
-    names = [camera.rpartition(".")[2] for camera in robot.cameras]
-    raw = policy_config(names, robot.joints, fields)
+    raw = policy_config([], robot.action, fields)
+    raw["input_features"][STATE]["shape"] = [robot.state]
     for camera, (height, width) in robot.cameras.items():
-        raw["input_features"][camera]["shape"] = [3, height, width]
+        raw["input_features"][camera] = {"type": "VISUAL", "shape": [3, height, width]}
     config = parse_config(raw, where)
     sizes = model_sizes(config, vlm, where)
     for inside in ("vlm", "tokenizer"):

@@ -27,6 +27,7 @@ LAST = "last"
 MODEL = "pretrained_model"
 STATE = "training_state"
 CONFIG = "train_config.json"
+STEP = "training_step.json"
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
@@ -62,7 +63,7 @@ def save_state(
         (part / STATE).mkdir(parents=True)
         policy.save_pretrained(part / MODEL)
         save_file(_tensors(learner, optimizer), part / STATE / "optimizer_state.safetensors")
-        (part / STATE / "training_step.json").write_text(json.dumps({"step": step}) + "\n")
+        (part / STATE / STEP).write_text(json.dumps({"step": step}) + "\n")
         if whole.exists():
             shutil.rmtree(whole)
         part.replace(whole)
@@ -88,11 +89,20 @@ def last_checkpoint(folder: Path) -> Path:
         TrainingError: there is none.
     """
     last = folder / CHECKPOINTS / LAST
-    if not (last / STATE / "training_step.json").is_file():
+    if (last / STATE / STEP).is_file():
+        return last.resolve()
+    whole = whole_checkpoints(folder)
+    if not whole:
         raise TrainingError(
             f"{folder} holds no checkpoint to resume from; start anew without --resume"
         )
-    return last.resolve()
+    return whole[-1].resolve()
+
+
+def whole_checkpoints(folder: Path) -> list[Path]:
+    """Return the checkpoints of a training, the newest last."""
+    found = [path.parent.parent for path in (folder / CHECKPOINTS).glob(f"*/{STATE}/{STEP}")]
+    return sorted(path for path in found if path.name.isdigit())
 
 
 def load_state(checkpoint: Path, learner: nn.Module, optimizer: torch.optim.Optimizer) -> int:
@@ -105,7 +115,7 @@ def load_state(checkpoint: Path, learner: nn.Module, optimizer: torch.optim.Opti
         TrainingError: the state belongs to another training.
     """
     state = checkpoint / STATE
-    step = int(json.loads((state / "training_step.json").read_text())["step"])
+    step = int(json.loads((state / STEP).read_text())["step"])
     saved = load_file(state / "optimizer_state.safetensors")
     for name, parameter in learner.named_parameters():
         if not parameter.requires_grad:

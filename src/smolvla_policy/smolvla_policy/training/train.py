@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import fields
+from contextlib import ExitStack
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ import torch
 from torch import distributed
 from tqdm import tqdm
 
-from ..checkpoint.config import read_config
+from ..checkpoint.config import ACTION, STATE, SmolVLAConfig
 from ..checkpoint.errors import CheckpointError
+from ..checkpoint.processors import Processors
+from ..checkpoint.robot import read_robot
 from ..checkpoint.source import find_checkpoint
 from ..dataset import Dataset, DatasetError
 from ..model.names import set_trainable
@@ -22,7 +25,7 @@ from ..policy import SmolVLAPolicy
 from .augmentation import Augmentation
 from .checks import (
     as_mapping,
-    check_config,
+    check_base,
     check_datasets,
     check_labels,
     check_policy,
@@ -30,14 +33,17 @@ from .checks import (
 )
 from .devices import Place, join, leave
 from .errors import TrainingError
+from .facts import common_facts
+from .fit import Wishes, chosen_cameras, dataset_cameras, fit, image_size
 from .frame_cache import cache_folder, fitted_frames
 from .learner import Learner, LossOptions
 from .optimizer import OptimizerOptions, make_optimizer
 from .options import TrainOptions, parse
 from .order import SampleOrder
+from .output import INITIAL, lock, prepare
 from .samples import Batches, Source
 from .scratch import Robot, new_policy
-from .state import CHECKPOINTS, LAST, MODEL, last_checkpoint, load_state
+from .state import MODEL, last_checkpoint, load_state, whole_checkpoints
 from .trainer import Trainer
 
 FREEZING = ("freeze_vision_encoder", "train_expert_only", "train_state_proj")
@@ -50,16 +56,21 @@ def train(options: TrainOptions) -> None:
         TrainingError: something does not fit; see also `DatasetError` and `CheckpointError`.
     """
     place = join(options.device, options.precision)
-    try:
+    with ExitStack() as stack:
+        stack.callback(leave, place)
         if options.threads:
             torch.set_num_threads(options.threads)
         datasets = [Dataset.open(folder) for folder in [*options.dataset, *options.scenes]]
-        check_datasets(datasets)
+        check_datasets(datasets, options.cameras)
         if options.grounding_weight > 0:
             check_labels(datasets)
+        if place.first and not options.resume:
+            prepare(Path(options.output))
+            options.save()
+        if place.first:
+            stack.enter_context(lock(Path(options.output)))
         policy = _policy(options, datasets, place)
-        for dataset in datasets:
-            check_policy(policy, dataset)
+        check_policy(policy)
         policy.network.to(place.device)
         set_trainable(policy.network, **{name: _field(options, policy, name) for name in FREEZING})
         sources = _sources(options, datasets, policy, place)
@@ -82,39 +93,62 @@ def train(options: TrainOptions) -> None:
         if place.first:
             _announce(options, policy, learner, datasets, place, step)
         Trainer(options, optimization, policy, learner, optimizer, batches, order, place).run(step)
-    finally:
-        leave(place)
 
 
 def _policy(options: TrainOptions, datasets: Sequence[Dataset], place: Place) -> SmolVLAPolicy:
     output = Path(options.output)
     if options.resume:
         return SmolVLAPolicy.from_pretrained(last_checkpoint(output) / MODEL, dtype="float32")
-    if place.first:
-        if output.exists() and any(output.iterdir()):
-            raise TrainingError(
-                f"{output} is not empty; go on with --resume, or choose another --output"
-            )
-        output.mkdir(parents=True, exist_ok=True)
-        options.save()
     acting = datasets[: len(options.dataset)] or datasets
-    statistics = pooled_statistics(acting)
     if options.checkpoint is not None:
-        folder = find_checkpoint(options.checkpoint)
-        check_config(read_config(folder), folder, datasets[0])
-        stats = None if options.keep_statistics else as_mapping(statistics)
-        return SmolVLAPolicy.from_pretrained(folder, dtype="float32", stats=stats)
+        policy, remarks = _adapted(options, acting)
+    else:
+        policy, remarks = _new(options, datasets, acting, place), []
+    used = dataset_cameras(policy.config, policy.processors, acting[0], options.cameras)
+    policy.robot, open_ends = common_facts(acting, list(used.values()))
+    if place.first:
+        for remark in filter(None, [*remarks, open_ends]):
+            print(remark)
+    return policy
+
+
+def _adapted(
+    options: TrainOptions, acting: Sequence[Dataset]
+) -> tuple[SmolVLAPolicy, Sequence[str]]:
+    """Load the checkpoint that is fine-tuned, made to fit the first dataset; and remarks."""
+    folder = find_checkpoint(str(options.checkpoint))
+    wishes = Wishes(options.cameras, options.rename_map, options.empty_cameras)
+    stats = None if options.keep_statistics else as_mapping(pooled_statistics(acting))
+    remarks: list[str] = []
+
+    def adapt(config: SmolVLAConfig, processors: Processors) -> tuple[SmolVLAConfig, Processors]:
+        base = read_robot(folder)
+        base = replace(base, joints=base.joints or config.outputs[ACTION].names or ())
+        remarks.extend(check_base(base, folder, acting, kept=options.keep_statistics))
+        made = fit(config, processors, acting[0], wishes, str(folder))
+        remarks.extend(made.remarks)
+        return made.config, made.processors
+
+    policy = SmolVLAPolicy.from_pretrained(folder, dtype="float32", stats=stats, adapt=adapt)
+    return policy, remarks
+
+
+def _new(
+    options: TrainOptions, datasets: Sequence[Dataset], acting: Sequence[Dataset], place: Place
+) -> SmolVLAPolicy:
+    """Make a checkpoint with random weights for the datasets."""
     first = datasets[0]
+    features = first.features
     robot = Robot(
         cameras={
-            name: (first.features[name].shape[0], first.features[name].shape[1])
-            for name in first.cameras
+            name: image_size(features[name]) for name in chosen_cameras(first, options.cameras)
         },
-        joints=first.features["action"].shape[0],
-        statistics=statistics,
+        state=features[STATE].shape[0],
+        action=features[ACTION].shape[0],
+        statistics=pooled_statistics(acting),
         sentences=[task for dataset in datasets for task in dataset.tasks],
     )
-    folder = output / "initial"
+    folder = Path(options.output) / INITIAL
     if place.first:
         new_policy(str(options.architecture), robot, folder, seed=options.seed)
     if place.world > 1:
@@ -130,9 +164,8 @@ def _sources(
         distributed.barrier()  # the first process decodes, the others find it done
     sources = []
     side = policy.config.image_side
-    names = policy.processors.rename_map
     for index, dataset in enumerate(datasets):
-        features = {names.get(name, name): name for name in dataset.cameras}
+        cameras = dataset_cameras(policy.config, policy.processors, dataset, options.cameras)
         total = dataset.num_frames * len(policy.cameras)
         with tqdm(
             total=total,
@@ -141,14 +174,15 @@ def _sources(
             disable=not place.first,
         ) as bar:
             images = [
-                fitted_frames(dataset, features[camera], side, folder, bar.update)
-                for camera in policy.cameras
+                fitted_frames(dataset, camera, side, folder, bar.update)
+                for camera in cameras.values()
             ]
         sources.append(
             Source(
                 dataset,
                 policy,
                 images,
+                list(cameras.values()),
                 acts=index < len(options.dataset),
                 grounded=options.grounding_weight > 0,
             )
@@ -219,8 +253,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"train: {error}; make room or choose another --output", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        saved = options and (Path(options.output) / CHECKPOINTS / LAST).exists()
-        words = "go on with --resume" if saved else "before the first checkpoint: nothing was kept"
+        saved = options and whole_checkpoints(Path(options.output))
+        words = "before the first checkpoint: nothing was kept; the same command begins anew"
+        words = "go on with --resume" if saved else words
         print(f"train: interrupted; {words}", file=sys.stderr)
         return 130
     return 0

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 from sensor_msgs.msg import CompressedImage
+from smolvla_policy.checkpoint.robot import RobotFacts, write_robot
 from smolvla_policy.cli import check
 
 
@@ -125,7 +126,22 @@ def test_the_table_for_people(capsys, folder):
     assert check.main(["--checkpoint", str(folder), "--offline", "--no-speed"]) == 0
     text = capsys.readouterr().out
     assert "ok    units " in text
-    assert text.endswith("Ready.\n")
+    assert text.endswith("Ready; worth a look: period.\n")
+
+
+def test_the_period_that_is_taken_and_why(capsys, folder):
+    _, rows = run(capsys, folder, "--offline", "--no-speed")
+    assert rows["period"]["status"] == "warn"
+    assert "0.03333 s (30 Hz), a guess" in rows["period"]["found"]
+    write_robot(folder, RobotFacts(fps=12.0, joints=tuple("abcdef")))
+    _, rows = run(capsys, folder, "--offline", "--no-speed")
+    assert rows["period"]["status"] == "ok"
+    assert "12 Hz" in rows["period"]["found"]
+    assert rows["joints"]["status"] == "warn"
+    code, rows = run(capsys, folder, "--offline", "--joints", *"fedcba")
+    assert code == 1
+    assert rows["joints"]["status"] == "fix"
+    assert "period" not in rows
 
 
 @pytest.mark.parametrize(

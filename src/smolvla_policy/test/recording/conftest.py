@@ -65,6 +65,7 @@ class Bench:
             joints=config.pop("names", JOINTS),
             cameras=cameras,
             video=VideoOptions(preset="ultrafast"),
+            robot=config.pop("robot", None),
         )
         self.encoder = EpisodeEncoder(capacity)
         self.recorder = Recorder(

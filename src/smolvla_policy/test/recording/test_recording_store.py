@@ -2,6 +2,7 @@
 """A dataset is continued only by a recorder with the same settings."""
 
 import pytest
+from smolvla_policy.checkpoint.robot import RobotFacts
 from smolvla_policy.dataset import Dataset, DatasetError
 
 
@@ -71,3 +72,17 @@ def test_an_empty_folder_and_a_dataset_without_episodes_will_do(make_bench, tmp_
     bench.close()  # nothing saved
     again = make_bench(folder=folder)
     assert "saved episode 0" in again.record(3)
+
+
+def test_units_are_noted_and_others_are_not_recorded_behind_them(make_bench, tmp_path):
+    folder = tmp_path / "noted"
+    robot = RobotFacts(units="degrees", gripper_range=(0.0, 2.0))
+    bench = make_bench(folder=folder, robot=robot)
+    bench.record(3)
+    bench.close()
+    about = Dataset.open(folder).info.raw["features"]
+    for feature in ("observation.state", "action"):
+        assert about[feature]["info"] == {"units": "degrees", "gripper_range": [0.0, 2.0]}
+    with pytest.raises(DatasetError, match="units is degrees in the dataset, wanted radians"):
+        make_bench(folder=folder, robot=RobotFacts(units="radians"))
+    make_bench(folder=folder).record(3)

@@ -20,7 +20,8 @@ NUMBERS = {
 }
 ROBOT = Robot(
     cameras={"observation.images.top": (24, 32)},
-    joints=6,
+    state=6,
+    action=6,
     statistics={"observation.state": NUMBERS, "action": NUMBERS},
     sentences=SENTENCES,
 )

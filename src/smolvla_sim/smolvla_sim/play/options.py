@@ -6,6 +6,9 @@ from __future__ import annotations
 import argparse
 import math
 
+from smolvla_policy.checkpoint.robot import ROBOT, read_robot
+from smolvla_policy.checkpoint.source import find_checkpoint
+
 from smolvla_sim import shipped
 from smolvla_sim.arm import ARMS
 from smolvla_sim.play.assignments import Assignment, kind_names
@@ -36,10 +39,9 @@ def add_policy_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fps",
         type=float,
-        default=shipped.FPS,
         metavar="HZ",
-        help="actions per second: those of the data that the checkpoint was trained on, which "
-        f"it does not say itself (default: {shipped.FPS:g}, the shipped checkpoint's)",
+        help="actions per second: those of the data that the checkpoint was trained on (default: "
+        f"what the checkpoint says; {shipped.FPS:g} with policy scripted)",
     )
     parser.add_argument(
         "--n-action-steps",
@@ -81,18 +83,34 @@ def add_policy_options(parser: argparse.ArgumentParser) -> None:
 
 
 def policy_spec(arguments: argparse.Namespace) -> PolicySpec:
-    """Return the policy that the options name."""
+    """Return the policy that the options name.
+
+    Raises:
+        ValueError: the checkpoint cannot be found, or nothing says its rate.
+    """
     names = (name.strip() for name in arguments.cameras.split(","))
     return PolicySpec(
         name=arguments.policy,
         checkpoint=arguments.checkpoint,
-        fps=arguments.fps,
+        fps=_fps(arguments) if arguments.fps is None else arguments.fps,
         model=arguments.model,
         stats=arguments.stats,
         cameras=tuple(name for name in names if name),
         device=arguments.device,
         noise_scale=arguments.noise_scale,
     )
+
+
+def _fps(arguments: argparse.Namespace) -> float:
+    if arguments.policy != "smolvla":
+        return shipped.FPS
+    told = read_robot(find_checkpoint(arguments.checkpoint)).fps
+    if not told:
+        raise ValueError(
+            f"{arguments.checkpoint} does not say how many actions a second its data have (no "
+            f"fps in {ROBOT}); give --fps, the frame rate of the recordings"
+        )
+    return told
 
 
 def camera_size(text: str) -> Size:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which policy plays, what is known about it before it is loaded, and loading it.
 
-The units are the shipped convention (degrees, gripper 0..100) and so are the joints. Nothing
-here is random: a chunk's noise comes from the seed of the episode and the chunk's number.
+The units are the checkpoint's, or where it does not say them those of the simulation's datasets.
+Nothing here is random: a chunk's noise comes from the seed of the episode and the chunk's number.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from smolvla_sim.scene import CAMERAS
 from smolvla_sim.scripted_backend import ScriptedBackend
 
 POLICIES = ("smolvla", "scripted")
+_UNITS = "degrees"
 # As long a chunk as the shipped checkpoint's, and a replan as often as a checkpoint's.
 _SCRIPTED_ROWS = 16
 _SCRIPTED_STEPS = 5
@@ -152,14 +153,17 @@ def load_policy(spec: PolicySpec) -> LoadedPolicy:
         )
         return LoadedPolicy(scripted, lambda seed: None, lambda on: None)
     from smolvla_policy.backends import smolvla
+    from smolvla_policy.checkpoint.robot import read_robot
+    from smolvla_policy.checkpoint.source import find_checkpoint
 
+    told = read_robot(find_checkpoint(spec.checkpoint))
     backend = smolvla.create(
         {
             "checkpoint": spec.checkpoint,
             "device": spec.device,
             "dtype": spec.dtype,
             "stats": spec.stats,
-            "units": "degrees",
+            "units": told.units or _UNITS,
             "joints": list(JOINT_NAMES),
             "cameras": list(spec.cameras),
             "period": period,

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What LeRobot's files do not say about a robot: the file ``robot.json`` of a checkpoint.
+
+A checkpoint of LeRobot holds numbers without their units and actions without the time between
+them. Recordings know both, so a training here writes them beside LeRobot's files. LeRobot does
+not read the file. In a dataset units, signs and the gripper's range stand in ``meta/info.json``,
+under ``info`` of state and action, which LeRobot and its editing tools keep.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from ..control.units import REGIMES
+from .errors import CheckpointError
+from .source import read_json
+
+ROBOT = "robot.json"
+MAX_FPS = 1000.0
+CONVERSION = ("units", "joint_signs", "gripper_range")
+"""What a dataset says beyond LeRobot's own entries."""
+
+
+@dataclass(frozen=True)
+class RobotFacts:
+    """What a checkpoint or a dataset says about the robot that its data come from.
+
+    Everything may be unknown; then it is empty, and fps is 0.
+
+    Attributes:
+        units: one of `control.units.REGIMES`.
+        joints: names of the action's numbers, as in the dataset: ``shoulder_pan.pos``.
+        fps: actions per second.
+        cameras: feature names of the dataset's cameras, in the network's order.
+        joint_signs: +1 or -1 for each joint, or one number for all; see `UnitParameters`.
+        gripper_range: the gripper's angles when closed and when open [rad].
+    """
+
+    units: str = ""
+    joints: tuple[str, ...] = ()
+    fps: float = 0.0
+    cameras: tuple[str, ...] = ()
+    joint_signs: tuple[float, ...] = ()
+    gripper_range: tuple[float, ...] = ()
+
+    def known(self, *names: str) -> dict[str, Any]:
+        """Return what is known, as plain data; of all or of these attributes."""
+        values = {name: value for name, value in asdict(self).items() if value}
+        plain = {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+        return {name: plain[name] for name in names or plain if name in plain}
+
+
+def parse_facts(content: Mapping[str, Any], where: str) -> RobotFacts:
+    """Check facts; entries that are unknown here are ignored.
+
+    Args:
+        content: attribute of `RobotFacts` -> value.
+        where: names the file in errors.
+
+    Raises:
+        CheckpointError: a value does not fit.
+    """
+    values: dict[str, Any] = {}
+    for name in (entry.name for entry in fields(RobotFacts)):
+        value = content.get(name)
+        if value is None:
+            continue
+        problem = _problem(name, value)
+        if problem:
+            raise CheckpointError(f"{where}: {name} is {value!r}, {problem}; mend or delete it")
+        values[name] = tuple(value) if isinstance(value, list) else value
+    return RobotFacts(**values)
+
+
+def _problem(name: str, value: Any) -> str:
+    if name == "units":
+        return "" if value in REGIMES else f"not one of {', '.join(REGIMES)}"
+    if name == "fps":
+        fits = _is_number(value) and 0.0 < value <= MAX_FPS
+        return "" if fits else f"not a rate above 0 and up to {MAX_FPS:g} Hz"
+    if not isinstance(value, list) or not value:
+        return "not a list"
+    if name in ("joints", "cameras"):
+        return "" if all(isinstance(entry, str) for entry in value) else "not a list of names"
+    if not all(_is_number(entry) for entry in value):
+        return "not a list of numbers"
+    if name == "joint_signs":
+        return "" if all(entry in (1, -1) for entry in value) else "but signs are 1 or -1"
+    return "" if len(value) == 2 and value[0] != value[1] else "not two different angles [rad]"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def read_robot(folder: Path) -> RobotFacts:
+    """Read the ``robot.json`` of a checkpoint; nothing is known where there is none.
+
+    Raises:
+        CheckpointError: it cannot be understood.
+    """
+    path = folder / ROBOT
+    if not path.is_file():
+        return RobotFacts()
+    return parse_facts(read_json(path), str(path))
+
+
+def write_robot(folder: Path, facts: RobotFacts) -> None:
+    """Write the ``robot.json`` of a checkpoint; with nothing known there is none."""
+    path = folder / ROBOT
+    if not facts.known():
+        path.unlink(missing_ok=True)
+        return
+    path.write_text(json.dumps(facts.known(), indent=2) + "\n", encoding="utf-8")

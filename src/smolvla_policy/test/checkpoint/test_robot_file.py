@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The file beside LeRobot's that says units, joints, rate and cameras."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from smolvla_policy.backends.smolvla import create
+from smolvla_policy.checkpoint.robot import ROBOT, RobotFacts, read_robot, write_robot
+
+from smolvla_policy import CheckpointError, SmolVLAPolicy
+
+JOINTS = ["shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper"]
+FACTS = RobotFacts(
+    units="degrees",
+    joints=tuple(f"{joint}.pos" for joint in JOINTS),
+    fps=12.0,
+    cameras=("observation.images.top",),
+    joint_signs=(1.0,) * 5 + (1.0,),
+    gripper_range=(0.0, 1.25),
+)
+
+
+def options(folder, **changes):
+    return {
+        "checkpoint": str(folder),
+        "device": "cpu",
+        "units": "auto",
+        "joints": JOINTS,
+        "threads": 1,
+        **changes,
+    }
+
+
+def test_what_is_written_is_read(tmp_path):
+    write_robot(tmp_path, FACTS)
+    assert read_robot(tmp_path) == FACTS
+    write_robot(tmp_path, RobotFacts())
+    assert not (tmp_path / ROBOT).exists()
+    assert read_robot(tmp_path) == RobotFacts()
+
+
+def test_entries_of_a_later_version_are_passed_over(tmp_path):
+    (tmp_path / ROBOT).write_text(json.dumps({"fps": 50, "wheels": 4}))
+    assert read_robot(tmp_path) == RobotFacts(fps=50)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"units": "grad"}, "units is 'grad', not one of radians"),
+        ({"fps": 0}, "fps is 0"),
+        ({"fps": True}, "fps is True"),
+        ({"fps": float("nan")}, "fps is nan"),
+        ({"joints": "elbow"}, "joints is 'elbow', not a list"),
+        ({"cameras": [1]}, "not a list of names"),
+        ({"joint_signs": [1, 0.5]}, "signs are 1 or -1"),
+        ({"gripper_range": [0.5, 0.5]}, "not two different angles"),
+    ],
+)
+def test_what_cannot_be_is_named(tmp_path, content, words):
+    (tmp_path / ROBOT).write_text(json.dumps(content))
+    with pytest.raises(CheckpointError, match=ROBOT) as caught:
+        read_robot(tmp_path)
+    assert words in str(caught.value)
+
+
+def test_it_is_saved_with_the_checkpoint(copy, tmp_path):
+    write_robot(copy.folder, FACTS)
+    policy = SmolVLAPolicy.from_pretrained(copy.folder)
+    assert policy.robot == FACTS
+    policy.save_pretrained(tmp_path / "again")
+    assert read_robot(tmp_path / "again") == FACTS
+
+
+def test_the_node_takes_units_period_and_gripper_from_it(copy):
+    write_robot(copy.folder, FACTS)
+    backend = create(options(copy.folder))
+    assert backend.period == pytest.approx(1 / 12)
+    assert not backend.doubts
+    assert f"units: degrees, because {ROBOT} of the checkpoint says so" in backend.remarks[0]
+    assert any("gripper_range: 0, 1.25" in remark for remark in backend.remarks)
+
+
+def test_a_parameter_wins_over_it(copy):
+    write_robot(copy.folder, FACTS)
+    changes = {"units": "radians", "allow_units_mismatch": True, "period": 0.05}
+    backend = create(options(copy.folder, **changes))
+    assert backend.period == 0.05
+    assert backend.doubts
+    assert "which says degrees" in backend.remarks[0]
+
+
+def test_without_it_the_period_is_a_guess_that_is_told(copy):
+    backend = create(options(copy.folder))
+    assert backend.period == pytest.approx(1 / 30)
+    assert "a guess" in backend.doubts[0]
+
+
+def test_units_that_the_statistics_contradict_are_refused(copy):
+    write_robot(copy.folder, RobotFacts(units="radians"))
+    with pytest.raises(ValueError, match="units are 'radians', but in the statistics"):
+        create(options(copy.folder))
