@@ -106,10 +106,7 @@ def _policy(options: TrainOptions, datasets: Sequence[Dataset], place: Place) ->
         return SmolVLAPolicy.from_pretrained(folder, dtype="float32", stats=stats)
     first = datasets[0]
     robot = Robot(
-        cameras={
-            name: (first.features[name].shape[0], first.features[name].shape[1])
-            for name in first.cameras
-        },
+        cameras={name: first.image_size(name) for name in first.cameras},
         joints=first.features["action"].shape[0],
         statistics=statistics,
         sentences=[task for dataset in datasets for task in dataset.tasks],
