@@ -187,7 +187,7 @@ def _video_problems(
 
 
 def _size_problems(
-    dataset: Dataset, camera: str, where: str, size: tuple[int, int]
+    dataset: Dataset, camera: str, where: str, size: tuple[int, ...]
 ) -> Iterator[str]:
     height, width = dataset.features[camera].shape[:2]
     if size != (height, width):

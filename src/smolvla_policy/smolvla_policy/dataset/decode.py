@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 import av
@@ -111,7 +110,7 @@ def _decode(path: Path, first: int, count: int, fps: int) -> Iterator[av.VideoFr
             raise DatasetError(f"{path}: its video has no time base")
         expected = first
         try:
-            for frame in _from_keyframe(container, stream, int(first / fps / base)):
+            for frame in _from_keyframe(container, stream, round(first / fps / base)):
                 at = round(float(frame.pts * base) * fps) if frame.pts is not None else expected
                 if at < first:
                     continue
@@ -142,18 +141,14 @@ def _from_keyframe(
     a keyframe leaves them out; then it has to begin one keyframe earlier.
     """
     container.seek(pts, stream=stream)
-    packets = container.demux(stream)
-    keyframe = next(packets)
-    frames = (frame for packet in chain([keyframe], packets) for frame in packet.decode())
+    frames = container.decode(stream)
     shown = next(frames, None)
-    if (
-        shown is not None
-        and shown.pts is not None
-        and shown.pts > pts
-        and keyframe.dts is not None
-    ):
-        container.seek(keyframe.dts - 1, stream=stream)
-        yield from container.decode(stream)
+    if shown is not None and shown.pts is not None and shown.pts > pts:
+        container.seek(pts, stream=stream)
+        keyframe = next(container.demux(stream))
+        if keyframe.dts is not None:
+            container.seek(keyframe.dts - 1, stream=stream)
+        frames = container.decode(stream)
     elif shown is not None:
         yield shown
-        yield from frames
+    yield from frames

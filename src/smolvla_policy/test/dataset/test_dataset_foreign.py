@@ -104,19 +104,21 @@ def test_a_size_that_is_not_that_of_the_images_is_told(copy, capsys):
     assert "the images are 48x32, meta/info.json says 32x48" in capsys.readouterr().err
 
 
-def test_hevc_with_open_groups_of_pictures_is_read_from_each_episode_on(copy, capsys):
+def test_hevc_with_open_groups_of_pictures_is_read_from_each_episode_on(tmp_path, scene, capsys):
+    folder = scene.make(tmp_path / "d", [3, 3, 4, 3, 4])
     # libx265 of PyAV's wheels spoils its memory on pictures less than 64 pixels wide.
-    expected = [np.repeat(image, 2, axis=1) for image in pictures_of(Dataset.open(copy))]
-    declare(copy, TOP, shape=[32, 96, 3])
-    # Keyframes every fourth frame, with frames before them that need the group before.
-    options = {"g": "4", "x265-params": "keyint=4:min-keyint=4:bframes=3:log-level=none"}
-    encode(copy / VIDEO, "libx265", expected, "yuv420p", **options, crf="8")
-    sound(copy, capsys)
-    dataset = Dataset.open(copy)
+    noise = np.random.default_rng(3).integers(0, 256, (64, 90, 1), np.uint8).repeat(3, axis=2)
+    expected = [np.ascontiguousarray(noise[:, at : at + 64]) for at in range(17)]
+    # A keyframe every fourth frame, with frames before it that need the group before.
+    options = {"g": "4", "crf": "4", "x265-params": "log-level=none"}
+    encode(folder / VIDEO, "libx265", expected, "yuv420p", **options)
+    declare(folder, TOP, shape=[64, 64, 3])
+    sound(folder, capsys)
+    dataset = Dataset.open(folder)
     for episode in dataset.episodes:
         found = np.stack(list(dataset.frames(TOP, episode.index)))
         wanted = np.stack(expected[episode.from_index : episode.to_index])
-        assert np.abs(found.astype(int) - wanted).max() <= 8
+        assert np.abs(found.astype(int) - wanted).mean() < 6
 
 
 def test_a_frame_that_cannot_be_sought_is_found_by_inspect(copy, capsys):
