@@ -197,6 +197,9 @@ def _announce(
         f"{episodes} episodes, {frames} frames at {datasets[0].fps:g} Hz; {place.world} x "
         f"{place.device} in {'bfloat16 autocast' if place.autocast else 'float32'}"
     )
+    for dataset in datasets:
+        if dataset.depth_cameras:
+            print(f"{dataset.folder}: left out, as depth: {', '.join(dataset.depth_cameras)}")
     if learner.heads:
         print("auxiliary grounding heads: trained, and left out of the checkpoints")
     if step:
