@@ -42,7 +42,7 @@ class EpisodeBuffer:
         self._options = video
         self._task_of_frame: list[str] = []
         self._values: dict[str, list[Array]] = {
-            name: [] for name, item in info.features.items() if not item.is_camera
+            name: [] for name, item in info.recorded.items() if not item.is_camera
         }
         self._videos: dict[str, EpisodeVideo] = {}
         self._histograms = {camera: ImageHistograms() for camera in info.cameras}
@@ -62,7 +62,7 @@ class EpisodeBuffer:
         where = f"episode {self.episode}, frame {self.length}"
         if not isinstance(task, str) or not task.strip():
             raise DatasetError(f"{where}: the task is empty; say what the robot is told to do")
-        values = checked_frame(self._info.features, frame, where)
+        values = checked_frame(self._info.recorded, frame, where)
         if not self._videos:
             self._open_videos()
         for camera, video in self._videos.items():
@@ -108,7 +108,7 @@ class EpisodeBuffer:
         table = pa.Table.from_arrays(arrays, schema=schema)
         write_rows(saved_data(self._folder, self.episode), schema, iter([table]))
         statistics: Statistics = {}
-        for name, feature in {**self._info.features, **FRAME_COLUMNS}.items():
+        for name, feature in {**self._info.recorded, **FRAME_COLUMNS}.items():
             if feature.is_camera:
                 statistics[name] = self._histograms[name].statistics()
             else:

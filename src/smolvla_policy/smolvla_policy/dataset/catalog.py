@@ -131,7 +131,7 @@ def _of_saved(folder: Path, info: Info, entry: Saved, begin: int) -> Episode:
     seconds = entry.length / info.fps
     videos = {
         camera: VideoSpan(saved_video(folder, camera, entry.index), 0.0, seconds)
-        for camera in info.cameras
+        for camera in info.videos
     }
     data = saved_data(folder, entry.index)
     end = begin + entry.length

@@ -11,7 +11,9 @@ import numpy as np
 
 from .decode import frame_times, video_facts
 from .errors import DatasetError, missing
+from .features import is_depth_format
 from .layout import INFO
+from .pictures import read_pictures
 from .statistics import REQUIRED
 from .tables import parquet_file, read_table, to_array
 
@@ -44,7 +46,7 @@ def check_files(dataset: Dataset) -> None:
             raise DatasetError(
                 f"{path}: has {rows} rows, but {_span(episodes)} in it have {wanted} frames"
             )
-    for camera in dataset.cameras:
+    for camera in dataset.info.videos:
         for path in video_files(dataset, camera):
             if not path.exists():
                 raise missing(path)
@@ -69,7 +71,7 @@ def find_problems(dataset: Dataset, deep: bool = False) -> list[str]:
 
     Args:
         dataset: the dataset.
-        deep: decode all videos too.
+        deep: decode all images too.
 
     Returns:
         What is wrong, naming file and episode; empty if all is well.
@@ -80,12 +82,16 @@ def find_problems(dataset: Dataset, deep: bool = False) -> list[str]:
     for name in ("observation.state", "action"):
         if name in dataset.features:
             problems += _guarded(_read_column(dataset, name))
-    for camera in dataset.cameras:
+    for camera in dataset.info.videos:
         for path, episodes in video_files(dataset, camera).items():
             found = _guarded(_video_problems(dataset, camera, path, episodes))
             if deep and not found:
-                found = _guarded(_decode_problems(dataset, path, episodes))
+                found = _guarded(_decode_problems(dataset, camera, path, episodes))
             problems += found
+    for camera in dataset.cameras:
+        if not dataset.features[camera].is_video:
+            for path, episodes in dataset.data_files().items():
+                problems += _guarded(_picture_problems(dataset, camera, path, episodes, deep))
     return problems + _guarded(_statistics_problems(dataset))
 
 
@@ -156,12 +162,12 @@ def _video_problems(
     dataset: Dataset, camera: str, path: Path, episodes: Sequence[Episode]
 ) -> Iterator[str]:
     facts = video_facts(path)
-    height, width = dataset.features[camera].shape[:2]
     span = _span(episodes)
-    if (facts.height, facts.width) != (height, width):
+    yield from _size_problems(dataset, camera, f"{path}: {span}", (facts.height, facts.width))
+    if is_depth_format(facts.pix_fmt) and not dataset.features[camera].is_depth:
         yield (
-            f"{path}: {span}: the images are {facts.width}x{facts.height}, meta/info.json says "
-            f"{width}x{height}"
+            f"{path}: {span}: holds depth ({facts.pix_fmt}), but meta/info.json calls {camera!r} "
+            'a color camera; put "is_depth_map": true into its "info"'
         )
     frames = 0
     for episode in episodes:
@@ -180,34 +186,58 @@ def _video_problems(
         yield f"{path}: {span}: has {facts.frames} video frames, its episodes {frames}"
 
 
-def _decode_problems(dataset: Dataset, path: Path, episodes: Sequence[Episode]) -> Iterator[str]:
-    ends = np.cumsum([episode.length for episode in episodes])
+def _size_problems(
+    dataset: Dataset, camera: str, where: str, size: tuple[int, ...]
+) -> Iterator[str]:
+    height, width = dataset.features[camera].shape[:2]
+    if size != (height, width):
+        yield (
+            f"{where}: the images are {size[1]}x{size[0]}, meta/info.json says {width}x{height}"
+        )
 
-    def where(frame: int) -> str:
-        at = min(int(np.searchsorted(ends, frame, side="right")), len(episodes) - 1)
-        return f"{path}: episode {episodes[at].index}"
 
-    count = 0
-    try:
-        for count, time in enumerate(frame_times(path), start=1):
-            if not abs(time - (count - 1) / dataset.fps) <= TOLERANCE:
-                yield (
-                    f"{where(count - 1)}: video frame {count - 1} is shown at {time:.4f} s, not "
-                    f"{(count - 1) / dataset.fps:.4f} s"
-                )
+def _decode_problems(
+    dataset: Dataset, camera: str, path: Path, episodes: Sequence[Episode]
+) -> Iterator[str]:
+    """Decode each episode as the training does: from a keyframe before its first frame on."""
+    for episode in episodes:
+        first = round(episode.videos[camera].from_timestamp * dataset.fps)
+        times = frame_times(path, first, episode.length, dataset.fps)
+        try:
+            for frame, time in enumerate(times, start=first):
+                if not abs(time - frame / dataset.fps) <= TOLERANCE:
+                    yield (
+                        f"{path}: episode {episode.index}: video frame {frame} is shown at "
+                        f"{time:.4f} s, not {frame / dataset.fps:.4f} s"
+                    )
+                    return
+        except DatasetError as error:
+            yield f"{path}: episode {episode.index}: {error}"
+            return
+
+
+def _picture_problems(
+    dataset: Dataset, camera: str, path: Path, episodes: Sequence[Episode], deep: bool
+) -> Iterator[str]:
+    begin = 0
+    for episode in episodes:
+        rows = episode.length if deep else 1
+        pictures = read_pictures(dataset.folder, path, camera, begin, rows)
+        begin += episode.length
+        for frame, picture in enumerate(pictures):
+            where = f"{path}: episode {episode.index}, frame {frame}: {camera!r}"
+            found = list(_size_problems(dataset, camera, where, picture.shape[:2]))
+            if found:
+                yield from found
                 return
-    except DatasetError as error:
-        yield f"{where(count)}: {error}"
-        return
-    if count != ends[-1]:
-        yield f"{where(count)}: {count} video frames can be decoded, its episodes have {ends[-1]}"
 
 
 def _statistics_problems(dataset: Dataset) -> Iterator[str]:
-    for name in dataset.features:
-        if dataset.features[name].dtype == "string":
+    stats = dataset.stats
+    for name, feature in dataset.features.items():
+        if not feature.has_statistics or name not in stats:
             continue
-        about = dataset.stats[name]
+        about = stats[name]
         lacking = [key for key in REQUIRED if key not in about]
         if lacking:
             yield f"{dataset.folder}/meta/stats.json: {name!r} lacks {lacking}"

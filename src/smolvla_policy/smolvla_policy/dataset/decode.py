@@ -13,7 +13,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from .errors import DatasetError, damaged, missing
-from .features import Array
+from .features import Array, is_depth_format
 
 
 @dataclass(frozen=True)
@@ -67,23 +67,17 @@ def video_facts(path: Path) -> VideoFacts:
     return facts
 
 
-def frame_times(path: Path) -> Iterator[float]:
-    """Decode a whole video file.
+def frame_times(path: Path, first: int, count: int, fps: int) -> Iterator[float]:
+    """Decode neighboring frames, as `decode_frames` does, without making images of them.
 
     Yields:
         The time of each frame in seconds.
 
     Raises:
-        DatasetError: the file is missing or damaged.
+        DatasetError: see `decode_frames`.
     """
-    container, stream = _open(path)
-    with container:
-        stream.codec_context.thread_count = 1
-        try:
-            for frame in container.decode(stream):
-                yield float(frame.time) if frame.time is not None else float("nan")
-        except (OSError, av.error.FFmpegError) as error:
-            raise damaged(path, error) from error
+    for frame in _decode(path, first, count, fps):
+        yield float(frame.time) if frame.time is not None else float("nan")
 
 
 def decode_frames(path: Path, first: int, count: int, fps: int) -> Iterator[Array]:
@@ -99,8 +93,15 @@ def decode_frames(path: Path, first: int, count: int, fps: int) -> Iterator[Arra
         (height, width, 3) uint8 RGB, exactly `count` times.
 
     Raises:
-        DatasetError: the file is missing, damaged, too short, or lacks a frame.
+        DatasetError: the file is missing, damaged, too short, lacks a frame, or holds depth.
     """
+    for frame in _decode(path, first, count, fps):
+        if is_depth_format(frame.format.name):
+            raise DatasetError(f"{path}: holds depth ({frame.format.name}), not color images")
+        yield np.asarray(frame.to_ndarray(format="rgb24"))
+
+
+def _decode(path: Path, first: int, count: int, fps: int) -> Iterator[av.VideoFrame]:
     container, stream = _open(path)
     with container:
         stream.codec_context.thread_count = 1
@@ -109,8 +110,7 @@ def decode_frames(path: Path, first: int, count: int, fps: int) -> Iterator[Arra
             raise DatasetError(f"{path}: its video has no time base")
         expected = first
         try:
-            container.seek(int(first / fps / base), stream=stream)
-            for frame in container.decode(stream):
+            for frame in _from_keyframe(container, stream, round(first / fps / base)):
                 at = round(float(frame.pts * base) * fps) if frame.pts is not None else expected
                 if at < first:
                     continue
@@ -119,7 +119,7 @@ def decode_frames(path: Path, first: int, count: int, fps: int) -> Iterator[Arra
                         f"{path}: frame {expected} (at {expected / fps:.3f} s) is missing; the "
                         f"next one is at {at / fps:.3f} s"
                     )
-                yield np.asarray(frame.to_ndarray(format="rgb24"))
+                yield frame
                 expected += 1
                 if expected == first + count:
                     return
@@ -129,3 +129,26 @@ def decode_frames(path: Path, first: int, count: int, fps: int) -> Iterator[Arra
         f"{path}: ends after frame {expected - 1}; frames {first} to {first + count - 1} were "
         "expected"
     )
+
+
+def _from_keyframe(
+    container: InputContainer, stream: VideoStream, pts: int
+) -> Iterator[av.VideoFrame]:
+    """Decode from a keyframe on that the frame of a time can be decoded from.
+
+    With an open group of pictures (as hevc encoders make by default) a keyframe is followed by
+    frames that are shown before it and need the keyframe before. A decoder that begins at such
+    a keyframe leaves them out; then it has to begin one keyframe earlier.
+    """
+    container.seek(pts, stream=stream)
+    frames = container.decode(stream)
+    shown = next(frames, None)
+    if shown is not None and shown.pts is not None and shown.pts > pts:
+        container.seek(pts, stream=stream)
+        keyframe = next(container.demux(stream))
+        if keyframe.dts is not None:
+            container.seek(keyframe.dts - 1, stream=stream)
+        frames = container.decode(stream)
+    elif shown is not None:
+        yield shown
+    yield from frames

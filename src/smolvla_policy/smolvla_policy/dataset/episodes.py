@@ -78,7 +78,7 @@ def _rows_of(path: Path, info: Info) -> list[EpisodeRow]:
     keys = ["chunk_index", "file_index", "from_timestamp", "to_timestamp"]
     names = ["episode_index", "length", "data/chunk_index", "data/file_index"]
     names += ["dataset_from_index", "dataset_to_index"]
-    names += [f"videos/{camera}/{key}" for camera in info.cameras for key in keys]
+    names += [f"videos/{camera}/{key}" for camera in info.videos for key in keys]
     with parquet_file(path) as file:
         # LeRobot's conversion of images to video leaves the tasks out.
         names += ["tasks"] * ("tasks" in file.schema_arrow.names)
@@ -100,7 +100,7 @@ def _rows_of(path: Path, info: Info) -> list[EpisodeRow]:
                 Position(*(int(about[f"videos/{camera}/{key}"]) for key in keys[:2])),
                 *(float(about[f"videos/{camera}/{key}"]) for key in keys[2:]),
             )
-            for camera in info.cameras
+            for camera in info.videos
         }
         rows.append(
             EpisodeRow(
@@ -159,7 +159,7 @@ def check_statistics_columns(folder: Path, info: Info) -> None:
     Raises:
         DatasetError: the table lacks some.
     """
-    names = [*info.features, *FRAME_COLUMNS]
+    names = [*info.recorded, *FRAME_COLUMNS]
     for path in episode_files(folder):
         with parquet_file(path) as file:
             present = set(file.schema_arrow.names)
@@ -167,7 +167,8 @@ def check_statistics_columns(folder: Path, info: Info) -> None:
         if lacking:
             raise DatasetError(
                 f"{path}: has no statistics of {lacking} for each episode, so the dataset cannot "
-                "be extended; record into a new folder"
+                "be extended; record into a new folder and merge the two with "
+                "lerobot-edit-dataset"
             )
 
 

@@ -17,6 +17,21 @@ Array = NDArray[Any]
 _SIZES = {"float": (32, 64), "int": (8, 16, 32, 64), "uint": (8, 16, 32, 64)}
 NUMERIC = ("bool", *(f"{kind}{size}" for kind, sizes in _SIZES.items() for size in sizes))
 """Types of a feature that is kept as numbers in the parquet files."""
+CAMERA_TYPES = ("video", "image")
+"""Types of a feature that is kept as images: in video files, or as pictures inside parquet."""
+
+
+def is_depth_format(pix_fmt: str) -> bool:
+    """Whether images of a video's pixel format hold distances: gray of more than 8 bits."""
+    return pix_fmt.startswith("gray") and pix_fmt != "gray"
+
+
+_AXES = {
+    "height": ("height", "h"),
+    "width": ("width", "w"),
+    "channels": ("channels", "channel", "c", "rgb", "color", "colors"),
+}
+_CHANNELS = (1, 3, 4)
 
 
 @dataclass(frozen=True)
@@ -25,22 +40,40 @@ class Feature:
 
     Attributes:
         dtype: NumPy's name of the type for numbers; "video" for a camera. Datasets of others
-            may also hold "image" (pictures inside parquet) and "string".
+            may also hold "image" (pictures inside parquet), "string" and "language"
+            (annotations of `lerobot-annotate`).
         shape: sizes, without the frames: (6,) for six joints, (height, width, 3) for a camera.
         names: what the entries of the first axis are called, or None.
+        is_depth: whether it is a camera whose pixels are distances.
     """
 
     dtype: str
     shape: tuple[int, ...]
     names: tuple[str, ...] | None = None
+    is_depth: bool = False
+
+    @property
+    def is_video(self) -> bool:
+        """Whether its frames are in video files, all others are in the parquet files."""
+        return self.dtype == "video"
 
     @property
     def is_camera(self) -> bool:
-        """Whether its frames are in video files."""
-        return self.dtype == "video"
+        """Whether its frames are color images."""
+        return self.dtype in CAMERA_TYPES and not self.is_depth
+
+    @property
+    def is_annotation(self) -> bool:
+        """Whether it is added to finished recordings: no frame has it while it is recorded."""
+        return self.dtype == "language"
+
+    @property
+    def has_statistics(self) -> bool:
+        """Whether the dataset's statistics tell about it."""
+        return self.dtype in NUMERIC or self.dtype in CAMERA_TYPES
 
     def __str__(self) -> str:
-        names = f" {list(self.names)}" if self.names and not self.is_camera else ""
+        names = f" {list(self.names)}" if self.names and self.dtype not in CAMERA_TYPES else ""
         return f"{self.dtype} {list(self.shape)}{names}"
 
 
@@ -69,6 +102,37 @@ def camera_feature(height: int, width: int) -> Feature:
     return Feature("video", (height, width, 3), ("height", "width", "channels"))
 
 
+def image_shape(shape: Sequence[int], names: Sequence[str] | None) -> tuple[int, ...]:
+    """Bring the sizes of a camera into the order height, width, channels.
+
+    Args:
+        shape: in the dataset's order; converters of simulated sets write channels first.
+        names: of the axes; where they do not tell, or contradict the sizes, the axis of 1, 3
+            or 4 entries is that of the channels.
+
+    Returns:
+        (height, width, channels); the shape as it is where no axis can be that of the channels.
+    """
+    if len(shape) != 3:
+        return tuple(shape)
+    called = [str(name).lower() for name in names or ()]
+    found = {
+        axis: called.index(name)
+        for axis, known in _AXES.items()
+        for name in known
+        if len(called) == 3 and name in called
+    }
+    channels = found.get("channels", -1)
+    if channels < 0 or shape[channels] not in _CHANNELS:
+        channels = next((axis for axis in (2, 0, 1) if shape[axis] in _CHANNELS), -1)
+        if channels < 0:
+            return tuple(shape)
+    height, width = (axis for axis in range(3) if axis != channels)
+    if found.get("height") == width and found.get("width") == height:
+        height, width = width, height
+    return shape[height], shape[width], shape[channels]
+
+
 def numeric_feature(
     shape: Sequence[int], names: Sequence[str] | None = None, dtype: str = "float32"
 ) -> Feature:
@@ -95,6 +159,19 @@ def check_features(features: Mapping[str, Feature]) -> None:
             raise DatasetError(f"feature {name!r}: a name must not be empty or contain '/'")
         if name in FRAME_COLUMNS or name == "task":
             raise DatasetError(f"feature {name!r}: the writer makes it itself; leave it out")
+        if feature.is_annotation:
+            continue
+        if feature.is_depth:
+            raise DatasetError(
+                f"feature {name!r} is a depth camera, which cannot be written here; record it "
+                "with LeRobot, or leave it out"
+            )
+        if feature.dtype == "image":
+            raise DatasetError(
+                f"feature {name!r} is kept as pictures inside parquet, which is not written "
+                "here; convert the dataset first: lerobot-edit-dataset --operation.type "
+                "convert_image_to_video"
+            )
         if feature.is_camera:
             _check_camera(name, feature)
             continue
@@ -179,7 +256,8 @@ def _checked(name: str, feature: Feature, value: object, where: str) -> Array:
 def feature_differences(
     wanted: Mapping[str, Feature], present: Mapping[str, Feature]
 ) -> Iterable[str]:
-    """Say in words what differs between two sets of features."""
+    """Say in words what differs between two sets of features; annotations do not count."""
+    present = {name: item for name, item in present.items() if not item.is_annotation}
     for name in [*wanted, *(name for name in present if name not in wanted)]:
         if name not in present:
             yield f"the dataset lacks {name!r} ({wanted[name]})"

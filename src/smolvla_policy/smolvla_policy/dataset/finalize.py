@@ -84,7 +84,7 @@ def _last_video(rows: Sequence[EpisodeRow], camera: str) -> Position:
 def _remove_strays(folder: Path, info: Info, rows: Sequence[EpisodeRow]) -> None:
     """Remove what an earlier attempt left behind the last file that an episode is in."""
     places = [(folder / "data", _last_data(rows))]
-    places += [(folder / "videos" / camera, _last_video(rows, camera)) for camera in info.cameras]
+    places += [(folder / "videos" / camera, _last_video(rows, camera)) for camera in info.videos]
     for place, last in places:
         for path in place.glob("chunk-*/file-*"):
             number = path.name.split(".")[0].removeprefix("file-")
@@ -101,12 +101,12 @@ def _add_files(
     data = _add_data(folder, info, _last_data(rows), saved)
     videos = {
         camera: _add_videos(folder, info, camera, _last_video(rows, camera), saved)
-        for camera in info.cameras
+        for camera in info.videos
     }
     added = []
     begin = rows[-1].from_index + rows[-1].length if rows else 0
     for at, entry in enumerate(saved):
-        parts = {camera: videos[camera][at] for camera in info.cameras}
+        parts = {camera: videos[camera][at] for camera in info.videos}
         added.append(EpisodeRow(entry.index, entry.length, entry.tasks, begin, data[at], parts))
         begin += entry.length
     return added
@@ -119,11 +119,12 @@ def _add_data(folder: Path, info: Info, last: Position, saved: Sequence[Saved]) 
     if last != BEFORE_FIRST:
         with parquet_file(earlier) as file:
             schema = file.schema_arrow
+    annotated = [name for name in info.features if name not in info.recorded]
     positions: list[Position] = []
     sizes = [saved_data(folder, entry.index).stat().st_size for entry in saved]
     for group in _groups(saved, sizes, info.limits.data_mb * MEGABYTE):
         last = last.next(info.limits)
-        tables = (_frames_of(folder, entry, schema) for entry in group)
+        tables = (_frames_of(folder, entry, schema, annotated) for entry in group)
         write_rows(folder / data_file(last, info.data_path), schema, tables)
         positions += [last] * len(group)
     return positions
@@ -142,12 +143,24 @@ def _groups(
     yield saved[begin:]
 
 
-def _frames_of(folder: Path, entry: Saved, schema: pa.Schema) -> pa.Table:
+def _frames_of(
+    folder: Path, entry: Saved, schema: pa.Schema, annotated: Sequence[str]
+) -> pa.Table:
     path = saved_data(folder, entry.index)
-    table = read_table(path, schema.names)
+    recorded = [name for name in schema.names if name not in annotated]
+    table = read_table(path, recorded)
     if len(table) != entry.length:
         raise damaged(path, f"it has {len(table)} rows, its episode {entry.length} frames")
-    return _cast(table, schema, path)
+    for name in annotated:  # nobody has annotated the new frames yet
+        if name in schema.names:
+            table = table.append_column(name, _empty_lists(schema.field(name).type, len(table)))
+    return _cast(table.select(schema.names), schema, path)
+
+
+def _empty_lists(kind: pa.DataType, rows: int) -> pa.Array:
+    """Make a column of lists without entries, whatever their entries would be."""
+    nothing = pa.array([0] * (rows + 1), pa.int32())
+    return pa.ListArray.from_arrays(nothing, pa.nulls(0, kind.value_type), type=kind)
 
 
 def _cast(table: pa.Table, schema: pa.Schema, path: Path) -> pa.Table:
@@ -215,7 +228,7 @@ def _add_table(
 
 def _with_camera_info(folder: Path, info: Info, rows: Sequence[EpisodeRow]) -> Info:
     about = dict(info.camera_info)
-    for camera in info.cameras:
+    for camera in info.videos:
         if camera not in about and rows:
             position = rows[0].videos[camera].position
             facts = video_facts(folder / video_file(camera, position, info.video_path))

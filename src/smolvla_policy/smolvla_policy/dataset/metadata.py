@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .errors import DatasetError
-from .features import FRAME_COLUMNS, Feature
+from .features import CAMERA_TYPES, FRAME_COLUMNS, Feature, image_shape, is_depth_format
 from .layout import DATA_PATH, INFO, STATS, TASKS, VERSION, VIDEO_PATH, Limits, complete_file
 from .statistics import Statistics
 from .tables import read_table
@@ -52,13 +53,23 @@ class Info:
 
     @property
     def cameras(self) -> list[str]:
-        """Names of the features that are videos."""
+        """Names of the color cameras."""
         return [name for name, feature in self.features.items() if feature.is_camera]
 
     @property
+    def videos(self) -> list[str]:
+        """Names of the features in video files, depth cameras included."""
+        return [name for name, feature in self.features.items() if feature.is_video]
+
+    @property
+    def recorded(self) -> dict[str, Feature]:
+        """Features that each frame brings while it is recorded."""
+        return {name: item for name, item in self.features.items() if not item.is_annotation}
+
+    @property
     def stored(self) -> dict[str, Feature]:
-        """Features in the data files: the user's without videos, and the writer's own."""
-        own = {name: item for name, item in self.features.items() if not item.is_camera}
+        """Features that a recording puts in the data files, the writer's own included."""
+        own = {name: item for name, item in self.recorded.items() if not item.is_video}
         return {**own, **FRAME_COLUMNS}
 
     def with_totals(self, episodes: int, frames: int, tasks: int) -> Info:
@@ -105,14 +116,18 @@ def write_info(folder: Path, info: Info) -> None:
         "fps": info.fps,
         "splits": {"train": f"0:{info.total_episodes}"} if info.total_episodes else {},
         "data_path": info.data_path,
-        "video_path": info.video_path if info.cameras else None,
+        "video_path": info.video_path if info.videos else None,
         "features": {name: _feature_json(info, name, item) for name, item in features.items()},
     }
     _write_json(folder / INFO, content)
 
 
-def read_info(folder: Path) -> Info:
+def read_info(folder: Path, hub_id: str | None = None) -> Info:
     """Read meta/info.json.
+
+    Args:
+        folder: of the dataset.
+        hub_id: where the folder was downloaded from.
 
     Raises:
         DatasetError: there is no dataset, it is of another version, or an entry is wrong.
@@ -121,11 +136,18 @@ def read_info(folder: Path) -> Info:
     raw = _read_json(path, f"{folder}: no LeRobot dataset ({INFO} is missing)")
     version = str(raw.get("codebase_version"))
     if version.startswith(("v1", "v2")):
+        # "." is the folder itself for LeRobot 0.4, which puts root and repo-id together, and
+        # means nothing to later ones, for which the root is the folder.
+        which = (
+            f"--repo-id={hub_id}"
+            if hub_id
+            else f"--repo-id=. --root={shlex.quote(str(folder.absolute()))}"
+        )
         raise DatasetError(
-            f"{folder}: is a dataset of version {version}, {VERSION} is read here; convert it "
-            "with LeRobot 0.4 or newer: python -m lerobot.datasets.v30.convert_dataset_v21_to_v30 "
-            f"--repo-id={folder.absolute().name} --root={folder.absolute().parent} "
-            "--push-to-hub=false"
+            f"{hub_id or folder}: is a dataset of version {version}, {VERSION} is read here; "
+            "convert it with LeRobot 0.6: python -m lerobot.scripts.convert_dataset_v21_to_v30 "
+            f"{which} --push-to-hub=false (with 0.4: lerobot.datasets.v30."
+            "convert_dataset_v21_to_v30)"
         )
     if not version.startswith("v3."):
         raise DatasetError(f"{path}: codebase_version is {version!r}, {VERSION} is read here")
@@ -171,7 +193,20 @@ def _feature(about: Mapping[str, Any]) -> Feature:
         values = list(names.values())
         names = values[0] if len(values) == 1 and isinstance(values[0], list) else None
     shape = tuple(int(size) for size in about["shape"])
-    return Feature(str(about["dtype"]), shape, tuple(map(str, names)) if names else None)
+    dtype = str(about["dtype"])
+    if dtype in CAMERA_TYPES:
+        shape = image_shape(shape, names)
+        return Feature(dtype, shape, ("height", "width", "channels"), _is_depth(about))
+    return Feature(dtype, shape, tuple(map(str, names)) if names else None)
+
+
+def _is_depth(about: Mapping[str, Any]) -> bool:
+    """Whether a camera measures distances: LeRobot's mark, or gray of more than 8 bits."""
+    facts = [about.get(key) or {} for key in ("info", "video_info")]
+    marks = ("is_depth_map", "video.is_depth_map")
+    formats = [str(part.get("video.pix_fmt", "")) for part in facts]
+    marked = any(part.get(mark) for part in facts for mark in marks)
+    return marked or any(map(is_depth_format, formats))
 
 
 def write_tasks(folder: Path, tasks: Sequence[str]) -> None:

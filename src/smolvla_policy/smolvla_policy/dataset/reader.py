@@ -11,17 +11,19 @@ import numpy as np
 
 from .catalog import Catalog, Episode, read_catalog
 from .check import check_files, find_problems
-from .decode import decode_frames
+from .decode import decode_frames, video_facts
 from .episodes import read_merged_statistics
 from .errors import DatasetError
 from .features import FRAME_COLUMNS, Array, Feature
 from .journal import journal_path
 from .metadata import Info, read_info, read_statistics
+from .pictures import read_pictures
+from .source import find_dataset
 from .statistics import Statistics, merge_statistics
 from .tables import read_table, to_array
 
-FINITE = ("observation.state", "action")
-"""Features in which NaN or infinity is an error."""
+NEEDED = ("observation.state", "action")
+"""Features that every training needs: with statistics, and without NaN and infinity."""
 
 
 class Dataset:
@@ -44,17 +46,18 @@ class Dataset:
         self._pending = catalog.pending
 
     @classmethod
-    def open(cls, folder: str | Path) -> Dataset:
+    def open(cls, source: str | Path) -> Dataset:
         """Open a dataset.
 
         Args:
-            folder: that holds meta/, data/ and videos/.
+            source: the folder that holds meta/, data/ and videos/, or a hub id; see
+                `find_dataset`.
 
         Raises:
             DatasetError: there is no dataset, it is of another version, has no episodes, a file
-                is missing or damaged, or files contradict each other.
+                is missing or damaged, files contradict each other, or it cannot be downloaded.
         """
-        folder = Path(folder)
+        folder = find_dataset(source)
         info = read_info(folder)
         catalog = read_catalog(folder, info)
         if not catalog.episodes:
@@ -80,8 +83,13 @@ class Dataset:
 
     @property
     def cameras(self) -> list[str]:
-        """Names of the features that are videos."""
+        """Names of the color cameras; their images are read with `frames`."""
         return self.info.cameras
+
+    @property
+    def depth_cameras(self) -> list[str]:
+        """Names of the cameras that measure distances; their images are not read."""
+        return [name for name, feature in self.features.items() if feature.is_depth]
 
     @property
     def num_episodes(self) -> int:
@@ -95,13 +103,14 @@ class Dataset:
 
     @cached_property
     def stats(self) -> Statistics:
-        """Statistics of every feature over the whole dataset, float64.
+        """Statistics of the features over the whole dataset, float64.
 
         stats[name] has min, max, mean, std, q01, q10, q50, q90, q99 with the feature's shape
-        (cameras: (3, 1, 1), values in [0, 1]) and count with shape (1,).
+        (cameras: (3, 1, 1), values in [0, 1]) and count with shape (1,). LeRobot's tools leave
+        out those of features that they add or convert; see `without_statistics`.
 
         Raises:
-            DatasetError: they are missing or damaged.
+            DatasetError: the file, or those of state or action, are missing or damaged.
         """
         if not self.interrupted:
             stats = read_statistics(self.folder)
@@ -110,16 +119,25 @@ class Dataset:
             if len(parts) < self.num_episodes:
                 parts.append(read_merged_statistics(self.folder, self.info))
             stats = merge_statistics(parts)
-        lacking = [name for name in self.features if name not in stats and self._has_stats(name)]
-        if lacking:
+        lacking = self._lacking(stats)
+        if any(name in NEEDED for name in lacking):
             raise DatasetError(f"{self.folder}/meta/stats.json: no statistics of {lacking}")
         return {
             name: {key: value.astype(np.float64) for key, value in about.items()}
             for name, about in stats.items()
         }
 
-    def _has_stats(self, name: str) -> bool:
-        return self.features[name].dtype != "string"
+    @property
+    def without_statistics(self) -> list[str]:
+        """Names of the features that should have statistics and have none."""
+        return self._lacking(self.stats)
+
+    def _lacking(self, stats: Statistics) -> list[str]:
+        return [
+            name
+            for name, feature in self.features.items()
+            if feature.has_statistics and name not in stats
+        ]
 
     def data_files(self) -> dict[Path, list[Episode]]:
         """Data files in order, each with its episodes."""
@@ -151,7 +169,7 @@ class Dataset:
             except ValueError as error:
                 raise DatasetError(f"{path}: {name!r} is not {feature} ({error})") from error
         values = np.concatenate(parts)
-        if name in FINITE:
+        if name in NEEDED:
             self._check_finite(name, values)
         return values
 
@@ -178,12 +196,16 @@ class Dataset:
         if feature is None:
             known = [*self.features, *FRAME_COLUMNS]
             raise DatasetError(f"{self.folder}: has no feature {name!r}; it has {known}")
+        if feature.is_depth:
+            raise DatasetError(
+                f"{self.folder}: {name!r} is a depth camera, which is not read; choose a color "
+                f"camera: {', '.join(self.cameras) or 'it has none'}"
+            )
         if feature.is_camera:
             raise DatasetError(f"{self.folder}: {name!r} is a camera; read it with frames()")
-        if feature.dtype == "image":
+        if feature.is_annotation:
             raise DatasetError(
-                f"{self.folder}: {name!r} is kept as pictures inside parquet, which is not read "
-                "here; record with use_videos=True or convert it to video with LeRobot"
+                f"{self.folder}: {name!r} holds annotations, not numbers; read them with LeRobot"
             )
         return feature
 
@@ -210,19 +232,42 @@ class Dataset:
             (height, width, 3) uint8 RGB, exactly as many as the episode has frames.
 
         Raises:
-            DatasetError: there is no such camera or episode, or its video is damaged.
+            DatasetError: there is no such camera or episode, it measures depth, or its images
+                are damaged.
         """
-        if camera not in self.cameras:
-            self.stored_feature(camera)
-            raise DatasetError(f"{self.folder}: {camera!r} is no camera; it has {self.cameras}")
+        self._check_camera(camera)
         if not 0 <= episode < self.num_episodes:
             raise DatasetError(
                 f"{self.folder}: has no episode {episode}; it has 0 to {self.num_episodes - 1}"
             )
-        about = self.episodes[episode]
-        span = about.videos[camera]
-        first = round(span.from_timestamp * self.fps)
         try:
-            yield from decode_frames(span.path, first, about.length, self.fps)
+            yield from self._frames(camera, self.episodes[episode])
         except DatasetError as error:
             raise DatasetError(f"episode {episode}, camera {camera!r}: {error}") from error
+
+    def _frames(self, camera: str, episode: Episode) -> Iterator[Array]:
+        if not self.features[camera].is_video:
+            begin = episode.from_index - self.data_files()[episode.data][0].from_index
+            return read_pictures(self.folder, episode.data, camera, begin, episode.length)
+        span = episode.videos[camera]
+        first = round(span.from_timestamp * self.fps)
+        return decode_frames(span.path, first, episode.length, self.fps)
+
+    def image_size(self, camera: str) -> tuple[int, int]:
+        """Return height and width of a camera's images, as its first file holds them.
+
+        Raises:
+            DatasetError: there is no such camera, it measures depth, or the file is damaged.
+        """
+        self._check_camera(camera)
+        first = self.episodes[0]
+        if self.features[camera].is_video:
+            facts = video_facts(first.videos[camera].path)
+            return facts.height, facts.width
+        height, width, _ = next(read_pictures(self.folder, first.data, camera, 0, 1)).shape
+        return height, width
+
+    def _check_camera(self, name: str) -> None:
+        if name not in self.cameras:
+            self.stored_feature(name)
+            raise DatasetError(f"{self.folder}: {name!r} is no camera; it has {self.cameras}")

@@ -60,10 +60,8 @@ def to_array(column: pa.ChunkedArray, shape: Sequence[int]) -> Array:
 
 
 def frame_schema(features: Mapping[str, Feature]) -> pa.Schema:
-    """Schema of a data file: all features that are not video."""
-    return pa.schema(
-        [(name, column_type(item)) for name, item in features.items() if not item.is_camera]
-    )
+    """Schema of a data file with features of numbers."""
+    return pa.schema([(name, column_type(item)) for name, item in features.items()])
 
 
 def write_rows(path: Path, schema: pa.Schema, tables: Iterator[pa.Table]) -> None:
@@ -89,6 +87,30 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
             raise DatasetError(f"{path}: lacks {lacking}; it has {names}")
         try:
             return file.read(columns=None if columns is None else list(columns))
+        except (pa.ArrowException, OSError) as error:
+            raise damaged(path, error) from error
+
+
+def read_slice(path: Path, column: str, begin: int, count: int) -> pa.ChunkedArray:
+    """Read neighboring rows of one column, from the row groups that hold them.
+
+    Raises:
+        DatasetError: the file is missing, damaged, or lacks the column.
+    """
+    with parquet_file(path) as file:
+        names = file.schema_arrow.names
+        if column not in names:
+            raise DatasetError(f"{path}: lacks {[column]}; it has {names}")
+        groups, skipped, rows = [], 0, 0
+        for group in range(file.num_row_groups):
+            size = file.metadata.row_group(group).num_rows
+            if rows + size <= begin:
+                skipped += size
+            elif rows < begin + count:
+                groups.append(group)
+            rows += size
+        try:
+            return file.read_row_groups(groups, [column])[column].slice(begin - skipped, count)
         except (pa.ArrowException, OSError) as error:
             raise damaged(path, error) from error
 

@@ -175,7 +175,7 @@ class DatasetWriter:
     @property
     def features(self) -> dict[str, Feature]:
         """What is recorded: name -> feature."""
-        return dict(self._info.features)
+        return dict(self._info.recorded)
 
     @property
     def fps(self) -> int:

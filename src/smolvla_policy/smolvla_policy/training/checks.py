@@ -67,15 +67,11 @@ def _check_same(dataset: Dataset, first: Dataset, cameras: Sequence[str]) -> Non
 def _check_cameras(dataset: Dataset) -> None:
     if dataset.cameras:
         return
-    pictures = [name for name, feature in dataset.features.items() if feature.dtype == "image"]
+    depth = dataset.depth_cameras
     raise TrainingError(
-        f"{dataset.folder}: no camera is kept as video"
-        + (
-            f", and pictures inside parquet ({_list(pictures)}) are not read; convert them with "
-            "lerobot-edit-dataset --operation.type convert_image_to_video"
-            if pictures
-            else "; a policy needs at least one"
-        )
+        f"{dataset.folder}: has no color camera"
+        + (f" (depth is not read: {_list(depth)})" if depth else "")
+        + "; a policy needs at least one"
     )
 
 

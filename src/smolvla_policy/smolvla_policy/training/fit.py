@@ -17,7 +17,7 @@ from typing import Any
 from ..checkpoint.config import ACTION, EMPTY_CAMERA, STATE, SmolVLAConfig, parse_config
 from ..checkpoint.observation import CAMERA_PREFIX
 from ..checkpoint.processors import Processors
-from ..dataset import Dataset, Feature
+from ..dataset import Dataset
 from .errors import TrainingError
 
 RENAME = "--rename-map"
@@ -155,7 +155,9 @@ def fit(
         if pairs:
             remarks.append(f"cameras: {', '.join(pairs)}")
     else:
-        visual = {name: _picture(dataset.features[name]) for name in cameras}
+        visual = {
+            name: {"type": "VISUAL", "shape": [3, *dataset.image_size(name)]} for name in cameras
+        }
         processors = replace(processors, rename_map={})
         remarks.append(
             f"cameras: {_list(cameras)} take the place of {_list(base)}, in this order; to keep "
@@ -249,18 +251,6 @@ def _sizes(raw: dict[str, Any], config: SmolVLAConfig, dataset: Dataset, where: 
             remarks.append(f"{name}: {size} numbers, as in the dataset ({where}: {list(was)})")
             raw[key][name] = {"type": raw[key][name]["type"], "shape": [size]}
     return remarks
-
-
-def _picture(feature: Feature) -> dict[str, Any]:
-    height, width = image_size(feature)
-    return {"type": "VISUAL", "shape": [3, height, width]}
-
-
-def image_size(feature: Feature) -> tuple[int, int]:
-    """Return height and width of a camera, whichever axis its colors are on."""
-    first = (feature.names or ("",))[0]
-    shape = feature.shape[1:] if first in ("channel", "channels") else feature.shape
-    return shape[0], shape[1]
 
 
 def _named(wish: str, names: Sequence[str]) -> str | None:

@@ -75,10 +75,10 @@ def fitted_frames(
         (frames, fitted height, fitted width, 3) uint8, mapped read-only.
 
     Raises:
-        TrainingError: the disk has no room.
-        DatasetError: the video cannot be decoded.
+        TrainingError: the disk has no room, or the images are not all of one size.
+        DatasetError: the images cannot be decoded.
     """
-    height, width = dataset.features[camera].shape[:2]
+    height, width = dataset.image_size(camera)
     if side is not None:
         height, width = fitted_size(height, width, (side, side))
     shape = (dataset.num_frames, height, width, 3)
@@ -122,8 +122,16 @@ def _fill(
     try:
         target = np.memmap(part, np.uint8, "w+", shape=shape)
         for index, episode in enumerate(dataset.episodes):
-            images = np.stack(list(dataset.frames(camera, index)))
-            target[episode.from_index : episode.to_index] = fit(images, side)
+            decoded = list(dataset.frames(camera, index))
+            sizes = {image.shape for image in decoded}
+            fitted = fit(np.stack(decoded), side) if len(sizes) == 1 else None
+            if fitted is None or fitted.shape[1:] != shape[1:]:
+                found = ", ".join(f"{size[1]}x{size[0]}" for size in sorted(sizes))
+                raise TrainingError(
+                    f"{dataset.folder}: the images of {camera!r} in episode {index} are {found}, "
+                    "others are not; all images of a camera must be of one size"
+                )
+            target[episode.from_index : episode.to_index] = fitted
             report(episode.length)
         target.flush()
         part.replace(path)

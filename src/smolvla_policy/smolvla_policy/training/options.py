@@ -93,7 +93,12 @@ def parser() -> argparse.ArgumentParser:
     )
     add = made.add_argument
     add("--output", required=True, help="folder of checkpoints and metrics")
-    add("--dataset", nargs="+", default=[], help="folders of LeRobot datasets")
+    add(
+        "--dataset",
+        nargs="+",
+        default=[],
+        help="LeRobot datasets: folders, or owner/name[@revision] on the Hugging Face Hub",
+    )
     add(
         "--shares",
         nargs="+",

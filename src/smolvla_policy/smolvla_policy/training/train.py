@@ -138,13 +138,10 @@ def _new(
 ) -> SmolVLAPolicy:
     """Make a checkpoint with random weights for the datasets."""
     first = datasets[0]
-    features = first.features
     robot = Robot(
-        cameras={
-            name: image_size(features[name]) for name in chosen_cameras(first, options.cameras)
-        },
-        state=features[STATE].shape[0],
-        action=features[ACTION].shape[0],
+        cameras={name: first.image_size(name) for name in chosen_cameras(first, options.cameras)},
+        state=first.features[STATE].shape[0],
+        action=first.features[ACTION].shape[0],
         statistics=pooled_statistics(acting),
         sentences=[task for dataset in datasets for task in dataset.tasks],
     )
@@ -234,6 +231,9 @@ def _announce(
         f"{episodes} episodes, {frames} frames at {datasets[0].fps:g} Hz; {place.world} x "
         f"{place.device} in {'bfloat16 autocast' if place.autocast else 'float32'}"
     )
+    for dataset in datasets:
+        if dataset.depth_cameras:
+            print(f"{dataset.folder}: left out, as depth: {', '.join(dataset.depth_cameras)}")
     if learner.heads:
         print("auxiliary grounding heads: trained, and left out of the checkpoints")
     if step:

@@ -242,18 +242,6 @@ def test_asking_for_what_is_not_there(recorded, scene):
         list(dataset.frames(scene.camera, 3))
 
 
-def test_pictures_inside_parquet_are_refused(copy):
-    info = json.loads((copy / "meta/info.json").read_text())
-    info["features"]["observation.images.top"]["dtype"] = "image"
-    (copy / "meta/info.json").write_text(json.dumps(info))
-    dataset = Dataset.open(copy)
-    assert dataset.cameras == []
-    with pytest.raises(DatasetError, match="kept as pictures inside parquet"):
-        list(dataset.frames("observation.images.top", 0))
-    with pytest.raises(DatasetError, match="has type 'image'"):
-        DatasetWriter.resume(copy)
-
-
 def test_statistics_are_needed_to_extend(copy):
     drop_column(copy / EPISODES, "stats/action/mean")
     with pytest.raises(DatasetError, match=r"no statistics of \['action'\] for each episode"):
