@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image as PilImage
 from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage
-from smolvla_policy.ros import converters
+from smolvla_policy.ros import converters, qos
 from smolvla_policy.ros.images import encode_image
 
 from smolvla_msgs.msg import InferenceRequest, PolicyStatus
@@ -121,9 +122,55 @@ def test_a_failed_inference_is_answered_and_the_next_works(world):
 def test_a_broken_request_is_answered_with_words(world):
     world.ready()
     world.requests.publish(
-        InferenceRequest(request_id=1, joint_names=["a", "x"], committed=[0.0, 1.0])
+        InferenceRequest(
+            executor="/executor_node#1",
+            request_id=1,
+            joint_names=["a", "x"],
+            committed=[0.0, 1.0],
+        )
     )
     assert "inference request: no b among the joints a, x" in world.answer(1).error
+
+
+def test_a_restarted_executor_is_answered_and_a_stranger_is_not(world):
+    world.ready()
+    for executor in ("/executor_node#1", "/executor_node#2", "/executor_node"):
+        chunk = world.ask(executor=executor)
+        assert (chunk.error, chunk.executor) == ("", executor)
+    seen = len(world.backend.observations)
+    for executor, named in (
+        ("/other/executor_node#1", "the request is of /other/executor_node"),
+        ("", "nobody: InferenceRequest.executor is empty"),
+    ):
+        chunk = world.ask(executor=executor)
+        assert len(chunk.positions) == 0
+        assert chunk.executor == executor
+        assert chunk.error.startswith("policy_node serves /executor_node (parameter executor)")
+        assert chunk.error.endswith(named)
+    assert len(world.backend.observations) == seen
+
+
+def test_the_parameter_names_the_executor_that_is_answered(make_world):
+    world = make_world(executor="/right/arm").ready()
+    assert world.ask(executor="/right/arm#5").error == ""
+    assert "serves /right/arm" in world.ask().error
+
+
+def test_two_executors_of_one_name_are_both_refused_while_both_are_there(world):
+    """Which of them the policy was started for cannot be told."""
+    world.ready()
+    profile = qos.request_qos()
+    nodes = []
+    for _ in range(2):
+        node = world.graph.add(Node("executor_node", context=world.graph.context))
+        node.create_publisher(InferenceRequest, "smolvla/inference_request", profile)
+        nodes.append(node)
+    refusal = "2 executors named /executor_node publish on /smolvla/inference_request"
+    while not world.ask().error.startswith(refusal):
+        pass  # until both are discovered
+    world.graph.remove(nodes[0])
+    while world.ask().error:
+        pass
 
 
 def show(world, picture):
