@@ -9,7 +9,6 @@ other value.
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -236,8 +235,9 @@ def _collect(observer: Any, runs: list[_Run]) -> dict[str, Any]:
 
 def main() -> int:
     """Start the nodes, look, end them; the exit code."""
-    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-    os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
+    from smolvla_bringup.environment import enter_own_graph
+
+    enter_own_graph()  # it starts an executor, too
     import rclpy
 
     scripts = node_scripts()

@@ -27,7 +27,7 @@ from smolvla_policy.ros import qos
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from smolvla_bringup.environment import free_domain, middleware_defaults
+from smolvla_bringup.environment import enter_own_graph
 from smolvla_bringup.node_list import simulation_nodes
 from smolvla_bringup.node_spec import NodeSpec
 from smolvla_bringup.options import Options, SetupError
@@ -194,11 +194,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, default=Path("bench_out"), help="folder of the JSON")
     arguments = parser.parse_args(argv)
-    os.environ.update(middleware_defaults(os.environ))
-    os.environ.setdefault("ROS_DOMAIN_ID", str(free_domain()))
-    rclpy.init(args=[])
     rows = []
     try:
+        enter_own_graph()
+        rclpy.init(args=[])
         for case in cases(arguments.rates, arguments.checkpoint):
             print(f"{case.label}, {case.rate:g} Hz, {arguments.seconds:g} s …", flush=True)
             rows.append(

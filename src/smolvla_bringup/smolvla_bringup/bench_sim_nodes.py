@@ -11,7 +11,6 @@ claim, on the same scenes. Then says whether simulated and real time agree.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -28,7 +27,7 @@ from smolvla_sim.bench.summary import Row, row
 from smolvla_sim.play.intervals import Interval
 
 from smolvla_bringup.bench_sim_run import BenchError, CellRun
-from smolvla_bringup.environment import free_domain, middleware_defaults
+from smolvla_bringup.environment import enter_own_graph
 from smolvla_bringup.options import SetupError
 
 
@@ -127,6 +126,7 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.fresh:
         path.unlink(missing_ok=True)
     results = ResultsFile(path, {**claim.setup, "nodes": "real"})
+    enter_own_graph()
     rclpy.init(args=[])
     try:
         real = measure(claim, seeds, results, arguments.out / "log")
@@ -152,8 +152,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--fresh", action="store_true", help="forget the runs done so far")
     arguments = parser.parse_args(argv)
-    os.environ.update(middleware_defaults(os.environ))
-    os.environ.setdefault("ROS_DOMAIN_ID", str(free_domain()))
     try:
         _run(arguments)
     except (BenchError, SetupError, ValueError, OSError) as error:

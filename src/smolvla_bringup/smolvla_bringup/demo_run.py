@@ -20,7 +20,7 @@ from smolvla_bringup.demo_cameras import DemoCameras, decode
 from smolvla_bringup.demo_monitor import DemoMonitor
 from smolvla_bringup.demo_report import summarize, write_summary
 from smolvla_bringup.demo_words import run_line, unready
-from smolvla_bringup.environment import free_domain, middleware_defaults
+from smolvla_bringup.environment import enter_own_graph
 from smolvla_bringup.live_line import LiveLine
 from smolvla_bringup.node_list import simulation_nodes
 from smolvla_bringup.options import Options, SetupError
@@ -96,9 +96,7 @@ class DemoRun:
             DemoError: a node died, is not ready in time, or refuses.
             InterruptError: a stop signal came.
         """
-        os.environ.update(middleware_defaults(os.environ))
-        # A domain of its own: no robot in the network hears the demo's commands.
-        os.environ.setdefault("ROS_DOMAIN_ID", str(free_domain()))
+        enter_own_graph()  # no robot hears the demo's commands
         specs = simulation_nodes(self._options)
         joints = tuple(specs[-1].configured("joints"))
         out = self._settings.out
@@ -177,7 +175,7 @@ class DemoRun:
 
         self._line.say(
             f"starting the simulation, the policy ({self._options.policy}) and the "
-            f"executor on ROS domain {os.environ['ROS_DOMAIN_ID']}"
+            f"executor on a ROS domain of their own, {os.environ['ROS_DOMAIN_ID']}"
         )
         if not self._spin_until(ready, self._settings.ready_limit, show):
             words = [f"not ready after {self._settings.ready_limit:g} s:"]

@@ -26,9 +26,24 @@ _TRANSPORTS = "FASTDDS_BUILTIN_TRANSPORTS"
 _PROFILES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 _RANGE = "ROS_AUTOMATIC_DISCOVERY_RANGE"
 
-# DDS-RTPS 2.x, 9.6.2.3: discovery port of participant 0 in domain d is 7400 + 250 d + 10.
-_PORT_BASE, _DOMAIN_GAIN, _UNICAST_OFFSET = 7400, 250, 10
-_DOMAINS = 102  # 0..101 stay below Linux's ephemeral ports
+# What a user may have set to reach nodes beyond the domain and this machine, or to be reached.
+_BEYOND = (
+    "ROS_STATIC_PEERS",
+    "ROS_LOCALHOST_ONLY",  # deprecated; where it is set, the range is ignored
+    "ROS_DISCOVERY_SERVER",
+    "ROS_SUPER_CLIENT",
+    "FASTDDS_ENVIRONMENT_FILE",  # may set the two above
+    "CYCLONEDDS_URI",
+    *_PROFILES,
+)
+
+# DDS-RTPS 2.x, 9.6.2.3: in domain d discovery uses the ports 7400 + 250 d for multicast and
+# 10 + 2 p above it for participant p.
+_PORT_BASE, _DOMAIN_GAIN, _UNICAST_OFFSET, _PARTICIPANT_GAIN = 7400, 250, 10, 2
+_PARTICIPANTS = 32  # looked for in a domain
+# Both ranges stay clear of Linux's ephemeral ports. People choose from 0..101.
+_DOMAINS = (tuple(range(215, 232)), tuple(range(1, 102)))
+_claimed: list[socket.socket] = []  # held until the process ends
 
 
 def config_file(name: str) -> Path:
@@ -105,21 +120,67 @@ def middleware_defaults(environment: Mapping[str, str], local: bool = True) -> d
     return defaults
 
 
-def free_domain() -> int:
-    """Return a ROS_DOMAIN_ID in 1..101 on which no node of this machine is to be seen.
+def enter_own_graph() -> int:
+    """Put this process and its children into a ROS graph that no robot is in; return its domain.
 
-    Starts at a number made of the process id, so that two starts at once differ.
+    Whatever is set in the environment: the domain is free and claimed until this process ends,
+    discovery keeps to this machine, and peers, discovery servers and profiles are dropped. To be
+    called before `rclpy.init`.
 
     Raises:
-        RuntimeError: all of them are taken.
+        SetupError: this package is not installed, or no domain is free.
     """
-    first = os.getpid() % (_DOMAINS - 1)
-    for step in range(_DOMAINS - 1):
-        domain = 1 + (first + step) % (_DOMAINS - 1)
+    for name in _BEYOND:
+        os.environ.pop(name, None)
+    # Fast DDS also reads DEFAULT_FASTDDS_PROFILES.xml in the working directory.
+    os.environ.update({"SKIP_DEFAULT_XML_FILE": "1", _RANGE: "LOCALHOST"})
+    os.environ.update(middleware_defaults(os.environ))
+    domain = free_domain()
+    os.environ["ROS_DOMAIN_ID"] = str(domain)
+    return domain
+
+
+def free_domain() -> int:
+    """Return a ROS_DOMAIN_ID on which no node of this machine is to be seen, and claim it.
+
+    Never the one in the environment. The claim holds against other calls on this machine until
+    this process ends, so that two starts at once differ.
+
+    Raises:
+        SetupError: all of them are taken.
+    """
+    users = os.environ.get("ROS_DOMAIN_ID", "")
+    for domains in _DOMAINS:
+        first = os.getpid() % len(domains)
+        for domain in (*domains[first:], *domains[:first]):
+            if str(domain) != users.strip() and _claim(domain):
+                return domain
+    raise SetupError(
+        "all ROS domains that a simulation of its own may take are in use: end other demos and "
+        "benchmarks"
+    )
+
+
+def _claim(domain: int) -> bool:
+    """Claim `domain`; False where somebody has, or where a node is to be seen on it."""
+    claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        # An abstract name of Linux: as the ports, it is the network namespace's, and ends with
+        # the process.
+        claim.bind(f"\0smolvla.ros_domain.{domain}")
+    except OSError:
+        claim.close()
+        return False
+    base = _PORT_BASE + _DOMAIN_GAIN * domain
+    unicast = range(
+        _UNICAST_OFFSET, _UNICAST_OFFSET + _PARTICIPANT_GAIN * _PARTICIPANTS, _PARTICIPANT_GAIN
+    )
+    for port in (base, *(base + offset for offset in unicast)):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             try:
-                probe.bind(("", _PORT_BASE + _DOMAIN_GAIN * domain + _UNICAST_OFFSET))
+                probe.bind(("", port))
             except OSError:
-                continue
-            return domain
-    raise RuntimeError("all ROS domains 1..101 are in use; set ROS_DOMAIN_ID yourself")
+                claim.close()
+                return False
+    _claimed.append(claim)
+    return True

@@ -110,7 +110,9 @@ class FakePolicy(Node):
             os._exit(3)
         if not self._status.instruction:
             return
-        chunk = ActionChunk(request_id=request.request_id, first_tick=request.tick)
+        chunk = ActionChunk(
+            executor=request.executor, request_id=request.request_id, first_tick=request.tick
+        )
         chunk.joint_names = JOINTS
         chunk.period.nanosec = int(PERIOD * 1e9)
         chunk.positions = [

@@ -25,8 +25,6 @@ from smolvla_sim.play.execution import NO_APPROACH, Execution
 from smolvla_sim.play.policies import PolicyFacts, PolicySpec
 from smolvla_sim.sim_parameters import SIM_PARAMETERS
 
-from smolvla_bringup import bench_sim_nodes
-
 SYNC = Cell(Execution(0.0, actions_per_chunk=8, resume_jump=NO_APPROACH), 300)
 WEIGHTED = Cell(Execution(0.9, "average"), 100)
 RTC = Cell(Execution(0.5, "latest", real_time_chunking=True), 300)
@@ -156,10 +154,8 @@ def test_rows_must_come_in_pairs() -> None:
 
 
 def test_without_a_claim_the_command_says_what_to_do_first(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(bench_sim_nodes, "middleware_defaults", lambda _: {})
-    monkeypatch.setenv("ROS_DOMAIN_ID", "77")
     assert main(["--out", str(tmp_path)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("bench_sim_nodes: ")

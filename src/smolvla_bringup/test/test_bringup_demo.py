@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +17,14 @@ import pytest
 pytest.importorskip("rclpy")
 pytest.importorskip("smolvla_msgs", reason="the workspace is not sourced: . ./env.sh")
 
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from std_msgs.msg import Float64MultiArray
+from std_srvs.srv import Trigger
+
 from smolvla_bringup import family
+from smolvla_msgs.msg import ActionChunk, InferenceRequest
 
 LIMIT = 90.0  # [s] for one demo; only a broken one comes near
 
@@ -52,14 +62,63 @@ class Demo:
         return self.process.returncode, output, errors
 
 
+class Bystander:
+    """An executor in the user's graph that asks for chunks and waits to be started."""
+
+    def __init__(self) -> None:
+        self.seen: set[str] = set()
+        self._context = rclpy.Context()
+        rclpy.init(context=self._context)
+        self._node = node = Node("executor_node", context=self._context)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(node)
+        node.create_service(Trigger, "~/start", self._on_start)
+        node.create_subscription(
+            ActionChunk, "smolvla/action_chunk", lambda _: self.seen.add("a chunk"), 10
+        )
+        node.create_subscription(
+            Float64MultiArray, "arm_controller/commands", lambda _: self.seen.add("a command"), 10
+        )
+        requests = node.create_publisher(InferenceRequest, "smolvla/inference_request", 10)
+        node.create_timer(0.1, lambda: requests.publish(InferenceRequest(request_id=1)))
+        node.create_timer(0.1, self._look)
+        self._thread = threading.Thread(target=self._executor.spin)
+        self._thread.start()
+
+    def _on_start(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self.seen.add("an order to start")
+        return response
+
+    def _look(self) -> None:
+        others = set(self._node.get_node_names()) - {self._node.get_name()}
+        self.seen.update(others & {"sim_node", "policy_node", "smolvla_demo"})
+
+    def end(self) -> None:
+        self._executor.shutdown()
+        self._thread.join()
+        self._node.destroy_node()
+        rclpy.shutdown(context=self._context)
+
+
+@pytest.fixture(scope="module")
+def bystander() -> Iterator[Bystander]:
+    """Return an executor that has seen all of `failures`."""
+    bystander = Bystander()
+    yield bystander
+    bystander.end()
+
+
 @pytest.fixture(scope="module")
 def failures(
-    fake_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+    fake_environment: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
+    bystander: Bystander,
 ) -> dict[str, tuple[int, str, str]]:
-    """Run all demos that must fail; return their ends by fault."""
+    """Run all demos that must fail in the shell of the bystander; return their ends by fault."""
     folder = tmp_path_factory.mktemp("failures")
+    users = {"ROS_DOMAIN_ID": os.environ["ROS_DOMAIN_ID"], "ROS_STATIC_PEERS": "127.0.0.1"}
     demos = {
-        fault: Demo(fake_environment, folder / fault, fault, *arguments)
+        fault: Demo({**fake_environment, **users}, folder / fault, fault, *arguments)
         for fault, arguments in FAILURES.items()
     }
     return {fault: demo.finish() for fault, demo in demos.items()}
@@ -100,6 +159,14 @@ def test_success_leaves_video_picture_and_figures(
     assert len(frames) > 5
     assert frames[-1] == pytest.approx(summary["duration"], abs=1.0)
     assert "all nodes are ready" in progress
+
+
+def test_a_robot_on_the_users_domain_neither_sees_nor_hears_a_demo(
+    failures: dict, bystander: Bystander
+) -> None:
+    _, output, _ = failures["sim_never_succeeds"]
+    assert "all nodes are ready" in output
+    assert bystander.seen == set()
 
 
 def test_task_that_is_not_done_in_time_fails(failures: dict) -> None:

@@ -252,15 +252,3 @@ def test_middleware_gets_what_large_images_need_unless_the_user_chose(workspace:
     assert all("<type>SHM</type>" in Path(file).read_text() for file in defaults.values())
     users = {"FASTDDS_BUILTIN_TRANSPORTS": "UDPv4", "ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET"}
     assert middleware_defaults(users) == {}
-
-
-def test_free_domains_are_legal_and_avoid_taken_ones() -> None:
-    import socket
-
-    from smolvla_bringup.environment import free_domain
-
-    domain = free_domain()
-    assert 1 <= domain <= 101
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
-        taken.bind(("", 7400 + 250 * domain + 10))
-        assert free_domain() != domain

@@ -35,6 +35,7 @@ from tqdm import tqdm
 from smolvla_sim.arm import ARMS, JOINT_NAMES
 from smolvla_sim.demonstration import KINDS, ROBOT, SCENES, DemonstrationOptions
 from smolvla_sim.demonstration_pool import demonstrations
+from smolvla_sim.lead_in import LONGEST
 from smolvla_sim.rendering import RenderingError, choose_gl
 from smolvla_sim.scene import CAMERAS, OBJECTS
 
@@ -208,8 +209,8 @@ def _parser() -> argparse.ArgumentParser:
         "--lead-in",
         default="",
         metavar="CHECKPOINT",
-        help="a checkpoint drives for up to 9 s, then the expert takes over; only the expert is "
-        "recorded",
+        help=f"a checkpoint drives for up to {LONGEST:g} s, then the expert takes over; only the "
+        "expert is recorded",
     )
     parser.add_argument(
         "--scene-tasks",

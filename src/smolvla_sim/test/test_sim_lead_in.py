@@ -167,6 +167,12 @@ def stacked(demonstration, name):
     return np.array([frame[name] for frame in demonstration.frames])
 
 
+def test_the_help_tells_the_longest_time(capsys):
+    with pytest.raises(SystemExit):
+        record_dataset.main(["--help"])
+    assert f"drives for up to {LONGEST:g} s" in " ".join(capsys.readouterr().out.split())
+
+
 def test_nothing_of_the_lead_in_is_recorded(scripted, takeovers):
     demonstrator = Demonstrator(OPTIONS)
     # The second one after some seconds of driving.

@@ -24,6 +24,7 @@ class CameraHeard:
         age: since the newest arrived [s]; infinite before the first.
         stamp_age: median of arrival minus stamp [s]; NaN where there are no stamps.
         pixels: the newest, uint8 (height, width, 3); None if there is none to be read.
+        gray: whether the newest has no color.
         error: why the newest cannot be read.
     """
 
@@ -35,6 +36,7 @@ class CameraHeard:
     age: float = math.inf
     stamp_age: float = math.nan
     pixels: NDArray[np.uint8] | None = None
+    gray: bool = False
     error: str = ""
 
 

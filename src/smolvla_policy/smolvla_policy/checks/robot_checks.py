@@ -14,6 +14,7 @@ from smolvla_policy.backends.units_choice import ChosenUnits
 from smolvla_policy.checkpoint.config import STATE, SmolVLAConfig
 from smolvla_policy.checks.heard import CameraHeard, Heard, JointsHeard
 from smolvla_policy.checks.rows import Row, Status
+from smolvla_policy.control.observation import GRAY
 
 SLOW_RATE = 10.0
 """Below so many images or joint states a second observations are older than need be [Hz]."""
@@ -66,6 +67,8 @@ def check_camera(
     advices = _stamp_advice(camera.stamp_age, limit)
     if camera.rate < SLOW_RATE:
         advices.append(f"fewer than {SLOW_RATE:g} a second: what the policy sees is old")
+    if camera.gray:
+        advices.append(GRAY)
     shape = config.inputs[feature].shape
     if len(shape) == 3:
         trained = shape[2] / shape[1]

@@ -41,6 +41,8 @@ class GuardConfig:
     max_excess: float = 2.0 * math.pi
 
 
+ROUNDING = 1e-6
+"""A command that changes by no more than this [rad] was rounded, not limited."""
 _LIMITS = {
     "position": "lower_limits, upper_limits",
     "step": "max_speed, max_step",
@@ -185,7 +187,7 @@ class Guard:
             )
         inside = self.clamp(leashed)
         command = np.minimum(np.maximum(inside, previous - self._step), previous + self._step)
-        if (command == wanted).all():
+        if np.abs(command - wanted).max() <= ROUNDING:
             return command, ()
         return command, self._explain(wanted, leashed, inside, command)
 
@@ -204,7 +206,7 @@ class Guard:
         limited = tuple(
             Limited(kind, self._joints[i], float(wanted[i]), float(command[i]))
             for kind, before, after in stages
-            for i in np.flatnonzero(before != after)
+            for i in np.flatnonzero(np.abs(after - before) > ROUNDING)
         )
         self.limited_commands += 1
         self.counts.update((change.kind, change.joint) for change in limited)

@@ -26,6 +26,11 @@ from smolvla_policy.control.joint_order import JointOrder
 
 IMAGE_HISTORY = 16
 """Images kept of each camera: where one camera lags, the others look back that far."""
+GRAY = (
+    "the pictures are gray, their one channel is taken for red, green and blue; where the camera "
+    "has color, set its driver or transport to send it"
+)
+"""What to tell, once, of a camera that sends no color."""
 
 
 @dataclass(frozen=True)

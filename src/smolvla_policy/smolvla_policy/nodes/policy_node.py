@@ -60,9 +60,9 @@ class PolicyNode(ManagedNode):
             String, "task_instruction", self._on_instruction, qos.instruction_qos()
         ).topic_name
         self._tell_refusal = SparseLog(lambda why: self.get_logger().warning(f"no chunk: {why}"))
-        self.create_subscription(
+        self._request_topic = self.create_subscription(
             InferenceRequest, "smolvla/inference_request", self._on_request, qos.request_qos()
-        )
+        ).topic_name
 
     # What the base calls in the transitions.
 
@@ -78,6 +78,7 @@ class PolicyNode(ManagedNode):
             raise ValueError(f"backend '{name}': {kind}{error}") from error
         self._backend = backend
         self._least_time: float = values["inference_delay"]
+        self._executor = converters.node_name(self.get_namespace(), values["executor"])
         self._figures.reset()
         self._worker = LatestJobWorker(self._work)
         self.in_ros_thread(lambda: self._listen(backend, values))
@@ -141,9 +142,32 @@ class PolicyNode(ManagedNode):
         if worker is None or self.phase != ACTIVE:
             self._refuse(message, self.hint)
             return
+        stranger = self._stranger(message)
+        if stranger:
+            self._refuse(message, stranger)
+            return
         replaced = worker.submit(message)
         if replaced is not None:
             self._refuse(replaced, f"replaced by request {message.request_id}")
+
+    def _stranger(self, message: InferenceRequest) -> str:
+        """Say why a request is not of the executor that this node was started for."""
+        served, name = self._executor, converters.executor_name(message.executor)
+        if name != served:
+            return (
+                f"{self.get_name()} serves {served} (parameter executor), and the request is of "
+                f"{name or 'nobody: InferenceRequest.executor is empty'}"
+            )
+        alike = [
+            converters.node_name(info.node_namespace, info.node_name)
+            for info in self.get_publishers_info_by_topic(self._request_topic)
+        ].count(served)
+        if alike <= 1:
+            return ""
+        return (
+            f"{alike} executors named {served} publish on {self._request_topic}: end all but one, "
+            "or start them in namespaces of their own; one that was killed is seen for up to 20 s"
+        )
 
     # In the worker's thread: think.
 
@@ -207,7 +231,12 @@ class PolicyNode(ManagedNode):
     def _refuse(self, message: InferenceRequest, error: str) -> None:
         self._figures.on_refusal(error)
         self._send(
-            ActionChunk(request_id=message.request_id, first_tick=message.tick, error=error)
+            ActionChunk(
+                executor=message.executor,
+                request_id=message.request_id,
+                first_tick=message.tick,
+                error=error,
+            )
         )
         self._status_changed.trigger()
         self._tell_refusal(error)

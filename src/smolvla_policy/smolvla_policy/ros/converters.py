@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import secrets
 from array import array
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -76,6 +77,7 @@ def chunk_message(
         stamp_ns: when the observation was taken [ns, ROS time].
     """
     message = ActionChunk(
+        executor=request.executor,
         request_id=request.request_id,
         first_tick=request.tick,
         joint_names=list(backend.joint_names),
@@ -99,11 +101,35 @@ def request_committed(message: InferenceRequest, order: JointOrder) -> NDArray[n
     return rows[:, order.indices(message.joint_names)]
 
 
+def node_name(namespace: str, name: str) -> str:
+    """Return the fully qualified name of a node; a `name` with a slash in front is one already."""
+    return name if name.startswith("/") else f"{namespace.rstrip('/')}/{name}"
+
+
+def executor_id(name: str) -> str:
+    """Return what the executor with the fully qualified `name` calls itself in its requests.
+
+    Each call returns another text: a chunk for a process that has ended is not taken for one's
+    own by the next of the same name.
+    """
+    return f"{name}#{secrets.token_hex(8)}"
+
+
+def executor_name(identity: str) -> str:
+    """Return the fully qualified name in an `executor_id`; empty where there is none."""
+    return identity.partition("#")[0]
+
+
 def request_message(
-    request: Request, joints: Sequence[str], stamp: Time, goal: Goal | None = None
+    request: Request,
+    executor: str,
+    joints: Sequence[str],
+    stamp: Time,
+    goal: Goal | None = None,
 ) -> InferenceRequest:
-    """Return the message of an executor's request, for `goal` if any (its id has 16 bytes)."""
+    """Return the message of a request of `executor`, for `goal` if any (its id has 16 bytes)."""
     message = InferenceRequest(
+        executor=executor,
         request_id=request.request_id,
         tick=request.tick,
         joint_names=list(joints),

@@ -72,6 +72,7 @@ class Execution:
         self._commands = commands
         self._requests = requests
         self._reports = reports
+        self._executor = converters.executor_id(node.get_fully_qualified_name())
         self._joints: list[str] = values["joints"]
         self._state_order = JointOrder(self._joints)
         self._chunk_order = JointOrder(self._joints)
@@ -145,7 +146,15 @@ class Execution:
             self._thread.post(lambda now: self._core.on_joint_state(positions, received))
 
     def on_chunk(self, message: ActionChunk) -> None:
-        """Take a chunk or a refusal."""
+        """Take a chunk or a refusal for this executor; take no notice of those for others."""
+        if message.executor != self._executor:
+            if not message.executor:
+                self._node.get_logger().warning(
+                    "action chunk for nobody, not executed: the policy must echo "
+                    "InferenceRequest.executor",
+                    throttle_duration_sec=5.0,
+                )
+            return
         words = message.error
         if not words:
             try:
@@ -194,7 +203,9 @@ class Execution:
         if output.request is not None:
             stamp = self._node.get_clock().now().to_msg()
             self._requests.publish(
-                converters.request_message(output.request, self._joints, stamp, self._tasks.goal)
+                converters.request_message(
+                    output.request, self._executor, self._joints, stamp, self._tasks.goal
+                )
             )
 
     def _report(self, now: float) -> None:

@@ -8,13 +8,18 @@ from typing import Any
 
 from smolvla_policy.control.executor_types import ExecutorConfig
 from smolvla_policy.control.guard import GuardConfig
+from smolvla_policy.control.units import UnitParameters
 from smolvla_policy.ros.parameters import AUTOSTART, Parameter
 from smolvla_policy.ros.policy_parameters import SO100_JOINTS
 
 # Joint limits of the SO-100 and SO-101 in SO-101's "new calibration" zero [rad]; the tighter
-# of both arms.
-_LOWER = [-1.91986, -1.74533, -1.69, -1.65806, -2.74385, -0.174533]
-_UPPER = [1.91986, 1.74533, 1.569, 1.65806, 2.79, 1.74533]
+# of both arms, but for the gripper: fully closed and fully open, as the driver and the units of a
+# checkpoint have them, are never beyond its limits.
+_CLOSED, _OPEN = UnitParameters.gripper_range
+_LOWER = [-1.91986, -1.74533, -1.69, -1.65806, -2.74385, min(-0.174533, _CLOSED)]
+_UPPER = [1.91986, 1.74533, 1.569, 1.65806, 2.79, _OPEN]
+# Farther than any joint turns [rad].
+_FREE = 1e3
 
 EXECUTOR_PARAMETERS = (
     Parameter("joints", SO100_JOINTS, "Names of the joints in the order of the commands."),
@@ -96,7 +101,8 @@ EXECUTOR_PARAMETERS = (
         "max_tracking_error",
         [0.0],
         "Commands stay within this distance of the measured position, which bounds how hard a "
-        "blocked arm pushes [rad]; 0: no bound. One number serves all joints.",
+        "blocked arm pushes [rad]; 0: no bound, of all joints or of one. One number serves all "
+        "joints.",
     ),
     Parameter(
         "resume_jump",
@@ -157,6 +163,14 @@ EXECUTOR_PARAMETERS = (
 )
 
 
+def _tracking_error(limits: list[float]) -> list[float] | float | None:
+    """Return `limits` [rad] as `GuardConfig` takes them; a 0 leaves its joint free."""
+    if not any(limits):
+        return None
+    free = [limit or _FREE for limit in limits]
+    return free[0] if len(free) == 1 else free
+
+
 def executor_config(values: Mapping[str, Any], first_request_id: int) -> ExecutorConfig:
     """Return the executor's settings from the values of `EXECUTOR_PARAMETERS` by name.
 
@@ -180,7 +194,7 @@ def executor_config(values: Mapping[str, Any], first_request_id: int) -> Executo
             max_speed=per_joint("max_speed"),
             max_step=per_joint("max_step"),
             start_jump=per_joint("max_start_jump"),
-            max_tracking_error=per_joint("max_tracking_error") or None,
+            max_tracking_error=_tracking_error(values["max_tracking_error"]),
         ),
         control_rate=values["rate"],
         trigger_share=values["chunk_size_threshold"],

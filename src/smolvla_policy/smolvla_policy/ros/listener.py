@@ -163,10 +163,11 @@ class RobotListener:
     def _camera(self, camera: str, now: float) -> CameraHeard:
         topic, arrivals = self._topics[camera], self._arrivals[camera]
         publishers = self._node.get_publishers_info_by_topic(topic)
-        pixels, error = None, ""
+        pixels, gray, error = None, False, ""
         if camera in self._newest:
             try:
                 pixels = self._newest[camera].decode()
+                gray = bool(self._newest[camera].gray())
             except ValueError as problem:
                 error = str(problem)
         return CameraHeard(
@@ -178,5 +179,6 @@ class RobotListener:
             now - arrivals.times[-1] if arrivals.times else math.inf,
             arrivals.stamp_age,
             pixels,
+            gray,
             error,
         )

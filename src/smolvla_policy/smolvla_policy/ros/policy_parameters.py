@@ -195,6 +195,12 @@ POLICY_PARAMETERS = (
         maximum=19,
         fixed=True,
     ),
+    Parameter(
+        "executor",
+        "executor_node",
+        "Name of the executor's node that is answered, in the namespace of this node or, with a "
+        "slash in front, in full; the requests of others are refused.",
+    ),
     AUTOSTART,
     Parameter(
         "status_rate", 2.0, "How often the status is published [Hz].", minimum=0.1, maximum=100.0

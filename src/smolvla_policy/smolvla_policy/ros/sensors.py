@@ -24,6 +24,7 @@ from visualization_msgs.msg import MarkerArray
 
 from smolvla_policy.backends.protocol import Observation, SceneObject
 from smolvla_policy.control.observation import (
+    GRAY,
     Matched,
     Missing,
     ObservationBuffer,
@@ -31,25 +32,44 @@ from smolvla_policy.control.observation import (
 )
 from smolvla_policy.ros import qos
 from smolvla_policy.ros.converters import scene_objects
-from smolvla_policy.ros.images import decode_compressed, decode_image
+from smolvla_policy.ros.images import decode_compressed, decode_image, is_gray
 
 
 @dataclass(frozen=True)
 class SerializedImage:
-    """An image message as it came."""
+    """An image message as it came.
+
+    Attributes:
+        data: the message.
+        compressed: whether it is a CompressedImage.
+        topic: where it came, for the text of errors; empty to leave it out.
+    """
 
     data: bytes
     compressed: bool
+    topic: str = ""
 
     def decode(self) -> NDArray[np.uint8]:
         """Return the pixels, uint8 (height, width, 3) RGB.
 
         Raises:
-            ValueError: see `ros.images`.
+            ValueError: see `ros.images`; the text begins with the topic.
         """
-        if self.compressed:
-            return decode_compressed(deserialize_message(self.data, CompressedImage))
-        return decode_image(deserialize_message(self.data, Image))
+        try:
+            if self.compressed:
+                return decode_compressed(deserialize_message(self.data, CompressedImage))
+            return decode_image(deserialize_message(self.data, Image))
+        except ValueError as error:
+            raise ValueError(f"{self.topic}: {error}" if self.topic else str(error)) from error
+
+    def gray(self) -> bool | None:
+        """Say whether the picture has one channel only; None where it cannot be read."""
+        try:
+            return is_gray(
+                deserialize_message(self.data, CompressedImage if self.compressed else Image)
+            )
+        except ValueError:
+            return None
 
     @property
     def stamp_ns(self) -> int:
@@ -185,14 +205,23 @@ class SensorIntake:
             )
 
     def _subscribe(self, camera: str, topic: str, compressed: bool) -> None:
+        topic = f"{topic}/compressed" if compressed else topic
+        name = self._node.resolve_topic_name(topic)
+        seen = False  # a picture that could be read
+
         def on_image(data: bytes) -> None:
-            image = SerializedImage(data, compressed)
+            nonlocal seen
+            image = SerializedImage(data, compressed, name)
+            if not seen and (gray := image.gray()) is not None:
+                seen = True
+                if gray:
+                    self._node.get_logger().warning(f"camera {camera}: {name}: {GRAY}")
             with self._lock:
                 self._buffer.add_image(camera, image, image.stamp_ns, time.monotonic())
 
         self._receive(
             CompressedImage if compressed else Image,
-            f"{topic}/compressed" if compressed else topic,
+            topic,
             on_image,
             qos.image_qos(),
             raw=True,

@@ -75,6 +75,18 @@ def test_a_camera_that_is_published_and_silent_and_one_of_another_type(capsys, f
     assert "'bayer_rggb8'" in rows["camera side"]["found"]
 
 
+def test_depth_instead_of_color_and_a_gray_camera(capsys, folder, robot):
+    robot.camera("top", encoding="16UC1").camera("wrist", encoding="mono8").camera("side")
+    robot.joints().start()
+    code, rows = listen(capsys, folder)
+    assert code == 1
+    assert rows["camera top"]["status"] == "fix"
+    assert rows["camera top"]["found"].startswith("/camera/top/image_raw: encoding '16UC1'")
+    assert rows["camera wrist"]["status"] == "warn"
+    assert "the pictures are gray" in rows["camera wrist"]["advice"]
+    assert rows["camera side"]["status"] == "ok"
+
+
 def test_joints_that_are_not_there_and_clocks_that_differ(capsys, folder, robot):
     robot.names = [*robot.names[:5], "claw"]
     robot.stamp_offset_ns = -3 * 10**9

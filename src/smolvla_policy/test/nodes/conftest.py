@@ -148,6 +148,7 @@ class Robot:
 
     def chunk(self, request, rows, error=""):
         return ActionChunk(
+            executor=request.executor,
             request_id=request.request_id,
             first_tick=request.tick,
             joint_names=JOINTS,
@@ -293,10 +294,12 @@ class World:
         self.graph.until(lambda: self.status.state == PolicyStatus.READY, what="READY")
         return self
 
-    def send(self, tick=7):
+    def send(self, tick=7, executor="/executor_node#1"):
         self.graph.until(lambda: self.requests.get_subscription_count() > 0)
         self.next_id += 1
-        self.requests.publish(InferenceRequest(request_id=self.next_id, tick=tick))
+        self.requests.publish(
+            InferenceRequest(executor=executor, request_id=self.next_id, tick=tick)
+        )
         return self.next_id
 
     def answer(self, request_id):
@@ -309,8 +312,8 @@ class World:
         self.graph.until(arrived, what=f"answer to {request_id}")
         return found[0]
 
-    def ask(self, tick=7):
-        return self.answer(self.send(tick))
+    def ask(self, tick=7, **asker):
+        return self.answer(self.send(tick, **asker))
 
 
 @pytest.fixture

@@ -3,15 +3,22 @@
 
 import contextlib
 import threading
+import time
+import types
 from itertools import pairwise
 
 import numpy as np
 import pytest
 from rclpy.executors import ExternalShutdownException
+from rclpy.lifecycle import TransitionCallbackReturn
+from smolvla_policy.nodes.executor_node import ExecutorNode
+from smolvla_policy.ros import execution, qos
+from smolvla_policy.ros.executor_parameters import EXECUTOR_PARAMETERS
 from std_msgs.msg import Float64MultiArray
 
 from smolvla_msgs.msg import ExecutorStatus
 
+SUCCESS = TransitionCallbackReturn.SUCCESS
 JOINTS = ["a", "b"]
 PERIOD = 0.02
 ROWS = 10
@@ -88,6 +95,61 @@ def test_loses_every_fifth_chunk_and_moves_on(graph, make_robot):
     ticks = robot.executed_ticks()
     ticks = ticks[ticks.index(1) :]
     assert sorted(set(ticks)) == list(range(1, max(ticks) + 1))
+
+
+def test_two_executors_on_one_topic_execute_their_own_chunks_alone(graph, make_robot, monkeypatch):
+    """Even with the same request ids and ticks, and an answer to both for each request."""
+    clock = types.SimpleNamespace(time_ns=lambda: 1000, monotonic=time.monotonic)
+    monkeypatch.setattr(execution, "time", clock)
+    robot = make_robot()
+    goals = {"/executor_node": 0.3, "/second": -0.3}
+    robot.answer = lambda request: np.full((ROWS, 2), goals[request.executor.split("#")[0]])
+    names = [parameter.name for parameter in EXECUTOR_PARAMETERS]
+    second = ExecutorNode(
+        context=graph.context,
+        parameter_overrides=robot.executor.get_parameters(names),
+        cli_args=[
+            *("--ros-args", "-r", "__node:=second"),
+            *("-r", "arm_controller/commands:=second/commands"),
+        ],
+    )
+    commands, statuses = [], []
+    graph.node.create_subscription(
+        Float64MultiArray, "second/commands", lambda m: commands.append(m.data[0]), 100
+    )
+    graph.node.create_subscription(
+        ExecutorStatus, "second/status", statuses.append, qos.status_qos()
+    )
+    graph.add(second)
+    assert second.trigger_configure() == second.trigger_activate() == SUCCESS
+    graph.until(
+        lambda: robot.status.tick > 60 and statuses and statuses[-1].tick > 60, what="60 ticks"
+    )
+    ids = {(request.executor, request.request_id) for request in robot.requests}
+    assert len({executor for executor, _ in ids}) == 2
+    assert {number for executor, number in ids if executor.startswith("/second#")} & {
+        number for executor, number in ids if executor.startswith("/executor_node#")
+    }
+    first = np.array(robot.commands)[:, 0]
+    assert (np.diff(first) >= 0).all()  # from 0.1, where the arm stands, to 0.3
+    assert (np.diff(commands) <= 0).all()
+    assert (first[-1], commands[-1]) == (0.3, -0.3)
+
+
+def test_a_chunk_that_names_no_executor_is_not_executed(graph, make_robot, capfd):
+    robot = make_robot()
+    answer, robot.answer = robot.answer, None
+
+    def send():
+        for request in robot.requests[-1:]:
+            chunk = robot.chunk(request, answer(request))
+            chunk.executor = ""
+            robot.chunks.publish(chunk)
+
+    graph.node.create_timer(0.02, send)
+    graph.until(lambda: robot.status.requests_timed_out > 2, what="requests without an answer")
+    assert robot.commands == []
+    assert "the policy must echo InferenceRequest.executor" in capfd.readouterr().err
 
 
 def test_a_refusal_is_told_and_does_not_stall(graph, make_robot):

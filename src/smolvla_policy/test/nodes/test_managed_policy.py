@@ -210,7 +210,12 @@ def test_deactivation_while_it_thinks_answers_both_requests(graph, make_world):
 
 def goal_request(request_id, goal, instruction):
     """A request for a goal whose id is 16 times the byte `goal`."""
-    return InferenceRequest(request_id=request_id, goal_id=[goal] * 16, instruction=instruction)
+    return InferenceRequest(
+        executor="/executor_node#1",
+        request_id=request_id,
+        goal_id=[goal] * 16,
+        instruction=instruction,
+    )
 
 
 def test_of_topic_and_goal_the_newest_instruction_counts(graph, make_world):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`policy_node` over real topics: what it answers, what it refuses, and that it keeps hearing."""
 
+import io
 import math
 import subprocess
 import sys
@@ -8,12 +9,17 @@ import threading
 
 import numpy as np
 import pytest
-from smolvla_policy.ros import converters
+from PIL import Image as PilImage
+from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.node import Node
+from sensor_msgs.msg import CompressedImage
+from smolvla_policy.ros import converters, qos
 from smolvla_policy.ros.images import encode_image
 
 from smolvla_msgs.msg import InferenceRequest, PolicyStatus
 
 JOINTS = ("a", "b")
+SUCCESS = TransitionCallbackReturn.SUCCESS
 
 
 @pytest.fixture
@@ -116,24 +122,92 @@ def test_a_failed_inference_is_answered_and_the_next_works(world):
 def test_a_broken_request_is_answered_with_words(world):
     world.ready()
     world.requests.publish(
-        InferenceRequest(request_id=1, joint_names=["a", "x"], committed=[0.0, 1.0])
+        InferenceRequest(
+            executor="/executor_node#1",
+            request_id=1,
+            joint_names=["a", "x"],
+            committed=[0.0, 1.0],
+        )
     )
     assert "inference request: no b among the joints a, x" in world.answer(1).error
 
 
-def test_a_broken_image_is_named(world):
+def test_a_restarted_executor_is_answered_and_a_stranger_is_not(world):
     world.ready()
+    for executor in ("/executor_node#1", "/executor_node#2", "/executor_node"):
+        chunk = world.ask(executor=executor)
+        assert (chunk.error, chunk.executor) == ("", executor)
+    seen = len(world.backend.observations)
+    for executor, named in (
+        ("/other/executor_node#1", "the request is of /other/executor_node"),
+        ("", "nobody: InferenceRequest.executor is empty"),
+    ):
+        chunk = world.ask(executor=executor)
+        assert len(chunk.positions) == 0
+        assert chunk.executor == executor
+        assert chunk.error.startswith("policy_node serves /executor_node (parameter executor)")
+        assert chunk.error.endswith(named)
+    assert len(world.backend.observations) == seen
+
+
+def test_the_parameter_names_the_executor_that_is_answered(make_world):
+    world = make_world(executor="/right/arm").ready()
+    assert world.ask(executor="/right/arm#5").error == ""
+    assert "serves /right/arm" in world.ask().error
+
+
+def test_two_executors_of_one_name_are_both_refused_while_both_are_there(world):
+    """Which of them the policy was started for cannot be told."""
+    world.ready()
+    profile = qos.request_qos()
+    nodes = []
+    for _ in range(2):
+        node = world.graph.add(Node("executor_node", context=world.graph.context))
+        node.create_publisher(InferenceRequest, "smolvla/inference_request", profile)
+        nodes.append(node)
+    refusal = "2 executors named /executor_node publish on /smolvla/inference_request"
+    while not world.ask().error.startswith(refusal):
+        pass  # until both are discovered
+    world.graph.remove(nodes[0])
+    while world.ask().error:
+        pass
+
+
+def show(world, picture):
+    """Let the camera top send `picture` alone from now on."""
     world.silent.add("top")
-    broken = encode_image(world.pixels)
-    broken.encoding = "16UC1"
 
     def publish():
-        broken.header.stamp = world.graph.node.get_clock().now().to_msg()
-        world.cameras["top"].publish(broken)
+        picture.header.stamp = world.graph.node.get_clock().now().to_msg()
+        world.cameras["top"].publish(picture)
 
     world.graph.node.create_timer(0.02, publish)
-    while "camera top: image encoding '16UC1'" not in (error := world.ask().error):
+
+
+def test_an_image_without_color_is_refused_with_camera_and_topic(world):
+    world.ready()
+    depth = encode_image(world.pixels)
+    depth.encoding = "16UC1"
+    show(world, depth)
+    refusal = "camera top: /camera/top/image_raw: encoding '16UC1' (6x4) is depth"
+    while refusal not in (error := world.ask().error):
         assert error == ""  # the good images that came before
+
+
+def test_gray_pictures_are_told_once_and_used(make_world, capfd):
+    world = make_world(active=False, image_transport="compressed")
+    buffer = io.BytesIO()
+    PilImage.fromarray(np.full((12, 16), 77, np.uint8)).save(buffer, "JPEG")
+    show(world, CompressedImage(format="bgr8; jpeg compressed mono8", data=buffer.getvalue()))
+    assert world.policy.trigger_configure() == world.policy.trigger_activate() == SUCCESS
+    world.ready()
+    for _ in range(3):
+        assert world.ask().error == ""
+    image = world.backend.observations[-1].images["top"]
+    np.testing.assert_array_equal(image, np.full((12, 16, 3), 77))
+    told = [line for line in capfd.readouterr().err.splitlines() if "are gray" in line]
+    assert len(told) == 1
+    assert "camera top: /camera/top/image_raw/compressed: the pictures are gray" in told[0]
 
 
 def test_a_checkpoint_that_cannot_load_ends_the_process_with_words():

@@ -212,6 +212,29 @@ def test_discarding(world):
     assert world.closed().num_episodes == 1
 
 
+def test_depth_instead_of_a_color_picture_begins_no_episode(world):
+    buffer = io.BytesIO()
+    PilImage.fromarray(np.full((12, 16), 850, np.uint16)).save(buffer, "PNG")
+    depth = CompressedImage(format="png", data=buffer.getvalue())
+
+    def publish():
+        depth.header.stamp = world.graph.node.get_clock().now().to_msg()
+        world.publishers[CompressedImage].publish(depth)
+
+    world.silent.add(CompressedImage)
+    world.graph.node.create_timer(0.02, publish)
+    world.add(image_transport="compressed")
+    answers = []
+
+    def refused():
+        answers.append(world.order("start"))
+        return "more than 8 bits" in answers[-1].message
+
+    world.graph.until(refused, what="a refusal of the picture")
+    assert not any(answer.success for answer in answers)
+    assert "not started: /camera/top/image_raw/compressed: the PNG" in answers[-1].message
+
+
 def test_the_command_line_gives_orders(world, graph):
     world.add(task="")
     caller = Caller(graph.node, lambda seconds: graph.during(seconds, lambda: True), "record")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image as PilImage
 from sensor_msgs.msg import CompressedImage, Image
-from smolvla_policy.ros.images import decode_compressed, decode_image, encode_image
+from smolvla_policy.ros.images import decode_compressed, decode_image, encode_image, is_gray
 
 RGB = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
 
@@ -66,8 +66,14 @@ def test_encode_and_decode_are_inverse():
 
 
 def test_unknown_encoding_is_named_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"'16UC1' \(8x6\).*rgb8"):
-        decode_image(message(RGB, "16UC1"))
+    with pytest.raises(ValueError, match=r"'bayer_x' \(8x6\).*rgb8"):
+        decode_image(message(RGB, "bayer_x"))
+
+
+@pytest.mark.parametrize("encoding", ["16UC1", "32FC1"])
+def test_depth_is_refused_with_what_to_do(encoding):
+    with pytest.raises(ValueError, match=rf"'{encoding}' \(8x6\) is depth.*set camera_topic"):
+        decode_image(message(RGB, encoding))
 
 
 def test_truncated_data_is_refused():
@@ -77,10 +83,45 @@ def test_truncated_data_is_refused():
         decode_image(image)
 
 
-def test_png_decodes_exactly_and_garbage_is_refused():
+def compressed(pixels: np.ndarray, kind: str, text: str = "") -> CompressedImage:
     buffer = io.BytesIO()
-    PilImage.fromarray(RGB).save(buffer, "PNG")
-    decoded = decode_compressed(CompressedImage(format="png", data=buffer.getvalue()))
-    np.testing.assert_array_equal(decoded, RGB)
-    with pytest.raises(ValueError, match="format 'jpeg' \\(3 bytes\\)"):
-        decode_compressed(CompressedImage(format="jpeg", data=b"abc"))
+    PilImage.fromarray(pixels).save(buffer, kind)
+    return CompressedImage(format=text or kind.lower(), data=buffer.getvalue())
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF"])
+def test_lossless_pictures_decode_exactly(kind):
+    picture = compressed(RGB, kind, f"bgr8; {kind.lower()} compressed bgr8")
+    np.testing.assert_array_equal(decode_compressed(picture), RGB)
+    assert not is_gray(picture)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_a_gray_picture_is_taken_and_called_gray(kind):
+    picture = compressed(np.full((8, 8), 90, np.uint8), kind)
+    np.testing.assert_array_equal(decode_compressed(picture), np.full((8, 8, 3), 90))
+    assert is_gray(picture)
+    assert is_gray(message(RGB[..., :1], "mono8"))
+    assert not is_gray(message(RGB, "bgr8"))
+
+
+@pytest.mark.parametrize(
+    ("picture", "words"),
+    [
+        (CompressedImage(format="png"), "is empty"),
+        (compressed(np.full((4, 4), 700, np.uint16), "PNG"), "more than 8 bits.*camera_topic"),
+        (compressed(np.full((4, 4), 0.7, np.float32), "TIFF"), "more than 8 bits"),
+        (compressed(np.full((4, 4), 700, np.uint16), "PNG", "16UC1; png compressed"), "is depth"),
+        # Scaled to 8 bits by whoever published it: no color for all that.
+        (compressed(np.full((4, 4), 7, np.uint8), "JPEG", "32FC1; jpeg compressed"), "is depth"),
+        (CompressedImage(format="16UC1; compressedDepth png", data=bytes(40)), "is depth"),
+        (CompressedImage(format="hevc", data=bytes(9)), "is video.*'raw'"),
+        (CompressedImage(format="", data=b"\0\0\0\1\x67" + bytes(9)), "14 bytes that are none of"),
+        (CompressedImage(format="jpeg", data=b"abc"), "format 'jpeg' holds 3 bytes"),
+        (CompressedImage(format="png", data=compressed(RGB, "PNG").data[:60]), "is broken"),
+    ],
+)
+def test_what_is_no_color_picture_is_refused_with_the_reason(picture, words):
+    with pytest.raises(ValueError, match=words) as refused:
+        decode_compressed(picture)
+    assert "object at 0x" not in str(refused.value)
