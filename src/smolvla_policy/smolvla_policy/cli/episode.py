@@ -24,7 +24,7 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 
 from smolvla_policy.cli.keys import Keys
-from smolvla_policy.ros.recorder_client import RecorderClient
+from smolvla_policy.ros.recorder_client import START_WAIT, RecorderClient
 
 HELP = (
     "Enter or space: start, then save | d: discard | r: reset the simulation | n: next task | "
@@ -142,11 +142,13 @@ def _parser() -> argparse.ArgumentParser:
         "--wait",
         type=_seconds,
         help="start: try again for so many seconds while it is refused, e.g. until the arm is at "
-        f"rest (default: 0, in a session {SESSION_WAIT:g}); save: with a simulation, wait so long "
-        "for the success of the task first (default: 0)",
+        f"rest (default: {START_WAIT:g}, in a session {SESSION_WAIT:g}); save: with a simulation, "
+        "wait so long for the success of the task first (default: 0)",
     )
     parser.add_argument(
-        "--seed", type=int, help="of the simulated scene (default: a new scene each time)"
+        "--seed",
+        type=int,
+        help="start, reset: of the simulated scene (default: a new scene each time)",
     )
     parser.add_argument(
         "--keep-scene", action="store_true", help="start: leave a simulation as it is"
@@ -165,7 +167,8 @@ def _carry_out(options: argparse.Namespace, client: RecorderClient, keys: Keys) 
         run_session(session, client, keys)
         return ""
     if options.order == "start":
-        return client.start(task, options.wait or 0.0, options.seed, not options.keep_scene)
+        wait = START_WAIT if options.wait is None else options.wait
+        return client.start(task, wait, options.seed, not options.keep_scene)
     if options.order == "save":
         return client.save(options.wait or 0.0)
     if options.order == "reset":
@@ -200,6 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             words = _carry_out(options, client, keys)
         if words:
             print(words)
+        client.close()
         executor.shutdown()
         node.destroy_node()
     except ValueError as error:

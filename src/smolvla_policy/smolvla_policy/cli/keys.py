@@ -11,7 +11,7 @@ import tty
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
-from typing import TextIO
+from typing import Any, TextIO
 
 _END = "\x04"  # Ctrl-D
 _ESCAPE = "\x1b"  # begins what arrows and function keys send
@@ -28,7 +28,7 @@ class Keys:
     def __init__(self, stream: TextIO | None, idle: Callable[[], None]) -> None:
         self._stream = stream
         self._idle = idle
-        self._terminal: list[object] | None = None
+        self._terminal: list[Any] | None = None
         self._waiting: deque[str] = deque()
         self._line = ""
         self._ended = stream is None

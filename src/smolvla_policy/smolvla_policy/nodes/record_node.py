@@ -160,7 +160,7 @@ class RecordNode(Node):
     def _on_instruction(self, message: String) -> None:
         self._inputs.instruct(message.data)
 
-    def _on_parameters(self, parameters: list[Parameter]) -> None:
+    def _on_parameters(self, parameters: list[Parameter[Any]]) -> None:
         for parameter in parameters:
             if parameter.name == "task":
                 self._inputs.instruct(parameter.value)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the joints say about an episode: whether it begins at rest and whether it shows anything."""
+"""What the joints say about an episode: does it begin at rest, does it show anything."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class RestWatch:
         )
 
     def problem(self, now: float) -> str:
-        """Say why the robot does not count as at rest at `now` [s, monotonic]; empty if it does."""
+        """Say why the robot does not count as at rest at `now` [s, monotonic]; else empty."""
         watched = now - self._seen[0][0] if self._seen else 0.0
         if self._max_speed and watched < REST_WINDOW - 1e-6:
             return (

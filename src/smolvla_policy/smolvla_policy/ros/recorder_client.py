@@ -24,7 +24,8 @@ from smolvla_policy.ros import qos
 ANSWER_TIMEOUT = 60.0  # [s], more than the recorder itself waits for its encoder
 RETRY_PERIOD = 0.2  # [s]
 DISCOVERY = 1.0  # [s] without a new node, after which all are taken to be found
-STANDS = REST_WINDOW + 3.0  # [s] in which an arm that was put back is known to be at rest
+START_WAIT = REST_WINDOW + 3.0
+"""How long a start is tried again by default [s]: an arm that stands is known to be at rest."""
 EPILOGUE = 0.5  # [s] recorded after the success
 
 
@@ -61,7 +62,10 @@ class RecorderClient:
         self._clients: dict[str, Any] = {
             name: node.create_client(kind, name)
             for name, kind in (
-                *((f"{recorder}/{order}_episode", Trigger) for order in ("start", "save", "discard")),
+                *(
+                    (f"{recorder}/{order}_episode", Trigger)
+                    for order in ("start", "save", "discard")
+                ),
                 (f"{recorder}/set_parameters", SetParameters),
                 ("sim/reset", ResetSim),
                 ("sim/set_task", SetTask),
@@ -87,7 +91,13 @@ class RecorderClient:
 
     # Orders.
 
-    def start(self, task: str, wait: float = 0.0, seed: int | None = None, reset: bool = True) -> str:
+    def start(
+        self,
+        task: str,
+        wait: float = START_WAIT,
+        seed: int | None = None,
+        reset: bool = True,
+    ) -> str:
         """Begin an episode; the arm moves only after the recorder is ready for it.
 
         With a simulation the scene and the arm are put back first. Then the recorder gets the
@@ -103,15 +113,15 @@ class RecorderClient:
             The recorder's answer, with the seed.
         """
         self._discover()
-        words, was_running = "", False
+        scene, was_running = "", False
         if reset and self._simulated:
-            seed, was_running = self._put_back(task, seed)
-            words, wait = f" (scene {seed})", max(wait, STANDS)
+            seed, was_running = self._put_back(task, seed, forget=bool(task))
+            scene = f" (scene {seed})"
         begun = False
         try:
             if task:
                 self._set_task(task)
-            words = self._order("start", wait) + words
+            words = self._order("start", wait)
             begun = True
             if task:
                 self._instruct(task)
@@ -126,7 +136,7 @@ class RecorderClient:
         finally:
             if was_running:
                 self._call("executor_node/start", Trigger.Request())
-        return words
+        return words + scene
 
     def save(self, wait: float = 0.0) -> str:
         """Save the episode; with a simulation, wait so many seconds for the success first [s]."""
@@ -154,10 +164,9 @@ class RecorderClient:
         self._discover(recorder=False)
         if not self._simulated:
             raise ValueError(
-                f"no service {self._clients['sim/reset'].srv_name}: there is no simulation to reset"
+                f"no service {self._clients['sim/reset'].srv_name}: there is no simulation"
             )
-        seed, was_running = self._put_back(task, seed)
-        self._instruct("")
+        seed, was_running = self._put_back(task, seed, forget=True)
         if was_running:
             self._call("executor_node/start", Trigger.Request())
         return f"scene {seed}, the arm is at home" + (f'; task: "{task}"' if task else "")
@@ -177,8 +186,11 @@ class RecorderClient:
     def _recording(self) -> bool:
         return self.status.startswith(("armed", "recording"))
 
-    def _put_back(self, task: str, seed: int | None) -> tuple[int, bool]:
-        """Reset the simulation. Returns the seed, and whether the executor was stopped for it."""
+    def _put_back(self, task: str, seed: int | None, forget: bool) -> tuple[int, bool]:
+        """Reset the simulation, maybe let everybody forget the instruction.
+
+        Returns the seed, and whether the executor was stopped for it.
+        """
         if task:
             try:
                 self._call("sim/set_task", SetTask.Request(task=task))
@@ -189,6 +201,8 @@ class RecorderClient:
         was_running = self._executor_state not in (None, ExecutorStatus.IDLE)
         if was_running:
             self._call("executor_node/stop", Trigger.Request())
+        if forget:
+            self._instruct("")
         if seed is None:
             seed = random.randrange(2**31)
         self._call("sim/reset", ResetSim.Request(seed=seed))
@@ -212,8 +226,10 @@ class RecorderClient:
         if not self._until(matched, self._timeout):
             raise ValueError(f"nobody listens to {topic}")
         self._instruction.publish(String(data=task))
-        if not self._instruction.wait_for_all_acked(Duration(seconds=self._timeout)):
-            raise ValueError(f"the instruction on {topic} was not received by all who listen")
+
+    def close(self) -> None:
+        """Wait until all who listen have what was published; a second or two."""
+        self._instruction.wait_for_all_acked(Duration(seconds=self._timeout))
 
     def _order(self, order: str, wait: float = 0.0) -> str:
         """Call a service of the recorder; while it is refused, again for `wait` seconds."""

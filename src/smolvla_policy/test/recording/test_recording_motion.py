@@ -173,7 +173,7 @@ def rest_through(robot):
 
 def test_an_episode_at_rest_is_saved_only_when_asked_twice(robot):
     rest_through(robot)
-    with pytest.raises(ValueError, match="episode 0: not saved yet: no motion.* save again"):
+    with pytest.raises(ValueError, match=r"episode 0: not saved yet: no motion.* save again"):
         robot.save()
     assert robot.recorder.state == State.FULL
     assert "full: episode 0: 12 frames, 1.2 s; not saved yet: no motion" in robot.recorder.status
