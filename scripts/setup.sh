@@ -39,7 +39,7 @@ run() {
       told=$((SECONDS - start))
       printf '%d s … ' "$told"
     fi
-    sleep 0.2
+    sleep 0.1
   done
   wait $pid || status=$?
   trap - INT TERM
