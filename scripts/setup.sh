@@ -211,14 +211,33 @@ build_fingerprint() {
   } | sed -E 's/ ([0-9]+)\.[0-9]+ ([0-9]+)$/ \1 \2/' | sort | cksum
 }
 
+# A first line #!"/a path/python", or one longer than the kernel reads, starts no program; through
+# sh it does.
+mend_scripts() {
+  local script line
+  for script in install/*/lib/*/*; do
+    [ -f "$script" ] && [ ! -L "$script" ] || continue
+    line="$(head -n 1 "$script" | tr -d '\0')"
+    case "$line" in '#!'*python*) ;; *) continue ;; esac
+    if [[ "$line" == '#!"'* || ${#line} -gt 120 ]]; then
+      line="${line#\#!}"
+      line="${line//\"/}"
+      { printf '#!/bin/sh\n'"'''exec' "'"%s" "$0" "$@"\n'"' '''\n" "$line"; tail -n +2 "$script"; } >"$script.new"
+      cat "$script.new" >"$script" # keeps its mode
+      rm "$script.new"
+    fi
+  done
+}
+
 colcon_build() {
   (
     # shellcheck source=/dev/null
     . ./env.sh
     # A launch file that is gone from src leaves a dead link, which breaks colcon's next build.
     [ ! -d build ] || find build -xtype l -delete
-    exec "$VENV/bin/python" -m colcon build --symlink-install \
+    "$VENV/bin/python" -m colcon build --symlink-install \
       --event-handlers console_direct- --cmake-args -DBUILD_TESTING=OFF
+    mend_scripts
   )
 }
 
