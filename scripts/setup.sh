@@ -235,9 +235,8 @@ colcon_build() {
     . ./env.sh
     # A launch file that is gone from src leaves a dead link, which breaks colcon's next build.
     [ ! -d build ] || find build -xtype l -delete
-    "$VENV/bin/python" -m colcon build --symlink-install \
+    exec "$VENV/bin/python" -m colcon build --symlink-install \
       --event-handlers console_direct- --cmake-args -DBUILD_TESTING=OFF
-    mend_scripts
   )
 }
 
@@ -273,5 +272,6 @@ fi
 fingerprint="$(build_fingerprint)"
 if [ "$(cat install/.fingerprint 2>/dev/null)" != "$fingerprint" ]; then
   run "colcon build" colcon_build
+  mend_scripts
   printf '%s' "$fingerprint" >install/.fingerprint
 fi
