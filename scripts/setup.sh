@@ -135,8 +135,6 @@ make_venv() {
 
 PIP=("$VENV/bin/python" -m pip --disable-pip-version-check install -c "$VENV/constraints.txt")
 
-TORCH="$(sed -n 's/^torch==//p' constraints.txt)"
-
 # "VERSION cpu" or "VERSION cuda" of the PyTorch in .venv; empty without one. The metadata of the
 # build with CUDA names no CUDA, torch/version.py does. Nothing heavy is imported.
 installed_torch() {
@@ -255,6 +253,7 @@ case "${ROS_PREFIX:+${ROS_DISTRO-}}" in
     ;;
 esac
 PYTHON_BIN="$(pick_python)"
+TORCH="$(sed -n 's/^torch==//p' constraints.txt)"
 
 fingerprint="$(cat requirements/*.txt constraints.txt scripts/setup.sh scripts/mend_ros_wheels.py | cksum)"
 if [ "$(cat "$VENV/.done" 2>/dev/null)" != "$fingerprint" ] || [ ! -x "$VENV/bin/python" ] ||
