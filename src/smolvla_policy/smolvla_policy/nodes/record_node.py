@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`record`: cameras, joints, commands and a sentence become a LeRobot dataset.
+"""`record_node`: cameras, joints, commands and a sentence become a LeRobot dataset.
 
 One thread receives and samples, another compresses and writes; see `recording.recorder`.
 """
@@ -14,8 +14,9 @@ from typing import Any
 
 from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Float64MultiArray, String
+from std_msgs.msg import Float32, Float64MultiArray, String
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
@@ -67,7 +68,7 @@ class RecordNode(Node):
         # First what `destroy_node` needs: it is called also when a parameter does not fit.
         self._recorder: Recorder | None = None
         self.failed = False
-        super().__init__("record", **node_options)
+        super().__init__("record_node", **node_options)
         values = read(self, RECORD_PARAMETERS)
         config = recorder_config(values)
         self._commands = self._listen_to_commands(values)
@@ -94,6 +95,8 @@ class RecordNode(Node):
         self.create_subscription(
             String, "task_instruction", self._on_instruction, qos.instruction_qos()
         )
+        self.create_subscription(Float32, "sim/score", self._on_score, qos.status_qos())
+        self.add_post_set_parameters_callback(self._on_parameters)
         recorder = self._recorder
         self._serve("~/start_episode", lambda: recorder.start(time.monotonic()))
         self._serve("~/save_episode", lambda: recorder.save(SAVE_TIMEOUT))
@@ -157,9 +160,17 @@ class RecordNode(Node):
     def _on_instruction(self, message: String) -> None:
         self._inputs.instruct(message.data)
 
+    def _on_parameters(self, parameters: list[Parameter[Any]]) -> None:
+        for parameter in parameters:
+            if parameter.name == "task":
+                self._inputs.instruct(parameter.value)
+
+    def _on_score(self, message: Float32) -> None:
+        self._inputs.take_score(message.data, time.monotonic())
+
     def _notify(self, words: str, bad: bool) -> None:
         if not self.context.ok():  # after a signal; the log of ROS has ended
-            print(f"record: {words}", file=sys.stderr)
+            print(f"record_node: {words}", file=sys.stderr)
             return
         # Two calls: rclpy wants one severity for each place that logs.
         if bad:
@@ -193,17 +204,17 @@ class RecordNode(Node):
         recorder, self._recorder = self._recorder, None
         try:
             if recorder is not None:
-                print(f"record: {recorder.close()}", file=sys.stderr)
+                print(f"record_node: {recorder.close()}", file=sys.stderr)
         except DatasetError as error:
             self.failed = True
-            print(f"record: {error}", file=sys.stderr)
+            print(f"record_node: {error}", file=sys.stderr)
         finally:
             super().destroy_node()
 
 
 def main() -> int:
     """Run the node until it is interrupted; 1 when it cannot record or close the dataset."""
-    return run("record", RecordNode)
+    return run("record_node", RecordNode)
 
 
 if __name__ == "__main__":

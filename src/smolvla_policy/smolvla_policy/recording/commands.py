@@ -14,6 +14,11 @@ from smolvla_policy.control.observation import Missing
 
 
 @dataclass(frozen=True)
+class Silent(Missing):
+    """Nobody commands, or nobody does any more; nothing is wrong with what came."""
+
+
+@dataclass(frozen=True)
 class _Command:
     """Positions (points, joints) [rad] at times (points,) [s] after `start`."""
 
@@ -87,18 +92,25 @@ class CommandBuffer:
         self._bad, self._bad_is_newest = problem, True
         return problem
 
+    def forget(self) -> None:
+        """Hold no command until the next one comes."""
+        self._command = None
+
     def at(self, now: float) -> NDArray[np.float64] | Missing:
-        """Return the positions (joints,) [rad] commanded at `now`, or why there are none."""
+        """Return the positions (joints,) [rad] commanded at `now`, or why there are none.
+
+        Why is `Silent` where the next command is all that is wanted.
+        """
         if self._bad:
             problem = self._bad
             if not self._bad_is_newest:
                 self._bad = ""
             return Missing((f"{self._source}: {problem}",))
         if self._command is None:
-            return Missing((f"{self._source}: none yet: is the arm being commanded?",))
+            return Silent((f"{self._source}: none yet: is the arm being commanded?",))
         age = now - self._command.end
         if self._max_age and age > self._max_age:
-            return Missing(
+            return Silent(
                 (
                     f"{self._source}: newest is {age:.2f} s old, more than {self._max_age:g} s: "
                     "is the arm still being commanded?",

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, cast
@@ -11,7 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smolvla_policy.control.observation import Matched, Missing
-from smolvla_policy.recording.commands import CommandBuffer
+from smolvla_policy.recording.commands import CommandBuffer, Silent
+
+SCORE_AGE = 2.0
+"""A score that is older says nothing about the present frame [s]."""
 
 
 class Picture(Protocol):
@@ -33,14 +37,19 @@ class Sample:
     Attributes:
         images: camera name -> image.
         positions: (joints,) measured [rad].
-        command: (joints,) commanded [rad]; None where nobody listens to commands.
+        command: (joints,) commanded [rad]; None where nobody listens to commands, and while
+            they are silent.
         task: the instruction.
+        silent: says that the commands are; empty when nothing is missing.
+        score: of the task by whoever judges it, 0 to 1; None where nobody does.
     """
 
     images: Mapping[str, Picture]
     positions: NDArray[np.float64]
     command: NDArray[np.float64] | None
     task: str
+    silent: str = ""
+    score: float | None = None
 
 
 class Inputs:
@@ -52,6 +61,10 @@ class Inputs:
         task: instruction until another comes; may be empty.
         task_topic: where an instruction would come, for words to the user.
         topics: subject of a problem ("camera top", "joint states") -> its topic, for the same.
+
+    Attributes:
+        positions: (joints,) measured [rad] at the last sample, whatever else was missing; None
+            where they were, too.
     """
 
     def __init__(
@@ -67,14 +80,30 @@ class Inputs:
         self._task = task.strip()
         self._task_topic = task_topic
         self._topics = dict(topics)
+        self._score = (0.0, -math.inf)
+        self.positions: NDArray[np.float64] | None = None
+
+    def await_command(self) -> bool:
+        """Let no command count that came before now. Returns whether commands are recorded."""
+        if self._commands is not None:
+            self._commands.forget()
+        return self._commands is not None
+
+    def take_score(self, score: float, now: float) -> None:
+        """Take the score of the task, 0 to 1, that came at `now` [s, monotonic]."""
+        self._score = (score, now)
 
     def instruct(self, task: str) -> None:
         """Take an instruction."""
         self._task = task.strip()
 
     def sample(self, now: float) -> Sample | Missing:
-        """Return what is in force at `now` [s, monotonic], or all that is missing."""
+        """Return what is in force at `now` [s, monotonic], or all that is missing.
+
+        Commands that are merely silent are missing only where something else is, too.
+        """
         matched = self._snapshot()
+        self.positions = None if isinstance(matched, Missing) else matched.positions
         command = None if self._commands is None else self._commands.at(now)
         problems: list[str] = []
         if isinstance(matched, Missing):
@@ -85,10 +114,18 @@ class Inputs:
             problems.append(
                 f"instruction: none: publish one on {self._task_topic}, or set the parameter task"
             )
-        if problems or isinstance(matched, Missing) or isinstance(command, Missing):
+        silent = command.words if isinstance(command, Silent) else ""
+        if isinstance(matched, Missing) or "; ".join(problems) != silent:
             return Missing(tuple(problems))
-        images = cast("Mapping[str, Picture]", matched.images)
-        return Sample(images, matched.positions, command, self._task)
+        score, scored = self._score
+        return Sample(
+            cast("Mapping[str, Picture]", matched.images),
+            matched.positions,
+            None if isinstance(command, Missing) else command,
+            self._task,
+            silent,
+            score if now - scored <= SCORE_AGE else None,
+        )
 
     def _with_topic(self, problem: str) -> str:
         topic = self._topics.get(problem.partition(":")[0])

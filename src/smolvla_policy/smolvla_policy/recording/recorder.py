@@ -28,6 +28,7 @@ from smolvla_policy.recording.encoder import EpisodeEncoder
 from smolvla_policy.recording.episode import EpisodeCount, FrameSchedule
 from smolvla_policy.recording.frames import FrameMaker
 from smolvla_policy.recording.inputs import Inputs, Sample
+from smolvla_policy.recording.motion import Evidence, RestWatch
 from smolvla_policy.recording.store import EpisodeStore
 
 
@@ -35,6 +36,7 @@ class State(Enum):
     """What the recorder does."""
 
     IDLE = "idle"
+    ARMED = "armed"  # the next command begins the episode
     RECORDING = "recording"
     FULL = "full"  # takes no more frames, waits to be saved or discarded
     SAVING = "saving"
@@ -52,6 +54,8 @@ class RecorderConfig:
         max_late: a frame that is due longer than this ends the episode [s].
         max_seconds: an episode takes no more frames after this [s]; 0: no limit.
         min_free_bytes: free space below which no frame is taken.
+        max_start_speed: with a joint faster than this no episode begins [rad/s]; 0: any may.
+        min_motion: an episode with less motion is saved only when asked twice [rad]; 0: any is.
     """
 
     fps: int
@@ -61,6 +65,8 @@ class RecorderConfig:
     max_late: float = 0.2
     max_seconds: float = 0.0
     min_free_bytes: int = 0
+    max_start_speed: float = 0.0
+    min_motion: float = 0.0
 
 
 class Recorder:
@@ -93,6 +99,7 @@ class Recorder:
         self._announcer = Announcer(lambda words: notify(words, False))
         self._last_end = "no episode was begun"
         self._saving: Future[int] | None = None
+        self._rest = RestWatch(config.units.joints, config.max_start_speed)
         self._begin(None)
 
     def _begin(self, writer: DatasetWriter | None) -> None:
@@ -102,6 +109,8 @@ class Recorder:
         self._count = EpisodeCount(config.cameras, config.fps)
         self._schedule = FrameSchedule(config.fps)
         self._maker = FrameMaker(config.units, config.next_state)
+        self._evidence = Evidence(config.min_motion)
+        self._held_back = False
 
     @property
     def status(self) -> str:
@@ -111,6 +120,9 @@ class Recorder:
             total = self._store.num_episodes
             doing = f"waiting: {self._missing}" if self._missing else "ready"
             return f"{doing} ({total} episodes in the dataset; last: {self._last_end})"
+        if self.state == State.ARMED:
+            why = f" ({self._missing})" if self._missing else ""
+            return f"armed: episode {self._number} begins with the next command{why}"
         if self.state == State.FULL:
             return f"full: {taken}; {self._last_end}"
         return f"{self.state.value} {taken}"
@@ -118,7 +130,9 @@ class Recorder:
     # Orders.
 
     def start(self, now: float) -> str:
-        """Begin an episode with the next tick. Returns words for the caller.
+        """Begin an episode with the next command, or tick where commands are not recorded.
+
+        Returns words for the caller.
 
         Raises:
             ValueError: it cannot begin; the text names all reasons.
@@ -129,8 +143,11 @@ class Recorder:
                 if self.state == State.SAVING
                 else f"episode {self._number} has begun already: save or discard it first"
             )
-        sample = self._inputs.sample(now)
+        sample = self._sample(now)
         problems = list(sample.problems) if isinstance(sample, Missing) else []
+        moves = "" if problems else self._rest.problem(now)
+        if moves:
+            problems.append(moves)
         full = self._store.disk_problem(self._config.min_free_bytes)
         if full:
             problems.append(full)
@@ -144,27 +161,42 @@ class Recorder:
             raise ValueError(f"not started: {error}") from error
         self._begin(writer)
         self._encoder.new_episode()
-        self.state = State.RECORDING
-        words = f'recording episode {self._number}: "{sample.task}"'
+        words = f'episode {self._number}: "{sample.task}"'
+        # A command from before belongs to another motion, however fresh it is.
+        if self._inputs.await_command():
+            self.state = State.ARMED
+            self._missing = sample.silent
+            words = f"armed: {words}, from the next command on" + (
+                f" ({sample.silent})" if sample.silent else ""
+            )
+        else:
+            self.state = State.RECORDING
+            words = f"recording {words}"
         self._notify(words, False)
         return words
 
     def save(self, timeout: float) -> str:
         """Save the episode. Returns words for the caller once it is safe on the disk.
 
+        An episode without motion, or without success where that is judged, is saved only when
+        it is asked for once more; until then it takes no more frames.
+
         Args:
             timeout: how long to wait for the frames that are still being compressed [s].
 
         Raises:
-            ValueError: there is none, it could not be saved, or it takes longer than `timeout`
-                (then the next ticks go on waiting).
+            ValueError: there is none, it is doubted, it could not be saved, or it takes longer
+                than `timeout` (then the next ticks go on waiting).
         """
+        if self.state == State.ARMED:
+            raise ValueError(f"nothing was saved: no command came yet; {self._missing}")
         if self.state in (State.RECORDING, State.FULL):
             if self._encoder.problem:
                 self._break(self._encoder.problem)
                 raise ValueError(f"nothing was saved: {self._last_end}")
             if not self._count.frames:
                 raise ValueError("nothing was saved: the episode has no frames yet")
+            self._hold_back()
             assert self._writer is not None
             self._saving = self._encoder.save(self._writer)
             self.state = State.SAVING
@@ -188,7 +220,7 @@ class Recorder:
         Raises:
             ValueError: there is none, or it is being saved.
         """
-        if self.state not in (State.RECORDING, State.FULL):
+        if self.state not in (State.ARMED, State.RECORDING, State.FULL):
             raise ValueError(
                 "nothing to discard: the episode is being saved"
                 if self.state == State.SAVING
@@ -210,7 +242,7 @@ class Recorder:
         if self._saving is not None:
             self._saving.exception()
             self._finish_saving()
-        elif self.state in (State.RECORDING, State.FULL):
+        elif self.state in (State.ARMED, State.RECORDING, State.FULL):
             self._give_up("discarded", "discarded, as the recorder ends")
             self._notify(self._last_end, True)
         total = self._store.num_episodes
@@ -225,12 +257,33 @@ class Recorder:
         if self.state == State.SAVING:
             if self._saving is not None and self._saving.done():
                 self._finish_saving()
+        elif self.state == State.ARMED:
+            self._await_command(now)
         elif self.state == State.RECORDING:
             self._record(now)
         elif self.state == State.IDLE:
             self._tell_missing(now)
         elif self._encoder.problem:
             self._break(self._encoder.problem)
+
+    def _sample(self, now: float) -> Sample | Missing:
+        sample = self._inputs.sample(now)
+        if self._inputs.positions is not None:
+            self._rest.add(self._inputs.positions, now)
+        return sample
+
+    def _await_command(self, now: float) -> None:
+        sample = self._sample(now)
+        if isinstance(sample, Missing):
+            self._break(sample.words)
+            return
+        self._missing = sample.silent
+        if not sample.silent:
+            self.state = State.RECORDING
+            self._notify(f'recording episode {self._number}: "{sample.task}"', False)
+            self._record(now)
+        elif moves := self._rest.moving():
+            self._break(f"{moves}; {sample.silent}")
 
     def _record(self, now: float) -> None:
         if self._encoder.problem:
@@ -246,10 +299,11 @@ class Recorder:
                 "machine has too much to do; end other programs, take fewer or smaller images"
             )
             return
-        sample = self._inputs.sample(now)
-        if isinstance(sample, Missing):
-            self._break(sample.words)
+        sample = self._sample(now)
+        if isinstance(sample, Missing) or sample.silent:
+            self._break(sample.words if isinstance(sample, Missing) else sample.silent)
             return
+        self._evidence.add(sample.positions, sample.command, sample.score)
         self._count.add(sample, due, now)
         if not all(self._take(sample) for _ in range(due)):
             self._break(
@@ -281,6 +335,17 @@ class Recorder:
             self._notify(f"episode {self._number}: {self._last_end}", True)
 
     # Ends.
+
+    def _hold_back(self) -> None:
+        """Raise ValueError, once an episode, when it is hardly worth keeping."""
+        doubts = "" if self._held_back else self._evidence.doubts()
+        if not doubts:
+            return
+        self._held_back = True
+        self.state = State.FULL
+        self._last_end = f"not saved yet: {doubts}; save again to keep it, or discard it"
+        self._notify(f"episode {self._number}: {self._last_end}", True)
+        raise ValueError(f"episode {self._number}: {self._last_end}")
 
     def _break(self, why: str) -> None:
         self._give_up("broken", f"broken and discarded: {why}")
@@ -315,8 +380,9 @@ class Recorder:
         return True
 
     def _tell_missing(self, now: float) -> None:
-        sample = self._inputs.sample(now)
+        sample = self._sample(now)
         self._missing = sample.words if isinstance(sample, Missing) else ""
-        self._announcer.update(
-            f"waiting: {self._missing}" if self._missing else "ready: start an episode", now
-        )
+        ready = "ready: start an episode"
+        if isinstance(sample, Sample) and sample.silent:
+            ready += f", which will begin with the first command ({sample.silent})"
+        self._announcer.update(f"waiting: {self._missing}" if self._missing else ready, now)

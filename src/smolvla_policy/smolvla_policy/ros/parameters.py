@@ -30,6 +30,7 @@ class Parameter:
         choices: the allowed values of a text; checked by `values_of`.
         kind: type, for an empty list.
         fixed: can be given at the start of the process only, also where the others may be set.
+        settable: may be set after the start, also where the others may not.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Parameter:
     choices: tuple[str, ...] = ()
     kind: RosParameter.Type | None = None
     fixed: bool = False
+    settable: bool = False
 
     def problem(self, value: Any) -> str:
         """Say why `value` cannot be taken; empty when it can. Type and range are ROS's."""
@@ -64,7 +66,8 @@ def _descriptor(parameter: Parameter, settable: bool) -> ParameterDescriptor:
     text = parameter.description
     if parameter.choices:
         text += f" One of: {', '.join(parameter.choices)}."
-    descriptor = ParameterDescriptor(description=text, read_only=parameter.fixed or not settable)
+    read_only = parameter.fixed or not (settable or parameter.settable)
+    descriptor = ParameterDescriptor(description=text, read_only=read_only)
     kind = parameter.kind or RosParameter.Type.from_parameter_value(parameter.default)
     descriptor.type = kind.value
     if parameter.minimum is not None or parameter.maximum is not None:

@@ -33,7 +33,9 @@ RECORD_PARAMETERS = (
     Parameter(
         "task",
         "",
-        "The instruction until one comes on task_instruction.",
+        "The instruction until one comes on task_instruction. Set while the node runs, it counts "
+        "from then on.",
+        settable=True,
     ),
     Parameter("cameras", ["top", "wrist"], "Names of the cameras; observation.images.<name>."),
     *_SHARED,
@@ -107,6 +109,22 @@ RECORD_PARAMETERS = (
         maximum=86400.0,
     ),
     Parameter(
+        "max_start_speed",
+        0.05,
+        "With a joint faster than this an episode is not begun, as episodes begin at rest "
+        "[rad/s]; 0: they may begin in motion.",
+        minimum=0.0,
+        maximum=100.0,
+    ),
+    Parameter(
+        "min_motion",
+        0.02,
+        "An episode in which no joint moves, or no command changes, by this much is saved only "
+        "when asked twice [rad]; 0: it is saved like any other.",
+        minimum=0.0,
+        maximum=100.0,
+    ),
+    Parameter(
         "min_free_disk",
         2.0,
         "With less free space no frame is taken [GB]. Closing a dataset needs as much again as "
@@ -170,6 +188,8 @@ def recorder_config(values: Mapping[str, Any]) -> RecorderConfig:
         max_late=values["max_image_age"],
         max_seconds=values["max_episode_seconds"],
         min_free_bytes=round(values["min_free_disk"] * 1e9),
+        max_start_speed=values["max_start_speed"],
+        min_motion=values["min_motion"],
     )
 
 

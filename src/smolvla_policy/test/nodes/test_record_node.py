@@ -11,16 +11,22 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image as PilImage
+from rcl_interfaces.msg import Parameter as ParameterMessage
+from rcl_interfaces.msg import ParameterType, ParameterValue
+from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import CompressedImage, Image, JointState
-from smolvla_policy.cli.episode import Caller
 from smolvla_policy.dataset import Dataset
 from smolvla_policy.nodes.record_node import RecordNode
 from smolvla_policy.ros import converters, qos
 from smolvla_policy.ros.images import encode_image
-from std_msgs.msg import Float64MultiArray, String
+from smolvla_policy.ros.recorder_client import RecorderClient
+from std_msgs.msg import Float32, Float64MultiArray, String
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
+
+from smolvla_msgs.msg import ExecutorStatus
+from smolvla_msgs.srv import ResetSim, SetTask
 
 JOINTS = ["shoulder_pan", "gripper"]
 POSITIONS, COMMAND = [0.5, 0.788], [0.25, 1.75]
@@ -53,11 +59,14 @@ class World:
         self.leader = node.create_publisher(JointState, "leader/joint_states", 10)
         self.instructions = node.create_publisher(String, "task_instruction", 10)
         self.services = {
-            order: node.create_client(Trigger, f"record/{order}_episode")
+            order: node.create_client(Trigger, f"record_node/{order}_episode")
             for order in ("start", "save", "discard")
         }
         node.create_subscription(
-            String, "record/status", lambda m: setattr(self, "status", m.data), qos.status_qos()
+            String,
+            "record_node/status",
+            lambda m: setattr(self, "status", m.data),
+            qos.status_qos(),
         )
         node.create_timer(0.02, self._publish)
 
@@ -72,6 +81,7 @@ class World:
             "max_joint_state_age": 0.5,
             "max_skew": 0.5,
             "min_free_disk": 0.0,
+            "min_motion": 0.0,  # this robot stands still
             **parameters,
         }
 
@@ -235,18 +245,144 @@ def test_depth_instead_of_a_color_picture_begins_no_episode(world):
     assert "not started: /camera/top/image_raw/compressed: the PNG" in answers[-1].message
 
 
-def test_the_command_line_gives_orders(world, graph):
+def client_of(graph, recorder="record_node", timeout=10.0):
+    def spin(seconds):
+        graph.during(seconds, lambda: True)
+
+    return RecorderClient(graph.node, spin, recorder, timeout)
+
+
+def test_a_client_gives_orders(world, graph):
     world.add(task="")
-    caller = Caller(graph.node, lambda seconds: graph.during(seconds, lambda: True), "record")
-    assert caller.instruct("stack the cubes", timeout=10.0) == ""
-    done, words = caller.call("start", timeout=10.0, wait=10.0)
-    assert done, words
-    assert '"stack the cubes"' in words
-    assert caller.call("discard", timeout=1.0, wait=0.0)[0]
-    assert not caller.call("save", timeout=1.0, wait=0.0)[0]
-    stranger = Caller(graph.node, lambda seconds: graph.during(seconds, lambda: True), "nobody")
-    assert "is the recorder running?" in stranger.call("save", timeout=0.1, wait=0.0)[1]
-    assert "is the recorder running?" in stranger.instruct("go", timeout=-0.9)
+    client = client_of(graph)
+    assert '"stack the cubes"' in client.start("stack the cubes", wait=10.0)
+    assert client.discard()
+    with pytest.raises(ValueError, match="nothing to save"):
+        client.save()
+    with pytest.raises(ValueError, match="there is no simulation"):
+        client.reset("")
+    with pytest.raises(ValueError, match="is the recorder running"):
+        client_of(graph, "nobody", timeout=0.1).save()
+
+
+def test_the_instruction_is_a_parameter_that_can_be_set(world, graph):
+    world.add(task="")
+    value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value="fold the cloth")
+    request = SetParameters.Request(parameters=[ParameterMessage(name="task", value=value)])
+    assert graph.call(SetParameters, "record_node/set_parameters", request).results[0].successful
+    world.frames(3)
+    assert world.closed().tasks == ["fold the cloth"]
+
+
+class FakeSimulation:
+    """A scene, its judge and an executor, which commands the arm only between start and stop."""
+
+    def __init__(self, world, graph):
+        self.world, self.score, self.scenes, self.calls = world, 0.0, [], []
+        node = graph.node
+        world.silent.add(Float64MultiArray)
+        node.create_service(ResetSim, "sim/reset", self._reset)
+        node.create_service(SetTask, "sim/set_task", self._set_task)
+        node.create_service(Trigger, "executor_node/start", self._start)
+        node.create_service(Trigger, "executor_node/stop", self._stop)
+        node.create_subscription(
+            String, "task_instruction", lambda m: self._note(f"told {m.data}"), 10
+        )
+        scores = node.create_publisher(Float32, "sim/score", qos.status_qos())
+        node.create_timer(0.05, lambda: scores.publish(Float32(data=self.score)))
+        states = node.create_publisher(ExecutorStatus, "executor_node/status", qos.status_qos())
+        states.publish(ExecutorStatus(state=ExecutorStatus.HOLDING))
+
+    def _note(self, what):
+        self.calls.append((what, self.world.status.partition(":")[0]))
+
+    def _reset(self, request, response):
+        self._note("reset")
+        self.scenes.append(request.seed)
+        response.success = True
+        return response
+
+    def _set_task(self, request, response):
+        self._note(f"judges {request.task}")
+        response.success = request.task != "dance"
+        response.message = "I judge: sit, stand"
+        return response
+
+    def _start(self, request, response):
+        self._note("start")
+        self.world.silent.clear()
+        response.success = True
+        return response
+
+    def _stop(self, request, response):
+        self._note("stop")
+        self.world.silent.add(Float64MultiArray)
+        response.success = True
+        return response
+
+    @property
+    def names(self):
+        return [what for what, _ in self.calls]
+
+
+def test_a_simulation_is_put_back_before_each_episode(world, graph):
+    simulation = FakeSimulation(world, graph)
+    world.add(task="")
+    client = client_of(graph)
+    for task in ("sit", "stand"):
+        simulation.calls.clear()
+        simulation.score = 0.0
+        words = client.start(task)
+        assert f'"{task}"' in words
+        assert f"(scene {simulation.scenes[-1]})" in words
+        graph.until(lambda: f"told {task}" in simulation.names)  # noqa: B023
+        assert simulation.names[:4] == [f"judges {task}", "stop", "told ", "reset"]
+        assert dict(simulation.calls)["start"] == "armed"
+        world.until_status("recording episode")
+        with pytest.raises(ValueError, match=r"no success: the simulation's score is 0\.00"):
+            client.save(wait=0.5)
+        assert client.discard()
+    assert len(set(simulation.scenes)) == 2
+
+
+def test_saving_waits_for_the_success(world, graph):
+    simulation = FakeSimulation(world, graph)
+    world.add()
+    client = client_of(graph)
+    client.start("sit", seed=77)
+    assert simulation.scenes == [77]
+    world.until_status("recording episode")
+    timer = graph.node.create_timer(0.3, lambda: setattr(simulation, "score", 1.0))
+    assert "saved episode 0" in client.save(wait=20.0)
+    graph.node.destroy_timer(timer)
+
+
+def test_a_start_that_fails_leaves_nobody_obeying(world, graph):
+    simulation = FakeSimulation(world, graph)
+    world.silent.add(Image)
+    world.add()
+    client = client_of(graph)
+    with pytest.raises(ValueError, match=r"I judge: sit, stand; --keep-scene"):
+        client.start("dance")
+    assert simulation.names == ["judges dance"]
+    with pytest.raises(ValueError, match="camera top: no image yet"):
+        client.start("sit", wait=0.0)
+    assert simulation.names[1:5] == ["judges sit", "stop", "told ", "reset"]
+    graph.until(lambda: "start" in simulation.names)
+    assert simulation.names[-2:] == ["told ", "start"]
+
+
+def test_a_reset_by_itself_and_a_scene_that_is_kept(world, graph):
+    simulation = FakeSimulation(world, graph)
+    world.add()
+    client = client_of(graph)
+    assert client.reset("stand", seed=5) == 'scene 5, the arm is at home; task: "stand"'
+    graph.until(lambda: "start" in simulation.names)
+    assert simulation.names == ["judges stand", "stop", "told ", "reset", "start"]
+    simulation.calls.clear()
+    client.start("dance", wait=10.0, reset=False)
+    graph.until(lambda: simulation.names == ["told dance"])
+    client.discard()
 
 
 @pytest.mark.parametrize(
@@ -334,6 +470,6 @@ def test_a_dataset_that_differs_ends_the_start_with_words(world):
     world.closed()
     code, words = Process(world, fps=10).result()
     assert code == 1
-    assert "record: " in words
+    assert "record_node: " in words
     assert "fps is 20 in the dataset, wanted 10" in words
     assert "Traceback" not in words
