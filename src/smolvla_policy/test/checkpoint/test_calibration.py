@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from smolvla_policy.backends.units_choice import choose_units
 from smolvla_policy.checkpoint.calibration import (
     CalibrationError,
     calibration_roots,
@@ -190,6 +191,18 @@ def test_a_range_over_the_end_of_the_encoder_is_unsafe():
     assert "360 degrees wide, but an SO-100's shoulder_lift turns about 200" in lines[0]
     # As wide as careless hands and other builds make it.
     assert not broken(UNSAFE, shoulder_pan=(500, 3600), elbow_flex=(600, 3400), gripper=(0, 3000))
+
+
+@pytest.mark.parametrize("units", ["degrees", "normalized"])
+def test_no_policy_moves_an_arm_with_it(tmp_path, units):
+    arm = content()
+    arm["elbow_flex"].update(range_min=14, range_max=4077)
+    path = tmp_path / "arm.json"
+    path.write_text(json.dumps(arm))
+    options = {"joints": LEROBOT_JOINTS, "units": units, "calibration": str(path)}
+    with pytest.raises(ValueError, match="'elbow_flex': the range is 357 degrees wide"):
+        choose_units(options, {})
+    assert choose_units({**options, "allow_units_mismatch": True}, {}).regime == units
 
 
 @pytest.mark.parametrize("ends", [(0, 4095), (77, 4011), (310, 3690)])

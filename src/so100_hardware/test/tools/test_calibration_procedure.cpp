@@ -223,15 +223,14 @@ TEST_F(Procedure, AJointThatSomethingStopsIsConfirmedByMovingItOnceMore)
   ASSERT_TRUE(procedure_.home().ok());
   ASSERT_TRUE(move_all(-900).ok());
   ASSERT_TRUE(move_all(1800).ok());
-  encoder_[3] -= 1200;  // no farther up than 2047 + 900
   EXPECT_TRUE(procedure_.unmoved().empty());
   ASSERT_TRUE(procedure_.home().ok());
-  ASSERT_TRUE(move_all(1000).ok());
+  ASSERT_TRUE(move_all(700).ok());
   EXPECT_EQ(procedure_.unmoved().size(), 5U);
-  ASSERT_TRUE(move_all(-500).ok());
+  ASSERT_TRUE(move_all(-350).ok());
   EXPECT_EQ(procedure_.unmoved().size(), 5U) << "half of the way is not the whole";
-  ASSERT_TRUE(move_all(-500).ok());
-  ASSERT_TRUE(move_all(1000).ok());
+  ASSERT_TRUE(move_all(-350).ok());
+  ASSERT_TRUE(move_all(700).ok());
   EXPECT_TRUE(procedure_.unmoved().empty());
 }
 
