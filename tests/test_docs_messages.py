@@ -22,7 +22,13 @@ ADJACENT_LITERALS = re.compile(r'"\s*\n\s*"')  # C++ and CMake join them
 
 def sources() -> Iterator[Path]:
     """Everything that prints: nodes, tools, set-up; not the tests."""
-    for pattern in ("src/**/*.py", "src/**/*.cpp", "src/**/*.hpp", "src/**/CMakeLists.txt"):
+    for pattern in (
+        "src/**/*.py",
+        "src/**/*.cpp",
+        "src/**/*.hpp",
+        "src/**/CMakeLists.txt",
+        "src/**/config/*.json",
+    ):
         for path in ROOT.glob(pattern):
             if "test" not in path.relative_to(ROOT).parts:
                 yield path

@@ -13,14 +13,14 @@
 #include <system_error>
 #include <tuple>
 
+#include "calibration_rules.hpp"
+
 namespace so100_hardware
 {
 namespace
 {
 
 using Json = nlohmann::ordered_json;
-
-constexpr int kMaxId = 253;
 
 struct Key
 {
@@ -48,8 +48,6 @@ std::string joined(const std::vector<std::string> & names)
   return text;
 }
 
-std::string joint_label(const std::string & joint) { return "joint '" + joint + "': "; }
-
 // The line of a position in the text.
 std::string line_of(const std::string & text, std::size_t byte)
 {
@@ -64,6 +62,15 @@ std::string shown(const Json & value)
   return text.size() > 40 ? text.substr(0, 37) + "..." : text;
 }
 
+std::vector<std::string> keys_of(const Json & object)
+{
+  std::vector<std::string> keys;
+  for (const auto & entry : object.items()) {
+    keys.push_back(entry.key());
+  }
+  return keys;
+}
+
 // Whether a whole number is small enough for an int; the exact limits are checked later.
 bool fits_int(const Json & value)
 {
@@ -75,22 +82,21 @@ bool fits_int(const Json & value)
 bool read_joint(const Json & object, JointCalibration & joint, std::vector<std::string> & problems)
 {
   const std::size_t before = problems.size();
-  const std::string label = joint_label(joint.joint);
+  const auto add = [&](const char * text, const Fields & fields) {
+    problems.push_back(about_joint(joint.joint, say(text, fields)));
+  };
   if (!object.is_object()) {
-    problems.push_back(
-      label + "must be an object with id, drive_mode, homing_offset, range_min and range_max, " +
-      "but is " + shown(object));
+    add("not_joint", {{"value", shown(object)}});
     return false;
   }
   for (const Key & key : kKeys) {
     const auto entry = object.find(key.name);
     if (entry == object.end()) {
-      problems.push_back(label + "the key '" + key.name + "' is missing");
+      add("missing_key", {{"key", key.name}});
     } else if (!entry->is_number_integer()) {
-      problems.push_back(
-        label + "'" + key.name + "' must be a whole number, but is " + shown(*entry));
+      add("not_whole", {{"key", key.name}, {"value", shown(*entry)}});
     } else if (!fits_int(*entry)) {
-      problems.push_back(label + "'" + key.name + "' is " + shown(*entry) + ", far out of range");
+      add("far_out", {{"key", key.name}, {"value", shown(*entry)}});
     } else {
       joint.*key.member = entry->get<int>();
     }
@@ -99,41 +105,24 @@ bool read_joint(const Json & object, JointCalibration & joint, std::vector<std::
     const auto known = std::any_of(
       kKeys.begin(), kKeys.end(), [&name](const Key & key) { return name == key.name; });
     if (!known) {
-      problems.push_back(label + "unknown key '" + name + "'; LeRobot would refuse this file");
+      add("unknown_key", {{"key", name}});
     }
   }
   return problems.size() == before;
 }
 
-void check_joint(const JointCalibration & joint, std::vector<std::string> & problems)
+// What the joints' own rules say: what the arm must not move with, or the rest.
+std::vector<std::string> texts(const Calibration & calibration, bool refused)
 {
-  const std::string label = joint_label(joint.joint);
-  if (joint.id < 0 || joint.id > kMaxId) {
-    problems.push_back(label + "id is " + number(joint.id) + ", but ids are 0 to 253");
-  }
-  if (joint.drive_mode != 0 && joint.drive_mode != 1) {
-    problems.push_back(
-      label + "drive_mode is " + number(joint.drive_mode) + ", but must be 0 or 1");
-  }
-  if (joint.homing_offset < -kMaxHomingOffset || joint.homing_offset > kMaxHomingOffset) {
-    problems.push_back(
-      label + "homing_offset is " + number(joint.homing_offset) +
-      ", but the servo holds -2047 to 2047; calibrate again with the joint in the middle of its "
-      "range (so100_calibrate)");
-  }
-  for (const auto & [name, value] :
-       {std::pair("range_min", joint.range_min), std::pair("range_max", joint.range_max)}) {
-    if (value < 0 || value > kMaxTick) {
-      problems.push_back(
-        label + name + " is " + number(value) +
-        ", but positions are 0 to 4095; calibrate again (so100_calibrate)");
+  std::vector<std::string> lines;
+  for (const JointCalibration & joint : calibration.joints) {
+    for (const Finding & finding : findings(joint)) {
+      if (finding.refused == refused) {
+        lines.push_back(finding.text);
+      }
     }
   }
-  if (joint.range_min >= joint.range_max) {
-    problems.push_back(
-      label + "range_min " + number(joint.range_min) + " is not below range_max " +
-      number(joint.range_max) + "; calibrate again and move this joint to both of its ends");
-  }
+  return lines;
 }
 
 }  // namespace
@@ -168,68 +157,57 @@ std::vector<std::string> lerobot_joints()
   return names;
 }
 
+std::optional<KnownTravel> known_travel(const std::string & joint)
+{
+  const Json & joints = calibration_rules()["joints"];
+  if (!joints.contains(joint)) {
+    return std::nullopt;
+  }
+  return KnownTravel{joints[joint]["turn"].get<int>(), joints[joint]["least"].get<int>()};
+}
+
 std::vector<std::string> calibration_problems(
   const Calibration & calibration, const std::vector<std::string> & joints)
 {
+  std::vector<std::string> names;
+  for (const JointCalibration & joint : calibration.joints) {
+    names.push_back(joint.joint);
+  }
+  const auto without = [](const auto & all, const auto & others) {
+    std::vector<std::string> left;
+    std::copy_if(all.begin(), all.end(), std::back_inserter(left), [&](const auto & name) {
+      return std::find(others.begin(), others.end(), name) == others.end();
+    });
+    return left;
+  };
+  const auto missing = without(joints, names);
+  if (!without(names, joints).empty()) {
+    return {say("other_joints", {{"names", joined(names)}, {"joints", joined(joints)}})};
+  }
   std::vector<std::string> problems;
-  std::vector<std::string> missing;
-  std::copy_if(
-    joints.begin(), joints.end(), std::back_inserter(missing),
-    [&calibration](const std::string & joint) { return calibration.find(joint) == nullptr; });
   if (!missing.empty()) {
-    problems.push_back(
-      joined(missing) + (missing.size() == 1 ? " is" : " are") +
-      " missing; is this the calibration of another kind of robot?");
+    problems.push_back(say("missing_joints", {{"missing", joined(missing)}}));
   }
   for (std::size_t i = 0; i < calibration.joints.size(); ++i) {
     const JointCalibration & joint = calibration.joints[i];
-    if (std::find(joints.begin(), joints.end(), joint.joint) == joints.end()) {
-      problems.push_back(
-        joint_label(joint.joint) + "the arm has no such joint; it has " + joined(joints));
-    }
     for (std::size_t k = 0; k < i; ++k) {
       const JointCalibration & other = calibration.joints[k];
       if (other.joint == joint.joint) {
-        problems.push_back(joint_label(joint.joint) + "is there twice");
+        problems.push_back(about_joint(joint.joint, say("twice")));
       } else if (other.id == joint.id) {
-        problems.push_back(
-          joint_label(joint.joint) + "id " + number(joint.id) + " is that of '" + other.joint +
-          "' too; every servo needs an id of its own");
+        problems.push_back(about_joint(
+          joint.joint, say("same_id", {{"id", number(joint.id)}, {"other", other.joint}})));
       }
     }
-    check_joint(joint, problems);
   }
+  const auto broken = texts(calibration, true);
+  problems.insert(problems.end(), broken.begin(), broken.end());
   return problems;
 }
 
 std::vector<std::string> calibration_remarks(const Calibration & calibration)
 {
-  std::vector<std::string> remarks;
-  for (const JointCalibration & joint : calibration.joints) {
-    const std::string label = joint_label(joint.joint);
-    if (joint.joint == kFullTurnJoint && !(joint.range() == TickRange{})) {
-      remarks.push_back(
-        label + "the range is " + number(joint.range_min) + " to " + number(joint.range_max) +
-        ", LeRobot gives this joint the full turn 0 to 4095; its zero is the middle of the range");
-    } else if (joint.range_max - joint.range_min < kNarrowRange) {
-      remarks.push_back(
-        label + "the range is only " + number(joint.range_max - joint.range_min) + " ticks (" +
-        number((joint.range_max - joint.range_min) * 360 / kTicksPerTurn) +
-        " degrees) wide; was it moved to both ends in the calibration?");
-    }
-    const JointInfo * info = find_joint(joint.joint);
-    if (info != nullptr && info->id != joint.id) {
-      remarks.push_back(
-        label + "id is " + number(joint.id) + ", LeRobot gives it " + number(info->id));
-    }
-    if (joint.drive_mode == 1 && joint.joint != kGripper) {
-      remarks.push_back(
-        label +
-        "drive_mode 1 turns LeRobot's -100 to 100 round, but not its degrees and not the "
-        "radians here");
-    }
-  }
-  return remarks;
+  return texts(calibration, false);
 }
 
 LoadedCalibration parse_calibration(
@@ -242,7 +220,7 @@ LoadedCalibration parse_calibration(
     if (event == Json::parse_event_t::key && depth == 1) {
       const auto joint = value.get<std::string>();
       if (!seen.insert(joint).second) {
-        result.problems.push_back(joint_label(joint) + "is there twice");
+        result.problems.push_back(about_joint(joint, say("twice")));
       }
     }
     return true;
@@ -251,18 +229,16 @@ LoadedCalibration parse_calibration(
   try {
     root = Json::parse(text, note_doubles);
   } catch (const Json::parse_error & error) {
-    result.problems = {
-      name + ": not JSON, see line " + line_of(text, error.byte) +
-      "; restore the file from its .bak or calibrate again"};
+    result.problems = {name + ": " + say("not_json", {{"line", line_of(text, error.byte)}})};
     return result;
   } catch (const Json::out_of_range &) {  // 1e999 is JSON, but no double
-    result.problems = {
-      name +
-      ": holds a number far out of range; restore the file from its .bak or calibrate again"};
+    result.problems = {name + ": " + say("far_number")};
     return result;
   }
   if (!root.is_object()) {
-    result.problems.push_back("must be an object with a joint each, but is " + shown(root));
+    result.problems.push_back(say("not_joints", {{"value", shown(root)}}));
+  } else if (const std::string other = other_format(keys_of(root), name); !other.empty()) {
+    result.problems = {other};
   } else {
     for (const auto & [joint_name, object] : root.items()) {
       JointCalibration joint;
@@ -293,7 +269,7 @@ LoadedCalibration load_calibration(
   std::error_code error;
   if (std::filesystem::is_directory(file, error)) {
     result.file = file;
-    result.problems.push_back(file.string() + ": is a folder; give the calibration file in it");
+    result.problems.push_back(file.string() + ": " + say("folder"));
     return result;
   }
   errno = 0;
@@ -302,7 +278,8 @@ LoadedCalibration load_calibration(
   if (!stream.is_open() || stream.bad()) {
     result.file = file;
     result.problems.push_back(
-      file.string() + ": cannot be read: " + std::generic_category().message(errno));
+      file.string() + ": " +
+      say("unreadable", {{"reason", std::generic_category().message(errno)}}));
     return result;
   }
   result = parse_calibration(text, file.string(), joints);

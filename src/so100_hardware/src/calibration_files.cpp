@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstdlib>
 #include <fstream>
@@ -14,16 +13,14 @@
 #include <system_error>
 #include <utility>
 
+#include "calibration_rules.hpp"
+
 namespace so100_hardware
 {
 namespace
 {
 
 namespace fs = std::filesystem;
-
-// Newest name first: LeRobot 0.4.4 merged the other two.
-constexpr std::array<const char *, 3> kRobotFolders{
-  "so_follower", "so101_follower", "so100_follower"};
 
 std::string environment(const char * name)
 {
@@ -53,8 +50,8 @@ std::vector<std::vector<fs::path>> places(const std::string & id)
   std::vector<std::vector<fs::path>> all;
   for (const fs::path & root : calibration_roots()) {
     all.emplace_back();
-    for (const char * folder : kRobotFolders) {
-      all.back().push_back(root / "robots" / folder / (id + ".json"));
+    for (const auto & folder : calibration_rules()["folders"]) {
+      all.back().push_back(root / "robots" / folder.get<std::string>() / (id + ".json"));
     }
   }
   return all;
@@ -133,19 +130,13 @@ std::string replace(const fs::path & file, const std::string & text)
 std::vector<fs::path> calibration_roots()
 {
   std::vector<fs::path> roots;
-  const auto add = [&roots](const std::string & base, const char * rest) {
-    if (!base.empty()) {
-      const fs::path root = (expanded(base) / rest).lexically_normal();
-      if (std::find(roots.begin(), roots.end(), root) == roots.end()) {
-        roots.push_back(root);
-      }
+  for (const auto & place : calibration_rules()["roots"]) {
+    const std::string base = environment(place[0].get<std::string>().c_str());
+    const fs::path root = (expanded(base) / place[1].get<std::string>()).lexically_normal();
+    if (!base.empty() && std::find(roots.begin(), roots.end(), root) == roots.end()) {
+      roots.push_back(root);
     }
-  };
-  add(environment("HF_LEROBOT_CALIBRATION"), "");
-  add(environment("HF_LEROBOT_HOME"), "calibration");
-  add(environment("HF_HOME"), "lerobot/calibration");
-  add(environment("XDG_CACHE_HOME"), "huggingface/lerobot/calibration");
-  add(environment("HOME"), ".cache/huggingface/lerobot/calibration");
+  }
   return roots;
 }
 
@@ -157,7 +148,7 @@ LoadedCalibration find_calibration(
   }
   LoadedCalibration result;
   if (id_or_path.empty()) {
-    result.problems.push_back("the calibration's id is empty; give LeRobot's --robot.id or a path");
+    result.problems.push_back(say("empty_id"));
     return result;
   }
   std::string searched;
@@ -171,29 +162,25 @@ LoadedCalibration find_calibration(
       continue;
     }
     result = load_calibration(found.front(), joints);
-    for (std::size_t k = 1; k < found.size(); ++k) {
+    for (std::size_t k = 1; k < found.size() && result.ok(); ++k) {
       std::error_code error;
       if (fs::equivalent(found.front(), found[k], error)) {
         continue;  // a link
       }
+      const Fields both{
+        {"name", id_or_path}, {"first", found.front().string()}, {"second", found[k].string()}};
       const LoadedCalibration other = load_calibration(found[k], joints);
-      if (!result.ok() || !other.ok() || other.calibration != result.calibration) {
-        result.problems.push_back(
-          "the calibration '" + id_or_path +
-          "' is there twice and differs: " + found.front().string() + " and " + found[k].string() +
-          "; give the path of the right one or remove the other");
+      if (!other.ok() || other.calibration != result.calibration) {
+        result.problems.push_back(say("differs", both));
         return result;
       }
-      result.remarks.push_back(
-        "the calibration '" + id_or_path +
-        "' is there twice with the same values; taken: " + found.front().string());
+      result.remarks.push_back(say("same", both));
     }
     return result;
   }
-  result.problems.push_back(
-    "no calibration '" + id_or_path + "' found; looked for " +
-    (searched.empty() ? "nothing, as HOME is not set" : searched) +
-    "; calibrate with so100_calibrate, or give the path of the file");
+  result.problems.push_back(say(
+    "not_found", {{"name", id_or_path},
+                  {"places", searched.empty() ? "nothing, as HOME is not set" : searched}}));
   return result;
 }
 

@@ -7,6 +7,36 @@
 namespace so100_hardware
 {
 
+const std::vector<StateValue> & state_values()
+{
+  using S = const JointState &;
+  using C = const JointCounters &;
+  static const std::vector<StateValue> table{
+    {"position", [](S state, C) { return state.position; }},
+    {"velocity", [](S state, C) { return state.velocity; }},
+    {"effort", [](S state, C) { return state.effort; }},
+    {"voltage", [](S state, C) { return state.voltage; }},
+    {"temperature", [](S state, C) { return state.temperature; }},
+    {"current", [](S state, C) { return state.current; }},
+    {"status", [](S state, C) { return static_cast<double>(state.status); }},
+    {"missed_reads", [](S, C counters) { return static_cast<double>(counters.missed_reads); }},
+    {"clamped_goals", [](S, C counters) { return static_cast<double>(counters.clamped_goals); }},
+    {"rejected_goals", [](S, C counters) { return static_cast<double>(counters.rejected_goals); }}};
+  return table;
+}
+
+const std::vector<std::string> & state_interface_names()
+{
+  static const std::vector<std::string> names = [] {
+    std::vector<std::string> all;
+    for (const StateValue & one : state_values()) {
+      all.emplace_back(one.name);
+    }
+    return all;
+  }();
+  return names;
+}
+
 void So100Arm::update(std::size_t joint)
 {
   const feetech::ServoState & raw = raw_[joint];

@@ -2,7 +2,6 @@
 #include "so100_hardware/so100_system.hpp"
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <cmath>
 #include <limits>
@@ -58,22 +57,6 @@ bool set_surely(hardware_interface::CommandInterface & interface, double value)
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
   return false;
-}
-
-// In the order of state_interface_names().
-std::array<double, 10> values(const JointState & state, const JointCounters & counters)
-{
-  return {
-    state.position,
-    state.velocity,
-    state.effort,
-    state.voltage,
-    state.temperature,
-    state.current,
-    static_cast<double>(state.status),
-    static_cast<double>(counters.missed_reads),
-    static_cast<double>(counters.clamped_goals),
-    static_cast<double>(counters.rejected_goals)};
 }
 
 }  // namespace
@@ -195,8 +178,10 @@ bool SO100System::find_interfaces()
   interfaces_.clear();
   for (const JointConfig & joint : arm_->config().joints) {
     JointInterfaces found;
-    for (const std::string & name : state_interface_names()) {
-      found.states.push_back(find(joint_states_, joint.name + "/" + name));
+    for (const StateValue & one : state_values()) {
+      if (auto state = find(joint_states_, joint.name + "/" + one.name)) {
+        found.states.emplace_back(std::move(state), one.value);
+      }
     }
     found.command = find(joint_commands_, joint.name + "/position");
     if (found.command == nullptr) {
@@ -211,12 +196,9 @@ bool SO100System::find_interfaces()
 void SO100System::publish_states()
 {
   for (std::size_t i = 0; i < interfaces_.size(); ++i) {
-    const auto numbers = values(arm_->state(i), arm_->counters(i));
-    for (std::size_t k = 0; k < numbers.size(); ++k) {
-      if (interfaces_[i].states[k] != nullptr) {
-        // False while another thread reads the interface: the next cycle brings a newer value.
-        static_cast<void>(interfaces_[i].states[k]->set_value(numbers[k]));
-      }
+    for (const auto & [interface, value] : interfaces_[i].states) {
+      // False while another thread reads the interface: the next cycle brings a newer value.
+      static_cast<void>(interface->set_value(value(arm_->state(i), arm_->counters(i))));
     }
   }
 }

@@ -220,12 +220,4 @@ const std::vector<std::string> & joint_parameter_names()
   return names;
 }
 
-const std::vector<std::string> & state_interface_names()
-{
-  static const std::vector<std::string> names{
-    "position", "velocity", "effort",       "voltage",       "temperature",
-    "current",  "status",   "missed_reads", "clamped_goals", "rejected_goals"};
-  return names;
-}
-
 }  // namespace so100_hardware

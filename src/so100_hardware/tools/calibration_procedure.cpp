@@ -24,6 +24,10 @@ constexpr int kPositionMode = 0;
 // The arm trembles in the hand while it is homed; more than this is no trembling.
 constexpr int kHomeTolerance = 100;
 constexpr int kMaxMissed = 50;
+// A joint that moved less was hardly moved: 18 degrees.
+constexpr int kHardlyMoved = 200;
+// Of its range, what a joint must do once more to show that its ends are there.
+constexpr double kSameEnds = 0.9;
 
 bool full_turn(const ArmServo & servo) { return servo.joint == kFullTurnJoint; }
 
@@ -105,6 +109,7 @@ Step CalibrationProcedure::home()
         true};
     }
     joints_[i].min = joints_[i].position = joints_[i].max = positions[i];
+    joints_[i].again_min = joints_[i].again_max = positions[i];
   }
   return {};
 }
@@ -124,6 +129,8 @@ Step CalibrationProcedure::sweep()
     joint.position = positions[i];
     joint.min = std::min(joint.min, joint.position);
     joint.max = std::max(joint.max, joint.position);
+    joint.again_min = std::min(joint.again_min, joint.position);
+    joint.again_max = std::max(joint.again_max, joint.position);
     if (!full_turn(arm_[i]) && (joint.wrapped || joint.min < 0 || joint.max > kMaxTick)) {
       return {
         arm_[i].label() +
@@ -134,15 +141,25 @@ Step CalibrationProcedure::sweep()
   return {};
 }
 
-std::vector<std::string> CalibrationProcedure::unmoved() const
+std::vector<std::string> CalibrationProcedure::unmoved()
 {
-  std::vector<std::string> names;
+  std::vector<std::string> lines;
   for (std::size_t i = 0; i < arm_.size(); ++i) {
-    if (!full_turn(arm_[i]) && joints_[i].max - joints_[i].min < kNarrowRange) {
-      names.push_back(arm_[i].joint);
+    Joint & joint = joints_[i];
+    const auto known = known_travel(arm_[i].joint);
+    const int width = joint.max - joint.min;
+    const bool confirmed = width >= kHardlyMoved && joint.asked >= kSameEnds * width &&
+                           joint.again_max - joint.again_min >= kSameEnds * width;
+    if (full_turn(arm_[i]) || !known || degrees_of(width) >= known->least || confirmed) {
+      continue;
     }
+    lines.push_back(
+      arm_[i].joint + " (" + std::to_string(degrees_of(width)) + " of about " +
+      std::to_string(known->turn) + " degrees)");
+    joint.asked = width;
+    joint.again_min = joint.again_max = joint.position;
   }
-  return names;
+  return lines;
 }
 
 std::string CalibrationProcedure::table() const
@@ -155,7 +172,7 @@ std::string CalibrationProcedure::table() const
     table.add(
       {arm_[i].joint, std::to_string(range.min), std::to_string(joint.position),
        std::to_string(range.max),
-       whole ? "full turn" : std::to_string((range.max - range.min) * 360 / kTicksPerTurn)});
+       whole ? "full turn" : std::to_string(degrees_of(range.max - range.min))});
   }
   return table.text();
 }

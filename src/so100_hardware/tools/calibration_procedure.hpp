@@ -38,8 +38,10 @@ public:
   /// Takes up the present positions. To be called as often as possible while the arm is moved.
   Step sweep();
 
-  /// Joints that have hardly been moved since home().
-  std::vector<std::string> unmoved() const;
+  /// Joints that were not moved to both of their ends since home(), as "gripper (31 of about 110
+  /// degrees)". One that was moved twice through the same short range, with a call between, is
+  /// stopped by something and not named again, unless it has hardly moved at all.
+  std::vector<std::string> unmoved();
 
   /// The table of the sweep: joint, lowest, present and highest position, width in degrees.
   std::string table() const;
@@ -60,6 +62,9 @@ private:
     int min = 0;
     int position = 0;
     int max = 0;
+    int again_min = 0;  // since the last unmoved()
+    int again_max = 0;
+    int asked = 0;         // how wide it was then
     bool wrapped = false;  // it went over the end of the encoder
   };
 

@@ -189,14 +189,15 @@ std::vector<Notice> servo_notices(const std::vector<ScannedServo> & servos)
   return notices;
 }
 
-std::string missing_joints(const std::vector<ScannedServo> & servos)
+std::string missing_servos(
+  const std::vector<ScannedServo> & servos, const std::vector<int> & expected)
 {
   std::string names;
-  for (const JointInfo & joint : kJoints) {
+  for (const int id : expected) {
     const bool there = std::any_of(
-      servos.begin(), servos.end(), [&](const auto & servo) { return servo.id == joint.id; });
+      servos.begin(), servos.end(), [id](const auto & servo) { return servo.id == id; });
     if (!there) {
-      names += (names.empty() ? "" : ", ") + servo_label(joint.id);
+      names += (names.empty() ? "" : ", ") + servo_label(id);
     }
   }
   return names;

@@ -45,7 +45,8 @@ std::string firmware_text(const ScannedServo & servo);
 /// other baud rates.
 std::vector<Notice> servo_notices(const std::vector<ScannedServo> & servos);
 
-/// The joints of LeRobot's arm that did not answer, as a line; empty when all are there.
-std::string missing_joints(const std::vector<ScannedServo> & servos);
+/// Which of the expected ids did not answer, as a line; empty when all are there.
+std::string missing_servos(
+  const std::vector<ScannedServo> & servos, const std::vector<int> & expected);
 
 }  // namespace so100_hardware::tools

@@ -8,7 +8,6 @@
 
 #include "connection.hpp"
 #include "so100_hardware/feetech/servo_state.hpp"
-#include "so100_hardware/joints.hpp"
 #include "terminal.hpp"
 
 namespace so100_hardware::tools
@@ -36,7 +35,8 @@ void add_id(std::vector<int> & ids, int id)
   }
 }
 
-feetech::Result<void> scan_baud(const std::string & port, int baud, PortScan & scan)
+feetech::Result<void> scan_baud(
+  const std::string & port, int baud, const std::vector<int> & expected, PortScan & scan)
 {
   auto connection = Connection::open(port, baud);
   if (!connection) {
@@ -53,13 +53,13 @@ feetech::Result<void> scan_baud(const std::string & port, int baud, PortScan & s
   }
   const bool garbled = found.value().damaged > 0;
   if (garbled || !ids.empty() || baud == kUsualBaud) {
-    for (const JointInfo & joint : kJoints) {
-      if (std::find(ids.begin(), ids.end(), joint.id) != ids.end()) {
+    for (const int id : expected) {
+      if (std::find(ids.begin(), ids.end(), id) != ids.end()) {
         continue;
       }
-      const auto answer = bus.ping(joint.id);
+      const auto answer = bus.ping(static_cast<std::uint8_t>(id));
       if (answer.ok() || answer.error().code == Errc::bad_checksum) {
-        add_id(ids, joint.id);
+        add_id(ids, id);
       } else if (port_failed(answer.error())) {
         return answer.error();
       }
@@ -129,7 +129,7 @@ feetech::Result<void> read_details(feetech::Bus & bus, ScannedServo & servo)
 }
 
 feetech::Result<PortScan> scan_port(
-  const std::string & port, const std::vector<int> & bauds,
+  const std::string & port, const std::vector<int> & bauds, const std::vector<int> & expected,
   const std::function<void(int baud)> & progress)
 {
   PortScan scan;
@@ -138,7 +138,7 @@ feetech::Result<PortScan> scan_port(
       break;
     }
     progress(baud);
-    const auto result = scan_baud(port, baud, scan);
+    const auto result = scan_baud(port, baud, expected, scan);
     if (!result) {
       return result.error();
     }

@@ -19,12 +19,12 @@ struct PortScan
   std::vector<Notice> notices;
 };
 
-/// Looks for servos at each of the baud rates: a broadcast ping, and a ping of LeRobot's ids where
-/// servos may have hidden each other.
+/// Looks for servos at each of the baud rates: a broadcast ping, and a ping of the expected ids
+/// where servos may have hidden each other.
 /// @param progress  called before each baud rate
 /// @return an Error only when the port fails; when interrupted, what was found so far
 feetech::Result<PortScan> scan_port(
-  const std::string & port, const std::vector<int> & bauds,
+  const std::string & port, const std::vector<int> & bauds, const std::vector<int> & expected,
   const std::function<void(int baud)> & progress);
 
 /// Reads everything of the servo with `servo.id`. What does not come stays empty.

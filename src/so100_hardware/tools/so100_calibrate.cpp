@@ -214,7 +214,10 @@ int calibrate(const Options & options, feetech::Bus & bus, const fs::path & file
     for (const std::string & name : unmoved) {
       names += (names.empty() ? "" : ", ") + name;
     }
-    std::printf("Not moved yet: %s. Move it to both ends, then press Enter.\n", names.c_str());
+    std::printf(
+      "Not moved to both ends yet: %s. Move there, then press Enter; what is stopped earlier by "
+      "something on the arm, move to both of its ends once more.\n",
+      names.c_str());
     std::fflush(stdout);
   }
   step = procedure.store();

@@ -36,18 +36,26 @@ void add_row(TextTable & table, const ScannedServo & servo)
 int run(int argc, char ** argv)
 {
   std::string port;
+  std::string ids;
   int baud = 0;
   Options options(
     "so100_scan",
     "Lists the servos on the serial ports of this machine: id, model, firmware, supply voltage,\n"
     "temperature, position and faults. Writes nothing.",
-    "Returns 0: servos found, all is well. 1: no servo found, or something needs attention.\n"
+    "Returns 0: all servos are there and well. 1: one is missing, or something needs attention.\n"
     "2: no port could be scanned.");
   options.text("--port", "PATH", port, "scan this port only (default: all)");
   options.number(
     "--baud", "RATE", baud, 1, 4000000, "scan this rate only (default: all, 1 s each)");
+  options.text(
+    "--ids", "LIST", ids,
+    "servos that must be there on each port, as 1-6 or 1,2,5 (default: 1-6, an SO-100's)");
   if (const auto code = options.parse(argc, argv)) {
     return *code;
+  }
+  const auto expected = parse_ids(ids.empty() ? "1-6" : ids);
+  if (!expected) {
+    return options.fail("--ids must be like 1-6 or 1,2,5, but is '" + ids + "'");
   }
   std::vector<std::string> ports =
     port.empty() ? feetech::list_ports() : std::vector<std::string>{port};
@@ -74,7 +82,7 @@ int run(int argc, char ** argv)
         std::fflush(stdout);
       }
     };
-    const auto scan = scan_port(path, bauds, progress);
+    const auto scan = scan_port(path, bauds, *expected, progress);
     if (stdout_is_terminal()) {
       std::fputs("\r\x1b[K", stdout);
     }
@@ -90,14 +98,17 @@ int run(int argc, char ** argv)
     for (const Notice & notice : scan.value().notices) {
       warnings.push_back(notice.text);
     }
-    const std::string absent = missing_joints(scan.value().servos);
+    const std::string absent = missing_servos(scan.value().servos, *expected);
     if (scan.value().servos.empty()) {
       warnings.push_back(
         path +
         ": no servo answered; check the power supply, the cable to the first servo and, on "
         "the driver board, the jumpers for USB");
     } else if (!absent.empty()) {
-      notes.push_back(path + ": not there: " + absent);
+      warnings.push_back(
+        path + ": not there: " + absent +
+        "; check its cable and the one before it, and its id (so100_setup)" +
+        (ids.empty() ? "; for servos with other ids name them with --ids" : ""));
     }
     const std::string latency = feetech::latency_hint(path);
     if (!latency.empty()) {

@@ -37,7 +37,7 @@ std::optional<ScannedServo> find_servo(const Options & options, const Task & tas
       std::fflush(stdout);
     }
   };
-  const auto scan = scan_port(task.port, task.bauds, progress);
+  const auto scan = scan_port(task.port, task.bauds, *parse_ids("1-6"), progress);
   if (stdout_is_terminal()) {
     std::fputs("\r\x1b[K", stdout);
   }

@@ -10,7 +10,13 @@ from typing import Any
 from smolvla_policy.checkpoint.calibration import LoadedCalibration, find_calibration
 from smolvla_policy.checkpoint.robot import ROBOT
 from smolvla_policy.control.implied_units import FeatureStatistics, implied_units, units_problem
-from smolvla_policy.control.joint_calibration import LEROBOT_JOINTS, lerobot_name, range_doubts
+from smolvla_policy.control.joint_calibration import (
+    DOUBTFUL,
+    LEROBOT_JOINTS,
+    UNSAFE,
+    broken_rules,
+    lerobot_name,
+)
 from smolvla_policy.control.units import (
     AUTO,
     REGIMES,
@@ -105,9 +111,12 @@ def choose_units(
         units = joint_units(regime, joints, parameters)
     except ValueError as error:
         raise ValueError(f"{error} (units: {regime}, because {reason})") from error
-    if regime == "normalized" and parameters.calibration is not None:
+    if parameters.calibration is not None:
         used = {lerobot_name(joint) for joint in joints}
-        doubts += range_doubts({k: v for k, v in parameters.calibration.items() if k in used})
+        levels = [UNSAFE, DOUBTFUL] if regime == "normalized" else [UNSAFE]
+        doubts += broken_rules(
+            {k: v for k, v in parameters.calibration.items() if k in used}, levels
+        )
     if doubts and not allowed:
         raise ValueError("\n".join(doubts))
     remarks = [f"units: {regime}, because {reason}"]

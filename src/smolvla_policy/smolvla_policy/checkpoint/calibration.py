@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """LeRobot's calibration files: found and read as the driver's tools do it.
 
-The rules are those of ``so100_hardware/calibration_files.hpp``: an id is looked up where
-LeRobot keeps its files, under the folder names of all its versions; a name with a ``/`` or
-ending in ``.json`` is a path.
+As with the driver's tools an id is looked up where LeRobot keeps its files, under the folder names
+of all its versions; a name with a ``/`` or ending in ``.json`` is a path.
 """
 
 from __future__ import annotations
@@ -16,15 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from smolvla_policy.control.joint_calibration import (
+    DOUBTFUL,
     LEROBOT_JOINTS,
+    ODD,
+    RULE_BOOK,
     Calibration,
     JointCalibration,
+    broken_rules,
     calibration_problems,
-    calibration_remarks,
+    other_format,
+    say,
 )
-
-ROBOT_FOLDERS = ("so_follower", "so101_follower", "so100_follower")
-"""Newest name first: LeRobot 0.4.4 merged the other two."""
 
 KEYS = tuple(field.name for field in fields(JointCalibration))
 
@@ -56,13 +57,7 @@ def calibration_roots() -> list[Path]:
     variables that are not set are left out.
     """
     roots: list[Path] = []
-    for variable, rest in (
-        ("HF_LEROBOT_CALIBRATION", ""),
-        ("HF_LEROBOT_HOME", "calibration"),
-        ("HF_HOME", "lerobot/calibration"),
-        ("XDG_CACHE_HOME", "huggingface/lerobot/calibration"),
-        ("HOME", ".cache/huggingface/lerobot/calibration"),
-    ):
+    for variable, rest in RULE_BOOK["roots"]:
         base = os.environ.get(variable, "")
         root = Path(os.path.normpath(Path(base).expanduser() / rest)) if base else None
         if root is not None and root not in roots:
@@ -85,21 +80,17 @@ def find_calibration(id_or_path: str, joints: Sequence[str] = LEROBOT_JOINTS) ->
     if "/" in id_or_path or id_or_path.endswith(".json"):
         return load_calibration(Path(id_or_path).expanduser(), joints)
     if not id_or_path.strip():
-        raise CalibrationError(
-            "the calibration's id is empty; give LeRobot's --robot.id or a path"
-        )
+        raise CalibrationError(say("empty_id"))
     searched: list[Path] = []
     for root in calibration_roots():
-        places = [root / "robots" / folder / f"{id_or_path}.json" for folder in ROBOT_FOLDERS]
+        folders = RULE_BOOK["folders"]
+        places = [root / "robots" / folder / f"{id_or_path}.json" for folder in folders]
         found = [place for place in places if place.exists()]
         if found:
             return _agreeing(id_or_path, found, joints)
         searched += places
     looked_for = ", ".join(map(str, searched)) or "nothing, as HOME is not set"
-    raise CalibrationError(
-        f"no calibration '{id_or_path}' found; looked for {looked_for}; calibrate with "
-        "so100_calibrate, or give the path of the file"
-    )
+    raise CalibrationError(say("not_found", name=id_or_path, places=looked_for))
 
 
 def _agreeing(name: str, found: Sequence[Path], joints: Sequence[str]) -> LoadedCalibration:
@@ -108,14 +99,10 @@ def _agreeing(name: str, found: Sequence[Path], joints: Sequence[str]) -> Loaded
     for other in found[1:]:
         if other.samefile(found[0]):
             continue  # a link
+        fields = {"name": name, "first": found[0], "second": other}
         if dict(load_calibration(other, joints).joints) != dict(first.joints):
-            raise CalibrationError(
-                f"the calibration '{name}' is there twice and differs: {found[0]} and {other}; "
-                "give the path of the right one or remove the other"
-            )
-        remarks.append(
-            f"the calibration '{name}' is there twice with the same values; taken: {found[0]}"
-        )
+            raise CalibrationError(say("differs", **fields))
+        remarks.append(say("same", **fields))
     return LoadedCalibration(first.file, first.joints, tuple(remarks))
 
 
@@ -127,13 +114,15 @@ def load_calibration(file: Path, joints: Sequence[str] = LEROBOT_JOINTS) -> Load
             file, joint, key and what to do.
     """
     if file.is_dir():
-        raise CalibrationError(f"{file}: is a folder; give the calibration file in it")
+        raise CalibrationError(f"{file}: {say('folder')}")
     try:
         text = file.read_text(encoding="utf-8")
     except OSError as error:
-        raise CalibrationError(f"{file}: cannot be read: {error.strerror}") from error
+        reason = say("unreadable", reason=error.strerror)
+        raise CalibrationError(f"{file}: {reason}") from error
     except UnicodeDecodeError as error:
-        raise CalibrationError(f"{file}: not JSON, as it is not text") from error
+        line = 1 + error.object.count(b"\n", 0, error.start)
+        raise CalibrationError(f"{file}: {say('not_json', line=line)}") from error
     return parse_calibration(text, file, joints)
 
 
@@ -149,25 +138,24 @@ def parse_calibration(
     try:
         pairs = json.loads(text, object_pairs_hook=_Pairs)
     except json.JSONDecodeError as error:
-        raise CalibrationError(
-            f"{file}: not JSON, see line {error.lineno}; restore the file from its .bak or "
-            "calibrate again"
-        ) from error
+        raise CalibrationError(f"{file}: {say('not_json', line=error.lineno)}") from error
     calibration: dict[str, JointCalibration] = {}
     if not isinstance(pairs, _Pairs):
-        problems.append(f"must be an object with a joint each, but is {_shown(pairs)}")
+        problems.append(say("not_joints", value=_shown(pairs)))
+    elif other := other_format([name for name, _ in pairs], file):
+        problems.append(other)
     else:
         for name, value in pairs:
             # A name that is there twice would silently win over the first.
             if [other for other, _ in pairs].count(name) > 1:
-                problems.append(f"joint '{name}': is there twice")
+                problems.append(say("joint", joint=name, text=say("twice")))
             joint = _read_joint(name, value, problems)
             if joint is not None:
                 calibration[name] = joint
         problems = list(dict.fromkeys(problems)) or calibration_problems(calibration, joints)
     if problems:
         raise CalibrationError("\n".join(f"{file}: {problem}" for problem in problems))
-    remarks = tuple(f"{file}: {remark}" for remark in calibration_remarks(calibration))
+    remarks = tuple(f"{file}: {remark}" for remark in broken_rules(calibration, [DOUBTFUL, ODD]))
     return LoadedCalibration(file, calibration, remarks)
 
 
@@ -176,26 +164,20 @@ class _Pairs(list[tuple[str, Any]]):
 
 
 def _read_joint(name: str, value: Any, problems: list[str]) -> JointCalibration | None:
-    label = f"joint '{name}': "
+    content = dict(value) if isinstance(value, _Pairs) else {}
+    texts = []
     if not isinstance(value, _Pairs):
-        problems.append(
-            f"{label}must be an object with {', '.join(KEYS[:-1])} and {KEYS[-1]}, but is "
-            f"{_shown(value)}"
-        )
-        return None
-    before, content = len(problems), dict(value)
-    for key in KEYS:
-        number = content.get(key)
-        if key not in content:
-            problems.append(f"{label}the key '{key}' is missing")
-        elif not isinstance(number, int) or isinstance(number, bool):
-            problems.append(f"{label}'{key}' must be a whole number, but is {_shown(number)}")
-    problems += [
-        f"{label}unknown key '{key}'; LeRobot would refuse this file"
-        for key in content
-        if key not in KEYS
-    ]
-    return JointCalibration(**content) if len(problems) == before else None
+        texts.append(say("not_joint", value=_shown(value)))
+    else:
+        for key in KEYS:
+            number = content.get(key)
+            if key not in content:
+                texts.append(say("missing_key", key=key))
+            elif not isinstance(number, int) or isinstance(number, bool):
+                texts.append(say("not_whole", key=key, value=_shown(number)))
+        texts += [say("unknown_key", key=key) for key in content if key not in KEYS]
+    problems += [say("joint", joint=name, text=text) for text in texts]
+    return None if texts else JointCalibration(**content)
 
 
 def _shown(value: Any) -> str:

@@ -30,7 +30,7 @@ from smolvla_policy.checkpoint.tensor_file import TensorFile
 from smolvla_policy.checkpoint.text import find_tokenizer
 from smolvla_policy.checkpoint.vlm import model_sizes, read_vlm_config
 from smolvla_policy.checks.rows import Row, Status
-from smolvla_policy.control.joint_calibration import GRIPPER, lerobot_name, range_doubts
+from smolvla_policy.control.joint_calibration import GRIPPER, UNSAFE, broken_rules, lerobot_name
 
 STILL_SHARE = 0.02
 """A joint whose deviation is below this share of the others' hardly moved in the data."""
@@ -254,9 +254,7 @@ def check_calibration(
         text = "none given; only units 'normalized' need it"
         return [Row("calibration", Status.SKIPPED, text)]
     remarks = [remark.removeprefix(f"{loaded.file}: ") for remark in loaded.remarks]
-    # A narrow range is told once, as a doubt.
-    remarks = [remark for remark in remarks if "was it moved to both ends" not in remark]
-    doubts = range_doubts(loaded.joints)
+    unsafe = broken_rules(loaded.joints, [UNSAFE])
     beyond = []
     if len(lower) == len(upper) == len(options["joints"]):
         for joint, low, high in zip(options["joints"], lower, upper, strict=True):
@@ -269,10 +267,11 @@ def check_calibration(
                     f"{joint} is calibrated to ±{half:.0f} degrees, the executor's limits are "
                     f"{math.degrees(low):.0f} to {math.degrees(high):.0f}: the driver stops there"
                 )
-    advice = "\n".join([*doubts, *beyond, *remarks])
+    advice = "\n".join([*unsafe, *remarks, *beyond])
     if not advice:
         return [Row("calibration", Status.OK, f"{loaded.file}: six joints, ranges as the arm's")]
-    return [Row("calibration", Status.WARN, str(loaded.file), advice)]
+    stop = unsafe and not options.get("allow_units_mismatch", False)
+    return [Row("calibration", Status.FIX if stop else Status.WARN, str(loaded.file), advice)]
 
 
 def check_instruction(task: str, contents: CheckpointContents, wish: str = "") -> list[Row]:

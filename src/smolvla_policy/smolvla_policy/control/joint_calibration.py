@@ -1,49 +1,47 @@
 # SPDX-License-Identifier: Apache-2.0
 """LeRobot's calibration of an arm: what it holds, what is wrong with it, what is odd.
 
-The same rules and words as the driver's (``so100_hardware/calibration.hpp``), so that a file
-that one of them takes, the other takes as well.
+Rules, limits and messages stand in ``calibration_rules.json``, the rule book that the driver is
+built with (``so100_hardware/config``): a file that one of them takes, the other takes as well.
 """
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-LEROBOT_JOINTS = (
-    "shoulder_pan",
-    "shoulder_lift",
-    "elbow_flex",
-    "wrist_flex",
-    "wrist_roll",
-    "gripper",
+RULE_BOOK: Mapping[str, Any] = json.loads(
+    Path(__file__).with_name("calibration_rules.json").read_text(encoding="utf-8")
 )
+
+LEROBOT_JOINTS: tuple[str, ...] = tuple(RULE_BOOK["joints"])
 """The joints of an SO-100 or SO-101; their servos have the ids 1 to 6."""
 
 GRIPPER = "gripper"
-FULL_TURN_JOINT = "wrist_roll"
-"""LeRobot does not measure this joint's range and gives it the full turn."""
 
 TICKS_PER_TURN = 4096
 MAX_TICK = TICKS_PER_TURN - 1
-MAX_HOMING_OFFSET = 2047
-"""The servo's register has a sign and 11 bits."""
-MAX_ID = 253
-# Joint -> the farthest that an SO-100 or SO-101 turns from the middle of its range [rad]; the
-# wider of both arms. LeRobot gives wrist_roll the full turn.
 REACH = {
-    "shoulder_pan": 1.92,
-    "shoulder_lift": 1.75,
-    "elbow_flex": 1.745,
-    "wrist_flex": 1.66,
-    "wrist_roll": math.pi,
+    name: math.radians(joint["turn"] / 2.0)
+    for name, joint in RULE_BOOK["joints"].items()
+    if name != GRIPPER
 }
+"""Joint -> the farthest that an SO-100 or SO-101 turns from the middle of its range [rad]; the
+wider of both arms. LeRobot gives wrist_roll the full turn."""
 ZERO_SLACK = 35.0
 """How far a careless sweep was seen to move the zero of LeRobot's degrees [degrees]."""
-NARROW_RANGE = 200
-"""A joint that moved less [ticks] in the calibration was hardly swept: 18 degrees."""
 RADIANS_PER_TICK = 2.0 * math.pi / TICKS_PER_TURN
+
+UNUSABLE = "unusable"
+UNSAFE = "unsafe"
+DOUBTFUL = "doubtful"
+ODD = "odd"
+"""What a broken rule means: the file is refused; the arm must not move with it; shares of its
+range (LeRobot's ±100) are other angles than on the arm; only to be told."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +93,11 @@ def lerobot_name(joint: str) -> str:
     return joint
 
 
+def say(name: str, /, **fields: object) -> str:
+    """Return a message of the rule book, filled in."""
+    return str(RULE_BOOK["texts"][name]).format(**fields)
+
+
 def calibration_problems(
     calibration: Calibration, joints: Sequence[str] = LEROBOT_JOINTS
 ) -> list[str]:
@@ -104,103 +107,63 @@ def calibration_problems(
         calibration: to check.
         joints: that must be there, no more and no fewer.
     """
-    problems = []
     missing = [joint for joint in joints if joint not in calibration]
-    if missing:
-        problems.append(
-            f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing; is this the "
-            "calibration of another kind of robot?"
-        )
+    if not set(calibration) <= set(joints):
+        return [say("other_joints", names=", ".join(calibration), joints=", ".join(joints))]
+    problems = [say("missing_joints", missing=", ".join(missing))] if missing else []
     owners: dict[int, str] = {}
     for name, joint in calibration.items():
-        if name not in joints:
-            problems.append(
-                f"joint '{name}': the arm has no such joint; it has {', '.join(joints)}"
-            )
-        if joint.id in owners:
-            problems.append(
-                f"joint '{name}': id {joint.id} is that of '{owners[joint.id]}' too; every servo "
-                "needs an id of its own"
-            )
-        owners.setdefault(joint.id, name)
-        problems += [f"joint '{name}': {text}" for text in _joint_problems(joint)]
-    return problems
+        owner = owners.setdefault(joint.id, name)
+        if owner != name:
+            text = say("same_id", id=joint.id, other=owner)
+            problems.append(say("joint", joint=name, text=text))
+    return problems + broken_rules(calibration, [UNUSABLE])
 
 
-def _joint_problems(joint: JointCalibration) -> list[str]:
-    problems = []
-    if not 0 <= joint.id <= MAX_ID:
-        problems.append(f"id is {joint.id}, but ids are 0 to {MAX_ID}")
-    if joint.drive_mode not in (0, 1):
-        problems.append(f"drive_mode is {joint.drive_mode}, but must be 0 or 1")
-    if abs(joint.homing_offset) > MAX_HOMING_OFFSET:
-        problems.append(
-            f"homing_offset is {joint.homing_offset}, but the servo holds -2047 to 2047; "
-            "calibrate again with the joint in the middle of its range (so100_calibrate)"
-        )
-    for key in ("range_min", "range_max"):
-        value = getattr(joint, key)
-        if not 0 <= value <= MAX_TICK:
-            problems.append(
-                f"{key} is {value}, but positions are 0 to {MAX_TICK}; calibrate again "
-                "(so100_calibrate)"
-            )
-    if joint.range_min >= joint.range_max:
-        problems.append(
-            f"range_min {joint.range_min} is not below range_max {joint.range_max}; calibrate "
-            "again and move this joint to both of its ends"
-        )
-    return problems
+def broken_rules(calibration: Calibration, levels: Collection[str]) -> list[str]:
+    """Return which rules of these levels the joints break, a line each.
 
-
-def calibration_remarks(calibration: Calibration) -> list[str]:
-    """Return what is odd about a usable calibration, a line each."""
-    remarks = []
-    for name, joint in calibration.items():
-        label = f"joint '{name}': "
-        if name == FULL_TURN_JOINT and (joint.range_min, joint.range_max) != (0, MAX_TICK):
-            remarks.append(
-                f"{label}the range is {joint.range_min} to {joint.range_max}, LeRobot gives this "
-                f"joint the full turn 0 to {MAX_TICK}; its zero is the middle of the range"
-            )
-        elif joint.width < NARROW_RANGE:
-            remarks.append(
-                f"{label}the range is only {joint.width} ticks "
-                f"({joint.width * 360 // TICKS_PER_TURN} degrees) wide; was it moved to both ends "
-                "in the calibration?"
-            )
-        if name in LEROBOT_JOINTS and joint.id != LEROBOT_JOINTS.index(name) + 1:
-            remarks.append(
-                f"{label}id is {joint.id}, LeRobot gives it {LEROBOT_JOINTS.index(name) + 1}"
-            )
-        if joint.drive_mode == 1 and name != GRIPPER:
-            remarks.append(
-                f"{label}drive_mode 1 turns LeRobot's -100 to 100 round, but not its degrees and "
-                "not the radians here"
-            )
-    return remarks
-
-
-def range_doubts(calibration: Calibration) -> list[str]:
-    """Return which ranges cannot be those of an SO-100 or SO-101, a line each.
-
-    The driver works with such a range, but shares of it (LeRobot's ±100) are other angles than
-    on the arm that it belongs to.
+    Of the rules on one value of a joint the first that is broken speaks.
     """
-    doubts = []
+    lines = []
     for name, joint in calibration.items():
-        degrees = joint.width * 360.0 / TICKS_PER_TURN
-        if name in REACH and name != FULL_TURN_JOINT:
-            most = 2.0 * (math.degrees(REACH[name]) + ZERO_SLACK)
-            if degrees > most:
-                doubts.append(
-                    f"joint '{name}': the range is {degrees:.0f} degrees wide, but an SO-100's "
-                    f"{name} turns about {2.0 * math.degrees(REACH[name]):.0f}: is this the "
-                    "calibration of another arm? Else calibrate again (so100_calibrate)"
-                )
-        if joint.width < NARROW_RANGE:
-            doubts.append(
-                f"joint '{name}': the range is only {degrees:.0f} degrees wide: calibrate again "
-                "and move it to both of its ends (so100_calibrate)"
-            )
-    return doubts
+        known = RULE_BOOK["joints"].get(name, {})
+        ticks = joint.width
+        degrees = (ticks * 360 + TICKS_PER_TURN // 2) // TICKS_PER_TURN
+        values = {**vars(joint), "ticks": ticks, "degrees": degrees}
+        told = set()
+        for rule in RULE_BOOK["rules"]:
+            # A limit is a number, or the name of a number that each known joint has.
+            low, high = (known.get(rule.get(end), rule.get(end)) for end in ("min", "max"))
+            value = values[rule["value"]]
+            below = isinstance(low, int) and value < low
+            above = isinstance(high, int) and value > high
+            if not (below or above) or rule["value"] in told:
+                continue
+            told.add(rule["value"])
+            if rule["level"] in levels:
+                fields = {**known, **values, "joint": name, "min": low, "max": high}
+                lines.append(say("joint", joint=name, text=rule["text"].format(**fields)))
+    return lines
+
+
+def other_format(keys: Collection[str], file: Path) -> str:
+    """Return the line that names a known other format by a file's keys; empty if it is none."""
+    first = LEROBOT_JOINTS[0]
+    prefixes = [
+        prefix
+        for prefix in (key.removesuffix(first) for key in keys if key.endswith(first))
+        if prefix and all(prefix + joint in keys for joint in LEROBOT_JOINTS)
+    ]
+    files = [f"{file.stem}_{prefix.rstrip('_/')}.json" for prefix in prefixes]
+    fields = {
+        "file": file,
+        "stem": file.stem,
+        "prefixes": " ".join(prefixes),
+        "files": " ".join(files),
+    }
+    for form in RULE_BOOK["formats"]:
+        if all(key in keys for key in form["keys"]) and (prefixes or not form["prefixed"]):
+            split = RULE_BOOK["split"].format(**fields)
+            return str(form["text"].format(**fields, split=split))
+    return ""

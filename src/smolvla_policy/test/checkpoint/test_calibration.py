@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
+from smolvla_policy.backends.units_choice import choose_units
 from smolvla_policy.checkpoint.calibration import (
     CalibrationError,
     calibration_roots,
@@ -15,7 +17,13 @@ from smolvla_policy.checkpoint.calibration import (
     load_calibration,
     parse_calibration,
 )
-from smolvla_policy.control.joint_calibration import LEROBOT_JOINTS, range_doubts
+from smolvla_policy.control.joint_calibration import (
+    DOUBTFUL,
+    LEROBOT_JOINTS,
+    ODD,
+    UNSAFE,
+    broken_rules,
+)
 
 # Written by LeRobot 0.4.4; the driver's tests read the same file.
 LEROBOT = Path(__file__).parents[3] / "so100_hardware/test/units/lerobot_calibration.json"
@@ -113,9 +121,12 @@ def test_what_is_nowhere_names_all_places(home):
     [
         (
             lambda arm: arm.pop("wrist_roll"),
-            "wrist_roll is missing; is this the calibration",
+            "without wrist_roll; is this the calibration",
         ),
-        (lambda arm: arm.update(base_left=arm["gripper"]), "'base_left': the arm has no such"),
+        (
+            lambda arm: arm.update(base_left=arm["gripper"]),
+            r"gripper, base_left, but the arm's are .*another kind",
+        ),
         (lambda arm: arm["gripper"].update(id=1), "'gripper': id 1 is that of 'shoulder_pan'"),
         (lambda arm: arm["gripper"].update(id=300), "ids are 0 to 253"),
         (lambda arm: arm["gripper"].update(drive_mode=2), "drive_mode is 2"),
@@ -154,25 +165,96 @@ def test_text_that_is_no_calibration(text, words):
 
 def test_what_is_odd_is_told(tmp_path):
     arm = content()
-    arm["wrist_roll"].update(range_min=100)
     arm["shoulder_pan"].update(id=9, drive_mode=1)
     arm["elbow_flex"].update(range_min=2000, range_max=2100)
     remarks = "\n".join(parse_calibration(json.dumps(arm), Path("arm.json")).remarks)
-    assert "LeRobot gives this joint the full turn" in remarks
     assert "id is 9, LeRobot gives it 1" in remarks
-    assert "only 100 ticks (8 degrees) wide" in remarks
+    assert "'elbow_flex': the range is only 9 degrees wide" in remarks
     assert "drive_mode 1 turns" in remarks
 
 
-def test_ranges_that_the_arm_cannot_have(tmp_path):
+def broken(level, **ranges):
     arm = content()
-    assert range_doubts(load_calibration(LEROBOT).joints) == []
-    arm["shoulder_lift"].update(range_min=0, range_max=4095)
-    arm["wrist_flex"].update(range_min=2000, range_max=2050)
-    doubts = range_doubts(parse_calibration(json.dumps(arm), Path("a")).joints)
-    assert len(doubts) == 2
-    assert "'shoulder_lift': the range is 360 degrees wide" in doubts[0]
-    assert "'wrist_flex': the range is only 4 degrees wide" in doubts[1]
+    for joint, (low, high) in ranges.items():
+        arm[joint].update(range_min=low, range_max=high)
+    return broken_rules(parse_calibration(json.dumps(arm), Path("a")).joints, [level])
+
+
+def test_a_range_over_the_end_of_the_encoder_is_unsafe():
+    assert broken(UNSAFE) == []
+    lines = broken(UNSAFE, shoulder_lift=(0, 4095), gripper=(31, 4060), wrist_flex=(5, 4090))
+    assert [line.split(":")[0] for line in lines] == [
+        "joint 'shoulder_lift'",
+        "joint 'wrist_flex'",
+        "joint 'gripper'",
+    ]
+    assert "360 degrees wide, but an SO-100's shoulder_lift turns about 200" in lines[0]
+    # As wide as careless hands and other builds make it.
+    assert not broken(UNSAFE, shoulder_pan=(500, 3600), elbow_flex=(600, 3400), gripper=(0, 3000))
+
+
+@pytest.mark.parametrize("units", ["degrees", "normalized"])
+def test_no_policy_moves_an_arm_with_it(tmp_path, units):
+    arm = content()
+    arm["elbow_flex"].update(range_min=14, range_max=4077)
+    path = tmp_path / "arm.json"
+    path.write_text(json.dumps(arm))
+    options = {"joints": LEROBOT_JOINTS, "units": units, "calibration": str(path)}
+    with pytest.raises(ValueError, match="'elbow_flex': the range is 357 degrees wide"):
+        choose_units(options, {})
+    assert choose_units({**options, "allow_units_mismatch": True}, {}).regime == units
+
+
+@pytest.mark.parametrize("ends", [(0, 4095), (77, 4011), (310, 3690)])
+def test_wrist_roll_may_have_the_full_turn_or_a_measured_range(ends):
+    assert not any(broken(level, wrist_roll=ends) for level in (UNSAFE, DOUBTFUL, ODD))
+
+
+def test_a_joint_that_was_moved_to_one_end_only_is_told():
+    (line,) = broken(ODD, elbow_flex=(2047, 3120))
+    assert "only 94 degrees wide, but an SO-100's elbow_flex turns about 200" in line
+    assert len(broken(ODD, wrist_roll=(2047, 3900), shoulder_pan=(900, 2300))) == 2
+    # Less than 18 degrees is another finding, and only that one.
+    assert broken(ODD, wrist_flex=(2000, 2050)) == []
+    assert "only 4 degrees wide" in broken(DOUBTFUL, wrist_flex=(2000, 2050))[0]
+
+
+OLD = {"homing_offset": [-4, 1], "drive_mode": [0, 1], "motor_names": ["shoulder_pan", "gripper"]}
+
+
+def prefixed(*prefixes, **more):
+    return {prefix + joint: value for prefix in prefixes for joint, value in content().items()} | (
+        more
+    )
+
+
+WHEEL = {"id": 7, "drive_mode": 0, "homing_offset": 0, "range_min": 0, "range_max": 4095}
+
+
+@pytest.mark.parametrize(
+    ("arm", "words"),
+    [
+        (OLD, "LeRobot before June 2025.*calibrate again: so100_calibrate --id"),
+        (prefixed("arm_", base_left_wheel=WHEEL), "calibration of a LeKiwi.*, its_arm.json, and"),
+        (prefixed("left_", "right_"), "the prefix left_ right_, .*its_left.json its_right.json"),
+        (prefixed("so101_"), "the prefix so101_"),
+    ],
+)
+def test_a_known_other_format_is_named_in_one_line(tmp_path, monkeypatch, arm, words):
+    path = tmp_path / "my robot" / "its.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps(arm))
+    with pytest.raises(CalibrationError, match=words) as error:
+        load_calibration(path)
+    line = str(error.value)
+    assert len(line.splitlines()) == 1
+    assert line.startswith(f"{path}: ")
+    if "python3" in line:  # what it says to do works
+        monkeypatch.chdir(tmp_path)
+        subprocess.run(line[line.index("python3") :], shell=True, check=True)
+        written = sorted(tmp_path.glob("its_*.json"))
+        assert written
+        assert all(dict(load_calibration(one).joints) for one in written)
 
 
 def test_a_copy_elsewhere_is_a_path(tmp_path):

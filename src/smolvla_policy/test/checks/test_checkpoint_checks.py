@@ -174,8 +174,13 @@ def test_calibration_by_itself(options, tmp_path):
         (lambda arm: arm["gripper"].update(id=1), Status.FIX, "every servo needs an id"),
         (
             lambda arm: arm["elbow_flex"].update(range_min=0, range_max=4095),
+            Status.FIX,
+            "calibrate again (so100_calibrate)",
+        ),
+        (
+            lambda arm: arm["wrist_flex"].update(range_min=2047, range_max=2990),
             Status.WARN,
-            "calibration of another arm?",
+            "only 83 degrees wide, but an SO-100's wrist_flex turns about 190",
         ),
         (lambda arm: arm["elbow_flex"].update(id=9), Status.WARN, "LeRobot gives it 3"),
         (
@@ -190,6 +195,15 @@ def test_the_calibration_of_another_arm(options, tmp_path, change, status, words
     (row,) = checks.check_calibration(options, *LIMITS)
     assert row.status is status
     assert words in f"{row.found} {row.advice}".replace("\n", " ")
+
+
+def test_another_arms_full_turn_can_be_allowed(options, tmp_path):
+    path = calibration(
+        tmp_path, lambda arm: arm["shoulder_pan"].update(range_min=0, range_max=4095)
+    )
+    allowed = {**options, "calibration": path, "allow_units_mismatch": True}
+    (row,) = checks.check_calibration(allowed, *LIMITS)
+    assert row.status is Status.WARN
 
 
 def test_an_instruction_that_is_too_long(options):

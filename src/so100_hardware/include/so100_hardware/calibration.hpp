@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // LeRobot's calibration file: read, checked and written as LeRobot does it, so that an arm that
-// was calibrated there works here and the other way round.
+// was calibrated there works here and the other way round. Rules and messages are in
+// config/calibration_rules.json.
 //
 //   {"shoulder_pan": {"id": 1, "drive_mode": 0, "homing_offset": -1005,
 //                     "range_min": 755, "range_max": 3327}, ...}
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -23,8 +25,8 @@ inline constexpr int kMaxHomingOffset = feetech::max_value(feetech::registers::h
 /// Where LeRobot puts a joint's middle: int(4095 / 2).
 inline constexpr int kHomePosition = 2047;
 
-/// A joint that moved less in the calibration was hardly swept: 200 ticks are 18 degrees.
-inline constexpr int kNarrowRange = 200;
+/// Whole degrees of a range in ticks.
+constexpr int degrees_of(int ticks) { return (ticks * 360 + kTicksPerTurn / 2) / kTicksPerTurn; }
 
 /// What the calibration says about one joint. Units are ticks, 4096 a turn.
 struct JointCalibration
@@ -70,13 +72,24 @@ struct LoadedCalibration
 /// The names of LeRobot's six joints.
 std::vector<std::string> lerobot_joints();
 
-/// What makes a calibration unusable; empty when it is good. Each line names joint and key.
+/// How far a joint of the SO-100 and SO-101 turns from end to end [degrees].
+struct KnownTravel
+{
+  int turn;   ///< about
+  int least;  ///< a calibration with less was hardly made at both ends
+};
+
+/// Of one of LeRobot's six joints; nullopt for others.
+std::optional<KnownTravel> known_travel(const std::string & joint);
+
+/// What makes a calibration unusable, or unsafe to move with: a range over the end of the encoder.
+/// Empty when it is good. Each line names joint and key.
 /// @param joints  the joints that must be there, no more and no fewer
 std::vector<std::string> calibration_problems(
   const Calibration & calibration, const std::vector<std::string> & joints = lerobot_joints());
 
-/// What is odd about a usable calibration: a narrow range, a wrist_roll that LeRobot would have
-/// given the full turn, an id that is not LeRobot's, a drive_mode that radians ignore.
+/// What is odd about a usable calibration: a range far below what the joint turns, an id that is
+/// not LeRobot's, a drive_mode that radians ignore.
 std::vector<std::string> calibration_remarks(const Calibration & calibration);
 
 /// Read and check the text of a calibration file.

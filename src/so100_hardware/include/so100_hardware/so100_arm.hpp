@@ -43,6 +43,16 @@ struct JointCounters
   std::uint32_t missed_in_a_row = 0;
 };
 
+/// A state interface that a joint may have: its name and where its value comes from.
+struct StateValue
+{
+  const char * name;
+  double (*value)(const JointState & state, const JointCounters & counters);
+};
+
+/// All of them, in the order of the reference page.
+const std::vector<StateValue> & state_values();
+
 /// Six servos as one arm. Nothing throws but for want of memory. read() and write() allocate
 /// nothing; all other calls belong outside of the control cycle. Not thread-safe.
 class So100Arm

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "hardware_interface/hardware_info.hpp"
@@ -58,10 +59,12 @@ public:
     const rclcpp::Time & time, const rclcpp::Duration & period) override;
 
 private:
-  /// The interfaces of one joint. A state interface that the URDF does not name is null.
+  /// The interfaces of one joint that the URDF names, states with where their value comes from.
   struct JointInterfaces
   {
-    std::vector<hardware_interface::StateInterface::SharedPtr> states;  ///< by StateKind
+    std::vector<
+      std::pair<hardware_interface::StateInterface::SharedPtr, decltype(StateValue::value)>>
+      states;
     hardware_interface::CommandInterface::SharedPtr command;
   };
 

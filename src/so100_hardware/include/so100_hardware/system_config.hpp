@@ -99,7 +99,7 @@ ParsedConfig parse_config(const SystemDescription & description);
 const std::vector<std::string> & system_parameter_names();
 /// The names that a `<joint>` may give.
 const std::vector<std::string> & joint_parameter_names();
-/// State interfaces that a joint may have.
+/// State interfaces that a joint may have: the names of state_values() in so100_arm.hpp.
 const std::vector<std::string> & state_interface_names();
 
 }  // namespace so100_hardware

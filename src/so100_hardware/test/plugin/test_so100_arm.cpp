@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -79,6 +80,53 @@ TEST_F(So100ArmTest, CalibrationOfAnotherArmsIds)
   world.calibration.joints[kLift].id = 9;
   std::ofstream(world.file()) << to_json(world.calibration);
   EXPECT_TRUE(lines_mention(make().connect().errors, {{"shoulder_lift (id 2)", "with id 9"}}));
+}
+
+TEST_F(So100ArmTest, ACalibrationOverTheEndOfTheEncoderStopsIt)
+{
+  world.calibration.joints[kElbow].range_min = 9;
+  world.calibration.joints[kElbow].range_max = 4088;
+  std::ofstream(world.file()) << to_json(world.calibration);
+  EXPECT_TRUE(lines_mention(
+    make().connect().errors,
+    {{world.file(), "'elbow_flex'", "across the end of the encoder", "so100_calibrate"}}));
+  EXPECT_EQ(world.opened, 0);
+}
+
+TEST_F(So100ArmTest, ARangeOfOneEndOnlyIsTold)
+{
+  world.calibration.joints[kElbow].range_min = 2040;
+  std::ofstream(world.file()) << to_json(world.calibration);
+  const Report report = make({{"write_calibration", "true"}}).connect();
+  EXPECT_TRUE(report.ok()) << report.text();
+  ASSERT_FALSE(report.remarks.empty());
+  EXPECT_TRUE(lines_mention(
+    {report.remarks.front()}, {{"'elbow_flex'", "only 92 degrees", "turns about 200"}}));
+}
+
+TEST(StateValues, EachNameHasItsOwnValue)
+{
+  JointState state;
+  state.position = 1.0;
+  state.velocity = 2.0;
+  state.effort = 3.0;
+  state.voltage = 4.0;
+  state.temperature = 5.0;
+  state.current = 6.0;
+  state.status = 7;
+  JointCounters counters;
+  counters.missed_reads = 8;
+  counters.clamped_goals = 9;
+  counters.rejected_goals = 10;
+  std::map<std::string, double> values;
+  for (const StateValue & one : state_values()) {
+    values[one.name] = one.value(state, counters);
+  }
+  const std::map<std::string, double> expected{
+    {"position", 1.0},      {"velocity", 2.0},       {"effort", 3.0}, {"voltage", 4.0},
+    {"temperature", 5.0},   {"current", 6.0},        {"status", 7.0}, {"missed_reads", 8.0},
+    {"clamped_goals", 9.0}, {"rejected_goals", 10.0}};
+  EXPECT_EQ(values, expected);
 }
 
 TEST_F(So100ArmTest, OneServoIsMissing)

@@ -134,15 +134,25 @@ def test_joints_that_were_not_moved_are_asked_for(start, home):
     emulator = start()
     terminal = Terminal("so100_calibrate", "--port", emulator.port, "--id", "blue")
     terminal.expect("middle of its range")
+    emulator.move(MIDDLE)
     terminal.enter()
     terminal.expect("both of its ends")
     terminal.expect("gripper +2047")
     terminal.enter()
     terminal.expect(
-        "Not moved yet: shoulder_pan, shoulder_lift, elbow_flex, wrist_flex, gripper. Move it"
+        r"both ends yet: shoulder_pan \(0 of about 220 degrees\), shoulder_lift .*wrist"
     )
-    terminal.interrupt()
-    assert terminal.end() == 2
+    # To one end only is not enough either.
+    emulator.move(HIGH)
+    terminal.expect("gripper +2047 +3347 +3347")
+    terminal.enter()
+    terminal.expect(
+        r"both ends yet: shoulder_pan \(105 of .*, wrist_flex \(88 of about 190 degrees"
+    )
+    emulator.move(LOW)
+    terminal.expect("gripper +1947 ")
+    terminal.enter()
+    assert terminal.end() == 0, terminal.text
 
 
 def test_an_arm_that_holds_itself_is_not_dropped_without_a_word(start, home):

@@ -2,8 +2,12 @@
 """so100_calibrate between a file and the servos: --check and --from-file."""
 
 import json
+from pathlib import Path
 
-from tool_programs import give_calibration, run, servos_hold
+import pytest
+from smolvla_policy.checkpoint.calibration import CalibrationError, parse_calibration
+from smolvla_policy.control.joint_calibration import UNSAFE, broken_rules
+from tool_programs import JOINTS, give_calibration, run, servos_hold
 
 
 def test_check_names_every_difference(start, home):
@@ -50,3 +54,71 @@ def test_bad_files_are_refused_before_anything_is_written(start, home):
     assert result.returncode == 2
     assert "no calibration 'red' found; looked for " in result.stderr
     assert servos_hold(emulator)
+
+
+def arm(**changes):
+    joints = {
+        joint: {
+            "id": i,
+            "drive_mode": 0,
+            "homing_offset": -7 * i,
+            "range_min": 760,
+            "range_max": 3290 - 150 * i,
+        }
+        for i, joint in enumerate(JOINTS, start=1)
+    }
+    for joint, change in changes.items():
+        joints[joint].update(change)
+    return joints
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        arm(elbow_flex={"range_min": 0, "range_max": 4095}),
+        arm(gripper={"range_min": 20, "range_max": 4000}, shoulder_pan={"range_max": 4090}),
+        arm(wrist_flex={"drive_mode": 3, "homing_offset": 2500}),
+        arm(gripper={"id": 5}, wrist_roll={"range_min": 4000, "range_max": 90}),
+        {**arm(), "gripper": 3, "wrist_roll": {"id": 5.5, "speed": 1}},
+        {joint: value for joint, value in arm().items() if joint != "wrist_flex"},
+        {"joint_1": arm()["gripper"], "joint_2": arm(gripper={"id": 2})["gripper"]},
+        {f"right/{joint}": value for joint, value in arm().items()},
+        {f"arm_{joint}": value for joint, value in arm().items()} | {"base_left_wheel": {}},
+        {"homing_offset": [1], "drive_mode": [0], "start_pos": [2], "motor_names": ["gripper"]},
+        [],
+    ],
+)
+def test_both_languages_refuse_a_file_with_the_same_lines(tmp_path, content):
+    file = tmp_path / "this arm.json"
+    file.write_text(json.dumps(content))
+    try:
+        loaded = parse_calibration(file.read_text(), file)
+        lines = [f"{file}: {text}" for text in broken_rules(loaded.joints, [UNSAFE])]
+    except CalibrationError as error:
+        lines = str(error).splitlines()
+    assert lines
+    for option in (("--from-file", file), ("--check", "--id", file)):
+        result = run("so100_calibrate", "--port", Path("/dev/null"), *option)
+        assert result.returncode == 2
+        assert result.stderr.splitlines() == [f"so100_calibrate: {line}" for line in lines]
+
+
+def test_both_languages_take_a_file_with_the_same_remarks(start, tmp_path):
+    file = tmp_path / "odd.json"
+    file.write_text(
+        json.dumps(
+            arm(
+                shoulder_pan={"range_max": 2047},
+                elbow_flex={"range_max": 800},
+                wrist_flex={"id": 8, "drive_mode": 1},
+                wrist_roll={"range_min": 140, "range_max": 3990},
+            )
+        )
+    )
+    remarks = parse_calibration(file.read_text(), file).remarks
+    assert len(remarks) == 4
+    emulator = start("--ids", "1,2,3,8,5,6")
+    result = run("so100_calibrate", "--port", emulator.port, "--from-file", file)
+    assert result.returncode == 0
+    notes = [line for line in result.stdout.splitlines() if line.startswith("Note: ")]
+    assert notes == [f"Note: {remark}" for remark in remarks]

@@ -199,15 +199,50 @@ TEST_F(Procedure, GoingOverTheEndOfTheEncoderIsNoRange)
     "to the middle of its range");
 }
 
-TEST_F(Procedure, JointsThatWereNotMovedAreNamed)
+TEST_F(Procedure, JointsThatWereNotMovedToBothEndsAreNamed)
 {
   ASSERT_TRUE(procedure_.begin().ok());
   ASSERT_TRUE(procedure_.home().ok());
-  encoder_[1] += 300;
-  encoder_[6] -= 300;
+  ASSERT_TRUE(move_all(-1000).ok());
+  ASSERT_TRUE(move_all(1000).ok());
+  encoder_[1] += 1000;
+  encoder_[6] += 100;
   ASSERT_TRUE(procedure_.sweep().ok());
+  // To one end only; the gripper turns less than the others.
   EXPECT_EQ(
-    procedure_.unmoved(), (std::vector<std::string>{"shoulder_lift", "elbow_flex", "wrist_flex"}));
+    procedure_.unmoved(),
+    (std::vector<std::string>{
+      "shoulder_lift (88 of about 200 degrees)", "elbow_flex (88 of about 200 degrees)",
+      "wrist_flex (88 of about 190 degrees)"}));
+  EXPECT_EQ(procedure_.unmoved().size(), 3U) << "pressing Enter again is no answer";
+}
+
+TEST_F(Procedure, AJointThatSomethingStopsIsConfirmedByMovingItOnceMore)
+{
+  ASSERT_TRUE(procedure_.begin().ok());
+  ASSERT_TRUE(procedure_.home().ok());
+  ASSERT_TRUE(move_all(-900).ok());
+  ASSERT_TRUE(move_all(1800).ok());
+  EXPECT_TRUE(procedure_.unmoved().empty());
+  ASSERT_TRUE(procedure_.home().ok());
+  ASSERT_TRUE(move_all(700).ok());
+  EXPECT_EQ(procedure_.unmoved().size(), 5U);
+  ASSERT_TRUE(move_all(-350).ok());
+  EXPECT_EQ(procedure_.unmoved().size(), 5U) << "half of the way is not the whole";
+  ASSERT_TRUE(move_all(-350).ok());
+  ASSERT_TRUE(move_all(700).ok());
+  EXPECT_TRUE(procedure_.unmoved().empty());
+}
+
+TEST_F(Procedure, AJointThatHardlyMovedIsNamedForEver)
+{
+  ASSERT_TRUE(procedure_.begin().ok());
+  ASSERT_TRUE(procedure_.home().ok());
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_TRUE(move_all(150).ok());
+    ASSERT_TRUE(move_all(-150).ok());
+    EXPECT_EQ(procedure_.unmoved().size(), 5U);
+  }
 }
 
 TEST_F(Procedure, TheTableShowsTheSweep)
@@ -219,12 +254,12 @@ TEST_F(Procedure, TheTableShowsTheSweep)
   EXPECT_EQ(
     procedure_.table(),
     "JOINT           MIN   POS   MAX    DEGREES\n"
-    "shoulder_pan   1023  2147  2147         98\n"
-    "shoulder_lift  1023  2147  2147         98\n"
-    "elbow_flex     1023  2147  2147         98\n"
-    "wrist_flex     1023  2147  2147         98\n"
+    "shoulder_pan   1023  2147  2147         99\n"
+    "shoulder_lift  1023  2147  2147         99\n"
+    "elbow_flex     1023  2147  2147         99\n"
+    "wrist_flex     1023  2147  2147         99\n"
     "wrist_roll        0  2147  4095  full turn\n"
-    "gripper        1023  2147  2147         98\n");
+    "gripper        1023  2147  2147         99\n");
 }
 
 TEST_F(Procedure, ALostAnswerInTheSweepIsForgivenASilentServoIsNot)

@@ -44,7 +44,7 @@ using Lines = std::vector<std::string>;
 TEST(Notices, AGoodArmHasNone)
 {
   EXPECT_EQ(texts(arm()), Lines{});
-  EXPECT_EQ(missing_joints(arm()), "");
+  EXPECT_EQ(missing_servos(arm(), {1, 2, 3, 4, 5, 6}), "");
 }
 
 TEST(Notices, DoubledIds)
@@ -123,7 +123,8 @@ TEST(Notices, MissingJoints)
   auto servos = arm();
   servos.erase(servos.begin() + 4);
   servos.erase(servos.begin());
-  EXPECT_EQ(missing_joints(servos), "shoulder_pan (id 1), wrist_roll (id 5)");
+  EXPECT_EQ(missing_servos(servos, {1, 2, 3, 4, 5, 6}), "shoulder_pan (id 1), wrist_roll (id 5)");
+  EXPECT_EQ(missing_servos(servos, {2, 9}), "servo 9");
 }
 
 }  // namespace

@@ -47,7 +47,6 @@ def test_scan_says_what_is_wrong_and_what_to_do(start):
     emulator = start("--double", "2", "--silent", "5", "--voltage", "5", "--firmware", "6=3.9")
     result = run("so100_scan", "--port", emulator.port, "--baud", 1000000)
     assert result.returncode == 1
-    assert f"Note: {emulator.port}: not there: wrist_roll (id 5)" in result.stdout
     warnings = [line for line in result.stdout.splitlines() if line.startswith("Warning: ")]
     assert [re.sub(r"supply \d\.\d", "supply 5.0", line) for line in warnings] == [
         "Warning: several servos have the id 2; connect them one at a time and give each its own "
@@ -57,7 +56,24 @@ def test_scan_says_what_is_wrong_and_what_to_do(start):
         "Warning: shoulder_pan (id 1), elbow_flex (id 3), wrist_flex (id 4), gripper (id 6): "
         "supply 5.0 V, servo minimum 6.0 V; switch the power supply on and check its voltage, "
         "plug and cable",
+        f"Warning: {emulator.port}: not there: wrist_roll (id 5); check its cable and the one "
+        "before it, and its id (so100_setup); for servos with other ids name them with --ids",
     ]
+
+
+def test_scan_knows_which_servos_must_be_there(start):
+    emulator = start("--ids", "1,2,4,5,6")
+    scan = ("so100_scan", "--port", emulator.port, "--baud", 1000000)
+    result = run(*scan)
+    assert result.returncode == 1
+    assert "not there: elbow_flex (id 3);" in result.stdout
+    assert run(*scan, "--ids", "4-6,1").returncode == 0
+    result = run(*scan, "--ids", "1,2,9")
+    assert result.returncode == 1
+    assert "not there: servo 9;" in result.stdout
+    result = run(*scan, "--ids", "six")
+    assert result.returncode == 2
+    assert "--ids must be like 1-6 or 1,2,5, but is 'six'" in result.stderr
 
 
 def test_scan_finds_servos_at_another_baud_rate(start):

@@ -4,6 +4,8 @@
 #include <fstream>
 #include <iterator>
 #include <string>
+#include <tuple>
+#include <vector>
 
 #include "so100_hardware/calibration.hpp"
 
@@ -144,14 +146,15 @@ TEST(Check, MissingAndExtraJoints)
   calibration.joints.erase(calibration.joints.begin() + 1, calibration.joints.begin() + 3);
   EXPECT_EQ(
     problem(calibration),
-    "arm.json: shoulder_lift, elbow_flex are missing; is this the calibration of another kind of "
+    "arm.json: without shoulder_lift, elbow_flex; is this the calibration of another kind of "
     "robot?");
   calibration = arm();
   calibration.joints.push_back({"base_left", 7, 0, 0, 0, 4095});
   EXPECT_EQ(
     problem(calibration),
-    "arm.json: joint 'base_left': the arm has no such joint; it has shoulder_pan, shoulder_lift, "
-    "elbow_flex, wrist_flex, wrist_roll, gripper");
+    "arm.json: the joints are shoulder_pan, shoulder_lift, elbow_flex, wrist_flex, wrist_roll, "
+    "gripper, base_left, but the arm's are shoulder_pan, shoulder_lift, elbow_flex, wrist_flex, "
+    "wrist_roll, gripper; is this the calibration of another kind of robot?");
   EXPECT_TRUE(calibration_problems({{{"a", 1, 0, 0, 0, 9}}}, {"a"}).empty());
 }
 
@@ -181,6 +184,7 @@ TEST(Check, Ranges)
                               "; calibrate again and move this joint to both of its ends");
   }
   Calibration calibration = arm();
+  joint(calibration, "elbow_flex").range_min = 2000;
   joint(calibration, "elbow_flex").range_max = 4096;
   EXPECT_EQ(
     problem(calibration),
@@ -215,20 +219,78 @@ TEST(Check, EveryProblemIsNamedAtOnce)
   EXPECT_EQ(parse_calibration(to_json(calibration), "x").problems.size(), 2U);
 }
 
+TEST(Check, ARangeOverTheEndOfTheEncoder)
+{
+  for (const auto & [name, low, high] :
+       {std::tuple("shoulder_pan", 0, 4095), std::tuple("elbow_flex", 12, 4080),
+        std::tuple("wrist_flex", 400, 3500), std::tuple("gripper", 3, 4001)}) {
+    Calibration calibration = arm();
+    joint(calibration, name).range_min = low;
+    joint(calibration, name).range_max = high;
+    const std::string text = problem(calibration);
+    EXPECT_TRUE(contains(text, std::string("arm.json: joint '") + name + "': the range is "));
+    EXPECT_TRUE(contains(text, "moved across the end of the encoder"));
+    EXPECT_TRUE(contains(text, "calibrate again (so100_calibrate)"));
+  }
+}
+
+TEST(Check, WristRollMayHaveTheFullTurnOrAMeasuredRange)
+{
+  for (const auto & [low, high] : {std::pair(0, 4095), std::pair(95, 4020), std::pair(300, 3700)}) {
+    Calibration calibration = arm();
+    joint(calibration, "wrist_roll").range_min = low;
+    joint(calibration, "wrist_roll").range_max = high;
+    const LoadedCalibration loaded = parse_calibration(to_json(calibration), "x");
+    EXPECT_TRUE(loaded.ok());
+    EXPECT_TRUE(loaded.remarks.empty()) << loaded.remarks.front();
+  }
+}
+
+TEST(Formats, KnownOnesAreNamedInOneLine)
+{
+  EXPECT_TRUE(contains(
+    problem(R"({"homing_offset": [1], "drive_mode": [0], "motor_names": ["gripper"]})"),
+    "arm.json: is a calibration of LeRobot before June 2025"));
+  const auto prefixed = [](const std::vector<std::string> & prefixes) {
+    Calibration calibration;
+    for (const std::string & prefix : prefixes) {
+      for (JointCalibration joint : arm().joints) {
+        joint.joint.insert(0, prefix);
+        calibration.joints.push_back(joint);
+      }
+    }
+    return calibration;
+  };
+  Calibration kiwi = prefixed({"arm_"});
+  kiwi.joints.push_back({"base_left_wheel", 7, 0, 0, 0, 4095});
+  EXPECT_TRUE(contains(problem(kiwi), "arm.json: is the calibration of a LeKiwi"));
+  const std::string two = problem(prefixed({"left_", "right_"}));
+  EXPECT_TRUE(contains(two, "arm.json: holds joints with the prefix left_ right_, "));
+  EXPECT_TRUE(contains(two, "write arm_left.json arm_right.json and give"));
+  for (const std::string & text : {problem(kiwi), two}) {
+    EXPECT_EQ(text.find('\n'), std::string::npos) << text;
+  }
+}
+
 TEST(Remarks, OddButUsable)
 {
   Calibration calibration = arm();
-  joint(calibration, "wrist_roll").range_min = 100;
+  joint(calibration, "wrist_roll").range_min = 2047;
   joint(calibration, "shoulder_pan").range_max = 800;
+  joint(calibration, "shoulder_lift").range_max = 2047;
   joint(calibration, "elbow_flex").drive_mode = 1;
   joint(calibration, "gripper").id = 9;
   const LoadedCalibration loaded = parse_calibration(to_json(calibration), "x");
   ASSERT_TRUE(loaded.ok()) << loaded.problems.front();
-  ASSERT_EQ(loaded.remarks.size(), 4U);
-  EXPECT_TRUE(contains(loaded.remarks[0], "'shoulder_pan': the range is only 45 ticks"));
-  EXPECT_TRUE(contains(loaded.remarks[1], "'elbow_flex': drive_mode 1"));
-  EXPECT_TRUE(contains(loaded.remarks[2], "'wrist_roll': the range is 100 to 4095, LeRobot gives"));
-  EXPECT_TRUE(contains(loaded.remarks[3], "'gripper': id is 9, LeRobot gives it 6"));
+  ASSERT_EQ(loaded.remarks.size(), 5U);
+  EXPECT_TRUE(contains(loaded.remarks[0], "'shoulder_pan': the range is only 4 degrees"));
+  EXPECT_TRUE(contains(
+    loaded.remarks[1],
+    "'shoulder_lift': the range is only 108 degrees wide, but an SO-100's shoulder_lift turns "
+    "about 200"));
+  EXPECT_TRUE(contains(loaded.remarks[2], "'elbow_flex': drive_mode 1"));
+  EXPECT_TRUE(contains(loaded.remarks[3], "'wrist_roll': the range is only 180 degrees"));
+  EXPECT_TRUE(contains(loaded.remarks[4], "'gripper': id is 9, LeRobot gives it 6"));
 }
 
 }  // namespace
