@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Dataset graders that others wrote, on the recordings."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .demonstrations import recordings
+from .steps import Check, StepError, last_line
+
+PART = "graders"
+ON_PURPOSE = re.compile(
+    r"shorter than|too short|recommended"  # the recordings are few and short
+    r"|(^|\D)\d% of .*frozen|episode\(s\) flagged"  # a busy machine repeats a command at times
+)
+"""In findings that say nothing about what is written here; the reasons of a flag are told too."""
+CHUNK = "16"
+"""Of the shipped checkpoint; the doctor supposes 100."""
+
+
+def doctor(check: Check, name: str, dataset: Path) -> str:
+    """``lerobot-doctor check``: nothing but length and timing may be wrong."""
+    content = judged(check, f"doctor_{name}", dataset, "lerobot-doctor", "check", "--json")
+    findings = [
+        f"{one['name']}: {said['message']}"
+        for one in content["checks"]
+        for said in one["messages"]
+        if said["severity"] != "PASS"
+    ]
+    counts = content["summary"]
+    return (
+        f"{counts['PASS']} pass, {counts['WARN']} warn, {counts['FAIL']} fail; "
+        f"{refuse(findings)} findings, about length and timing alone"
+    )
+
+
+def gate(check: Check, name: str, dataset: Path) -> str:
+    """``lerobot-doctor gate``: nothing but length and timing may be wrong."""
+    content = judged(
+        check,
+        f"gate_{name}",
+        dataset,
+        *("lerobot-doctor", "gate", "--policy", "smolvla", "--chunk-size", CHUNK, "--json"),
+    )
+    findings = [*content["blockers"], *content["warnings"]]
+    return f"{refuse(findings)} findings, about length and timing alone"
+
+
+def deepen(check: Check, name: str, dataset: Path) -> str:
+    """``deepen grade``: the grade counts defects of the data alone."""
+    report = check.work / "grades" / f"deepen_{name}.json"
+    report.parent.mkdir(exist_ok=True)
+    program = check.graders / "deepen"
+    check.run(
+        f"deepen_{name}",
+        [program, "grade", dataset, "--json", "-o", report, "--min-grade", "A"],
+        lerobot=True,
+    )
+    content = json.loads(report.read_text())
+    defects = {
+        one["name"]: one["defective"]
+        for one in content["defect_classes"].values()
+        if one["defective"]
+    }
+    if defects:
+        raise StepError(f"defects: {defects}")
+    overall = content["overall"]
+    return f"grade {overall['grade']}, {overall['score']} of 100, no defects"
+
+
+def kalanos(check: Check, name: str, dataset: Path) -> str:
+    """``kalanos grade``: ready, without findings."""
+    report = check.work / "grades" / f"kalanos_{name}.json"
+    report.parent.mkdir(exist_ok=True)
+    program = check.graders / "kalanos"
+    check.run(
+        f"kalanos_{name}",
+        [program, "grade", dataset, "--report", report, "--fail-on", "blocked,unknown"],
+        lerobot=True,
+    )
+    content = json.loads(report.read_text())
+    findings = [
+        f"{one['metric_id']} {one['value']} of {one['channel']} in {one['episode_id']}"
+        for one in content["findings"]
+    ]
+    if findings:
+        raise StepError("; ".join(findings))
+    score = content["score"]
+    return f"grade {score['grade']}, {score['score']:.0f} of 100, no findings"
+
+
+def judged(check: Check, log: str, dataset: Path, *command: str) -> Any:
+    """Run a grader that prints JSON; its exit code repeats what the JSON says."""
+    program, verb, *options = command
+    text = check.run(
+        log,
+        [check.graders / program, verb, dataset, *options],
+        lerobot=True,
+        allowed=(0, 1),
+    )
+    start = text.find("\n{")
+    try:
+        return json.JSONDecoder().raw_decode(text[start + 1 :])[0]
+    except ValueError:
+        raise StepError(f"no report: {last_line(text)}") from None
+
+
+def refuse(findings: list[str]) -> int:
+    """Return how many findings there are.
+
+    Raises:
+        StepError: one is about what is written.
+    """
+    others = [text for text in findings if not ON_PURPOSE.search(text)]
+    if others:
+        raise StepError("; ".join(others))
+    return len(findings)
+
+
+GRADERS: dict[str, Callable[[Check, str, Path], str]] = {
+    "lerobot-doctor check": doctor,
+    "lerobot-doctor gate": gate,
+    "deepen grade": deepen,
+    "kalanos grade": kalanos,
+}
+
+
+def run(check: Check) -> None:
+    """Let the graders judge."""
+    found: dict[str, Path] = {}
+    with check.step(PART, "recordings"):
+        found = recordings(check)
+    for name, dataset in found.items():
+        for grader, judge in GRADERS.items():
+            with check.step(PART, f"{name}: {grader}") as figures:
+                figures.append(judge(check, name, dataset))
+    with check.step(PART, "lerobot-doctor merge-check") as figures:
+        check.run(
+            "merge_check",
+            [check.graders / "lerobot-doctor", "merge-check", *found.values()],
+            lerobot=True,
+        )
+        figures.append(f"{len(found)} recordings together")
