@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from itertools import count
 
@@ -13,6 +14,7 @@ from smolvla_sim.evaluate import evaluate, main, report, success_line, summary
 from smolvla_sim.play import episodes
 from smolvla_sim.play.assignments import Assignment
 from smolvla_sim.play.episodes import EpisodeOptions, EpisodePlayer, EpisodeResult
+from smolvla_sim.play.options import add_policy_options, policy_spec
 from smolvla_sim.play.policies import LoadedPolicy, PolicyFacts, PolicySpec, policy_facts
 from smolvla_sim.simulation import HOME, Simulation
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..checkpoint.config import ACTION, STATE
+from ..checkpoint.contents import read_contents
 from ..checkpoint.robot import RobotFacts
 from ..dataset import Dataset
 from ..policy import SmolVLAPolicy
@@ -115,6 +116,24 @@ def check_base(
             f"{_list(base.joints)}; the order must agree"
         )
     return [f"joints: {_list(first.joints)}, otherwise than in {folder}: {_list(base.joints)}"]
+
+
+def check_kept(folder: Path, dataset: Dataset) -> None:
+    """Check that a checkpoint's own statistics are of as many numbers as a dataset has.
+
+    Raises:
+        TrainingError: they are not.
+        CheckpointError: the checkpoint has none.
+    """
+    statistics = read_contents(folder).statistics
+    for name in (STATE, ACTION):
+        size = int(np.prod(dataset.features[name].shape))
+        for values in statistics.get(name, {}).values():
+            if np.size(values) not in (1, size):  # one number: how many frames were counted
+                raise TrainingError(
+                    f"the statistics of {folder} are of {np.size(values)} numbers for {name!r}, "
+                    f"{dataset.folder} has {size}; leave out --keep-statistics"
+                )
 
 
 def check_policy(policy: SmolVLAPolicy) -> None:

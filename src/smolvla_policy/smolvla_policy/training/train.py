@@ -27,6 +27,7 @@ from .checks import (
     as_mapping,
     check_base,
     check_datasets,
+    check_kept,
     check_labels,
     check_policy,
     pooled_statistics,
@@ -117,6 +118,8 @@ def _adapted(
 ) -> tuple[SmolVLAPolicy, Sequence[str]]:
     """Load the checkpoint that is fine-tuned, made to fit the first dataset; and remarks."""
     folder = find_checkpoint(str(options.checkpoint))
+    if options.keep_statistics:
+        check_kept(folder, acting[0])
     wishes = Wishes(options.cameras, options.rename_map, options.empty_cameras)
     stats = None if options.keep_statistics else as_mapping(pooled_statistics(acting))
     remarks: list[str] = []

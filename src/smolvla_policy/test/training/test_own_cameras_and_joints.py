@@ -278,6 +278,19 @@ def test_statistics_in_other_units_are_not_kept(options, set_of, tmp_path, capsy
     assert "leave out --keep-statistics" in capsys.readouterr().err
 
 
+def test_statistics_of_other_joints_are_not_kept(options, set_of, tmp_path, capsys):
+    assert main(options(dataset=[set_of()], steps=1)) == 0
+    line = options(
+        dataset=[set_of(joints=4)],
+        checkpoint=tmp_path / "out",
+        architecture=None,
+        output=tmp_path / "second",
+        keep_statistics=True,
+    )
+    assert main(line) == 1
+    assert "of 6 numbers for 'observation.state'" in capsys.readouterr().err
+
+
 def test_the_joints_of_the_base_in_another_order(options, record, tmp_path, capsys):
     names = [f"part_{index}.pos" for index in range(6)]
     first = record(tmp_path / "one", joints=names, episodes=1)
