@@ -35,7 +35,7 @@ from .checks import (
 from .devices import Place, join, leave
 from .errors import TrainingError
 from .facts import common_facts
-from .fit import Wishes, chosen_cameras, dataset_cameras, fit, image_size
+from .fit import Wishes, chosen_cameras, dataset_cameras, fit
 from .frame_cache import cache_folder, fitted_frames
 from .learner import Learner, LossOptions
 from .optimizer import OptimizerOptions, make_optimizer
