@@ -228,7 +228,8 @@ def check_pose(
     )
     nothing = np.full(len(joints), np.nan)
     mean, std = columns.get("mean", nothing), columns.get("std", nothing)
-    far = [i for i in outside if abs(state[i] - mean[i]) > FAR * std[i]]
+    # A joint that never moved in the data has no deviation to measure by.
+    far = [i for i in outside if std[i] > 0 and abs(state[i] - mean[i]) > FAR * std[i]]
     if far:
         return Row(
             check,
