@@ -16,10 +16,11 @@ from ..model.network import SmolVLANetwork
 from .config import ACTION, DEFAULTS, OTHER_FIELDS, SmolVLAConfig
 from .errors import CheckpointError
 from .processors import POSTPROCESSOR, PREPROCESSOR, Processors
-from .source import CONFIG, HUB_ID, SMOLVLM2, WEIGHTS, model_name
+from .source import CONFIG, HUB_ID, SMOLVLM2, VLM_FOLDER, WEIGHTS, companion_here
 from .statistics import Statistics
 from .tensor_file import Outgoing, TensorFile, outgoing, write_tensor_file
 from .text import TOKENIZER, TOKENIZER_CONFIG, InstructionTokenizer
+from .vlm import WIDTH
 from .weights import COMPILED
 
 PREPROCESSOR_STATE = "policy_preprocessor_step_5_normalizer_processor.safetensors"
@@ -61,7 +62,8 @@ def save_checkpoint(
     known = {*DEFAULTS, *OTHER_FIELDS} - NEWER_FIELDS
     raw = {name: config.raw[name] for name in config.raw if name in known}
     raw["normalization_mapping"] = processors.norm_map
-    raw["vlm_model_name"] = _portable(str(config.vlm_model_name), source)
+    vlm, usual = str(config.vlm_model_name), network.sizes.text.hidden == WIDTH
+    raw["vlm_model_name"] = _save_vlm(folder, vlm, CONFIG, source, usual)
     for key, features in (("input_features", config.inputs), ("output_features", config.outputs)):
         raw[key] = {
             name: {"type": about.kind, "shape": list(about.shape)}
@@ -69,7 +71,7 @@ def save_checkpoint(
         }
     _write_json(folder / CONFIG, raw)
     save_weights(folder / WEIGHTS, network, source)
-    name = _portable(processors.tokenizer_name or str(config.vlm_model_name), source)
+    name = _save_vlm(folder, processors.tokenizer_name or vlm, TOKENIZER, source, usual)
     for file, content in processor_files(raw, processors, name).items():
         _write_json(folder / file, content)
     for file in (PREPROCESSOR_STATE, POSTPROCESSOR_STATE):
@@ -85,8 +87,6 @@ def save_checkpoint(
     shutil.copyfile(tokenizer.path, folder / "tokenizer" / TOKENIZER)
     if tokenizer.config_path is not None:
         shutil.copyfile(tokenizer.config_path, folder / "tokenizer" / TOKENIZER_CONFIG)
-    if source is not None:
-        _copy_vlm(source.parent, folder, str(config.vlm_model_name))
 
 
 def save_weights(path: Path, network: SmolVLANetwork, source: Path | None) -> None:
@@ -177,18 +177,25 @@ def processor_files(
     }
 
 
-def _portable(name: str, source: Path | None) -> str:
-    """Return the hub id of the usual VLM for a folder of it that is not on this machine."""
-    places = [Path(name).expanduser(), *([] if source is None else [source.parent / name])]
-    gone = not HUB_ID.fullmatch(name) and not any(place.is_dir() for place in places)
-    return SMOLVLM2 if gone and model_name(name) == model_name(SMOLVLM2) else name
+def _save_vlm(folder: Path, name: str, file: str, source: Path | None, usual: bool) -> str:
+    """Copy the folder of the VLM if the checkpoint carries it; return what to call it.
 
-
-def _copy_vlm(source: Path, folder: Path, name: str) -> None:
-    """Copy the VLM's files if the checkpoint carries them in a folder of its own."""
-    inside = (source / name).resolve()
-    if inside.is_dir() and inside.parent == source.resolve():
-        shutil.copytree(inside, folder / name, copy_function=shutil.copyfile, dirs_exist_ok=True)
+    Args:
+        folder: of the new checkpoint.
+        name: folder or hub id that the checkpoint gives.
+        file: that is looked for in it.
+        source: the weights file of the checkpoint.
+        usual: whether the network is built on `SMOLVLM2`.
+    """
+    if source is not None:
+        inside = companion_here([name], source.parent, file, (VLM_FOLDER,))
+        if inside is not None and inside.resolve().parent == source.parent.resolve():
+            copy = folder / inside.name
+            shutil.copytree(inside, copy, copy_function=shutil.copyfile, dirs_exist_ok=True)
+            # Versions of LeRobot that look for a folder look from where they are run.
+            return name if HUB_ID.fullmatch(name) else inside.name
+    gone = not HUB_ID.fullmatch(name) and not Path(name).expanduser().is_dir()
+    return SMOLVLM2 if gone and usual else name
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

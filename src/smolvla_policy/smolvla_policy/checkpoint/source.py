@@ -200,10 +200,9 @@ def find_companion(
             return hub_files(name, files)
         except (OSError, ValueError, RuntimeError) as error:
             failures.append(f"{type(error).__name__}: {_first_line(error)}")
-    for repo in dict.fromkeys(repo for name in names for repo in _cached_repos(name)):
-        found = {file: path for file in files if (path := _cached(repo, file)) is not None}
-        if files[0] in found:
-            return found
+    found = companion_cached(names, files)
+    if found:
+        return found
     known = next(iter(ids), SMOLVLM2 if model == model_name(SMOLVLM2) else "")
     reason = f" ({failures[0]})" if failures else ""
     download = f", or where there is a network: hf download {known} {' '.join(files)}"
@@ -213,6 +212,23 @@ def find_companion(
         f"{' and '.join(files)} of that model into {folder / places[0]}"
         f"{download if known else ''}{otherwise}"
     )
+
+
+def companion_cached(names: Sequence[str], files: tuple[str, ...]) -> dict[str, Path]:
+    """Find files of a model in the hub's cache, whatever folder or owner the name has.
+
+    Args:
+        names: folders or hub ids, the best first.
+        files: wanted.
+
+    Returns:
+        File name -> path; empty if the first file is not there.
+    """
+    for repo in dict.fromkeys(repo for name in names for repo in _cached_repos(name)):
+        found = {file: path for file in files if (path := _cached(repo, file)) is not None}
+        if files[0] in found:
+            return found
+    return {}
 
 
 def companion_here(

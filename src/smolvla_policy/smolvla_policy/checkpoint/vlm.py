@@ -11,8 +11,10 @@ from .config import SmolVLAConfig
 from .errors import CheckpointError
 from .source import (
     CONFIG,
+    HUB_ID,
     SMOLVLM2,
     VLM_FOLDER,
+    companion_cached,
     companion_here,
     find_companion,
     model_name,
@@ -44,6 +46,9 @@ SMOLVLM2_500M: dict[str, Any] = {
 }
 """SmolVLM2-500M-Video-Instruct: used where a checkpoint names it and no file is at hand."""
 
+WIDTH: int = SMOLVLM2_500M["text_config"]["hidden_size"]
+"""By the width of its text model a network built on SmolVLM2-500M is told from others."""
+
 VISION_DEFAULTS: dict[str, Any] = {
     "intermediate_size": 3072,
     "num_hidden_layers": 12,
@@ -59,12 +64,12 @@ def read_vlm_config(config: SmolVLAConfig, folder: Path, weights: TensorFile) ->
     Args:
         config: of the checkpoint.
         folder: of the checkpoint.
-        weights: of the checkpoint; they must be of the VLM.
+        weights: of the checkpoint.
 
     Returns:
         The content of the VLM's ``config.json``: of the folder that the checkpoint names, of
-        one in the checkpoint or beside it, of `SMOLVLM2_500M`, of the hub's cache or of the hub,
-        whichever comes first.
+        one in the checkpoint or beside it, of `SMOLVLM2_500M` where the weights are of its
+        size, of the hub's cache or of the hub, whichever comes first.
 
     Raises:
         CheckpointError: it is nowhere.
@@ -73,17 +78,22 @@ def read_vlm_config(config: SmolVLAConfig, folder: Path, weights: TensorFile) ->
     here = companion_here([name], folder, CONFIG, (VLM_FOLDER,))
     if here is not None:
         return read_json(here / CONFIG)
-    if model_name(name) != model_name(SMOLVLM2):
-        return read_json(find_companion([name], folder, (CONFIG,), (VLM_FOLDER,))[CONFIG])
-    width = SMOLVLM2_500M["text_config"]["hidden_size"]
     stored = {key.replace(COMPILED, ""): entry for key, entry in weights.entries.items()}
-    if name != SMOLVLM2 and EMBEDDING in stored and stored[EMBEDDING].shape[-1] != width:
-        raise CheckpointError(
-            f"{folder} refers to the VLM {name!r}, which is not here, and its weights are of "
-            f"another size than {SMOLVLM2}. Put {CONFIG}, tokenizer.json and "
-            f"tokenizer_config.json of that VLM into {folder / VLM_FOLDER}"
-        )
-    return SMOLVLM2_500M
+    usual = EMBEDDING not in stored or stored[EMBEDDING].shape[-1] == WIDTH
+    called_so = model_name(name) == model_name(SMOLVLM2)
+    # What a folder of another machine held, the weights tell.
+    if name == SMOLVLM2 or (usual and (called_so or not HUB_ID.fullmatch(name))):
+        return SMOLVLM2_500M
+    if not called_so:
+        return read_json(find_companion([name], folder, (CONFIG,), (VLM_FOLDER,))[CONFIG])
+    cached = companion_cached([name], (CONFIG,))
+    if cached:
+        return read_json(cached[CONFIG])
+    raise CheckpointError(
+        f"{folder} refers to the VLM {name!r}, which is not here, and its weights are of another "
+        f"size than {SMOLVLM2}. Put {CONFIG}, tokenizer.json and tokenizer_config.json of that "
+        f"VLM into {folder / VLM_FOLDER}"
+    )
 
 
 def vlm_dtype(vlm: dict[str, Any]) -> str:

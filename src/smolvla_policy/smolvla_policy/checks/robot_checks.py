@@ -24,6 +24,8 @@ OTHER_SHAPE = 0.03
 """Pictures whose width to height differs by more than this share look squeezed or padded."""
 FAR = 5.0
 """So many standard deviations from the data's mean are no pose of the data."""
+ROUNDING = 1e-5
+"""Share of a number that conversions between float32 and other units may lose."""
 OUTSIDE = 0.1
 """Share of the data's range by which a pose may lie outside of it."""
 
@@ -221,17 +223,21 @@ def check_pose(
         slack = np.zeros(len(joints))
     else:
         return Row(check, Status.SKIPPED, "no statistics of the state to compare with")
+    slack = slack + ROUNDING * np.maximum(np.abs(low), np.abs(high))
     outside = np.flatnonzero((state < low - slack) | (state > high + slack))
     if not outside.size:
         text = ", ".join(f"{value:.1f}" for value in state)
         return Row(check, Status.OK, f"within the data's ({chosen.regime}: {text})")
     found = "; ".join(
         f"{joints[i]} stands at {state[i]:.1f}, the data's went {low[i]:.1f} to {high[i]:.1f}"
+        if low[i] < high[i]
+        else f"{joints[i]} stands at {state[i]:.3f}, in the data always at {low[i]:.3f}"
         for i in outside
     )
     nothing = np.full(len(joints), np.nan)
     mean, std = columns.get("mean", nothing), columns.get("std", nothing)
-    far = [i for i in outside if abs(state[i] - mean[i]) > FAR * std[i]]
+    # A joint that never moved in the data has no deviation to measure by.
+    far = [i for i in outside if std[i] > 0 and abs(state[i] - mean[i]) > FAR * std[i]]
     if far:
         return Row(
             check,

@@ -276,3 +276,210 @@ def test_adapter_that_cannot_be_merged(copy, settings, extra, words):
     adapter(copy, settings, extra)
     with pytest.raises(CheckpointError, match=words):
         copy.load()
+
+
+def declare(copy, cameras, rename_map=None, **fields):
+    """Let the configuration declare cameras, without statistics of any image."""
+
+    def change(content):
+        state = content["input_features"]["observation.state"]
+        image = {"type": "VISUAL", "shape": [3, 256, 256]}
+        content["input_features"] = {STATE: state, **dict.fromkeys(cameras, image)}
+        content.update(fields)
+
+    copy.edit("config.json", change)
+    copy.edit(
+        "policy_preprocessor.json",
+        lambda c: c["steps"][0]["config"].update(rename_map=rename_map or {}),
+    )
+    copy.statistics(lambda t: {k: v for k, v in t.items() if "images" not in k})
+
+
+CAMERAS = tuple(f"observation.images.view_{letter}" for letter in "abc")
+EMPTY = "observation.images.empty_camera_0"
+
+
+def shown(sample, *names):
+    """Return the sample with the golden images of top, wrist, side under these names."""
+    images = dict(zip(names, sample["images"].values(), strict=False))
+    return {**sample, "images": {name: image for name, image in images.items() if name}}
+
+
+def test_cameras_that_are_not_given_are_left_out(copy, sample, golden_variants):
+    declare(copy, CAMERAS)
+    policy = copy.load()
+    assert policy.cameras == CAMERAS
+    got = policy.predict_chunk(**shown(sample, *CAMERAS[:2]))
+    assert close(copy, got, golden_variants["no_side.actions"])
+
+
+def test_given_cameras_are_in_the_configurations_order(copy, sample, want):
+    declare(copy, CAMERAS)
+    given = shown(sample, *CAMERAS)
+    given["images"] = dict(reversed(given["images"].items()))
+    check(copy.load(), given, want)
+
+
+def test_the_rename_map_tells_which_cameras_are_expected(copy, sample, golden_variants):
+    names = ("observation.images.desk", "observation.images.hand")
+    declare(copy, CAMERAS, dict(zip(names, CAMERAS[:2], strict=True)))
+    policy = copy.load()
+    assert policy.cameras == CAMERAS[:2]
+    got = policy.predict_chunk(**shown(sample, "desk", "observation.images.hand"))
+    assert close(copy, got, golden_variants["no_side.actions"])
+
+
+def test_the_rename_map_of_the_training_is_taken_where_the_processor_has_none(copy, sample):
+    declare(copy, CAMERAS)
+    training = {"rename_map": {"observation.images.desk": CAMERAS[2]}, "steps": 9}
+    (copy.folder / "train_config.json").write_text(json.dumps(training))
+    policy = copy.load()
+    assert policy.cameras == (CAMERAS[2],)
+    assert policy.camera_feature("desk") == CAMERAS[2]
+
+
+def test_statistics_of_images_tell_more_than_the_rename_map(copy):
+    declare(copy, CAMERAS, {"observation.images.desk": CAMERAS[1]})
+    copy.statistics(
+        lambda t: {
+            **t,
+            "observation.images.desk.mean": torch.zeros(3, 1, 1),
+            f"{CAMERAS[2]}.mean": torch.zeros(3, 1, 1),
+        }
+    )
+    assert copy.load().cameras == CAMERAS[1:]
+
+
+def test_an_empty_camera_is_padding_unless_it_is_given(copy, sample, want, golden_variants):
+    declare(copy, (*CAMERAS[:2], EMPTY), empty_cameras=1)
+    policy = copy.load()
+    assert policy.cameras == CAMERAS[:2]
+    got = policy.predict_chunk(**shown(sample, *CAMERAS[:2]))
+    assert close(copy, got, golden_variants["no_side.actions"])
+    check(policy, shown(sample, *CAMERAS[:2], EMPTY), want)
+
+
+def test_one_camera_must_be_there(copy, sample):
+    declare(copy, (*CAMERAS, EMPTY), empty_cameras=2)
+    with pytest.raises(ValueError, match=r"no image is given; .* at least one of .*view_a"):
+        copy.load().predict_chunk(**shown(sample))
+
+
+def sized(copy, state, action, declared):
+    """Give state and action statistics of these sizes while the configuration says another."""
+    random = torch.Generator().manual_seed(state)
+
+    def change(tensors):
+        for feature, size in ((STATE, state), (ACTION, action)):
+            for name in [name for name in tensors if name.startswith(f"{feature}.")]:
+                del tensors[name]
+            for name in ("mean", "std"):
+                tensors[f"{feature}.{name}"] = torch.rand(size, generator=random) + 0.5
+        return tensors
+
+    copy.statistics(change)
+
+    def stale(content):
+        content["input_features"][STATE]["shape"] = [declared]
+        content["output_features"][ACTION]["shape"] = [declared]
+
+    copy.edit("config.json", stale)
+
+
+@pytest.mark.parametrize(("state", "action"), [(5, 5), (11, 4), (4, 13), (32, 32)])
+def test_the_statistics_say_the_sizes(copy, sample, state, action):
+    sized(copy, state, action, declared=9)
+    policy = copy.load()
+    assert (policy.state_dim, policy.action_dim) == (state, action)
+    got = policy.predict_chunk(**{**sample, "state": np.ones(state, np.float32)})
+    assert got.shape == (8, action)
+    remarks = "\n".join(policy.load_report.remarks)
+    assert f"says 9 numbers for 'observation.state', the statistics are of {state}" in remarks
+    with pytest.raises(ValueError, match=rf"needs \({state},\)"):
+        policy.predict_chunk(**{**sample, "state": np.ones(9, np.float32)})
+    policy.save_pretrained(copy.folder.parent / "saved")
+    saved = json.loads((copy.folder.parent / "saved" / "config.json").read_text())
+    assert saved["input_features"][STATE]["shape"] == [state]
+    assert saved["output_features"][ACTION]["shape"] == [action]
+
+
+def test_sizes_that_are_right_are_no_remark(copy):
+    assert copy.load().load_report.remarks == ()
+
+
+def test_more_numbers_than_the_network_has_room_for(copy):
+    sized(copy, 33, 6, declared=6)
+    with pytest.raises(CheckpointError, match="33 dimensions, more than max_state_dim"):
+        copy.load()
+
+
+MODES = {
+    "MEAN_STD": ("mean", "std"),
+    "MIN_MAX": ("min", "max"),
+    "QUANTILES": ("q01", "q99"),
+    "QUANTILE10": ("q10", "q90"),
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_constant_dimension_is_as_in_lerobot(copy, sample, mode):
+    first, second = MODES[mode]
+    low = torch.tensor([-3.0, -2.0, 7.5, 0.0, 1.0, 2.0])
+    high = torch.tensor([2.0, 1.0, 7.5, 5.0, 6.0, 7.0])
+    if mode == "MEAN_STD":
+        high[2] = 0.0
+
+    def change(tensors):
+        for feature in (STATE, ACTION):
+            tensors[f"{feature}.{first}"], tensors[f"{feature}.{second}"] = low, high
+        return tensors
+
+    copy.statistics(change)
+    norm_map = {"VISUAL": "IDENTITY", "STATE": mode, "ACTION": mode}
+    for file, index in (("policy_preprocessor.json", 5), ("policy_postprocessor.json", 0)):
+        copy.edit(file, lambda c, i=index: c["steps"][i]["config"].update(norm_map=norm_map))
+    policy = copy.load()
+    actions = policy.predict_chunk(**sample)
+    np.testing.assert_allclose(actions[:, 2], 7.5, atol=1e-6)
+    assert actions[:, 0].std() > 0
+    # LeRobot divides by 1e-8 there: the value itself is 0 or -1, one beside it is huge.
+    numbers = policy.normalizers[STATE].normalize(np.full(6, 7.5, np.float32))
+    assert numbers[2] == (0.0 if mode == "MEAN_STD" else -1.0)
+    beside = policy.normalizers[STATE].normalize(np.full(6, 8.5, np.float32))[2]
+    assert beside == pytest.approx(1e8 if mode == "MEAN_STD" else 2e8, rel=1e-6)
+    assert [
+        remark for remark in policy.load_report.remarks if "dimension 2 was always 7.5" in remark
+    ]
+    # Real-time chunking survives rounding in what is queued.
+    decided = actions[2:].copy()
+    decided[:, 2] += 1e-3
+    continued = policy.predict_chunk(**sample, decided=decided, delay=2)
+    exact = policy.predict_chunk(**sample, decided=actions[2:], delay=2)
+    np.testing.assert_allclose(continued, exact, atol=1e-3)
+
+
+def test_a_constant_joint_goes_by_its_name(copy):
+    names = ["one", "two", "three", "four", "five", "six"]
+
+    def name(content):
+        content["output_features"][ACTION]["names"] = names
+
+    copy.edit("config.json", name)
+    copy.statistics(lambda t: {**t, f"{ACTION}.std": torch.tensor([1.0, 1, 1, 0, 1, 0])})
+    (remark,) = copy.load().load_report.remarks
+    assert "four was always" in remark
+    assert "six was always" in remark
+    assert "one" not in remark
+
+
+@pytest.mark.parametrize("place", ["config", "step"])
+def test_a_step_that_is_switched_off_is_ignored(copy, sample, want, place):
+    off = {"registry_name": "shift_actions_processor", "config": {"by": 3}}
+    (off["config"] if place == "config" else off)["enabled"] = False
+    for file in ("policy_preprocessor.json", "policy_postprocessor.json"):
+        copy.edit(file, lambda c: c["steps"].insert(1, off))
+    check(copy.load(), sample, want)
+    (off["config"] if place == "config" else off)["enabled"] = True
+    copy.edit("policy_postprocessor.json", lambda c: c["steps"].insert(1, off))
+    with pytest.raises(CheckpointError, match="'shift_actions_processor' is not known"):
+        copy.load()

@@ -52,6 +52,40 @@ def test_saved_files(tmp_path, copy):
     assert (tmp_path / "saved" / "tokenizer" / "tokenizer.json").is_file()
 
 
+def test_saved_fields_are_those_of_the_oldest_format(tmp_path, copy):
+    newer = {
+        "pretrained_revision": "v7",
+        "rtc_config": None,
+        "compile_model": False,
+        "compile_mode": "default",
+        "use_peft": False,
+    }
+    copy.config(**newer, optimizer_lr=3e-5)
+    copy.load().save_pretrained(tmp_path / "saved")
+    config = json.loads((tmp_path / "saved" / "config.json").read_text())
+    assert not set(newer) & set(config)
+    assert config["optimizer_lr"] == 3e-5
+
+
+def test_a_vlm_by_a_path_of_another_machine_is_saved_by_a_name_that_is_there(
+    tmp_path, copy, sample, want
+):
+    gone = "/home/trainer/models/vlm_of_mine"
+    copy.config(vlm_model_name=gone)
+    copy.edit(
+        "policy_preprocessor.json",
+        lambda c: c["steps"][3]["config"].update(tokenizer_name=gone),
+    )
+    copy.load().save_pretrained(tmp_path / "saved")
+    config = json.loads((tmp_path / "saved" / "config.json").read_text())
+    steps = json.loads((tmp_path / "saved" / "policy_preprocessor.json").read_text())["steps"]
+    named = [config["vlm_model_name"], steps[3]["config"]["tokenizer_name"]]
+    for name, file in zip(named, ("config.json", "tokenizer.json"), strict=True):
+        assert (tmp_path / "saved" / name / file).is_file()
+    again = SmolVLAPolicy.from_pretrained(tmp_path / "saved", dtype="float32")
+    assert np.abs(again.predict_chunk(**sample) - want).max() <= 1e-4
+
+
 def test_chosen_statistics_are_saved(tmp_path, copy, sample):
     stats = {
         "observation.state": {"mean": [0.0] * 6, "std": [1.0] * 6},

@@ -204,6 +204,54 @@ def test_created_from_parameters(copy, sample, policy):
     assert np.abs(backend.infer(observation, REQUEST) - want).max() <= 1e-3
 
 
+def test_cameras_by_the_rename_map_and_the_rest_left_out(copy, sample, policy):
+    top, wrist, side = sample["images"]
+    copy.statistics(lambda t: {k: v for k, v in t.items() if "images" not in k})
+    copy.edit(
+        "policy_preprocessor.json",
+        lambda c: c["steps"][0]["config"].update(
+            rename_map={"observation.images.desk": top, "observation.images.hand": wrist}
+        ),
+    )
+    backend = create(parameters(copy))
+    assert backend.cameras == ("desk", "hand")
+    assert f"cameras: desk is {top}, hand is {wrist}; left out: {side}" in backend.remarks
+    images = dict(zip(backend.cameras, sample["images"].values(), strict=False))
+    got = backend.infer(observe(sample, images=images, positions=sample["state"] * 1.0), REQUEST)
+    two = {top: sample["images"][top], wrist: sample["images"][wrist]}
+    noise = chunk_noise(4, 0, (8, 32))
+    want = policy.predict_chunk(**{**sample, "images": two, "noise": noise})
+    assert np.abs(got - want).max() <= 1e-3
+    # The parameter says which there are, whatever the checkpoint was trained with.
+    backend = create(parameters(copy, cameras=["door:side"]))
+    assert backend.cameras == ("door",)
+    assert f"left out: {top}, {wrist}" in backend.remarks[-1]
+
+
+def test_what_is_to_be_known_of_a_checkpoint_is_in_the_remarks(copy):
+    copy.edit("config.json", lambda c: c["input_features"]["observation.state"].update(shape=[14]))
+    copy.statistics(lambda t: {**t, "action.std": torch.tensor([1.0, 1, 0, 1, 1, 1])})
+    remarks = "\n".join(create(parameters(copy)).remarks)
+    assert "says 14 numbers for 'observation.state', the statistics are of 6" in remarks
+    assert "action: in the training data elbow_flex was always" in remarks
+
+
+def test_a_state_of_another_size_than_the_action_is_refused(copy):
+    state = {"observation.state.mean": torch.zeros(8), "observation.state.std": torch.ones(8)}
+    copy.statistics(
+        lambda t: {**{k: v for k, v in t.items() if "observation.state" not in k}, **state}
+    )
+    with pytest.raises(ValueError, match=r"state of 8 and actions of 6 .*from Python"):
+        create(parameters(copy))
+
+
+def test_a_tokenizer_by_parameter(copy, sample, tmp_path):
+    for path in copy.folder.rglob("tokenizer.json"):
+        path.rename(tmp_path / "tokenizer.json")
+    backend = create(parameters(copy, tokenizer=str(tmp_path)))
+    assert backend.policy.tokenizer.path == tmp_path / "tokenizer.json"
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

@@ -122,12 +122,93 @@ def test_cameras_that_are_not_the_checkpoints(options, cameras, words):
     assert matched == {}
 
 
+def bare(folder, edit, rename_map=None, **fields):
+    """Keep no statistics of images, so that they do not tell the cameras."""
+
+    def drop(tensors):
+        for key in [key for key in tensors if "images" in key]:
+            del tensors[key]
+
+    statistics(folder, drop)
+    edit(folder / "config.json", lambda config: config.update(fields))
+    edit(
+        folder / "policy_preprocessor.json",
+        lambda c: c["steps"][0]["config"].update(rename_map=rename_map or {}),
+    )
+
+
+@pytest.mark.parametrize(
+    ("cameras", "rename_map", "fields", "status", "found", "advice"),
+    [
+        # Nothing tells, and nothing speaks against the declared ones.
+        ([], {}, {}, Status.OK, "side is observation.images.side", ""),
+        # Declared beyond what there may have been: policy_node would wait for them.
+        ([], {}, {"empty_cameras": 1}, Status.WARN, "side is", "may have been trained with fewer"),
+        (["top"], {}, {}, Status.WARN, "left out: observation.images.wrist", "these?"),
+        # The rename_map tells.
+        ([], {"observation.images.desk": "observation.images.wrist"}, {}, Status.OK,
+         "desk is observation.images.wrist; left out: observation.images.top, ", ""),
+        (["side"], {"observation.images.desk": "observation.images.wrist"}, {}, Status.WARN,
+         "side is observation.images.side", "trained with observation.images.wrist too"),
+    ],
+)  # fmt: skip
+def test_cameras_that_are_used_and_left_out(
+    options, folder, edit, cameras, rename_map, fields, status, found, advice
+):
+    bare(folder, edit, rename_map, **fields)
+    (row,), matched = checks.check_cameras({**options, "cameras": cameras}, contents_of(options))
+    assert row.status is status
+    assert found in row.found
+    assert advice in row.advice
+    assert not any(name in row.found.partition("left out")[2] for name in matched.values())
+
+
 def test_statistics_that_are_no_numbers(options, folder):
     statistics(folder, lambda tensors: tensors["action.std"].__setitem__(2, np.nan))
     (row,) = checks.check_statistics(options, contents_of(options))
     assert row.status is Status.FIX
     assert "holds NaN" in row.found
     assert "--stats" in row.advice
+
+
+def test_a_constant_joint_is_told_by_name(options, folder):
+    statistics(folder, lambda t: t["action.std"].__setitem__(1, 0.0))
+    state, action = checks.check_statistics(options, contents_of(options))
+    assert state.status is Status.OK
+    assert action.status is Status.WARN
+    assert "shoulder_lift was always" in action.found
+
+
+def test_sizes_that_the_configuration_has_wrong_are_told(options, folder, edit):
+    def stale(config):
+        config["input_features"]["observation.state"]["shape"] = [5]
+
+    edit(folder / "config.json", stale)
+    (row,), contents = checks.check_checkpoint(options)
+    assert row.status is Status.OK
+    assert "says 5 numbers for 'observation.state', the statistics are of 6" in row.found
+    assert checks.check_joint_names(options, contents)[0].status is Status.OK
+
+
+def test_a_state_that_is_more_than_the_joints(options, folder):
+    def longer(tensors):
+        for key in [key for key in tensors if key.startswith("observation.state.")]:
+            tensors[key] = np.concatenate([tensors[key], np.ones(3, np.float32)])
+
+    statistics(folder, longer)
+    (row,) = checks.check_joint_names(options, contents_of(options))
+    assert row.status is Status.FIX
+    assert "a state of 9 and actions of 6 numbers" in row.found
+    assert "from Python" in row.found
+
+
+def test_a_vlm_that_is_not_here(options, folder):
+    contents = contents_of(options)
+    assert checks.check_vlm(contents) == []
+    (folder / "vlm" / "config.json").unlink()
+    (row,) = checks.check_vlm(contents)
+    assert row.status is Status.FIX
+    assert f"into {folder}/vlm" in row.found
 
 
 def test_a_joint_that_never_moved_is_told(options, folder):
@@ -218,7 +299,10 @@ def test_an_instruction_that_is_too_long(options):
 
 def test_a_missing_tokenizer(options, folder):
     contents = contents_of(options)
+    moved = folder.parent / "moved.json"
     for path in folder.rglob("tokenizer.json"):
-        path.unlink()
+        path.rename(moved)
     (row,) = checks.check_instruction("pick it up", contents)
     assert row.status is Status.FIX
+    (row,) = checks.check_instruction("pick it up", contents, str(moved))
+    assert row.status is Status.OK

@@ -156,6 +156,18 @@ def test_a_pose_that_the_data_do_not_have(options):
     assert "Other units, another zero" in far.advice
 
 
+def test_a_joint_that_never_moved_in_the_data_is_no_error_anywhere(options):
+    contents = read_contents(options["checkpoint"])
+    chosen = choose_units(options, contents.statistics)
+    usual = chosen.units.to_policy(np.radians([20.0, 20, 20, 20, 20, 0]))
+    state = {"mean": usual, "std": np.array([0.0, 10, 10, 10, 10, 40])}
+    statistics = {"observation.state": state}
+    for degrees, status in ((20.0, Status.OK), (21.0, Status.WARN), (-60.0, Status.WARN)):
+        position = np.radians([degrees, 20, 20, 20, 20, 0])
+        row = checks.check_pose(position, options["joints"], chosen, statistics)
+        assert row.status is status, row
+
+
 def test_a_pose_without_statistics_is_not_judged(options):
     contents = read_contents(options["checkpoint"])
     chosen = choose_units(options, contents.statistics)

@@ -34,7 +34,7 @@ class PolicySpec:
         fps: actions per second: those of the data that the checkpoint was trained on.
         model: ``so100`` or ``so101``.
         stats: see `SmolVLAPolicy.from_pretrained`; empty for the checkpoint's own.
-        cameras: ``name`` or ``name:feature``; empty for the checkpoint's, by their own names.
+        cameras: ``name`` or ``name:feature``; empty for those that the checkpoint expects.
         device: where the model runs.
         dtype: number type of the model; ``auto`` is what LeRobot would use.
         noise_scale: see `SmolVLABackend`.
@@ -123,11 +123,14 @@ def policy_facts(spec: PolicySpec) -> PolicyFacts:
         raise ValueError(f"unknown policy '{spec.name}'; there are {', '.join(POLICIES)}")
     # Not at the top: the scripted policy needs no PyTorch.
     from smolvla_policy.checkpoint.config import read_config
+    from smolvla_policy.checkpoint.observation import default_cameras
+    from smolvla_policy.checkpoint.processors import read_processors
     from smolvla_policy.checkpoint.source import find_checkpoint
 
-    config = read_config(find_checkpoint(spec.checkpoint))
+    folder = find_checkpoint(spec.checkpoint)
+    config = read_config(folder)
     names = [entry.partition(":")[0] for entry in spec.cameras]
-    names = names or [feature.rpartition(".")[2] for feature in config.cameras]
+    names = names or list(default_cameras(config, read_processors(folder, config)))
     unknown = [name for name in names if name not in CAMERAS]
     if unknown:
         raise ValueError(
