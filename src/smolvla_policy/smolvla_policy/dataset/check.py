@@ -220,7 +220,7 @@ def _picture_problems(
     dataset: Dataset, camera: str, path: Path, episodes: Sequence[Episode], deep: bool
 ) -> Iterator[str]:
     begin = 0
-    for episode in episodes:
+    for episode in episodes if deep else episodes[:1]:
         rows = episode.length if deep else 1
         pictures = read_pictures(dataset.folder, path, camera, begin, rows)
         begin += episode.length

@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+from functools import partial
 from pathlib import Path
 
 from .errors import DatasetError
@@ -23,25 +24,33 @@ def find_dataset(source: str | Path) -> Path:
     Args:
         source: a folder; or a hub id such as ``lerobot/svla_so101_pickplace``, which is looked
             for where LeRobot keeps its datasets (``HF_LEROBOT_HOME``), then in the cache of the
-            hub and on the hub. ``owner/name@revision`` asks for a branch, tag or commit;
-            without it the tag v3.0 is taken if there is one, as LeRobot does, else the main
-            branch.
+            hub (LeRobot's own if it has the dataset) and on the hub. ``owner/name@revision``
+            asks for a branch, tag or commit; without it the tag v3.0 is taken if there is one,
+            as LeRobot does, else the main branch.
 
     Returns:
         The folder with ``meta``, ``data`` and ``videos``; it may turn out to be no dataset.
 
     Raises:
-        DatasetError: the dataset cannot be downloaded, or is of a version that is not read.
+        DatasetError: there is none, it cannot be downloaded, or is of a version that is not
+            read.
     """
     folder = Path(source).expanduser()
-    asked = HUB_ID.fullmatch(str(source))
-    if folder.exists() or asked is None:
+    if folder.exists():
         return folder
+    asked = HUB_ID.fullmatch(str(source))
+    if asked is None:
+        raise DatasetError(
+            f"{source}: no LeRobot dataset (there is no such folder, and it is no hub id like "
+            "owner/name)"
+        )
     repo_id, revision = asked.groups()
-    local = _lerobot_home() / repo_id
-    if revision is None and (local / INFO).is_file():
-        return local
-    return _download(repo_id, revision)
+    home = _lerobot_home()
+    if revision is None and (home / repo_id / INFO).is_file():
+        return home / repo_id
+    cache = home / "hub"
+    known = (cache / f"datasets--{repo_id.replace('/', '--')}").is_dir()
+    return _download(repo_id, revision, cache if known else None)
 
 
 def _lerobot_home() -> Path:
@@ -50,18 +59,17 @@ def _lerobot_home() -> Path:
     return Path(os.environ.get("HF_LEROBOT_HOME") or f"{hub}/lerobot").expanduser()
 
 
-def _download(repo_id: str, revision: str | None) -> Path:
+def _download(repo_id: str, revision: str | None, cache: Path | None) -> Path:
     from huggingface_hub import errors, snapshot_download
 
+    download = partial(snapshot_download, repo_id, repo_type="dataset", cache_dir=cache)
     wanted = [revision] if revision else [VERSION, None]
     folder = None
     try:
         for name in wanted:
             try:
                 # First what says the version: an old dataset is not worth its gigabytes.
-                found = snapshot_download(
-                    repo_id, repo_type="dataset", revision=name, allow_patterns=[INFO]
-                )
+                found = download(revision=name, allow_patterns=[INFO])
             except (errors.RevisionNotFoundError, errors.LocalEntryNotFoundError):
                 if name is wanted[-1]:
                     raise
@@ -70,9 +78,7 @@ def _download(repo_id: str, revision: str | None) -> Path:
             break
         assert folder is not None
         read_info(folder, repo_id)
-        snapshot_download(
-            repo_id, repo_type="dataset", revision=folder.name, allow_patterns=PATTERNS
-        )
+        download(revision=folder.name, allow_patterns=PATTERNS)
     except DatasetError:
         raise
     except (OSError, ValueError, RuntimeError) as error:

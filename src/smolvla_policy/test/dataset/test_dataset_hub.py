@@ -161,6 +161,15 @@ def test_without_the_tag_the_main_branch_is_taken(hub, inspect):
     assert status == 0, text
 
 
+def test_what_lerobot_has_downloaded_is_read_without_a_network(hub, inspect, tmp_path):
+    cache = str(tmp_path / "hf/lerobot/hub")
+    assert inspect("lab/turns", HF_HUB_CACHE=cache)[0] == 0
+    hub.asked.clear()
+    status, text = inspect("lab/turns", HF_HUB_OFFLINE="1")
+    assert status == 0, text
+    assert not hub.asked
+
+
 def test_what_lerobot_has_stored_under_the_name_comes_first(hub, inspect, recorded, tmp_path):
     (tmp_path / "hf/lerobot/lab").mkdir(parents=True)
     (tmp_path / "hf/lerobot/lab/turns").symlink_to(recorded)
@@ -174,6 +183,7 @@ def test_what_lerobot_has_stored_under_the_name_comes_first(hub, inspect, record
     [
         ("lab/nothing", {}, ["no folder of this name", "no such dataset", "hf auth login"]),
         ("lab/locked", {}, ["consent", "hf auth login"]),
+        ("../turns", {}, ["no such folder", "no hub id like owner/name"]),
         ("lab/turns@v9", {}, ["no branch, tag or commit 'v9'"]),
         (
             "lab/turns@v3.0",

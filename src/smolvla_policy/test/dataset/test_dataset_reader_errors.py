@@ -78,7 +78,7 @@ def video_of(folder, frames, size=(32, 48)):
         (lambda d: (d / "meta/info.json").write_text("[]"), "info.json: is not a JSON object"),
         (
             lambda d: edit_info(d, codebase_version="v2.1"),
-            "is a dataset of version v2.1.*convert_dataset_v21_to_v30",
+            r"of version v2.1.*lerobot\.scripts\.convert_dataset_v21_to_v30 --repo-id=\. --root=",
         ),
         (lambda d: edit_info(d, codebase_version="v4.0"), "codebase_version is 'v4.0'"),
         (lambda d: edit_info(d, fps=None), r"info.json: an entry is missing .*KeyError\('fps'\)"),

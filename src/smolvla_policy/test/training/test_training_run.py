@@ -60,6 +60,14 @@ def test_a_training_ends_in_a_checkpoint_that_predicts(options, tmp_path):
     assert list((out / "tensorboard").iterdir())
 
 
+def test_a_dataset_by_its_hub_id(options, dataset_folder, tmp_path, monkeypatch):
+    """LeRobot keeps what it recorded or downloaded in a folder by that name."""
+    (tmp_path / "lab").mkdir()
+    (tmp_path / "lab/cubes").symlink_to(dataset_folder)
+    monkeypatch.setenv("HF_LEROBOT_HOME", str(tmp_path))
+    assert main(options(dataset=["lab/cubes"], steps=1)) == 0
+
+
 def test_the_loss_goes_down(options, tmp_path):
     assert main(options(steps=150, log_every=50, save_every=150, lr=3e-3, draws=4)) == 0
     losses = [float(row["flow_loss"]) for row in rows(tmp_path / "out")]
