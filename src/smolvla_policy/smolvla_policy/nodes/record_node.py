@@ -203,7 +203,7 @@ class RecordNode(Node):
 
 def main() -> int:
     """Run the node until it is interrupted; 1 when it cannot record or close the dataset."""
-    return run("record", RecordNode)
+    return run("record", RecordNode, RECORD_PARAMETERS)
 
 
 if __name__ == "__main__":

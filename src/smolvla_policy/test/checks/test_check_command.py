@@ -147,6 +147,7 @@ def test_the_table_for_people(capsys, folder):
         (["--ros-args", "-p", "period:=soon"], "period"),
         (["--ros-args", "-p", "period:=7.0"], "period"),
         (["--params-file", "/nowhere.yaml"], "nowhere.yaml"),
+        (["--ros-args", "-p", "max_sped:=[1.0]"], "did you mean 'max_speed'?"),
         (["--ros-args", "-p", "backend:=scripted"], "only checkpoints of 'smolvla'"),
     ],
 )
