@@ -85,7 +85,7 @@ def check_arguments(arguments: Sequence[str], parameters: Mapping[str, Collectio
     problems = []
     for flag, value in ros:
         if flag in ("-p", "--param"):
-            problems += _problems([_given(f"{flag} {value}", value)], nodes)
+            problems += _problems([_given(flag, value)], nodes)
         elif flag == "--params-file":
             problems += _file_problems(Path(value), nodes)
     if problems:
@@ -133,17 +133,18 @@ def _flat(values: Any, prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{key}"
 
 
-def _given(source: str, text: str) -> _Section:
-    """Return the section that ``[node:]name:=value`` is.
+def _given(flag: str, text: str) -> _Section:
+    """Return the section that ``[node:]name:=value`` behind `flag` is.
 
     Raises:
         ValueError: it is none.
     """
     left, separator, _ = text.partition(":=")
     if not separator:
-        raise ValueError(f"{source}: a parameter is given as name:=value")
+        raise ValueError(f"{flag} {text}: a parameter is given as name:=value")
     node, colon, name = left.rpartition(":")
-    return _Section(source, f"/{node.strip('/')}" if colon else "/**", node, (name,), own=True)
+    pattern = f"/{node.strip('/')}" if colon else "/**"
+    return _Section(f"{flag} {left}", pattern, node, (name,), own=True)
 
 
 def _ros_arguments(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -170,7 +171,7 @@ def _remapped(name: str, ros: Sequence[tuple[str, str]]) -> str:
 
 
 def _problems(sections: Sequence[_Section], nodes: Mapping[str, Collection[str]]) -> list[str]:
-    problems = []
+    problems: list[str] = []
     for section in sections:
         meant = {node: names for node, names in nodes.items() if section.matches(node)}
         if meant:

@@ -116,7 +116,7 @@ def test_sections_may_be_nested_and_names_dotted(tmp_path):
         (["-p", "arm_node:seed:=1", "-p", "use_sim_time:=true"], ""),
         (
             ["-p", "sede:=1"],
-            "-p sede:=1: there is no parameter 'sede' of /arm_node; did you mean 'seed'?",
+            "-p sede: there is no parameter 'sede' of /arm_node; did you mean 'seed'?",
         ),
         (["--param", "arm_node:tsak:=1"], "'tsak' of /arm_node; did you mean 'task'?"),
         (["-p", "amr_node:task:=1"], "there is no such node here, but /arm_node"),
