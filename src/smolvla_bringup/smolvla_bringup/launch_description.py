@@ -24,6 +24,7 @@ from launch_ros.actions import Node
 from smolvla_bringup.node_list import node_list
 from smolvla_bringup.node_spec import NodeSpec
 from smolvla_bringup.options import Options, SetupError
+from smolvla_bringup.running import refuse_second_start
 
 _TROUBLE = re.compile(r"\[(ERROR|FATAL)\]|Error\b|error:")
 _LOG_HEAD = re.compile(r"^\[\w+\] \[[\d.]+\] \[[^\]]*\]: ")
@@ -74,6 +75,7 @@ def _nodes(context: LaunchContext, parts: tuple[str, ...], names: list[str]) -> 
     values = {name: LaunchConfiguration(name).perform(context) for name in names}
     logger = get_logger("launch")
     specs = node_list(Options.from_text(values), parts, logger.info)
+    refuse_second_start(specs)
     complaints = {spec.name: Complaints() for spec in specs}
     return [action for spec in specs for action in _actions(spec, complaints)]
 

@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from smolvla_policy.ros.parameter_names import check_file
 
 from smolvla_bringup.arm_nodes import arm_nodes
 from smolvla_bringup.camera_nodes import camera_nodes
@@ -13,6 +17,17 @@ from smolvla_bringup.node_spec import NodeSpec
 from smolvla_bringup.options import PARTS, Options, SetupError
 from smolvla_bringup.policy_nodes import policy_nodes
 from smolvla_bringup.visualization_nodes import visualization_nodes
+
+# Executable -> where its parameters are declared; imported when needed.
+_PARAMETERS = {
+    "policy_node": ("smolvla_policy.ros.policy_parameters", "POLICY_PARAMETERS"),
+    "executor_node": ("smolvla_policy.ros.executor_parameters", "EXECUTOR_PARAMETERS"),
+    "visualization_node": (
+        "smolvla_policy.ros.visualization_parameters",
+        "VISUALIZATION_PARAMETERS",
+    ),
+    "sim_node": ("smolvla_sim.sim_parameters", "SIM_PARAMETERS"),
+}
 
 
 def say_to_stderr(line: str) -> None:
@@ -45,7 +60,29 @@ def node_list(
     unknown = sorted(set(parts) - set(makers))
     if unknown:
         raise SetupError(f"there is no part '{unknown[0]}'; there are: {', '.join(PARTS)}")
-    return tuple(node for part in PARTS if part in parts for node in makers[part]())
+    specs = tuple(node for part in PARTS if part in parts for node in makers[part]())
+    if options.params_file:
+        _check_names(Path(options.params_file).expanduser().resolve(), specs)
+    return specs
+
+
+def _check_names(file: Path, specs: Sequence[NodeSpec]) -> None:
+    """Look for typing errors in the user's parameter file.
+
+    Raises:
+        SetupError: there are some; the text names what was probably meant.
+    """
+    parameters = {}
+    for spec in specs:
+        if spec.executable in _PARAMETERS:
+            module, name = _PARAMETERS[spec.executable]
+            full_name = "/" + "/".join(part for part in (spec.namespace, spec.name) if part)
+            declared = getattr(importlib.import_module(module), name)
+            parameters[full_name] = [parameter.name for parameter in declared]
+    try:
+        check_file(file, parameters)
+    except ValueError as error:
+        raise SetupError(str(error)) from error
 
 
 def simulation_nodes(options: Options) -> tuple[NodeSpec, ...]:

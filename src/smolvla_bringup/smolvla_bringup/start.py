@@ -13,6 +13,7 @@ from pathlib import Path
 from smolvla_bringup.node_list import node_list
 from smolvla_bringup.option_arguments import add_arguments, from_arguments
 from smolvla_bringup.options import SetupError
+from smolvla_bringup.running import refuse_second_start
 from smolvla_bringup.signals import StopSignals
 from smolvla_bringup.starter import Starter
 
@@ -50,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with StopSignals() as stop:
         try:
             specs = node_list(from_arguments(arguments))
+            refuse_second_start(specs)
             starter = Starter(specs, log_folder, _show)
             with starter:
                 _show(f"started; Ctrl-C ends everything. Logs: {log_folder}")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -136,6 +137,31 @@ def test_params_file_of_the_user_wins_over_the_package(tmp_path: Path) -> None:
     assert policy_nodes(sim(params_file=str(extra), rate=20.0))[1].configured("rate") == 20.0
     with pytest.raises(SetupError, match=r"params_file /nowhere.yaml does not exist"):
         policy_nodes(sim(params_file="/nowhere.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("/**:\n  ros__parameters: {camera_rate: 9.0, camera_topic: x, my_own: 1}\n", ""),
+        ("camera_driver:\n  ros__parameters: {fps: 9}\n", ""),
+        ("/left/executor_node:\n  ros__parameters: {rate: 9.0}\n", ""),
+        ("/left/executor_node:\n  ros__parameters: {rat: 9.0}\n", "did you mean 'rate'?"),
+        ("/**/sim_nod:\n  ros__parameters: {seed: 1}\n", "did you mean 'sim_node'?"),
+        ("/**:\n  ros__parameters: {image_hieght: 9}\n", "did you mean 'image_height'?"),
+        ("policy_node:\n  ros__parameters: {device: cpu}\n", "write '/left/policy_node' or"),
+    ],
+)
+def test_typing_errors_in_the_params_file_end_the_start(
+    tmp_path: Path, content: str, words: str
+) -> None:
+    extra = tmp_path / "mine.yaml"
+    extra.write_text(content)
+    options = sim(policy="scripted", namespace="left", params_file=str(extra))
+    if not words:
+        assert simulation_nodes(options)
+        return
+    with pytest.raises(SetupError, match=re.escape(words)):
+        simulation_nodes(options)
 
 
 def test_without_a_checkpoint_the_shipped_one_runs(tmp_path: Path) -> None:

@@ -219,4 +219,4 @@ class SimNode(Node):
 
 def main() -> None:
     """Run the node; the console script `sim_node`."""
-    sys.exit(run("sim_node", SimNode))
+    sys.exit(run("sim_node", SimNode, SIM_PARAMETERS))

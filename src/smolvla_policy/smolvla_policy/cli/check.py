@@ -28,6 +28,7 @@ from smolvla_policy.checks.heard import Heard
 from smolvla_policy.checks.rows import Row, Status, as_json, exit_code, summary, table
 from smolvla_policy.ros.executor_parameters import EXECUTOR_PARAMETERS
 from smolvla_policy.ros.listener import RobotListener
+from smolvla_policy.ros.parameter_names import check_arguments
 from smolvla_policy.ros.parameters import Parameter, read
 from smolvla_policy.ros.policy_parameters import POLICY_PARAMETERS
 
@@ -249,6 +250,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options, ros = parse(sys.argv[1:] if arguments is None else arguments)
     context = rclpy.Context()
     try:
+        check_arguments(
+            ros,
+            {
+                "policy_node": [parameter.name for parameter in POLICY_PARAMETERS],
+                "executor_node": [parameter.name for parameter in EXECUTOR_PARAMETERS],
+            },
+        )
         rclpy.init(args=ros, context=context)
         settings = read_settings(context, options)
         if settings.policy["backend"] != "smolvla":

@@ -205,7 +205,7 @@ class ExecutorNode(ManagedNode):
 
 def main() -> int:
     """Run the node until it is interrupted; 1 when it cannot start or its loop ended."""
-    return run("executor_node", ExecutorNode)
+    return run("executor_node", ExecutorNode, EXECUTOR_PARAMETERS)
 
 
 if __name__ == "__main__":

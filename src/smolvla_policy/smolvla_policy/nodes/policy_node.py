@@ -293,7 +293,7 @@ def main() -> int:
         os.nice(node.get_parameter("niceness").value)  # before the threads, which inherit it
         return node
 
-    return run("policy_node", create)
+    return run("policy_node", create, POLICY_PARAMETERS)
 
 
 if __name__ == "__main__":

@@ -214,7 +214,7 @@ class RecordNode(Node):
 
 def main() -> int:
     """Run the node until it is interrupted; 1 when it cannot record or close the dataset."""
-    return run("record_node", RecordNode)
+    return run("record_node", RecordNode, RECORD_PARAMETERS)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import rclpy
 from rclpy.exceptions import (
@@ -17,13 +17,28 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 
 from smolvla_policy.ros.managed_node import ManagedNode
+from smolvla_policy.ros.parameter_names import check_arguments
+from smolvla_policy.ros.parameters import Parameter
 from smolvla_policy.ros.parent import end_with_launch
 
 
-def run(name: str, create: Callable[[], Node]) -> int:
+def _init() -> None:
+    try:
+        rclpy.init()
+    except RuntimeError as error:  # what rcl makes of a broken argument or parameter file
+        raise ValueError(str(error)) from error
+
+
+def run(name: str, create: Callable[[], Node], parameters: Iterable[Parameter] = ()) -> int:
     """Spin the node that `create` returns until it is interrupted or gives up.
 
     A `managed_node.ManagedNode` starts up as its parameters say.
+
+    Args:
+        name: of the node, without remapping.
+        create: makes it.
+        parameters: all that it has; what the command line and the parameter files name beside
+            them is looked through for typing errors.
 
     Returns:
         The exit code: 0 after an interrupt, 1 when the node could not start or set `failed`.
@@ -37,8 +52,11 @@ def run(name: str, create: Callable[[], Node]) -> int:
 
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, interrupt)
-    rclpy.init()
+    names = [parameter.name for parameter in parameters]
     try:
+        if names:
+            check_arguments(sys.argv[1:], {name: names})
+        _init()
         node = create()
     except KeyboardInterrupt:
         rclpy.try_shutdown()

@@ -163,6 +163,7 @@ def test_the_period_that_is_taken_and_why(capsys, folder):
         (["--ros-args", "-p", "period:=soon"], "period"),
         (["--ros-args", "-p", "period:=7.0"], "period"),
         (["--params-file", "/nowhere.yaml"], "nowhere.yaml"),
+        (["--ros-args", "-p", "max_sped:=[1.0]"], "did you mean 'max_speed'?"),
         (["--ros-args", "-p", "backend:=scripted"], "only checkpoints of 'smolvla'"),
     ],
 )

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A start does not join a graph in which another arm, policy or executor runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+pytest.importorskip("rclpy")
+
+import rclpy
+from rclpy.node import Node
+from smolvla_bringup.node_spec import NodeSpec
+from smolvla_bringup.options import SetupError
+from smolvla_bringup.running import refuse_second_start
+
+from smolvla_bringup import running as module
+from smolvla_bringup import start
+
+
+def specs(*names: str, namespace: str = "") -> list[NodeSpec]:
+    return [NodeSpec("package", "executable", name, namespace) for name in names]
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look for as long as a busy machine may need; what is found ends it at once."""
+    monkeypatch.setattr(module, "DISCOVERY", 20.0)
+
+
+@pytest.fixture
+def running() -> Iterator[None]:
+    """An arm with ros2_control, and an executor in a namespace."""
+    context = rclpy.Context()
+    rclpy.init(args=[], context=context)
+    nodes = [
+        Node("controller_manager", context=context),
+        Node("executor_node", namespace="left", context=context),
+    ]
+    yield
+    for node in nodes:
+        node.destroy_node()
+    rclpy.shutdown(context=context)
+
+
+@pytest.mark.usefixtures("running", "patient")
+@pytest.mark.parametrize(
+    ("wanted", "named"),
+    [
+        (specs("sim_node"), "/controller_manager run"),
+        (specs("controller_manager", "spawner"), "/controller_manager run"),
+        (specs("policy_node", "executor_node", namespace="left"), "/left/executor_node run"),
+    ],
+)
+def test_what_runs_already_is_named(wanted: list[NodeSpec], named: str) -> None:
+    with pytest.raises(SetupError, match=named) as refused:
+        refuse_second_start(wanted)
+    assert f"on ROS domain {os.environ['ROS_DOMAIN_ID']}, " in str(refused.value)
+
+
+@pytest.mark.usefixtures("running")
+def test_another_namespace_the_other_half_and_what_only_looks_on_may_start() -> None:
+    refuse_second_start(specs("sim_node", "policy_node", "executor_node", namespace="right"))
+    refuse_second_start(specs("policy_node", "executor_node"))  # for the arm that runs
+    refuse_second_start(specs("visualization_node", "spawner"))
+
+
+@pytest.mark.usefixtures("running", "patient", "workspace")
+def test_start_starts_nothing_then(capsys: pytest.CaptureFixture[str], executable: object) -> None:
+    arguments = ["--hardware", "sim", "--policy", "scripted", "--no-rviz"]
+    assert start.main(arguments) == 2
+    captured = capsys.readouterr()
+    assert "/controller_manager run already on ROS domain" in captured.err
+    assert "started" not in captured.out
