@@ -14,7 +14,7 @@ VERSION = "7.4.1"
 
 # What `.venv/bin/python` is here: -m pip "installs" PyTorch, -m colcon builds nothing.
 PYTHON = """#!/bin/bash
-[ "$1" = -m ] || exec {python} "$@"
+[ "$1" = -m ] || exec "{python}" "$@"
 echo "$*" >>"{log}"
 torch() {{ printf "__version__ = '%s'\\ncuda = %s\\n" "$1" "$2" >"{torch}"; }}
 case "$*" in
