@@ -196,7 +196,8 @@ class RecorderClient:
                 self._call("sim/set_task", SetTask.Request(task=task))
             except ValueError as error:
                 raise ValueError(
-                    f"{error}; --keep-scene records it without a reset and unjudged"
+                    f"{error}. Take one of these, or record it without a reset (--keep-scene) and "
+                    "save it twice, as its success is not known"
                 ) from error
         was_running = self._executor_state not in (None, ExecutorStatus.IDLE)
         if was_running:

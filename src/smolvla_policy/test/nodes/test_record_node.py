@@ -339,7 +339,7 @@ def test_a_start_that_fails_leaves_nobody_obeying(world, graph):
     world.silent.add(Image)
     world.add()
     client = client_of(graph)
-    with pytest.raises(ValueError, match=r"I judge: sit, stand; --keep-scene"):
+    with pytest.raises(ValueError, match=r"I judge: sit, stand\. Take one of these"):
         client.start("dance")
     assert simulation.names == ["judges dance"]
     with pytest.raises(ValueError, match="camera top: no image yet"):
