@@ -113,6 +113,7 @@ class RecorderClient:
             The recorder's answer, with the seed.
         """
         self._discover()
+        self._refuse_if_busy()
         scene, was_running = "", False
         if reset and self._simulated:
             seed, was_running = self._put_back(task, seed, forget=bool(task))
@@ -166,6 +167,7 @@ class RecorderClient:
             raise ValueError(
                 f"no service {self._clients['sim/reset'].srv_name}: there is no simulation"
             )
+        self._refuse_if_busy()
         seed, was_running = self._put_back(task, seed, forget=True)
         if was_running:
             self._call("executor_node/start", Trigger.Request())
@@ -185,6 +187,12 @@ class RecorderClient:
     @property
     def _recording(self) -> bool:
         return self.status.startswith(("armed", "recording"))
+
+    def _refuse_if_busy(self) -> None:
+        """Raise ValueError before a running episode is disturbed."""
+        self._spin(RETRY_PERIOD)  # what the recorder said just now
+        if self.busy:
+            raise ValueError(f"save or discard the episode first ({self.status})")
 
     def _put_back(self, task: str, seed: int | None, forget: bool) -> tuple[int, bool]:
         """Reset the simulation, maybe let everybody forget the instruction.

@@ -329,6 +329,10 @@ def test_saving_waits_for_the_success(world, graph):
     client.start("sit", seed=77)
     assert simulation.scenes == [77]
     world.until_status("recording episode")
+    for disturb in (client.reset, client.start):
+        with pytest.raises(ValueError, match=r"save or discard the episode first \(recording"):
+            disturb("stand")
+    assert simulation.scenes == [77]
     timer = graph.node.create_timer(0.3, lambda: setattr(simulation, "score", 1.0))
     assert "saved episode 0" in client.save(wait=20.0)
     graph.node.destroy_timer(timer)
