@@ -19,6 +19,7 @@ from std_srvs.srv import Trigger
 from smolvla_msgs.msg import ExecutorStatus
 from smolvla_msgs.srv import ResetSim, SetTask
 from smolvla_policy.recording.motion import REST_WINDOW, SUCCESS
+from smolvla_policy.recording.recorder import SIMULATED
 from smolvla_policy.ros import qos
 
 ANSWER_TIMEOUT = 60.0  # [s], more than the recorder itself waits for its encoder
@@ -163,7 +164,7 @@ class RecorderClient:
             seed: of the scene; None: a new one.
         """
         self._discover(recorder=False)
-        if not self._simulated:
+        if not self._until(self._clients["sim/reset"].service_is_ready, self._timeout):
             raise ValueError(
                 f"no service {self._clients['sim/reset'].srv_name}: there is no simulation"
             )
@@ -182,7 +183,9 @@ class RecorderClient:
 
     @property
     def _simulated(self) -> bool:
-        return bool(self._clients["sim/reset"].service_is_ready())
+        there = self._clients["sim/reset"].service_is_ready
+        # The recorder runs longer and knows the graph better.
+        return self._until(there, self._timeout if SIMULATED in self.status else 0.0)
 
     @property
     def _recording(self) -> bool:

@@ -237,7 +237,7 @@ def test_a_client_gives_orders(world, graph):
     with pytest.raises(ValueError, match="nothing to save"):
         client.save()
     with pytest.raises(ValueError, match="there is no simulation"):
-        client.reset("")
+        client_of(graph, timeout=0.1).reset("")
     with pytest.raises(ValueError, match="is the recorder running"):
         client_of(graph, "nobody", timeout=0.1).save()
 
