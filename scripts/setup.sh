@@ -65,8 +65,9 @@ sourced_ros() {
 }
 
 pick_python() {
-  local candidate
-  for candidate in ${PYTHON:-python3 python3.12 python3.13 python3.11 python3.10}; do
+  local candidate candidates=(python3 python3.12 python3.13 python3.11 python3.10)
+  if [ -n "${PYTHON-}" ]; then candidates=("$PYTHON"); fi
+  for candidate in "${candidates[@]}"; do
     if command -v "$candidate" >/dev/null &&
       "$candidate" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))'; then
       command -v "$candidate"

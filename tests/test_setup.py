@@ -14,12 +14,14 @@ VERSION = "7.4.1"
 
 # What `.venv/bin/python` is here: -m pip "installs" PyTorch, -m colcon builds nothing.
 PYTHON = """#!/bin/bash
-[ "$1" = -m ] || exec {python} "$@"
-echo "$*" >>{log}
+[ "$1" = -m ] || exec "{python}" "$@"
+echo "$*" >>"{log}"
+torch() {{ printf "__version__ = '%s'\\ncuda = %s\\n" "$1" "$2" >"{torch}"; }}
 case "$*" in
   *--dry-run*) ;;
-  *"install "*torch==*!=*+cpu) sed -i "s/^__version__.*/__version__ = '{version}+cu130'/; s/^cuda.*/cuda = '13.0'/" {torch} ;;
-  *"install "*torch==*+cpu) sed -i "s/^__version__.*/__version__ = '{version}+cpu'/; s/^cuda.*/cuda = None/" {torch} ;;
+  *"install "*torch==*!=*+cpu) torch {version}+cu130 "'13.0'" ;;
+  *"install "*torch==*+cpu) torch {version}+cpu None ;;
+  *"colcon build"*) sed "s|^#!.*|{first_line}|" "{program}.in" >"{program}" ;;
 esac
 """
 
@@ -30,8 +32,12 @@ class Clone:
     def __init__(self, folder):
         self.folder = folder
         self.log = folder / "asked"
-        for name in ("scripts", "requirements", "src", "install", "lib/torch", ".venv/bin", "bin"):
+        for name in ("scripts", "requirements", "src", "lib/torch", ".venv/bin", "bin"):
             (folder / name).mkdir(parents=True)
+        self.built = folder / "install/arm/lib/arm/wave"
+        self.built.parent.mkdir(parents=True)
+        self.program("install/arm/lib/arm/wave", "")
+        self.program("install/arm/lib/arm/wave.in", "#!python\nprint('waved', __name__)\n")
         shutil.copy(ROOT / "scripts/setup.sh", folder / "scripts")
         for name in ("env.sh", "scripts/mend_ros_wheels.py", "requirements/all.txt"):
             (folder / name).touch()
@@ -41,7 +47,15 @@ class Clone:
         torch = folder / "lib/torch/version.py"
         self.program(
             ".venv/bin/python",
-            PYTHON.format(python=sys.executable, log=self.log, version=VERSION, torch=torch),
+            PYTHON.format(
+                python=sys.executable,
+                log=self.log,
+                version=VERSION,
+                torch=torch,
+                program=self.built,
+                # As setuptools writes it.
+                first_line='#!\\"' + f'{folder}/.venv/bin/python\\"',
+            ),
         )
         for name in ("cmake", "c++", "make"):
             self.program(f"bin/{name}", "#!/bin/sh\n")
@@ -87,7 +101,7 @@ class Clone:
 
 @pytest.fixture
 def clone(tmp_path):
-    return Clone(tmp_path)
+    return Clone(tmp_path / "größe mit leerzeichen")
 
 
 CPU, CUDA = f"torch=={VERSION}+cpu", f"torch=={VERSION},!={VERSION}+cpu"
@@ -126,3 +140,34 @@ def test_a_wish_that_cannot_be_had_is_told(clone):
     ended, asked = clone.set_up("gpu")
     assert (ended.returncode, asked) == (1, [])
     assert "SMOLVLA_TORCH is 'gpu', but must be cpu or cuda" in ended.stderr
+
+
+def test_programs_start_in_a_path_with_spaces_and_other_letters(clone):
+    clone.has(VERSION).set_up()
+    started = subprocess.run([clone.built, "x"], capture_output=True, text=True, check=False)
+    assert (started.stdout, started.stderr) == ("waved __main__\n", "")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_env_in_a_path_with_spaces_and_other_letters(tmp_path, shell):
+    if shutil.which(shell) is None:
+        pytest.skip(f"no {shell}")
+    folder = tmp_path / "größe mit leerzeichen"
+    (folder / ".venv/bin").mkdir(parents=True)
+    (folder / ".venv/bin/python").symlink_to(Path(sys.executable).resolve())
+    (folder / "install").mkdir()
+    shutil.copy(ROOT / "env.sh", folder)
+    # colcon's own file runs this Python without quotes.
+    (folder / f"install/local_setup.{shell}").write_text(
+        f'python="${{COLCON_PYTHON_EXECUTABLE:-{folder}/.venv/bin/python}}"\n'
+        "export WAVED=\"$($python -c 'print(3 * 7)')\"\n"
+    )
+    ended = subprocess.run(
+        [shell, "-c", '. ./env.sh; echo "$WAVED $VIRTUAL_ENV ${COLCON_PYTHON_EXECUTABLE-unset}"'],
+        cwd=folder,
+        env={"PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.stdout, ended.stderr) == (f"21 {folder}/.venv unset\n", "")

@@ -72,8 +72,6 @@ class Session:
         if key == "d":
             return self._client.discard()
         if key == "r":
-            if self._client.busy:
-                raise ValueError("an episode is running: save it (Enter) or discard it (d) first")
             return self._client.reset(self.task)
         if key == "n":
             return f"task{self._next() or ' stays: there is one'}"

@@ -93,6 +93,11 @@ class Inputs:
         """Take the score of the task, 0 to 1, that came at `now` [s, monotonic]."""
         self._score = (score, now)
 
+    def score(self, now: float) -> float | None:
+        """Return the score of the task at `now` [s, monotonic]; None where nobody judges it."""
+        score, scored = self._score
+        return score if now - scored <= SCORE_AGE else None
+
     def instruct(self, task: str) -> None:
         """Take an instruction."""
         self._task = task.strip()
@@ -117,14 +122,13 @@ class Inputs:
         silent = command.words if isinstance(command, Silent) else ""
         if isinstance(matched, Missing) or "; ".join(problems) != silent:
             return Missing(tuple(problems))
-        score, scored = self._score
         return Sample(
             cast("Mapping[str, Picture]", matched.images),
             matched.positions,
             None if isinstance(command, Missing) else command,
             self._task,
             silent,
-            score if now - scored <= SCORE_AGE else None,
+            self.score(now),
         )
 
     def _with_topic(self, problem: str) -> str:

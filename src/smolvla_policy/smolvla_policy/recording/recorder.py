@@ -31,6 +31,9 @@ from smolvla_policy.recording.inputs import Inputs, Sample
 from smolvla_policy.recording.motion import Evidence, RestWatch
 from smolvla_policy.recording.store import EpisodeStore
 
+SIMULATED = "in a simulation"
+"""Of the status, while a simulation judges the task."""
+
 
 class State(Enum):
     """What the recorder does."""
@@ -96,6 +99,7 @@ class Recorder:
         self.state = State.IDLE
         self._counts = {"saved": 0, "discarded": 0, "broken": 0}
         self._missing = ""
+        self._judged = False
         self._announcer = Announcer(lambda words: notify(words, False))
         self._last_end = "no episode was begun"
         self._saving: Future[int] | None = None
@@ -119,6 +123,8 @@ class Recorder:
         if self.state == State.IDLE:
             total = self._store.num_episodes
             doing = f"waiting: {self._missing}" if self._missing else "ready"
+            if self._judged:
+                doing += f", {SIMULATED}"
             return f"{doing} ({total} episodes in the dataset; last: {self._last_end})"
         if self.state == State.ARMED:
             why = f" ({self._missing})" if self._missing else ""
@@ -381,6 +387,7 @@ class Recorder:
 
     def _tell_missing(self, now: float) -> None:
         sample = self._sample(now)
+        self._judged = self._inputs.score(now) is not None
         self._missing = sample.words if isinstance(sample, Missing) else ""
         ready = "ready: start an episode"
         if isinstance(sample, Sample) and sample.silent:

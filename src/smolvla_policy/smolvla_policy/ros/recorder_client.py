@@ -19,6 +19,7 @@ from std_srvs.srv import Trigger
 from smolvla_msgs.msg import ExecutorStatus
 from smolvla_msgs.srv import ResetSim, SetTask
 from smolvla_policy.recording.motion import REST_WINDOW, SUCCESS
+from smolvla_policy.recording.recorder import SIMULATED
 from smolvla_policy.ros import qos
 
 ANSWER_TIMEOUT = 60.0  # [s], more than the recorder itself waits for its encoder
@@ -113,6 +114,7 @@ class RecorderClient:
             The recorder's answer, with the seed.
         """
         self._discover()
+        self._refuse_if_busy()
         scene, was_running = "", False
         if reset and self._simulated:
             seed, was_running = self._put_back(task, seed, forget=bool(task))
@@ -162,10 +164,11 @@ class RecorderClient:
             seed: of the scene; None: a new one.
         """
         self._discover(recorder=False)
-        if not self._simulated:
+        if not self._until(self._clients["sim/reset"].service_is_ready, self._timeout):
             raise ValueError(
                 f"no service {self._clients['sim/reset'].srv_name}: there is no simulation"
             )
+        self._refuse_if_busy()
         seed, was_running = self._put_back(task, seed, forget=True)
         if was_running:
             self._call("executor_node/start", Trigger.Request())
@@ -180,11 +183,19 @@ class RecorderClient:
 
     @property
     def _simulated(self) -> bool:
-        return bool(self._clients["sim/reset"].service_is_ready())
+        there = self._clients["sim/reset"].service_is_ready
+        # The recorder runs longer and knows the graph better.
+        return self._until(there, self._timeout if SIMULATED in self.status else 0.0)
 
     @property
     def _recording(self) -> bool:
         return self.status.startswith(("armed", "recording"))
+
+    def _refuse_if_busy(self) -> None:
+        """Raise ValueError before a running episode is disturbed."""
+        self._spin(RETRY_PERIOD)  # what the recorder said just now
+        if self.busy:
+            raise ValueError(f"save or discard the episode first ({self.status})")
 
     def _put_back(self, task: str, seed: int | None, forget: bool) -> tuple[int, bool]:
         """Reset the simulation, maybe let everybody forget the instruction.
@@ -196,7 +207,8 @@ class RecorderClient:
                 self._call("sim/set_task", SetTask.Request(task=task))
             except ValueError as error:
                 raise ValueError(
-                    f"{error}; --keep-scene records it without a reset and unjudged"
+                    f"{error}. Take one of these, or record it without a reset (--keep-scene) and "
+                    "save it twice, as its success is not known"
                 ) from error
         was_running = self._executor_state not in (None, ExecutorStatus.IDLE)
         if was_running:

@@ -260,7 +260,7 @@ def test_a_client_gives_orders(world, graph):
     with pytest.raises(ValueError, match="nothing to save"):
         client.save()
     with pytest.raises(ValueError, match="there is no simulation"):
-        client.reset("")
+        client_of(graph, timeout=0.1).reset("")
     with pytest.raises(ValueError, match="is the recorder running"):
         client_of(graph, "nobody", timeout=0.1).save()
 
@@ -352,6 +352,10 @@ def test_saving_waits_for_the_success(world, graph):
     client.start("sit", seed=77)
     assert simulation.scenes == [77]
     world.until_status("recording episode")
+    for disturb in (client.reset, client.start):
+        with pytest.raises(ValueError, match=r"save or discard the episode first \(recording"):
+            disturb("stand")
+    assert simulation.scenes == [77]
     timer = graph.node.create_timer(0.3, lambda: setattr(simulation, "score", 1.0))
     assert "saved episode 0" in client.save(wait=20.0)
     graph.node.destroy_timer(timer)
@@ -362,7 +366,7 @@ def test_a_start_that_fails_leaves_nobody_obeying(world, graph):
     world.silent.add(Image)
     world.add()
     client = client_of(graph)
-    with pytest.raises(ValueError, match=r"I judge: sit, stand; --keep-scene"):
+    with pytest.raises(ValueError, match=r"I judge: sit, stand\. Take one of these"):
         client.start("dance")
     assert simulation.names == ["judges dance"]
     with pytest.raises(ValueError, match="camera top: no image yet"):

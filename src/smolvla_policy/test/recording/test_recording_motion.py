@@ -191,6 +191,8 @@ def test_an_episode_at_rest_is_saved_only_when_asked_twice(robot):
 def test_an_episode_without_success_is_told_where_somebody_judges(robot):
     stand(robot, 8)
     robot.inputs.take_score(0.5, robot.now)
+    stand(robot, 1)
+    assert robot.recorder.status.startswith("ready, in a simulation (0 episodes")
     robot.start()
     robot.run(6)
     with pytest.raises(ValueError, match=r"no success: the simulation's score is 0\.50"):
@@ -208,4 +210,5 @@ def test_an_episode_without_success_is_told_where_somebody_judges(robot):
 def test_a_score_of_long_ago_judges_nothing(robot):
     robot.inputs.take_score(0.0, robot.now)
     stand(robot, 30)
+    assert robot.recorder.status.startswith("ready (0 episodes")
     assert "saved episode 0" in robot.record(6)
