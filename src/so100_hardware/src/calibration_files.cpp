@@ -179,8 +179,7 @@ LoadedCalibration find_calibration(
     return result;
   }
   result.problems.push_back(say(
-    "not_found", {{"name", id_or_path},
-                  {"places", searched.empty() ? "nothing, as HOME is not set" : searched}}));
+    "not_found", {{"name", id_or_path}, {"places", searched.empty() ? say("nowhere") : searched}}));
   return result;
 }
 

@@ -89,7 +89,7 @@ def find_calibration(id_or_path: str, joints: Sequence[str] = LEROBOT_JOINTS) ->
         if found:
             return _agreeing(id_or_path, found, joints)
         searched += places
-    looked_for = ", ".join(map(str, searched)) or "nothing, as HOME is not set"
+    looked_for = ", ".join(map(str, searched)) or say("nowhere")
     raise CalibrationError(say("not_found", name=id_or_path, places=looked_for))
 
 
