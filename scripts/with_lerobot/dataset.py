@@ -107,7 +107,10 @@ def pictures_to_videos(check: Check, log: str, dataset: Path, out: Path) -> list
         *(f"--repo_id={NAME}", f"--root={out / 'pictures'}", f"--new_root={out / 'new'}"),
         *("--operation.type=convert_image_to_video", "--operation.num_workers=1"),
     )
-    return [out / "pictures", out / "new"]
+    made = [out / "pictures", out / "new"]
+    for result in made:
+        equal_frames(check, f"{log}_{result.name}", result)
+    return made
 
 
 def info(check: Check, log: str, dataset: Path, out: Path) -> list[Path]:

@@ -36,31 +36,15 @@ def simulated(check: Check, name: str = "simulation", seed: int = 3) -> Path:
     """Record three episodes of the simulation's expert and return the dataset."""
     folder = check.work / "datasets" / name
     if not complete(folder):
-        record_simulation(check, folder, f"record_{name}", 3, "--seed", str(seed))
-    return folder
-
-
-def simulated_and_resumed(check: Check) -> Path:
-    """Record one episode of the simulation, then two more into the same dataset."""
-    folder = check.work / "datasets" / "simulation_resumed"
-    if not complete(folder):
-        record_simulation(check, folder, "record_before", 1)
-        record_simulation(check, folder, "record_after", 3, "--resume")
-    return folder
-
-
-def record_simulation(check: Check, folder: Path, log: str, episodes: int, *more: str) -> None:
-    """Record until the dataset has so many episodes."""
-    if "--resume" not in more:
         shutil.rmtree(folder, ignore_errors=True)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    check.ours(
-        log,
-        *("smolvla_sim.record_dataset", "--task", "reach", "--episodes", str(episodes)),
-        *("--out", folder, "--cameras", "top,wrist", "--workers", "1"),
-        *("--width", str(WIDTH), "--height", str(HEIGHT), "--fps", str(FPS)),
-        *more,
-    )
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        check.ours(
+            f"record_{name}",
+            *("smolvla_sim.record_dataset", "--task", "reach", "--episodes", "3"),
+            *("--out", folder, "--cameras", "top,wrist", "--seed", str(seed), "--workers", "1"),
+            *("--width", str(WIDTH), "--height", str(HEIGHT), "--fps", str(FPS)),
+        )
+    return folder
 
 
 def complete(folder: Path) -> bool:
@@ -104,11 +88,7 @@ def of_topics(check: Check) -> dict[str, Path]:
 
 def recordings(check: Check) -> dict[str, Path]:
     """Make all recordings that are not there yet."""
-    return {
-        "simulation": simulated(check),
-        "simulation_resumed": simulated_and_resumed(check),
-        **of_topics(check),
-    }
+    return {"simulation": simulated(check), **of_topics(check)}
 
 
 @contextlib.contextmanager
