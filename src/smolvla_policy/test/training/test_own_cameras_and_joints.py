@@ -228,6 +228,24 @@ def test_a_choice_of_cameras(base, set_of):
         pairs(cameras=["wrist"], rename_map={"side": "camera1"})
 
 
+def test_the_bases_own_rename_map_serves_or_goes(base, set_of):
+    from dataclasses import replace
+
+    from smolvla_policy.checkpoint.config import read_config
+    from smolvla_policy.checkpoint.processors import read_processors
+    from smolvla_policy.dataset import Dataset
+
+    config = read_config(base)
+    old = {IMAGES + "head": BASE[1]}
+    processors = replace(read_processors(base, config), rename_map=old)
+    known = fit(config, processors, Dataset.open(set_of(("head",))), Wishes(), "base")
+    assert known.config.cameras == (BASE[1],)
+    assert known.processors.rename_map == old
+    others = fit(config, processors, Dataset.open(set_of(("tail",))), Wishes(), "base")
+    assert others.config.cameras == (IMAGES + "tail",)
+    assert others.processors.rename_map == {}
+
+
 def test_the_order_of_a_rename_map_is_dataset_first():
     assert parse_rename_map(["a=b", "c=d"]) == {"a": "b", "c": "d"}
     assert parse_rename_map(['{"a":', '"b"}']) == {"a": "b"}
