@@ -222,6 +222,10 @@ def test_a_choice_of_cameras(base, set_of):
         BASE[0]: IMAGES + "side",
         BASE[2]: IMAGES + "wrist",
     }
+    half = Dataset.open(set_of(("camera2", "hand")))
+    made = fit(config, processors, half, Wishes(rename_map={"hand": "camera1"}), "base")
+    assert made.config.cameras == BASE[:2]
+    assert made.processors.rename_map == {IMAGES + "hand": BASE[0], BASE[1]: BASE[1]}
     with pytest.raises(TrainingError, match="--cameras names hand, but the cameras of"):
         pairs(cameras=["hand"])
     with pytest.raises(TrainingError, match="names none of the cameras that are used"):
