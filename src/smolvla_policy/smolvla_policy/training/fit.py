@@ -138,6 +138,10 @@ def fit(
     if matched and (len(matched) == len(cameras) or mapped or not wishes.cameras):
         kept = _kept(config.cameras, [renamed[name] for name in matched], where)
         visual = {name: base[name] for name in kept}
+        if mapped:
+            # All that are used stand in the map, so that it tells which the checkpoint expects.
+            whole = {name: renamed[name] for name in matched}
+            processors = replace(processors, rename_map={**processors.rename_map, **whole})
         unused = [name for name in cameras if name not in matched]
         absent = [name for name in base if name not in visual]
         if unused and absent and not mapped:

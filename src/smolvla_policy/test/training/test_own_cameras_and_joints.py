@@ -222,10 +222,32 @@ def test_a_choice_of_cameras(base, set_of):
         BASE[0]: IMAGES + "side",
         BASE[2]: IMAGES + "wrist",
     }
+    half = Dataset.open(set_of(("camera2", "hand")))
+    made = fit(config, processors, half, Wishes(rename_map={"hand": "camera1"}), "base")
+    assert made.config.cameras == BASE[:2]
+    assert made.processors.rename_map == {IMAGES + "hand": BASE[0], BASE[1]: BASE[1]}
     with pytest.raises(TrainingError, match="--cameras names hand, but the cameras of"):
         pairs(cameras=["hand"])
     with pytest.raises(TrainingError, match="names none of the cameras that are used"):
         pairs(cameras=["wrist"], rename_map={"side": "camera1"})
+
+
+def test_the_bases_own_rename_map_serves_or_goes(base, set_of):
+    from dataclasses import replace
+
+    from smolvla_policy.checkpoint.config import read_config
+    from smolvla_policy.checkpoint.processors import read_processors
+    from smolvla_policy.dataset import Dataset
+
+    config = read_config(base)
+    old = {IMAGES + "head": BASE[1]}
+    processors = replace(read_processors(base, config), rename_map=old)
+    known = fit(config, processors, Dataset.open(set_of(("head",))), Wishes(), "base")
+    assert known.config.cameras == (BASE[1],)
+    assert known.processors.rename_map == old
+    others = fit(config, processors, Dataset.open(set_of(("tail",))), Wishes(), "base")
+    assert others.config.cameras == (IMAGES + "tail",)
+    assert others.processors.rename_map == {}
 
 
 def test_the_order_of_a_rename_map_is_dataset_first():
