@@ -50,9 +50,24 @@ def check_silence(heard: Heard) -> list[Row]:
 
 
 def check_camera(
-    name: str, feature: str, heard: Heard, config: SmolVLAConfig, options: Mapping[str, Any]
+    name: str,
+    feature: str,
+    heard: Heard,
+    config: SmolVLAConfig,
+    options: Mapping[str, Any],
+    own_shapes: bool = True,
 ) -> Row:
-    """Check one camera: publisher, type, rate, stamps, size."""
+    """Check one camera: publisher, type, rate, stamps, size.
+
+    Args:
+        name: of the camera.
+        feature: of the checkpoint that it is for.
+        heard: of the robot.
+        config: of the checkpoint.
+        options: values of `policy_node`'s parameters.
+        own_shapes: whether the configuration's shapes are the training data's; fine-tuning
+            keeps the base model's.
+    """
     camera, check = heard.cameras[name], f"camera {name}"
     if camera.images == 0:
         return Row(check, Status.FIX, *_nothing_from(camera, heard, options))
@@ -71,7 +86,7 @@ def check_camera(
         advices.append(f"fewer than {SLOW_RATE:g} a second: what the policy sees is old")
     if camera.gray:
         advices.append(GRAY)
-    shape = config.inputs[feature].shape
+    shape = config.inputs[feature].shape if own_shapes and feature in config.inputs else ()
     if len(shape) == 3:
         trained = shape[2] / shape[1]
         if abs(width / height - trained) > OTHER_SHAPE * trained:

@@ -23,6 +23,7 @@ from rclpy.parameter import Parameter as RosParameter
 
 from smolvla_policy.backends.units_choice import ChosenUnits
 from smolvla_policy.checkpoint.contents import CheckpointContents
+from smolvla_policy.checkpoint.observation import expected_cameras
 from smolvla_policy.checks import checkpoint_checks, robot_checks
 from smolvla_policy.checks.heard import Heard
 from smolvla_policy.checks.rows import Row, Status, as_json, exit_code, summary, table
@@ -199,8 +200,12 @@ def check_robot(
     if rows:
         return rows
     values, limits = settings.policy, settings.executor
+    config, processors = contents.config, contents.processors
+    others = expected_cameras(config, processors) != config.cameras
+    # Then config.json describes the base model's cameras.
+    fine_tuned = others or any(new in config.cameras for new in processors.rename_map.values())
     rows = [
-        robot_checks.check_camera(name, feature, heard, contents.config, values)
+        robot_checks.check_camera(name, feature, heard, config, values, not fine_tuned)
         for name, feature in cameras.items()
     ]
     rows.append(robot_checks.check_joint_states(heard.joints, heard.seconds, values))

@@ -94,7 +94,7 @@ def chosen_cameras(dataset: Dataset, wished: Sequence[str]) -> list[str]:
     if lacking:
         raise TrainingError(
             f"--cameras names {_list(lacking)}, but the cameras of {dataset.folder} are "
-            f"{_list(dataset.cameras)}"
+            f"{_choice(dataset)}"
         )
     found = [name for name in names if name is not None]
     if len(set(found)) < len(found):
@@ -216,7 +216,7 @@ def _resolved(
             advice = "; write the dataset's name first" if turned else ""
             raise TrainingError(
                 f"{RENAME} says {old!r} is {new!r}, but the cameras of {dataset.folder} are "
-                f"{_list(dataset.cameras)}, those of {where} {_list(base)}{advice}"
+                f"{_choice(dataset)}, those of {where} {_list(base)}{advice}"
             )
         mapping[source] = target
     return mapping
@@ -263,6 +263,11 @@ def _named(wish: str, names: Sequence[str]) -> str | None:
         return wish
     fitting = [name for name in names if _last(name) == wish and not EMPTY_CAMERA.fullmatch(name)]
     return fitting[0] if len(fitting) == 1 else None
+
+
+def _choice(dataset: Dataset) -> str:
+    depth = dataset.depth_cameras
+    return _list(dataset.cameras) + (f" (depth is not read: {_list(depth)})" if depth else "")
 
 
 def _last(name: str) -> str:

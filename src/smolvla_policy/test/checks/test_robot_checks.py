@@ -95,6 +95,13 @@ def test_what_can_be_wrong_with_a_camera(options, changes, status, words):
     assert words in f"{row.found} {row.advice}"
 
 
+def test_shapes_that_are_the_base_models_are_not_compared(options):
+    config = read_contents(options["checkpoint"]).config
+    wide = heard(camera(pixels=np.zeros((720, 1280, 3), np.uint8)))
+    row = checks.check_camera("top", FEATURE, wide, config, options, own_shapes=False)
+    assert row.status is Status.OK, row
+
+
 def test_a_topic_that_nobody_publishes_names_those_that_somebody_does(options):
     silent = camera(images=0, publishers=0, types=(), pixels=None)
     row = camera_row(options, silent, image_topics=("/front/image_raw",))
