@@ -52,7 +52,7 @@ def entered(environment: dict[str, str]) -> Iterator[dict[str, str]]:
 
 @pytest.fixture
 def environment(workspace: Path) -> dict[str, str]:
-    return {**os.environ, **USERS}
+    return {**os.environ, **USERS, "ROS_DISTRO": "kilted"}
 
 
 def test_nothing_that_a_user_has_set_leads_out_of_it(environment: dict[str, str]) -> None:
