@@ -151,11 +151,11 @@ def free_domain() -> int:
     Raises:
         SetupError: all of them are taken.
     """
-    users = os.environ.get("ROS_DOMAIN_ID", "")
+    users = os.environ.get("ROS_DOMAIN_ID", "").strip().lstrip("0")
     for domains in _DOMAINS:
         first = os.getpid() % len(domains)
         for domain in (*domains[first:], *domains[:first]):
-            if str(domain) != users.strip() and _claim(domain):
+            if str(domain) != users and _claim(domain):
                 return domain
     raise SetupError(
         "all ROS domains that a simulation of its own may take are in use: end other demos and "
