@@ -98,11 +98,15 @@ class _Run:
         self.folder = tempfile.TemporaryDirectory()
         self._log = Path(self.folder.name) / "log"
         module, _, function = entry.partition(":")
-        given = {"autostart": "true", **parameters}
+        given = dict(parameters)
         if script == "record":
             given["dataset"] = str(Path(self.folder.name) / "dataset")
         command = [sys.executable, "-c", f"import sys, {module} as m; sys.exit(m.{function}())"]
         command += ["--ros-args", "-r", f"__ns:={self.namespace}"]
+        # For the managed nodes; the others leave alone what a file has for all nodes.
+        everyone = Path(self.folder.name) / "everyone.yaml"
+        everyone.write_text("/**:\n  ros__parameters:\n    autostart: true\n", encoding="utf-8")
+        command += ["--params-file", str(everyone)]
         for name, value in given.items():
             command += ["-p", f"{name}:={value}"]
         with self._log.open("w") as log:

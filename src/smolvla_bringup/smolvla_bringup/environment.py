@@ -113,7 +113,9 @@ def middleware_defaults(environment: Mapping[str, str], local: bool = True) -> d
     """
     defaults = {}
     if not any(name in environment for name in (_TRANSPORTS, *_PROFILES)):
-        defaults.update({name: str(config_file("fastdds.xml")) for name in _PROFILES})
+        # One of the two alone: Fast DDS 3 reads both, and complains about all that it reads twice.
+        name = _PROFILES[environment.get("ROS_DISTRO") == "jazzy"]
+        defaults[name] = str(config_file("fastdds.xml"))
     if local and _RANGE not in environment:
         # A simulated arm and a real one on the same network must not hear each other.
         defaults[_RANGE] = "LOCALHOST"
@@ -149,11 +151,11 @@ def free_domain() -> int:
     Raises:
         SetupError: all of them are taken.
     """
-    users = os.environ.get("ROS_DOMAIN_ID", "")
+    users = os.environ.get("ROS_DOMAIN_ID", "").strip().lstrip("0")
     for domains in _DOMAINS:
         first = os.getpid() % len(domains)
         for domain in (*domains[first:], *domains[:first]):
-            if str(domain) != users.strip() and _claim(domain):
+            if str(domain) != users and _claim(domain):
                 return domain
     raise SetupError(
         "all ROS domains that a simulation of its own may take are in use: end other demos and "

@@ -63,7 +63,7 @@ def test_a_real_arm_may_be_heard_by_other_machines_and_others_may_not(tmp_path: 
     for hardware, kept in (("real", False), ("mock", True)):
         for spec in arm_nodes(real(tmp_path, hardware=hardware)):
             assert ("ROS_AUTOMATIC_DISCOVERY_RANGE" in spec.env) is kept
-            assert "FASTDDS_DEFAULT_PROFILES_FILE" in spec.env
+            assert "FASTRTPS_DEFAULT_PROFILES_FILE" in spec.env  # of Jazzy
 
 
 @pytest.mark.usefixtures("ros2_control")

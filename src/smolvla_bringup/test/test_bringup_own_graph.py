@@ -52,7 +52,7 @@ def entered(environment: dict[str, str]) -> Iterator[dict[str, str]]:
 
 @pytest.fixture
 def environment(workspace: Path) -> dict[str, str]:
-    return {**os.environ, **USERS}
+    return {**os.environ, **USERS, "ROS_DISTRO": "kilted"}
 
 
 def test_nothing_that_a_user_has_set_leads_out_of_it(environment: dict[str, str]) -> None:
@@ -62,6 +62,7 @@ def test_nothing_that_a_user_has_set_leads_out_of_it(environment: dict[str, str]
         for name in ("ROS_STATIC_PEERS", "ROS_LOCALHOST_ONLY", "ROS_DISCOVERY_SERVER"):
             assert name not in own
         assert own["FASTDDS_DEFAULT_PROFILES_FILE"].endswith("fastdds.xml")
+        assert own["SKIP_DEFAULT_XML_FILE"] == "1"  # that of the working directory
     with entered({**environment, "FASTDDS_BUILTIN_TRANSPORTS": "UDPv4"}) as own:
         assert own["FASTDDS_BUILTIN_TRANSPORTS"] == "UDPv4"  # how, not to whom
         assert "FASTDDS_DEFAULT_PROFILES_FILE" not in own

@@ -246,9 +246,10 @@ def test_console_script_explains_wrong_options(start_command: list[str]) -> None
 def test_middleware_gets_what_large_images_need_unless_the_user_chose(workspace: Path) -> None:
     from smolvla_bringup.environment import middleware_defaults
 
-    defaults = middleware_defaults({})
-    assert defaults.pop("ROS_AUTOMATIC_DISCOVERY_RANGE") == "LOCALHOST"
-    assert set(defaults) == {"FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"}
-    assert all("<type>SHM</type>" in Path(file).read_text() for file in defaults.values())
+    for distro, name in (("jazzy", "FASTRTPS"), ("kilted", "FASTDDS")):
+        defaults = middleware_defaults({"ROS_DISTRO": distro})
+        assert defaults.pop("ROS_AUTOMATIC_DISCOVERY_RANGE") == "LOCALHOST"
+        assert list(defaults) == [f"{name}_DEFAULT_PROFILES_FILE"]
+        assert all("<type>SHM</type>" in Path(file).read_text() for file in defaults.values())
     users = {"FASTDDS_BUILTIN_TRANSPORTS": "UDPv4", "ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET"}
     assert middleware_defaults(users) == {}
