@@ -14,14 +14,20 @@ ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 VENV="$ROOT/.venv"
 LOG="$ROOT/log/setup.log"
 PYPI_DISTRO=kilted
-cd "$ROOT"
-mkdir -p "$(dirname "$LOG")"
-
 say() { printf '%s\n' "$*"; }
 die() {
   printf '\nsetup: %s\n' "$*" >&2
   exit 1
 }
+
+# Lists of paths (:), CMake's lists (;) and the set-up files of colcon (the others) take no escape.
+case "$ROOT" in
+  *[:\;\"\'\$\`\\]*)
+    die "the path of this folder has one of : ; \" ' \$ \` \\ in it, which its tools do not take: $ROOT. Move or clone it to a path without; spaces and letters of any language will do"
+    ;;
+esac
+cd "$ROOT"
+mkdir -p "$(dirname "$LOG")"
 
 # run TITLE COMMAND…: runs it with its output in the log and the elapsed time on the screen.
 run() {

@@ -171,3 +171,13 @@ def test_env_in_a_path_with_spaces_and_other_letters(tmp_path, shell):
         check=False,
     )
     assert (ended.stdout, ended.stderr) == (f"21 {folder}/.venv unset\n", "")
+
+
+@pytest.mark.parametrize("sign", [":", ";", "$", "'", '"', "`", "\\"])
+def test_a_path_that_no_tool_takes_is_refused_at_once(tmp_path, sign):
+    clone = Clone(tmp_path / f"a{sign}b")
+    ended, asked = clone.has(VERSION).set_up()
+    assert (ended.returncode, ended.stdout, asked) == (1, "", [])
+    assert str(clone.folder) in ended.stderr
+    assert "Move or clone it" in ended.stderr
+    assert not (clone.folder / "log").exists()
