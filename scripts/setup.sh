@@ -20,12 +20,17 @@ die() {
   exit 1
 }
 
-# Lists of paths (:), CMake's lists (;) and the set-up files of colcon (the others) take no escape.
-case "$ROOT" in
-  *[:\;\"\'\$\`\\]*)
-    die "the path of this folder has one of : ; \" ' \$ \` \\ in it, which its tools do not take: $ROOT. Move or clone it to a path without; spaces and letters of any language will do"
-    ;;
-esac
+# Lists of paths take no : and CMake's lists no ; in a path, the set-up files of colcon none of the
+# other signs, and rosidl's CMake reads lists of files (file(STRINGS)) only as far as they are ASCII.
+path_has() { # PATTERN, by bytes
+  local LC_ALL=C
+  # shellcheck disable=SC2254
+  case "$ROOT" in $1) return 0 ;; esac
+  return 1
+}
+if path_has '*[:;"'"'"'$`\\]*' || path_has '*[! -~]*'; then
+  die "the tools that build this take no letters beyond a-z (no accents, no umlauts) and none of : ; \" ' \$ \` \\ in the path of this folder: $ROOT. Move or clone it to a path without; spaces will do"
+fi
 cd "$ROOT"
 mkdir -p "$(dirname "$LOG")"
 
