@@ -14,14 +14,25 @@ ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 VENV="$ROOT/.venv"
 LOG="$ROOT/log/setup.log"
 PYPI_DISTRO=kilted
-cd "$ROOT"
-mkdir -p "$(dirname "$LOG")"
-
 say() { printf '%s\n' "$*"; }
 die() {
   printf '\nsetup: %s\n' "$*" >&2
   exit 1
 }
+
+# Lists of paths take no : and CMake's lists no ; in a path, the set-up files of colcon none of the
+# other signs, and rosidl's CMake reads lists of files (file(STRINGS)) only as far as they are ASCII.
+path_has() { # PATTERN, by bytes
+  local LC_ALL=C
+  # shellcheck disable=SC2254
+  case "$ROOT" in $1) return 0 ;; esac
+  return 1
+}
+if path_has '*[:;"'"'"'$`\\]*' || path_has '*[! -~]*'; then
+  die "the tools that build this take no letters beyond a-z (no accents, no umlauts) and none of : ; \" ' \$ \` \\ in the path of this folder: $ROOT. Move or clone it to a path without; spaces will do"
+fi
+cd "$ROOT"
+mkdir -p "$(dirname "$LOG")"
 
 # run TITLE COMMAND…: runs it with its output in the log and the elapsed time on the screen.
 run() {

@@ -101,7 +101,7 @@ class Clone:
 
 @pytest.fixture
 def clone(tmp_path):
-    return Clone(tmp_path / "größe mit leerzeichen")
+    return Clone(tmp_path / "two words")
 
 
 CPU, CUDA = f"torch=={VERSION}+cpu", f"torch=={VERSION},!={VERSION}+cpu"
@@ -142,17 +142,17 @@ def test_a_wish_that_cannot_be_had_is_told(clone):
     assert "SMOLVLA_TORCH is 'gpu', but must be cpu or cuda" in ended.stderr
 
 
-def test_programs_start_in_a_path_with_spaces_and_other_letters(clone):
+def test_programs_start_in_a_path_with_spaces(clone):
     clone.has(VERSION).set_up()
     started = subprocess.run([clone.built, "x"], capture_output=True, text=True, check=False)
     assert (started.stdout, started.stderr) == ("waved __main__\n", "")
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"])
-def test_env_in_a_path_with_spaces_and_other_letters(tmp_path, shell):
+def test_env_in_a_path_with_spaces(tmp_path, shell):
     if shutil.which(shell) is None:
         pytest.skip(f"no {shell}")
-    folder = tmp_path / "größe mit leerzeichen"
+    folder = tmp_path / "two words"
     (folder / ".venv/bin").mkdir(parents=True)
     (folder / ".venv/bin/python").symlink_to(Path(sys.executable).resolve())
     (folder / "install").mkdir()
@@ -171,3 +171,13 @@ def test_env_in_a_path_with_spaces_and_other_letters(tmp_path, shell):
         check=False,
     )
     assert (ended.stdout, ended.stderr) == (f"21 {folder}/.venv unset\n", "")
+
+
+@pytest.mark.parametrize("sign", [":", ";", "$", "'", '"', "`", "\\", "ß", "語"])
+def test_a_path_that_no_tool_takes_is_refused_at_once(tmp_path, sign):
+    clone = Clone(tmp_path / f"a{sign}b")
+    ended, asked = clone.has(VERSION).set_up()
+    assert (ended.returncode, ended.stdout, asked) == (1, "", [])
+    assert str(clone.folder) in ended.stderr
+    assert "Move or clone it" in ended.stderr
+    assert not (clone.folder / "log").exists()
