@@ -49,9 +49,11 @@ needs() { # PART: whether it is to be run
 parts=("$@")
 lerobot="${LEROBOT_PYTHON-}"
 if [ -z "${lerobot}" ]; then
-  venv "${work}/lerobot" \
-    "lerobot[smolvla,dataset,feetech,training,hardware,viz]==0.6.1" pyzmq "mujoco<4"
   lerobot="${work}/lerobot/bin/python"
+  if needs checkpoints || needs datasets || needs arm; then
+    venv "${work}/lerobot" \
+      "lerobot[smolvla,dataset,feetech,training,hardware,viz]==0.6.1" pyzmq "mujoco<4"
+  fi
 fi
 graders="${GRADERS-}"
 if [ -z "${graders}" ]; then

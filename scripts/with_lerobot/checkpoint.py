@@ -286,6 +286,19 @@ def cases(check: Check) -> Iterator[Callable[[], Case]]:
 
     yield nested
 
+    def moved() -> Case:
+        one, theirs = edited("paths of another machine"), edited("paths of this machine")
+        elsewhere = f"/no/such/folder/{VLM.split('/')[1]}"
+        one.config(lambda raw: raw.update(vlm_model_name=elsewhere))
+        one.step(
+            "policy_preprocessor.json",
+            "tokenizer_processor",
+            lambda step: step["config"].update(tokenizer_name=elsewhere),
+        )
+        return Case("paths of another machine", theirs.folder, given=str(one.folder))
+
+    yield moved
+
     def sized(state: int, action: int) -> Case:
         one = edited(f"sizes {state} {action}")
         one.sizes(state, action)

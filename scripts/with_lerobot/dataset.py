@@ -21,7 +21,6 @@ PART = "datasets"
 SMALL = ROOT / "src/smolvla_policy/smolvla_policy/training/architectures/small.json"
 NAME = "local/dataset"
 """LeRobot wants a name of the hub for what lies in a folder."""
-CODECS = ("h264", "hevc", "libsvtav1")
 
 Edit = Callable[[Check, str, Path, Path], list[Path]]
 """Edits a dataset by LeRobot's tool (check, log, dataset, empty folder) -> what came out."""
@@ -46,6 +45,11 @@ def into_new(operation: str, **settings: object) -> Edit:
         return [out / "new"]
 
     return run
+
+
+def reencode(codec: str) -> Edit:
+    """Return the compressing of the videos by another codec."""
+    return into_new("reencode_videos", **{"rgb_encoder.vcodec": codec})
 
 
 def split(check: Check, log: str, dataset: Path, out: Path) -> list[Path]:
@@ -132,16 +136,19 @@ OPERATIONS: dict[str, Edit] = {
     "delete_episodes": into_new("delete_episodes", episode_indices=[0]),
     "split": split,
     "merge": merge(joined=True),
-    "merge, files kept": merge(joined=False),
     "remove_feature": into_new("remove_feature", feature_names=["observation.images.wrist"]),
     "modify_tasks": modify_tasks,
     "recompute_stats": into_new("recompute_stats", skip_image_video=False),
-    "convert_image_to_video": pictures_to_videos,
-    **{
-        f"reencode_videos {codec}": into_new("reencode_videos", **{"rgb_encoder.vcodec": codec})
-        for codec in CODECS
-    },
+    "reencode_videos hevc": reencode("hevc"),
 }
+"""For every recording."""
+ONCE: dict[str, Edit] = {
+    "merge, files kept": merge(joined=False),
+    "reencode_videos h264": reencode("h264"),
+    "reencode_videos libsvtav1": reencode("libsvtav1"),
+    "convert_image_to_video": pictures_to_videos,
+}
+"""For the first: other settings, and what is for pictures, which no recording here has."""
 
 
 def _text(value: object) -> str:
@@ -231,7 +238,7 @@ def show(check: Check, log: str, dataset: Path) -> str:
     return f"{files[0].stat().st_size / 1000:.0f} kB .rrd"
 
 
-def judge(check: Check, name: str, dataset: Path) -> None:
+def judge(check: Check, name: str, dataset: Path, operations: dict[str, Edit]) -> None:
     """Run all steps on one recording."""
     with check.step(PART, f"{name}: LeRobotDataset") as figures:
         inspect(check, f"inspect_{name}", dataset)
@@ -241,7 +248,7 @@ def judge(check: Check, name: str, dataset: Path) -> None:
     with check.step(PART, f"{name}: lerobot-train") as figures:
         figures.append(train_there(check, f"lerobot_train_{name}", dataset))
     results: list[Path] = []
-    for operation, do in OPERATIONS.items():
+    for operation, do in operations.items():
         with check.step(PART, f"{name}: {operation}") as figures:
             log = f"{name}_{operation.replace(',', '').replace(' ', '_')}"
             out = check.work / "edited" / log
@@ -269,5 +276,5 @@ def run(check: Check) -> None:
     with check.step(PART, "recordings") as figures:
         found = recordings(check)
         figures.append(", ".join(found))
-    for name, dataset in found.items():
-        judge(check, name, dataset)
+    for at, (name, dataset) in enumerate(found.items()):
+        judge(check, name, dataset, OPERATIONS if at else {**OPERATIONS, **ONCE})

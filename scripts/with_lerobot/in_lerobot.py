@@ -42,6 +42,7 @@ def predict(jobs: str) -> None:
             os.chdir(job["checkpoint"])  # it may name its VLM relative to itself
             policy = SmolVLAPolicy.from_pretrained(job["checkpoint"])
             policy.float().eval()
+            right_positions(policy)
             before, after = make_pre_post_processors(
                 policy.config,
                 pretrained_path=job["checkpoint"],
@@ -65,6 +66,24 @@ def predict(jobs: str) -> None:
             np.savez(job["answer"], error=f"{type(error).__name__}: {error}")
         else:
             np.savez(job["answer"], actions=np.stack(chunks))
+
+
+def right_positions(policy: Any) -> None:
+    """Mend the position ids that transformers 4.56 and 4.57 compute wrongly in float32.
+
+    LeRobot is judged here, not they; see docs/explanation/model.md.
+    """
+    import transformers
+
+    if not transformers.__version__.startswith(("4.56.", "4.57.")):
+        return
+
+    def embed(module: Any, _: Any, inputs: dict[str, Any], __: Any) -> Any:
+        patches = module.patch_embedding(inputs["pixel_values"]).flatten(2).transpose(1, 2)
+        return patches + module.position_embedding.weight  # images fill the whole grid
+
+    vision = policy.model.vlm_with_expert.vlm.model.vision_model
+    vision.embeddings.register_forward_hook(embed, with_kwargs=True)
 
 
 def observation(content: Any, at: int) -> dict[str, Any]:
