@@ -186,6 +186,20 @@ def cases(check: Check) -> Iterator[Callable[[], Case]]:
 
     yield trained
 
+    def renamed() -> Case:
+        base = edited("base of three cameras")
+        base.cameras(("camera1", "camera2", "camera3"), {})
+        base.sizes(4, 7)
+        base.statistics(invented(4, 7))
+        names = ("--rename-map", "top=camera1", "wrist=camera2")
+        dataset = simulated(check)
+        return Case(
+            "trained here with --rename-map",
+            train(check, "rename_map_train", dataset, base.folder, *names),
+        )
+
+    yield renamed
+
     def two_of_three() -> Case:
         one = edited("two of three cameras")
         one.cameras(("camera1", "camera2", "camera3"), {"front": "camera1", "hand": "camera3"})
@@ -309,7 +323,7 @@ def cases(check: Check) -> Iterator[Callable[[], Case]]:
         yield lambda state=state, action=action: sized(state, action)  # type: ignore[misc]
 
 
-def train(check: Check, name: str, dataset: Path, checkpoint: Path = SHIPPED) -> Path:
+def train(check: Check, name: str, dataset: Path, checkpoint: Path = SHIPPED, *more: str) -> Path:
     """Train two steps here and return the checkpoint."""
     out = check.work / "trained" / name
     shutil.rmtree(out, ignore_errors=True)
@@ -318,6 +332,7 @@ def train(check: Check, name: str, dataset: Path, checkpoint: Path = SHIPPED) ->
         *("smolvla_policy.training.train", "--dataset", dataset, "--checkpoint", checkpoint),
         *("--output", out, "--steps", "2", "--batch-size", "2", "--device", "cpu"),
         *("--precision", "float32", "--cache", check.work / "frames"),
+        *more,
     )
     return out / "checkpoints" / "last" / "pretrained_model"
 
