@@ -167,6 +167,7 @@ def fit(
             f"cameras: {_list(cameras)} take the place of {_list(base)}, in this order; to keep "
             f"the names of {where} give {RENAME}"
         )
+    processors = replace(processors, trained_cameras=tuple(visual))
     raw["input_features"] = {**state, **visual, **others}
     # Empty ones of the base are replaced by as many as are wished for.
     if wishes.empty_cameras is not None:
