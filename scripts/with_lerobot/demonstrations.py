@@ -26,8 +26,10 @@ EPISODE_SECONDS = 2.0
 RATE = 50
 PERIOD = 3.0
 """Commands per second, and seconds of a wave."""
-WAVES = ((0.0, 0.5), (-0.9, 0.4), (0.8, 0.4), (0.9, 0.4), (0.0, 0.6), (0.5, 0.4))
-"""Middle and half of each joint's way [rad]."""
+WAVES = (0.5, 0.3, 0.3, -0.3, 0.6, 0.25)
+"""How far each joint moves from the simulation's rest and back [rad]."""
+MOVING = threading.Event()
+"""An episode is being recorded."""
 PATIENCE = 60.0
 """Seconds that a node may take to come up on a busy machine."""
 
@@ -74,8 +76,7 @@ def of_topics(check: Check) -> dict[str, Path]:
             episodes(check, 2)
         with recorder(check, killed, end=signal.SIGKILL):
             episodes(check, 2)
-            order(check, "start", "--wait", "60")
-            time.sleep(EPISODE_SECONDS / 2)
+            episodes(check, 1, save=False)
         with recorder(check, resumed):
             episodes(check, 1)
         with recorder(check, resumed):
@@ -107,6 +108,7 @@ def arm(check: Check) -> Iterator[None]:
     command = [sys.executable, "-m", "smolvla_bringup.start", "--hardware", "sim"]
     command += ["--policy", "none", "--params-file", str(parameters)]
     ended = threading.Event()
+    MOVING.clear()
     with program(check, "arm", command):
         rclpy.init()
         thread = threading.Thread(target=wave, args=(ended,))
@@ -120,16 +122,17 @@ def arm(check: Check) -> Iterator[None]:
 
 
 def wave(ended: threading.Event) -> None:
-    """Command every joint back and forth until it is told to end."""
+    """Command rest, and while `MOVING` is set every joint back and forth, until it is ended."""
     import rclpy
+    from smolvla_sim.simulation import HOME
     from std_msgs.msg import Float64MultiArray
 
     node = rclpy.create_node("wave")
     publisher = node.create_publisher(Float64MultiArray, "arm_controller/commands", 1)
-    started = time.monotonic()
+    turn = 0.0
     while not ended.wait(1 / RATE):
-        turn = 2 * math.pi * (time.monotonic() - started) / PERIOD
-        values = [middle + half * math.sin(turn + at) for at, (middle, half) in enumerate(WAVES)]
+        turn = turn + 2 * math.pi / (RATE * PERIOD) if MOVING.is_set() else 0.0
+        values = [rest + way * math.sin(turn) for rest, way in zip(HOME, WAVES, strict=True)]
         publisher.publish(Float64MultiArray(data=values))
     node.destroy_node()
 
@@ -178,13 +181,16 @@ def said(check: Check, name: str) -> str:
     return check.log(name).read_text(errors="replace")
 
 
-def episodes(check: Check, count: int) -> None:
-    """Record and save so many episodes."""
+def episodes(check: Check, count: int, save: bool = True) -> None:
+    """Record so many episodes."""
     for at in range(count):
-        wait = ("--wait", str(PATIENCE))
-        order(check, "start", "--task", f"{INSTRUCTION} {at}" if at else INSTRUCTION, *wait)
+        task = f"{INSTRUCTION} {at}" if at else INSTRUCTION
+        order(check, "start", "--task", task, "--wait", str(PATIENCE))
+        MOVING.set()
         time.sleep(EPISODE_SECONDS)
-        order(check, "save")
+        if save:
+            order(check, "save")
+        MOVING.clear()
 
 
 def order(check: Check, *words: str) -> None:

@@ -134,6 +134,8 @@ def run(check: Check) -> None:
     found: dict[str, Path] = {}
     with check.step(PART, "recordings"):
         found = recordings(check)
+    if not found:
+        return
     for name, dataset in found.items():
         for grader, judge in GRADERS.items():
             with check.step(PART, f"{name}: {grader}") as figures:
