@@ -20,7 +20,7 @@ from smolvla_policy.dataset import Dataset, DatasetError
 from .steps import ROOT, Check, StepError, kill, last_line
 
 WIDTH, HEIGHT, FPS = 96, 64, 10
-INSTRUCTION = "touch the red cube"
+INSTRUCTIONS = ("touch the red cube", "touch the blue cube")
 RECORD = ROOT / "install/smolvla_policy/lib/smolvla_policy/record"
 EPISODE_SECONDS = 3.0
 RATE = 50
@@ -187,7 +187,7 @@ def said(check: Check, name: str) -> str:
 def episodes(check: Check, count: int, save: bool = True) -> None:
     """Record so many episodes."""
     for at in range(count):
-        task = f"{INSTRUCTION} {at}" if at else INSTRUCTION
+        task = INSTRUCTIONS[at % len(INSTRUCTIONS)]
         order(check, "start", "--task", task, "--wait", str(PATIENCE))
         MOVING.set()
         time.sleep(EPISODE_SECONDS)
