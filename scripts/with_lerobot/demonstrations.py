@@ -20,9 +20,9 @@ from smolvla_policy.dataset import Dataset, DatasetError
 from .steps import ROOT, Check, StepError, kill, last_line
 
 WIDTH, HEIGHT, FPS = 96, 64, 10
-INSTRUCTION = "touch the red cube"
+INSTRUCTIONS = ("touch the red cube", "touch the blue cube")
 RECORD = ROOT / "install/smolvla_policy/lib/smolvla_policy/record"
-EPISODE_SECONDS = 2.0
+EPISODE_SECONDS = 3.0
 RATE = 50
 PERIOD = 3.0
 """Commands per second, and seconds of a wave."""
@@ -122,7 +122,7 @@ def arm(check: Check) -> Iterator[None]:
 
 
 def wave(ended: threading.Event) -> None:
-    """Command rest, and while `MOVING` is set every joint back and forth, until it is ended."""
+    """Command every joint back and forth while `MOVING` is set, until it is ended."""
     import rclpy
     from smolvla_sim.simulation import HOME
     from std_msgs.msg import Float64MultiArray
@@ -131,7 +131,10 @@ def wave(ended: threading.Event) -> None:
     publisher = node.create_publisher(Float64MultiArray, "arm_controller/commands", 1)
     turn = 0.0
     while not ended.wait(1 / RATE):
-        turn = turn + 2 * math.pi / (RATE * PERIOD) if MOVING.is_set() else 0.0
+        if not MOVING.is_set():  # an episode begins at rest, with the first command
+            turn = 0.0
+            continue
+        turn += 2 * math.pi / (RATE * PERIOD)
         values = [rest + way * math.sin(turn) for rest, way in zip(HOME, WAVES, strict=True)]
         publisher.publish(Float64MultiArray(data=values))
     node.destroy_node()
@@ -184,13 +187,23 @@ def said(check: Check, name: str) -> str:
 def episodes(check: Check, count: int, save: bool = True) -> None:
     """Record so many episodes."""
     for at in range(count):
-        task = f"{INSTRUCTION} {at}" if at else INSTRUCTION
+        task = INSTRUCTIONS[at % len(INSTRUCTIONS)]
         order(check, "start", "--task", task, "--wait", str(PATIENCE))
         MOVING.set()
         time.sleep(EPISODE_SECONDS)
         if save:
-            order(check, "save")
+            keep(check)
         MOVING.clear()
+
+
+def keep(check: Check) -> None:
+    """Save the episode, although waving is no task and so no success."""
+    try:
+        order(check, "save")
+    except StepError as error:
+        if "save again" not in str(error):
+            raise
+        order(check, "save")
 
 
 def order(check: Check, *words: str) -> None:

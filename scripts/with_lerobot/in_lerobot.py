@@ -105,9 +105,11 @@ def read(dataset: str, answer: str) -> None:
     rows: dict[str, list[Any]] = {}
     for at in range(len(opened)):
         for name, value in opened[at].items():
-            rows.setdefault(name, []).append(
-                value.numpy() if isinstance(value, torch.Tensor) else value
-            )
+            if isinstance(value, torch.Tensor):
+                value = value.numpy()
+                if name in opened.meta.image_keys:  # only videos are given as bytes
+                    value = np.rint(255 * value).astype(np.uint8)
+            rows.setdefault(name, []).append(value)
     arrays: dict[str, Any] = {name: np.stack(values) for name, values in rows.items()}
     np.savez(answer, **arrays)
 
