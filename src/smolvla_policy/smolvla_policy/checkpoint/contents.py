@@ -13,7 +13,6 @@ from .config import ACTION, STATE, SmolVLAConfig, read_config
 from .errors import CheckpointError
 from .normalization import Normalizer, statistics_size
 from .processors import Processors, read_processors
-from .robot import RobotFacts, robot_of
 from .source import CONFIG, WEIGHTS, find_checkpoint, find_weights, source_remarks
 from .statistics import Statistics, choose_statistics, find_statistics
 from .tensor_file import TensorFile
@@ -29,7 +28,6 @@ class CheckpointContents:
         processors: settings of pre- and post-processing in force.
         statistics: in force.
         weights: file of the weights.
-        robot: what ``robot.json`` says.
         remarks: what a user should know of how it was read, a line each.
     """
 
@@ -38,7 +36,6 @@ class CheckpointContents:
     processors: Processors
     statistics: Statistics
     weights: Path
-    robot: RobotFacts
     remarks: tuple[str, ...] = ()
 
 
@@ -65,9 +62,8 @@ def read_contents(
         config, processors, statistics, remarks = settle(
             config, processors, file, stats, str(folder)
         )
-    robot, other = robot_of(folder, config.action_dim)
-    remarks = (*source_remarks(source, folder), *remarks, *other)
-    return CheckpointContents(folder, config, processors, statistics, weights, robot, remarks)
+    remarks = (*source_remarks(source, folder), *remarks)
+    return CheckpointContents(folder, config, processors, statistics, weights, remarks)
 
 
 def settle(

@@ -110,30 +110,6 @@ def read_robot(folder: Path) -> RobotFacts:
     return parse_facts(read_json(path), str(path))
 
 
-def robot_of(folder: Path, actions: int) -> tuple[RobotFacts, tuple[str, ...]]:
-    """Read the ``robot.json`` of a checkpoint, and leave out one of another robot.
-
-    Args:
-        folder: of the checkpoint.
-        actions: numbers in its actions.
-
-    Returns:
-        What is known, and a remark if the file is left out.
-
-    Raises:
-        CheckpointError: see `read_robot`.
-    """
-    facts = read_robot(folder)
-    length = max(len(facts.joints), len(facts.joint_signs))
-    if length in (0, 1, actions):
-        return facts, ()
-    remark = (
-        f"{ROBOT} is of {length} joints and the actions are of {actions} numbers: it is left out, "
-        "as it belongs to another checkpoint"
-    )
-    return RobotFacts(), (remark,)
-
-
 def write_robot(folder: Path, facts: RobotFacts) -> None:
     """Write the ``robot.json`` of a checkpoint; with nothing known there is none."""
     path = folder / ROBOT

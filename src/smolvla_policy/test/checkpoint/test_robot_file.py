@@ -4,11 +4,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 from smolvla_policy.backends.smolvla import create
-from smolvla_policy.checkpoint.contents import read_contents
 from smolvla_policy.checkpoint.robot import ROBOT, RobotFacts, read_robot, write_robot
 
 from smolvla_policy import CheckpointError, SmolVLAPolicy
@@ -74,15 +72,6 @@ def test_it_is_saved_with_the_checkpoint(copy, tmp_path):
     assert policy.robot == FACTS
     policy.save_pretrained(tmp_path / "again")
     assert read_robot(tmp_path / "again") == FACTS
-
-
-def test_that_of_another_robot_is_left_out(copy):
-    write_robot(copy.folder, replace(FACTS, joints=FACTS.joints[:4], joint_signs=(1.0,) * 4))
-    contents = read_contents(copy.folder)
-    assert contents.robot == RobotFacts()
-    assert any(f"{ROBOT} is of 4 joints" in remark for remark in contents.remarks)
-    assert SmolVLAPolicy.from_pretrained(copy.folder).robot == RobotFacts()
-    assert create(options(copy.folder, units="degrees")).period == pytest.approx(1 / 30)
 
 
 def test_the_node_takes_units_period_and_gripper_from_it(copy):
