@@ -107,6 +107,15 @@ def test_the_order_of_joints_that_the_checkpoint_names(options, folder, edit):
     assert "the checkpoint's order is shoulder_pan, shoulder_lift" in row.found
 
 
+def test_joints_of_other_names_than_in_the_recordings_are_worth_a_look(options, folder):
+    own = [f"{joint}.pos" for joint in SO100_JOINTS]
+    (folder / "robot.json").write_text(json.dumps({"joints": own}))
+    joints = [*SO100_JOINTS[:5], "claw"]
+    (row,) = checks.check_joint_names({**options, "joints": joints}, contents_of(options))
+    assert row.status is Status.WARN
+    assert "wrist_roll, claw, but the checkpoint's order is shoulder_pan" in row.found
+
+
 @pytest.mark.parametrize(
     ("cameras", "words"),
     [
