@@ -22,7 +22,7 @@ from .checkpoint.observation import (
     make_normalizers,
 )
 from .checkpoint.processors import Processors, read_processors
-from .checkpoint.robot import RobotFacts, read_robot, write_robot
+from .checkpoint.robot import RobotFacts, robot_of, write_robot
 from .checkpoint.save import save_checkpoint
 from .checkpoint.source import find_checkpoint, source_remarks
 from .checkpoint.statistics import Statistics
@@ -141,7 +141,6 @@ class SmolVLAPolicy:
         chosen_device = choose_device(device)
         folder = find_checkpoint(path_or_repo_id, revision)
         config = read_config(folder)
-        robot = read_robot(folder)
         processors = read_processors(folder, config)
         if adapt is not None:
             config, processors = adapt(config, processors)
@@ -159,6 +158,7 @@ class SmolVLAPolicy:
                 config, processors, file, stats, str(folder)
             )
             normalizers = make_normalizers(config, processors, statistics)
+            robot, about_robot = robot_of(folder, config.action_dim)
             network = SmolVLANetwork(sizes, precision)
             report = load_weights(network, folder, file, chosen_device)
         report = replace(
@@ -168,6 +168,7 @@ class SmolVLAPolicy:
             remarks=(
                 *source_remarks(path_or_repo_id, folder),
                 *remarks,
+                *about_robot,
                 *(f"{k}: {v}" for k, v in constant_remarks(config, normalizers).items()),
             ),
         )

@@ -23,7 +23,6 @@ from smolvla_policy.checkpoint.observation import (
     make_normalizers,
 )
 from smolvla_policy.checkpoint.processors import Processors
-from smolvla_policy.checkpoint.robot import read_robot
 from smolvla_policy.policy import SmolVLAPolicy
 
 
@@ -292,10 +291,9 @@ def create(options: Mapping[str, Any]) -> SmolVLABackend:
     match_cameras(checkpoint, cameras, contents.config, contents.processors)
     normalizers = make_normalizers(contents.config, contents.processors, contents.statistics)
     constant = constant_remarks(contents.config, normalizers, joints)
-    robot = read_robot(contents.folder)
-    completed = complete(options, robot)
+    completed = complete(options, contents.robot)
     options = completed.options
-    chosen = choose_units(options, contents.statistics, robot.units)
+    chosen = choose_units(options, contents.statistics, contents.robot.units)
     period = f"period: {completed.period}"
     seed = int(options.get("seed", -1))
     threads = int(options.get("threads", 0)) or max((os.cpu_count() or 2) - 1, 1)

@@ -13,6 +13,7 @@ from .config import ACTION, STATE, SmolVLAConfig, read_config
 from .errors import CheckpointError
 from .normalization import Normalizer, statistics_size
 from .processors import Processors, read_processors
+from .robot import RobotFacts, robot_of
 from .source import CONFIG, WEIGHTS, find_checkpoint, find_weights, source_remarks
 from .statistics import Statistics, choose_statistics, find_statistics
 from .tensor_file import TensorFile
@@ -28,6 +29,7 @@ class CheckpointContents:
         processors: settings of pre- and post-processing in force.
         statistics: in force.
         weights: file of the weights.
+        robot: what the checkpoint says beyond LeRobot's files.
         remarks: what a user should know of how it was read, a line each.
     """
 
@@ -36,6 +38,7 @@ class CheckpointContents:
     processors: Processors
     statistics: Statistics
     weights: Path
+    robot: RobotFacts
     remarks: tuple[str, ...] = ()
 
 
@@ -62,8 +65,9 @@ def read_contents(
         config, processors, statistics, remarks = settle(
             config, processors, file, stats, str(folder)
         )
-    remarks = (*source_remarks(source, folder), *remarks)
-    return CheckpointContents(folder, config, processors, statistics, weights, remarks)
+    robot, about_robot = robot_of(folder, config.action_dim)
+    remarks = (*source_remarks(source, folder), *remarks, *about_robot)
+    return CheckpointContents(folder, config, processors, statistics, weights, robot, remarks)
 
 
 def settle(

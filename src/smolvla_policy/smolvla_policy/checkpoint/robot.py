@@ -110,6 +110,30 @@ def read_robot(folder: Path) -> RobotFacts:
     return parse_facts(read_json(path), str(path))
 
 
+def robot_of(folder: Path, size: int) -> tuple[RobotFacts, tuple[str, ...]]:
+    """Read the ``robot.json`` of a checkpoint whose actions have `size` numbers.
+
+    A file on another number of joints came with a copy of another checkpoint; none of it is used.
+
+    Returns:
+        What it says, and remarks.
+
+    Raises:
+        CheckpointError: it cannot be understood.
+    """
+    facts = read_robot(folder)
+    sizes = {len(facts.joints) or size}
+    if len(facts.joint_signs) > 1:
+        sizes.add(len(facts.joint_signs))
+    if sizes == {size}:
+        return facts, ()
+    other = next(number for number in sizes if number != size)
+    return RobotFacts(), (
+        f"{ROBOT} is not used: it is of {other} joints, the actions are of {size}; mend or delete "
+        "it",
+    )
+
+
 def write_robot(folder: Path, facts: RobotFacts) -> None:
     """Write the ``robot.json`` of a checkpoint; with nothing known there is none."""
     path = folder / ROBOT

@@ -25,7 +25,6 @@ from smolvla_policy.checkpoint.contents import (
     read_contents,
 )
 from smolvla_policy.checkpoint.observation import make_normalizers
-from smolvla_policy.checkpoint.robot import read_robot
 from smolvla_policy.checkpoint.tensor_file import TensorFile
 from smolvla_policy.checkpoint.text import find_tokenizer
 from smolvla_policy.checkpoint.vlm import model_sizes, read_vlm_config
@@ -100,10 +99,7 @@ def check_joint_names(options: Options, contents: CheckpointContents) -> list[Ro
     twice = sorted({joint for joint in joints if list(joints).count(joint) > 1})
     if twice:
         return [Row("joints", Status.FIX, f"{', '.join(twice)} is named twice in joints")]
-    try:
-        told = read_robot(contents.folder).joints
-    except ValueError as error:
-        return [Row("joints", Status.FIX, str(error))]
+    told = contents.robot.joints
     names = told or contents.config.outputs[ACTION].names or contents.config.inputs[STATE].names
     listed = ", ".join(joints)
     if names is None:
@@ -213,8 +209,8 @@ def check_units(
 ) -> tuple[list[Row], ChosenUnits | None]:
     """Check that the units can be told and are not contradicted; return them."""
     try:
-        robot = read_robot(contents.folder)
-        chosen = choose_units(complete(options, robot).options, contents.statistics, robot.units)
+        robot, completed = contents.robot, complete(options, contents.robot)
+        chosen = choose_units(completed.options, contents.statistics, robot.units)
     except ValueError as error:
         return [Row("units", Status.FIX, str(error))], None
     first = chosen.remarks[0].removeprefix("units: ")
@@ -229,7 +225,7 @@ def check_period(
 ) -> tuple[list[Row], Completed | None]:
     """Say which period is taken and why; return the parameters with what was left open."""
     try:
-        completed = complete(options, read_robot(contents.folder))
+        completed = complete(options, contents.robot)
     except ValueError as error:
         return [Row("period", Status.FIX, str(error))], None
     status = Status.WARN if completed.doubt else Status.OK

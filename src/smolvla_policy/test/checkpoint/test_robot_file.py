@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from smolvla_policy.backends.smolvla import create
@@ -102,3 +103,23 @@ def test_units_that_the_statistics_contradict_are_refused(copy):
     write_robot(copy.folder, RobotFacts(units="radians"))
     with pytest.raises(ValueError, match="units are 'radians', but in the statistics"):
         create(options(copy.folder))
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        replace(FACTS, joints=(*FACTS.joints, "elbow_roll.pos"), joint_signs=(1.0,) * 7),
+        replace(FACTS, joints=(), joint_signs=(1.0, -1.0, 1.0)),
+    ],
+)
+def test_a_file_of_another_number_of_joints_is_not_used(copy, tmp_path, facts):
+    write_robot(copy.folder, facts)
+    backend = create(options(copy.folder))
+    size = len(facts.joint_signs)
+    assert f"{ROBOT} is not used: it is of {size} joints, the actions are of 6" in str(
+        backend.remarks
+    )
+    assert backend.doubts
+    policy = SmolVLAPolicy.from_pretrained(copy.folder)
+    policy.save_pretrained(tmp_path / "again")
+    assert not (tmp_path / "again" / ROBOT).exists()
