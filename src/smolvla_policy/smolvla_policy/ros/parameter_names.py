@@ -21,7 +21,6 @@ import yaml
 NODES = (
     "policy_node",
     "executor_node",
-    "record",
     "record_node",
     "visualization_node",
     "sim_node",

@@ -168,7 +168,7 @@ def test_no_parameter_of_the_suite_is_taken_for_a_typing_error_of_another_nodes(
     [
         ("policy_node", "policy_node", ["-p", "perod:=0.1"], "did you mean 'period'"),
         ("executor_node", "executor_node", ["-p", "reta:=9.0"], "did you mean 'rate'"),
-        ("record_node", "record", ["-p", "fsp:=15"], "did you mean 'fps'"),
+        ("record_node", "record_node", ["-p", "fsp:=15"], "did you mean 'fps'"),
         ("visualization_node", "visualization_node", ["-p", "colours:=x"], "'colors'"),
         ("executor_node", "executor_node", ["-p", "rate:=[1, x"], ""),
     ],
