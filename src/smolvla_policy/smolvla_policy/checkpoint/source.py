@@ -205,7 +205,7 @@ def find_companion(
         return found
     known = next(iter(ids), SMOLVLM2 if model == model_name(SMOLVLM2) else "")
     reason = f" ({failures[0]})" if failures else ""
-    download = f", or where there is a network: hf download {known} {' '.join(files)}"
+    download = f", or where there is a network: `hf download {known} {' '.join(files)}`"
     raise CheckpointError(
         f"{folder} refers to {names[0]!r}; no folder here has its {files[0]}, and it is neither "
         f"in the cache of the Hugging Face Hub nor to be downloaded{reason}. Put "
