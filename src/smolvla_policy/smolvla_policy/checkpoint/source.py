@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -155,11 +156,13 @@ def _snapshot(
             repo_id, revision=revision, allow_patterns=patterns, ignore_patterns=others
         )
     except (OSError, ValueError, RuntimeError) as error:
+        offline = (
+            " and without HF_HUB_OFFLINE, which is set" if "HF_HUB_OFFLINE" in os.environ else ""
+        )
         raise CheckpointError(
             f"checkpoint {repo_id!r} cannot be had from the Hugging Face Hub "
             f"({type(error).__name__}: {_first_line(error)}). There is no folder of this name "
-            "here; without a network, download it beforehand (`hf download`), or unset "
-            "HF_HUB_OFFLINE"
+            f"here; to download it, where there is a network{offline}: `hf download {repo_id}`"
         ) from error
     return Path(folder)
 
