@@ -15,7 +15,9 @@ def test_help_and_wrong_arguments(name):
     assert "Returns 0:" in result.stdout
     result = run(name, "--prot", "x")
     assert result.returncode == 2
-    assert result.stderr == f"{name}: unknown argument '--prot' (see --help)\n"
+    assert result.stderr == (
+        f"{name}: unknown argument '--prot'; did you mean '--port'? (see --help)\n"
+    )
 
 
 def test_a_taken_port_is_said(start):
