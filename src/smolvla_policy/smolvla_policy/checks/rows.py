@@ -54,7 +54,7 @@ def summary(rows: Sequence[Row]) -> str:
 
 
 def table(rows: Sequence[Row], width: int = 100) -> str:
-    """Return the rows as aligned columns, wrapped to `width` characters."""
+    """Return the rows as aligned columns, wrapped to `width` characters; commands stay whole."""
     checks = max((len(row.check) for row in rows), default=0)
     lines = [f"{'':4}  {'CHECK':{checks}}  FOUND, and what to do (>)".rstrip()]
     indent = " " * (4 + 2 + checks + 2)
