@@ -74,7 +74,13 @@ def has_resource(kind: str, name: str) -> bool:
 
 
 def apt_line(*packages: str) -> str:
-    """Return the command that installs ROS packages where ROS 2 comes from apt."""
+    """Return the command that installs ROS packages, or what to do where ROS 2 is from PyPI."""
+    try:
+        pypi = Path(get_package_prefix("rclpy"), ".ros_distro").exists()  # scripts/setup.sh's mark
+    except PackageNotFoundError:
+        pypi = False
+    if pypi:
+        return "not to be had with the ROS 2 from PyPI; source one from apt, then make build"
     distro = os.environ.get("ROS_DISTRO", "$ROS_DISTRO")
     names = " ".join(f"ros-{distro}-{package.replace('_', '-')}" for package in packages)
     return f"sudo apt-get install {names}"
@@ -89,7 +95,7 @@ def require(package: str, reason: str, otherwise: str = "") -> None:
         otherwise: what to do instead of installing it.
 
     Raises:
-        SetupError: it is not; the text has the command that installs it.
+        SetupError: it is not; the text says how to get it.
     """
     if not installed(package):
         instead = f", or {otherwise}" if otherwise else ""

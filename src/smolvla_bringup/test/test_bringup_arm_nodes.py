@@ -100,6 +100,21 @@ def test_missing_parts_of_ros2_control_are_named_with_their_remedy(
     assert "hardware 'sim'" in words
 
 
+def test_with_the_ros_from_pypi_no_package_of_apt_is_advised(
+    bare_workspace: Path, install: Callable[..., None]
+) -> None:
+    install("rclpy")
+    (bare_workspace / ".ros_distro").write_text("kilted")
+    with pytest.raises(SetupError, match="controller_manager") as caught:
+        arm_nodes(Options(hardware="real"))
+    lines, say = remarks()
+    description_nodes(Options(hardware="sim"), say)
+    for words in (str(caught.value), *lines):
+        assert "not to be had with the ROS 2 from PyPI" in words
+        assert "apt-get" not in words
+    assert len(lines) == 1
+
+
 @pytest.mark.usefixtures("ros2_control")
 def test_a_driver_that_was_not_built_is_noticed(bare_workspace: Path, tmp_path: Path) -> None:
     resources = bare_workspace / "share/ament_index/resource_index"

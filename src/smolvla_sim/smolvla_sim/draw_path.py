@@ -175,6 +175,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--width", type=int, default=960, help="of the picture [pixels]")
     parser.add_argument("--height", type=int, default=720, help="of the picture [pixels]")
     arguments = parser.parse_args(argv)
+    # Before the minutes of listening, not after them.
+    if arguments.out.suffix.lower() != ".png":
+        parser.error(f"--out is {arguments.out}, but the picture is a .png")
+    try:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"--out is {arguments.out}: {error.filename}: {error.strerror}")
     rclpy.init(args=[])
     listener = PathListener()
     try:

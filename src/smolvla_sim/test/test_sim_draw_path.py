@@ -103,3 +103,12 @@ def test_without_a_path_it_says_what_to_start(tmp_path, capsys):
     assert draw_path.main(["--out", str(out), "--seconds", "0.1"]) == 1
     assert "start the simulation, the policy, the executor" in capsys.readouterr().err
     assert not out.exists()
+
+
+@pytest.mark.parametrize("out", ["path", "path.jpeg", "taken/path.png"])
+def test_a_picture_that_cannot_be_written_is_said_before_listening(tmp_path, capsys, out):
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(SystemExit) as ended:
+        draw_path.main(["--out", str(tmp_path / out), "--seconds", "3600"])
+    assert ended.value.code == 2
+    assert str(tmp_path / out) in capsys.readouterr().err

@@ -45,13 +45,14 @@ ArmCheck check_arm(feetech::Bus & bus, const Arm & arm)
     if (!read) {
       return {{read.error().text()}, {}};
     }
-    present.push_back(scanned);
     if (!scanned.duplicate && !scanned.model) {
       const auto ping = bus.ping(servo.id);
-      check.problems.push_back(
-        servo.joint + ": " +
-        (ping.ok() ? "answers, but not reliably; check its cable" : ping.error().text()));
+      if (!ping) {
+        check.problems.push_back(servo.joint + ": " + ping.error().text());
+        continue;
+      }
     }
+    present.push_back(scanned);
   }
   for (const Notice & notice : servo_notices(present)) {
     switch (notice.kind) {

@@ -136,6 +136,16 @@ std::vector<Notice> servo_notices(const std::vector<ScannedServo> & servos)
       {Kind::duplicate, "several servos have the id " + id_list(doubled) +
                           "; connect them one at a time and give each its own with so100_setup"});
   }
+  Grouped unreadable;
+  for (const ScannedServo & servo : servos) {
+    if (!servo.duplicate && (!servo.model || !servo.voltage)) {
+      unreadable.add(
+        servo, Kind::unreadable,
+        ": answers, but not reliably; check its cable, and connect it alone: several servos may "
+        "have this id");
+    }
+  }
+  notices.insert(notices.end(), unreadable.notices().begin(), unreadable.notices().end());
   std::vector<std::pair<std::string, std::vector<int>>> versions;
   for (const ScannedServo & servo : servos) {
     const std::string version = firmware_text(servo);

@@ -30,7 +30,7 @@ struct ScannedServo
 /// Something odd about servos, and what to do, in one line.
 struct Notice
 {
-  enum class Kind { garbled, duplicate, firmware, model, supply, fault, baud };
+  enum class Kind { garbled, duplicate, unreadable, firmware, model, supply, fault, baud };
   Kind kind;
   std::string text;
 };
@@ -41,7 +41,7 @@ std::string model_name(int model);
 /// "3.10"
 std::string firmware_text(const ScannedServo & servo);
 
-/// Doubled ids, mixed firmware, a supply outside of the servos' limits, faults, other models,
+/// Doubled ids, servos that could not be read, mixed firmware, a supply outside of the servos' limits, faults, other models,
 /// other baud rates.
 std::vector<Notice> servo_notices(const std::vector<ScannedServo> & servos);
 

@@ -5,12 +5,37 @@
 #include <charconv>
 #include <cstddef>
 #include <cstdio>
+#include <numeric>
 #include <utility>
 
 #include "so100_hardware/feetech/packet.hpp"
 
 namespace so100_hardware::tools
 {
+namespace
+{
+
+// More changed letters are another word, not a typing error.
+constexpr std::size_t kTypingErrors = 2;
+
+// How many letters must be changed, added or left out to make one word of the other (Levenshtein).
+std::size_t distance(const std::string & a, const std::string & b)
+{
+  std::vector<std::size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), 0U);
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    std::size_t diagonal = row[0];
+    row[0] = i + 1;
+    for (std::size_t k = 0; k < b.size(); ++k) {
+      const std::size_t changed = diagonal + (a[i] == b[k] ? 0 : 1);
+      diagonal = row[k + 1];
+      row[k + 1] = std::min({changed, row[k] + 1, row[k + 1] + 1});
+    }
+  }
+  return row.back();
+}
+
+}  // namespace
 
 Options::Options(std::string program, std::string summary, std::string notes)
 : program_(std::move(program)), summary_(std::move(summary)), notes_(std::move(notes))
@@ -81,7 +106,15 @@ std::string Options::apply(const std::vector<std::string> & arguments, bool & he
     const auto option = std::find_if(
       options_.begin(), options_.end(), [&name](const Option & o) { return o.name == name; });
     if (option == options_.end()) {
-      return "unknown argument '" + arguments[i] + "'";
+      std::string meant;
+      std::size_t least = kTypingErrors + 1;
+      for (const Option & known : options_) {
+        if (const std::size_t far = distance(name, known.name); far < least) {
+          least = far;
+          meant = "; did you mean '" + std::string(known.name) + "'?";
+        }
+      }
+      return "unknown argument '" + arguments[i] + "'" + meant;
     }
     if (option->argument.empty()) {
       if (value) {

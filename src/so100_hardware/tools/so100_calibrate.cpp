@@ -261,7 +261,9 @@ int run(int argc, char ** argv)
     return *code;
   }
   if (id.empty() == from_file.empty() || (check_only && id.empty())) {
-    return options.fail("give --id NAME to calibrate or --check, or --from-file NAME (see --help)");
+    return options.fail(
+      "give --id NAME to calibrate, --check --id NAME to compare, or --from-file NAME to write "
+      "(see --help)");
   }
   LoadedCalibration loaded;
   std::optional<fs::path> file;

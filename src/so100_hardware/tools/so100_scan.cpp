@@ -99,12 +99,12 @@ int run(int argc, char ** argv)
       warnings.push_back(notice.text);
     }
     const std::string absent = missing_servos(scan.value().servos, *expected);
-    if (scan.value().servos.empty()) {
+    if (scan.value().servos.empty() && scan.value().notices.empty()) {
       warnings.push_back(
         path +
         ": no servo answered; check the power supply, the cable to the first servo and, on "
         "the driver board, the jumpers for USB");
-    } else if (!absent.empty()) {
+    } else if (!scan.value().servos.empty() && !absent.empty()) {
       warnings.push_back(
         path + ": not there: " + absent +
         "; check its cable and the one before it, and its id (so100_setup)" +

@@ -77,11 +77,6 @@ std::optional<ScannedServo> find_servo(const Options & options, const Task & tas
       return std::nullopt;
     }
   }
-  if (!servo.model || !servo.voltage) {
-    code = options.fail(
-      "servo " + std::to_string(servo.id) + " answers, but not reliably; check its cable");
-    return std::nullopt;
-  }
   return servo;
 }
 

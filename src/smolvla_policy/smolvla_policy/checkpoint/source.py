@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -155,11 +156,13 @@ def _snapshot(
             repo_id, revision=revision, allow_patterns=patterns, ignore_patterns=others
         )
     except (OSError, ValueError, RuntimeError) as error:
+        offline = (
+            " and without HF_HUB_OFFLINE, which is set" if "HF_HUB_OFFLINE" in os.environ else ""
+        )
         raise CheckpointError(
             f"checkpoint {repo_id!r} cannot be had from the Hugging Face Hub "
             f"({type(error).__name__}: {_first_line(error)}). There is no folder of this name "
-            "here; without a network, download it beforehand (`hf download`), or unset "
-            "HF_HUB_OFFLINE"
+            f"here; to download it, where there is a network{offline}: `hf download {repo_id}`"
         ) from error
     return Path(folder)
 
@@ -205,7 +208,7 @@ def find_companion(
         return found
     known = next(iter(ids), SMOLVLM2 if model == model_name(SMOLVLM2) else "")
     reason = f" ({failures[0]})" if failures else ""
-    download = f", or where there is a network: hf download {known} {' '.join(files)}"
+    download = f", or where there is a network: `hf download {known} {' '.join(files)}`"
     raise CheckpointError(
         f"{folder} refers to {names[0]!r}; no folder here has its {files[0]}, and it is neither "
         f"in the cache of the Hugging Face Hub nor to be downloaded{reason}. Put "

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -53,7 +54,7 @@ def summary(rows: Sequence[Row]) -> str:
 
 
 def table(rows: Sequence[Row], width: int = 100) -> str:
-    """Return the rows as aligned columns, wrapped to `width` characters."""
+    """Return the rows as aligned columns, wrapped to `width` characters; commands stay whole."""
     checks = max((len(row.check) for row in rows), default=0)
     lines = [f"{'':4}  {'CHECK':{checks}}  FOUND, and what to do (>)".rstrip()]
     indent = " " * (4 + 2 + checks + 2)
@@ -65,8 +66,15 @@ def table(rows: Sequence[Row], width: int = 100) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
+_COMMAND = re.compile(r"`[^`]+`|python3 -c '[^']*'")
+# Stands for a space at which a line must not end; no text has it.
+_KEPT = "\0"
+
+
 def _wrapped(text: str, first: str, rest: str, width: int) -> list[str]:
     lines: list[str] = []
+    # A command is there to be copied, in one piece.
+    text = _COMMAND.sub(lambda command: command[0].replace(" ", _KEPT), text)
     for paragraph in text.splitlines() or [""]:
         lines += textwrap.wrap(
             paragraph,
@@ -76,7 +84,7 @@ def _wrapped(text: str, first: str, rest: str, width: int) -> list[str]:
             break_long_words=False,
             break_on_hyphens=False,
         ) or [first if not lines else rest]
-    return lines
+    return [line.replace(_KEPT, " ") for line in lines]
 
 
 def as_json(rows: Sequence[Row]) -> dict[str, Any]:

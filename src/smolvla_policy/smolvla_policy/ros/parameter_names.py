@@ -77,7 +77,8 @@ def check_arguments(arguments: Sequence[str], parameters: Mapping[str, Collectio
             parameters.
 
     Raises:
-        ValueError: there are some; the text names each with what was probably meant.
+        ValueError: there are some, or a file cannot be read; the text names each with what was
+            probably meant.
     """
     ros = list(_ros_arguments(arguments))
     nodes = {_remapped(name, ros): names for name, names in parameters.items()}
@@ -95,11 +96,12 @@ def check_file(path: Path, parameters: Mapping[str, Collection[str]]) -> None:
     """Look for typing errors in the parameter file `path`.
 
     Args:
-        path: the file; one that cannot be read is left to ROS.
+        path: the file; one that is no YAML is left to ROS.
         parameters: fully qualified name of each node that gets it -> names of its parameters.
 
     Raises:
-        ValueError: there are some; the text names each with what was probably meant.
+        ValueError: there are some, or a file cannot be read; the text names each with what was
+            probably meant.
     """
     problems = _file_problems(path, parameters)
     if problems:
@@ -109,7 +111,9 @@ def check_file(path: Path, parameters: Mapping[str, Collection[str]]) -> None:
 def _file_problems(path: Path, nodes: Mapping[str, Collection[str]]) -> list[str]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+    except OSError as error:  # rcl names its own sources in place of the reason
+        return [f"parameter file {path}: {error.strerror}"]
+    except (UnicodeDecodeError, yaml.YAMLError):
         return []
     return _problems(list(_sections(str(path), content)), nodes)
 

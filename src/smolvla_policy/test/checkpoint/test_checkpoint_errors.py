@@ -205,16 +205,21 @@ def test_tokenizer_of_another_model(copy, sample):
         copy.load().predict_chunk(**sample)
 
 
-def test_hub_that_cannot_be_reached(monkeypatch):
+@pytest.mark.parametrize("set_offline", [True, False])
+def test_hub_that_cannot_be_reached(monkeypatch, set_offline):
     import huggingface_hub
 
     def offline(*args, **kwargs):
         raise huggingface_hub.errors.LocalEntryNotFoundError("outgoing traffic is disabled")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    if set_offline:
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(CheckpointError, match="traffic is disabled") as caught:
         SmolVLAPolicy.from_pretrained("somebody/something")
-    assert "HF_HUB_OFFLINE" in str(caught.value)
+    assert "`hf download somebody/something`" in str(caught.value)
+    assert ("HF_HUB_OFFLINE" in str(caught.value)) is set_offline
 
 
 def test_hub_id_with_revision(monkeypatch, copy, sample, want):

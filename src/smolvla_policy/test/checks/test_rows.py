@@ -30,6 +30,14 @@ def test_columns_stand_under_each_other_within_the_width():
     assert all(not line[:column].strip() for line in lines[5:])
 
 
+def test_a_command_stays_in_one_piece():
+    commands = ["python3 -c 'value = 1; print(\"a b\", value)'", "`hf download some/model a.json`"]
+    advice = f"it is the file of two arms; run {commands[0]}, or {commands[1]} with a network"
+    lines = table([Row("calibration", Status.FIX, advice)], width=60).splitlines()
+    assert len(lines) > 3
+    assert all(any(command in line for line in lines) for command in commands)
+
+
 def test_json_holds_the_same():
     plain = json.loads(json.dumps(as_json([OK, FIX])))
     assert plain["exit_code"] == 1

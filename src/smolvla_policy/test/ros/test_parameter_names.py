@@ -147,6 +147,12 @@ def test_a_parameter_file_on_the_command_line_and_a_remapped_name(tmp_path):
         check_arguments([*arguments, "--params-file", str(file)], {"arm_node": ["task"]})
 
 
+def test_a_parameter_file_that_is_not_there(tmp_path):
+    missing = tmp_path / "polcy.yaml"
+    with pytest.raises(ValueError, match=rf"file {missing}: No such file or directory$"):
+        check_arguments(["--ros-args", "--params-file", str(missing)], {"arm_node": ["task"]})
+
+
 def test_no_parameter_of_the_suite_is_taken_for_a_typing_error_of_another_nodes(tmp_path):
     from smolvla_sim.sim_parameters import SIM_PARAMETERS
 

@@ -209,6 +209,7 @@ Result<FoundServos> Bus::broadcast_ping(std::chrono::milliseconds timeout)
   ++totals_.exchanges;
   FoundServos found;
   parser_.set_max_parameters(0);
+  const std::uint64_t skipped = parser_.skipped_bytes();
   result = listen(
     transport_.now() + timeout, [this] { return in_.size(); },
     [&](const Packet & packet) {
@@ -223,6 +224,12 @@ Result<FoundServos> Bus::broadcast_ping(std::chrono::milliseconds timeout)
     [&](bool damaged) { found.damaged += damaged ? 1 : 0; });
   if (!result.ok()) {
     return result.error();
+  }
+  // Answers on top of each other may have lost their headers, too; a stray byte is none of them.
+  if (
+    found.servos.empty() && found.damaged == 0 &&
+    parser_.skipped_bytes() - skipped + parser_.pending() >= kFrameOverhead) {
+    found.damaged = 1;
   }
   return found;
 }

@@ -153,6 +153,22 @@ TEST_F(BusTest, BroadcastPingListsByRisingId)
   EXPECT_EQ(found.value().damaged, 0U);
 }
 
+TEST_F(BusTest, AnswersOnTopOfEachOtherAreNoSilence)
+{
+  FakeTransport line;
+  Bytes heard;
+  line.on_request = [&](const Packet &) { line.reply(heard); };
+  Bus host(line);
+  const auto damaged = [&](const Bytes & bytes) {
+    heard = bytes;
+    const Result<FoundServos> found = host.broadcast_ping();
+    EXPECT_TRUE(found.ok() && found.value().servos.empty());
+    return found.ok() ? found.value().damaged : 99U;
+  };
+  EXPECT_EQ(damaged({0x80, 0x7F, 0x01, 0x02, 0x00, 0x40, 0xFC}), 1U) << "no header is left";
+  EXPECT_EQ(damaged({0xFF, 0x00, 0x20}), 0U) << "stray bytes";
+}
+
 TEST_F(BusTest, RefusesWrongArgumentsWithoutSending)
 {
   const std::uint8_t twice[] = {1, 2, 1};

@@ -109,13 +109,20 @@ TEST(Notices, OtherModelsAndBaudRates)
       "so100_setup"}));
 }
 
-TEST(Notices, WhatCouldNotBeReadIsNoReasonForOne)
+TEST(Notices, WhatAnswersButCouldNotBeReadIsSaid)
 {
-  std::vector<ScannedServo> servos(1);
+  std::vector<ScannedServo> servos(2);
   servos[0].id = 40;
-  servos[0].baud = 1000000;
-  EXPECT_EQ(texts(servos), Lines{});
+  servos[1].id = 3;
+  servos[0].baud = servos[1].baud = 1000000;
+  servos[1].model = 777;  // but not its state
+  EXPECT_EQ(
+    texts(servos),
+    Lines{"servo 40, elbow_flex (id 3): answers, but not reliably; check its cable, and connect "
+          "it alone: several servos may have this id"});
   EXPECT_EQ(firmware_text(servos[0]), "");
+  servos[0].duplicate = servos[1].duplicate = true;
+  EXPECT_EQ(texts(servos).size(), 1U) << "said already";
 }
 
 TEST(Notices, MissingJoints)

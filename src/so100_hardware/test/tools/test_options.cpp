@@ -63,7 +63,7 @@ TEST(Options, NothingGivenKeepsTheDefaults)
 TEST(Options, MistakesAreOneLineAndCode2)
 {
   const std::vector<std::pair<std::vector<std::string>, std::string>> cases{
-    {{"--prt", "x"}, "tool: unknown argument '--prt' (see --help)\n"},
+    {{"--prt", "x"}, "tool: unknown argument '--prt'; did you mean '--port'? (see --help)\n"},
     {{"x"}, "tool: unknown argument 'x' (see --help)\n"},
     {{"--port"}, "tool: --port needs a value (PATH) (see --help)\n"},
     {{"--port="}, "tool: --port is empty (see --help)\n"},

@@ -15,7 +15,9 @@ def test_help_and_wrong_arguments(name):
     assert "Returns 0:" in result.stdout
     result = run(name, "--prot", "x")
     assert result.returncode == 2
-    assert result.stderr == f"{name}: unknown argument '--prot' (see --help)\n"
+    assert result.stderr == (
+        f"{name}: unknown argument '--prot'; did you mean '--port'? (see --help)\n"
+    )
 
 
 def test_a_taken_port_is_said(start):
@@ -74,6 +76,20 @@ def test_scan_knows_which_servos_must_be_there(start):
     result = run(*scan, "--ids", "six")
     assert result.returncode == 2
     assert "--ids must be like 1-6 or 1,2,5, but is 'six'" in result.stderr
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_new_servos_in_a_chain_are_not_taken_for_none(start, seed):
+    # All have the id of the factory; what is left of their answers differs from time to time.
+    emulator = start("--ids", "1,1,1", "--seed", str(seed))
+    arguments = ("--port", emulator.port, "--baud", 1000000)
+    scan = run("so100_scan", *arguments, "--ids", 1)
+    setup = run("so100_setup", *arguments, "--joint", "gripper")
+    assert scan.returncode == 1
+    assert setup.returncode != 0
+    for said in (scan.stdout, setup.stderr):
+        assert "no servo answered" not in said
+        assert re.search("one at a time|connect it alone|connect only the one", said)
 
 
 def test_scan_finds_servos_at_another_baud_rate(start):

@@ -85,7 +85,7 @@ struct FoundServo
 struct FoundServos
 {
   std::vector<FoundServo> servos;  ///< by rising id
-  std::size_t damaged = 0;         ///< replies with a wrong checksum: servos that talked at once
+  std::size_t damaged = 0;         ///< replies that could not be read: servos that talked at once
 };
 
 /// The host's side of the bus: requests, replies matched by id and length, retries, statistics.
