@@ -118,8 +118,8 @@ def settle(
     ]
     if mode != "IDENTITY" and bare:
         remarks.append(
-            f"there are no statistics of {', '.join(bare)}: as in LeRobot, their images are passed "
-            f"on as they are, though {mode} is asked for"
+            f"there are no statistics of {', '.join(bare)}: as in LeRobot, their images are "
+            f"passed on as they are, though {mode} is asked for"
         )
     return config.resized(where, sizes), processors, statistics, tuple(remarks)
 

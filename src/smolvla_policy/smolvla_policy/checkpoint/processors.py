@@ -118,12 +118,14 @@ def _read_step(where: str, folder: Path, step: Any, values: dict[str, Any]) -> N
     kind = step.get("registry_name") or step.get("class")
     settings: dict[str, Any] = step.get("config", {})
     enabled = settings.get("enabled", step.get("enabled", kind not in OFF_UNLESS_ENABLED))
-    if kind in NORMALIZERS and enabled is False:
-        raise CheckpointError(
-            f"{where}: {kind!r} is switched off, which LeRobot does not read either: normalized "
-            'numbers would be taken for joint angles. Delete "enabled" there'
-        )
-    if kind in PLAIN_STEPS or enabled is False:
+    if kind in NORMALIZERS:
+        # LeRobot reads no switch here, and none beside the settings.
+        if settings.get("enabled") is False:
+            raise CheckpointError(
+                f"{where}: {kind!r} is switched off, which LeRobot does not read either: "
+                'normalized numbers would be taken for joint angles. Delete "enabled" there'
+            )
+    elif kind in PLAIN_STEPS or enabled is False:
         return
     if kind == "rename_observations_processor":
         values["rename_map"] = _renamed(settings.get("rename_map"))

@@ -511,6 +511,8 @@ def test_a_normalizer_that_is_switched_off_is_refused(copy, sample, want, kind):
         copy.load()
     copy.edit(file, lambda c: switch(c, True))
     check(copy.load(), sample, want)
+    copy.edit(file, lambda c: [step.update(enabled=False) for step in c["steps"][-2:]])
+    check(copy.load(), sample, want)
 
 
 @pytest.mark.parametrize("how", ["features", "normalize_observation_keys"])
