@@ -108,13 +108,20 @@ def settle(
     for name, kind in ((STATE, "STATE"), (ACTION, "ACTION")):
         mode = processors.norm_map.get(kind, "IDENTITY")
         sizes[name] = statistics_size(mode, statistics.get(name, {})) or declared[name]
-    remarks = tuple(
+    bare = [name for name in config.cameras if name not in statistics]
+    mode = processors.norm_map.get("VISUAL", "IDENTITY")
+    remarks = [
         f"{CONFIG} says {declared[name]} numbers for {name!r}, the statistics are of "
         f"{sizes[name]}: {sizes[name]} it is"
         for name in declared
         if sizes[name] != declared[name]
-    )
-    return config.resized(where, sizes), processors, statistics, remarks
+    ]
+    if mode != "IDENTITY" and bare:
+        remarks.append(
+            f"there are no statistics of {', '.join(bare)}: as in LeRobot, their images are "
+            f"passed on as they are, though {mode} is asked for"
+        )
+    return config.resized(where, sizes), processors, statistics, tuple(remarks)
 
 
 def constant_remarks(

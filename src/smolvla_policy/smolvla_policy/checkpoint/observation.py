@@ -35,9 +35,8 @@ def make_normalizers(
         CheckpointError: statistics are missing or unusable.
     """
     sizes = {STATE: ("STATE", config.state_dim), ACTION: ("ACTION", config.action_dim)}
-    # A camera that the data did not have has no statistics and needs none.
-    expected = expected_cameras(config, processors)
-    images = [name for name in config.images if name in expected or name in statistics]
+    # As in LeRobot, images without statistics are passed on as they are.
+    images = [name for name in config.images if name in statistics]
     sizes.update(dict.fromkeys(images, ("VISUAL", 3)))
     return {
         name: make_normalizer(
@@ -259,14 +258,7 @@ class ObservationEncoder:
 
     def _pixel_scale(self, camera: str) -> PixelScale | None:
         normalizer = self.normalizers.get(camera)
-        if normalizer is None:
-            if self.processors.norm_map.get("VISUAL", "IDENTITY") == "IDENTITY":
-                return None
-            raise ValueError(
-                f"the checkpoint has no statistics for camera {camera!r}, whose images it "
-                "normalizes; leave the camera out"
-            )
-        if normalizer.mode == "IDENTITY":
+        if normalizer is None or normalizer.mode == "IDENTITY":
             return None
         # Every mode is affine, so two values give all of it.
         offset = normalizer.normalize(np.zeros(3, np.float32))

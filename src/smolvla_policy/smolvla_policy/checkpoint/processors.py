@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .config import MODES, SmolVLAConfig
+from .config import MODES, STATE, SmolVLAConfig
 from .errors import CheckpointError
 from .source import read_json
 from .tensor_file import TensorFile
@@ -17,6 +17,8 @@ POSTPROCESSOR = "policy_postprocessor.json"
 TRAIN_CONFIG = "train_config.json"
 PLAIN_STEPS = frozenset({"to_batch_processor", "device_processor"})
 """Steps that move tensors about and leave their values alone."""
+NORMALIZERS = frozenset({"normalizer_processor", "unnormalizer_processor"})
+OFF_UNLESS_ENABLED = frozenset({"relative_actions_processor", "absolute_actions_processor"})
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,15 @@ def _read_step(where: str, folder: Path, step: Any, values: dict[str, Any]) -> N
         raise CheckpointError(f"{where}: must be an object with a 'config' object")
     kind = step.get("registry_name") or step.get("class")
     settings: dict[str, Any] = step.get("config", {})
-    if kind in PLAIN_STEPS or settings.get("enabled", step.get("enabled")) is False:
+    enabled = settings.get("enabled", step.get("enabled", kind not in OFF_UNLESS_ENABLED))
+    if kind in NORMALIZERS:
+        # LeRobot reads no switch here, and none beside the settings.
+        if settings.get("enabled") is False:
+            raise CheckpointError(
+                f"{where}: {kind!r} is switched off, which LeRobot does not read either: "
+                'normalized numbers would be taken for joint angles. Delete "enabled" there'
+            )
+    elif kind in PLAIN_STEPS or enabled is False:
         return
     if kind == "rename_observations_processor":
         values["rename_map"] = _renamed(settings.get("rename_map"))
@@ -128,7 +138,7 @@ def _read_step(where: str, folder: Path, step: Any, values: dict[str, Any]) -> N
         values["tokenizer_folder"] = (step.get("artifacts") or {}).get("tokenizer_name")
         if settings.get("padding_side", "right") != "right":
             raise CheckpointError(f"{where}: instructions padded on the left are not supported")
-    elif kind in ("normalizer_processor", "unnormalizer_processor"):
+    elif kind in NORMALIZERS:
         _read_normalizer(where, folder, step, settings, values)
     else:
         raise CheckpointError(
@@ -156,6 +166,10 @@ def _read_normalizer(
     values["norm_map"].update({kind: norm_map[kind] for kind in kinds if kind in norm_map})
     if forward:
         values["epsilon"] = float(settings.get("eps", 1e-8))
+        # LeRobot passes on what is in neither list, whatever norm_map says.
+        lists = (settings.get("features"), settings.get("normalize_observation_keys"))
+        if any(names is not None and STATE not in names for names in lists):
+            values["norm_map"]["STATE"] = "IDENTITY"
     if step.get("state_file"):
         file = folder / str(step["state_file"])
         if file.parent.resolve() != folder.resolve() or not file.is_file():

@@ -218,7 +218,7 @@ def find_companion(
 
 
 def companion_cached(names: Sequence[str], files: tuple[str, ...]) -> dict[str, Path]:
-    """Find files of a model in the hub's cache, whatever folder or owner the name has.
+    """Find files of a model in the hub's cache, whatever folder, owner or revision it has.
 
     Args:
         names: folders or hub ids, the best first.
@@ -231,6 +231,9 @@ def companion_cached(names: Sequence[str], files: tuple[str, ...]) -> dict[str, 
         found = {file: path for file in files if (path := _cached(repo, file)) is not None}
         if files[0] in found:
             return found
+        for snapshot in _snapshots(repo):
+            if (snapshot / files[0]).is_file():
+                return {file: snapshot / file for file in files if (snapshot / file).is_file()}
     return {}
 
 
@@ -299,6 +302,14 @@ def _cached_repos(name: str) -> list[str]:
     found = [f"{match['owner']}/{match['name']}" for match in there if match]
     named = [repo for repo in found if repo.rpartition("/")[2] == model]
     return sorted(named, key=lambda repo: likely.index(repo) if repo in likely else len(likely))
+
+
+def _snapshots(repo_id: str) -> list[Path]:
+    """Return the revisions of a repository in the hub's cache, the newest first."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    there = (Path(HF_HUB_CACHE) / f"models--{repo_id.replace('/', '--')}").glob("snapshots/*")
+    return sorted(there, key=lambda path: path.stat().st_mtime, reverse=True)
 
 
 def _cached(repo_id: str, file: str) -> Path | None:

@@ -99,8 +99,9 @@ def choose_statistics(
         sets: from `find_statistics`.
         wish: None for the checkpoint's own; the name of a set, optionally with
             ``,state=action`` (use the set's action statistics for the state too) or
-            ``,state=identity`` (pass the state on as it is); a dataset's folder or its
-            ``meta/stats.json``; or a mapping of that form.
+            ``,state=identity`` (pass the state on as it is), which without a name are about
+            the checkpoint's only set; a dataset's folder or its ``meta/stats.json``; or a
+            mapping of that form.
         needed: features that are normalized by statistics.
         where: names the checkpoint in errors.
 
@@ -122,7 +123,7 @@ def choose_statistics(
             chosen, origin = _from_mapping(read_json(path), str(path)), str(path)
         else:
             chosen, unchanged = _from_name(sets, str(wish), where)
-            origin = f"set {str(wish).split(',')[0]!r}"
+            origin = f"stats {str(wish)!r}"
     missing = [name for name in needed if name not in chosen and name not in unchanged]
     if missing:
         raise CheckpointError(
@@ -136,14 +137,13 @@ def choose_statistics(
 def _choices(sets: Mapping[str, Statistics], needed: tuple[str, ...]) -> str:
     lines = []
     for name, statistics in sorted(sets.items()):
-        if name == DEFAULT_SET:
-            continue
+        prefix = "" if name == DEFAULT_SET else f"{name},"
         if all(feature in statistics for feature in needed):
-            lines.append(f"stats={name!r}")
+            lines += [f"stats={name!r}"] if name != DEFAULT_SET else []
         elif ACTION in statistics and STATE in needed:
             lines += [
-                f"stats='{name},state=action' (the action's statistics for the state too)",
-                f"stats='{name},state=identity' (the state as it is, what LeRobot does)",
+                f"stats='{prefix}state=action' (the action's statistics for the state too)",
+                f"stats='{prefix}state=identity' (the state as it is, what LeRobot does)",
             ]
     lines.append("stats=<folder of a LeRobot dataset, or its meta/stats.json>")
     return "Choose one of: " + "; ".join(lines)
@@ -153,7 +153,9 @@ def _from_name(
     sets: Mapping[str, Statistics], wish: str, where: str
 ) -> tuple[Statistics, frozenset[str]]:
     name, _, rest = wish.partition(",")
-    if name == DEFAULT_SET or name not in sets:
+    if name.startswith("state="):
+        name, rest = DEFAULT_SET, name
+    if not wish or name not in sets:
         there = ", ".join(repr(key) for key in sorted(sets) if key) or "none"
         raise CheckpointError(
             f"{where}: there is no set of statistics {name!r} and no such file; sets in this "

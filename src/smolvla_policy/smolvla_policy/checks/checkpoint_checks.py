@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,12 +25,14 @@ from smolvla_policy.checkpoint.contents import (
     constant_remarks,
     read_contents,
 )
+from smolvla_policy.checkpoint.errors import CheckpointError
 from smolvla_policy.checkpoint.observation import make_normalizers
 from smolvla_policy.checkpoint.tensor_file import TensorFile
 from smolvla_policy.checkpoint.text import find_tokenizer
 from smolvla_policy.checkpoint.vlm import model_sizes, read_vlm_config
 from smolvla_policy.checks.rows import Row, Status
 from smolvla_policy.control.joint_calibration import GRIPPER, UNSAFE, broken_rules, lerobot_name
+from smolvla_policy.model.sizes import ModelSizes
 
 STILL_SHARE = 0.02
 """A joint whose deviation is below this share of the others' hardly moved in the data."""
@@ -71,13 +74,17 @@ def check_checkpoint(options: Options) -> tuple[list[Row], CheckpointContents | 
 
 def check_vlm(contents: CheckpointContents) -> list[Row]:
     """Return a row when the VLM's sizes are not to be had, without which nothing runs."""
-    config, folder = contents.config, contents.folder
     try:
-        with TensorFile(contents.weights) as file:
-            model_sizes(config, read_vlm_config(config, folder, file), str(folder))
+        _sizes(contents)
     except ValueError as error:
         return [Row("VLM", Status.FIX, str(error))]
     return []
+
+
+def _sizes(contents: CheckpointContents) -> ModelSizes:
+    config, folder = contents.config, contents.folder
+    with TensorFile(contents.weights) as file:
+        return model_sizes(config, read_vlm_config(config, folder, file), str(folder))
 
 
 def check_joint_names(options: Options, contents: CheckpointContents) -> list[Row]:
@@ -129,8 +136,7 @@ def check_cameras(
                 "cameras",
                 Status.FIX,
                 str(error),
-                "give cameras as name:feature, e.g. cameras:="
-                f"[front:{contents.config.cameras[0]}]",
+                f"give cameras as name:feature, e.g. {_named_camera(contents)}",
             )
         ], {}
     found = camera_remark(matched, config).removeprefix("cameras: ")
@@ -145,9 +151,15 @@ def check_cameras(
         # Declared by the base model perhaps: policy_node would wait for them.
         advice = (
             "it may have been trained with fewer, and does not tell: name the cameras that there "
-            f"are, e.g. cameras:=[front:{config.cameras[0]}]"
+            f"are, e.g. {_named_camera(contents)}"
         )
     return [Row("cameras", Status.WARN if advice else Status.OK, found, advice)], matched
+
+
+def _named_camera(contents: CheckpointContents) -> str:
+    pair = f"front:{contents.config.cameras[0]}"
+    # Without quotes the colon ends ROS 2's reading of the list.
+    return f"--cameras {pair}, for policy_node -p \"cameras:=['{pair}']\""
 
 
 def check_statistics(options: Options, contents: CheckpointContents) -> list[Row]:
@@ -278,6 +290,18 @@ def check_instruction(task: str, contents: CheckpointContents, wish: str = "") -
         )
     except ValueError as error:
         return [Row("instruction", Status.FIX, str(error))]
+    highest = max(tokenizer.encode(task.strip() or "pick it up"))
+    with contextlib.suppress(CheckpointError):  # a row of its own says that
+        known = _sizes(contents).vocabulary
+        if highest >= known:
+            return [
+                Row(
+                    "instruction",
+                    Status.FIX,
+                    f"{tokenizer.path} makes token {highest}, but the network knows only {known}",
+                    "it is not this checkpoint's tokenizer: give the right one, or none",
+                )
+            ]
     most = tokenizer.max_length
     if not task.strip():
         text = f"no --task given; the checkpoint takes {most} tokens"

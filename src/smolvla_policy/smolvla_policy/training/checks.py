@@ -142,7 +142,7 @@ def check_policy(policy: SmolVLAPolicy) -> None:
     Raises:
         TrainingError: the text says what to do.
     """
-    if any(policy.normalizers[camera].mode != "IDENTITY" for camera in policy.cameras):
+    if policy.processors.norm_map.get("VISUAL", "IDENTITY") != "IDENTITY":
         raise TrainingError(
             f"{policy.load_report.folder} normalizes the values of its images; training such a "
             "policy is not supported, start from another checkpoint"

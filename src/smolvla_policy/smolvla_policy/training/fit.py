@@ -260,8 +260,9 @@ def _sizes(raw: dict[str, Any], config: SmolVLAConfig, dataset: Dataset, where: 
 
 def _named(wish: str, names: Sequence[str]) -> str | None:
     """Return the camera that goes by this name or ends in it; None if none or several do."""
-    if wish in names:
-        return wish
+    for whole in (wish, CAMERA_PREFIX + wish):
+        if whole in names:
+            return whole
     fitting = [name for name in names if _last(name) == wish and not EMPTY_CAMERA.fullmatch(name)]
     return fitting[0] if len(fitting) == 1 else None
 

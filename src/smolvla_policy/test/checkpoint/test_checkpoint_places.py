@@ -231,6 +231,17 @@ def test_companions_by_the_models_name(copy, sample, want, tmp_path, monkeypatch
     assert np.abs(copy.load().predict_chunk(**sample) - want).max() <= 1e-4
 
 
+@pytest.mark.parametrize("name", [f"/home/trainer/{MODEL}", f"maker/{MODEL}"])
+def test_companions_of_another_revision_serve(copy, sample, want, tmp_path, monkeypatch, name):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    cached(elsewhere(copy, name), tmp_path / "cache", f"maker/{MODEL}")
+    (tmp_path / "cache" / f"models--maker--{MODEL}" / "refs" / "main").rename(tmp_path / "v2")
+    assert np.abs(copy.load().predict_chunk(**sample) - want).max() <= 1e-4
+
+
 def test_the_remedy_for_missing_companions(copy, sample, want, tmp_path, monkeypatch):
     from huggingface_hub import constants
 

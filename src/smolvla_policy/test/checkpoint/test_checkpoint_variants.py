@@ -483,3 +483,49 @@ def test_a_step_that_is_switched_off_is_ignored(copy, sample, want, place):
     copy.edit("policy_postprocessor.json", lambda c: c["steps"].insert(1, off))
     with pytest.raises(CheckpointError, match="'shift_actions_processor' is not known"):
         copy.load()
+
+
+def test_relative_actions_are_off_unless_they_are_enabled(copy, sample, want):
+    step = {"registry_name": "relative_actions_processor", "config": {}}
+    copy.edit("policy_preprocessor.json", lambda c: c["steps"].insert(3, step))
+    check(copy.load(), sample, want)
+    step["config"]["enabled"] = True
+    copy.edit("policy_preprocessor.json", lambda c: c["steps"].insert(3, step))
+    with pytest.raises(CheckpointError, match="'relative_actions_processor' is not known"):
+        copy.load()
+
+
+@pytest.mark.parametrize("kind", ["normalizer_processor", "unnormalizer_processor"])
+def test_a_normalizer_that_is_switched_off_is_refused(copy, sample, want, kind):
+    file = f"policy_{'pre' if kind.startswith('norm') else 'post'}processor.json"
+
+    def switch(content, enabled):
+        (step,) = [s for s in content["steps"] if s["registry_name"] == kind]
+        if enabled:
+            del step["config"]["enabled"]
+        else:
+            step["config"]["enabled"] = False
+
+    copy.edit(file, lambda c: switch(c, False))
+    with pytest.raises(CheckpointError, match=rf"'{kind}' is switched off.*Delete \"enabled\""):
+        copy.load()
+    copy.edit(file, lambda c: switch(c, True))
+    check(copy.load(), sample, want)
+    copy.edit(file, lambda c: [step.update(enabled=False) for step in c["steps"][-2:]])
+    check(copy.load(), sample, want)
+
+
+@pytest.mark.parametrize("how", ["features", "normalize_observation_keys"])
+def test_a_state_that_the_normalizer_does_not_list_is_passed_on(copy, sample, want, how):
+    def leave_out(content):
+        settings = content["steps"][5]["config"]
+        if how == "features":
+            del settings["features"][STATE]
+        else:
+            settings[how] = ["observation.images.top"]
+
+    stats = statistics(copy)
+    copy.edit("policy_preprocessor.json", leave_out)
+    mean, std = (stats[f"{STATE}.{name}"].numpy() for name in ("mean", "std"))
+    state = ((sample["state"] - mean) / (std + 1e-8)).astype(np.float32)
+    check(copy.load(), {**sample, "state": state}, want)

@@ -154,8 +154,23 @@ def test_images_are_normalized_if_the_checkpoint_says_so(copy, sample, want):
     copy.statistics(bounds)
     assert np.abs(copy.load().predict_chunk(**sample) - want).max() <= 1e-3
     copy.statistics(lambda t: {k: v for k, v in t.items() if "images.top" not in k})
-    with pytest.raises(ValueError, match=r"no statistics for camera 'observation.images.top'"):
-        copy.load().predict_chunk(**sample)
+    without = copy.load()
+    (remark,) = without.load_report.remarks
+    assert "no statistics of observation.images.top: as in LeRobot" in remark
+    assert np.abs(without.predict_chunk(**sample) - want).max() <= 1e-3
     copy.statistics(lambda t: {k: v for k, v in t.items() if k != "observation.images.side.min"})
     with pytest.raises(CheckpointError, match=r"images.side.*'min'"):
         copy.load()
+
+
+def test_the_only_set_lacks_the_state(copy, sample, want):
+    own = load_file(copy.folder / "policy_preprocessor_step_5_normalizer_processor.safetensors")
+    copy.statistics(lambda t: {k: v for k, v in t.items() if not k.startswith(STATE)})
+    with pytest.raises(CheckpointError, match=r"stats='state=action'.*; stats='state=identity'"):
+        copy.load()
+    mean, std = (own[f"{STATE}.{name}"].numpy() for name in ("mean", "std"))
+    state = ((sample["state"] - mean) / (std + 1e-8)).astype(np.float32)
+    got = copy.load(stats="state=identity").predict_chunk(**{**sample, "state": state})
+    assert np.abs(got - want).max() <= 1e-4
+    normalizers = copy.load(stats="state=action").normalizers
+    assert np.array_equal(normalizers[STATE].low, normalizers[ACTION].low)

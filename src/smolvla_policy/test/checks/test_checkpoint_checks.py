@@ -2,10 +2,12 @@
 """What is on the disk: each bad case is one row that says what to do."""
 
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
+import rclpy
 from safetensors.numpy import load_file, save_file
 from smolvla_policy.checks import checkpoint_checks as checks
 from smolvla_policy.checks.rows import Status
@@ -127,7 +129,18 @@ def test_cameras_that_are_not_the_checkpoints(options, cameras, words):
     rows, matched = checks.check_cameras({**options, "cameras": cameras}, contents_of(options))
     assert rows[0].status is Status.FIX
     assert words in rows[0].found
-    assert "cameras:=[front:observation.images.top]" in rows[0].advice
+    assert "--cameras front:observation.images.top," in rows[0].advice
+    # What is advised for the node is what ROS 2 reads.
+    _, arguments = rows[0].advice.split(" for policy_node ")
+    context = rclpy.Context()
+    rclpy.init(args=["--ros-args", *shlex.split(arguments)], context=context)
+    node = rclpy.create_node("policy_node", context=context)
+    try:
+        given = node.declare_parameter("cameras", [""]).value
+    finally:
+        node.destroy_node()
+        rclpy.shutdown(context=context)
+    assert given == ["front:observation.images.top"]
     assert matched == {}
 
 
@@ -315,3 +328,19 @@ def test_a_missing_tokenizer(options, folder):
     assert row.status is Status.FIX
     (row,) = checks.check_instruction("pick it up", contents, str(moved))
     assert row.status is Status.OK
+
+
+def test_a_tokenizer_of_another_network(options, tmp_path):
+    contents = contents_of(options)
+    own, *_ = contents.folder.rglob("tokenizer.json")
+    content = json.loads(own.read_text())
+    vocabulary = content["model"]["vocab"]
+    content["model"]["vocab"] = {token: 9000 + at for token, at in vocabulary.items()}
+    for token in content["added_tokens"]:
+        token["id"] += 9000
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps(content))
+    for task in ("pick it up", ""):
+        (row,) = checks.check_instruction(task, contents, str(other))
+        assert row.status is Status.FIX
+        assert "network knows only" in row.found

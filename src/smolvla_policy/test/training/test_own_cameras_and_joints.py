@@ -342,3 +342,11 @@ def test_the_writer_notes_what_it_is_told(tmp_path):
     again = DatasetWriter.resume(tmp_path / "set")
     assert again.about("action") == {"units": "radians"}
     again.close()
+
+
+def test_cameras_whose_names_have_dots(tuned, tmp_path):
+    policy, _ = tuned(
+        cameras=("left.hand", "hand"), rename_map=["left.hand=camera3", "hand=camera1"]
+    )
+    assert policy.cameras == (BASE[0], BASE[2])
+    assert renamed(tmp_path) == {IMAGES + "left.hand": BASE[2], IMAGES + "hand": BASE[0]}
