@@ -15,7 +15,7 @@ from smolvla_bringup.options import PARTS, Options, SetupError
 from smolvla_bringup.policy_nodes import policy_nodes
 from smolvla_bringup.rviz_file import prefixed
 from smolvla_bringup.visualization_nodes import visualization_nodes
-from smolvla_policy.backends.told import complete
+from smolvla_policy.backends.parameter_defaults import complete
 from smolvla_policy.checkpoint.robot import read_robot
 from smolvla_sim.shipped import CHECKPOINT
 

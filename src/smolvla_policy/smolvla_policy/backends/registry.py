@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from typing import Any
 
+from smolvla_policy.backends.parameter_defaults import USUAL_PERIOD
 from smolvla_policy.backends.protocol import Backend
-from smolvla_policy.backends.told import USUAL_PERIOD
 
 GROUP = "smolvla_policy.backends"
 READS_CHECKPOINTS = "smolvla"

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from smolvla_policy.backends.parameter_defaults import complete
 from smolvla_policy.backends.protocol import ChunkRequest, Observation
-from smolvla_policy.backends.told import complete
 from smolvla_policy.backends.units_choice import choose_units
 from smolvla_policy.checkpoint.config import SmolVLAConfig
 from smolvla_policy.checkpoint.contents import constant_remarks, read_contents

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from smolvla_policy.backends.parameter_defaults import Completed, complete, topic_names
 from smolvla_policy.backends.smolvla import (
     camera_pairs,
     camera_remark,
     check_joints,
     match_cameras,
 )
-from smolvla_policy.backends.told import Completed, complete, topic_names
 from smolvla_policy.backends.units_choice import ChosenUnits, choose_units, read_calibration
 from smolvla_policy.checkpoint.config import ACTION, STATE
 from smolvla_policy.checkpoint.contents import (

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from smolvla_policy.backends.told import complete
+from smolvla_policy.backends.parameter_defaults import complete
 from smolvla_policy.checkpoint.robot import RobotFacts
 
 JOINTS = ["waist", "elbow", "claw"]
