@@ -165,9 +165,7 @@ class RecorderClient:
         """
         self._discover(recorder=False)
         if not self._until(self._clients["sim/reset"].service_is_ready, self._timeout):
-            raise ValueError(
-                f"no service {self._clients['sim/reset'].srv_name}: there is no simulation"
-            )
+            raise ValueError(f"no service {self._full_name('sim/reset')}: there is no simulation")
         self._refuse_if_busy()
         seed, was_running = self._put_back(task, seed, forget=True)
         if was_running:
@@ -264,22 +262,26 @@ class RecorderClient:
     def _answer(self, name: str, request: Any) -> Any:
         client = self._clients[name]
         if not client.service_is_ready():
-            raise ValueError(f"no service {client.srv_name}: did its node end?")
+            raise ValueError(f"no service {self._full_name(name)}: did its node end?")
         future = client.call_async(request)
         if not self._until(future.done, ANSWER_TIMEOUT):
-            raise ValueError(f"no answer from {client.srv_name}; see the log of its node")
+            raise ValueError(f"no answer from {self._full_name(name)}; see the log of its node")
         return future.result()
+
+    def _full_name(self, service: str) -> str:
+        return str(self._node.resolve_service_name(service))
 
     def _discover(self, recorder: bool = True) -> None:
         """Wait once until the recorder is there and no further node appears."""
         if self._found:
             return
-        client = self._clients[f"{self._recorder}/start_episode"]
+        name = f"{self._recorder}/start_episode"
+        client = self._clients[name]
         if recorder and not self._until(
             lambda: client.service_is_ready() and self.status, self._timeout
         ):
             raise ValueError(
-                f"no service {client.srv_name}: is the recorder running, in the same domain "
+                f"no service {self._full_name(name)}: is the recorder running, in the same domain "
                 "(ROS_DOMAIN_ID, ROS_AUTOMATIC_DISCOVERY_RANGE) and namespace?"
             )
         seen: Any = None

@@ -259,9 +259,9 @@ def test_a_client_gives_orders(world, graph):
     assert client.discard()
     with pytest.raises(ValueError, match="nothing to save"):
         client.save()
-    with pytest.raises(ValueError, match="there is no simulation"):
+    with pytest.raises(ValueError, match=r"no service /.*sim/reset: there is no simulation"):
         client_of(graph, timeout=0.1).reset("")
-    with pytest.raises(ValueError, match="is the recorder running"):
+    with pytest.raises(ValueError, match=r"no service /.*nobody/start_episode: is the recorder"):
         client_of(graph, "nobody", timeout=0.1).save()
 
 
