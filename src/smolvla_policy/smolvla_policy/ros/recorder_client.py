@@ -92,6 +92,32 @@ class RecorderClient:
 
     # Orders.
 
+    def find(self, recorder: bool = True) -> None:
+        """Wait once until the recorder is there and no further node appears."""
+        if self._found:
+            return
+        name = f"{self._recorder}/start_episode"
+        client = self._clients[name]
+        if recorder and not self._until(
+            lambda: client.service_is_ready() and self.status, self._timeout
+        ):
+            raise ValueError(
+                f"no service {self._full_name(name)}: is the recorder running, in the same domain "
+                "(ROS_DOMAIN_ID, ROS_AUTOMATIC_DISCOVERY_RANGE) and namespace?"
+            )
+        seen: Any = None
+        since = time.monotonic()
+
+        def settled() -> bool:
+            nonlocal seen, since
+            now = self._node.get_service_names_and_types()
+            if now != seen:
+                seen, since = now, time.monotonic()
+            return time.monotonic() - since >= DISCOVERY
+
+        self._until(settled, self._timeout + DISCOVERY)
+        self._found = True
+
     def start(
         self,
         task: str,
@@ -113,7 +139,7 @@ class RecorderClient:
         Returns:
             The recorder's answer, with the seed.
         """
-        self._discover()
+        self.find()
         self._refuse_if_busy()
         scene, was_running = "", False
         if reset and self._simulated:
@@ -142,7 +168,7 @@ class RecorderClient:
 
     def save(self, wait: float = 0.0) -> str:
         """Save the episode; with a simulation, wait so many seconds for the success first [s]."""
-        self._discover()
+        self.find()
         end = time.monotonic() + wait
         while self._score is not None and self._recording and time.monotonic() < end:
             if self._score >= SUCCESS:
@@ -153,7 +179,7 @@ class RecorderClient:
 
     def discard(self) -> str:
         """Give the episode up."""
-        self._discover()
+        self.find()
         return self._order("discard")
 
     def reset(self, task: str, seed: int | None = None) -> str:
@@ -163,7 +189,7 @@ class RecorderClient:
             task: that the simulation judges from now on; empty: the one that it has.
             seed: of the scene; None: a new one.
         """
-        self._discover(recorder=False)
+        self.find(recorder=False)
         if not self._until(self._clients["sim/reset"].service_is_ready, self._timeout):
             raise ValueError(f"no service {self._full_name('sim/reset')}: there is no simulation")
         self._refuse_if_busy()
@@ -270,32 +296,6 @@ class RecorderClient:
 
     def _full_name(self, service: str) -> str:
         return str(self._node.resolve_service_name(service))
-
-    def _discover(self, recorder: bool = True) -> None:
-        """Wait once until the recorder is there and no further node appears."""
-        if self._found:
-            return
-        name = f"{self._recorder}/start_episode"
-        client = self._clients[name]
-        if recorder and not self._until(
-            lambda: client.service_is_ready() and self.status, self._timeout
-        ):
-            raise ValueError(
-                f"no service {self._full_name(name)}: is the recorder running, in the same domain "
-                "(ROS_DOMAIN_ID, ROS_AUTOMATIC_DISCOVERY_RANGE) and namespace?"
-            )
-        seen: Any = None
-        since = time.monotonic()
-
-        def settled() -> bool:
-            nonlocal seen, since
-            now = self._node.get_service_names_and_types()
-            if now != seen:
-                seen, since = now, time.monotonic()
-            return time.monotonic() - since >= DISCOVERY
-
-        self._until(settled, self._timeout + DISCOVERY)
-        self._found = True
 
     def _until(self, condition: Callable[[], Any], timeout: float) -> bool:
         end = time.monotonic() + timeout
