@@ -151,6 +151,11 @@ class RecorderClient:
                 self._set_task(task)
             words = self._order("start", wait)
             begun = True
+            if reset and not scene and self._simulated:
+                # The simulation came up only while the start was refused.
+                self._order("discard")
+                begun = False
+                return self.start(task, wait, seed)
             if task:
                 self._instruct(task)
         except BaseException:
@@ -209,7 +214,8 @@ class RecorderClient:
     def _simulated(self) -> bool:
         there = self._clients["sim/reset"].service_is_ready
         # The recorder runs longer and knows the graph better.
-        return self._until(there, self._timeout if SIMULATED in self.status else 0.0)
+        known = SIMULATED in self.status or self._score is not None
+        return self._until(there, self._timeout if known else 0.0)
 
     @property
     def _recording(self) -> bool:
