@@ -14,6 +14,7 @@ import yaml
 from rclpy.action import ActionServer, GoalResponse
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.task import Future
 from smolvla_policy.backends.protocol import ChunkRequest, Observation
 from smolvla_policy.backends.registry import create_backend
 from smolvla_policy.backends.session import answer
@@ -142,6 +143,25 @@ def test_the_backend_of_the_example_is_one():
         lambda: Observation({}, backend.joint_names, np.zeros(2), "stop"),
     )
     assert stopped.error == "wave: it was told to stop"
+
+
+def test_the_example_of_run_task_does_not_wait_for_an_executor_that_is_gone(monkeypatch, capsys):
+    example = load(EXAMPLES / "run_task.py")
+    monkeypatch.setattr(example.rclpy, "spin_until_future_complete", lambda *_, **__: None)
+    ready = iter([True, True, False])
+
+    class Client:
+        def server_is_ready(self):
+            return next(ready)
+
+    with pytest.raises(ConnectionError, match="did executor_node end"):
+        example.wait(None, Client(), Future())
+    answered = Future()
+    answered.set_result(1)
+    example.wait(None, Client(), answered)
+    with pytest.raises(SystemExit):
+        example.main(["wave", "--namespace", "an arm"])
+    assert "--namespace 'an arm': Invalid namespace" in capsys.readouterr().err
 
 
 def test_the_launch_file_of_the_example_describes_the_two_nodes():

@@ -4,7 +4,7 @@
     python docs/examples/run_task.py "put the red cube into the bowl" --time-limit 30
 
 Ctrl-C cancels the goal. Exits with 0 when the time was over, with 1 when the goal was canceled,
-rejected or failed.
+rejected or failed, or when executor_node is gone.
 """
 
 from __future__ import annotations
@@ -16,7 +16,11 @@ from typing import Any
 
 import rclpy
 from rclpy.action import ActionClient
+from rclpy.exceptions import InvalidNamespaceException
+from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
+from rclpy.task import Future
+from rclpy.validate_namespace import validate_namespace
 
 from smolvla_msgs.action import RunTask
 
@@ -30,47 +34,79 @@ def show(message: Any) -> None:
     print(f"\r{line} ", end="", file=sys.stderr, flush=True)
 
 
+def wait(node: Node, client: ActionClient, future: Future) -> None:
+    """Spin until `future` is done.
+
+    Raises:
+        ConnectionError: the action server is gone, so that nobody will answer.
+    """
+    while not future.done():
+        rclpy.spin_until_future_complete(node, future, timeout_sec=1.0)
+        if not future.done() and not client.server_is_ready():
+            raise ConnectionError("smolvla/run_task is gone: did executor_node end?")
+
+
+def run(node: Node, goal: RunTask.Goal) -> int:
+    """Send the goal and wait for its end; Ctrl-C cancels it."""
+    client = ActionClient(node, RunTask, "smolvla/run_task")
+    if not client.wait_for_server(WAIT):
+        print(
+            f"nobody serves smolvla/run_task within {WAIT:.0f} s: is executor_node running, "
+            "on this ROS_DOMAIN_ID and namespace?",
+            file=sys.stderr,
+        )
+        return 1
+    sent = client.send_goal_async(goal, feedback_callback=show)
+    canceled = False
+    try:
+        wait(node, client, sent)
+    except KeyboardInterrupt:  # it may be accepted all the same
+        canceled = True
+        wait(node, client, sent)
+    handle = sent.result()
+    if handle is None or not handle.accepted:
+        print("rejected: the log of executor_node says why", file=sys.stderr)
+        return 1
+    ended = handle.get_result_async()
+    try:
+        if canceled:
+            handle.cancel_goal_async()
+        wait(node, client, ended)
+    except KeyboardInterrupt:
+        handle.cancel_goal_async()
+        wait(node, client, ended)
+    answer = ended.result()
+    assert answer is not None
+    result = answer.result
+    print(file=sys.stderr)
+    print(f"{result.message} ({result.elapsed:.1f} s, {result.chunks} chunks)")
+    return int(result.reason != RunTask.Result.TIME_LIMIT)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Send the goal and wait for its end."""
+    """Tell the arm what to do."""
     parser = argparse.ArgumentParser(description="Tell a running arm what to do.")
     parser.add_argument("instruction")
     parser.add_argument("--time-limit", type=float, default=30.0, help="[s]; 0 for none")
     parser.add_argument("--namespace", default="", help="of the arm")
     given = parser.parse_args(arguments)
+    try:
+        validate_namespace(f"/{given.namespace.strip('/')}")
+    except InvalidNamespaceException as error:
+        parser.error(f"--namespace '{given.namespace}': {str(error).splitlines()[0]}")
     # rclpy's own handler would shut down on Ctrl-C, before the goal can be canceled.
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     node = rclpy.create_node("run_task", namespace=given.namespace)
     try:
-        client = ActionClient(node, RunTask, "smolvla/run_task")
-        if not client.wait_for_server(WAIT):
-            print(
-                f"nobody serves smolvla/run_task within {WAIT:.0f} s: is executor_node running, "
-                "on this ROS_DOMAIN_ID and namespace?",
-                file=sys.stderr,
-            )
-            return 1
-        goal = RunTask.Goal(instruction=given.instruction, time_limit=given.time_limit)
-        sent = client.send_goal_async(goal, feedback_callback=show)
-        rclpy.spin_until_future_complete(node, sent)
-        handle = sent.result()
-        if handle is None or not handle.accepted:
-            print("rejected: the log of executor_node says why", file=sys.stderr)
-            return 1
-        ended = handle.get_result_async()
-        try:
-            rclpy.spin_until_future_complete(node, ended)
-        except KeyboardInterrupt:
-            handle.cancel_goal_async()
-            rclpy.spin_until_future_complete(node, ended)
-        answer = ended.result()
-        assert answer is not None
-        result = answer.result
-        print(file=sys.stderr)
-        print(f"{result.message} ({result.elapsed:.1f} s, {result.chunks} chunks)")
-        return int(result.reason != RunTask.Result.TIME_LIMIT)
+        return run(node, RunTask.Goal(instruction=given.instruction, time_limit=given.time_limit))
+    except ConnectionError as error:
+        print(f"\n{error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
     finally:
         node.destroy_node()
         rclpy.try_shutdown()
+    return 1
 
 
 if __name__ == "__main__":

@@ -83,8 +83,10 @@ def _run(arguments: argparse.Namespace, line: LiveLine, stop: StopSignals) -> in
     options = from_arguments(arguments, hardware="sim", wait_for_start=True)
     if options.policy == "none":
         raise SetupError("without a policy nothing moves; choose --policy scripted or smolvla")
-    if arguments.time_limit <= 0:
-        raise SetupError(f"--time-limit is {arguments.time_limit:g} s; it must be above 0")
+    for name in ("time_limit", "ready_limit"):
+        value = getattr(arguments, name)
+        if value is not None and not value > 0:  # nor NaN, which no time is beyond
+            raise SetupError(f"--{name.replace('_', '-')} is {value:g} s; it must be above 0")
     try:
         # Not at the top: --help needs no ROS, and its absence deserves words.
         from smolvla_bringup import demo_report, demo_run

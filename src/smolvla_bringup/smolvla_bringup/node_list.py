@@ -62,27 +62,36 @@ def node_list(
         raise SetupError(f"there is no part '{unknown[0]}'; there are: {', '.join(PARTS)}")
     specs = tuple(node for part in PARTS if part in parts for node in makers[part]())
     if options.params_file:
-        _check_names(Path(options.params_file).expanduser().resolve(), specs)
+        _check_file(Path(options.params_file).expanduser().resolve(), specs)
     return specs
 
 
-def _check_names(file: Path, specs: Sequence[NodeSpec]) -> None:
-    """Look for typing errors in the user's parameter file.
+def _check_file(file: Path, specs: Sequence[NodeSpec]) -> None:
+    """Look for typing errors and wrong types in the user's parameter file.
 
     Raises:
         SetupError: there are some; the text names what was probably meant.
     """
     parameters = {}
+    wrong: dict[str, None] = {}
     for spec in specs:
         if spec.executable in _PARAMETERS:
             module, name = _PARAMETERS[spec.executable]
             full_name = "/" + "/".join(part for part in (spec.namespace, spec.name) if part)
             declared = getattr(importlib.import_module(module), name)
             parameters[full_name] = [parameter.name for parameter in declared]
+            wrong |= {
+                f"{full_name}: {problem}": None
+                for values in spec.values_in(file)
+                for parameter in declared
+                if (problem := parameter.wrong_type(values.get(parameter.name)))
+            }
     try:
         check_file(file, parameters)
     except ValueError as error:
         raise SetupError(str(error)) from error
+    if wrong:
+        raise SetupError(f"{file}: {'; '.join(wrong)}")
 
 
 def simulation_nodes(options: Options) -> tuple[NodeSpec, ...]:

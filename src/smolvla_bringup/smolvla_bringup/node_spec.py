@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
 from ament_index_python.packages import PackageNotFoundError, get_package_prefix
+from smolvla_policy.ros.parameter_names import read_file
 from smolvla_policy.ros.parent import LAUNCH_PID
 
 from smolvla_bringup.environment import REBUILD
@@ -77,10 +77,14 @@ class NodeSpec:
         """Yield the sets of parameters, the winning ones first."""
         yield self.parameters
         for file in reversed(self.params_files):
-            content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-            full_name = "/".join(part for part in (self.namespace, self.name) if part)
-            for node in (f"/{full_name}", full_name, f"/**/{self.name}", "/**"):
-                yield (content.get(node) or {}).get("ros__parameters") or {}
+            yield from self.values_in(file)
+
+    def values_in(self, file: Path) -> Iterator[Mapping[str, Any]]:
+        """Yield the sets of parameters that a file has for the node, the winning ones first."""
+        content = read_file(file)
+        full_name = "/".join(part for part in (self.namespace, self.name) if part)
+        for node in (f"/{full_name}", full_name, f"/**/{self.name}", "/**"):
+            yield (content.get(node) or {}).get("ros__parameters") or {}
 
     def ros_arguments(self) -> list[str]:
         """Return name, namespace, remappings and parameters as ROS 2 command-line arguments."""

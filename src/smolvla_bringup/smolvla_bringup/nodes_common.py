@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from smolvla_policy.ros.parameter_names import read_file
 
 from smolvla_bringup.environment import config_file, middleware_defaults
 from smolvla_bringup.node_spec import NodeSpec
@@ -36,13 +37,20 @@ def make_spec(
         fields: others of `NodeSpec`; a `namespace` is within that of `options`.
 
     Raises:
-        SetupError: `params_file` does not exist, or this package is not installed.
+        SetupError: `params_file` does not exist or is no parameter file, or this package is not
+            installed.
     """
     files = [config_file(f"{stem}.yaml") for stem in config]
     if options.params_file:
         extra = Path(options.params_file).expanduser().resolve()
         if not extra.is_file():
             raise SetupError(f"params_file {extra} does not exist")
+        try:
+            read_file(extra)
+        except UnicodeDecodeError as error:
+            raise SetupError(f"params_file {extra} is not UTF-8 text: {error}") from error
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise SetupError(f"params_file {' '.join(str(error).split())}") from error
         files.append(extra)
     if texts:
         content = {"/**": {"ros__parameters": dict(texts)}}

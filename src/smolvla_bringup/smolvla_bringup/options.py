@@ -8,6 +8,7 @@ Everything else stands in the parameter files of `config/`.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ PARTS = ("arm", "description", "cameras", "policy", "visualization")
 """The parts of the system; each option says which of them it is for."""
 
 _ALL = PARTS
+
+_NAMESPACE = re.compile(r"[A-Za-z_]\w*(/[A-Za-z_]\w*)*", re.ASCII)
 
 
 class SetupError(Exception):
@@ -177,6 +180,11 @@ class Options:
             )
         if self.seed < 0:
             raise SetupError(f"seed is {self.seed}; it must be 0 or more")
+        if self.node_namespace and not _NAMESPACE.fullmatch(self.node_namespace):
+            raise SetupError(
+                f"namespace is '{self.namespace}'; it must be of letters, digits and _, with / "
+                "between its parts, none of which begins with a digit"
+            )
         if self.rate is not None and not 0.0 < self.rate <= 1000.0:
             raise SetupError(f"rate is {self.rate} Hz; it must be above 0 and at most 1000")
         if self.g is not None and not 0.0 <= self.g <= 1.0:

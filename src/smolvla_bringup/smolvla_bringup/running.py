@@ -39,7 +39,7 @@ def refuse_second_start(specs: Sequence[NodeSpec]) -> None:
     if running:
         domain = os.environ.get("ROS_DOMAIN_ID") or "0"
         raise SetupError(
-            f"{' and '.join(sorted(running))} run already on ROS domain {domain}, and two of a "
+            f"already on ROS domain {domain}: {', '.join(sorted(running))}; two of a "
             "name would move each other's arm: end them, or choose a namespace or another "
             "ROS_DOMAIN_ID; a node that was killed is seen for up to 20 s"
         )

@@ -110,13 +110,25 @@ class _Process:
         self._reader.join(_DRAIN_LIMIT)
 
     def _read(self, stream: IO[str], show: Callable[[str], None] | None) -> None:
+        held: list[str] = []  # a traceback that has not ended
         with self._log_file.open("w", encoding="utf-8") as log, stream:
             for line in stream:
                 log.write(line)
                 log.flush()
                 self._tail.append(line.rstrip())
-                if show is not None:
-                    show(f"[{self._spec.name}] {line.rstrip()}")
+                if line.startswith("Traceback (") or (held and line[0].isspace()):
+                    held.append(line)
+                    continue
+                # A node that was interrupted while it began: no fault, and nothing to read.
+                if not (held and line.rstrip() == "KeyboardInterrupt"):
+                    self._show([*held, line], show)
+                held = []
+            self._show(held, show)
+
+    def _show(self, lines: Sequence[str], show: Callable[[str], None] | None) -> None:
+        for line in lines:
+            if show is not None:
+                show(f"[{self._spec.name}] {line.rstrip()}")
 
     def _wait(self, ended: queue.SimpleQueue[Ended]) -> None:
         code = self._process.wait()

@@ -216,6 +216,8 @@ def test_ctrl_c_in_mid_run_ends_all_and_still_reports(
         (("--policy", "scripted", "--checkpoint", "x"), "reads no checkpoint"),
         (("--policy", "none"), "nothing moves"),
         (("--time-limit", "0"), "must be above 0"),
+        (("--time-limit", "nan"), "must be above 0"),
+        (("--ready-limit", "-2"), "--ready-limit is -2 s; it must be above 0"),
         (("--g", "1.5"), "must lie in 0..1"),
     ],
 )

@@ -24,6 +24,9 @@ from smolvla_bringup.options import PARTS, Options, SetupError
         ({"rate": 2000.0}, "at most 1000"),
         ({"g": 1.5}, "must lie in 0..1"),
         ({"seed": -1}, "0 or more"),
+        ({"namespace": "left arm"}, "'left arm'; it must be of letters"),
+        ({"namespace": "/arms/2nd"}, "none of which begins with a digit"),
+        ({"namespace": "a//b"}, "'a//b'; it must be"),
     ],
 )
 def test_wrong_values_and_contradictions_are_explained(values: dict, words: str) -> None:
@@ -91,6 +94,7 @@ def test_namespace_is_taken_with_and_without_slashes() -> None:
         assert options.node_namespace == "left"
         assert options.frame_prefix == "left/"
         assert options.full_name("controller_manager") == "/left/controller_manager"
+    assert Options(namespace="/cell_1/left2").node_namespace == "cell_1/left2"
     assert Options().frame_prefix == ""
     assert Options().full_name("controller_manager") == "/controller_manager"
 

@@ -149,6 +149,11 @@ def test_params_file_of_the_user_wins_over_the_package(tmp_path: Path) -> None:
         ("/**/sim_nod:\n  ros__parameters: {seed: 1}\n", "did you mean 'sim_node'?"),
         ("/**:\n  ros__parameters: {image_hieght: 9}\n", "did you mean 'image_height'?"),
         ("policy_node:\n  ros__parameters: {device: cpu}\n", "write '/left/policy_node' or"),
+        ("/**:\n  ros__parameters: {image_width: wide}\n", "/left/sim_node: parameter 'image_wi"),
+        ("/**/executor_node:\n  ros__parameters: {rate: 9}\n", "is 9, of type INTEGER, but must"),
+        ("/**:\n  ros__parameter: {rate: 9.0}\n", "'rate' stands outside of 'ros__parameters'"),
+        ("/**:\n\tros__parameters: {rate: 9.0}\n", "mine.yaml, line 2: this is not YAML"),
+        ("rate\n", "mine.yaml: it holds a str"),
     ],
 )
 def test_typing_errors_in_the_params_file_end_the_start(

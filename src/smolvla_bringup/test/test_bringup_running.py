@@ -49,15 +49,15 @@ def running() -> Iterator[None]:
 @pytest.mark.parametrize(
     ("wanted", "named"),
     [
-        (specs("sim_node"), "/controller_manager run"),
-        (specs("controller_manager", "spawner"), "/controller_manager run"),
-        (specs("policy_node", "executor_node", namespace="left"), "/left/executor_node run"),
+        (specs("sim_node"), "/controller_manager;"),
+        (specs("controller_manager", "spawner"), "/controller_manager;"),
+        (specs("policy_node", "executor_node", namespace="left"), "/left/executor_node;"),
     ],
 )
 def test_what_runs_already_is_named(wanted: list[NodeSpec], named: str) -> None:
     with pytest.raises(SetupError, match=named) as refused:
         refuse_second_start(wanted)
-    assert f"on ROS domain {os.environ['ROS_DOMAIN_ID']}, " in str(refused.value)
+    assert f"on ROS domain {os.environ['ROS_DOMAIN_ID']}: " in str(refused.value)
 
 
 @pytest.mark.usefixtures("running")
@@ -72,5 +72,5 @@ def test_start_starts_nothing_then(capsys: pytest.CaptureFixture[str], executabl
     arguments = ["--hardware", "sim", "--policy", "scripted", "--no-rviz"]
     assert start.main(arguments) == 2
     captured = capsys.readouterr()
-    assert "/controller_manager run already on ROS domain" in captured.err
+    assert ": /controller_manager; two of a name" in captured.err
     assert "started" not in captured.out

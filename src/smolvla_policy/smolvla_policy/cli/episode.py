@@ -21,7 +21,9 @@ import time
 from collections.abc import Sequence
 
 import rclpy
+from rclpy.exceptions import NameValidationException
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.validate_namespace import validate_namespace
 
 from smolvla_policy.cli.keys import Keys
 from smolvla_policy.ros.recorder_client import START_WAIT, RecorderClient
@@ -88,6 +90,7 @@ class Session:
 
 def run_session(session: Session, client: RecorderClient, keys: Keys) -> None:
     """Serve keys until the user quits or the input ends."""
+    client.find()  # so that the first key finds an episode that runs already
     print(HELP)
     if session.task:
         print(f'next: "{session.task}"')
@@ -186,6 +189,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     context = rclpy.Context()
     rclpy.init(args=[], context=context)
     try:
+        validate_namespace(f"/{namespace.strip('/')}")  # create_node adds a warning of its own
         node = rclpy.create_node("episode_orders", namespace=namespace, context=context)
         executor = SingleThreadedExecutor(context=context)
         executor.add_node(node)
@@ -204,6 +208,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         client.close()
         executor.shutdown()
         node.destroy_node()
+    except NameValidationException as error:
+        words = str(error).splitlines()[0]
+        print(f"--recorder '{options.recorder}': {words}", file=sys.stderr)
+        return 1
     except ValueError as error:
         print(error, file=sys.stderr)
         return 1

@@ -142,7 +142,8 @@ class Journal:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise DatasetError(
-                    f"{folder}: another program is recording into this dataset"
+                    f"{folder}: another program is recording into this dataset: end it, or give "
+                    "another folder"
                 ) from error
             self.saved, self._size = read_journal(folder, first)
             self._file.truncate(self._size)

@@ -17,6 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from yaml.constructor import ConstructorError
+from yaml.parser import ParserError
+from yaml.scanner import ScannerError
 
 NODES = (
     "policy_node",
@@ -96,7 +99,7 @@ def check_file(path: Path, parameters: Mapping[str, Collection[str]]) -> None:
     """Look for typing errors in the parameter file `path`.
 
     Args:
-        path: the file; one that is no YAML is left to ROS.
+        path: the file.
         parameters: fully qualified name of each node that gets it -> names of its parameters.
 
     Raises:
@@ -110,12 +113,49 @@ def check_file(path: Path, parameters: Mapping[str, Collection[str]]) -> None:
 
 def _file_problems(path: Path, nodes: Mapping[str, Collection[str]]) -> list[str]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_file(path)
     except OSError as error:  # rcl names its own sources in place of the reason
         return [f"parameter file {path}: {error.strerror}"]
-    except (UnicodeDecodeError, yaml.YAMLError):
+    except (UnicodeDecodeError, ConstructorError):
         return []
+        return []
+    except ValueError as error:
+        return [str(error)]
     return _problems(list(_sections(str(path), content)), nodes)
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """Return the content of the parameter file `path`.
+
+    Raises:
+        ValueError: it is no parameter file, so that ROS refuses it, too; the text says where.
+        OSError, yaml.constructor.ConstructorError: it cannot be read.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (ScannerError, ParserError) as error:
+        mark = error.problem_mark
+        where = f", line {mark.line + 1}" if mark else ""
+        raise ValueError(f"{path}{where}: this is not YAML: {error.problem}") from error
+    outside = next(_outside(content), None)
+    if outside is not None:
+        raise ValueError(
+            f"{path}: {outside}; a parameter stands below its node and 'ros__parameters', as in "
+            "/**: {ros__parameters: {rate: 30.0}}"
+        )
+    return content or {}
+
+
+def _outside(content: Any) -> Iterator[str]:
+    """Yield what stands outside of all ``ros__parameters``."""
+    if content is not None and not isinstance(content, dict):
+        yield f"it holds a {type(content).__name__}"
+    for key, inner in content.items() if isinstance(content, dict) else ():
+        if key == "ros__parameters":
+            continue
+        if inner is not None and not isinstance(inner, dict):
+            yield f"'{key}' stands outside of 'ros__parameters'"
+        yield from _outside(inner) if isinstance(inner, dict) else ()
 
 
 def _sections(source: str, content: Any, keys: tuple[str, ...] = ()) -> Iterator[_Section]:

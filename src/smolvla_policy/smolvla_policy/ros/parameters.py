@@ -8,6 +8,7 @@ outside the range, also at run time.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -51,6 +52,36 @@ class Parameter:
             f"parameter '{self.name}' is '{value}', which is not one of {', '.join(self.choices)}"
         )
 
+    @property
+    def type(self) -> RosParameter.Type:
+        """What ROS takes for it."""
+        return self.kind or RosParameter.Type.from_parameter_value(self.default)
+
+    def wrong_type(self, value: Any) -> str:
+        """Say why a value of a parameter file is of the wrong type; empty when it is not.
+
+        ROS itself drops such a value without a word where another file has the parameter, too.
+        What YAML and ROS may read differently (``y``, ``1e3``) is left to ROS.
+        """
+        texts = value if isinstance(value, list) else [value]
+        if not texts or any(
+            isinstance(text, str) and _AMBIGUOUS.fullmatch(text) for text in texts
+        ):
+            return ""
+        try:
+            given = RosParameter.Type.from_parameter_value(value)
+        except TypeError:
+            return ""
+        if given in (self.type, RosParameter.Type.NOT_SET):
+            return ""
+        return (
+            f"parameter '{self.name}' is {value!r}, of type {given.name}, but must be of type "
+            f"{self.type.name}, as {self.default!r}"
+        )
+
+
+# Numbers and truth values for ROS's parser that are texts for PyYAML.
+_AMBIGUOUS = re.compile(r"[yYnN]|[-+.\d][-+.\w]*")
 
 AUTOSTART = Parameter(
     "autostart",
@@ -68,7 +99,7 @@ def _descriptor(parameter: Parameter, settable: bool) -> ParameterDescriptor:
         text += f" One of: {', '.join(parameter.choices)}."
     read_only = parameter.fixed or not (settable or parameter.settable)
     descriptor = ParameterDescriptor(description=text, read_only=read_only)
-    kind = parameter.kind or RosParameter.Type.from_parameter_value(parameter.default)
+    kind = parameter.type
     descriptor.type = kind.value
     if parameter.minimum is not None or parameter.maximum is not None:
         if kind == RosParameter.Type.INTEGER:

@@ -92,6 +92,32 @@ class RecorderClient:
 
     # Orders.
 
+    def find(self, recorder: bool = True) -> None:
+        """Wait once until the recorder is there and no further node appears."""
+        if self._found:
+            return
+        name = f"{self._recorder}/start_episode"
+        client = self._clients[name]
+        if recorder and not self._until(
+            lambda: client.service_is_ready() and self.status, self._timeout
+        ):
+            raise ValueError(
+                f"no service {self._full_name(name)}: is the recorder running, in the same domain "
+                "(ROS_DOMAIN_ID, ROS_AUTOMATIC_DISCOVERY_RANGE) and namespace?"
+            )
+        seen: Any = None
+        since = time.monotonic()
+
+        def settled() -> bool:
+            nonlocal seen, since
+            now = self._node.get_service_names_and_types()
+            if now != seen:
+                seen, since = now, time.monotonic()
+            return time.monotonic() - since >= DISCOVERY
+
+        self._until(settled, self._timeout + DISCOVERY)
+        self._found = True
+
     def start(
         self,
         task: str,
@@ -113,7 +139,7 @@ class RecorderClient:
         Returns:
             The recorder's answer, with the seed.
         """
-        self._discover()
+        self.find()
         self._refuse_if_busy()
         scene, was_running = "", False
         if reset and self._simulated:
@@ -125,6 +151,11 @@ class RecorderClient:
                 self._set_task(task)
             words = self._order("start", wait)
             begun = True
+            if reset and not scene and self._simulated:
+                # The simulation came up only while the start was refused.
+                self._order("discard")
+                begun = False
+                return self.start(task, wait, seed)
             if task:
                 self._instruct(task)
         except BaseException:
@@ -142,7 +173,7 @@ class RecorderClient:
 
     def save(self, wait: float = 0.0) -> str:
         """Save the episode; with a simulation, wait so many seconds for the success first [s]."""
-        self._discover()
+        self.find()
         end = time.monotonic() + wait
         while self._score is not None and self._recording and time.monotonic() < end:
             if self._score >= SUCCESS:
@@ -153,7 +184,7 @@ class RecorderClient:
 
     def discard(self) -> str:
         """Give the episode up."""
-        self._discover()
+        self.find()
         return self._order("discard")
 
     def reset(self, task: str, seed: int | None = None) -> str:
@@ -163,11 +194,9 @@ class RecorderClient:
             task: that the simulation judges from now on; empty: the one that it has.
             seed: of the scene; None: a new one.
         """
-        self._discover(recorder=False)
+        self.find(recorder=False)
         if not self._until(self._clients["sim/reset"].service_is_ready, self._timeout):
-            raise ValueError(
-                f"no service {self._clients['sim/reset'].srv_name}: there is no simulation"
-            )
+            raise ValueError(f"no service {self._full_name('sim/reset')}: there is no simulation")
         self._refuse_if_busy()
         seed, was_running = self._put_back(task, seed, forget=True)
         if was_running:
@@ -185,7 +214,8 @@ class RecorderClient:
     def _simulated(self) -> bool:
         there = self._clients["sim/reset"].service_is_ready
         # The recorder runs longer and knows the graph better.
-        return self._until(there, self._timeout if SIMULATED in self.status else 0.0)
+        known = SIMULATED in self.status or self._score is not None
+        return self._until(there, self._timeout if known else 0.0)
 
     @property
     def _recording(self) -> bool:
@@ -264,36 +294,14 @@ class RecorderClient:
     def _answer(self, name: str, request: Any) -> Any:
         client = self._clients[name]
         if not client.service_is_ready():
-            raise ValueError(f"no service {client.srv_name}: did its node end?")
+            raise ValueError(f"no service {self._full_name(name)}: did its node end?")
         future = client.call_async(request)
         if not self._until(future.done, ANSWER_TIMEOUT):
-            raise ValueError(f"no answer from {client.srv_name}; see the log of its node")
+            raise ValueError(f"no answer from {self._full_name(name)}; see the log of its node")
         return future.result()
 
-    def _discover(self, recorder: bool = True) -> None:
-        """Wait once until the recorder is there and no further node appears."""
-        if self._found:
-            return
-        client = self._clients[f"{self._recorder}/start_episode"]
-        if recorder and not self._until(
-            lambda: client.service_is_ready() and self.status, self._timeout
-        ):
-            raise ValueError(
-                f"no service {client.srv_name}: is the recorder running, in the same domain "
-                "(ROS_DOMAIN_ID, ROS_AUTOMATIC_DISCOVERY_RANGE) and namespace?"
-            )
-        seen: Any = None
-        since = time.monotonic()
-
-        def settled() -> bool:
-            nonlocal seen, since
-            now = self._node.get_service_names_and_types()
-            if now != seen:
-                seen, since = now, time.monotonic()
-            return time.monotonic() - since >= DISCOVERY
-
-        self._until(settled, self._timeout + DISCOVERY)
-        self._found = True
+    def _full_name(self, service: str) -> str:
+        return str(self._node.resolve_service_name(service))
 
     def _until(self, condition: Callable[[], Any], timeout: float) -> bool:
         end = time.monotonic() + timeout

@@ -5,7 +5,7 @@ import os
 import pty
 
 import pytest
-from smolvla_policy.cli.episode import HELP, Session, run_session
+from smolvla_policy.cli.episode import HELP, Session, main, run_session
 from smolvla_policy.cli.keys import Keys
 
 
@@ -14,6 +14,10 @@ class FakeRecorder:
 
     def __init__(self):
         self.orders, self.refuse, self.status = [], False, "ready"
+        self.is_found_as = ""  # its status, heard only with the discovery
+
+    def find(self):
+        self.status = self.is_found_as or self.status
 
     @property
     def busy(self):
@@ -104,6 +108,25 @@ def test_a_session_from_a_pipe_ends_with_it(capsys):
         "discarded",
     ]
     assert said.count(HELP) == 2
+
+
+def test_the_first_key_saves_an_episode_that_another_has_begun():
+    reader, writer = os.pipe()
+    os.write(writer, b"sq")
+    os.close(writer)
+    recorder = FakeRecorder()
+    recorder.is_found_as = "recording"
+    with os.fdopen(reader) as stream, Keys(stream, lambda: None) as keys:
+        run_session(session(recorder), recorder, keys)
+    assert recorder.orders == ["save"]
+
+
+def test_a_recorder_name_that_ros_does_not_take_is_told_in_one_line(capsys):
+    for name in ("/an arm/record_node", "re corder"):
+        assert main(["save", "--recorder", name]) == 1
+        said = capsys.readouterr().err
+        assert said.startswith(f"--recorder '{name}': Invalid ")
+        assert said.count("\n") == 1
 
 
 def test_an_input_that_ends_leaves_the_episode_and_says_so(capsys):

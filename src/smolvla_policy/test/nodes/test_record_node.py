@@ -18,7 +18,7 @@ from rclpy.parameter import Parameter
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from smolvla_policy.dataset import Dataset
 from smolvla_policy.nodes.record_node import RecordNode
-from smolvla_policy.ros import converters, qos
+from smolvla_policy.ros import converters, qos, recorder_client
 from smolvla_policy.ros.images import encode_image
 from smolvla_policy.ros.recorder_client import RecorderClient
 from std_msgs.msg import Float32, Float64MultiArray, String
@@ -259,9 +259,9 @@ def test_a_client_gives_orders(world, graph):
     assert client.discard()
     with pytest.raises(ValueError, match="nothing to save"):
         client.save()
-    with pytest.raises(ValueError, match="there is no simulation"):
+    with pytest.raises(ValueError, match=r"no service /.*sim/reset: there is no simulation"):
         client_of(graph, timeout=0.1).reset("")
-    with pytest.raises(ValueError, match="is the recorder running"):
+    with pytest.raises(ValueError, match=r"no service /.*nobody/start_episode: is the recorder"):
         client_of(graph, "nobody", timeout=0.1).save()
 
 
@@ -343,6 +343,25 @@ def test_a_simulation_is_put_back_before_each_episode(world, graph):
             client.save(wait=0.5)
         assert client.discard()
     assert len(set(simulation.scenes)) == 2
+
+
+def test_a_simulation_that_comes_up_during_the_start_is_put_back_too(world, graph, monkeypatch):
+    monkeypatch.setattr(recorder_client, "DISCOVERY", 0.1)
+    world.silent.add(Image)  # no camera: the start is refused
+    world.add(task="")
+    client = client_of(graph)
+    client.find()
+    simulations = []
+
+    def come_up():
+        timer.cancel()
+        simulations.append(FakeSimulation(world, graph))
+        world.silent.discard(Image)
+
+    timer = graph.node.create_timer(0.3, come_up)
+    words = client.start("sit", wait=20.0)
+    assert f"(scene {simulations[0].scenes[-1]})" in words
+    assert simulations[0].names[:4] == ["judges sit", "stop", "told ", "reset"]
 
 
 def test_saving_waits_for_the_success(world, graph):

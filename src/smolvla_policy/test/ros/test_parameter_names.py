@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import rclpy
 import yaml
 from smolvla_policy.ros.executor_parameters import EXECUTOR_PARAMETERS
 from smolvla_policy.ros.parameter_names import check_arguments, check_file
@@ -69,11 +70,32 @@ def test_what_is_like_nothing_is_refused_in_a_nodes_own_section_with_what_there_
         {"record_node": section(fps=9), "executor_node": section(rate=9.0)},
         {"policy_node_b": section(x=1), "/left/policy_node2": section(x=1)},
         {"right_policy_node": section(x=1)},
-        "", "- 1", "a: [", "policy: 3",
+        "", "camera:\n", "/**:\n  ros__parameters:\n", "a: {ros__parameters: {b: !mine 1}}",
     ],
 )  # fmt: skip
 def test_what_may_be_for_others_is_left_alone(tmp_path, content):
     assert problem(tmp_path, content) == ""
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("- 1", "mine.yaml: it holds a list; "),
+        ("period: 0.1", "mine.yaml: 'period' stands outside of 'ros__parameters'; "),
+        ("left:\n  ros__paramters: {period: 0.1}", "'period' stands outside of 'ros__parameters'"),
+        ("a: {ros__parameters: {b: 1}, period: 3}", "'period' stands outside"),
+        ("/**:\n  ros__parameters:\n\tperiod: 0.1", "mine.yaml, line 3: this is not YAML: "),
+        ("a: [", "mine.yaml, line 1: this is not YAML: "),
+    ],
+)
+def test_what_is_no_parameter_file_is_told_with_its_place(tmp_path, content, words):
+    assert words in problem(tmp_path, content)
+    # ROS refuses it, too.
+    with pytest.raises(RuntimeError, match=r"mine\.yaml"):
+        rclpy.init(
+            args=["--ros-args", "--params-file", str(written(tmp_path, content))],
+            context=rclpy.Context(),
+        )
 
 
 @pytest.mark.parametrize("key", ["polcy_node", "/left/policynode", "/**/PolicyNode"])

@@ -86,3 +86,29 @@ def test_every_parameter_of_the_nodes_is_described(parameters):
     values, described = values_of(parameters)
     assert len(values) == len(parameters)
     assert all(len(text.description) > 15 for text in described.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "given"),
+    [
+        ("rate", 30, "INTEGER"),
+        ("rate", "fast", "STRING"),
+        ("count", 2.5, "DOUBLE"),
+        ("count", [2], "INTEGER_ARRAY"),
+        ("mode", True, "BOOL"),
+        ("names", "top", "STRING"),
+        ("limits", ["low", "high"], "STRING_ARRAY"),
+        ("rate", 7.5, ""),
+        ("rate", "1e3", ""),  # a number for ROS
+        ("mode", "b", ""),
+        ("names", ["top"], ""),
+        ("limits", [], ""),
+        ("limits", None, ""),
+    ],
+)
+def test_a_value_of_a_wrong_type_is_told_with_both_types(name, value, given):
+    parameter = next(one for one in EXAMPLES if one.name == name)
+    said = parameter.wrong_type(value)
+    assert bool(said) == bool(given)
+    if given:
+        assert f"parameter '{name}' is {value!r}, of type {given}, but must be of type" in said
