@@ -118,7 +118,6 @@ def _file_problems(path: Path, nodes: Mapping[str, Collection[str]]) -> list[str
         return [f"parameter file {path}: {error.strerror}"]
     except (UnicodeDecodeError, ConstructorError):
         return []
-        return []
     except ValueError as error:
         return [str(error)]
     return _problems(list(_sections(str(path), content)), nodes)
