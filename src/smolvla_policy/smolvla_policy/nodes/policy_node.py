@@ -60,9 +60,11 @@ class PolicyNode(ManagedNode):
             String, "task_instruction", self._on_instruction, qos.instruction_qos()
         ).topic_name
         self._tell_refusal = SparseLog(lambda why: self.get_logger().warning(f"no chunk: {why}"))
-        self._request_topic = self.create_subscription(
+        self._asker = ""
+        self._replaced: set[str] = set()
+        self.create_subscription(
             InferenceRequest, "smolvla/inference_request", self._on_request, qos.request_qos()
-        ).topic_name
+        )
 
     # What the base calls in the transitions.
 
@@ -158,16 +160,16 @@ class PolicyNode(ManagedNode):
                 f"{self.get_name()} serves {served} (parameter executor), and the request is of "
                 f"{name or 'nobody: InferenceRequest.executor is empty'}"
             )
-        alike = [
-            converters.node_name(info.node_namespace, info.node_name)
-            for info in self.get_publishers_info_by_topic(self._request_topic)
-        ].count(served)
-        if alike <= 1:
-            return ""
-        return (
-            f"{alike} executors named {served} publish on {self._request_topic}: end all but one, "
-            "or start them in namespaces of their own; one that was killed is seen for up to 20 s"
-        )
+        if message.executor in self._replaced:
+            return (
+                f"another executor named {served} was started after this one and is served: end "
+                "one of them, or start them in namespaces of their own"
+            )
+        # A restarted executor has the name of the one that ended, and an id of its own.
+        if message.executor != self._asker:
+            self._replaced |= {self._asker} - {""}
+            self._asker = message.executor
+        return ""
 
     # In the worker's thread: think.
 

@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image as PilImage
 from rclpy.lifecycle import TransitionCallbackReturn
-from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage
-from smolvla_policy.ros import converters, qos
+from smolvla_policy.ros import converters
 from smolvla_policy.ros.images import encode_image
 
 from smolvla_msgs.msg import InferenceRequest, PolicyStatus
@@ -156,21 +155,14 @@ def test_the_parameter_names_the_executor_that_is_answered(make_world):
     assert "serves /right/arm" in world.ask().error
 
 
-def test_two_executors_of_one_name_are_both_refused_while_both_are_there(world):
-    """Which of them the policy was started for cannot be told."""
+def test_of_two_executors_of_one_name_the_one_that_was_started_last_is_answered(world):
     world.ready()
-    profile = qos.request_qos()
-    nodes = []
-    for _ in range(2):
-        node = world.graph.add(Node("executor_node", context=world.graph.context))
-        node.create_publisher(InferenceRequest, "smolvla/inference_request", profile)
-        nodes.append(node)
-    refusal = "2 executors named /executor_node publish on /smolvla/inference_request"
-    while not world.ask().error.startswith(refusal):
-        pass  # until both are discovered
-    world.graph.remove(nodes[0])
-    while world.ask().error:
-        pass
+    assert world.ask(executor="/executor_node#1").error == ""
+    assert world.ask(executor="/executor_node#2").error == ""
+    refused = world.ask(executor="/executor_node#1")
+    assert len(refused.positions) == 0
+    assert "another executor named /executor_node was started after this one" in refused.error
+    assert world.ask(executor="/executor_node#2").error == ""
 
 
 def show(world, picture):
