@@ -318,7 +318,10 @@ def create(options: Mapping[str, Any]) -> SmolVLABackend:
             *completed.remarks,
             *([] if completed.doubt else [period]),
         ],
-        doubts=[f"{period}. {completed.doubt}"] if completed.doubt else [],
+        doubts=[
+            *([chosen.doubt] if chosen.doubt else []),
+            *([f"{period}. {completed.doubt}"] if completed.doubt else []),
+        ],
     )
 
 

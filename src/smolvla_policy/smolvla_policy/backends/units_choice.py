@@ -35,11 +35,13 @@ class ChosenUnits:
         regime: one of `units.REGIMES`.
         units: the conversion.
         remarks: for the log: which units and why, and what is odd.
+        doubt: how the parameter contradicts the checkpoint; empty if it does not.
     """
 
     regime: str
     units: JointUnits
     remarks: tuple[str, ...]
+    doubt: str = ""
 
 
 def read_calibration(options: Mapping[str, Any]) -> LoadedCalibration | None:
@@ -88,11 +90,15 @@ def choose_units(
         None if loaded is None else loaded.joints,
     )
     reason = "the parameter says so"
+    contradiction = ""
     doubts: list[str] = []
     if regime == AUTO and told:
         regime, reason = told, f"{ROBOT} of the checkpoint says so"
     elif told and told != regime:
-        reason += f" (against {ROBOT} of the checkpoint, which says {told})"
+        contradiction = (
+            f"units is {regime}, but {ROBOT} of the checkpoint says {told}: leave out units to "
+            "take the checkpoint's"
+        )
     if regime == AUTO:
         implied = implied_units(statistics, joints, parameters.calibration)
         if not implied.regime:
@@ -122,4 +128,4 @@ def choose_units(
     remarks = [f"units: {regime}, because {reason}"]
     remarks += [f"allowed by allow_units_mismatch: {doubt}" for doubt in doubts]
     remarks += [] if loaded is None else loaded.remarks
-    return ChosenUnits(regime, units, tuple(remarks))
+    return ChosenUnits(regime, units, tuple(remarks), contradiction)

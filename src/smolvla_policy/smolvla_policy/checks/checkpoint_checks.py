@@ -226,9 +226,10 @@ def check_units(
     except ValueError as error:
         return [Row("units", Status.FIX, str(error))], None
     first = chosen.remarks[0].removeprefix("units: ")
-    allowed = [remark for remark in chosen.remarks if remark.startswith("allowed by")]
-    if allowed:
-        return [Row("units", Status.WARN, first, "\n".join(allowed))], chosen
+    odd = [remark for remark in chosen.remarks if remark.startswith("allowed by")]
+    odd += [chosen.doubt] if chosen.doubt else []
+    if odd:
+        return [Row("units", Status.WARN, first, "\n".join(odd))], chosen
     return [Row("units", Status.OK, first)], chosen
 
 

@@ -89,8 +89,9 @@ def test_a_parameter_wins_over_it(copy):
     changes = {"units": "radians", "allow_units_mismatch": True, "period": 0.05}
     backend = create(options(copy.folder, **changes))
     assert backend.period == 0.05
-    assert backend.doubts
-    assert "which says degrees" in backend.remarks[0]
+    units, period = backend.doubts
+    assert f"units is radians, but {ROBOT} of the checkpoint says degrees" in units
+    assert "trained on data of 0.08333 s" in period
 
 
 def test_without_it_the_period_is_a_guess_that_is_told(copy):
