@@ -130,7 +130,8 @@ run_configuration() {
       plain_configuration release -DCMAKE_BUILD_TYPE=Release
       ;;
     sanitize)
-      plain_configuration sanitize -DCMAKE_BUILD_TYPE=None -DCMAKE_CXX_FLAGS="-O1 -g" \
+      # Not optimized, with line numbers alone: compiled in less than half the time.
+      plain_configuration sanitize -DCMAKE_BUILD_TYPE=None -DCMAKE_CXX_FLAGS="-O0 -g1" \
         -DSO100_SANITIZE=ON
       ;;
     ros2_control)
