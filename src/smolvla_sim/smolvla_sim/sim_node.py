@@ -15,7 +15,7 @@ from sensor_msgs.msg import CameraInfo, Image, JointState
 from smolvla_policy.ros import qos
 from smolvla_policy.ros.parameters import read
 from smolvla_policy.ros.run import run
-from std_msgs.msg import Float32, Float64MultiArray
+from std_msgs.msg import Bool, Float32, Float64MultiArray
 from visualization_msgs.msg import MarkerArray
 
 from smolvla_msgs.srv import ResetSim, SetTask
@@ -58,6 +58,7 @@ class SimNode(Node):
         self._order = [values["joints"].index(name) for name in JOINT_NAMES]
         self._frame_prefix: str = values["frame_prefix"]
         self._size = (values["image_width"], values["image_height"])
+        self._done = False
         self._restock: bool = values["restock"]
         self._restock_rng = restock_rng(values["seed"])
         simulation = Simulation(
@@ -109,6 +110,7 @@ class SimNode(Node):
         self._joint_states = self.create_publisher(JointState, "joint_states", 10)
         self._objects = self.create_publisher(MarkerArray, "sim/objects", qos.scene_qos())
         self._scores = self.create_publisher(Float32, "sim/score", qos.status_qos())
+        self._verdicts = self.create_publisher(Bool, "sim/success", qos.status_qos())
         self._images = {
             name: self.create_publisher(Image, f"camera/{name}/image_raw", qos.image_qos())
             for name in cameras
@@ -184,6 +186,7 @@ class SimNode(Node):
             arm = (simulation.positions, simulation.velocities, simulation.efforts)
             objects = simulation.objects() if "objects" in due else None
             score = simulation.score() if "score" in due else None
+            sentence = simulation.task.sentence
             state = simulation.state() if "cameras" in due else None
         if "joint_states" in due:
             self._joint_states.publish(messages.joint_state(stamp, JOINT_NAMES, *arm))
@@ -191,13 +194,20 @@ class SimNode(Node):
             base_frame = f"{self._frame_prefix}base_link"
             self._objects.publish(messages.object_markers(stamp, base_frame, objects))
         if score is not None:
-            self._scores.publish(Float32(data=score))
+            self._judge(score, sentence)
         if state is not None:
             if self._cameras is not None:
                 self._cameras.submit(stamp, state)
             if self._viewer is not None and self._viewer.is_running():
                 with self._runner.lock:
                     self._viewer.sync()
+
+    def _judge(self, score: float, sentence: str) -> None:
+        self._scores.publish(Float32(data=score))
+        before, self._done = self._done, score >= 1.0
+        self._verdicts.publish(Bool(data=self._done))
+        if self._done and not before:
+            self.get_logger().info(f"success: {sentence}")
 
     # In the thread of the cameras.
 

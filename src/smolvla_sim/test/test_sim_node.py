@@ -22,7 +22,7 @@ from smolvla_sim.arm import JOINT_NAMES
 from smolvla_sim.scene import OBJECTS
 from smolvla_sim.sim_node import SimNode
 from smolvla_sim.simulation import HOME
-from std_msgs.msg import Float32, Float64MultiArray
+from std_msgs.msg import Bool, Float32, Float64MultiArray
 from visualization_msgs.msg import MarkerArray
 
 from smolvla_msgs.srv import ResetSim, SetTask
@@ -92,10 +92,11 @@ def rig():
     rig.listen(JointState, "joint_states")
     rig.listen(MarkerArray, "sim/objects", qos.scene_qos())
     rig.listen(Float32, "sim/score", qos.status_qos())
+    rig.listen(Bool, "sim/success", qos.status_qos())
     for camera in ("top", "wrist"):
         rig.listen(Image, f"camera/{camera}/image_raw", qos.image_qos())
         rig.listen(CameraInfo, f"camera/{camera}/camera_info", qos.image_qos())
-    rig.until(lambda: len(rig.newest) == 7, "one message of every topic")
+    rig.until(lambda: len(rig.newest) == 8, "one message of every topic")
     yield rig
     rig.close()
     assert threading.active_count() <= before, "a thread is left"
@@ -186,6 +187,19 @@ def test_a_task_with_two_bowls_brings_the_second_one(rig):
     rig.until(lambda: things() == {*OBJECTS, "right_bowl"}, "the second bowl")
     assert rig.call(SetTask, "sim/set_task", SetTask.Request(task="touch the red cube")).success
     rig.until(lambda: things() == set(OBJECTS), "one bowl again")
+
+
+def test_a_success_is_told_on_a_topic_and_once_in_the_terminal(rig, monkeypatch, capfd):
+    assert not rig.newest["sim/success"].data
+    task = "touch the green cube"
+    assert rig.call(SetTask, "sim/set_task", SetTask.Request(task=task)).success
+    with monkeypatch.context() as done:
+        done.setattr(rig.sim._runner.simulation, "score", lambda: 1.0)
+        for _ in range(3):
+            rig.newest["sim/success"].data = False
+            rig.until(lambda: rig.newest["sim/success"].data, "the success")
+    rig.until(lambda: not rig.newest["sim/success"].data, "undone")
+    assert capfd.readouterr().err.count(f"success: {task}\n") == 1
 
 
 def test_a_late_listener_gets_the_score(rig):

@@ -149,6 +149,14 @@ class ExecutorCore:
         """
         self._planner.on_listener(problem)
 
+    def on_instruction(self, problem: str) -> None:
+        """Take note of whether there is an instruction; without one no chunk is asked for.
+
+        Args:
+            problem: why there is none and what to do about it; empty when there is one.
+        """
+        self._planner.uninstructed = problem
+
     # What is cheap to ask in every cycle; `status` tells all.
 
     @property
@@ -198,7 +206,8 @@ class ExecutorCore:
             return self._execute(now) if self._arrived else self._move_to_first_action()
         request = self._planner.request(now)
         outlook = self._planner.outlook(now)
-        self._enter(State.WAITING, f"no chunk yet: {outlook}")
+        told = outlook == self._planner.uninstructed
+        self._enter(State.WAITING, outlook if told else f"no chunk yet: {outlook}")
         return self._output(self._command, request)
 
     def _resumes_far_away(self) -> bool:

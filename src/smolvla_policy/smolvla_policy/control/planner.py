@@ -41,6 +41,8 @@ class Planner:
             config.first_request_id, config.request_timeout, config.retry_delay, self.latency
         )
         self._unheard = ""
+        self.uninstructed = ""
+        """Why there is no instruction to ask a chunk for; empty where there is one."""
         self.reset()
 
     def reset(self) -> None:
@@ -75,6 +77,8 @@ class Planner:
 
     def request(self, now: float) -> Request | None:
         """Return the request to send now, None when none is due."""
+        if self.uninstructed:
+            return None
         queued = len(self.queue)
         if not self._trigger.wants(queued, self.chunk_size) or not self.requests.free(now):
             return None
@@ -135,6 +139,8 @@ class Planner:
         """Say when the next chunk may come, or what keeps it from coming."""
         if self._unheard:
             return self._unheard
+        if self.uninstructed:
+            return self.uninstructed
         silence = self.requests.silence(now)
         if silence >= SILENCE:
             return f"no answer from the policy for {silence:.1f} s: is policy_node running?"

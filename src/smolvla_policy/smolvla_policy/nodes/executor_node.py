@@ -10,11 +10,12 @@ from typing import Any
 from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Float64MultiArray
+from std_msgs.msg import Bool, Float64MultiArray, String
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from smolvla_msgs.msg import ActionChunk, ExecutorStatus, InferenceRequest
+from smolvla_policy.control.instruction import NewestInstruction
 from smolvla_policy.control.task import Goal
 from smolvla_policy.ros import qos
 from smolvla_policy.ros.diagnostics import executor_diagnostics
@@ -42,6 +43,7 @@ class ExecutorNode(ManagedNode):
         self._entities: list[tuple[Callable[[Any], object], Any]] = []
         self._command_topic = ""
         self._commanders: list[str] = []  # where there are several
+        self._newest = NewestInstruction()  # of the control loop's thread while there is one
         super().__init__("executor_node", EXECUTOR_PARAMETERS, **node_options)
         self._status = self._idle_status()
         self._statuses = self.create_publisher(ExecutorStatus, "~/status", qos.status_qos())
@@ -53,6 +55,9 @@ class ExecutorNode(ManagedNode):
         self.create_service(Trigger, "~/stop", self._on_stop)
         self._task_server = TaskServer(
             self, refusal=lambda: self.hint, begin=self._begin, cancel=self._cancel
+        )
+        self.create_subscription(
+            String, "task_instruction", self._on_instruction, qos.instruction_qos()
         )
         # Steady: simulated time may stand still.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -78,7 +83,7 @@ class ExecutorNode(ManagedNode):
             self._on_status, self._task_server.end, self._task_server.feed_back, self._on_failure
         )
         self._execution = execution = Execution(
-            self, values, commands, requests, reports, self._how_to_activate()
+            self, values, commands, requests, reports, self._newest, self._how_to_activate()
         )
         self._diagnostics.limit(state_timeout=values["state_timeout"])
         for kind, topic, receive, profile in (
@@ -87,6 +92,15 @@ class ExecutorNode(ManagedNode):
         ):
             subscription = self.create_subscription(kind, topic, receive, profile)
             self._entities.append((self.destroy_subscription, subscription))
+        if values["success_topic"]:
+            topic = self.resolve_topic_name(values["success_topic"])
+            judge = self.create_subscription(
+                Bool,
+                topic,
+                lambda message: execution.on_verdict(message, topic),
+                qos.instruction_qos(),
+            )
+            self._entities.append((self.destroy_subscription, judge))
 
     def activate(self) -> None:
         """Begin to execute, or wait for ~/start or a goal."""
@@ -135,6 +149,13 @@ class ExecutorNode(ManagedNode):
             self._gave_up.trigger()  # a node without its loop must not look alive
 
     # In the thread of ROS.
+
+    def _on_instruction(self, message: String) -> None:
+        if self._execution is not None:
+            self._execution.on_instruction(message)
+        else:
+            self.get_logger().info(f"{self._newest.on_topic(message.data)} ({self.hint})")
+            self._on_status(self._idle_status())
 
     def _begin(self, goal: Goal) -> None:
         assert self._execution is not None  # else the goal was refused
@@ -194,6 +215,8 @@ class ExecutorNode(ManagedNode):
 
     def _idle_status(self) -> ExecutorStatus:
         status = ExecutorStatus(reason=self.hint, joint_state_age=math.nan)
+        status.instruction = self._newest.current
+        status.instruction_source = int(self._newest.source)
         status.latency_last = status.latency_p50 = status.latency_p95 = math.nan
         status.header.stamp = self.get_clock().now().to_msg()
         return status

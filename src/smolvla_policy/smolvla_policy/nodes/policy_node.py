@@ -12,10 +12,7 @@ import os
 import time
 from typing import Any
 
-from std_msgs.msg import String
-
 from smolvla_msgs.msg import ActionChunk, InferenceRequest, PolicyStatus
-from smolvla_policy.backends.instruction import NewestInstruction
 from smolvla_policy.backends.protocol import Backend, ChunkRequest, Observation
 from smolvla_policy.backends.registry import create_backend
 from smolvla_policy.backends.session import Answer, answer
@@ -48,7 +45,7 @@ class PolicyNode(ManagedNode):
         self._backend: Backend | None = None
         self._sensors: SensorIntake | None = None
         super().__init__("policy_node", POLICY_PARAMETERS, background=True, **node_options)
-        self._instruction = NewestInstruction()
+        self._instruction = ""  # of the newest request
         self._figures = PolicyFigures(time.monotonic)
         self._chunks = self.create_publisher(ActionChunk, "smolvla/action_chunk", qos.chunk_qos())
         self._statuses = self.create_publisher(PolicyStatus, "~/status", qos.status_qos())
@@ -56,9 +53,6 @@ class PolicyNode(ManagedNode):
         self._diagnostics = DiagnosticsPublisher(self, policy_diagnostics)
         self._status_timer = self.create_timer(1.0, self._publish_status)
         self._set_status_rate(self.get_parameter("status_rate").value)
-        self._instruction_topic = self.create_subscription(
-            String, "task_instruction", self._on_instruction, qos.instruction_qos()
-        ).topic_name
         self._tell_refusal = SparseLog(lambda why: self.get_logger().warning(f"no chunk: {why}"))
         self._asker = ""
         self._replaced: set[str] = set()
@@ -133,11 +127,6 @@ class PolicyNode(ManagedNode):
 
     # In the thread of ROS: receive.
 
-    def _on_instruction(self, message: String) -> None:
-        if self._instruction.on_topic(message.data):
-            self.get_logger().info(f'instruction: "{message.data}"')
-        self._publish_status()
-
     def _on_request(self, message: InferenceRequest) -> None:
         self._figures.on_request()
         worker = self._worker
@@ -148,6 +137,7 @@ class PolicyNode(ManagedNode):
         if stranger:
             self._refuse(message, stranger)
             return
+        self._instruction = message.instruction
         replaced = worker.submit(message)
         if replaced is not None:
             self._refuse(replaced, f"replaced by request {message.request_id}")
@@ -183,9 +173,7 @@ class PolicyNode(ManagedNode):
 
         def observe() -> Observation:
             nonlocal stamp_ns
-            goal_id = converters.request_goal_id(message)
-            instruction = self._instruction.for_request(goal_id, message.instruction)
-            observation, stamp_ns = sensors.observe(instruction)
+            observation, stamp_ns = sensors.observe(message.instruction)
             return observation
 
         try:
@@ -202,7 +190,6 @@ class PolicyNode(ManagedNode):
             backend,
             request,
             observe,
-            instruction_topic=self._instruction_topic,
             least_time=self._least_time,
         )
         if result.positions is not None and self.phase == ACTIVE:
@@ -250,7 +237,7 @@ class PolicyNode(ManagedNode):
 
     def _publish_status(self) -> None:
         message = PolicyStatus(
-            instruction=self._instruction.current,
+            instruction=self._instruction,
             backend=self.get_parameter("backend").value,
             checkpoint=self.get_parameter("checkpoint").value,
             joint_state_age=math.inf,
@@ -279,9 +266,6 @@ class PolicyNode(ManagedNode):
             return PolicyStatus.ERROR if self.problem else idle, self.problem or self.hint
         if missing:
             return PolicyStatus.WAITING, missing
-        if not self._instruction.current.strip():
-            words = f"no instruction yet: publish one on {self._instruction_topic}"
-            return PolicyStatus.WAITING, words
         worker = self._worker
         busy = worker is not None and worker.busy
         return PolicyStatus.INFERRING if busy else PolicyStatus.READY, self._figures.error

@@ -14,11 +14,13 @@ from typing import Any
 
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
+from std_msgs.msg import Bool, String
 
 from smolvla_msgs.msg import ActionChunk, ExecutorStatus
 from smolvla_policy.control.chunk import Chunk
 from smolvla_policy.control.executor import ExecutorCore
 from smolvla_policy.control.executor_types import CycleOutput, State
+from smolvla_policy.control.instruction import NewestInstruction
 from smolvla_policy.control.joint_order import JointOrder
 from smolvla_policy.control.task import Goal, Outcome, Progress, TaskRunner
 from smolvla_policy.ros import converters
@@ -53,6 +55,7 @@ class Execution:
             JointTrajectory.
         requests: publisher of InferenceRequest.
         reports: who is told what.
+        newest: the instruction; until `close` no other thread may use it.
         reason: why it is idle.
 
     Raises:
@@ -66,9 +69,12 @@ class Execution:
         commands: Any,
         requests: Any,
         reports: Reports,
+        newest: NewestInstruction,
         reason: str,
     ) -> None:
         self._node = node
+        self._newest = newest
+        self._instruction_topic = node.resolve_topic_name("task_instruction")
         self._commands = commands
         self._requests = requests
         self._reports = reports
@@ -83,9 +89,16 @@ class Execution:
         self._feedback_period = 1.0 / values["feedback_rate"]
         self._core = ExecutorCore(executor_config(values, first_request_id=time.time_ns()))
         self._core.stop(0.0, reason)
-        self._tasks = TaskRunner(self._core, values["task_stall_timeout"], reports.ended)
+        self._tasks = TaskRunner(
+            self._core,
+            values["task_stall_timeout"],
+            reports.ended,
+            newest,
+            values["stop_on_success"],
+        )
         self._state: State | None = None
-        self._instruction = ""  # of the newest chunk
+        self._chunk_instruction = ""
+        self._uninstructed = ""  # as the log has told it
         self._status_due = self._feedback_due = 0.0
         self._thread = ControlThread(
             values["rate"],
@@ -134,6 +147,22 @@ class Execution:
         """End a goal for its caller."""
         self._thread.post(lambda now: self._tasks.cancel(goal_id, now))
 
+    def on_instruction(self, message: String) -> None:
+        """Take a sentence of the topic task_instruction."""
+
+        def take(now: float) -> None:
+            words = self._newest.on_topic(message.data)
+            idle = self._core.state == State.IDLE
+            hint = f" (idle: {self._core.status(now).reason})" if idle else ""
+            self._node.get_logger().info(words + hint)
+            self._status_due = now  # the user waits for the echo
+
+        self._thread.post(take)
+
+    def on_verdict(self, message: Bool, source: str) -> None:
+        """Take what a judge says on the topic `source`."""
+        self._thread.post(lambda now: self._tasks.on_verdict(message.data, source, now))
+
     def on_joint_state(self, message: JointState) -> None:
         """Take a joint state, matched by name."""
         received = time.monotonic()
@@ -174,12 +203,16 @@ class Execution:
     def _take(self, chunk: Chunk, instruction: str, now: float) -> None:
         problem = self._core.on_chunk(chunk, now)
         if not problem:
-            self._instruction = instruction
+            self._chunk_instruction = instruction
         elif not self._core.expects_no_answer(chunk.request_id):
             self._node.get_logger().warning(problem, throttle_duration_sec=2.0)
 
     def _step(self, now: float) -> None:
+        uninstructed = self._newest.missing(self._instruction_topic)
+        self._core.on_instruction(uninstructed)
         output = self._core.cycle(now)
+        if not uninstructed or uninstructed in output.reason:
+            self._tell_uninstructed(uninstructed, output.state)
         self._publish(output)
         self._tasks.watch(output, now)
         if self._core.state != self._state or now >= self._status_due:
@@ -204,9 +237,20 @@ class Execution:
             stamp = self._node.get_clock().now().to_msg()
             self._requests.publish(
                 converters.request_message(
-                    output.request, self._executor, self._joints, stamp, self._tasks.goal
+                    output.request,
+                    self._executor,
+                    self._joints,
+                    stamp,
+                    self._newest.current,
+                    self._tasks.goal,
                 )
             )
+
+    def _tell_uninstructed(self, words: str, state: State) -> None:
+        """Say once that an instruction is missing; a change of the state says it as well."""
+        if words and words != self._uninstructed and state == self._state:
+            self._node.get_logger().info(words)
+        self._uninstructed = words
 
     def _report(self, now: float) -> None:
         heard = self._requests.get_subscription_count() > 0
@@ -221,4 +265,6 @@ class Execution:
             self._node.get_logger().info(f"{status.state.name}: {status.reason}")
         self._state, self._status_due = status.state, now + self._status_period
         stamp = self._node.get_clock().now().to_msg()
-        self._reports.status(converters.status_message(status, stamp, self._instruction))
+        self._reports.status(
+            converters.status_message(status, stamp, self._newest, self._chunk_instruction)
+        )

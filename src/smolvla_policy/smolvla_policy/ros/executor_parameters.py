@@ -135,6 +135,18 @@ EXECUTOR_PARAMETERS = (
         maximum=3600.0,
     ),
     Parameter(
+        "success_topic",
+        "",
+        "Topic (std_msgs/Bool) on which a judge says `true` when the task is done, and `false` as "
+        "long as it is not: a RunTask goal then ends SUCCEEDED. Empty: nobody does.",
+    ),
+    Parameter(
+        "stop_on_success",
+        False,
+        "Stop on a success also what is executed without a goal, for a sentence on "
+        "task_instruction; ~/start goes on.",
+    ),
+    Parameter(
         "feedback_rate",
         5.0,
         "How often a RunTask goal gets feedback [Hz].",

@@ -103,7 +103,7 @@ class TaskServer:
         self._logger.info(f'goal "{handle.request.instruction}" ended: {outcome.message}')
         if outcome.reason == Reason.CANCELED:
             handle.canceled()
-        elif outcome.reason == Reason.TIME_LIMIT:
+        elif outcome.reason == Reason.SUCCEEDED:
             handle.succeed()
         else:
             handle.abort()

@@ -57,16 +57,22 @@ def test_compressed_images(make_world):
 
 def test_the_instruction_may_change_while_running(world):
     assert world.ready("first").ask().instruction == "first"
-    world.instruct("second")
-    assert world.ask().instruction == "second"
+    assert world.ready("second").ask().instruction == "second"
+    world.graph.until(lambda: world.status.instruction == "second")
 
 
-def test_without_an_instruction_it_says_how_to_give_one(world):
-    world.graph.until(lambda: "no instruction" in world.status.message)
-    chunk = world.ask()
+@pytest.mark.parametrize("instruction", ["", " \n"])
+def test_a_request_without_an_instruction_is_refused_with_words(world, instruction):
+    chunk = world.ready(instruction).ask()
     assert len(chunk.positions) == 0
-    assert "ros2 topic pub" in chunk.error
+    assert "must fill in InferenceRequest.instruction" in chunk.error
     assert world.backend.requests == []
+    assert world.ready("pick").ask().error == ""
+
+
+def test_sentences_are_for_the_executor_alone(world):
+    world.ready()
+    assert world.graph.node.count_subscribers("task_instruction") == 0
 
 
 @pytest.mark.parametrize(
@@ -126,6 +132,7 @@ def test_a_broken_request_is_answered_with_words(world):
             request_id=1,
             joint_names=["a", "x"],
             committed=[0.0, 1.0],
+            instruction="pick",
         )
     )
     assert "inference request: no b among the joints a, x" in world.answer(1).error
