@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]
@@ -23,7 +24,7 @@ from smolvla_policy.ros.diagnostics_publisher import DiagnosticsPublisher
 from smolvla_policy.ros.execution import Execution, Reports
 from smolvla_policy.ros.executor_parameters import EXECUTOR_PARAMETERS
 from smolvla_policy.ros.managed_node import ACTIVE, INACTIVE, ManagedNode
-from smolvla_policy.ros.run import run
+from smolvla_policy.ros.run import LINGER, run
 from smolvla_policy.ros.task_server import TaskServer
 
 _MOVING = (ExecutorStatus.APPROACHING, ExecutorStatus.RUNNING, ExecutorStatus.HOLDING)
@@ -41,7 +42,7 @@ class ExecutorNode(ManagedNode):
         self._execution: Execution | None = None
         self._task_server: TaskServer | None = None
         self._entities: list[tuple[Callable[[Any], object], Any]] = []
-        self._command_topic = ""
+        self._command_topic = self._problem_of_loop = ""
         self._commanders: list[str] = []  # where there are several
         self._newest = NewestInstruction()  # of the control loop's thread while there is one
         super().__init__("executor_node", EXECUTOR_PARAMETERS, **node_options)
@@ -49,7 +50,7 @@ class ExecutorNode(ManagedNode):
         self._statuses = self.create_publisher(ExecutorStatus, "~/status", qos.status_qos())
         self._status_changed = self.create_guard_condition(self._publish_status)
         # To end from the control loop's thread: the shutdown joins that thread.
-        self._gave_up = self.create_guard_condition(lambda: self.context.try_shutdown())
+        self._gave_up = self.create_guard_condition(self._give_up)
         self._diagnostics = DiagnosticsPublisher(self, executor_diagnostics)
         self.create_service(Trigger, "~/start", self._on_start)
         self.create_service(Trigger, "~/stop", self._on_stop)
@@ -60,8 +61,8 @@ class ExecutorNode(ManagedNode):
             String, "task_instruction", self._on_instruction, qos.instruction_qos()
         )
         # Steady: simulated time may stand still.
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(1.0, self._look_for_others, clock=steady)
+        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(1.0, self._look_for_others, clock=self._steady)
         self._publish_status()
 
     # What the base calls in the transitions.
@@ -129,6 +130,16 @@ class ExecutorNode(ManagedNode):
         if self.phase not in (ACTIVE, INACTIVE):
             self._on_status(self._idle_status())
 
+    def finish(self) -> bool:
+        """Stop, and tell the caller of the goal that runs."""
+        server, execution = self._task_server, self._execution
+        if not self._ending and execution is not None:
+            self._ending = True
+            why = f"{self.get_name()} was ended"
+            with suppress(TimeoutError):  # a loop that is stuck; `TaskServer.close` goes on
+                execution.stop(why, why)
+        return server is not None and server.busy
+
     def destroy_node(self) -> None:
         """End the goals, the control loop, the node."""
         server, self._task_server = self._task_server, None
@@ -145,10 +156,20 @@ class ExecutorNode(ManagedNode):
     def _on_failure(self, error: Exception) -> None:
         if self.context.ok():  # publishing fails once the context is shut down
             self.failed = True
-            self.get_logger().fatal(f"control loop ended: {type(error).__name__}: {error}")
+            self._problem_of_loop = f"control loop ended: {type(error).__name__}: {error}"
+            self.get_logger().fatal(self._problem_of_loop)
             self._gave_up.trigger()  # a node without its loop must not look alive
 
     # In the thread of ROS.
+
+    def _give_up(self) -> None:
+        """End the process, after the caller of the goal that runs was told."""
+        self._ending = True
+        if self._task_server is None or not self._task_server.busy:
+            self.context.try_shutdown()
+            return
+        self._task_server.abort(self._problem_of_loop)
+        self.create_timer(LINGER, lambda: self.context.try_shutdown(), clock=self._steady)
 
     def _on_instruction(self, message: String) -> None:
         if self._execution is not None:

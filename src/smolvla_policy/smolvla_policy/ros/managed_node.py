@@ -108,12 +108,22 @@ class ManagedNode(LifecycleNodeMixin, Node):
     def phase_changed(self) -> None:
         """Tell about `phase`; called from any thread."""
 
+    def finish(self) -> bool:
+        """Finish, before the process ends, what others wait for; asked until it says False.
+
+        Returns:
+            Whether the node must still receive and send for that.
+        """
+        return False
+
     # For subclasses and for who runs the node.
 
     @property
     def hint(self) -> str:
         """What to do to make the node active; empty when it is."""
         name, set_state = self.get_name(), f"ros2 lifecycle set {self.get_fully_qualified_name()}"
+        if self._ending:
+            return f"{name} ends"
         why = f" ({self.problem})" if self.problem else ""
         return {
             UNCONFIGURED: f"{name} is unconfigured{why}: {set_state} configure, then activate",

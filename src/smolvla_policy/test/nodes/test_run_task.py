@@ -1,10 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The action run_task over real topics: what a caller sees, and what the arm does."""
 
+import contextlib
+import signal
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from action_msgs.msg import GoalStatus
 from rclpy.action import ActionClient
+from rclpy.executors import ExternalShutdownException
 from smolvla_policy.control import task
 from std_msgs.msg import Bool
 
@@ -258,6 +264,38 @@ def test_a_goal_replaces_what_was_executed_without_one(graph, make_robot, caller
     caller.cancel(handle)
     _, result = caller.result(handle)
     assert result.chunks < robot.status.chunks_merged
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_who_sent_a_goal_hears_that_the_process_ends(graph, caller, number):
+    command = [sys.executable, "-m", "smolvla_policy.nodes.executor_node", "--ros-args"]
+    command += ["-p", "autostart:=true", "-p", "task_stall_timeout:=60.0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        handle = caller.send("wipe the table")
+        process.send_signal(number)
+        process.send_signal(number)  # the terminal's beside the launch's
+        status, result = caller.result(handle)
+        assert process.wait(10) == 0
+        told = process.stderr.read()
+    assert (status, result.reason) == (GoalStatus.STATUS_ABORTED, RESULT.FAULT)
+    assert result.message == "executor_node was ended"
+    assert "Traceback" not in told
+
+
+def test_who_sent_a_goal_hears_that_the_control_loop_broke(graph, robot, caller):
+    handle = caller.send()
+    graph.until(lambda: robot.status.tick > 3, what="motion")
+
+    def broken(now):
+        raise ZeroDivisionError("no seconds")
+
+    robot.executor._execution._core.cycle = broken
+    with contextlib.suppress(ExternalShutdownException):
+        status, result = caller.result(handle)
+        graph.until(lambda: not graph.context.ok(), what="the end")
+    assert (status, result.reason) == (GoalStatus.STATUS_ABORTED, RESULT.FAULT)
+    assert "control loop ended: ZeroDivisionError: no seconds" in result.message
+    assert not graph.context.ok()
 
 
 def test_destroying_the_node_leaves_no_goal_behind(graph, robot, caller):
