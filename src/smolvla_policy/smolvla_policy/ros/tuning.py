@@ -8,7 +8,9 @@ reason, and leaves no trace; what was taken is told in the log and handed to the
 
 from __future__ import annotations
 
+import contextlib
 import json
+from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -20,7 +22,6 @@ from rclpy.parameter import Parameter as RosParameter
 from smolvla_policy.ros.parameters import Parameter, values_of
 
 _DOUBLE, _DOUBLES = RosParameter.Type.DOUBLE, RosParameter.Type.DOUBLE_ARRAY
-_NUMBERS = (RosParameter.Type.INTEGER, RosParameter.Type.INTEGER_ARRAY)
 
 
 class Tuning:
@@ -66,10 +67,17 @@ class Tuning:
 
     def _before(self, parameters: Sequence[RosParameter[Any]]) -> list[RosParameter[Any]]:
         """Let ``1`` be a number where ``1.0`` is wanted: the command line cannot know."""
-        return [
-            _as_declared(ros, self._declared[ros.name]) if ros.name in self._declared else ros
-            for ros in parameters
-        ]
+        given = []
+        for ros in parameters:
+            declared = self._declared.get(ros.name)
+            if declared is not None:
+                ros = _as_declared(ros, declared)
+                # ROS refuses it with two numbers for the types, and nobody else is asked.
+                problem = "" if ros.type_ == declared.type else declared.wrong_type(ros.value)
+                if problem:
+                    self._logger.warning(f"not set: {problem}")
+            given.append(ros)
+        return given
 
     def _judge(self, parameters: Sequence[RosParameter[Any]]) -> SetParametersResult:
         new = self._ours(parameters)
@@ -116,22 +124,18 @@ def _text(value: Any) -> str:
 
 
 def _as_declared(ros: RosParameter[Any], declared: Parameter) -> RosParameter[Any]:
-    """Return a number as the type that is declared where that is meant without doubt."""
-    value, wanted = ros.value, declared.type
-    if ros.type_ == wanted or wanted not in (_DOUBLE, _DOUBLES):
-        is_empty = isinstance(value, list) and not value and wanted.name.endswith("_ARRAY")
-        return RosParameter(ros.name, wanted, []) if is_empty else ros
-    if wanted == _DOUBLES and ros.type_ == RosParameter.Type.STRING:
+    """Return a value as the type that is declared where that is meant without doubt."""
+    wanted = declared.type
+    value = ros.value.tolist() if isinstance(ros.value, array) else ros.value
+    if wanted == _DOUBLES and isinstance(value, str):
         # What the command line makes of a list of whole and other numbers.
-        try:
+        with contextlib.suppress(yaml.YAMLError):
             value = yaml.safe_load(value)
-        except yaml.YAMLError:
-            return ros
-        if not isinstance(value, list) or not all(type(one) in (int, float) for one in value):
-            return ros
-    elif ros.type_ not in _NUMBERS and value != []:
-        return ros
-    if isinstance(value, list) != (wanted == _DOUBLES):
-        return ros
-    numbers = [float(one) for one in value] if isinstance(value, list) else float(value)
-    return RosParameter(ros.name, wanted, numbers)
+    if wanted == _DOUBLE and type(value) is int:
+        return RosParameter(ros.name, wanted, float(value))
+    if isinstance(value, list):
+        if not value and wanted.name.endswith("_ARRAY"):
+            return RosParameter(ros.name, wanted, [])
+        if wanted == _DOUBLES and all(type(one) in (int, float) for one in value):
+            return RosParameter(ros.name, wanted, [float(one) for one in value])
+    return ros
