@@ -155,13 +155,13 @@ class ManagedNode(LifecycleNodeMixin, Node):
         if self.phase in (UNCONFIGURED, FINALIZED):
             return self.hint if self.phase == FINALIZED else ""
         full = self.get_fully_qualified_name()
-        first, steps, last = "deactivate and clean up", "deactivate, then cleanup", "and activate "
+        first, steps = "deactivate and clean up", "deactivate, then cleanup"
+        again = ", configure and activate"
         if self.phase == INACTIVE:
-            first, steps, last = "clean up", "cleanup", ""
+            first, steps, again = "clean up", "cleanup", " and configure"
         return (
             f"{self.get_name()} is {self.phase} and reads '{name}' when it is configured: {first} "
-            f"{full} first (ros2 lifecycle set {full} {steps}), then set it and configure "
-            f"{last}again"
+            f"{full} first (ros2 lifecycle set {full} {steps}), then set it{again} again"
         )
 
     def in_ros_thread(self, function: Callable[[], T]) -> T:

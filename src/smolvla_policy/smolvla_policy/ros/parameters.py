@@ -104,6 +104,10 @@ class Parameter:
             return ""
         if given in (self.type, RosParameter.Type.NOT_SET):
             return ""
+        return self.of_type(value, given)
+
+    def of_type(self, value: Any, given: RosParameter.Type) -> str:
+        """Say that `value` is of the type `given`, which is not that of the parameter."""
         return (
             f"parameter '{self.name}' is {value!r}, of type {given.name}, but must be of type "
             f"{self.type.name}, as {self.default!r}"

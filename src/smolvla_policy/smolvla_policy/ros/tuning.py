@@ -60,28 +60,36 @@ class Tuning:
         self._check = check
         self._take = take
         self._refusal = refusal
+        self._wrong = ""
         self.values: dict[str, Any] = values_of(node, self._declared.values())
         node.add_pre_set_parameters_callback(self._before)
         node.add_on_set_parameters_callback(self._judge)
         node.add_post_set_parameters_callback(self._after)
 
     def _before(self, parameters: Sequence[RosParameter[Any]]) -> list[RosParameter[Any]]:
-        """Let ``1`` be a number where ``1.0`` is wanted: the command line cannot know."""
+        """Let ``1`` be a number where ``1.0`` is wanted: the command line cannot know.
+
+        Of another type than the declared one a value would be refused by ROS, with numbers for the
+        types. The present value goes on in its stead and `_judge` says what is wrong.
+        """
+        self._wrong = ""
         given = []
         for ros in parameters:
             declared = self._declared.get(ros.name)
-            if declared is not None:
+            if declared is not None and ros.type_ != RosParameter.Type.NOT_SET:
                 ros = _as_declared(ros, declared)
-                # ROS refuses it with two numbers for the types, and nobody else is asked.
-                problem = "" if ros.type_ == declared.type else declared.wrong_type(ros.value)
-                if problem:
-                    self._logger.warning(f"not set: {problem}")
+                if ros.type_ != declared.type:
+                    self._wrong = declared.of_type(ros.value, ros.type_)
+                    ros = RosParameter(ros.name, declared.type, self.values[ros.name])
             given.append(ros)
         return given
 
     def _judge(self, parameters: Sequence[RosParameter[Any]]) -> SetParametersResult:
         new = self._ours(parameters)
         changed = self._changed(new)
+        wrong, self._wrong = self._wrong, ""
+        if wrong and new:
+            return SetParametersResult(successful=False, reason=wrong)
         try:
             for name, value in new.items():
                 declared = self._declared[name]
@@ -125,17 +133,25 @@ def _text(value: Any) -> str:
 
 def _as_declared(ros: RosParameter[Any], declared: Parameter) -> RosParameter[Any]:
     """Return a value as the type that is declared where that is meant without doubt."""
-    wanted = declared.type
-    value = ros.value.tolist() if isinstance(ros.value, array) else ros.value
-    if wanted == _DOUBLES and isinstance(value, str):
-        # What the command line makes of a list of whole and other numbers.
-        with contextlib.suppress(yaml.YAMLError):
-            value = yaml.safe_load(value)
-    if wanted == _DOUBLE and type(value) is int:
-        return RosParameter(ros.name, wanted, float(value))
-    if isinstance(value, list):
-        if not value and wanted.name.endswith("_ARRAY"):
-            return RosParameter(ros.name, wanted, [])
-        if wanted == _DOUBLES and all(type(one) in (int, float) for one in value):
-            return RosParameter(ros.name, wanted, [float(one) for one in value])
+    wanted, value = declared.type, ros.value
+    if wanted in (_DOUBLE, _DOUBLES):
+        if isinstance(value, str):
+            # What the command line makes of 1e-1, and of a list of whole and other numbers.
+            with contextlib.suppress(yaml.YAMLError):
+                value = yaml.safe_load(value)
+        many = isinstance(value, (list, array))
+        numbers = [_number(one) for one in (value if many else [value])]
+        if None not in numbers and (wanted == _DOUBLES or not many):
+            return RosParameter(ros.name, wanted, numbers if wanted == _DOUBLES else numbers[0])
+    elif isinstance(value, list) and not value and wanted.name.endswith("_ARRAY"):
+        return RosParameter(ros.name, wanted, [])
     return ros
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        return float(value)
+    except ValueError:
+        return None
