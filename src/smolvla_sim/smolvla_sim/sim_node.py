@@ -15,6 +15,7 @@ from sensor_msgs.msg import CameraInfo, Image, JointState
 from smolvla_policy.ros import qos
 from smolvla_policy.ros.parameters import read
 from smolvla_policy.ros.run import run
+from smolvla_policy.ros.tuning import Tuning
 from std_msgs.msg import Bool, Float32, Float64MultiArray
 from visualization_msgs.msg import MarkerArray
 
@@ -82,16 +83,7 @@ class SimNode(Node):
                 )
             except RenderingError as error:
                 raise ValueError(str(error)) from error
-        self._runner = RealTimeRunner(
-            simulation,
-            {
-                "cameras": values["camera_rate"],
-                "joint_states": values["joint_state_rate"],
-                "objects": values["object_rate"],
-                "score": values["score_rate"],
-            },
-            time.monotonic,
-        )
+        self._runner = RealTimeRunner(simulation, _rates(values), time.monotonic)
         self.create_subscription(
             Float64MultiArray, "arm_controller/commands", self._on_command, qos.command_qos()
         )
@@ -99,6 +91,12 @@ class SimNode(Node):
         self.create_service(SetTask, "sim/set_task", self._on_set_task)
         if values["viewer"]:
             self._viewer = open_viewer(simulation.model, simulation.data)
+        Tuning(
+            self,
+            SIM_PARAMETERS,
+            check=lambda values, _: self._runner.check_rates(_rates(values)),
+            take=self._tune,
+        )
         self._thread = threading.Thread(target=self._simulate, name="physics")
         self._thread.start()
         drawn = ", ".join(cameras) or "none"
@@ -132,6 +130,11 @@ class SimNode(Node):
         super().destroy_node()
 
     # In the thread of ROS.
+
+    def _tune(self, values: dict[str, Any], names: set[str]) -> None:
+        """Go by new values of the parameters."""
+        self._restock = values["restock"]
+        self._runner.rates = _rates(values)
 
     def _on_command(self, message: Float64MultiArray) -> None:
         values = np.array(message.data)
@@ -225,6 +228,16 @@ class SimNode(Node):
         self.failed = True
         self.get_logger().fatal(f"the simulation stops: {type(error).__name__}: {error}")
         self._gave_up.trigger()
+
+
+def _rates(values: dict[str, Any]) -> dict[str, float]:
+    """Return the rates of `RealTimeRunner` from the parameters."""
+    return {
+        "cameras": values["camera_rate"],
+        "joint_states": values["joint_state_rate"],
+        "objects": values["object_rate"],
+        "score": values["score_rate"],
+    }
 
 
 def main() -> None:

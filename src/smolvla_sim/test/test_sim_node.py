@@ -153,6 +153,27 @@ def test_bad_commands_are_refused(rig, bad):
     np.testing.assert_array_equal(rig.sim._runner.simulation._servos.target, before)
 
 
+def test_rates_can_be_changed_while_it_runs(rig):
+    begun = []
+    rig.observer.create_subscription(JointState, "joint_states", begun.append, 10)
+
+    def put(**values):
+        given = [Parameter(name, value=value) for name, value in values.items()]
+        return rig.sim.set_parameters_atomically(given)
+
+    usual = rig.sim.get_parameter("joint_state_rate").value
+    refused = put(camera_rate=7.0, joint_state_rate=900.0)
+    assert "at most the physics rate" in refused.reason
+    assert rig.sim.get_parameter("camera_rate").value == 30.0
+    assert put(joint_state_rate=4.0, restock=False).successful
+    begun.clear()
+    rig.until(lambda: len(begun) >= 3, "slow joint states")
+    stamps = [m.header.stamp.sec + m.header.stamp.nanosec * 1e-9 for m in begun[1:]]
+    assert stamps[1] - stamps[0] > 0.15
+    assert "read-only" in put(model="so101").reason
+    assert put(joint_state_rate=usual).successful
+
+
 def test_reset_gives_the_same_scene(rig):
     def places():
         markers = rig.newest["sim/objects"].markers

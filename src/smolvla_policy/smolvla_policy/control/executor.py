@@ -22,6 +22,9 @@ control cycle, all from one thread:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import fields
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -33,7 +36,7 @@ from smolvla_policy.control.executor_types import (
     State,
     Status,
 )
-from smolvla_policy.control.guard import Guard, Limited
+from smolvla_policy.control.guard import ROUNDING, Guard, GuardConfig, Limited
 from smolvla_policy.control.interpolation import Approach, Upsampler, interpolate
 from smolvla_policy.control.joint_feedback import JointFeedback
 from smolvla_policy.control.latency import LatencyWindow
@@ -56,7 +59,7 @@ class ExecutorCore:
 
     def __init__(self, config: ExecutorConfig) -> None:
         self._config = config
-        self._guard = Guard(config.joints, config.guard, config.control_rate)
+        self._guard = _guard(config)
         self._planner = Planner(config, self._guard)
         self._cycles = CycleStatistics(1.0 / config.control_rate, config.period_window)
         self._feedback = JointFeedback(len(config.joints), config.state_timeout)
@@ -79,6 +82,7 @@ class ExecutorCore:
         self._approach: Approach | None = None
         self._arrived = False
         self._command: NDArray[np.float64] | None = None
+        self._wanted: NDArray[np.float64] | None = None
         self._action: NDArray[np.float64] | None = None
 
     # What a driver tells the executor.
@@ -112,6 +116,49 @@ class ExecutorCore:
         if self._upsampler is not None:
             # Else the arm, on its way between two actions, would turn back to the first.
             self._upsampler.wait()
+
+    def reconfigure(self, config: ExecutorConfig) -> None:
+        """Go by other settings from the next cycle on: all of them or, on an error, none.
+
+        Plan, counters and ticks stay. Where the settings before kept the arm from its plan, or the
+        new limits leave it outside, it does not rush: an approach leads it to the next action. So
+        it does, from the measured position, once commands are published that were not (`dry_run`).
+
+        Args:
+            config: with the joints, the rate, the window and the first id of the present one.
+
+        Raises:
+            ValueError: a setting is out of range, unknown, or one of those that stay.
+        """
+        old = self._config
+        for name in ("joints", "control_rate", "period_window", "first_request_id"):
+            if getattr(config, name) != getattr(old, name):
+                raise ValueError(f"{name} stays as it is: make another executor")
+        guard = _guard(config)
+        self._planner.reconfigure(config, guard)
+        guard.succeed(self._guard)
+        self._config, self._guard = config, guard
+        self._feedback.timeout = config.state_timeout
+        if old.dry_run and not config.dry_run:
+            self._stand_still()  # the arm did not follow: it may be anywhere
+            return
+        limits = [field.name for field in fields(GuardConfig)]
+        speed = ("approach_speed", "approach_duration")
+        limits_differ = _differ(config.guard, old.guard, limits)
+        if limits_differ and self._would_rush():
+            self._arrived, self._approach = False, None
+            if self._upsampler is not None:
+                self._upsampler.wait()
+        elif limits_differ or _differ(config, old, speed):
+            self._approach = None
+
+    def _would_rush(self) -> bool:
+        """Say whether the arm is outside the limits, or far from where the plan is."""
+        if self._command is None or self._wanted is None:
+            return False
+        back = np.abs(self._guard.clamp(self._command) - self._command).max()
+        on = np.abs(self._guard.clamp(self._wanted) - self._command).max()
+        return bool(back > ROUNDING or on > self._config.resume_jump)
 
     def on_joint_state(self, positions: ArrayLike, now: float) -> str:
         """Take measured positions (joints,) [rad] in the order of the configuration.
@@ -240,7 +287,7 @@ class ExecutorCore:
             self._feedback.positions if self._command is None else self._command,
             first,
             self._config.control_rate,
-            self._config.approach_speed,
+            np.minimum(self._config.approach_speed, self._guard.max_speed),
             self._config.approach_duration,
         )
         return True
@@ -303,7 +350,7 @@ class ExecutorCore:
             measured = self._feedback.positions
             previous = measured if self._command is None else self._command
             command, limited = self._guard.limit(wanted, previous, measured)
-            self._command = command.copy()
+            self._command, self._wanted = command.copy(), wanted.copy()
         return CycleOutput(command, request, self._state, self._reason, executed, limited)
 
     def _enter(self, state: State, reason: str) -> None:
@@ -347,3 +394,11 @@ class ExecutorCore:
             period_max=longest,
             overruns=self._cycles.overruns,
         )
+
+
+def _guard(config: ExecutorConfig) -> Guard:
+    return Guard(config.joints, config.guard, config.control_rate, config.approach_speed)
+
+
+def _differ(new: object, old: object, names: Iterable[str]) -> bool:
+    return not all(np.array_equal(getattr(new, name), getattr(old, name)) for name in names)

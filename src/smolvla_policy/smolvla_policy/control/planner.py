@@ -45,6 +45,18 @@ class Planner:
         """Why there is no instruction to ask a chunk for; empty where there is one."""
         self.reset()
 
+    def reconfigure(self, config: ExecutorConfig, guard: Guard) -> None:
+        """Go by other settings from now on; queue and requests stay. All of them or none.
+
+        Raises:
+            ValueError: see the class.
+        """
+        trigger = Trigger(config.trigger_share)
+        blend, align = aggregation(config.aggregation), alignment(config.alignment)
+        self._config, self._guard, self._trigger = config, guard, trigger
+        self.queue.reconfigure(blend, align)
+        self.requests.reconfigure(config.request_timeout, config.retry_delay)
+
     def reset(self) -> None:
         """Begin anew at tick 0 with all counters at zero; latencies stay known."""
         self.queue = ChunkQueue(

@@ -121,6 +121,10 @@ class TaskRunner:
         self._moved = 0.0
         self._chunks_before = 0
 
+    def reconfigure(self, stall_timeout: float) -> None:
+        """Let goals stand still for another time, the running one too [s]."""
+        self._stall_timeout = stall_timeout
+
     @property
     def goal(self) -> Goal | None:
         """The running goal."""

@@ -103,6 +103,18 @@ class ExecutorNode(ManagedNode):
             )
             self._entities.append((self.destroy_subscription, judge))
 
+    def check(self, values: dict[str, Any], changed: set[str]) -> None:
+        """See whether the control loop can take new values."""
+        if self._execution is not None:
+            self._execution.check(values)
+
+    def tune(self, values: dict[str, Any], names: set[str]) -> None:
+        """Let the control loop take new values."""
+        self._wait_for_start = values["wait_for_start"]
+        if self._execution is not None:
+            self._execution.tune(values)
+            self._diagnostics.limit(state_timeout=values["state_timeout"])
+
     def activate(self) -> None:
         """Begin to execute, or wait for ~/start or a goal."""
         assert self._execution is not None

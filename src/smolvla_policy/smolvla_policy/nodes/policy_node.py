@@ -10,10 +10,16 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections import deque
 from typing import Any
 
 from smolvla_msgs.msg import ActionChunk, InferenceRequest, PolicyStatus
-from smolvla_policy.backends.protocol import Backend, ChunkRequest, Observation
+from smolvla_policy.backends.protocol import (
+    LIVE_OPTIONS,
+    Backend,
+    ChunkRequest,
+    Observation,
+)
 from smolvla_policy.backends.registry import create_backend
 from smolvla_policy.backends.session import Answer, answer
 from smolvla_policy.backends.worker import LatestJobWorker
@@ -44,6 +50,7 @@ class PolicyNode(ManagedNode):
         self._worker: LatestJobWorker[InferenceRequest] | None = None
         self._backend: Backend | None = None
         self._sensors: SensorIntake | None = None
+        self._wishes: deque[dict[str, Any]] = deque()  # to the backend, for its own thread
         super().__init__("policy_node", POLICY_PARAMETERS, background=True, **node_options)
         self._instruction = ""  # of the newest request
         self._figures = PolicyFigures(time.monotonic)
@@ -54,7 +61,7 @@ class PolicyNode(ManagedNode):
         self._status_timer = self.create_timer(1.0, self._publish_status)
         self._set_status_rate(self.get_parameter("status_rate").value)
         self._tell_refusal = SparseLog(lambda why: self.get_logger().warning(f"no chunk: {why}"))
-        self._asker = ""
+        self._asker = self._executor = ""
         self._replaced: set[str] = set()
         self.create_subscription(
             InferenceRequest, "smolvla/inference_request", self._on_request, qos.request_qos()
@@ -73,8 +80,7 @@ class PolicyNode(ManagedNode):
             kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
             raise ValueError(f"backend '{name}': {kind}{error}") from error
         self._backend = backend
-        self._least_time: float = values["inference_delay"]
-        self._executor = converters.node_name(self.get_namespace(), values["executor"])
+        self._wishes.clear()
         self._figures.reset()
         self._worker = LatestJobWorker(self._work)
         self.in_ros_thread(lambda: self._listen(backend, values))
@@ -95,11 +101,38 @@ class PolicyNode(ManagedNode):
             values["camera_topic"],
             compressed=values["image_transport"] == "compressed",
         )
+        self._take(values)
+
+    def _take(self, values: dict[str, Any]) -> None:
+        """Go by what of `values` can be changed at any time."""
+        self._least_time: float = values["inference_delay"]
+        executor = converters.node_name(self.get_namespace(), values["executor"])
+        if executor != self._executor:
+            self._executor, self._asker, self._replaced = executor, "", set()
         self._set_status_rate(values["status_rate"])
         self._diagnostics.limit(
             max_image_age=values["max_image_age"],
             max_joint_state_age=values["max_joint_state_age"],
         )
+
+    def check(self, values: dict[str, Any], changed: set[str]) -> None:
+        """See whether the backend that is loaded takes other values."""
+        backend = self._backend
+        if backend is not None and not hasattr(backend, "tune"):
+            for name in LIVE_OPTIONS:
+                if name in changed:
+                    why = self.reconfigure_first(name)
+                    raise ValueError(f"backend '{backend.name}' does not take it: {why}")
+
+    def tune(self, values: dict[str, Any], names: set[str]) -> None:
+        """Go by new values; the backend does from its next inference on."""
+        self._take(values)
+        sensors = self._sensors
+        if sensors is not None:
+            sensors.reconfigure(observation_config(values))
+        wishes = {name: values[name] for name in LIVE_OPTIONS if name in names}
+        if wishes and hasattr(self._backend, "tune"):
+            self._wishes.append(wishes)
 
     def deactivate(self) -> None:
         """Refuse the request that waits; the one that is worked on is refused at its end."""
@@ -169,6 +202,8 @@ class PolicyNode(ManagedNode):
             self._refuse(message, self.hint)
             return
         self._status_changed.trigger()
+        while self._wishes:
+            backend.tune(self._wishes.popleft())  # type: ignore[attr-defined]
         stamp_ns = 0
 
         def observe() -> Observation:

@@ -28,6 +28,7 @@ from smolvla_policy.ros.markers import PathMarkers
 from smolvla_policy.ros.newest import NewestMessage
 from smolvla_policy.ros.parameters import read
 from smolvla_policy.ros.run import run
+from smolvla_policy.ros.tuning import Tuning
 from smolvla_policy.ros.visualization_parameters import VISUALIZATION_PARAMETERS, path_style
 
 
@@ -67,7 +68,14 @@ class VisualizationNode(Node):
             self, JointState, "joint_states", qos.newest_joint_state_qos()
         )
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(1.0 / values["rate"], self._publish, clock=steady)
+        self._timer = self.create_timer(1.0 / values["rate"], self._publish, clock=steady)
+        Tuning(self, VISUALIZATION_PARAMETERS, check=_check, take=self._tune)
+
+    def _tune(self, values: dict[str, Any], names: set[str]) -> None:
+        """Draw by new values of the parameters."""
+        self._path.fade, self._path.timeout = values["fade"], values["timeout"]
+        self._markers.style = path_style(values)
+        self._timer.timer_period_ns = round(1e9 / values["rate"])
 
     def _on_description(self, message: String) -> None:
         if message.data == self._urdf:
@@ -131,6 +139,10 @@ class VisualizationNode(Node):
         message = self._markers.message(picture, frame, self.get_clock().now().to_msg())
         if message is not None:
             self._paths.publish(message)
+
+
+def _check(values: dict[str, Any], changed: set[str]) -> None:
+    path_style(values)
 
 
 def _plan(message: ActionChunk, chain: KinematicChain) -> tuple[Plan, JointOrder]:

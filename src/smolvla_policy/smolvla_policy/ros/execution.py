@@ -87,7 +87,8 @@ class Execution:
         self._period = 1.0 / values["rate"]
         self._status_period = 1.0 / values["status_rate"]
         self._feedback_period = 1.0 / values["feedback_rate"]
-        self._core = ExecutorCore(executor_config(values, first_request_id=time.time_ns()))
+        self._first_request_id = time.time_ns()
+        self._core = ExecutorCore(executor_config(values, self._first_request_id))
         self._core.stop(0.0, reason)
         self._tasks = TaskRunner(
             self._core,
@@ -133,11 +134,38 @@ class Execution:
 
         return self._thread.call(stop)
 
+    def check(self, values: dict[str, Any]) -> None:
+        """Say whether `tune` can take `values`.
+
+        Raises:
+            ValueError: a value is out of range or does not fit the others; the text names it.
+        """
+        ExecutorCore(executor_config(values, self._first_request_id))
+
     def close(self) -> None:
         """End the control loop."""
         self._thread.close()
 
     # What comes; nothing waits here.
+
+    def tune(self, values: dict[str, Any]) -> None:
+        """Go by other values from the next control cycle on, which sees all of them.
+
+        Args:
+            values: of `EXECUTOR_PARAMETERS` by name, which `check` let pass; those that are not
+                `live` are the present ones.
+        """
+        config = executor_config(values, self._first_request_id)
+
+        def take(now: float) -> None:
+            self._core.reconfigure(config)
+            self._tasks.reconfigure(values["task_stall_timeout"])
+            self._dry_run = values["dry_run"]
+            self._status_period = 1.0 / values["status_rate"]
+            self._feedback_period = 1.0 / values["feedback_rate"]
+            self._status_due = self._feedback_due = now
+
+        self._thread.post(take)
 
     def begin(self, goal: Goal) -> None:
         """Run a goal."""

@@ -5,8 +5,9 @@
 
 * A transition that fails says why in one line, and a failed configuration leaves a node that
   can be configured again with other parameters.
-* Parameters are declared once, can be set while the node is unconfigured and are refused with
-  words while it is not: they are read when it is configured.
+* Parameters are declared once. Those that are `parameters.Parameter.live` can be set at any time
+  and take effect at once; the others can be set while the node is unconfigured and are refused
+  with words while it is not: they are read when it is configured.
 * There is one way down, `ManagedNode.release`, for cleanup, shutdown, errors and the end of
   the process.
 * With `background` the transitions run in a thread of their own, so that a node that loads for
@@ -18,14 +19,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
 from rclpy.node import Node
-from rclpy.parameter import Parameter as RosParameter
 
 from smolvla_policy.ros.background import Background
-from smolvla_policy.ros.parameters import Parameter, declare, values_of
+from smolvla_policy.ros.parameters import Parameter, declare
+from smolvla_policy.ros.tuning import Tuning
 
 T = TypeVar("T")
 
@@ -48,7 +48,8 @@ def _words(error: Exception) -> str:
 class ManagedNode(LifecycleNodeMixin, Node):
     """Base of the managed nodes; see the module.
 
-    Subclasses override `configure`, `activate`, `deactivate`, `release` and `phase_changed`.
+    Subclasses override `configure`, `check`, `tune`, `activate`, `deactivate`, `release` and
+    `phase_changed`.
 
     Args:
         name: of the node.
@@ -78,7 +79,6 @@ class ManagedNode(LifecycleNodeMixin, Node):
         self.phase = UNCONFIGURED
         self.problem = ""
         self.failed = self.abandoned = self._ending = False
-        self._declared = {parameter.name: parameter for parameter in parameters}
         self._background: Background | None = None
         Node.__init__(self, name, **node_options)
         # A waiting transition would keep the others of its group from being served.
@@ -88,13 +88,30 @@ class ManagedNode(LifecycleNodeMixin, Node):
             self._background = Background(self)
             self._background.serve(self._service_change_state)
         declare(self, parameters, settable=True)
-        values_of(self, parameters)
-        self.add_on_set_parameters_callback(self._on_set_parameters)
+        self._tuning = Tuning(
+            self, parameters, check=self.check, take=self.tune, refusal=self.reconfigure_first
+        )
 
     # What subclasses do.
 
     def configure(self, values: dict[str, Any]) -> None:
         """Take up the parameters `values`. Whatever it raises becomes words and a way back."""
+
+    def check(self, values: dict[str, Any], changed: set[str]) -> None:
+        """Raise ValueError where what `configure` made cannot take `values` at once.
+
+        Args:
+            values: of all parameters by name, as they would be.
+            changed: names of those that change.
+        """
+
+    def tune(self, values: dict[str, Any], names: set[str]) -> None:
+        """Let what there is take new `values`, which `check` let pass; in the thread of ROS.
+
+        Args:
+            values: of all parameters by name.
+            names: of those that were set, maybe to what they were.
+        """
 
     def activate(self) -> None:
         """Begin to act."""
@@ -143,6 +160,20 @@ class ManagedNode(LifecycleNodeMixin, Node):
             self._enter(CONFIGURING)
             self._background.run(self._autostart)
 
+    def reconfigure_first(self, name: str) -> str:
+        """Say why the parameter `name` cannot be set now, and what to do; empty when it can."""
+        if self.phase in (UNCONFIGURED, FINALIZED):
+            return self.hint if self.phase == FINALIZED else ""
+        full = self.get_fully_qualified_name()
+        first, steps = "deactivate and clean up", "deactivate, then cleanup"
+        again = ", configure and activate"
+        if self.phase == INACTIVE:
+            first, steps, again = "clean up", "cleanup", " and configure"
+        return (
+            f"{self.get_name()} is {self.phase} and reads '{name}' when it is configured: {first} "
+            f"{full} first (ros2 lifecycle set {full} {steps}), then set it{again} again"
+        )
+
     def in_ros_thread(self, function: Callable[[], T]) -> T:
         """Run `function` in the thread that receives, from wherever; return what it returns.
 
@@ -169,7 +200,9 @@ class ManagedNode(LifecycleNodeMixin, Node):
         self.problem = ""
         self._enter(CONFIGURING)
         try:
-            self.configure(values_of(self, self._declared.values()))
+            values = self._tuning.values
+            self.configure(values)
+            self.in_ros_thread(lambda: self._catch_up(values))
         except Exception as error:
             self.problem = _words(error)
         if self._ending:
@@ -238,6 +271,17 @@ class ManagedNode(LifecycleNodeMixin, Node):
         self._enter(UNCONFIGURED)
         return result
 
+    def _catch_up(self, values: dict[str, Any]) -> None:
+        """Take what was set while the node was configured with `values`."""
+        newest = self._tuning.values
+        changed = {name for name in newest if newest[name] != values[name]}
+        if changed:
+            try:
+                self.check(newest, changed)
+            except ValueError as error:
+                self.get_logger().warning(f"set too early, while the node was loading: {error}")
+            self.tune(newest, changed)
+
     def _enter(self, phase: str) -> None:
         self.phase = phase
         self.phase_changed()
@@ -251,20 +295,3 @@ class ManagedNode(LifecycleNodeMixin, Node):
             self.context.try_shutdown()
         else:
             self._background.call(self.context.try_shutdown)
-
-    def _on_set_parameters(self, parameters: Sequence[RosParameter[Any]]) -> SetParametersResult:
-        for ros in parameters:
-            declared = self._declared.get(ros.name)
-            if declared is None:
-                continue
-            reason = declared.problem(ros.value)
-            if self.phase != UNCONFIGURED:
-                name, full = self.get_name(), self.get_fully_qualified_name()
-                reason = (
-                    f"{name} is {self.phase} and reads '{ros.name}' when it is configured: "
-                    f"deactivate and clean up {full} first (ros2 lifecycle set {full} "
-                    "deactivate, then cleanup), then set it and configure again"
-                )
-            if reason:
-                return SetParametersResult(successful=False, reason=reason)
-        return SetParametersResult(successful=True)
