@@ -23,6 +23,7 @@ class Answer:
         failed: True where the backend broke, False where an input was missing.
         instruction: the sentence that the actions obey.
         inference_time: seconds from taking the request to having the actions.
+        waiting: True where it is refused for something that only the user can give.
     """
 
     positions: NDArray[np.float64] | None
@@ -30,6 +31,7 @@ class Answer:
     failed: bool
     instruction: str
     inference_time: float
+    waiting: bool = False
 
 
 def answer(
@@ -61,8 +63,8 @@ def answer(
     start = clock()
     instruction = ""
 
-    def refuse(error: str, failed: bool) -> Answer:
-        return Answer(None, error, failed, instruction, clock() - start)
+    def refuse(error: str, failed: bool, waiting: bool = False) -> Answer:
+        return Answer(None, error, failed, instruction, clock() - start, waiting)
 
     try:
         observation = observe()
@@ -74,6 +76,7 @@ def answer(
             "no instruction yet: publish one, e.g. ros2 topic pub --once "
             f'{instruction_topic} std_msgs/msg/String "data: pick up the red cube"',
             failed=False,
+            waiting=True,
         )
     try:
         positions = np.asarray(backend.infer(observation, request), dtype=np.float64)

@@ -15,6 +15,7 @@ from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from smolvla_msgs.msg import ActionChunk, ExecutorStatus, InferenceRequest
+from smolvla_policy.control.executor_types import Level
 from smolvla_policy.control.task import Goal
 from smolvla_policy.ros import qos
 from smolvla_policy.ros.diagnostics import executor_diagnostics
@@ -71,6 +72,10 @@ class ExecutorNode(ManagedNode):
             else self._publisher(Float64MultiArray, "arm_controller/commands", qos.command_qos())
         )
         self._command_topic = commands.topic_name
+        if values["dry_run"]:
+            self.get_logger().info(
+                "DRY RUN: everything is computed, the arm gets no commands; dry_run false moves it"
+            )
         requests = self._publisher(
             InferenceRequest, "smolvla/inference_request", qos.request_qos()
         )
@@ -190,10 +195,13 @@ class ExecutorNode(ManagedNode):
         return publisher
 
     def _how_to_activate(self) -> str:
+        if self.starts_itself:
+            return self.hint
         return f"inactive: ros2 lifecycle set {self.get_fully_qualified_name()} activate"
 
     def _idle_status(self) -> ExecutorStatus:
         status = ExecutorStatus(reason=self.hint, joint_state_age=math.nan)
+        status.level = int(Level.ERROR if self.problem else Level.OK)
         status.latency_last = status.latency_p50 = status.latency_p95 = math.nan
         status.header.stamp = self.get_clock().now().to_msg()
         return status

@@ -152,7 +152,8 @@ def request_goal_id(message: InferenceRequest) -> bytes:
 
 def status_message(status: Status, stamp: Time, instruction: str = "") -> ExecutorStatus:
     """Return the message of an executor's status, with what its newest chunk obeys."""
-    message = ExecutorStatus(**{**asdict(status), "state": int(status.state)})
+    numbers = {"state": int(status.state), "level": int(status.level)}
+    message = ExecutorStatus(**{**asdict(status), **numbers})
     message.instruction = instruction
     message.header.stamp = stamp
     return message

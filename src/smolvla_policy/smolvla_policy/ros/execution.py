@@ -18,12 +18,13 @@ from sensor_msgs.msg import JointState
 from smolvla_msgs.msg import ActionChunk, ExecutorStatus
 from smolvla_policy.control.chunk import Chunk
 from smolvla_policy.control.executor import ExecutorCore
-from smolvla_policy.control.executor_types import CycleOutput, State
+from smolvla_policy.control.executor_types import CycleOutput, Level, State
 from smolvla_policy.control.joint_order import JointOrder
 from smolvla_policy.control.task import Goal, Outcome, Progress, TaskRunner
 from smolvla_policy.ros import converters
 from smolvla_policy.ros.control_thread import ControlThread
 from smolvla_policy.ros.executor_parameters import executor_config
+from smolvla_policy.ros.sparse_log import SparseLog, StateLog, log_at
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,9 @@ class Execution:
         self._core.stop(0.0, reason)
         self._tasks = TaskRunner(self._core, values["task_stall_timeout"], reports.ended)
         self._state: State | None = None
+        self._log_state = StateLog(lambda level, words: log_at(node.get_logger(), level, words))
+        self._tell_invalid = SparseLog(lambda words: log_at(node.get_logger(), Level.ERROR, words))
+        self._tell_unused = SparseLog(lambda words: log_at(node.get_logger(), Level.WARN, words))
         self._instruction = ""  # of the newest chunk
         self._status_due = self._feedback_due = 0.0
         self._thread = ControlThread(
@@ -163,7 +167,10 @@ class Execution:
                 words = f"action chunk: {error}"
                 self._node.get_logger().error(words, throttle_duration_sec=5.0)
         if words:
-            self._thread.post(lambda now: self._core.on_refusal(message.request_id, words, now))
+            waiting = message.waiting
+            self._thread.post(
+                lambda now: self._core.on_refusal(message.request_id, words, now, waiting)
+            )
             return
         period = converters.from_duration(message.period)
         chunk = Chunk(message.request_id, message.first_tick, positions, period)
@@ -172,11 +179,14 @@ class Execution:
     # In the thread of the control loop.
 
     def _take(self, chunk: Chunk, instruction: str, now: float) -> None:
+        invalid = self._core.chunks_invalid
         problem = self._core.on_chunk(chunk, now)
         if not problem:
             self._instruction = instruction
+        elif self._core.chunks_invalid > invalid:
+            self._tell_invalid(problem)
         elif not self._core.expects_no_answer(chunk.request_id):
-            self._node.get_logger().warning(problem, throttle_duration_sec=2.0)
+            self._tell_unused(problem)
 
     def _step(self, now: float) -> None:
         output = self._core.cycle(now)
@@ -217,8 +227,7 @@ class Execution:
             "the same namespace?"
         )
         status = self._core.status(now)
-        if status.state != self._state:
-            self._node.get_logger().info(f"{status.state.name}: {status.reason}")
+        self._log_state(status.level, f"{status.state.name}: {status.reason}", now)
         self._state, self._status_due = status.state, now + self._status_period
         stamp = self._node.get_clock().now().to_msg()
         self._reports.status(converters.status_message(status, stamp, self._instruction))

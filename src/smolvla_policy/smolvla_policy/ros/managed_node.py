@@ -59,6 +59,7 @@ class ManagedNode(LifecycleNodeMixin, Node):
     Attributes:
         phase: one of the constants of this module.
         problem: why the newest configuration failed; empty when it did not.
+        starts_itself: whether it is on its way to be active without anybody's doing.
         failed: whether the process shall end with an error.
         abandoned: whether `destroy_node` left a thread behind that does not end.
 
@@ -78,6 +79,7 @@ class ManagedNode(LifecycleNodeMixin, Node):
         self.phase = UNCONFIGURED
         self.problem = ""
         self.failed = self.abandoned = self._ending = False
+        self.starts_itself = False
         self._declared = {parameter.name: parameter for parameter in parameters}
         self._background: Background | None = None
         Node.__init__(self, name, **node_options)
@@ -89,6 +91,7 @@ class ManagedNode(LifecycleNodeMixin, Node):
             self._background.serve(self._service_change_state)
         declare(self, parameters, settable=True)
         values_of(self, parameters)
+        self.starts_itself = bool(self.get_parameter("autostart").value)
         self.add_on_set_parameters_callback(self._on_set_parameters)
 
     # What subclasses do.
@@ -112,7 +115,13 @@ class ManagedNode(LifecycleNodeMixin, Node):
 
     @property
     def hint(self) -> str:
-        """What to do to make the node active; empty when it is."""
+        """What to do to make the node active; empty when it is.
+
+        Nothing is to be done while it starts by itself.
+        """
+        on_its_way = self.phase in (UNCONFIGURED, CONFIGURING, INACTIVE)
+        if self.starts_itself and on_its_way and not self.problem:
+            return f"{self.get_name()} is still loading"
         name, set_state = self.get_name(), f"ros2 lifecycle set {self.get_fully_qualified_name()}"
         why = f" ({self.problem})" if self.problem else ""
         return {
@@ -234,7 +243,9 @@ class ManagedNode(LifecycleNodeMixin, Node):
 
     def _autostart(self) -> None:
         done = TransitionCallbackReturn.SUCCESS
-        if self.trigger_configure() == done and self.trigger_activate() == done:
+        started = self.trigger_configure() == done and self.trigger_activate() == done
+        self.starts_itself = False
+        if started:
             return
         self.failed = True
         if self._background is None:
