@@ -55,7 +55,8 @@ class ExecutorCore:
       an approach from the measured position: after `start` and after a fault.
     * Ticks advance only when an action is executed, so not while approaching or holding.
     * Without a known action the last command is repeated.
-    * With stale or invalid joint states nothing is published and the plan is dropped.
+    * With joint states that are stale, invalid or contradict each other nothing is published and
+      the plan is dropped.
 
     Raises:
         ValueError: a setting is out of range or unknown; the text names it.
@@ -66,7 +67,7 @@ class ExecutorCore:
         self._guard = Guard(config.joints, config.guard, config.control_rate)
         self._planner = Planner(config, self._guard)
         self._cycles = CycleStatistics(1.0 / config.control_rate, config.period_window)
-        self._feedback = JointFeedback(len(config.joints), config.state_timeout)
+        self._feedback = JointFeedback(config.joints, config.state_timeout)
         self._enter(State.IDLE, "not started: call ~/start")
         self._now = self._waiting_since = -np.inf
         self._reset()
@@ -123,13 +124,18 @@ class ExecutorCore:
             # Else the arm, on its way between two actions, would turn back to the first.
             self._upsampler.wait()
 
-    def on_joint_state(self, positions: ArrayLike, now: float) -> str:
+    def on_joint_state(self, positions: ArrayLike, now: float, source: str = "") -> str:
         """Take measured positions (joints,) [rad] in the order of the configuration.
+
+        Args:
+            positions: measured.
+            now: when they came.
+            source: who published them; empty where that is not known.
 
         Returns:
             Why they do not count, empty when they do.
         """
-        return self._feedback.update(positions, self._config.joints, now)
+        return self._feedback.update(positions, now, source)
 
     def on_invalid_joint_state(self, problem: str, now: float) -> None:
         """Take note of a message that holds no usable joint state, and why."""

@@ -23,6 +23,7 @@ from smolvla_policy.ros.diagnostics_publisher import DiagnosticsPublisher
 from smolvla_policy.ros.execution import Execution, Reports
 from smolvla_policy.ros.executor_parameters import EXECUTOR_PARAMETERS
 from smolvla_policy.ros.managed_node import ACTIVE, INACTIVE, ManagedNode
+from smolvla_policy.ros.publishers import publishers_of
 from smolvla_policy.ros.run import run
 from smolvla_policy.ros.task_server import TaskServer
 
@@ -162,11 +163,12 @@ class ExecutorNode(ManagedNode):
 
     def _look_for_others(self) -> None:
         """Say it when somebody else commands the arm, too: it would jerk between the two."""
+        if self._status.state not in _MOVING or self._status.dry_run:
+            return
         names: list[str] = []
         topic = self._command_topic
-        moves = self._status.state in _MOVING and not self._status.dry_run
-        if moves and self.count_publishers(topic) > 1:
-            names = sorted(info.node_name for info in self.get_publishers_info_by_topic(topic))
+        if self.count_publishers(topic) > 1:
+            names = [name for _, name in publishers_of(self, topic)]
         if names and names != self._commanders:
             self.get_logger().warning(
                 f"the arm gets commands from {len(names)} publishers on {topic}: "

@@ -8,7 +8,7 @@ core is touched by one thread and the loop waits for nothing but its deadline.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ from smolvla_policy.control.task import Goal, Outcome, Progress, TaskRunner
 from smolvla_policy.ros import converters
 from smolvla_policy.ros.control_thread import ControlThread
 from smolvla_policy.ros.executor_parameters import executor_config
+from smolvla_policy.ros.publishers import PublisherNames
 from smolvla_policy.ros.sparse_log import SparseLog, StateLog, log_at
 
 
@@ -77,6 +78,7 @@ class Execution:
         self._joints: list[str] = values["joints"]
         self._state_order = JointOrder(self._joints)
         self._chunk_order = JointOrder(self._joints)
+        self._state_sources = PublisherNames(node, "joint_states")
         self._as_trajectory = values["output"] == "joint_trajectory"
         self._dry_run: bool = values["dry_run"]
         self._period = 1.0 / values["rate"]
@@ -138,8 +140,8 @@ class Execution:
         """End a goal for its caller."""
         self._thread.post(lambda now: self._tasks.cancel(goal_id, now))
 
-    def on_joint_state(self, message: JointState) -> None:
-        """Take a joint state, matched by name."""
+    def on_joint_state(self, message: JointState, info: Mapping[str, Any]) -> None:
+        """Take a joint state, matched by name, with what rclpy tells about the message."""
         received = time.monotonic()
         try:
             positions = self._state_order.pick(message.name, message.position)
@@ -147,7 +149,8 @@ class Execution:
             words = f"joint state: {error}"
             self._thread.post(lambda now: self._core.on_invalid_joint_state(words, received))
         else:
-            self._thread.post(lambda now: self._core.on_joint_state(positions, received))
+            source = self._state_sources.of(info)
+            self._thread.post(lambda now: self._core.on_joint_state(positions, received, source))
 
     def on_chunk(self, message: ActionChunk) -> None:
         """Take a chunk or a refusal for this executor; take no notice of those for others."""
