@@ -129,7 +129,7 @@ class Planner:
         """Take a refusal; return why it is ignored, empty when it counts."""
         if not self.requests.refuse(request_id, error, now):
             return f"refusal {request_id} answers no open request: ignored"
-        self._problem = f"the policy refused: {error}"
+        self._problem = error if waiting else f"the policy refused: {error}"
         self._problem_level = Level.OK if waiting else Level.WARN
         return ""
 

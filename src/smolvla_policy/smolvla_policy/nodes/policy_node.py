@@ -225,7 +225,8 @@ class PolicyNode(ManagedNode):
             self._refuse(message, result.error, Level.ERROR)
         else:
             level = Level.OK if result.waiting else self._missing_level()
-            self._refuse(message, result.error, level)
+            # What is still to come needs no line.
+            self._refuse(message, result.error, level, tell=result.waiting or level > Level.OK)
 
     def _publish_chunk(
         self, message: InferenceRequest, backend: Backend, result: Answer, stamp_ns: int

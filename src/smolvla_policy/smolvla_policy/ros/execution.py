@@ -8,6 +8,7 @@ core is touched by one thread and the loop waits for nothing but its deadline.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,14 +19,15 @@ from sensor_msgs.msg import JointState
 from smolvla_msgs.msg import ActionChunk, ExecutorStatus
 from smolvla_policy.control.chunk import Chunk
 from smolvla_policy.control.executor import ExecutorCore
-from smolvla_policy.control.executor_types import CycleOutput, Level, State
+from smolvla_policy.control.executor_types import CycleOutput, State
 from smolvla_policy.control.joint_order import JointOrder
 from smolvla_policy.control.task import Goal, Outcome, Progress, TaskRunner
 from smolvla_policy.ros import converters
 from smolvla_policy.ros.control_thread import ControlThread
+from smolvla_policy.ros.diagnostics import GUARD_SHARE, SPAN
 from smolvla_policy.ros.executor_parameters import executor_config
 from smolvla_policy.ros.publishers import PublisherNames
-from smolvla_policy.ros.sparse_log import SparseLog, StateLog, log_at
+from smolvla_policy.ros.sparse_log import AGAIN, SparseLog, StateLog, log_at
 
 
 @dataclass(frozen=True)
@@ -89,8 +91,11 @@ class Execution:
         self._tasks = TaskRunner(self._core, values["task_stall_timeout"], reports.ended)
         self._state: State | None = None
         self._log_state = StateLog(lambda level, words: log_at(node.get_logger(), level, words))
-        self._tell_invalid = SparseLog(lambda words: log_at(node.get_logger(), Level.ERROR, words))
-        self._tell_unused = SparseLog(lambda words: log_at(node.get_logger(), Level.WARN, words))
+        self._tell_invalid = SparseLog(node.get_logger().error)
+        self._tell_unused = SparseLog(node.get_logger().warning)
+        self._limited: deque[float] = deque()  # when the guard changed a command
+        self._tell_few_limited = SparseLog(node.get_logger().info, soonest=AGAIN)
+        self._tell_many_limited = SparseLog(node.get_logger().warning, soonest=AGAIN)
         self._instruction = ""  # of the newest chunk
         self._status_due = self._feedback_due = 0.0
         self._thread = ControlThread(
@@ -156,10 +161,9 @@ class Execution:
         """Take a chunk or a refusal for this executor; take no notice of those for others."""
         if message.executor != self._executor:
             if not message.executor:
-                self._node.get_logger().warning(
+                self._tell_unused(
                     "action chunk for nobody, not executed: the policy must echo "
-                    "InferenceRequest.executor",
-                    throttle_duration_sec=5.0,
+                    "InferenceRequest.executor"
                 )
             return
         words = message.error
@@ -168,7 +172,7 @@ class Execution:
                 positions = converters.chunk_positions(message, self._chunk_order)
             except ValueError as error:
                 words = f"action chunk: {error}"
-                self._node.get_logger().error(words, throttle_duration_sec=5.0)
+                self._tell_invalid(words)
         if words:
             waiting = message.waiting
             self._thread.post(
@@ -211,8 +215,7 @@ class Execution:
                 else converters.command_message(output.command)
             )
         if output.limited:
-            words = "; ".join(map(str, output.limited))
-            self._node.get_logger().warning(f"guard: {words}", throttle_duration_sec=10.0)
+            self._tell_limited("; ".join(map(str, output.limited)))
         if output.request is not None:
             stamp = self._node.get_clock().now().to_msg()
             self._requests.publish(
@@ -220,6 +223,20 @@ class Execution:
                     output.request, self._executor, self._joints, stamp, self._tasks.goal
                 )
             )
+
+    def _tell_limited(self, words: str) -> None:
+        """Tell of a command that the guard changed: a warning only where it does so often."""
+        now = time.monotonic()
+        self._limited.append(now)
+        while self._limited[0] < now - SPAN:
+            self._limited.popleft()
+        if len(self._limited) > GUARD_SHARE * SPAN / self._period:
+            self._tell_many_limited(
+                f"guard: {len(self._limited)} commands limited in the last {SPAN:.0f} s, newest: "
+                f"{words}; the policy wants to go faster or farther than these parameters allow"
+            )
+        else:
+            self._tell_few_limited(f"guard: {words}")
 
     def _report(self, now: float) -> None:
         heard = self._requests.get_subscription_count() > 0

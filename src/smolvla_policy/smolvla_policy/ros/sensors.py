@@ -232,12 +232,10 @@ class SensorIntake:
     def _on_joint_state(self, message: JointState, info: Mapping[str, Any]) -> None:
         stamp_ns = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
         source = self._state_sources.of(info)
-        with self._lock:
-            problem = self._buffer.add_joint_state(
+        with self._lock:  # one that is not used may hold other joints: told when none is left
+            self._buffer.add_joint_state(
                 message.name, message.position, stamp_ns, time.monotonic(), source
             )
-        if problem:
-            self._node.get_logger().warning(f"joint state: {problem}", throttle_duration_sec=5.0)
 
     def _on_objects(self, message: MarkerArray) -> None:
         try:

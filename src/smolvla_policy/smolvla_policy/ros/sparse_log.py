@@ -130,7 +130,8 @@ class StateLog:
             known.told = lately
         missed = known.entered - (key != self._told_key)
         if math.isfinite(last) and level > Level.OK and missed > 0:
-            words = f"{words} ({missed} more times in the last {now - last:.0f} s)"
+            times = "time" if missed == 1 else "times"
+            words = f"{words} ({missed} more {times} in the last {now - last:.0f} s)"
         self._told_key = key
         known.told.append(now)
         known.entered = 0

@@ -67,9 +67,7 @@ def test_a_policy_that_is_always_too_slow_is_told_once_then_counted(holds, runs)
         told.feed(runs, Level.OK, "RUNNING")
     assert told.words[:2] == ["RUNNING", DRY.format(0.9)]
     assert len(told.lines) <= 4 * 8
-    counts = [
-        int(words.split("(")[1].split()[0]) for words in told.words if " more times" in words
-    ]
+    counts = [int(words.split("(")[1].split()[0]) for words in told.words if " more time" in words]
     assert counts
     # Each hold is told or counted, but for those after the last line.
     holding = sum("HOLDING" in words for words in told.words)
