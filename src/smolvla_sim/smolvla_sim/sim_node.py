@@ -15,6 +15,7 @@ from sensor_msgs.msg import CameraInfo, Image, JointState
 from smolvla_policy.ros import qos
 from smolvla_policy.ros.parameters import read
 from smolvla_policy.ros.run import run
+from smolvla_policy.ros.sparse_log import SparseLog
 from smolvla_policy.ros.tuning import Tuning
 from std_msgs.msg import Bool, Float32, Float64MultiArray
 from visualization_msgs.msg import MarkerArray
@@ -83,6 +84,7 @@ class SimNode(Node):
                 )
             except RenderingError as error:
                 raise ValueError(str(error)) from error
+        self._tell_refused = SparseLog(self.get_logger().error)
         self._runner = RealTimeRunner(simulation, _rates(values), time.monotonic)
         self.create_subscription(
             Float64MultiArray, "arm_controller/commands", self._on_command, qos.command_qos()
@@ -145,9 +147,8 @@ class SimNode(Node):
         else:
             self._runner.command(values[self._order])
             return
-        self.get_logger().error(
-            f"command on arm_controller/commands refused, the last one stays: {problem}",
-            throttle_duration_sec=1.0,
+        self._tell_refused(
+            f"command on arm_controller/commands refused, the last one stays: {problem}"
         )
 
     def _on_reset(

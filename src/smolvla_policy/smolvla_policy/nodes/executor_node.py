@@ -16,6 +16,7 @@ from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from smolvla_msgs.msg import ActionChunk, ExecutorStatus, InferenceRequest
+from smolvla_policy.control.executor_types import Level
 from smolvla_policy.control.instruction import NewestInstruction
 from smolvla_policy.control.task import Goal
 from smolvla_policy.ros import qos
@@ -24,6 +25,7 @@ from smolvla_policy.ros.diagnostics_publisher import DiagnosticsPublisher
 from smolvla_policy.ros.execution import Execution, Reports
 from smolvla_policy.ros.executor_parameters import EXECUTOR_PARAMETERS
 from smolvla_policy.ros.managed_node import ACTIVE, INACTIVE, ManagedNode
+from smolvla_policy.ros.publishers import publishers_of
 from smolvla_policy.ros.run import LINGER, run
 from smolvla_policy.ros.task_server import TaskServer
 
@@ -77,6 +79,10 @@ class ExecutorNode(ManagedNode):
             else self._publisher(Float64MultiArray, "arm_controller/commands", qos.command_qos())
         )
         self._command_topic = commands.topic_name
+        if values["dry_run"]:
+            self.get_logger().info(
+                "DRY RUN: everything is computed, the arm gets no commands; dry_run false moves it"
+            )
         requests = self._publisher(
             InferenceRequest, "smolvla/inference_request", qos.request_qos()
         )
@@ -211,11 +217,12 @@ class ExecutorNode(ManagedNode):
 
     def _look_for_others(self) -> None:
         """Say it when somebody else commands the arm, too: it would jerk between the two."""
+        if self._status.state not in _MOVING or self._status.dry_run:
+            return
         names: list[str] = []
         topic = self._command_topic
-        moves = self._status.state in _MOVING and not self._status.dry_run
-        if moves and self.count_publishers(topic) > 1:
-            names = sorted(info.node_name for info in self.get_publishers_info_by_topic(topic))
+        if self.count_publishers(topic) > 1:
+            names = [name for _, name in publishers_of(self, topic)]
         if names and names != self._commanders:
             self.get_logger().warning(
                 f"the arm gets commands from {len(names)} publishers on {topic}: "
@@ -244,10 +251,13 @@ class ExecutorNode(ManagedNode):
         return publisher
 
     def _how_to_activate(self) -> str:
+        if self.starts_itself:
+            return self.hint
         return f"inactive: ros2 lifecycle set {self.get_fully_qualified_name()} activate"
 
     def _idle_status(self) -> ExecutorStatus:
         status = ExecutorStatus(reason=self.hint, joint_state_age=math.nan)
+        status.level = int(Level.ERROR if self.problem else Level.OK)
         status.instruction = self._newest.current
         status.instruction_source = int(self._newest.source)
         status.latency_last = status.latency_p50 = status.latency_p95 = math.nan

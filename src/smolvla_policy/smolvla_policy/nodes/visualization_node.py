@@ -28,6 +28,7 @@ from smolvla_policy.ros.markers import PathMarkers
 from smolvla_policy.ros.newest import NewestMessage
 from smolvla_policy.ros.parameters import read
 from smolvla_policy.ros.run import run
+from smolvla_policy.ros.sparse_log import SparseLog
 from smolvla_policy.ros.tuning import Tuning
 from smolvla_policy.ros.visualization_parameters import VISUALIZATION_PARAMETERS, path_style
 
@@ -50,6 +51,7 @@ class VisualizationNode(Node):
         self._chain: KinematicChain | None = None
         self._urdf = ""
         self._order: JointOrder | None = None
+        self._tell = SparseLog(self.get_logger().warning)
 
         if values["robot_description"]:
             try:
@@ -104,9 +106,7 @@ class VisualizationNode(Node):
         try:
             plan, order = _plan(message, self._chain)
         except ValueError as error:
-            self.get_logger().warning(
-                f"action chunk not drawn: {error}", throttle_duration_sec=5.0
-            )
+            self._tell(f"action chunk not drawn: {error}")
             return
         now = time.monotonic()
         self._follow(now)  # the seam is where the arm is now
@@ -121,10 +121,7 @@ class VisualizationNode(Node):
         try:
             positions = self._order.pick(message.name, message.position)
         except ValueError as error:
-            self.get_logger().warning(
-                f"progress on the path is unknown: joint state: {error}",
-                throttle_duration_sec=5.0,
-            )
+            self._tell(f"progress on the path is unknown: joint state: {error}")
             return
         point = self._chain.positions(self._order.joints, positions[None])[0]
         self._path.on_joint_state(positions, point, now)

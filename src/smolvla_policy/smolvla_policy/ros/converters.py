@@ -158,7 +158,8 @@ def status_message(
         newest: what the next request asks for.
         chunk_instruction: what the newest chunk obeys.
     """
-    message = ExecutorStatus(**{**asdict(status), "state": int(status.state)})
+    numbers = {"state": int(status.state), "level": int(status.level)}
+    message = ExecutorStatus(**{**asdict(status), **numbers})
     message.instruction, message.instruction_source = newest.current, int(newest.source)
     message.chunk_instruction = chunk_instruction
     message.header.stamp = stamp

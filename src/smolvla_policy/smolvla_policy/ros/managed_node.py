@@ -60,6 +60,7 @@ class ManagedNode(LifecycleNodeMixin, Node):
     Attributes:
         phase: one of the constants of this module.
         problem: why the newest configuration failed; empty when it did not.
+        starts_itself: whether it is on its way to be active without anybody's doing.
         failed: whether the process shall end with an error.
         abandoned: whether `destroy_node` left a thread behind that does not end.
 
@@ -79,6 +80,7 @@ class ManagedNode(LifecycleNodeMixin, Node):
         self.phase = UNCONFIGURED
         self.problem = ""
         self.failed = self.abandoned = self._ending = False
+        self.starts_itself = False
         self._background: Background | None = None
         Node.__init__(self, name, **node_options)
         # A waiting transition would keep the others of its group from being served.
@@ -91,6 +93,7 @@ class ManagedNode(LifecycleNodeMixin, Node):
         self._tuning = Tuning(
             self, parameters, check=self.check, take=self.tune, refusal=self.reconfigure_first
         )
+        self.starts_itself = bool(self.get_parameter("autostart").value)
 
     # What subclasses do.
 
@@ -137,7 +140,13 @@ class ManagedNode(LifecycleNodeMixin, Node):
 
     @property
     def hint(self) -> str:
-        """What to do to make the node active; empty when it is."""
+        """What to do to make the node active; empty when it is.
+
+        Nothing is to be done while it starts by itself.
+        """
+        on_its_way = self.phase in (UNCONFIGURED, CONFIGURING, INACTIVE)
+        if self.starts_itself and on_its_way and not self.problem:
+            return f"{self.get_name()} is still loading"
         name, set_state = self.get_name(), f"ros2 lifecycle set {self.get_fully_qualified_name()}"
         if self._ending:
             return f"{name} ends"
@@ -288,7 +297,9 @@ class ManagedNode(LifecycleNodeMixin, Node):
 
     def _autostart(self) -> None:
         done = TransitionCallbackReturn.SUCCESS
-        if self.trigger_configure() == done and self.trigger_activate() == done:
+        started = self.trigger_configure() == done and self.trigger_activate() == done
+        self.starts_itself = False
+        if started:
             return
         self.failed = True
         if self._background is None:

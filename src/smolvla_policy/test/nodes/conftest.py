@@ -91,6 +91,7 @@ class Robot:
         self.commands, self.requests, self.statuses, self.trajectories = [], [], [], []
         self.position = np.array([0.1, -0.1])
         self.answer = self.ramp
+        self.waiting = False
         node = graph.node
         self.joint_states = node.create_publisher(JointState, "joint_states", 10)
         self.chunks = node.create_publisher(ActionChunk, "smolvla/action_chunk", qos.chunk_qos())
@@ -165,6 +166,7 @@ class Robot:
             period=converters.to_duration(PERIOD),
             instruction=request.instruction,
             error=error,
+            waiting=bool(error) and self.waiting,
         )
 
     def _on_request(self, request):
