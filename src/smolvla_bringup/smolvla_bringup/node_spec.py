@@ -34,13 +34,17 @@ class NodeSpec:
         params_files: parameter files, later ones win.
         parameters: values that win over all files.
         remappings: from -> to.
-        critical: whether the system ends when this node does.
+        critical: whether the system can do nothing without this node.
+        restarts: whether it is started anew when it fails; see `supervision`.
+        holds_arm: whether it keeps the torque of an arm on, which drops when it ends.
         env: environment variables that it gets in addition.
         arguments: plain arguments, before those of ROS.
         renamed: whether the process gets `name` as node name. False where a process holds
             several nodes (a new name would go to all of them) or names itself.
         one_shot: it is done after a while; only an exit status other than 0 counts as an end.
         blames: name of the node whose first complaint says why this one has failed.
+        part: of `options.PARTS`, the part that it belongs to.
+        again: command that starts its part anew beside the rest; empty for none.
     """
 
     package: str
@@ -51,11 +55,15 @@ class NodeSpec:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     remappings: Mapping[str, str] = field(default_factory=dict)
     critical: bool = True
+    restarts: bool = True
+    holds_arm: bool = False
     env: Mapping[str, str] = field(default_factory=dict)
     arguments: tuple[str, ...] = ()
     renamed: bool = True
     one_shot: bool = False
     blames: str = ""
+    part: str = ""
+    again: str = ""
 
     def configured(self, parameter: str) -> Any:
         """Return the value that the node will get for `parameter`.

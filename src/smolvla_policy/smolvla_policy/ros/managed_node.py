@@ -60,6 +60,8 @@ class ManagedNode(LifecycleNodeMixin, Node):
         phase: one of the constants of this module.
         problem: why the newest configuration failed; empty when it did not.
         failed: whether the process shall end with an error.
+        misconfigured: whether `problem` is a mistake in the parameters: a new start with the same
+            ones would fail again.
         abandoned: whether `destroy_node` left a thread behind that does not end.
 
     Raises:
@@ -77,7 +79,7 @@ class ManagedNode(LifecycleNodeMixin, Node):
         # First what `destroy_node` needs.
         self.phase = UNCONFIGURED
         self.problem = ""
-        self.failed = self.abandoned = self._ending = False
+        self.failed = self.misconfigured = self.abandoned = self._ending = False
         self._declared = {parameter.name: parameter for parameter in parameters}
         self._background: Background | None = None
         Node.__init__(self, name, **node_options)
@@ -156,12 +158,13 @@ class ManagedNode(LifecycleNodeMixin, Node):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Configure; on failure say why and stay unconfigured."""
-        self.problem = ""
+        self.problem, self.misconfigured = "", False
         self._enter(CONFIGURING)
         try:
             self.configure(values_of(self, self._declared.values()))
         except Exception as error:
             self.problem = _words(error)
+            self.misconfigured = isinstance(error, ValueError)
         if self._ending:
             self.release()
             raise SystemExit  # of this thread: there is no state machine any more to go on with

@@ -41,7 +41,8 @@ def run(name: str, create: Callable[[], Node], parameters: Iterable[Parameter] =
             them is looked through for typing errors.
 
     Returns:
-        The exit code: 0 after an interrupt, 1 when the node could not start or set `failed`.
+        The exit code: 0 after an interrupt; ``os.EX_CONFIG`` (78) when arguments or parameters are
+        wrong, so that a new start would fail again; 1 when the node set `failed` otherwise.
     """
     end_with_launch()
     interrupts: list[int] = []
@@ -68,7 +69,7 @@ def run(name: str, create: Callable[[], Node], parameters: Iterable[Parameter] =
     ) as error:
         print(f"{name}: {error}", file=sys.stderr)
         rclpy.try_shutdown()
-        return 1
+        return os.EX_CONFIG
     try:
         # Before the node starts up: once a signal came, rclpy cannot make one any more.
         executor = SingleThreadedExecutor()
@@ -89,6 +90,8 @@ def run(name: str, create: Callable[[], Node], parameters: Iterable[Parameter] =
         node.destroy_node()
         rclpy.try_shutdown()
     code = int(getattr(node, "failed", False))
+    if code and getattr(node, "misconfigured", False):
+        code = os.EX_CONFIG
     if getattr(node, "abandoned", False):
         # A thread is deep in a library (a checkpoint that loads) and nothing can call it back.
         sys.stdout.flush()
