@@ -8,15 +8,22 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import signal
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, EmitEvent, OpaqueFunction, RegisterEventHandler
-from launch.event_handlers import OnProcessIO
+from launch.event_handlers import OnProcessIO, OnProcessStart
 from launch.events import matches_action
-from launch.events.process import ProcessExited, ProcessIO, ShutdownProcess
+from launch.events.process import (
+    ProcessExited,
+    ProcessIO,
+    ProcessStarted,
+    ShutdownProcess,
+    SignalProcess,
+)
 from launch.logging import get_logger
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
@@ -104,8 +111,18 @@ def _actions(spec: NodeSpec, supervisor: Supervisor) -> list[Any]:
     def listen(event: ProcessIO) -> None:
         supervisor.hear(spec.name, event.text.decode("utf-8", errors="replace"))
 
-    handler = OnProcessIO(target_action=node, on_stdout=listen, on_stderr=listen)
-    return [RegisterEventHandler(handler), node]
+    def end_late_one(event: ProcessStarted, context: LaunchContext) -> EmitEvent | None:
+        # Launch leaves Ctrl-C to the terminal, which has reached those alone that were there.
+        interrupt = SignalProcess(
+            signal_number=signal.SIGINT, process_matcher=matches_action(event.action)
+        )
+        return EmitEvent(event=interrupt) if context.is_shutdown else None
+
+    handlers = (
+        OnProcessIO(target_action=node, on_stdout=listen, on_stderr=listen),
+        OnProcessStart(target_action=node, on_start=end_late_one),
+    )
+    return [*map(RegisterEventHandler, handlers), node]
 
 
 def _on_exit(

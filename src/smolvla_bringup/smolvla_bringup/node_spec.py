@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import os
+import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +22,20 @@ from smolvla_bringup.options import SetupError
 
 SIGTERM_TIMEOUT = "15"
 """How long launch lets a node end by itself [s]; a text, as launch wants it."""
+
+# Packages whose console scripts unblock SIGINT: `smolvla_policy.console.end_on_interrupt`.
+_TAKE_SIGINT = ("smolvla_policy", "smolvla_sim")
+_BLOCKED = "env --block-signal=INT"
+
+
+@functools.cache
+def _can_block() -> bool:
+    """Say whether this machine's env can start a program with a signal blocked."""
+    try:
+        tried = subprocess.run([*_BLOCKED.split(), "true"], stderr=subprocess.DEVNULL)
+    except OSError:
+        return False
+    return tried.returncode == 0
 
 
 @dataclass(frozen=True)
@@ -133,6 +149,7 @@ class NodeSpec:
         return {
             "package": self.package,
             "executable": self.executable,
+            "exec_name": self.executable,
             "arguments": [*self.arguments, *self.ros_arguments()],
             # A pipe would otherwise hold back the words of a Python node until it ends.
             "additional_env": {
@@ -140,6 +157,9 @@ class NodeSpec:
                 LAUNCH_PID: str(os.getpid()),
                 **self.env,
             },
+            # Ctrl-C reaches all nodes at once, also one whose Python is not yet ready to end
+            # without a traceback; ours take the signal as soon as they are.
+            **({"prefix": _BLOCKED} if self.package in _TAKE_SIGINT and _can_block() else {}),
             "output": "both",
             # Before SIGTERM, which cuts short: an inference ends first, and the torque goes off.
             "sigterm_timeout": SIGTERM_TIMEOUT,

@@ -10,6 +10,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from smolvla_policy.console import end_on_interrupt
+
+if __name__ == "__main__":
+    end_on_interrupt()  # what follows takes long to import
+
 from smolvla_bringup.node_list import node_list, say_to_stderr
 from smolvla_bringup.node_spec import NodeSpec
 from smolvla_bringup.option_arguments import add_arguments, from_arguments

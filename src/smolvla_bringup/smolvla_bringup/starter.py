@@ -24,6 +24,8 @@ from smolvla_bringup.options import SetupError
 from smolvla_bringup.supervision import how_it_ended
 
 _TAIL_LINES = 200
+# What an exception begins with: in the program, and while Python itself starts.
+_BEGINNINGS = ("Traceback (", "Fatal Python error: init_import_site", "Python runtime state")
 _DRAIN_LIMIT = 2.0  # [s] for the last lines of a node that has ended
 
 
@@ -107,7 +109,7 @@ class _Process:
                 log.write(line)
                 log.flush()
                 self._tail.append(line.rstrip())
-                if line.startswith("Traceback (") or (held and line[0].isspace()):
+                if line.startswith(_BEGINNINGS) or (held and line[0].isspace()):
                     held.append(line)
                     continue
                 # A node that was interrupted while it began: no fault, and nothing to read.

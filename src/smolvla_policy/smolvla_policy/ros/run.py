@@ -21,6 +21,8 @@ from smolvla_policy.ros.parameter_names import check_arguments
 from smolvla_policy.ros.parameters import Parameter
 from smolvla_policy.ros.parent import end_with_launch
 
+_WRONG = (ValueError, InvalidParameterTypeException, InvalidParameterValueException)
+
 
 def _init() -> None:
     try:
@@ -49,26 +51,31 @@ def run(name: str, create: Callable[[], Node], parameters: Iterable[Parameter] =
 
     def interrupt(number: int, frame: object) -> None:
         interrupts.append(number)
-        raise KeyboardInterrupt
+        if len(interrupts) == 1:  # a second one must not cut the way down short
+            raise KeyboardInterrupt
 
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, interrupt)
     names = [parameter.name for parameter in parameters]
+    begun = False
     try:
         if names:
             check_arguments(sys.argv[1:], {name: names})
         _init()
+        begun = True
         node = create()
     except KeyboardInterrupt:
         rclpy.try_shutdown()
         return 0
-    except (
-        ValueError,
-        InvalidParameterTypeException,
-        InvalidParameterValueException,
-    ) as error:
-        print(f"{name}: {error}", file=sys.stderr)
+    except Exception as error:
+        # rclpy's own handler comes first, and what is made of an ended context fails.
+        interrupted = interrupts or (begun and not rclpy.ok())
         rclpy.try_shutdown()
+        if interrupted:
+            return 0
+        if not isinstance(error, _WRONG):
+            raise
+        print(f"{name}: {error}", file=sys.stderr)
         return os.EX_CONFIG
     try:
         # Before the node starts up: once a signal came, rclpy cannot make one any more.
