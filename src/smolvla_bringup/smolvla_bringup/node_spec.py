@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import math
 import os
-import subprocess
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,23 +18,13 @@ from smolvla_policy.ros.parent import LAUNCH_PID
 
 from smolvla_bringup.environment import REBUILD
 from smolvla_bringup.options import SetupError
+from smolvla_bringup.signals import env_prefix
 
 SIGTERM_TIMEOUT = "15"
 """How long launch lets a node end by itself [s]; a text, as launch wants it."""
 
 # Packages whose console scripts unblock SIGINT: `smolvla_policy.console.end_on_interrupt`.
 _TAKE_SIGINT = ("smolvla_policy", "smolvla_sim")
-_BLOCKED = "env --block-signal=INT"
-
-
-@functools.cache
-def _can_block() -> bool:
-    """Say whether this machine's env can start a program with a signal blocked."""
-    try:
-        tried = subprocess.run([*_BLOCKED.split(), "true"], stderr=subprocess.DEVNULL)
-    except OSError:
-        return False
-    return tried.returncode == 0
 
 
 @dataclass(frozen=True)
@@ -159,11 +148,16 @@ class NodeSpec:
             },
             # Ctrl-C reaches all nodes at once, also one whose Python is not yet ready to end
             # without a traceback; ours take the signal as soon as they are.
-            **({"prefix": _BLOCKED} if self.package in _TAKE_SIGINT and _can_block() else {}),
+            **self._prefix(),
             "output": "both",
             # Before SIGTERM, which cuts short: an inference ends first, and the torque goes off.
             "sigterm_timeout": SIGTERM_TIMEOUT,
         }
+
+    def _prefix(self) -> dict[str, str]:
+        if self.package not in _TAKE_SIGINT:
+            return {}
+        return {"prefix": shlex.join(env_prefix("--default-signal=INT", "--block-signal=INT"))}
 
 
 def _yaml(value: Any) -> str:

@@ -21,6 +21,7 @@ from typing import IO
 from smolvla_bringup import family, watchdog
 from smolvla_bringup.node_spec import NodeSpec
 from smolvla_bringup.options import SetupError
+from smolvla_bringup.signals import env_prefix
 from smolvla_bringup.supervision import how_it_ended
 
 _TAIL_LINES = 200
@@ -70,7 +71,9 @@ class _Process:
         self._log_file = log_file
         self._tail: collections.deque[str] = collections.deque(maxlen=_TAIL_LINES)
         self._process = subprocess.Popen(
-            list(command),
+            # `family.end` interrupts it. Where this process ignores SIGINT (a job in the
+            # background, nohup), it would, too.
+            [*env_prefix("--default-signal=INT"), *command],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
