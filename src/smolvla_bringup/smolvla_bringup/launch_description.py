@@ -8,15 +8,22 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import re
 import signal
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from launch import LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction, RegisterEventHandler
-from launch.event_handlers import OnProcessIO
-from launch.events.process import ProcessExited, ProcessIO
+from launch.actions import DeclareLaunchArgument, EmitEvent, OpaqueFunction, RegisterEventHandler
+from launch.event_handlers import OnProcessIO, OnProcessStart
+from launch.events import matches_action
+from launch.events.process import (
+    ProcessExited,
+    ProcessIO,
+    ProcessStarted,
+    ShutdownProcess,
+    SignalProcess,
+)
 from launch.logging import get_logger
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
@@ -24,11 +31,8 @@ from launch_ros.actions import Node
 from smolvla_bringup.node_list import node_list
 from smolvla_bringup.node_spec import NodeSpec
 from smolvla_bringup.options import Options, SetupError
-from smolvla_bringup.running import refuse_second_start
-
-_TROUBLE = re.compile(r"\[(ERROR|FATAL)\]|Error\b|error:")
-_LOG_HEAD = re.compile(r"^\[\w+\] \[[\d.]+\] \[[^\]]*\]: ")
-_COLOR = re.compile(r"\x1b\[[0-9;]*m")
+from smolvla_bringup.running import not_running
+from smolvla_bringup.supervision import RESTART_DELAY, Outcome, Supervisor
 
 
 class NodeEndedError(RuntimeError):
@@ -38,8 +42,8 @@ class NodeEndedError(RuntimeError):
 def describe(*parts: str) -> LaunchDescription:
     """Return the description that starts `parts` of the system.
 
-    A node that the system cannot do without ends it; the launch then fails with one line that
-    quotes what the node complained about last.
+    `supervision.Supervisor` decides what becomes of it when a node ends. Where that is the end,
+    the launch fails with one line that quotes what the node complained about last.
 
     Args:
         parts: of `options.PARTS`.
@@ -74,10 +78,9 @@ def _nodes(context: LaunchContext, parts: tuple[str, ...], names: list[str]) -> 
     refuse_typos(context.argv, names)
     values = {name: LaunchConfiguration(name).perform(context) for name in names}
     logger = get_logger("launch")
-    specs = node_list(Options.from_text(values), parts, logger.info)
-    refuse_second_start(specs)
-    complaints = {spec.name: Complaints() for spec in specs}
-    return [action for spec in specs for action in _actions(spec, complaints)]
+    specs = not_running(node_list(Options.from_text(values), parts, logger.info), logger.info)
+    supervisor = Supervisor(specs, time.monotonic())
+    return [action for spec in specs for action in _actions(spec, supervisor)]
 
 
 def refuse_typos(arguments: Iterable[str], names: Sequence[str]) -> None:
@@ -96,54 +99,47 @@ def refuse_typos(arguments: Iterable[str], names: Sequence[str]) -> None:
             raise SetupError(f"there is no argument '{name}'; did you mean '{meant[0]}'?")
 
 
-def _actions(spec: NodeSpec, complaints: Mapping[str, Complaints]) -> list[Any]:
-    node = Node(**spec.launch_arguments(), on_exit=_on_exit(spec, complaints))
-    hear = complaints[spec.name].hear
+def _actions(spec: NodeSpec, supervisor: Supervisor) -> list[Any]:
+    node = Node(
+        **spec.launch_arguments(),
+        # Launch would do so without end; `_on_exit` says when it is enough.
+        respawn=spec.restarts,
+        respawn_delay=RESTART_DELAY,
+        on_exit=_on_exit(spec, supervisor),
+    )
 
     def listen(event: ProcessIO) -> None:
-        hear(event.text.decode("utf-8", errors="replace"))
+        supervisor.hear(spec.name, event.text.decode("utf-8", errors="replace"))
 
-    handler = OnProcessIO(target_action=node, on_stdout=listen, on_stderr=listen)
-    return [RegisterEventHandler(handler), node]
+    def end_late_one(event: ProcessStarted, context: LaunchContext) -> EmitEvent | None:
+        # Launch leaves Ctrl-C to the terminal, which has reached those alone that were there.
+        interrupt = SignalProcess(
+            signal_number=signal.SIGINT, process_matcher=matches_action(event.action)
+        )
+        return EmitEvent(event=interrupt) if context.is_shutdown else None
 
-
-class Complaints:
-    """What a node complained about: its first and its last error; empty for none."""
-
-    def __init__(self) -> None:
-        self.first = ""
-        self.last = ""
-
-    def hear(self, text: str) -> None:
-        """Take in what the node printed."""
-        for line in text.splitlines():
-            if _TROUBLE.search(line):
-                self.last = _LOG_HEAD.sub("", _COLOR.sub("", line)).strip()
-                self.first = self.first or self.last
+    handlers = (
+        OnProcessIO(target_action=node, on_stdout=listen, on_stderr=listen),
+        OnProcessStart(target_action=node, on_start=end_late_one),
+    )
+    return [*map(RegisterEventHandler, handlers), node]
 
 
 def _on_exit(
-    spec: NodeSpec, complaints: Mapping[str, Complaints]
-) -> Callable[[ProcessExited, LaunchContext], None]:
-    def handle(event: ProcessExited, context: LaunchContext) -> None:
-        if context.is_shutdown or (spec.one_shot and event.returncode == 0):
-            return
-        words = f"{spec.name} {how_it_ended(event.returncode)}"
-        blamed = complaints[spec.blames].first if spec.blames else ""
-        if why := blamed or complaints[spec.name].last:
-            words += f": {why}"
-        if spec.critical:
-            raise NodeEndedError(words)
-        get_logger("launch").warning(f"{words}; the rest goes on without it")
+    spec: NodeSpec, supervisor: Supervisor
+) -> Callable[[ProcessExited, LaunchContext], EmitEvent | None]:
+    def handle(event: ProcessExited, context: LaunchContext) -> EmitEvent | None:
+        if context.is_shutdown:
+            return None
+        verdict = supervisor.ended(spec.name, event.returncode, time.monotonic())
+        if verdict is None:
+            return None
+        if verdict.outcome is Outcome.END:
+            raise NodeEndedError(verdict.words)
+        getattr(get_logger("launch"), verdict.level)(verdict.words)
+        if verdict.outcome is Outcome.RESTART:
+            return None
+        # It has ended already: this keeps launch from starting it anew.
+        return EmitEvent(event=ShutdownProcess(process_matcher=matches_action(event.action)))
 
     return handle
-
-
-def how_it_ended(code: int) -> str:
-    """Return the exit status `code` of a process in words; negative is a signal's number."""
-    if code >= 0:
-        return "ended by itself" if code == 0 else f"failed with exit status {code}"
-    try:
-        return f"was killed by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"was killed by signal {-code}"

@@ -270,7 +270,7 @@ class ExecutorNode(ManagedNode):
 
 
 def main() -> int:
-    """Run the node until it is interrupted; 1 when it cannot start or its loop ended."""
+    """Run the node until it is interrupted; 78 when it cannot start, 1 when its loop ended."""
     return run("executor_node", ExecutorNode, EXECUTOR_PARAMETERS)
 
 

@@ -353,7 +353,7 @@ class PolicyNode(ManagedNode):
 
 
 def main() -> int:
-    """Run the node until it is interrupted; 1 when it is to start and cannot be configured."""
+    """Run the node until it is interrupted; 78 or 1 when it cannot be configured, see `run`."""
 
     def create() -> PolicyNode:
         node = PolicyNode()

@@ -222,7 +222,7 @@ def _check(values: dict[str, Any], changed: set[str]) -> None:
 
 
 def main() -> int:
-    """Run the node until it is interrupted; 1 when it cannot record or close the dataset."""
+    """Run the node until it is interrupted; 78 when it cannot record, 1 when it cannot close."""
     return run("record_node", RecordNode, RECORD_PARAMETERS)
 
 

@@ -159,7 +159,7 @@ def _plan(message: ActionChunk, chain: KinematicChain) -> tuple[Plan, JointOrder
 
 
 def main() -> int:
-    """Run the node until it is interrupted; 1 when a parameter does not fit."""
+    """Run the node until it is interrupted; 78 when a parameter does not fit."""
     return run("visualization_node", VisualizationNode, VISUALIZATION_PARAMETERS)
 
 

@@ -62,6 +62,8 @@ class ManagedNode(LifecycleNodeMixin, Node):
         problem: why the newest configuration failed; empty when it did not.
         starts_itself: whether it is on its way to be active without anybody's doing.
         failed: whether the process shall end with an error.
+        misconfigured: whether `problem` is a mistake in the parameters: a new start with the same
+            ones would fail again.
         abandoned: whether `destroy_node` left a thread behind that does not end.
 
     Raises:
@@ -79,7 +81,7 @@ class ManagedNode(LifecycleNodeMixin, Node):
         # First what `destroy_node` needs.
         self.phase = UNCONFIGURED
         self.problem = ""
-        self.failed = self.abandoned = self._ending = False
+        self.failed = self.misconfigured = self.abandoned = self._ending = False
         self.starts_itself = False
         self._background: Background | None = None
         Node.__init__(self, name, **node_options)
@@ -206,7 +208,7 @@ class ManagedNode(LifecycleNodeMixin, Node):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Configure; on failure say why and stay unconfigured."""
-        self.problem = ""
+        self.problem, self.misconfigured = "", False
         self._enter(CONFIGURING)
         try:
             values = self._tuning.values
@@ -214,6 +216,7 @@ class ManagedNode(LifecycleNodeMixin, Node):
             self.in_ros_thread(lambda: self._catch_up(values))
         except Exception as error:
             self.problem = _words(error)
+            self.misconfigured = isinstance(error, ValueError)
         if self._ending:
             self.release()
             raise SystemExit  # of this thread: there is no state machine any more to go on with

@@ -27,6 +27,7 @@ from smolvla_policy.ros.parent import end_with_launch
 
 FINISH_LIMIT, LINGER = 2.0, 0.3
 """How long a node that is to end may take to finish, and receives and sends after that [s]."""
+_WRONG = (ValueError, InvalidParameterTypeException, InvalidParameterValueException)
 
 
 class Signals:
@@ -51,7 +52,8 @@ class Signals:
         # this wakes it up.
         signal.set_wakeup_fd(self._send)
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._on_signal)
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._on_signal)
         threading.Thread(target=self._wait, args=(receive,), name="signals", daemon=True).start()
 
     def close(self) -> None:
@@ -102,7 +104,8 @@ def run(name: str, create: Callable[[], Node], parameters: Iterable[Parameter] =
             them is looked through for typing errors.
 
     Returns:
-        The exit code: 0 after an interrupt, 1 when the node could not start or set `failed`.
+        The exit code: 0 after an interrupt; ``os.EX_CONFIG`` (78) when arguments or parameters are
+        wrong, so that a new start would fail again; 1 when the node set `failed` otherwise.
     """
     signals = Signals()
     try:
@@ -124,14 +127,15 @@ def _run(
     except KeyboardInterrupt:
         rclpy.try_shutdown()
         return 0
-    except (
-        ValueError,
-        InvalidParameterTypeException,
-        InvalidParameterValueException,
-    ) as error:
-        print(f"{name}: {error}", file=sys.stderr)
+    except Exception as error:
         rclpy.try_shutdown()
-        return 1
+        # One while something is converted ends in some error of pybind11.
+        if signals.received:
+            return 0
+        if not isinstance(error, _WRONG):
+            raise
+        print(f"{name}: {error}", file=sys.stderr)
+        return os.EX_CONFIG
     try:
         # Before the node starts up: once a signal came, rclpy cannot make one any more.
         executor = SingleThreadedExecutor()
@@ -154,6 +158,8 @@ def _run(
         node.destroy_node()
         rclpy.try_shutdown()
     code = int(getattr(node, "failed", False))
+    if code and getattr(node, "misconfigured", False):
+        code = os.EX_CONFIG
     if getattr(node, "abandoned", False):
         # A thread is deep in a library (a checkpoint that loads) and nothing can call it back.
         sys.stdout.flush()

@@ -3,6 +3,7 @@
 
 import io
 import math
+import os
 import subprocess
 import sys
 import threading
@@ -213,7 +214,7 @@ def test_a_checkpoint_that_cannot_load_ends_the_process_with_words():
     command = [sys.executable, "-m", "smolvla_policy.nodes.policy_node", "--ros-args"]
     command += ["-p", "checkpoint:=/nowhere/checkpoint", "-p", "autostart:=true"]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert ended.returncode == 1
+    assert ended.returncode == os.EX_CONFIG
     assert "backend 'smolvla'" in ended.stderr
     assert "/nowhere/checkpoint" in ended.stderr
     assert "Traceback" not in ended.stderr

@@ -3,6 +3,7 @@
 
 import io
 import json
+import os
 import re
 import signal
 import subprocess
@@ -525,7 +526,7 @@ def test_a_dataset_that_differs_ends_the_start_with_words(world):
     world.add().frames(3)
     world.closed()
     code, words = Process(world, fps=10).result()
-    assert code == 1
+    assert code == os.EX_CONFIG
     assert "record_node: " in words
     assert "fps is 20 in the dataset, wanted 10" in words
     assert "Traceback" not in words
