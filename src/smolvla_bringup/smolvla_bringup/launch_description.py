@@ -14,20 +14,30 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from launch import LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction, RegisterEventHandler
+from launch.actions import (
+    DeclareLaunchArgument,
+    OpaqueFunction,
+    PopLaunchConfigurations,
+    PushLaunchConfigurations,
+    RegisterEventHandler,
+    UnsetLaunchConfiguration,
+)
 from launch.event_handlers import OnProcessIO
 from launch.events.process import ProcessExited, ProcessIO
 from launch.logging import get_logger
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
+from smolvla_bringup.included import given_arguments
+from smolvla_bringup.launch_scope import CONFIGURATIONS, Scope
 from smolvla_bringup.node_list import node_list
 from smolvla_bringup.node_spec import NodeSpec
 from smolvla_bringup.options import Options, SetupError
-from smolvla_bringup.running import refuse_second_start
+from smolvla_bringup.running import claim_names, refuse_second_start
 
 _TROUBLE = re.compile(r"\[(ERROR|FATAL)\]|Error\b|error:")
 _LOG_HEAD = re.compile(r"^\[\w+\] \[[\d.]+\] \[[^\]]*\]: ")
+_STARTED = "smolvla_started"
 _COLOR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -71,20 +81,36 @@ def _argument(field: dataclasses.Field[Any]) -> DeclareLaunchArgument:
 
 
 def _nodes(context: LaunchContext, parts: tuple[str, ...], names: list[str]) -> list[Any]:
-    refuse_typos(context.argv, names)
+    refuse_typos(*given_arguments(context, names))
     values = {name: LaunchConfiguration(name).perform(context) for name in names}
     logger = get_logger("launch")
-    specs = node_list(Options.from_text(values), parts, logger.info)
+    scope = Scope.of(context.launch_configurations)
+    options = scope.options(Options.from_text(values))
+    specs = [scope.spec(spec, options) for spec in node_list(options, parts, logger.info)]
+    context.extend_globals({_STARTED: claim_names(specs, _started_before(context))})
     refuse_second_start(specs)
     complaints = {spec.name: Complaints() for spec in specs}
-    return [action for spec in specs for action in _actions(spec, complaints)]
+    # The specs have the scope in them; the nodes of launch_ros would add it a second time, and
+    # parameters in another order.
+    return [
+        PushLaunchConfigurations(),
+        *map(UnsetLaunchConfiguration, CONFIGURATIONS),
+        *(action for spec in specs for action in _actions(spec, complaints)),
+        PopLaunchConfigurations(),
+    ]
+
+
+def _started_before(context: LaunchContext) -> frozenset[str]:
+    """Return the names that other includes of this launch have claimed."""
+    return context.get_locals_as_dict().get(_STARTED, frozenset())
 
 
 def refuse_typos(arguments: Iterable[str], names: Sequence[str]) -> None:
     """Refuse a misspelled argument, which launch ignores: a real arm would start, say.
 
     Args:
-        arguments: what was given as ``name:=value``; those of other launch files are left alone.
+        arguments: names that were given, or ``name:=value``; those that resemble none that is
+            known are left alone.
         names: of the arguments that are known.
 
     Raises:

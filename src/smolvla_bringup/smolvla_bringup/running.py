@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from smolvla_bringup.node_spec import NodeSpec
 from smolvla_bringup.options import SetupError
@@ -21,6 +21,25 @@ DISCOVERY = 1.5
 """How long to look [s]; on one machine nodes are seen within a third of it."""
 
 
+def claim_names(specs: Sequence[NodeSpec], claimed: Iterable[str] = ()) -> frozenset[str]:
+    """Return `claimed` with the names of `specs` that may be there once.
+
+    Args:
+        specs: nodes that shall be started.
+        claimed: names of nodes that the same start begins too.
+
+    Raises:
+        SetupError: a name would be there twice; the text says which and what to do.
+    """
+    wanted = _names_wanted(specs)
+    if twice := sorted(wanted.intersection(claimed)):
+        raise SetupError(
+            f"{', '.join(twice)} would be started twice in this launch: give each include of the "
+            "arm a namespace of its own (namespace:=, or PushROSNamespace in a GroupAction)"
+        )
+    return wanted.union(claimed)
+
+
 def refuse_second_start(specs: Sequence[NodeSpec]) -> None:
     """Make sure that no node is running that may be there once, in the graph of `specs`.
 
@@ -29,10 +48,7 @@ def refuse_second_start(specs: Sequence[NodeSpec]) -> None:
     Raises:
         SetupError: there is one; the text says which and what to do.
     """
-    wanted = {_full_name(spec.namespace, spec.name) for spec in specs if spec.name in _ONCE}
-    for spec in specs:
-        if spec.name in _ARMS:
-            wanted |= {_full_name(spec.namespace, arm) for arm in _ARMS}
+    wanted = _names_wanted(specs)
     if not wanted:
         return
     running = _running(wanted, specs[0].env)
@@ -45,11 +61,19 @@ def refuse_second_start(specs: Sequence[NodeSpec]) -> None:
         )
 
 
+def _names_wanted(specs: Sequence[NodeSpec]) -> frozenset[str]:
+    wanted = {_full_name(spec.namespace, spec.name) for spec in specs if spec.name in _ONCE}
+    for spec in specs:
+        if spec.name in _ARMS:
+            wanted |= {_full_name(spec.namespace, arm) for arm in _ARMS}
+    return frozenset(wanted)
+
+
 def _full_name(namespace: str, name: str) -> str:
     return "/" + "/".join(part for part in (namespace.strip("/"), name) if part)
 
 
-def _running(wanted: set[str], environment: Mapping[str, str]) -> set[str]:
+def _running(wanted: frozenset[str], environment: Mapping[str, str]) -> set[str]:
     """Return which of `wanted` are to be seen by a process with `environment` in addition."""
     import rclpy
     from rclpy.node import Node
