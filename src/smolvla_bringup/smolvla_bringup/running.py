@@ -73,7 +73,7 @@ def _full_name(namespace: str, name: str) -> str:
     return "/" + "/".join(part for part in (namespace.strip("/"), name) if part)
 
 
-def _running(wanted: frozenset[str], environment: Mapping[str, str]) -> set[str]:
+def _running(wanted: frozenset[str], environment: Mapping[str, str]) -> frozenset[str]:
     """Return which of `wanted` are to be seen by a process with `environment` in addition."""
     import rclpy
     from rclpy.node import Node
@@ -96,7 +96,7 @@ def _running(wanted: frozenset[str], environment: Mapping[str, str]) -> set[str]
     )
     try:
         deadline = time.monotonic() + DISCOVERY
-        found: set[str] = set()
+        found: frozenset[str] = frozenset()
         while not found and time.monotonic() < deadline:
             time.sleep(0.05)
             names = node.get_node_names_and_namespaces()
