@@ -22,6 +22,7 @@ from smolvla_policy.ros.diagnostics_publisher import DiagnosticsPublisher
 from smolvla_policy.ros.execution import Execution, Reports
 from smolvla_policy.ros.executor_parameters import EXECUTOR_PARAMETERS
 from smolvla_policy.ros.managed_node import ACTIVE, INACTIVE, ManagedNode
+from smolvla_policy.ros.ready import ReadyLine
 from smolvla_policy.ros.run import run
 from smolvla_policy.ros.task_server import TaskServer
 
@@ -54,6 +55,7 @@ class ExecutorNode(ManagedNode):
         self._task_server = TaskServer(
             self, refusal=lambda: self.hint, begin=self._begin, cancel=self._cancel
         )
+        self._ready = ReadyLine(self, lambda: self._status, lambda: self._command_topic)
         # Steady: simulated time may stand still.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(1.0, self._look_for_others, clock=steady)
