@@ -7,10 +7,10 @@ The launch files in ``launch/`` only say which parts of the system they start.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import re
 import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from launch import LaunchContext, LaunchDescription
@@ -37,6 +37,16 @@ from smolvla_bringup.running import claim_names, refuse_second_start
 
 _TROUBLE = re.compile(r"\[(ERROR|FATAL)\]|Error\b|error:")
 _LOG_HEAD = re.compile(r"^\[\w+\] \[[\d.]+\] \[[^\]]*\]: ")
+# Names of other drivers' launch files that would decide which arm moves, and where.
+_HABITS = {
+    "use_mock_hardware": "hardware:=mock",
+    "use_fake_hardware": "hardware:=mock",
+    "robot_ip": "port",
+    "tf_prefix": "namespace",
+}
+# Ours, though of another part (one set of arguments may be given to all), and of launch itself.
+_UNSAID = {*(field.name for field in dataclasses.fields(Options)), "launch-prefix"}
+_UNSAID |= {"launch-prefix-filter"}
 _STARTED = "smolvla_started"
 _COLOR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -81,9 +91,11 @@ def _argument(field: dataclasses.Field[Any]) -> DeclareLaunchArgument:
 
 
 def _nodes(context: LaunchContext, parts: tuple[str, ...], names: list[str]) -> list[Any]:
-    refuse_typos(*given_arguments(context, names))
-    values = {name: LaunchConfiguration(name).perform(context) for name in names}
     logger = get_logger("launch")
+    for name in refuse_typos(*given_arguments(context, names)):
+        if name not in _UNSAID:
+            logger.warning(f"there is no argument '{name}', it is ignored; --show-args lists all")
+    values = {name: LaunchConfiguration(name).perform(context) for name in names}
     scope = Scope.of(context.launch_configurations)
     options = scope.options(Options.from_text(values))
     specs = [scope.spec(spec, options) for spec in node_list(options, parts, logger.info)]
@@ -105,21 +117,31 @@ def _started_before(context: LaunchContext) -> frozenset[str]:
     return context.get_locals_as_dict().get(_STARTED, frozenset())
 
 
-def refuse_typos(arguments: Iterable[str], names: Sequence[str]) -> None:
+def refuse_typos(arguments: Iterable[str], names: Sequence[str]) -> list[str]:
     """Refuse a misspelled argument, which launch ignores: a real arm would start, say.
 
     Args:
-        arguments: names that were given, or ``name:=value``; those that resemble none that is
-            known are left alone.
+        arguments: names that were given.
         names: of the arguments that are known.
+
+    Returns:
+        Those given that resemble none that is known.
 
     Raises:
         SetupError: the text has the name that was probably meant.
     """
-    for argument in arguments:
-        name = argument.partition(":=")[0]
-        if name not in names and (meant := difflib.get_close_matches(name, names, 1, 0.75)):
+    strangers = []
+    for name in arguments:
+        if name in names:
+            continue
+        if (
+            meant := [_HABITS[name]]
+            if name in _HABITS
+            else get_close_matches(name, names, 1, 0.75)
+        ):
             raise SetupError(f"there is no argument '{name}'; did you mean '{meant[0]}'?")
+        strangers.append(name)
+    return strangers
 
 
 def _actions(spec: NodeSpec, complaints: Mapping[str, Complaints]) -> list[Any]:

@@ -135,7 +135,12 @@ def test_wrong_values_end_the_launch_before_anything_starts(described: Any) -> N
 def test_a_misspelled_argument_is_refused_and_a_strangers_is_not(described: Any) -> None:
     with pytest.raises(SetupError, match="no argument 'hardwar'; did you mean 'hardware'"):
         expand(load("so100"), hardwar="sim")
-    described.refuse_typos(["seed", "gazebo_world", "log_level"], ["seed", "rate"])
+    assert described.refuse_typos(["seed", "gazebo_world"], ["seed", "rate"]) == ["gazebo_world"]
+
+
+def test_the_habit_of_another_driver_does_not_start_a_real_arm(described: Any) -> None:
+    with pytest.raises(SetupError, match="'use_mock_hardware'; did you mean 'hardware:=mock'"):
+        expand(load("arm"), use_mock_hardware="true")
 
 
 def visited(entity: Any, context: Any) -> list[Any]:
