@@ -81,6 +81,7 @@ def _spawner(options: Options) -> NodeSpec:
         package="controller_manager",
         executable="spawner",
         name="spawner",
+        namespace=options.node_namespace,
         # In this order: whoever sees joint states may count on a controller that takes commands.
         arguments=(
             CONTROLLER,

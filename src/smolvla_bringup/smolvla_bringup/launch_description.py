@@ -7,14 +7,22 @@ The launch files in ``launch/`` only say which parts of the system they start.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import signal
 import time
 from collections.abc import Callable, Iterable, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from launch import LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, EmitEvent, OpaqueFunction, RegisterEventHandler
+from launch.actions import (
+    DeclareLaunchArgument,
+    EmitEvent,
+    OpaqueFunction,
+    PopLaunchConfigurations,
+    PushLaunchConfigurations,
+    RegisterEventHandler,
+    UnsetLaunchConfiguration,
+)
 from launch.event_handlers import OnProcessIO, OnProcessStart
 from launch.events import matches_action
 from launch.events.process import (
@@ -28,11 +36,25 @@ from launch.logging import get_logger
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
+from smolvla_bringup.included import given_arguments
+from smolvla_bringup.launch_scope import CONFIGURATIONS, Scope
 from smolvla_bringup.node_list import node_list
 from smolvla_bringup.node_spec import NodeSpec
 from smolvla_bringup.options import Options, SetupError
-from smolvla_bringup.running import not_running
+from smolvla_bringup.running import claim_names, not_running
 from smolvla_bringup.supervision import RESTART_DELAY, Outcome, Supervisor
+
+# Names of other drivers' launch files that would decide which arm moves, and where.
+_HABITS = {
+    "use_mock_hardware": "hardware:=mock",
+    "use_fake_hardware": "hardware:=mock",
+    "robot_ip": "port",
+    "tf_prefix": "namespace",
+}
+# Ours, though of another part (one set of arguments may be given to all), and of launch itself.
+_UNSAID = {*(field.name for field in dataclasses.fields(Options)), "launch-prefix"}
+_UNSAID |= {"launch-prefix-filter"}
+_STARTED = "smolvla_started"
 
 
 class NodeEndedError(RuntimeError):
@@ -75,28 +97,57 @@ def _argument(field: dataclasses.Field[Any]) -> DeclareLaunchArgument:
 
 
 def _nodes(context: LaunchContext, parts: tuple[str, ...], names: list[str]) -> list[Any]:
-    refuse_typos(context.argv, names)
-    values = {name: LaunchConfiguration(name).perform(context) for name in names}
     logger = get_logger("launch")
-    specs = not_running(node_list(Options.from_text(values), parts, logger.info), logger.info)
+    for name in refuse_typos(*given_arguments(context, names)):
+        if name not in _UNSAID:
+            logger.warning(f"there is no argument '{name}', it is ignored; --show-args lists all")
+    values = {name: LaunchConfiguration(name).perform(context) for name in names}
+    scope = Scope.of(context.launch_configurations)
+    options = scope.options(Options.from_text(values))
+    specs = [scope.spec(spec, options) for spec in node_list(options, parts, logger.info)]
+    context.extend_globals({_STARTED: claim_names(specs, _started_before(context))})
+    specs = list(not_running(specs, logger.info))
     supervisor = Supervisor(specs, time.monotonic())
-    return [action for spec in specs for action in _actions(spec, supervisor)]
+    # The specs have the scope in them; the nodes of launch_ros would add it a second time, and
+    # parameters in another order.
+    return [
+        PushLaunchConfigurations(),
+        *map(UnsetLaunchConfiguration, CONFIGURATIONS),
+        *(action for spec in specs for action in _actions(spec, supervisor)),
+        PopLaunchConfigurations(),
+    ]
 
 
-def refuse_typos(arguments: Iterable[str], names: Sequence[str]) -> None:
+def _started_before(context: LaunchContext) -> frozenset[str]:
+    """Return the names that other includes of this launch have claimed."""
+    return context.get_locals_as_dict().get(_STARTED, frozenset())
+
+
+def refuse_typos(arguments: Iterable[str], names: Sequence[str]) -> list[str]:
     """Refuse a misspelled argument, which launch ignores: a real arm would start, say.
 
     Args:
-        arguments: what was given as ``name:=value``; those of other launch files are left alone.
+        arguments: names that were given.
         names: of the arguments that are known.
+
+    Returns:
+        Those given that resemble none that is known.
 
     Raises:
         SetupError: the text has the name that was probably meant.
     """
-    for argument in arguments:
-        name = argument.partition(":=")[0]
-        if name not in names and (meant := difflib.get_close_matches(name, names, 1, 0.75)):
+    strangers = []
+    for name in arguments:
+        if name in names:
+            continue
+        if (
+            meant := [_HABITS[name]]
+            if name in _HABITS
+            else get_close_matches(name, names, 1, 0.75)
+        ):
             raise SetupError(f"there is no argument '{name}'; did you mean '{meant[0]}'?")
+        strangers.append(name)
+    return strangers
 
 
 def _actions(spec: NodeSpec, supervisor: Supervisor) -> list[Any]:

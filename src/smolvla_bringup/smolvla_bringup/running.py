@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from smolvla_bringup.node_spec import NodeSpec
 from smolvla_bringup.options import SetupError
@@ -20,6 +20,25 @@ _ONCE = _ARMS | {"policy_node", "executor_node"}
 DISCOVERY = 1.5
 """How long to look [s]; on one machine nodes are seen within a third of it."""
 _OTHERS = 0.5  # [s] to look on when one was found
+
+
+def claim_names(specs: Sequence[NodeSpec], claimed: Iterable[str] = ()) -> frozenset[str]:
+    """Return `claimed` with the names of `specs` that may be there once.
+
+    Args:
+        specs: nodes that shall be started.
+        claimed: names of nodes that the same start begins too.
+
+    Raises:
+        SetupError: a name would be there twice; the text says which and what to do.
+    """
+    wanted = _names_wanted(specs, arm=True)
+    if twice := sorted(wanted.intersection(claimed)):
+        raise SetupError(
+            f"{', '.join(twice)} would be started twice in this launch: give each include of the "
+            "arm a namespace of its own (namespace:=, or PushROSNamespace in a GroupAction)"
+        )
+    return wanted.union(claimed)
 
 
 def not_running(specs: Sequence[NodeSpec], say: Callable[[str], None]) -> tuple[NodeSpec, ...]:
@@ -37,10 +56,7 @@ def not_running(specs: Sequence[NodeSpec], say: Callable[[str], None]) -> tuple[
             run already; the text says which and what to do.
     """
     arm = any(spec.name in _ARMS for spec in specs)
-    wanted = {_full_name(spec.namespace, spec.name) for spec in specs if _once(spec, arm)}
-    for spec in specs:
-        if spec.name in _ARMS:
-            wanted |= {_full_name(spec.namespace, one) for one in _ARMS}
+    wanted = _names_wanted(specs, arm)
     if not wanted:
         return tuple(specs)
     running = _running(wanted, specs[0].env)
@@ -63,11 +79,19 @@ def _once(spec: NodeSpec, arm: bool) -> bool:
     return spec.name in _ONCE or (spec.part == "cameras" and not arm)
 
 
+def _names_wanted(specs: Sequence[NodeSpec], arm: bool) -> frozenset[str]:
+    wanted = {_full_name(spec.namespace, spec.name) for spec in specs if _once(spec, arm)}
+    for spec in specs:
+        if spec.name in _ARMS:
+            wanted |= {_full_name(spec.namespace, arm) for arm in _ARMS}
+    return frozenset(wanted)
+
+
 def _full_name(namespace: str, name: str) -> str:
     return "/" + "/".join(part for part in (namespace.strip("/"), name) if part)
 
 
-def _running(wanted: set[str], environment: Mapping[str, str]) -> set[str]:
+def _running(wanted: frozenset[str], environment: Mapping[str, str]) -> frozenset[str]:
     """Return which of `wanted` are to be seen by a process with `environment` in addition."""
     import rclpy
     from rclpy.node import Node
@@ -90,7 +114,7 @@ def _running(wanted: set[str], environment: Mapping[str, str]) -> set[str]:
     )
     try:
         deadline = time.monotonic() + DISCOVERY
-        found: set[str] = set()
+        found: frozenset[str] = frozenset()
         while found != wanted and time.monotonic() < deadline:
             time.sleep(0.05)
             names = node.get_node_names_and_namespaces()

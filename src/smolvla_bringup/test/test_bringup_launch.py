@@ -135,7 +135,114 @@ def test_wrong_values_end_the_launch_before_anything_starts(described: Any) -> N
 def test_a_misspelled_argument_is_refused_and_a_strangers_is_not(described: Any) -> None:
     with pytest.raises(SetupError, match="no argument 'hardwar'; did you mean 'hardware'"):
         expand(load("so100"), hardwar="sim")
-    described.refuse_typos(["seed:=3", "gazebo_world:=x", "log_level:=debug"], ["seed", "rate"])
+    assert described.refuse_typos(["seed", "gazebo_world"], ["seed", "rate"]) == ["gazebo_world"]
+
+
+def test_the_habit_of_another_driver_does_not_start_a_real_arm(described: Any) -> None:
+    with pytest.raises(SetupError, match="'use_mock_hardware'; did you mean 'hardware:=mock'"):
+        expand(load("arm"), use_mock_hardware="true")
+
+
+def visited(entity: Any, context: Any) -> list[Any]:
+    """Return the nodes that launch would start, visiting as it does, but starting nothing."""
+    from launch_ros.actions import Node
+
+    if isinstance(entity, Node):
+        return [entity]
+    below = entity.visit(context) or []
+    return [node for one in below for node in visited(one, context)]
+
+
+def launched(file: Path, **typed: str) -> list[Any]:
+    """Return the nodes of ``ros2 launch FILE name:=value …``."""
+    import launch
+    from launch.launch_description_sources import AnyLaunchDescriptionSource
+
+    context = launch.LaunchContext(argv=[f"{name}:={text}" for name, text in typed.items()])
+    include = launch.actions.IncludeLaunchDescription(
+        AnyLaunchDescriptionSource(str(file)), launch_arguments=typed.items()
+    )
+    return visited(launch.LaunchDescription([include]), context)
+
+
+PARENT = """
+from launch import LaunchDescription
+from launch.actions import *
+from launch.substitutions import *
+
+def ours(**arguments):
+    return IncludeLaunchDescription(OURS, launch_arguments=arguments.items())
+
+def generate_launch_description():
+    return LaunchDescription([ACTIONS])
+"""
+
+
+def parent(tmp_path: Path, actions: str, name: str = "arm") -> Path:
+    """Write a launch file that includes one of ours."""
+    file = tmp_path / "cell.launch.py"
+    text = PARENT.replace("OURS", repr(str(FOLDER / f"{name}.launch.py")))
+    file.write_text(text.replace("ACTIONS", actions))
+    return file
+
+
+OF_THEIRS = {
+    "robot_namespace": "a",
+    "ports": "2",
+    "calibration_file": "b",
+    "seeds": "3",
+    "hardware_type": "sim",
+}
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_parent_has_arguments_of_its_own(declared: bool, described: Any, tmp_path: Path) -> None:
+    actions = [f"DeclareLaunchArgument({name!r})" for name in OF_THEIRS if declared]
+    actions += ["ours(hardware=LaunchConfiguration('hardware_type'), seed='4')"]
+    (sim,) = launched(parent(tmp_path, ", ".join(actions)), **OF_THEIRS)
+    assert sim.node_executable == "sim_node"
+
+
+@pytest.mark.parametrize(
+    "actions",
+    [
+        "ours(hardwar='sim')",
+        "GroupAction([ours(hardwar='sim')])",
+        "OpaqueFunction(function=lambda context: [ours(hardwar='sim')])",
+        "GroupAction([OpaqueFunction(function=lambda context: [ours(hardwar='sim')])])",
+    ],
+)
+def test_a_misspelled_argument_of_an_include_is_refused(
+    actions: str, described: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(SetupError, match="no argument 'hardwar'; did you mean 'hardware'"):
+        launched(parent(tmp_path, actions), seeds="3")
+
+
+def test_a_file_that_takes_up_our_description_may_declare_more(
+    described: Any, tmp_path: Path
+) -> None:
+    file = tmp_path / "cell.launch.py"
+    file.write_text(
+        "from launch import LaunchDescription\n"
+        "from launch.actions import DeclareLaunchArgument\n"
+        "from smolvla_bringup.launch_description import describe\n"
+        "def generate_launch_description():\n"
+        "    more = DeclareLaunchArgument('ports', default_value='')\n"
+        "    return LaunchDescription([more, *describe('arm').entities])\n"
+    )
+    (sim,) = launched(file, hardware="sim", ports="2")
+    assert sim.node_executable == "sim_node"
+    with pytest.raises(SetupError, match="no argument 'modell'"):
+        launched(file, hardware="sim", modell="so101")
+
+
+def test_two_includes_in_one_namespace_are_refused(described: Any, tmp_path: Path) -> None:
+    arms = "ours(hardware='sim', namespace='a'), ours(hardware='sim', namespace='{}')"
+    nodes = launched(parent(tmp_path, arms.format("b")))
+    assert [node.node_executable for node in nodes] == ["sim_node", "sim_node"]
+    with pytest.raises(SetupError, match="/a/sim_node would be started twice"):
+        launched(parent(tmp_path, arms.format("a")))
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from smolvla_policy.ros.execution import Execution, Reports
 from smolvla_policy.ros.executor_parameters import EXECUTOR_PARAMETERS
 from smolvla_policy.ros.managed_node import ACTIVE, INACTIVE, ManagedNode
 from smolvla_policy.ros.publishers import publishers_of
+from smolvla_policy.ros.ready import ReadyLine
 from smolvla_policy.ros.run import LINGER, run
 from smolvla_policy.ros.task_server import TaskServer
 
@@ -62,6 +63,7 @@ class ExecutorNode(ManagedNode):
         self.create_subscription(
             String, "task_instruction", self._on_instruction, qos.instruction_qos()
         )
+        self._ready = ReadyLine(self, lambda: self._status, lambda: self._command_topic)
         # Steady: simulated time may stand still.
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(1.0, self._look_for_others, clock=self._steady)
