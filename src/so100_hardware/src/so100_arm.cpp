@@ -43,6 +43,7 @@ So100Arm::So100Arm(SystemConfig config, OpenPort open_port)
   errors_.resize(count);
   states_.resize(count);
   counters_.resize(count);
+  asked_.resize(count);
   goals_.resize(count);
 }
 
@@ -170,8 +171,21 @@ Report So100Arm::disconnect()
 // Nothing waits for a servo here, and a busy machine may let an answer lie for a while.
 void So100Arm::use_setup_timing() { set_timing(std::chrono::milliseconds(50), 2); }
 
-// A second attempt would take the time of the next cycle, which asks again anyway.
-void So100Arm::use_cycle_timing() { set_timing(config_.read_timeout, 0); }
+// A second attempt would take the time of the next cycle, which asks again anyway. After a miss
+// the wait doubles: a cycle that begins late harms less than to give up an arm that is well.
+void So100Arm::use_cycle_timing()
+{
+  const auto most = std::max(config_.read_timeout, config_.answer_timeout / 4);
+  auto margin = config_.read_timeout;
+  std::uint32_t misses = 0;
+  for (const JointCounters & counters : counters_) {
+    misses = std::max(misses, counters.missed_in_a_row);
+  }
+  for (; misses > 0 && margin < most; --misses) {
+    margin = std::min(2 * margin, most);
+  }
+  set_timing(margin, 0);
+}
 
 void So100Arm::set_timing(std::chrono::microseconds margin, int retries)
 {

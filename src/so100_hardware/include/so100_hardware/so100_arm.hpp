@@ -86,7 +86,9 @@ public:
   Report disconnect();
 
   /// Reads all servos once. True: go on; a servo that did not answer keeps its last state, up to
-  /// max_missed_reads cycles in a row. False: see failure().
+  /// answer_timeout. While one does not answer, each read waits twice as long for it as the one
+  /// before, from read_timeout on up to a quarter of answer_timeout: that tells a servo that is
+  /// silent from a machine that is too busy to hand on its answer. False: see failure().
   bool read();
 
   /// Sends goals [rad], one a joint, unless the torque is off. A goal that is not finite is never
@@ -121,6 +123,8 @@ private:
   void update(std::size_t joint);
   void use_setup_timing();
   void use_cycle_timing();
+  bool silent(std::size_t joint) const;
+  std::uint64_t late_answers() const;
   void set_timing(std::chrono::microseconds margin, int retries);
   std::string label(std::size_t joint) const { return config_.joints[joint].label(); }
 
@@ -138,10 +142,14 @@ private:
   std::vector<feetech::Error> errors_;
   std::vector<JointState> states_;
   std::vector<JointCounters> counters_;
-  std::vector<int> goals_;  ///< ticks, as last sent
+  std::vector<feetech::TimePoint> asked_;  ///< begin of the first read that was not answered
+  std::vector<int> goals_;                 ///< ticks, as last sent
 
   bool active_ = false;
   std::uint64_t cycles_ = 0;
+  feetech::TimePoint now_;         ///< end of the last read
+  std::uint64_t late_before_ = 0;  ///< late_answers() when all servos had last answered in time
+  bool came_late_ = false;         ///< something has come since, but too late
   feetech::Error failure_;
   bool port_failed_ = false;
 };
