@@ -43,6 +43,8 @@ So100Arm::So100Arm(SystemConfig config, OpenPort open_port)
   errors_.resize(count);
   states_.resize(count);
   counters_.resize(count);
+  limits_.resize(count);
+  torque_.resize(count);
   asked_.resize(count);
   goals_.resize(count);
 }
@@ -97,6 +99,7 @@ Report So100Arm::hold_and_enable()
   }
   for (std::size_t i = 0; i < size() && report.ok(); ++i) {
     const auto enabled = bus_->write(ids_[i], registers::torque_enable, 1);
+    torque_[i] = enabled.ok() ? 1 : torque_[i];
     if (!enabled.ok()) {
       report.errors.push_back(label(i) + ": " + enabled.error().text());
     } else if ((enabled.value().status & feetech::status_bits::overload) != 0) {
@@ -142,6 +145,7 @@ Report So100Arm::torque_off()
   Report report;
   for (std::size_t i = 0; i < size() && sent.ok(); ++i) {
     const auto written = bus_->write(ids_[i], registers::torque_enable, 0);
+    torque_[i] = written.ok() ? 0 : torque_[i];
     if (!written.ok()) {
       report.errors.push_back(
         label(i) + ": did not confirm that its torque is off (" + written.error().text() +

@@ -94,8 +94,10 @@ bool So100Arm::read()
     good = good && !silent(i);
     all = false;
   }
-  late_before_ = all ? late_answers() : late_before_;
-  came_late_ = late_answers() != late_before_;
+  const std::uint64_t late = count_late();
+  late_ += late != late_seen_ ? 1 : 0;
+  late_seen_ = late;
+  late_before_ = all ? late_ : late_before_;
   return good;
 }
 
@@ -106,7 +108,7 @@ bool So100Arm::silent(std::size_t joint) const
 }
 
 // What came after its time was up: bytes before the next request, and packets after it.
-std::uint64_t So100Arm::late_answers() const
+std::uint64_t So100Arm::count_late() const
 {
   std::uint64_t late = bus_->statistics().late_bytes;
   for (const std::uint8_t id : ids_) {
@@ -162,7 +164,7 @@ std::string So100Arm::failure() const
   }
   char time[32];
   std::snprintf(time, sizeof(time), "%.2f s", std::chrono::duration<double>(now_ - since).count());
-  if (came_late_) {
+  if (late_ != late_before_) {
     return names + ": no answer in time for " + time +
            ", but some came too late; the machine is too busy for the control loop: give the "
            "controller manager real-time priority, or run less beside it";
