@@ -86,6 +86,53 @@ def test_a_lower_speed_counts_within_the_motion_and_a_higher_one_makes_no_rush(r
     np.testing.assert_allclose(rig.commands[-1], 0.9)
 
 
+def test_after_the_approach_the_next_action_begins_at_its_beginning(make_rig) -> None:
+    """Though the settings were changed in the middle of an action of five cycles."""
+    rig = make_rig(control_rate=100.0)
+    rig.start()
+    rig.run_until(State.RUNNING)
+    reconfigure(rig, max_speed=0.05)
+    rig.policy = lambda request: rig.post_chunk(0.05, rig.chunk_for(request, rows=30))
+    rig.cycle(203)
+    assert rig.outputs[-1].executed_tick is None
+    begun = len(rig.commands)
+    reconfigure(rig, max_speed=4.0)
+    assert rig.cycle().state == State.APPROACHING
+    output = rig.run_until(State.RUNNING)
+    assert output.executed_tick is not None
+    np.testing.assert_allclose(output.command, rig.path(output.executed_tick), atol=1e-9)
+    assert speeds(rig, begun).max() <= rig.config.approach_speed + 1e-9
+
+
+def test_another_blending_counts_for_the_actions_that_are_queued(rig) -> None:
+    rig.start()
+    rig.run_until(State.RUNNING)
+    reconfigure(rig, aggregation="conservative", max_speed=100.0)
+    far(rig, 0.5, rows=10)
+    merged = rig.status().chunks_merged
+    while rig.status().chunks_merged == merged:
+        rig.cycle()
+    assert np.abs(rig.cycle().command - 0.5).max() > 0.1
+    reconfigure(rig, aggregation="latest")
+    far(rig, -0.5, rows=10)
+    rig.cycle(3)  # what was asked for before has come
+    merged = rig.status().chunks_merged
+    while rig.status().chunks_merged == merged:
+        rig.cycle()
+    np.testing.assert_array_equal(rig.cycle().command, [-0.5] * 3)
+
+
+def test_limits_that_are_a_little_narrower_begin_an_approach_too(rig) -> None:
+    rig.start()
+    far(rig, 0.8)
+    rig.run_until(State.RUNNING)
+    rig.cycle(3)
+    reconfigure(rig, upper=0.8 - 0.5 * rig.config.resume_jump)
+    assert rig.cycle().state == State.APPROACHING
+    reconfigure(rig, upper=0.9)
+    rig.run_until(State.RUNNING)
+
+
 def test_a_speed_that_nothing_waited_for_interrupts_nothing(rig) -> None:
     rig.start()
     rig.run_until(State.RUNNING)
