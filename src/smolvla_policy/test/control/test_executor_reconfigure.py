@@ -299,3 +299,50 @@ def test_while_it_idles_everything_can_be_changed(rig) -> None:
     rig.start()
     rig.run_until(State.RUNNING)
     assert rig.commands.max() <= 0.5
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_whatever_is_set_and_whenever_the_commands_stay_within_what_was_set(make_rig, seed):
+    """An arm that lags, a policy that jumps, and settings that change every few cycles."""
+    rng = np.random.default_rng(seed)
+    rig = make_rig(control_rate=float(rng.choice([20.0, 50.0])), dry_run=bool(seed % 3 == 0))
+
+    def answer(request):
+        begin = rng.uniform(-1.5, 1.5, 3) if rng.random() < 0.2 else rig.path(request.tick)
+        rows = begin + 0.01 * np.arange(12)[:, None]
+        chunk = Chunk(request.request_id, request.tick, rows, 0.05)
+        rig.post(rng.uniform(0.02, 0.3), lambda: rig.core.on_chunk(chunk, rig.now))
+
+    def drawn():
+        return {
+            "lower": (-rng.uniform(0.2, 1.4, 3)).tolist(),
+            "upper": rng.uniform(0.2, 1.4, 3).tolist(),
+            "max_speed": float(rng.choice([0.1, 0.5, 2.0, 4.0])),
+            "max_tracking_error": rng.choice([None, 0.1, 0.5]),
+            "approach_speed": float(rng.uniform(0.1, 2.0)),
+            "aggregation": str(rng.choice(["latest", "weighted", "temporal_ensemble"])),
+            "alignment": str(rng.choice(["tick", "pose"])),
+            "actions_per_chunk": int(rng.integers(0, 12)),
+            "dry_run": bool(rng.random() < 0.3),
+        }
+
+    rig.policy, rig._check_single_request = answer, lambda request: None
+    arm, sent = rng.uniform(-1.2, 1.2, 3), None
+    rig.start()
+    for _ in range(250):
+        if rng.random() < 0.06:
+            was_dry = rig.config.dry_run
+            reconfigure(rig, **drawn())
+            sent = None if was_dry else sent  # a dry run ends where the arm stands
+        rig.measured = arm.copy()
+        command = rig.cycle().command
+        if command is None or rig.config.dry_run:
+            continue
+        guard, before = rig.config.guard, arm if sent is None else sent
+        beyond = np.maximum(guard.lower - before, before - guard.upper)
+        back = min(guard.max_speed, rig.config.approach_speed)
+        speed = np.where(beyond > 0, back, guard.max_speed)
+        assert (np.abs(command - before) * rig.config.control_rate <= speed + 1e-9).all()
+        after = np.maximum(guard.lower - command, command - guard.upper)
+        assert (after <= np.maximum(beyond, 0.0) + 1e-12).all()
+        arm, sent = arm + 0.8 * (command - arm), command.copy()
