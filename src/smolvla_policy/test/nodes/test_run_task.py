@@ -11,6 +11,7 @@ import pytest
 from action_msgs.msg import GoalStatus
 from rclpy.action import ActionClient
 from rclpy.executors import ExternalShutdownException
+from rclpy.parameter import Parameter
 from smolvla_policy.control import task
 from std_msgs.msg import Bool
 
@@ -304,3 +305,23 @@ def test_destroying_the_node_leaves_no_goal_behind(graph, robot, caller):
     graph.remove(robot.executor)
     # A goal's coroutine belongs to no node; one that waited for ever would be looked at for ever.
     graph.until(lambda: all(node is not None for _, _, node in graph._executor._tasks))
+
+
+def test_a_running_goal_goes_by_a_new_patience_and_a_new_rate(graph, make_robot, caller):
+    robot = make_robot(wait_for_start=True, task_stall_timeout=600.0, feedback_rate=0.1)
+    robot.answer = None
+    handle = caller.send()
+    graph.until(lambda: robot.requests, what="a request")
+
+    def put(**values):
+        given = [Parameter(name, value=value) for name, value in values.items()]
+        assert robot.executor.set_parameters_atomically(given).successful
+
+    count = len(caller.feedback)
+    put(feedback_rate=50.0)
+    graph.until(lambda: len(caller.feedback) > count + 5, timeout=5.0, what="more feedback")
+    assert not handle.outcome.done()
+    put(task_stall_timeout=0.2)
+    status, result = caller.result(handle)
+    assert (status, result.reason) == (GoalStatus.STATUS_ABORTED, RESULT.FAULT)
+    assert "no action for" in result.message
