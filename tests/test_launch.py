@@ -46,15 +46,16 @@ needs_ros2_control = pytest.mark.skipif(
 class Launched:
     """A launch in a process of its own, and a node that listens to what it started."""
 
-    def __init__(self, *arguments, namespace=""):
+    def __init__(self, *arguments, namespace="", file=None):
         try:
             share = Path(get_package_share_directory("smolvla_bringup"))
         except PackageNotFoundError:
             pytest.skip("the workspace is not sourced: . ./env.sh")
+        file = file or share / "launch/so100.launch.py"
         self._marker = family.new_marker()
         runner = Path(__file__).with_name("launch_runner.py")
         self._process = subprocess.Popen(
-            [sys.executable, str(runner), str(share / "launch/so100.launch.py"), *arguments],
+            [sys.executable, str(runner), str(file), *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -15,6 +15,7 @@ from smolvla_bringup.options import Options, SetupError
 from smolvla_bringup.ports import choose_port
 
 _PUBLISHER = "robot_state_publisher"
+_ROOT = "world"  # the URDF's default
 
 
 def description_file(*parts: str) -> Path:
@@ -40,7 +41,12 @@ def robot_description(options: Options, with_drivers: bool = True) -> str:
         SetupError: port or calibration of a real arm are missing, xacro is not installed, or the
             description does not expand.
     """
-    arguments = {"model": options.model, "hardware": "sim"}
+    arguments = {
+        "model": options.model,
+        "hardware": "sim",
+        "xyz": options.xyz,
+        "rpy": options.rpy,
+    }
     if with_drivers:
         arguments.update(_drivers(options))
     return _expand(description_file("urdf", "so100.urdf.xacro"), arguments)
@@ -48,6 +54,8 @@ def robot_description(options: Options, with_drivers: bool = True) -> str:
 
 def description_nodes(options: Options, say: Callable[[str], None]) -> list[NodeSpec]:
     """Return the node that publishes ``robot_description``, ``/tf`` and ``/tf_static``.
+
+    With `parent_frame` also the one that hangs the arm's frames below it.
 
     Args:
         options: how the system shall be started.
@@ -62,7 +70,7 @@ def description_nodes(options: Options, say: Callable[[str], None]) -> list[Node
     elif not installed(_PUBLISHER):
         say(f"no frames on /tf: {_PUBLISHER} is not installed ({apt_line(_PUBLISHER)})")
         return []
-    return [
+    publisher = [
         make_spec(
             options,
             _PUBLISHER,
@@ -70,8 +78,30 @@ def description_nodes(options: Options, say: Callable[[str], None]) -> list[Node
             texts={"robot_description": robot_description(options)},
             # Frames are global in a graph of several arms, topics and joints are not.
             parameters={"frame_prefix": options.frame_prefix},
-            # The simulation needs no description: without frames its arm goes on.
-            critical=options.hardware != "sim",
+            # The arm goes on without frames. A driver that never got its description is missed by
+            # the spawner.
+            critical=False,
+        )
+    ]
+    return publisher + _tie(options)
+
+
+def _tie(options: Options) -> list[NodeSpec]:
+    """Return the node that makes the root of the arm's frames a child of `parent_frame`.
+
+    The pose on it stands in the URDF, so that both roots coincide.
+    """
+    root = f"{options.frame_prefix}{_ROOT}"
+    if options.parent_frame in ("", root):
+        return []
+    require("tf2_ros", f"parent_frame '{options.parent_frame}'", "leave it out")
+    return [
+        make_spec(
+            options,
+            "tf2_ros",
+            "static_transform_publisher",
+            arguments=("--frame-id", options.parent_frame, "--child-frame-id", root),
+            critical=False,
         )
     ]
 

@@ -8,6 +8,7 @@ Everything else stands in the parameter files of `config/`.
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +22,8 @@ PARTS = ("arm", "description", "cameras", "policy", "visualization")
 _ALL = PARTS
 
 _NAMESPACE = re.compile(r"[A-Za-z_]\w*(/[A-Za-z_]\w*)*", re.ASCII)
+
+_FRAME = re.compile(r"[^\s/]+(/[^\s/]+)*")
 
 
 class SetupError(Exception):
@@ -119,6 +122,25 @@ class Options:
         False, bool, "compute commands but do not publish them", parts=("policy",)
     )
     namespace: str = _option("", str, "namespace of all nodes, for several arms in one graph")
+    parent_frame: str = _option(
+        "",
+        str,
+        "frame that carries the arm, such as world or table, for one tree of frames that several "
+        "arms share; default: a frame world of this arm's own, <namespace>/world",
+        parts=("description",),
+    )
+    xyz: str = _option(
+        "0 0 0",
+        str,
+        "where the arm's base_link is in that frame: x y z [m]",
+        parts=("description", "visualization"),
+    )
+    rpy: str = _option(
+        "0 0 0",
+        str,
+        "how base_link is turned in that frame: roll pitch yaw [rad]",
+        parts=("description", "visualization"),
+    )
     task: str = _option(
         "put the red cube into the bowl",
         str,
@@ -185,6 +207,17 @@ class Options:
                 f"namespace is '{self.namespace}'; it must be of letters, digits and _, with / "
                 "between its parts, none of which begins with a digit"
             )
+        if self.parent_frame and not _FRAME.fullmatch(self.parent_frame):
+            raise SetupError(
+                f"parent_frame is '{self.parent_frame}'; a frame's name has no space and no slash "
+                "at its ends"
+            )
+        for name in ("xyz", "rpy"):
+            if not _is_triple(getattr(self, name)):
+                raise SetupError(
+                    f"{name} is '{getattr(self, name)}'; it must be three numbers with spaces "
+                    "between them, such as '0 -0.3 0'"
+                )
         if self.rate is not None and not 0.0 < self.rate <= 1000.0:
             raise SetupError(f"rate is {self.rate} Hz; it must be above 0 and at most 1000")
         if self.g is not None and not 0.0 <= self.g <= 1.0:
@@ -248,6 +281,14 @@ class Options:
         return cls(
             **{name: _parse(name, text, kinds[name]) for name, text in values.items() if text}
         )
+
+
+def _is_triple(text: str) -> bool:
+    """Say whether `text` is three finite numbers."""
+    try:
+        return [math.isfinite(float(number)) for number in text.split()] == [True] * 3
+    except ValueError:
+        return False
 
 
 def _parse(name: str, text: str, kind: type) -> Any:

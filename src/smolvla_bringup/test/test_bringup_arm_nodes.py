@@ -224,6 +224,35 @@ def test_a_description_that_does_not_expand_is_explained_in_one_line(
     assert "\n" not in str(caught.value)
 
 
+def test_arms_hang_below_one_frame_at_their_poses(
+    install: Callable[..., None],
+) -> None:
+    install("robot_state_publisher", "tf2_ros")
+    pose = {"xyz": "0.4 -0.25 0.02", "rpy": "0 0 1.57"}
+    options = Options(hardware="sim", namespace="cell/b", parent_frame="bench", **pose)
+    publisher, tie = description_nodes(options, print)
+    assert (tie.package, tie.executable) == ("tf2_ros", "static_transform_publisher")
+    assert tie.namespace == "cell/b"
+    # The poses stand in the URDF, relative to its root, which is prefixed as all frames are.
+    assert tie.arguments == ("--frame-id", "bench", "--child-frame-id", "cell/b/world")
+    assert publisher.parameters["frame_prefix"] == "cell/b/"
+    urdf = publisher.configured("robot_description")
+    assert '<origin rpy="0 0 1.57" xyz="0.4 -0.25 0.02"/>' in urdf
+    assert urdf == robot_description(options)
+
+
+def test_without_a_frame_that_arms_share_nothing_ties_them(install: Callable[..., None]) -> None:
+    install("robot_state_publisher")
+    for options in (
+        Options(hardware="sim", namespace="left"),
+        Options(hardware="sim", namespace="left", parent_frame="left/world"),
+        Options(hardware="sim", parent_frame="world", xyz="0 0 0.7"),  # it is the root already
+    ):
+        assert len(description_nodes(options, print)) == 1
+    with pytest.raises(SetupError, match="parent_frame 'bench' needs the package tf2_ros"):
+        description_nodes(Options(hardware="sim", parent_frame="bench"), print)
+
+
 # The port.
 
 

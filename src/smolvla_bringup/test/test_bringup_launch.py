@@ -61,7 +61,7 @@ def expand(description: Any, **values: str) -> list[Any]:
 
 
 def test_these_are_all_launch_files() -> None:
-    assert sorted(FILES) == sorted(path.name.split(".")[0] for path in FOLDER.iterdir())
+    assert sorted(FILES) == sorted(path.name.split(".")[0] for path in FOLDER.glob("*.py"))
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -135,38 +135,171 @@ def test_wrong_values_end_the_launch_before_anything_starts(described: Any) -> N
 def test_a_misspelled_argument_is_refused_and_a_strangers_is_not(described: Any) -> None:
     with pytest.raises(SetupError, match="no argument 'hardwar'; did you mean 'hardware'"):
         expand(load("so100"), hardwar="sim")
-    described.refuse_typos(["seed:=3", "gazebo_world:=x", "log_level:=debug"], ["seed", "rate"])
+    assert described.refuse_typos(["seed", "gazebo_world"], ["seed", "rate"]) == ["gazebo_world"]
 
 
-def ended(described: Any, spec: NodeSpec, code: int, said: str = "", going: bool = True) -> None:
-    """Let launch tell that the process of `spec` has ended after it printed `said`."""
-    complaints = {name: described.Complaints() for name in (spec.name, "manager")}
-    complaints[spec.name].hear(said)
-    complaints["manager"].hear("[ERROR] [1.5] [manager]: the cause\n[ERROR] [2.5] [m]: later\n")
-    event = SimpleNamespace(returncode=code)
-    described._on_exit(spec, complaints)(event, SimpleNamespace(is_shutdown=not going))
+def test_the_habit_of_another_driver_does_not_start_a_real_arm(described: Any) -> None:
+    with pytest.raises(SetupError, match="'use_mock_hardware'; did you mean 'hardware:=mock'"):
+        expand(load("arm"), use_mock_hardware="true")
 
 
-def test_the_launch_fails_with_the_last_complaint_of_a_node(described: Any) -> None:
+def visited(entity: Any, context: Any) -> list[Any]:
+    """Return the nodes that launch would start, visiting as it does, but starting nothing."""
+    from launch_ros.actions import Node
+
+    if isinstance(entity, Node):
+        return [entity]
+    below = entity.visit(context) or []
+    return [node for one in below for node in visited(one, context)]
+
+
+def launched(file: Path, **typed: str) -> list[Any]:
+    """Return the nodes of ``ros2 launch FILE name:=value …``."""
+    import launch
+    from launch.launch_description_sources import AnyLaunchDescriptionSource
+
+    context = launch.LaunchContext(argv=[f"{name}:={text}" for name, text in typed.items()])
+    include = launch.actions.IncludeLaunchDescription(
+        AnyLaunchDescriptionSource(str(file)), launch_arguments=typed.items()
+    )
+    return visited(launch.LaunchDescription([include]), context)
+
+
+PARENT = """
+from launch import LaunchDescription
+from launch.actions import *
+from launch.substitutions import *
+
+def ours(**arguments):
+    return IncludeLaunchDescription(OURS, launch_arguments=arguments.items())
+
+def generate_launch_description():
+    return LaunchDescription([ACTIONS])
+"""
+
+
+def parent(tmp_path: Path, actions: str, name: str = "arm") -> Path:
+    """Write a launch file that includes one of ours."""
+    file = tmp_path / "cell.launch.py"
+    text = PARENT.replace("OURS", repr(str(FOLDER / f"{name}.launch.py")))
+    file.write_text(text.replace("ACTIONS", actions))
+    return file
+
+
+OF_THEIRS = {
+    "robot_namespace": "a",
+    "ports": "2",
+    "calibration_file": "b",
+    "seeds": "3",
+    "hardware_type": "sim",
+}
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_parent_has_arguments_of_its_own(declared: bool, described: Any, tmp_path: Path) -> None:
+    actions = [f"DeclareLaunchArgument({name!r})" for name in OF_THEIRS if declared]
+    actions += ["ours(hardware=LaunchConfiguration('hardware_type'), seed='4')"]
+    (sim,) = launched(parent(tmp_path, ", ".join(actions)), **OF_THEIRS)
+    assert sim.node_executable == "sim_node"
+
+
+@pytest.mark.parametrize(
+    "actions",
+    [
+        "ours(hardwar='sim')",
+        "GroupAction([ours(hardwar='sim')])",
+        "OpaqueFunction(function=lambda context: [ours(hardwar='sim')])",
+        "GroupAction([OpaqueFunction(function=lambda context: [ours(hardwar='sim')])])",
+    ],
+)
+def test_a_misspelled_argument_of_an_include_is_refused(
+    actions: str, described: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(SetupError, match="no argument 'hardwar'; did you mean 'hardware'"):
+        launched(parent(tmp_path, actions), seeds="3")
+
+
+def test_a_file_that_takes_up_our_description_may_declare_more(
+    described: Any, tmp_path: Path
+) -> None:
+    file = tmp_path / "cell.launch.py"
+    file.write_text(
+        "from launch import LaunchDescription\n"
+        "from launch.actions import DeclareLaunchArgument\n"
+        "from smolvla_bringup.launch_description import describe\n"
+        "def generate_launch_description():\n"
+        "    more = DeclareLaunchArgument('ports', default_value='')\n"
+        "    return LaunchDescription([more, *describe('arm').entities])\n"
+    )
+    (sim,) = launched(file, hardware="sim", ports="2")
+    assert sim.node_executable == "sim_node"
+    with pytest.raises(SetupError, match="no argument 'modell'"):
+        launched(file, hardware="sim", modell="so101")
+
+
+def test_two_includes_in_one_namespace_are_refused(described: Any, tmp_path: Path) -> None:
+    arms = "ours(hardware='sim', namespace='a'), ours(hardware='sim', namespace='{}')"
+    nodes = launched(parent(tmp_path, arms.format("b")))
+    assert [node.node_executable for node in nodes] == ["sim_node", "sim_node"]
+    with pytest.raises(SetupError, match="/a/sim_node would be started twice"):
+        launched(parent(tmp_path, arms.format("a")))
+
+
+@pytest.fixture
+def ended(described: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return a function that lets launch tell that a process has ended; it returns the answer."""
+
+    class Logger:
+        def __init__(self) -> None:
+            self.told: list[str] = []
+
+        def __getattr__(self, level: str) -> Any:
+            return lambda words: self.told.append(f"{level}: {words}")
+
+    logger = Logger()
+    monkeypatch.setattr(described, "get_logger", lambda name: logger)
+
+    def end(specs: list[NodeSpec], code: int, said: str = "", going: bool = True) -> Any:
+        supervisor = described.Supervisor(specs, 0.0)
+        supervisor.hear(specs[0].name, said)
+        event = SimpleNamespace(returncode=code, action="the process")
+        context = SimpleNamespace(is_shutdown=not going)
+        answer = described._on_exit(specs[0], supervisor)(event, context)
+        return answer, logger.told
+
+    return end
+
+
+NODE = NodeSpec("p", "e", "n")
+DRIVER = NodeSpec("p", "e", "driver", restarts=False, holds_arm=True)
+
+
+def test_launch_starts_a_node_anew_by_itself_and_it_is_told(ended: Any) -> None:
+    answer, told = ended([NODE], -11)
+    assert answer is None
+    assert told[0].startswith("warning: n was killed by SIGSEGV; it is started anew")
+
+
+def test_a_node_that_is_given_up_is_not_started_anew(ended: Any, described: Any) -> None:
+    answer, told = ended([NODE, DRIVER], 78, "[ERROR] [1.0] [n]: no such file\n")
+    assert isinstance(answer.event, described.ShutdownProcess)
+    assert answer.event.process_matcher("the process")
+    assert told[0].startswith("error: n failed with exit status 78: no such file; the arm holds")
+
+
+def test_the_launch_fails_with_the_last_complaint_of_a_node(ended: Any, described: Any) -> None:
     log = "[INFO] [1.0] [n]: all well\n\x1b[31m[FATAL] [1.5] [n]: no such file\x1b[0m\nbye\n"
-    with pytest.raises(described.NodeEndedError, match=r"^n failed with exit status 1: no such f"):
-        ended(described, NodeSpec("p", "e", "n"), 1, log)
+    with pytest.raises(described.NodeEndedError, match=r"^n failed .* 78: no such file$"):
+        ended([NODE], 78, log)
     with pytest.raises(described.NodeEndedError, match=r"^n ended by itself$"):
-        ended(described, NodeSpec("p", "e", "n"), 0, "[INFO] [1.0] [n]: bye\n")
-    with pytest.raises(described.NodeEndedError, match=r"^n was killed by SIGKILL$"):
-        ended(described, NodeSpec("p", "e", "n"), -9)
+        ended([NODE], 0, "[INFO] [1.0] [n]: bye\n")
+    with pytest.raises(described.NodeEndedError, match=r"^driver was killed by SIGKILL"):
+        ended([DRIVER, NODE], -9)
 
 
-def test_a_spawner_that_fails_quotes_the_manager(described: Any) -> None:
-    spawner = NodeSpec("p", "e", "spawner", one_shot=True, blames="manager")
-    with pytest.raises(described.NodeEndedError, match=r"^spawner .* status 1: the cause$"):
-        ended(described, spawner, 1, "[ERROR] [1.5] [s]: I do not know\n")
-    ended(described, spawner, 0)
-
-
-def test_ends_that_are_no_failure(described: Any) -> None:
-    ended(described, NodeSpec("p", "e", "n"), 1, going=False)
-    ended(described, NodeSpec("p", "e", "n", critical=False), 1)
+def test_ends_that_are_no_failure(ended: Any) -> None:
+    assert ended([DRIVER], 1, going=False) == (None, [])
+    assert ended([NodeSpec("p", "e", "n", one_shot=True)], 0) == (None, [])
 
 
 def test_unknown_parts_of_the_driver_are_named_by_launch_too(

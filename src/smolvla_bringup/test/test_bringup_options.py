@@ -27,6 +27,11 @@ from smolvla_bringup.options import PARTS, Options, SetupError
         ({"namespace": "left arm"}, "'left arm'; it must be of letters"),
         ({"namespace": "/arms/2nd"}, "none of which begins with a digit"),
         ({"namespace": "a//b"}, "'a//b'; it must be"),
+        ({"parent_frame": "/bench"}, "'/bench'; a frame's name has no space and no slash"),
+        ({"parent_frame": "my bench"}, "'my bench'; a frame's name"),
+        ({"xyz": "0.1 0"}, "xyz is '0.1 0'; it must be three numbers"),
+        ({"xyz": "0,1,2"}, "xyz is '0,1,2'; it must be three numbers"),
+        ({"rpy": "0 0 nan"}, "rpy is '0 0 nan'; it must be three numbers"),
     ],
 )
 def test_wrong_values_and_contradictions_are_explained(values: dict, words: str) -> None:

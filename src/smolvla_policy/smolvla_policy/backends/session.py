@@ -40,7 +40,6 @@ def answer(
     observe: Callable[[], Observation],
     clock: Callable[[], float] = time.monotonic,
     *,
-    instruction_topic: str = "/task_instruction",
     least_time: float = 0.0,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Answer:
@@ -52,7 +51,6 @@ def answer(
         observe: takes the observation; raises `ValueError` with words where one is missing,
             stale or broken.
         clock: seconds, monotonic.
-        instruction_topic: where an instruction can be published, for the words that ask for one.
         least_time: actions are held back until this long after the request was taken [s], to
             try a slower policy.
         sleep: waits so many seconds.
@@ -73,8 +71,8 @@ def answer(
     instruction = observation.instruction
     if not instruction.strip():
         return refuse(
-            "no instruction yet: publish one, e.g. ros2 topic pub --once "
-            f'{instruction_topic} std_msgs/msg/String "data: pick up the red cube"',
+            "the request has no instruction: its sender must fill in "
+            "InferenceRequest.instruction, as executor_node does from the topic task_instruction",
             failed=False,
             waiting=True,
         )

@@ -22,6 +22,9 @@ control cycle, all from one thread:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import fields
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -34,7 +37,7 @@ from smolvla_policy.control.executor_types import (
     State,
     Status,
 )
-from smolvla_policy.control.guard import Guard, Limited
+from smolvla_policy.control.guard import ROUNDING, Guard, GuardConfig, Limited
 from smolvla_policy.control.interpolation import Approach, Upsampler, interpolate
 from smolvla_policy.control.joint_feedback import JointFeedback
 from smolvla_policy.control.latency import LatencyWindow
@@ -64,7 +67,7 @@ class ExecutorCore:
 
     def __init__(self, config: ExecutorConfig) -> None:
         self._config = config
-        self._guard = Guard(config.joints, config.guard, config.control_rate)
+        self._guard = _guard(config)
         self._planner = Planner(config, self._guard)
         self._cycles = CycleStatistics(1.0 / config.control_rate, config.period_window)
         self._feedback = JointFeedback(config.joints, config.state_timeout)
@@ -88,6 +91,7 @@ class ExecutorCore:
         self._approach: Approach | None = None
         self._arrived = False
         self._command: NDArray[np.float64] | None = None
+        self._wanted: NDArray[np.float64] | None = None
         self._action: NDArray[np.float64] | None = None
 
     # What a driver tells the executor.
@@ -123,6 +127,49 @@ class ExecutorCore:
         if self._upsampler is not None:
             # Else the arm, on its way between two actions, would turn back to the first.
             self._upsampler.wait()
+
+    def reconfigure(self, config: ExecutorConfig) -> None:
+        """Go by other settings from the next cycle on: all of them or, on an error, none.
+
+        Plan, counters and ticks stay. Where the settings before kept the arm from its plan, or the
+        new limits leave it outside, it does not rush: an approach leads it to the next action. So
+        it does, from the measured position, once commands are published that were not (`dry_run`).
+
+        Args:
+            config: with the joints, the rate, the window and the first id of the present one.
+
+        Raises:
+            ValueError: a setting is out of range, unknown, or one of those that stay.
+        """
+        old = self._config
+        for name in ("joints", "control_rate", "period_window", "first_request_id"):
+            if getattr(config, name) != getattr(old, name):
+                raise ValueError(f"{name} stays as it is: make another executor")
+        guard = _guard(config)
+        self._planner.reconfigure(config, guard)
+        guard.succeed(self._guard)
+        self._config, self._guard = config, guard
+        self._feedback.timeout = config.state_timeout
+        if old.dry_run and not config.dry_run:
+            self._stand_still()  # the arm did not follow: it may be anywhere
+            return
+        limits = [field.name for field in fields(GuardConfig)]
+        speed = ("approach_speed", "approach_duration")
+        limits_differ = _differ(config.guard, old.guard, limits)
+        if limits_differ and self._would_rush():
+            self._arrived, self._approach = False, None
+            if self._upsampler is not None:
+                self._upsampler.wait()
+        elif limits_differ or _differ(config, old, speed):
+            self._approach = None
+
+    def _would_rush(self) -> bool:
+        """Say whether the arm is outside the limits, or far from where the plan is."""
+        if self._command is None or self._wanted is None:
+            return False
+        back = np.abs(self._guard.clamp(self._command) - self._command).max()
+        on = np.abs(self._guard.clamp(self._wanted) - self._command).max()
+        return bool(back > ROUNDING or on > self._config.resume_jump)
 
     def on_joint_state(self, positions: ArrayLike, now: float, source: str = "") -> str:
         """Take measured positions (joints,) [rad] in the order of the configuration.
@@ -168,6 +215,14 @@ class ExecutorCore:
             problem: why nobody does and what to do about it; empty when somebody does.
         """
         self._planner.on_listener(problem)
+
+    def on_instruction(self, problem: str) -> None:
+        """Take note of whether there is an instruction; without one no chunk is asked for.
+
+        Args:
+            problem: why there is none and what to do about it; empty when there is one.
+        """
+        self._planner.uninstructed = problem
 
     # What is cheap to ask in every cycle; `status` tells all.
 
@@ -224,10 +279,12 @@ class ExecutorCore:
         if self._arrived or self._on_the_way(now):
             return self._execute(now) if self._arrived else self._move_to_first_action()
         request = self._planner.request(now)
+        outlook = self._planner.outlook(now)
+        told = outlook == self._planner.uninstructed
         _, level = self._planner.obstacle(now)
         self._enter(
             State.WAITING,
-            f"no chunk yet: {self._planner.outlook(now)}",
+            outlook if told else f"no chunk yet: {outlook}",
             self._impatience(now) if level is None else level,
         )
         return self._output(self._command, request)
@@ -266,7 +323,7 @@ class ExecutorCore:
             self._feedback.positions if self._command is None else self._command,
             first,
             self._config.control_rate,
-            self._config.approach_speed,
+            np.minimum(self._config.approach_speed, self._guard.max_speed),
             self._config.approach_duration,
         )
         return True
@@ -341,7 +398,7 @@ class ExecutorCore:
             measured = self._feedback.positions
             previous = measured if self._command is None else self._command
             command, limited = self._guard.limit(wanted, previous, measured)
-            self._command = command.copy()
+            self._command, self._wanted = command.copy(), wanted.copy()
         return CycleOutput(command, request, self._state, self._reason, executed, limited)
 
     def _enter(self, state: State, reason: str, level: Level | None = None) -> None:
@@ -388,3 +445,11 @@ class ExecutorCore:
             period_max=longest,
             overruns=self._cycles.overruns,
         )
+
+
+def _guard(config: ExecutorConfig) -> Guard:
+    return Guard(config.joints, config.guard, config.control_rate, config.approach_speed)
+
+
+def _differ(new: object, old: object, names: Iterable[str]) -> bool:
+    return not all(np.array_equal(getattr(new, name), getattr(old, name)) for name in names)

@@ -152,7 +152,7 @@ class CycleOutput:
 class Status:
     """Names, units and meanings of ``smolvla_msgs/ExecutorStatus``.
 
-    Less the header and the instruction.
+    Less the header and the instructions.
     """
 
     state: State

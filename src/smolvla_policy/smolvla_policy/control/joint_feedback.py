@@ -16,12 +16,12 @@ class JointFeedback:
 
     Args:
         joints: their names.
-        timeout: a state older than this is stale [s].
+        timeout: a state older than this is stale [s]; it may be changed at any time.
     """
 
     def __init__(self, joints: tuple[str, ...], timeout: float) -> None:
         self._joints = joints
-        self._timeout = timeout
+        self.timeout = timeout
         self._sources = JointSources(joints)
         self._received: float | None = None
         self._rejected = ""
@@ -69,12 +69,12 @@ class JointFeedback:
 
     def problem(self, now: float) -> str:
         """Say why there is no current joint state; empty when there is one."""
-        if self._received is not None and now - self._received <= self._timeout:
+        if self._received is not None and now - self._received <= self.timeout:
             return self._sources.problem(now)
         why = f" ({self._rejected})" if self._rejected else ""
         if self._received is None:
             return f"no valid joint state{why}: is the arm's driver or the simulation running?"
         return (
             f"the newest valid joint state is {now - self._received:.2f} s old, more than "
-            f"{self._timeout:g} s{why}: is the arm's driver or the simulation running?"
+            f"{self.timeout:g} s{why}: is the arm's driver or the simulation running?"
         )

@@ -134,6 +134,10 @@ class ObservationBuffer:
         self._sources = JointSources(tuple(joints))
         self._state_problem = ""
 
+    def reconfigure(self, config: ObservationConfig) -> None:
+        """Go by other ages and skews from now on."""
+        self._config = config
+
     def add_image(self, camera: str, image: object, stamp_ns: int, now: float) -> bool:
         """Take a camera's image. Returns False when it is no news: repeated or out of order.
 

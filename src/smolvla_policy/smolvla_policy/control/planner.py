@@ -44,7 +44,21 @@ class Planner:
             config.first_request_id, config.request_timeout, config.retry_delay, self.latency
         )
         self._unheard = ""
+        self.uninstructed = ""
+        """Why there is no instruction to ask a chunk for; empty where there is one."""
         self.reset()
+
+    def reconfigure(self, config: ExecutorConfig, guard: Guard) -> None:
+        """Go by other settings from now on; queue and requests stay. All of them or none.
+
+        Raises:
+            ValueError: see the class.
+        """
+        trigger = Trigger(config.trigger_share)
+        blend, align = aggregation(config.aggregation), alignment(config.alignment)
+        self._config, self._guard, self._trigger = config, guard, trigger
+        self.queue.reconfigure(blend, align)
+        self.requests.reconfigure(config.request_timeout, config.retry_delay)
 
     def reset(self) -> None:
         """Begin anew at tick 0 with all counters at zero; latencies stay known."""
@@ -80,6 +94,8 @@ class Planner:
 
     def request(self, now: float) -> Request | None:
         """Return the request to send now, None when none is due."""
+        if self.uninstructed:
+            return None
         queued = len(self.queue)
         if not self._trigger.wants(queued, self.chunk_size) or not self.requests.free(now):
             return None
@@ -146,6 +162,8 @@ class Planner:
         """
         if self._unheard:
             return self._unheard, None
+        if self.uninstructed:
+            return self.uninstructed, Level.OK
         silence = self.requests.silence(now)
         usual = self.latency.p95
         if silence >= max(SILENCE, 0.0 if math.isnan(usual) else SILENCE_FACTOR * usual):

@@ -10,13 +10,16 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections import deque
 from typing import Any
 
-from std_msgs.msg import String
-
 from smolvla_msgs.msg import ActionChunk, InferenceRequest, PolicyStatus
-from smolvla_policy.backends.instruction import NewestInstruction
-from smolvla_policy.backends.protocol import Backend, ChunkRequest, Observation
+from smolvla_policy.backends.protocol import (
+    LIVE_OPTIONS,
+    Backend,
+    ChunkRequest,
+    Observation,
+)
 from smolvla_policy.backends.registry import create_backend
 from smolvla_policy.backends.session import Answer, answer
 from smolvla_policy.backends.worker import LatestJobWorker
@@ -49,8 +52,9 @@ class PolicyNode(ManagedNode):
         self._worker: LatestJobWorker[InferenceRequest] | None = None
         self._backend: Backend | None = None
         self._sensors: SensorIntake | None = None
+        self._wishes: deque[dict[str, Any]] = deque()  # to the backend, for its own thread
         super().__init__("policy_node", POLICY_PARAMETERS, background=True, **node_options)
-        self._instruction = NewestInstruction()
+        self._instruction = ""  # of the newest request
         self._figures = PolicyFigures(time.monotonic)
         self._chunks = self.create_publisher(ActionChunk, "smolvla/action_chunk", qos.chunk_qos())
         self._statuses = self.create_publisher(PolicyStatus, "~/status", qos.status_qos())
@@ -58,14 +62,11 @@ class PolicyNode(ManagedNode):
         self._diagnostics = DiagnosticsPublisher(self, policy_diagnostics)
         self._status_timer = self.create_timer(1.0, self._publish_status)
         self._set_status_rate(self.get_parameter("status_rate").value)
-        self._instruction_topic = self.create_subscription(
-            String, "task_instruction", self._on_instruction, qos.instruction_qos()
-        ).topic_name
         self._tell_refusal = {level: self._sparse_log(level) for level in Level}
         self._refusal_level = Level.OK  # of the newest refusal
         self._complete = False  # whether all cameras and joints have been there
         self._active_since = math.inf
-        self._asker = ""
+        self._asker = self._executor = ""
         self._replaced: set[str] = set()
         self.create_subscription(
             InferenceRequest, "smolvla/inference_request", self._on_request, qos.request_qos()
@@ -84,8 +85,7 @@ class PolicyNode(ManagedNode):
             kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
             raise ValueError(f"backend '{name}': {kind}{error}") from error
         self._backend = backend
-        self._least_time: float = values["inference_delay"]
-        self._executor = converters.node_name(self.get_namespace(), values["executor"])
+        self._wishes.clear()
         self._figures.reset()
         self._complete = False
         self._worker = LatestJobWorker(self._work)
@@ -107,11 +107,38 @@ class PolicyNode(ManagedNode):
             values["camera_topic"],
             compressed=values["image_transport"] == "compressed",
         )
+        self._take(values)
+
+    def _take(self, values: dict[str, Any]) -> None:
+        """Go by what of `values` can be changed at any time."""
+        self._least_time: float = values["inference_delay"]
+        executor = converters.node_name(self.get_namespace(), values["executor"])
+        if executor != self._executor:
+            self._executor, self._asker, self._replaced = executor, "", set()
         self._set_status_rate(values["status_rate"])
         self._diagnostics.limit(
             max_image_age=values["max_image_age"],
             max_joint_state_age=values["max_joint_state_age"],
         )
+
+    def check(self, values: dict[str, Any], changed: set[str]) -> None:
+        """See whether the backend that is loaded takes other values."""
+        backend = self._backend
+        if backend is not None and not hasattr(backend, "tune"):
+            for name in LIVE_OPTIONS:
+                if name in changed:
+                    why = self.reconfigure_first(name)
+                    raise ValueError(f"backend '{backend.name}' does not take it: {why}")
+
+    def tune(self, values: dict[str, Any], names: set[str]) -> None:
+        """Go by new values; the backend does from its next inference on."""
+        self._take(values)
+        sensors = self._sensors
+        if sensors is not None:
+            sensors.reconfigure(observation_config(values))
+        wishes = {name: values[name] for name in LIVE_OPTIONS if name in names}
+        if wishes and hasattr(self._backend, "tune"):
+            self._wishes.append(wishes)
 
     def activate(self) -> None:
         """Begin to answer requests."""
@@ -143,11 +170,6 @@ class PolicyNode(ManagedNode):
 
     # In the thread of ROS: receive.
 
-    def _on_instruction(self, message: String) -> None:
-        if self._instruction.on_topic(message.data):
-            self.get_logger().info(f'instruction: "{message.data}"')
-        self._publish_status()
-
     def _on_request(self, message: InferenceRequest) -> None:
         self._figures.on_request()
         worker = self._worker
@@ -158,6 +180,7 @@ class PolicyNode(ManagedNode):
         if stranger:
             self._refuse(message, stranger)
             return
+        self._instruction = message.instruction
         replaced = worker.submit(message)
         if replaced is not None:
             self._refuse(replaced, f"replaced by request {message.request_id}", Level.OK)
@@ -189,13 +212,13 @@ class PolicyNode(ManagedNode):
             self._refuse_inactive(message)
             return
         self._status_changed.trigger()
+        while self._wishes:
+            backend.tune(self._wishes.popleft())  # type: ignore[attr-defined]
         stamp_ns = 0
 
         def observe() -> Observation:
             nonlocal stamp_ns
-            goal_id = converters.request_goal_id(message)
-            instruction = self._instruction.for_request(goal_id, message.instruction)
-            observation, stamp_ns = sensors.observe(instruction)
+            observation, stamp_ns = sensors.observe(message.instruction)
             return observation
 
         try:
@@ -212,7 +235,6 @@ class PolicyNode(ManagedNode):
             backend,
             request,
             observe,
-            instruction_topic=self._instruction_topic,
             least_time=self._least_time,
         )
         if result.positions is not None and self.phase == ACTIVE:
@@ -290,7 +312,7 @@ class PolicyNode(ManagedNode):
 
     def _publish_status(self) -> None:
         message = PolicyStatus(
-            instruction=self._instruction.current,
+            instruction=self._instruction,
             backend=self.get_parameter("backend").value,
             checkpoint=self.get_parameter("checkpoint").value,
             joint_state_age=math.inf,
@@ -323,9 +345,6 @@ class PolicyNode(ManagedNode):
             return idle, self.hint, Level.OK
         if missing:
             return PolicyStatus.WAITING, missing, self._missing_level()
-        if not self._instruction.current.strip():
-            words = f"no instruction yet: publish one on {self._instruction_topic}"
-            return PolicyStatus.WAITING, words, Level.OK
         worker = self._worker
         busy = worker is not None and worker.busy
         state = PolicyStatus.INFERRING if busy else PolicyStatus.READY
@@ -334,7 +353,7 @@ class PolicyNode(ManagedNode):
 
 
 def main() -> int:
-    """Run the node until it is interrupted; 1 when it is to start and cannot be configured."""
+    """Run the node until it is interrupted; 78 or 1 when it cannot be configured, see `run`."""
 
     def create() -> PolicyNode:
         node = PolicyNode()

@@ -30,6 +30,7 @@ from smolvla_policy.ros.newest import NewestMessage
 from smolvla_policy.ros.parameters import read
 from smolvla_policy.ros.run import run
 from smolvla_policy.ros.sparse_log import SparseLog, teller
+from smolvla_policy.ros.tuning import Tuning
 from smolvla_policy.ros.visualization_parameters import VISUALIZATION_PARAMETERS, path_style
 
 
@@ -70,7 +71,14 @@ class VisualizationNode(Node):
             self, JointState, "joint_states", qos.newest_joint_state_qos()
         )
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(1.0 / values["rate"], self._publish, clock=steady)
+        self._timer = self.create_timer(1.0 / values["rate"], self._publish, clock=steady)
+        Tuning(self, VISUALIZATION_PARAMETERS, check=_check, take=self._tune)
+
+    def _tune(self, values: dict[str, Any], names: set[str]) -> None:
+        """Draw by new values of the parameters."""
+        self._path.fade, self._path.timeout = values["fade"], values["timeout"]
+        self._markers.style = path_style(values)
+        self._timer.timer_period_ns = round(1e9 / values["rate"])
 
     def _on_description(self, message: String) -> None:
         if message.data == self._urdf:
@@ -131,6 +139,10 @@ class VisualizationNode(Node):
             self._paths.publish(message)
 
 
+def _check(values: dict[str, Any], changed: set[str]) -> None:
+    path_style(values)
+
+
 def _plan(message: ActionChunk, chain: KinematicChain) -> tuple[Plan, JointOrder]:
     """Return the path of a chunk, and the order of its joints.
 
@@ -148,7 +160,7 @@ def _plan(message: ActionChunk, chain: KinematicChain) -> tuple[Plan, JointOrder
 
 
 def main() -> int:
-    """Run the node until it is interrupted; 1 when a parameter does not fit."""
+    """Run the node until it is interrupted; 78 when a parameter does not fit."""
     return run("visualization_node", VisualizationNode, VISUALIZATION_PARAMETERS)
 
 

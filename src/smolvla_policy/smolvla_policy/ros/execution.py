@@ -15,11 +15,13 @@ from typing import Any
 
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
+from std_msgs.msg import Bool, String
 
 from smolvla_msgs.msg import ActionChunk, ExecutorStatus
 from smolvla_policy.control.chunk import Chunk
 from smolvla_policy.control.executor import ExecutorCore
 from smolvla_policy.control.executor_types import CycleOutput, Level, State
+from smolvla_policy.control.instruction import NewestInstruction
 from smolvla_policy.control.joint_order import JointOrder
 from smolvla_policy.control.task import Goal, Outcome, Progress, TaskRunner
 from smolvla_policy.ros import converters
@@ -57,6 +59,7 @@ class Execution:
             JointTrajectory.
         requests: publisher of InferenceRequest.
         reports: who is told what.
+        newest: the instruction; until `close` no other thread may use it.
         reason: why it is idle.
 
     Raises:
@@ -70,9 +73,12 @@ class Execution:
         commands: Any,
         requests: Any,
         reports: Reports,
+        newest: NewestInstruction,
         reason: str,
     ) -> None:
         self._node = node
+        self._newest = newest
+        self._instruction_topic = node.resolve_topic_name("task_instruction")
         self._commands = commands
         self._requests = requests
         self._reports = reports
@@ -86,17 +92,24 @@ class Execution:
         self._period = 1.0 / values["rate"]
         self._status_period = 1.0 / values["status_rate"]
         self._feedback_period = 1.0 / values["feedback_rate"]
-        self._core = ExecutorCore(executor_config(values, first_request_id=time.time_ns()))
+        self._first_request_id = time.time_ns()
+        self._core = ExecutorCore(executor_config(values, self._first_request_id))
         self._core.stop(0.0, reason)
-        self._tasks = TaskRunner(self._core, values["task_stall_timeout"], reports.ended)
+        self._tasks = TaskRunner(
+            self._core,
+            values["task_stall_timeout"],
+            reports.ended,
+            newest,
+            values["stop_on_success"],
+        )
         self._state: State | None = None
+        self._chunk_instruction = ""
         self._log_state = StateLog(lambda level, words: log_at(node.get_logger(), level, words))
         self._tell_invalid = SparseLog(teller(node.get_logger(), Level.ERROR))
         self._tell_unused = SparseLog(teller(node.get_logger(), Level.WARN))
         self._limited: deque[float] = deque()  # when the guard changed a command
         self._tell_few_limited = SparseLog(teller(node.get_logger(), Level.OK), AGAIN)
         self._tell_many_limited = SparseLog(teller(node.get_logger(), Level.WARN), AGAIN)
-        self._instruction = ""  # of the newest chunk
         self._status_due = self._feedback_due = 0.0
         self._thread = ControlThread(
             values["rate"],
@@ -131,11 +144,38 @@ class Execution:
 
         return self._thread.call(stop)
 
+    def check(self, values: dict[str, Any]) -> None:
+        """Say whether `tune` can take `values`.
+
+        Raises:
+            ValueError: a value is out of range or does not fit the others; the text names it.
+        """
+        ExecutorCore(executor_config(values, self._first_request_id))
+
     def close(self) -> None:
         """End the control loop."""
         self._thread.close()
 
     # What comes; nothing waits here.
+
+    def tune(self, values: dict[str, Any]) -> None:
+        """Go by other values from the next control cycle on, which sees all of them.
+
+        Args:
+            values: of `EXECUTOR_PARAMETERS` by name, which `check` let pass; those that are not
+                `live` are the present ones.
+        """
+        config = executor_config(values, self._first_request_id)
+
+        def take(now: float) -> None:
+            self._core.reconfigure(config)
+            self._tasks.reconfigure(values["task_stall_timeout"])
+            self._dry_run = values["dry_run"]
+            self._status_period = 1.0 / values["status_rate"]
+            self._feedback_period = 1.0 / values["feedback_rate"]
+            self._status_due = self._feedback_due = now
+
+        self._thread.post(take)
 
     def begin(self, goal: Goal) -> None:
         """Run a goal."""
@@ -144,6 +184,22 @@ class Execution:
     def cancel(self, goal_id: bytes) -> None:
         """End a goal for its caller."""
         self._thread.post(lambda now: self._tasks.cancel(goal_id, now))
+
+    def on_instruction(self, message: String) -> None:
+        """Take a sentence of the topic task_instruction."""
+
+        def take(now: float) -> None:
+            words = self._newest.on_topic(message.data)
+            idle = self._core.state == State.IDLE
+            hint = f" (idle: {self._core.status(now).reason})" if idle else ""
+            self._node.get_logger().info(words + hint)
+            self._status_due = now  # the user waits for the echo
+
+        self._thread.post(take)
+
+    def on_verdict(self, message: Bool, source: str) -> None:
+        """Take what a judge says on the topic `source`."""
+        self._thread.post(lambda now: self._tasks.on_verdict(message.data, source, now))
 
     def on_joint_state(self, message: JointState, info: Mapping[str, Any]) -> None:
         """Take a joint state, matched by name, with what rclpy tells about the message."""
@@ -189,13 +245,14 @@ class Execution:
         invalid = self._core.chunks_invalid
         problem = self._core.on_chunk(chunk, now)
         if not problem:
-            self._instruction = instruction
+            self._chunk_instruction = instruction
         elif self._core.chunks_invalid > invalid:
             self._tell_invalid(problem)
         elif not self._core.expects_no_answer(chunk.request_id):
             self._tell_unused(problem)
 
     def _step(self, now: float) -> None:
+        self._core.on_instruction(self._newest.missing(self._instruction_topic))
         output = self._core.cycle(now)
         self._publish(output)
         self._tasks.watch(output, now)
@@ -220,7 +277,12 @@ class Execution:
             stamp = self._node.get_clock().now().to_msg()
             self._requests.publish(
                 converters.request_message(
-                    output.request, self._executor, self._joints, stamp, self._tasks.goal
+                    output.request,
+                    self._executor,
+                    self._joints,
+                    stamp,
+                    self._newest.current,
+                    self._tasks.goal,
                 )
             )
 
@@ -250,4 +312,6 @@ class Execution:
         self._log_state(status.level, f"{status.state.name}: {status.reason}", now)
         self._state, self._status_due = status.state, now + self._status_period
         stamp = self._node.get_clock().now().to_msg()
-        self._reports.status(converters.status_message(status, stamp, self._instruction))
+        self._reports.status(
+            converters.status_message(status, stamp, self._newest, self._chunk_instruction)
+        )

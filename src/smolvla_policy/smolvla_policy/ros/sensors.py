@@ -151,6 +151,11 @@ class SensorIntake:
         while self._subscriptions:
             self._node.destroy_subscription(self._subscriptions.pop())
 
+    def reconfigure(self, config: ObservationConfig) -> None:
+        """Go by other ages and skews from now on."""
+        with self._lock:
+            self._buffer.reconfigure(config)
+
     def _receive(
         self,
         kind: Any,

@@ -46,6 +46,59 @@ def test_nothing_is_commanded_without_joint_states(graph, make_robot):
     assert "joint state" in robot.status.reason
 
 
+def test_without_an_instruction_the_policy_is_not_bothered_and_the_user_told_once(
+    graph, make_robot, capfd
+):
+    robot = make_robot(instruction="")
+    command = 'ros2 topic pub --once /task_instruction std_msgs/msg/String "data: '
+    graph.until(lambda: command in robot.status.reason)
+    assert robot.status.state == ExecutorStatus.WAITING
+    graph.during(0.2, lambda: robot.requests == robot.commands == [])
+    assert robot.status.instruction_source == ExecutorStatus.INSTRUCTION_NONE
+    robot.instruct("grip\nthe pen")
+    graph.until(lambda: robot.status.tick > 3, what="motion")
+    assert robot.requests[0].instruction == robot.status.chunk_instruction == "grip\nthe pen"
+    assert robot.status.instruction_source == ExecutorStatus.INSTRUCTION_TOPIC
+    told = capfd.readouterr().err
+    assert told.count(command) == 1
+    assert told.count('instruction: "grip\\nthe pen"') == 1
+
+
+def test_another_sentence_is_of_the_next_request_and_drops_no_plan(graph, make_robot):
+    robot = make_robot()
+    graph.until(lambda: robot.status.tick > 3, what="motion")
+    robot.instruct("another")
+    tick = robot.status.tick
+    graph.until(lambda: robot.status.chunk_instruction == "another")
+    graph.until(lambda: robot.status.tick > tick + ROWS)
+    assert robot.status.starved_cycles == 0
+
+
+def test_a_blank_sentence_holds_the_arm(graph, make_robot, capfd):
+    robot = make_robot()
+    graph.until(lambda: robot.status.tick > 3, what="motion")
+    robot.instruct("")
+    graph.until(robot.state(ExecutorStatus.HOLDING))
+    assert "no instruction any more" in robot.status.reason
+    asked = len(robot.requests)
+    graph.during(0.1, lambda: len(robot.requests) == asked)
+    robot.instruct("go on")
+    tick = robot.status.tick
+    graph.until(lambda: robot.status.tick > tick + 3, what="motion again")
+
+
+def test_an_instruction_is_kept_over_the_transitions(graph, make_robot):
+    robot = make_robot(active=False, instruction="grip the pen")
+    executor = robot.executor
+    for _ in range(2):
+        assert executor.trigger_configure() == executor.trigger_activate() == SUCCESS
+        graph.until(lambda: robot.status.tick > 3, what="motion")
+        assert robot.requests[-1].instruction == "grip the pen"
+        assert executor.trigger_deactivate() == executor.trigger_cleanup() == SUCCESS
+        graph.until(lambda: "unconfigured" in robot.status.reason)
+        assert robot.status.instruction == "grip the pen"
+
+
 def test_says_who_else_commands_the_arm(graph, make_robot, capfd):
     robot = make_robot()
     text = []
@@ -221,6 +274,7 @@ def test_two_executors_on_one_topic_execute_their_own_chunks_alone(graph, make_r
     )
     graph.add(second)
     assert second.trigger_configure() == second.trigger_activate() == SUCCESS
+    robot.instruct("both of you", listeners=2)
     graph.until(
         lambda: robot.status.tick > 60 and statuses and statuses[-1].tick > 60, what="60 ticks"
     )
@@ -356,7 +410,7 @@ def test_no_camera_can_block_the_control_loop(graph, make_robot):
     robot = make_robot()
     graph.until(lambda: robot.status.tick > 2)
     topics = {subscription.topic_name for subscription in robot.executor.subscriptions}
-    assert topics == {"/joint_states", "/smolvla/action_chunk"}
+    assert topics == {"/joint_states", "/smolvla/action_chunk", "/task_instruction"}
 
 
 def test_destroying_the_node_ends_its_thread(graph, make_robot):

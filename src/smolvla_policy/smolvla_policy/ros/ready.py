@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The line that closes a start: that all is up, and what to type next.
+
+`executor_node` says it, because it alone sees all that a start begins, the arm by its joint states
+and by who listens to commands, and the policy by its status; whatever started the nodes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from smolvla_msgs.msg import ExecutorStatus, PolicyStatus
+from smolvla_policy.ros import qos
+from smolvla_policy.ros.managed_node import ACTIVE, UNCONFIGURED, ManagedNode
+
+_EXAMPLE = "pick up the red cube"
+_ACTING = (PolicyStatus.WAITING, PolicyStatus.READY, PolicyStatus.INFERRING)
+
+
+class ReadyLine:
+    """Says once that all is up; again after the executor or the policy was not.
+
+    Args:
+        node: the executor.
+        status: its newest status.
+        command_topic: where it commands the arm; empty while it is not configured.
+    """
+
+    def __init__(
+        self,
+        node: ManagedNode,
+        status: Callable[[], ExecutorStatus],
+        command_topic: Callable[[], str],
+    ) -> None:
+        self._node = node
+        self._status = status
+        self._command_topic = command_topic
+        self._said = ""
+        node.create_subscription(
+            PolicyStatus, "policy_node/status", self._on_policy, qos.status_qos()
+        )
+
+    def _on_policy(self, policy: PolicyStatus) -> None:
+        phase = self._node.phase
+        if phase == ACTIVE and policy.state in _ACTING:
+            if self._said != ACTIVE and self._arm_is_up() and _sensors_are_up(policy):
+                self._say(ACTIVE, self._next_step(policy))
+        elif phase == UNCONFIGURED and policy.state == PolicyStatus.UNCONFIGURED:
+            if self._said != UNCONFIGURED and not self._node.get_parameter("autostart").value:
+                self._say(UNCONFIGURED, self._how_to_activate())
+        else:
+            self._said = ""
+
+    def _say(self, phase: str, words: str) -> None:
+        self._said = phase
+        self._node.get_logger().info(words)
+
+    def _arm_is_up(self) -> bool:
+        status = self._status()
+        heard = self._node.count_subscribers(self._command_topic()) > 0
+        # Not NaN either, as long as the control loop has told nothing.
+        joints = status.joint_state_age < math.inf and status.state != ExecutorStatus.FAULT
+        return joints and (heard or status.dry_run)
+
+    def _next_step(self, policy: PolicyStatus) -> str:
+        node = self._node
+        dry = " (DRY RUN: the arm gets no commands)" if self._status().dry_run else ""
+        topic = node.resolve_topic_name("task_instruction")
+        instruct = f'ros2 topic pub --once {topic} std_msgs/msg/String "data: {_EXAMPLE}"'
+        if policy.instruction.strip():
+            instruct = f'the instruction is "{policy.instruction}"'
+        if not node.get_parameter("wait_for_start").value:
+            return f"ready{dry}: {instruct}"
+        action = node.resolve_service_name("smolvla/run_task")
+        return (
+            f"ready{dry}: ros2 action send_goal {action} smolvla_msgs/action/RunTask "
+            f'"{{instruction: {_EXAMPLE}}}"; or {instruct}, and ros2 service call '
+            f"{node.resolve_service_name('~/start')} std_srvs/srv/Trigger"
+        )
+
+    def _how_to_activate(self) -> str:
+        executor = self._node.get_fully_qualified_name()
+        policy = self._node.resolve_topic_name("policy_node")
+        return (
+            f"ready to be activated: for node in {policy} {executor}; do ros2 lifecycle set $node "
+            "configure && ros2 lifecycle set $node activate; done"
+        )
+
+
+def _sensors_are_up(policy: PolicyStatus) -> bool:
+    """Say whether the policy has heard each camera and the joints."""
+    return all(age < math.inf for age in (*policy.camera_ages, policy.joint_state_age))
