@@ -12,10 +12,11 @@ import numpy as np
 from builtin_interfaces.msg import Time
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image, JointState
+from smolvla_policy.control.executor_types import Level
 from smolvla_policy.ros import qos
 from smolvla_policy.ros.parameters import read
 from smolvla_policy.ros.run import run
-from smolvla_policy.ros.sparse_log import SparseLog
+from smolvla_policy.ros.sparse_log import SparseLog, teller
 from smolvla_policy.ros.tuning import Tuning
 from std_msgs.msg import Bool, Float32, Float64MultiArray
 from visualization_msgs.msg import MarkerArray
@@ -84,7 +85,7 @@ class SimNode(Node):
                 )
             except RenderingError as error:
                 raise ValueError(str(error)) from error
-        self._tell_refused = SparseLog(self.get_logger().error)
+        self._tell_refused = SparseLog(teller(self.get_logger(), Level.ERROR))
         self._runner = RealTimeRunner(simulation, _rates(values), time.monotonic)
         self.create_subscription(
             Float64MultiArray, "arm_controller/commands", self._on_command, qos.command_qos()

@@ -18,13 +18,11 @@ from smolvla_policy.backends.protocol import ChunkRequest, Observation
 from smolvla_policy.backends.smolvla import SmolVLABackend, create
 from smolvla_policy.checks.rows import Row, Status
 from smolvla_policy.control.latency import LatencyWindow
-from smolvla_policy.control.trigger import Trigger
+from smolvla_policy.control.trigger import least_threshold
 from smolvla_policy.model.precision import choose_device
 
 CAMERA_SIZE = (480, 640)
 """Of the made-up images, where none was heard."""
-SHARES = 100
-"""g is looked for in steps of 1/100."""
 MOST_MEMORY = 0.9
 
 
@@ -138,28 +136,6 @@ def expected_ticks(measured: Measured, period: float) -> int:
     for seconds in measured.seconds:
         window.add(seconds)
     return window.expected_delay(period)
-
-
-def least_threshold(delay: int, rows: int) -> float | None:
-    """Return the least g with which the queue lasts until the next chunk is there.
-
-    Args:
-        delay: actions that pass while a chunk is made.
-        rows: actions of a chunk that are used.
-
-    Returns:
-        In steps of 0.01; None where no g is enough: a chunk that comes `delay` actions late
-        has only ``rows - delay`` left, and these must last as long again.
-    """
-    if delay > rows - delay:
-        return None
-    for step in range(SHARES + 1):
-        trigger = Trigger(step / SHARES)
-        # The queue shrinks by one an action: the first length that asks is the longest.
-        asked = max(queued for queued in range(rows + 1) if trigger.wants(queued, rows))
-        if asked >= delay:
-            return step / SHARES
-    return None
 
 
 def check_latency(

@@ -92,7 +92,8 @@ class JointSources:
 
     def problem(self, now: float) -> str:
         """Say why the positions cannot be relied on, and what to do; empty when they can."""
-        return self._problem if 0 <= now - self._noticed <= CLEAR else ""
+        # A message may have come after the control cycle's `now`: then it is negative.
+        return self._problem if now - self._noticed <= CLEAR else ""
 
     def _returns(self, jump: NDArray[np.float64], now: float) -> bool:
         """Say whether a jump goes back where one of a moment ago came from."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import math
 
-STEP = 0.05
-"""Values of g that `why_dry` names are multiples of this."""
+SHARES = 100
+"""g is looked for in steps of 1/100."""
 
 
 class Trigger:
@@ -51,6 +51,24 @@ def hidden_latency(share: float, chunk_size: int, period: float) -> float:
     return min(share, 0.5) * chunk_size * period
 
 
+def least_threshold(delay: int, rows: int) -> float | None:
+    """Return the least g with which the queue lasts until the next chunk is there.
+
+    Args:
+        delay: actions that pass while a chunk is made.
+        rows: actions of a chunk that are used.
+
+    Returns:
+        In steps of 0.01; None where no g is enough: a chunk that comes `delay` actions late
+        has only ``rows - delay`` left, and these must last as long again.
+    """
+    if delay > rows - delay:
+        return None
+    shares = (step / SHARES for step in range(SHARES + 1))
+    # The queue shrinks by one an action, so it is asked for when as many are left, or earlier.
+    return next((share for share in shares if Trigger(share).wants(delay, rows)), None)
+
+
 def why_dry(
     latency_p50: float,
     latency_p95: float,
@@ -72,16 +90,15 @@ def why_dry(
     hidden = hidden_latency(share, chunk_size, period)
     half = hidden_latency(1.0, chunk_size, period)
     ticks = 0 if math.isnan(latency_p95) else math.ceil(latency_p95 / period - 1e-9) + 1
-    enough = ticks <= chunk_size / 2
-    if not latency_p95 > hidden or (latency_p50 <= hidden and not enough):
+    least = least_threshold(ticks, chunk_size)
+    if not latency_p95 > hidden or (latency_p50 <= hidden and least is None):
         return (
             f"the policy mostly answers in time ({latency_p50:.2f} s), but now and then not "
             f"before the queue is empty (after {hidden:.2f} s): look at the load of its machine "
             "(top, nvidia-smi) and at the network"
         )
     words = f"the policy takes {latency_p95:.2f} s, the queue reaches {hidden:.2f} s: "
-    if enough:
-        least = math.ceil(ticks / chunk_size / STEP - 1e-9) * STEP
+    if least is not None:
         return words + f"raise chunk_size_threshold (g) to {least:.2f} or more"
     words += f"no chunk_size_threshold (g) hides more than half a chunk ({half:.2f} s); "
     longer = f"chunks of {2 * ticks} actions or more"

@@ -20,6 +20,7 @@ from visualization_msgs.msg import MarkerArray
 
 from smolvla_msgs.msg import ActionChunk
 from smolvla_policy.control.chunk import Chunk, chunk_problem
+from smolvla_policy.control.executor_types import Level
 from smolvla_policy.control.joint_order import JointOrder
 from smolvla_policy.control.kinematics import KinematicChain
 from smolvla_policy.control.predicted_path import Plan, PredictedPath
@@ -28,7 +29,7 @@ from smolvla_policy.ros.markers import PathMarkers
 from smolvla_policy.ros.newest import NewestMessage
 from smolvla_policy.ros.parameters import read
 from smolvla_policy.ros.run import run
-from smolvla_policy.ros.sparse_log import SparseLog
+from smolvla_policy.ros.sparse_log import SparseLog, teller
 from smolvla_policy.ros.tuning import Tuning
 from smolvla_policy.ros.visualization_parameters import VISUALIZATION_PARAMETERS, path_style
 
@@ -51,7 +52,7 @@ class VisualizationNode(Node):
         self._chain: KinematicChain | None = None
         self._urdf = ""
         self._order: JointOrder | None = None
-        self._tell = SparseLog(self.get_logger().warning)
+        self._tell = SparseLog(teller(self.get_logger(), Level.WARN))
 
         if values["robot_description"]:
             try:

@@ -20,7 +20,7 @@ from std_msgs.msg import Bool, String
 from smolvla_msgs.msg import ActionChunk, ExecutorStatus
 from smolvla_policy.control.chunk import Chunk
 from smolvla_policy.control.executor import ExecutorCore
-from smolvla_policy.control.executor_types import CycleOutput, State
+from smolvla_policy.control.executor_types import CycleOutput, Level, State
 from smolvla_policy.control.instruction import NewestInstruction
 from smolvla_policy.control.joint_order import JointOrder
 from smolvla_policy.control.task import Goal, Outcome, Progress, TaskRunner
@@ -29,7 +29,7 @@ from smolvla_policy.ros.control_thread import ControlThread
 from smolvla_policy.ros.diagnostics import GUARD_SHARE, SPAN
 from smolvla_policy.ros.executor_parameters import executor_config
 from smolvla_policy.ros.publishers import PublisherNames
-from smolvla_policy.ros.sparse_log import AGAIN, SparseLog, StateLog, log_at
+from smolvla_policy.ros.sparse_log import AGAIN, SparseLog, StateLog, log_at, teller
 
 
 @dataclass(frozen=True)
@@ -105,11 +105,11 @@ class Execution:
         self._state: State | None = None
         self._chunk_instruction = ""
         self._log_state = StateLog(lambda level, words: log_at(node.get_logger(), level, words))
-        self._tell_invalid = SparseLog(node.get_logger().error)
-        self._tell_unused = SparseLog(node.get_logger().warning)
+        self._tell_invalid = SparseLog(teller(node.get_logger(), Level.ERROR))
+        self._tell_unused = SparseLog(teller(node.get_logger(), Level.WARN))
         self._limited: deque[float] = deque()  # when the guard changed a command
-        self._tell_few_limited = SparseLog(node.get_logger().info, soonest=AGAIN)
-        self._tell_many_limited = SparseLog(node.get_logger().warning, soonest=AGAIN)
+        self._tell_few_limited = SparseLog(teller(node.get_logger(), Level.OK), AGAIN)
+        self._tell_many_limited = SparseLog(teller(node.get_logger(), Level.WARN), AGAIN)
         self._status_due = self._feedback_due = 0.0
         self._thread = ControlThread(
             values["rate"],

@@ -80,6 +80,13 @@ def test_an_arm_that_is_set_elsewhere_or_comes_in_bursts_is_no_fault():
     assert sources.problem(56.0) == ""
 
 
+def test_a_message_that_came_after_the_cycle_began_counts():
+    sources = JointSources(JOINTS)
+    sources.update(np.array([0.0, 0.0]), "a", 50.01)
+    sources.update(np.array([0.0, 1.0]), "b", 50.02)
+    assert sources.problem(50.015) != ""
+
+
 def test_what_is_over_is_forgiven():
     sources = JointSources(JOINTS)
     feed(sources, 1.0, lambda i, t: ("ab"[i], [0.0, 1.0 * i]))

@@ -184,6 +184,27 @@ def test_waiting_for_the_user_is_told_once_and_as_no_fault(graph, make_robot, ca
     assert lines[0].startswith("[INFO]")
 
 
+@pytest.mark.parametrize(("share", "severity"), [(0.02, "INFO"), (1.0, "WARN")])
+def test_what_the_guard_changes_is_a_warning_where_it_is_often(
+    graph, make_robot, capfd, share, severity
+):
+    robot = make_robot(upper_limits=[3.0, 0.2])
+
+    def beyond(request):
+        rows = robot.ramp(request)
+        rows[:, 1] = np.where(
+            np.arange(request.tick, request.tick + ROWS) % 50 < 50 * share, 0.3, 0
+        )
+        return rows
+
+    robot.answer = beyond
+    graph.until(lambda: robot.status.guard_limited >= (60 if share == 1 else 2), what="the guard")
+    lines = [line for line in capfd.readouterr().err.splitlines() if "guard: " in line]
+    assert lines[-1].startswith(f"[{severity}]")
+    assert "b: 0.300 rad limited to 0.200" in lines[-1]
+    assert len(lines) <= 2
+
+
 def test_a_dry_run_says_so_at_the_start_and_in_every_status(graph, make_robot, capfd):
     robot = make_robot(dry_run=True)
     graph.until(lambda: robot.status.tick > 10)

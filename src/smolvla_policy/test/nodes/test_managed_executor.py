@@ -163,8 +163,10 @@ def test_autostart_and_the_diagnostics_topic(graph, make_robot):
     robot = make_robot(active=False, autostart=True)
     received = []
     graph.node.create_subscription(DiagnosticArray, "/diagnostics", received.append, 10)
+    graph.until(lambda: robot.statuses)
     robot.executor.start_up()
     graph.until(lambda: robot.status.tick > 2, what="motion")
+    assert not [status.reason for status in robot.statuses if "lifecycle" in status.reason]
     graph.until(lambda: received, what="diagnostics")
     reports = {report.name: report for report in received[-1].status}
     assert set(reports) == {

@@ -232,6 +232,31 @@ def test_autostart_chunk_rate_and_the_diagnostics_topic(graph, make_world):
     }
 
 
+def test_while_it_starts_by_itself_it_orders_nothing(graph, make_world, capfd):
+    world = make_world(active=False, autostart=True)
+    load = SlowLoad(world.backend)
+    make_world.args[1].setattr("smolvla_policy.nodes.policy_node.create_backend", load)
+    first = world.ask()  # before it has begun
+    world.policy.start_up()
+    graph.until(load.begun.is_set)
+    graph.until(lambda: world.status.state == PolicyStatus.LOADING)
+    for refusal in (first, world.ask()):
+        assert "still loading" in refusal.error
+        assert refusal.waiting
+    load.gate.set()
+    world.ready()
+    assert not [status for status in world.statuses if "lifecycle" in status.message]
+    assert {status.level for status in world.statuses} == {0}
+    assert change(graph, "deactivate")
+    graph.until(lambda: "ros2 lifecycle set /policy_node activate" in world.status.message)
+    refusal = world.ask()
+    assert "ros2 lifecycle set /policy_node activate" in refusal.error
+    assert refusal.waiting
+    text = capfd.readouterr().err
+    assert "lifecycle" not in text
+    assert "no chunk" not in text
+
+
 def test_without_autostart_the_process_says_how_to_go_on_and_ends_politely():
     command = [sys.executable, "-m", "smolvla_policy.nodes.policy_node"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)

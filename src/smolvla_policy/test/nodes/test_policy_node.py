@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image as PilImage
 from rclpy.lifecycle import TransitionCallbackReturn
-from sensor_msgs.msg import CompressedImage
+from rclpy.node import Node
+from sensor_msgs.msg import CompressedImage, JointState
 from smolvla_policy.ros import converters
 from smolvla_policy.ros.images import encode_image
 
@@ -92,6 +93,45 @@ def test_no_chunk_from_what_has_gone_stale(world, silent, words):
     world.silent.clear()
     world.graph.until(lambda: world.status.state == PolicyStatus.READY)
     assert world.ask().error == ""
+
+
+def test_the_log_of_a_refusal_is_as_bad_as_its_cause(world, capfd):
+    world.ready()
+    world.instruct(" ")
+    assert world.ask().waiting
+    world.instruct("pick up the cube")
+    world.silent.add("wrist")
+    world.graph.until(lambda: "wrist" in world.status.message, what="a stale camera")
+    for _ in range(3):
+        refusal = world.ask()
+        assert "camera wrist: newest image" in refusal.error
+        assert not refusal.waiting
+    world.graph.until(lambda: world.status.level == 2, what="the level")
+    lines = [line for line in capfd.readouterr().err.splitlines() if "no chunk" in line]
+    assert [line.split()[0] for line in lines] == ["[INFO]", "[ERROR]"]
+    assert "no instruction yet" in lines[0]
+    assert "camera wrist: newest image" in lines[1]
+
+
+def test_no_chunk_is_made_from_joint_states_that_contradict_each_other(world):
+    world.ready()
+    other = world.graph.add(Node("gui", namespace="/demo", context=world.graph.context))
+    publisher = other.create_publisher(JointState, "/joint_states", 10)
+    other.create_timer(
+        0.05, lambda: publisher.publish(JointState(name=["a", "b"], position=[1.4, -0.5]))
+    )
+    world.graph.until(lambda: "demo/gui" in world.status.message, what="the name")
+    assert "observer" in world.status.message
+    assert "contradict" in world.ask().error
+
+
+def test_joint_states_of_other_joints_beside_ours_are_nothing_to_tell(world, capfd):
+    world.ready()
+    others = world.graph.node.create_publisher(JointState, "joint_states", 10)
+    for _ in range(5):
+        others.publish(JointState(name=["wheel"], position=[3.0]))
+        assert world.ask().error == ""
+    assert "wheel" not in capfd.readouterr().err
 
 
 def test_receiving_goes_on_while_it_thinks(world):
