@@ -21,11 +21,21 @@ _smolvla_prepend() { # NAME VALUE: put VALUE first in the path list NAME, once
   esac
 }
 
+# In a colcon workspace with other packages it was built from the folder above src.
+_smolvla_install="${_smolvla_root}/install"
+for _smolvla_dir in "${_smolvla_root}/.." "${_smolvla_root}/../.."; do
+  if [ ! -e "${_smolvla_install}/local_setup.sh" ] &&
+    { [ -e "${_smolvla_dir}/install/smolvla_bringup" ] ||
+      [ -e "${_smolvla_dir}/install/share/smolvla_bringup" ]; }; then
+    _smolvla_install="$(cd "${_smolvla_dir}/install" && pwd)"
+  fi
+done
+
 if [ ! -x "${_smolvla_root}/.venv/bin/python" ]; then
-  if [ -z "${ROS_DISTRO-}" ] || [ ! -e "${_smolvla_root}/install/local_setup.sh" ]; then
+  if [ -z "${ROS_DISTRO-}" ] || [ ! -e "${_smolvla_install}/local_setup.sh" ]; then
     echo "env.sh: the workspace is not built yet; run 'make build' in ${_smolvla_root}" >&2
     unset -f _smolvla_prepend
-    unset _smolvla_root
+    unset _smolvla_root _smolvla_install _smolvla_dir
     return 1
   fi
 else
@@ -56,18 +66,18 @@ if [ -z "${FASTDDS_BUILTIN_TRANSPORTS-}${FASTRTPS_DEFAULT_PROFILES_FILE-}${FASTD
 fi
 
 if [ -n "${ZSH_VERSION-}" ]; then _smolvla_ext=zsh; else _smolvla_ext=bash; fi
-if [ -e "${_smolvla_root}/install/local_setup.${_smolvla_ext}" ]; then
+if [ -e "${_smolvla_install}/local_setup.${_smolvla_ext}" ]; then
   # colcon's file reads variables that may be unset.
   case $- in *u*) _smolvla_nounset=1; set +u ;; *) _smolvla_nounset= ;; esac
   # It runs the Python of the build without quotes; the one behind .venv has no space in its path.
   if [ -z "${COLCON_PYTHON_EXECUTABLE-}" ] && [ -x "${_smolvla_root}/.venv/bin/python" ]; then
     COLCON_PYTHON_EXECUTABLE="$(readlink -f "${_smolvla_root}/.venv/bin/python")"
-    . "${_smolvla_root}/install/local_setup.${_smolvla_ext}"
+    . "${_smolvla_install}/local_setup.${_smolvla_ext}"
     unset COLCON_PYTHON_EXECUTABLE
   else
-    . "${_smolvla_root}/install/local_setup.${_smolvla_ext}"
+    . "${_smolvla_install}/local_setup.${_smolvla_ext}"
   fi
   if [ -n "${_smolvla_nounset}" ]; then set -u; fi
 fi
 unset -f _smolvla_prepend
-unset _smolvla_root _smolvla_old _smolvla_site _smolvla_dir _smolvla_ext _smolvla_nounset
+unset _smolvla_root _smolvla_install _smolvla_old _smolvla_site _smolvla_dir _smolvla_ext _smolvla_nounset

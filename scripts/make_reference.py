@@ -89,16 +89,21 @@ def parameter_modules(root: Path = ROOT) -> list[tuple[str, str, str]]:
 
 def parameters_page(root: Path = ROOT) -> str:
     """Return the page of the nodes' parameters and of the launch arguments."""
+    from smolvla_policy.ros.parameters import AUTOSTART
+
     parts = [
         _NOTE,
         "# Parameters\n\n"
         "Of the nodes, then of the launch files. `ros2 param describe /policy_node device` says\n"
         "the same of a running node. Values of a wrong type, outside the range or not among the\n"
-        "choices are refused. The parameters of `so100_hardware` stand in the URDF:\n"
+        "choices are refused. When a value that is set takes effect is in the last column; see\n"
+        "[tuning while it runs](../how-to/run_a_task.md#tuning-while-it-runs).\n"
+        "The parameters of `so100_hardware` stand in the URDF:\n"
         "[hardware_parameters.md](hardware_parameters.md).\n",
     ]
     for module, name, title in parameter_modules(root):
         parameters = getattr(importlib.import_module(module), name)
+        managed = AUTOSTART in parameters
         rows = [
             (
                 f"`{parameter.name}`",
@@ -106,10 +111,11 @@ def parameters_page(root: Path = ROOT) -> str:
                 literal(parameter.default),
                 _range(parameter),
                 parameter.description,
+                parameter.takes_effect(managed),
             )
             for parameter in parameters
         ]
-        head = ("name", "type", "default", "range or choices", "meaning")
+        head = ("name", "type", "default", "range or choices", "meaning", "takes effect")
         parts.append(f"\n## {title}\nDeclared in `{module}`.\n\n{table(head, rows)}")
     parts.append(_launch_arguments())
     return "".join(parts)

@@ -32,7 +32,10 @@ _RUNS: dict[str, list[dict[str, str]]] = {
         {"backend": "scripted", "cameras": _CAMERAS},
         {"backend": "scripted", "cameras": _CAMERAS, "image_transport": "compressed"},
     ],
-    "executor_node": [{"dry_run": "true"}, {"dry_run": "true", "output": "joint_trajectory"}],
+    "executor_node": [
+        {"dry_run": "true", "success_topic": "sim/success"},
+        {"dry_run": "true", "output": "joint_trajectory"},
+    ],
     "record": [
         {"cameras": _CAMERAS, "action_source": "command"},
         {"cameras": _CAMERAS, "action_source": "joint_trajectory"},
@@ -59,6 +62,7 @@ _WORDS = {
     "/record_node/status": "what the recorder does, in a line",
     "/sim/objects": "things on the table: a marker each, its name in `ns`",
     "/sim/score": "graded success of the task, 0 to 1",
+    "/sim/success": "whether the task is done; executor_node's `success_topic` in the simulation",
     "/executor_node/start": "begin to execute",
     "/executor_node/stop": "stop and hold the arm",
     "/record_node/start_episode": "begin an episode",

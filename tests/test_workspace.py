@@ -100,6 +100,19 @@ def test_env_puts_a_strict_shell_into_the_workspace_and_leaves_it_strict():
     assert "u" in ended.stdout
 
 
+@pytest.mark.parametrize("layout", ["install/smolvla_bringup", "install/share/smolvla_bringup"])
+def test_env_finds_the_colcon_workspace_around_it(tmp_path, layout):
+    here = tmp_path / "src/a_clone"
+    here.mkdir(parents=True)
+    shutil.copy(ROOT / "env.sh", here)
+    (tmp_path / layout).mkdir(parents=True)
+    (tmp_path / "install/local_setup.bash").write_text("export OUTER=sourced\n")
+    (tmp_path / "install/local_setup.sh").touch()
+    environment = {"PATH": "/usr/bin:/bin", "ROS_DISTRO": "jazzy"}
+    ended = run(["bash", "-uc", ". ./env.sh && echo $OUTER"], cwd=here, env=environment)
+    assert (ended.stdout, ended.stderr) == ("sourced\n", "")
+
+
 def test_env_keeps_the_users_choice_of_transport():
     script = '. ./env.sh; echo "[${FASTDDS_DEFAULT_PROFILES_FILE-none}]"'
     environment = {**users_environment(), "FASTDDS_BUILTIN_TRANSPORTS": "UDPv4"}

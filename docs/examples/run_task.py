@@ -3,8 +3,9 @@
 
     python docs/examples/run_task.py "put the red cube into the bowl" --time-limit 30
 
-Ctrl-C cancels the goal. Exits with 0 when the time was over, with 1 when the goal was canceled,
-rejected or failed, or when executor_node is gone.
+Ctrl-C cancels the goal. Exits with 0 when the task is done (the topic of executor_node's parameter
+success_topic said so, in the simulation sim/success), with 1 when the time was over, the goal was
+canceled, rejected or failed, or when executor_node is gone.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import rclpy
+from action_msgs.msg import GoalStatus
 from rclpy.action import ActionClient
 from rclpy.exceptions import InvalidNamespaceException
 from rclpy.node import Node
@@ -80,7 +82,7 @@ def run(node: Node, goal: RunTask.Goal) -> int:
     result = answer.result
     print(file=sys.stderr)
     print(f"{result.message} ({result.elapsed:.1f} s, {result.chunks} chunks)")
-    return int(result.reason != RunTask.Result.TIME_LIMIT)
+    return int(answer.status != GoalStatus.STATUS_SUCCEEDED)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -23,8 +23,8 @@ setup(
     license="Apache-2.0",
     entry_points={
         "console_scripts": [
-            "start = smolvla_bringup.start:main",
-            "demo = smolvla_bringup.demo:main",
+            "start = smolvla_bringup.console:start",
+            "demo = smolvla_bringup.console:demo",
         ],
     },
 )

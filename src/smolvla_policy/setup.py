@@ -20,10 +20,10 @@ setup(
     license="Apache-2.0",
     entry_points={
         "console_scripts": [
-            "policy_node = smolvla_policy.nodes.policy_node:main",
-            "executor_node = smolvla_policy.nodes.executor_node:main",
-            "visualization_node = smolvla_policy.nodes.visualization_node:main",
-            "record = smolvla_policy.nodes.record_node:main",
+            "policy_node = smolvla_policy.console:policy_node",
+            "executor_node = smolvla_policy.console:executor_node",
+            "visualization_node = smolvla_policy.console:visualization_node",
+            "record = smolvla_policy.console:record",
             "train = smolvla_policy.training.train:main",
             "check = smolvla_policy.cli.check:main",
         ],

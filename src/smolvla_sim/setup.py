@@ -22,7 +22,7 @@ setup(
     license="Apache-2.0",
     entry_points={
         "console_scripts": [
-            "sim_node = smolvla_sim.sim_node:main",
+            "sim_node = smolvla_sim.console:sim_node",
             "evaluate_expert = smolvla_sim.evaluate_expert:main",
             "record_dataset = smolvla_sim.record_dataset:main",
         ],

@@ -51,7 +51,14 @@ def _sim(options: Options) -> NodeSpec:
     }
     if options.frame_prefix:
         parameters["frame_prefix"] = options.frame_prefix
-    return make_spec(options, "smolvla_sim", "sim_node", config=("sim",), parameters=parameters)
+    return make_spec(
+        options,
+        "smolvla_sim",
+        "sim_node",
+        config=("sim",),
+        parameters=parameters,
+        restarts=False,
+    )
 
 
 def _manager(options: Options) -> NodeSpec:
@@ -63,6 +70,9 @@ def _manager(options: Options) -> NodeSpec:
         name=_MANAGER,
         config=(f"controllers_{options.output}",),
         renamed=False,
+        # A new one would not know what the arm was doing, and the controllers would be gone.
+        restarts=False,
+        holds_arm=True,
     )
 
 
@@ -82,6 +92,7 @@ def _spawner(options: Options) -> NodeSpec:
             str(_MANAGER_TIMEOUT),
         ),
         renamed=False,
+        restarts=False,
         one_shot=True,
         # It only sees that the arm is not there; the manager knows why.
         blames=_MANAGER,

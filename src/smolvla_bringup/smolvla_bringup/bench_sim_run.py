@@ -26,7 +26,7 @@ from smolvla_msgs.srv import ResetSim, SetTask
 
 _READY_LIMIT = 300.0  # [s]: a full-size checkpoint loads and warms up meanwhile
 _CALL_LIMIT = 30.0  # [s] for one service call
-_HEARD_LIMIT = 10.0  # [s] for the policy to take a sentence
+_HEARD_LIMIT = 10.0  # [s] for the executor to take a sentence
 _RESEND_PERIOD = 1.0  # [s] between two tries
 # After a reset, until joint states and all cameras show the new scene [s].
 _SETTLE = 0.4
@@ -163,7 +163,7 @@ class CellRun:
 
         def heard() -> bool:
             nonlocal resend
-            status = monitor.policy_status
+            status = monitor.executor_status
             if status is not None and status.instruction == sentence:
                 return True
             if time.monotonic() >= resend:
@@ -173,7 +173,7 @@ class CellRun:
 
         monitor.instruct(sentence)
         if not self._spin(heard, _HEARD_LIMIT):
-            raise BenchError("policy_node does not listen to the topic task_instruction")
+            raise BenchError("executor_node does not listen to the topic task_instruction")
         self._spin(lambda: False, _SETTLE)
 
     def _play(

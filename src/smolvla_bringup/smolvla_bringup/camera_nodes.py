@@ -62,6 +62,7 @@ def camera_nodes(options: Options) -> list[NodeSpec]:
                 name=f"{camera.name}_camera",
                 namespace=f"camera/{camera.name}",
                 parameters=parameters(camera, _frame(options, camera)),
+                critical=False,  # the policy waits for it, and names it
             )
         )
     return nodes

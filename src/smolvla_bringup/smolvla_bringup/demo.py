@@ -12,6 +12,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from smolvla_policy.console import end_on_interrupt
+
+if __name__ == "__main__":
+    end_on_interrupt(130)  # what follows takes long to import
+
 from smolvla_bringup.live_line import LiveLine
 from smolvla_bringup.option_arguments import add_arguments, from_arguments
 from smolvla_bringup.options import SetupError

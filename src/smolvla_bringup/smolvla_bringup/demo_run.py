@@ -33,8 +33,8 @@ from smolvla_msgs.srv import ResetSim, SetTask
 
 _PATIENCE = 10.0  # [s] until the wait quotes what a node printed last
 _CALL_LIMIT = 30.0  # [s] for one service call
-_HEARD_LIMIT = 10.0  # [s] for the policy to discover the instruction's publisher
-_RESEND_PERIOD = 1.0  # [s] until the policy's status names the instruction
+_HEARD_LIMIT = 10.0  # [s] for the executor to discover the instruction's publisher
+_RESEND_PERIOD = 1.0  # [s] until the executor's status names the instruction
 _EPILOGUE = 1.5  # [s] recorded after the success, so that the video shows it
 _SWEEP_PERIOD = 0.03  # [s] between two looks at messages, nodes and signals
 
@@ -127,7 +127,7 @@ class DemoRun:
         self._call(monitor.reset_client, ResetSim.Request(seed=self._options.seed))
         self._call(monitor.task_client, SetTask.Request(task=self._options.task))
         if not self._spin_until(monitor.instruction_heard, _HEARD_LIMIT):
-            raise DemoError("policy_node does not listen to the topic task_instruction")
+            raise DemoError("executor_node does not listen to the topic task_instruction")
         if self._settings.video:
             self._video = VideoWriter(self._settings.out / "demo.mp4", self._caption, decode)
             self._cameras = DemoCameras(self._video, self._options.namespace)
@@ -147,7 +147,7 @@ class DemoRun:
         return record is not None and record.success_time is not None
 
     def _watch(self) -> None:
-        """Show how things stand; repeat the instruction until the policy says it has it."""
+        """Show how things stand; repeat the instruction until the executor says it has it."""
         monitor = self._monitor
         if self._cameras is not None:
             self._cameras.feed(monitor.now())
@@ -155,7 +155,8 @@ class DemoRun:
         status = monitor.policy_status
         if status is not None and status.state == PolicyStatus.ERROR:
             raise self._trouble("policy_node", f"policy_node cannot go on: {status.message}")
-        if status is None or status.instruction != self._options.task:
+        executor = monitor.executor_status
+        if executor is None or executor.instruction != self._options.task:
             monitor.send_instruction(self._options.task, pause=_RESEND_PERIOD)
 
     def _wait_until_ready(self) -> None:

@@ -78,8 +78,9 @@ def description_nodes(options: Options, say: Callable[[str], None]) -> list[Node
             texts={"robot_description": robot_description(options)},
             # Frames are global in a graph of several arms, topics and joints are not.
             parameters={"frame_prefix": options.frame_prefix},
-            # The simulation needs no description: without frames its arm goes on.
-            critical=options.hardware != "sim",
+            # The arm goes on without frames. A driver that never got its description is missed by
+            # the spawner.
+            critical=False,
         )
     ]
     return publisher + _tie(options)

@@ -7,23 +7,31 @@ The launch files in ``launch/`` only say which parts of the system they start.
 from __future__ import annotations
 
 import dataclasses
-import re
 import signal
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any
 
 from launch import LaunchContext, LaunchDescription
 from launch.actions import (
     DeclareLaunchArgument,
+    EmitEvent,
     OpaqueFunction,
     PopLaunchConfigurations,
     PushLaunchConfigurations,
     RegisterEventHandler,
     UnsetLaunchConfiguration,
 )
-from launch.event_handlers import OnProcessIO
-from launch.events.process import ProcessExited, ProcessIO
+from launch.event_handlers import OnProcessIO, OnProcessStart
+from launch.events import matches_action
+from launch.events.process import (
+    ProcessExited,
+    ProcessIO,
+    ProcessStarted,
+    ShutdownProcess,
+    SignalProcess,
+)
 from launch.logging import get_logger
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
@@ -33,10 +41,9 @@ from smolvla_bringup.launch_scope import CONFIGURATIONS, Scope
 from smolvla_bringup.node_list import node_list
 from smolvla_bringup.node_spec import NodeSpec
 from smolvla_bringup.options import Options, SetupError
-from smolvla_bringup.running import claim_names, refuse_second_start
+from smolvla_bringup.running import claim_names, not_running
+from smolvla_bringup.supervision import RESTART_DELAY, Outcome, Supervisor
 
-_TROUBLE = re.compile(r"\[(ERROR|FATAL)\]|Error\b|error:")
-_LOG_HEAD = re.compile(r"^\[\w+\] \[[\d.]+\] \[[^\]]*\]: ")
 # Names of other drivers' launch files that would decide which arm moves, and where.
 _HABITS = {
     "use_mock_hardware": "hardware:=mock",
@@ -48,7 +55,6 @@ _HABITS = {
 _UNSAID = {*(field.name for field in dataclasses.fields(Options)), "launch-prefix"}
 _UNSAID |= {"launch-prefix-filter"}
 _STARTED = "smolvla_started"
-_COLOR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class NodeEndedError(RuntimeError):
@@ -58,8 +64,8 @@ class NodeEndedError(RuntimeError):
 def describe(*parts: str) -> LaunchDescription:
     """Return the description that starts `parts` of the system.
 
-    A node that the system cannot do without ends it; the launch then fails with one line that
-    quotes what the node complained about last.
+    `supervision.Supervisor` decides what becomes of it when a node ends. Where that is the end,
+    the launch fails with one line that quotes what the node complained about last.
 
     Args:
         parts: of `options.PARTS`.
@@ -100,14 +106,14 @@ def _nodes(context: LaunchContext, parts: tuple[str, ...], names: list[str]) -> 
     options = scope.options(Options.from_text(values))
     specs = [scope.spec(spec, options) for spec in node_list(options, parts, logger.info)]
     context.extend_globals({_STARTED: claim_names(specs, _started_before(context))})
-    refuse_second_start(specs)
-    complaints = {spec.name: Complaints() for spec in specs}
+    specs = list(not_running(specs, logger.info))
+    supervisor = Supervisor(specs, time.monotonic())
     # The specs have the scope in them; the nodes of launch_ros would add it a second time, and
     # parameters in another order.
     return [
         PushLaunchConfigurations(),
         *map(UnsetLaunchConfiguration, CONFIGURATIONS),
-        *(action for spec in specs for action in _actions(spec, complaints)),
+        *(action for spec in specs for action in _actions(spec, supervisor)),
         PopLaunchConfigurations(),
     ]
 
@@ -144,54 +150,47 @@ def refuse_typos(arguments: Iterable[str], names: Sequence[str]) -> list[str]:
     return strangers
 
 
-def _actions(spec: NodeSpec, complaints: Mapping[str, Complaints]) -> list[Any]:
-    node = Node(**spec.launch_arguments(), on_exit=_on_exit(spec, complaints))
-    hear = complaints[spec.name].hear
+def _actions(spec: NodeSpec, supervisor: Supervisor) -> list[Any]:
+    node = Node(
+        **spec.launch_arguments(),
+        # Launch would do so without end; `_on_exit` says when it is enough.
+        respawn=spec.restarts,
+        respawn_delay=RESTART_DELAY,
+        on_exit=_on_exit(spec, supervisor),
+    )
 
     def listen(event: ProcessIO) -> None:
-        hear(event.text.decode("utf-8", errors="replace"))
+        supervisor.hear(spec.name, event.text.decode("utf-8", errors="replace"))
 
-    handler = OnProcessIO(target_action=node, on_stdout=listen, on_stderr=listen)
-    return [RegisterEventHandler(handler), node]
+    def end_late_one(event: ProcessStarted, context: LaunchContext) -> EmitEvent | None:
+        # Launch leaves Ctrl-C to the terminal, which has reached those alone that were there.
+        interrupt = SignalProcess(
+            signal_number=signal.SIGINT, process_matcher=matches_action(event.action)
+        )
+        return EmitEvent(event=interrupt) if context.is_shutdown else None
 
-
-class Complaints:
-    """What a node complained about: its first and its last error; empty for none."""
-
-    def __init__(self) -> None:
-        self.first = ""
-        self.last = ""
-
-    def hear(self, text: str) -> None:
-        """Take in what the node printed."""
-        for line in text.splitlines():
-            if _TROUBLE.search(line):
-                self.last = _LOG_HEAD.sub("", _COLOR.sub("", line)).strip()
-                self.first = self.first or self.last
+    handlers = (
+        OnProcessIO(target_action=node, on_stdout=listen, on_stderr=listen),
+        OnProcessStart(target_action=node, on_start=end_late_one),
+    )
+    return [*map(RegisterEventHandler, handlers), node]
 
 
 def _on_exit(
-    spec: NodeSpec, complaints: Mapping[str, Complaints]
-) -> Callable[[ProcessExited, LaunchContext], None]:
-    def handle(event: ProcessExited, context: LaunchContext) -> None:
-        if context.is_shutdown or (spec.one_shot and event.returncode == 0):
-            return
-        words = f"{spec.name} {how_it_ended(event.returncode)}"
-        blamed = complaints[spec.blames].first if spec.blames else ""
-        if why := blamed or complaints[spec.name].last:
-            words += f": {why}"
-        if spec.critical:
-            raise NodeEndedError(words)
-        get_logger("launch").warning(f"{words}; the rest goes on without it")
+    spec: NodeSpec, supervisor: Supervisor
+) -> Callable[[ProcessExited, LaunchContext], EmitEvent | None]:
+    def handle(event: ProcessExited, context: LaunchContext) -> EmitEvent | None:
+        if context.is_shutdown:
+            return None
+        verdict = supervisor.ended(spec.name, event.returncode, time.monotonic())
+        if verdict is None:
+            return None
+        if verdict.outcome is Outcome.END:
+            raise NodeEndedError(verdict.words)
+        getattr(get_logger("launch"), verdict.level)(verdict.words)
+        if verdict.outcome is Outcome.RESTART:
+            return None
+        # It has ended already: this keeps launch from starting it anew.
+        return EmitEvent(event=ShutdownProcess(process_matcher=matches_action(event.action)))
 
     return handle
-
-
-def how_it_ended(code: int) -> str:
-    """Return the exit status `code` of a process in words; negative is a signal's number."""
-    if code >= 0:
-        return "ended by itself" if code == 0 else f"failed with exit status {code}"
-    try:
-        return f"was killed by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"was killed by signal {-code}"

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -60,10 +62,28 @@ def node_list(
     unknown = sorted(set(parts) - set(makers))
     if unknown:
         raise SetupError(f"there is no part '{unknown[0]}'; there are: {', '.join(PARTS)}")
-    specs = tuple(node for part in PARTS if part in parts for node in makers[part]())
+    specs = tuple(
+        dataclasses.replace(node, part=part, again=_again(options, part))
+        for part in PARTS
+        if part in parts
+        for node in makers[part]()
+    )
     if options.params_file:
         _check_file(Path(options.params_file).expanduser().resolve(), specs)
     return specs
+
+
+def _again(options: Options, part: str) -> str:
+    """Return the command that starts `part` beside the rest; empty where there is none."""
+    if part not in ("cameras", "policy", "visualization"):
+        return ""
+    given = [
+        f"{field.name}:={value if field.metadata['kind'] is not bool else str(value).lower()}"
+        for field in dataclasses.fields(options)
+        if part in field.metadata["parts"]
+        and (value := getattr(options, field.name)) != field.default
+    ]
+    return shlex.join(["ros2", "launch", "smolvla_bringup", f"{part}.launch.py", *given])
 
 
 def _check_file(file: Path, specs: Sequence[NodeSpec]) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,9 +18,13 @@ from smolvla_policy.ros.parent import LAUNCH_PID
 
 from smolvla_bringup.environment import REBUILD
 from smolvla_bringup.options import SetupError
+from smolvla_bringup.signals import env_prefix
 
 SIGTERM_TIMEOUT = "15"
 """How long launch lets a node end by itself [s]; a text, as launch wants it."""
+
+# Packages whose console scripts unblock SIGINT: `smolvla_policy.console.end_on_interrupt`.
+_TAKE_SIGINT = ("smolvla_policy", "smolvla_sim")
 
 
 @dataclass(frozen=True)
@@ -34,13 +39,17 @@ class NodeSpec:
         params_files: parameter files, later ones win.
         parameters: values that win over all files.
         remappings: from -> to.
-        critical: whether the system ends when this node does.
+        critical: whether the system can do nothing without this node.
+        restarts: whether it is started anew when it fails; see `supervision`.
+        holds_arm: whether it keeps the torque of an arm on, which drops when it ends.
         env: environment variables that it gets in addition.
         arguments: plain arguments, before those of ROS.
         renamed: whether the process gets `name` as node name. False where a process holds
             several nodes (a new name would go to all of them) or names itself.
         one_shot: it is done after a while; only an exit status other than 0 counts as an end.
         blames: name of the node whose first complaint says why this one has failed.
+        part: of `options.PARTS`, the part that it belongs to.
+        again: command that starts its part anew beside the rest; empty for none.
     """
 
     package: str
@@ -51,11 +60,15 @@ class NodeSpec:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     remappings: Mapping[str, str] = field(default_factory=dict)
     critical: bool = True
+    restarts: bool = True
+    holds_arm: bool = False
     env: Mapping[str, str] = field(default_factory=dict)
     arguments: tuple[str, ...] = ()
     renamed: bool = True
     one_shot: bool = False
     blames: str = ""
+    part: str = ""
+    again: str = ""
 
     def configured(self, parameter: str) -> Any:
         """Return the value that the node will get for `parameter`.
@@ -125,6 +138,7 @@ class NodeSpec:
         return {
             "package": self.package,
             "executable": self.executable,
+            "exec_name": self.executable,
             "arguments": [*self.arguments, *self.ros_arguments()],
             # A pipe would otherwise hold back the words of a Python node until it ends.
             "additional_env": {
@@ -132,10 +146,18 @@ class NodeSpec:
                 LAUNCH_PID: str(os.getpid()),
                 **self.env,
             },
+            # Ctrl-C reaches all nodes at once, also one whose Python is not yet ready to end
+            # without a traceback; ours take the signal as soon as they are.
+            **self._prefix(),
             "output": "both",
             # Before SIGTERM, which cuts short: an inference ends first, and the torque goes off.
             "sigterm_timeout": SIGTERM_TIMEOUT,
         }
+
+    def _prefix(self) -> dict[str, str]:
+        if self.package not in _TAKE_SIGINT:
+            return {}
+        return {"prefix": shlex.join(env_prefix("--default-signal=INT", "--block-signal=INT"))}
 
 
 def _yaml(value: Any) -> str:

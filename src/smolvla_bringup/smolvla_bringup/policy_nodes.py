@@ -86,6 +86,7 @@ def _executor(options: Options) -> NodeSpec:
         "rate": options.rate,
         "chunk_size_threshold": options.g,
         "aggregate": options.aggregation,
+        "success_topic": "sim/success" if options.hardware == "sim" else None,
     }
     return make_spec(
         options,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Looks whether the graph that a start would join has an arm, a policy or an executor already.
+"""Looks whether the graph that a start would join has what it would start already.
 
 Names are shared: a second executor would command the first one's arm, and a simulated arm's policy
 would move a real one.
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from smolvla_bringup.node_spec import NodeSpec
 from smolvla_bringup.options import SetupError
@@ -19,6 +19,7 @@ _ARMS = frozenset(("sim_node", "controller_manager"))
 _ONCE = _ARMS | {"policy_node", "executor_node"}
 DISCOVERY = 1.5
 """How long to look [s]; on one machine nodes are seen within a third of it."""
+_OTHERS = 0.5  # [s] to look on when one was found
 
 
 def claim_names(specs: Sequence[NodeSpec], claimed: Iterable[str] = ()) -> frozenset[str]:
@@ -31,7 +32,7 @@ def claim_names(specs: Sequence[NodeSpec], claimed: Iterable[str] = ()) -> froze
     Raises:
         SetupError: a name would be there twice; the text says which and what to do.
     """
-    wanted = _names_wanted(specs)
+    wanted = _names_wanted(specs, arm=True)
     if twice := sorted(wanted.intersection(claimed)):
         raise SetupError(
             f"{', '.join(twice)} would be started twice in this launch: give each include of the "
@@ -40,29 +41,46 @@ def claim_names(specs: Sequence[NodeSpec], claimed: Iterable[str] = ()) -> froze
     return wanted.union(claimed)
 
 
-def refuse_second_start(specs: Sequence[NodeSpec]) -> None:
-    """Make sure that no node is running that may be there once, in the graph of `specs`.
+def not_running(specs: Sequence[NodeSpec], say: Callable[[str], None]) -> tuple[NodeSpec, ...]:
+    """Return those of `specs` that shall be started, by what runs in their graph.
 
-    Takes `DISCOVERY` seconds.
+    Beside an arm that runs, what is missing of its cameras and its policy may be started again;
+    with an arm of its own a start begins alone. Takes `DISCOVERY` seconds.
+
+    Args:
+        specs: the nodes that are asked for.
+        say: told what runs already.
 
     Raises:
-        SetupError: there is one; the text says which and what to do.
+        SetupError: all of them run, or there is an arm and another one, a policy or an executor
+            run already; the text says which and what to do.
     """
-    wanted = _names_wanted(specs)
+    arm = any(spec.name in _ARMS for spec in specs)
+    wanted = _names_wanted(specs, arm)
     if not wanted:
-        return
+        return tuple(specs)
     running = _running(wanted, specs[0].env)
-    if running:
+    missing = tuple(spec for spec in specs if _full_name(spec.namespace, spec.name) not in running)
+    if running and (arm or not missing):
         domain = os.environ.get("ROS_DOMAIN_ID") or "0"
         raise SetupError(
             f"already on ROS domain {domain}: {', '.join(sorted(running))}; two of a "
             "name would move each other's arm: end them, or choose a namespace or another "
             "ROS_DOMAIN_ID; a node that was killed is seen for up to 20 s"
         )
+    for name in sorted(running):
+        say(f"{name} runs already and is left as it is")
+    return missing
 
 
-def _names_wanted(specs: Sequence[NodeSpec]) -> frozenset[str]:
-    wanted = {_full_name(spec.namespace, spec.name) for spec in specs if spec.name in _ONCE}
+def _once(spec: NodeSpec, arm: bool) -> bool:
+    """Say whether there may be only one of a node in a graph."""
+    # A second driver of a camera finds the device busy, and says so.
+    return spec.name in _ONCE or (spec.part == "cameras" and not arm)
+
+
+def _names_wanted(specs: Sequence[NodeSpec], arm: bool) -> frozenset[str]:
+    wanted = {_full_name(spec.namespace, spec.name) for spec in specs if _once(spec, arm)}
     for spec in specs:
         if spec.name in _ARMS:
             wanted |= {_full_name(spec.namespace, arm) for arm in _ARMS}
@@ -97,10 +115,13 @@ def _running(wanted: frozenset[str], environment: Mapping[str, str]) -> frozense
     try:
         deadline = time.monotonic() + DISCOVERY
         found: frozenset[str] = frozenset()
-        while not found and time.monotonic() < deadline:
+        while found != wanted and time.monotonic() < deadline:
             time.sleep(0.05)
             names = node.get_node_names_and_namespaces()
-            found = wanted & {_full_name(namespace, name) for name, namespace in names}
+            seen = wanted & {_full_name(namespace, name) for name, namespace in names}
+            if seen and not found:  # the others come at about the same time
+                deadline = min(deadline, time.monotonic() + _OTHERS)
+            found |= seen
         return found
     finally:
         node.destroy_node()

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ctrl-C and its relatives as a flag, so that the end of the nodes is never interrupted."""
+"""Ctrl-C and its relatives: as a flag that interrupts no end of the nodes, and for the nodes."""
 
 from __future__ import annotations
 
+import functools
 import signal
+import subprocess
 from types import FrameType
 from typing import Any
 
@@ -33,3 +35,21 @@ class StopSignals:
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
         self.received = signum
+
+
+@functools.cache
+def env_prefix(*options: str) -> tuple[str, ...]:
+    """Return what to put before a command line so that it starts with signals as `options` say.
+
+    Args:
+        options: of ``env``, e.g. ``--default-signal=INT``.
+
+    Returns:
+        Nothing where this machine's ``env`` (GNU coreutils 8.31 or newer) has them not.
+    """
+    prefix = ("env", *options)
+    try:
+        tried = subprocess.run([*prefix, "true"], stderr=subprocess.DEVNULL)
+    except OSError:
+        return ()
+    return prefix if tried.returncode == 0 else ()

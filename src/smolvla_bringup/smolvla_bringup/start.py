@@ -10,14 +10,22 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from smolvla_bringup.node_list import node_list
+from smolvla_policy.console import end_on_interrupt
+
+if __name__ == "__main__":
+    end_on_interrupt()  # what follows takes long to import
+
+from smolvla_bringup.node_list import node_list, say_to_stderr
+from smolvla_bringup.node_spec import NodeSpec
 from smolvla_bringup.option_arguments import add_arguments, from_arguments
 from smolvla_bringup.options import SetupError
-from smolvla_bringup.running import refuse_second_start
+from smolvla_bringup.running import not_running
 from smolvla_bringup.signals import StopSignals
 from smolvla_bringup.starter import Starter
+from smolvla_bringup.supervision import RESTART_DELAY, Outcome, Supervisor
 
 _LOOK_PERIOD = 0.2  # [s] between two looks at the stop signals
+_TAIL = 200  # lines of a node that are looked through for its complaint
 
 
 def _log_folder() -> Path:
@@ -34,10 +42,11 @@ def _show(line: str) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the nodes until Ctrl-C or until one ends.
+    """Run the nodes until Ctrl-C or until the system cannot go on; see `supervision`.
 
     Returns:
-        0 after Ctrl-C or SIGTERM, 1 when a node ended, 2 when the start was impossible.
+        0 after Ctrl-C or SIGTERM, 1 when a node ended without which the system cannot go on, 2
+        when the start was impossible.
     """
     parser = argparse.ArgumentParser(
         prog="start",
@@ -50,23 +59,46 @@ def main(argv: Sequence[str] | None = None) -> int:
     log_folder = arguments.log_dir or _log_folder()
     with StopSignals() as stop:
         try:
-            specs = node_list(from_arguments(arguments))
-            refuse_second_start(specs)
+            specs = not_running(node_list(from_arguments(arguments)), say_to_stderr)
             starter = Starter(specs, log_folder, _show)
             with starter:
                 _show(f"started; Ctrl-C ends everything. Logs: {log_folder}")
-                while stop.received is None:
-                    ended = starter.wait(_LOOK_PERIOD)
-                    if ended is None:
-                        continue
-                    _show(ended.words())
-                    if ended.critical:
-                        _show("the system cannot go on without it, so all nodes are ended")
-                        return 1
-                _show("ending all nodes")
+                return _supervise(starter, specs, stop)
         except SetupError as error:
             print(f"start: {error}", file=sys.stderr)
             return 2
+
+
+def _supervise(starter: Starter, specs: Sequence[NodeSpec], stop: StopSignals) -> int:
+    """Watch the nodes until a signal comes, or until the system cannot go on without one."""
+    supervisor = Supervisor(specs, time.monotonic())
+    blames = {spec.name: spec.blames for spec in specs}
+    due: dict[str, float] = {}  # when which node is started anew
+    while stop.received is None:
+        name, code = "", 0
+        if due and (first := min(due, key=due.__getitem__)) and time.monotonic() >= due[first]:
+            del due[first]
+            try:
+                starter.restart(first)
+            except (OSError, SetupError) as error:
+                supervisor.hear(first, f"error: {error}")
+                name, code = first, os.EX_OSERR
+        elif ended := starter.wait(_LOOK_PERIOD):
+            name, code = ended.name, ended.code
+            for heard in filter(None, (name, blames[name])):
+                supervisor.hear(heard, "\n".join(starter.tail(heard, _TAIL)))
+            if code:
+                _show(ended.words())
+        verdict = supervisor.ended(name, code, time.monotonic()) if name else None
+        if verdict is None:
+            continue
+        _show(f"[{verdict.level.upper()}] [start]: {verdict.words}")
+        if verdict.outcome is Outcome.END:
+            _show("the system cannot go on without it, so all nodes are ended")
+            return 1
+        if verdict.outcome is Outcome.RESTART:
+            due[name] = time.monotonic() + RESTART_DELAY
+    _show("ending all nodes")
     return 0
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import collections
 import os
 import queue
-import signal
 import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -22,8 +21,12 @@ from typing import IO
 from smolvla_bringup import family, watchdog
 from smolvla_bringup.node_spec import NodeSpec
 from smolvla_bringup.options import SetupError
+from smolvla_bringup.signals import env_prefix
+from smolvla_bringup.supervision import how_it_ended
 
 _TAIL_LINES = 200
+# What an exception begins with: in the program, and while Python itself starts.
+_BEGINNINGS = ("Traceback (", "Fatal Python error: init_import_site", "Python runtime state")
 _DRAIN_LIMIT = 2.0  # [s] for the last lines of a node that has ended
 
 
@@ -47,19 +50,9 @@ class Ended:
 
     def words(self) -> str:
         """Return what happened, with the node's last lines and where all of them are."""
-        if self.code < 0:
-            try:
-                how = f"was killed by {signal.Signals(-self.code).name}"
-            except ValueError:
-                how = f"was killed by signal {-self.code}"
-            if -self.code == signal.SIGKILL:
-                how += " (by hand, or because the machine ran out of memory)"
-        elif self.code == 0:
-            how = "ended by itself"
-        else:
-            how = f"failed with exit status {self.code}"
         lines = "\n".join(f"    {line}" for line in self.tail) or "    (it printed nothing)"
-        return f"{self.name} {how}. Its last lines (all of them: {self.log_file}):\n{lines}"
+        how = f"{self.name} {how_it_ended(self.code)}"
+        return f"{how}. Its last lines (all of them: {self.log_file}):\n{lines}"
 
 
 class _Process:
@@ -78,7 +71,9 @@ class _Process:
         self._log_file = log_file
         self._tail: collections.deque[str] = collections.deque(maxlen=_TAIL_LINES)
         self._process = subprocess.Popen(
-            list(command),
+            # `family.end` interrupts it. Where this process ignores SIGINT (a job in the
+            # background, nohup), it would, too.
+            [*env_prefix("--default-signal=INT"), *command],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -111,12 +106,13 @@ class _Process:
 
     def _read(self, stream: IO[str], show: Callable[[str], None] | None) -> None:
         held: list[str] = []  # a traceback that has not ended
-        with self._log_file.open("w", encoding="utf-8") as log, stream:
+        # A node that is started anew goes on in its file.
+        with self._log_file.open("a", encoding="utf-8") as log, stream:
             for line in stream:
                 log.write(line)
                 log.flush()
                 self._tail.append(line.rstrip())
-                if line.startswith("Traceback (") or (held and line[0].isspace()):
+                if line.startswith(_BEGINNINGS) or (held and line[0].isspace()):
                     held.append(line)
                     continue
                 # A node that was interrupted while it began: no fault, and nothing to read.
@@ -188,28 +184,42 @@ class Starter:
         Raises:
             SetupError: a package or executable is missing, or the log folder cannot be written.
         """
-        commands = [spec.command() for spec in self._specs]
+        for spec in self._specs:
+            spec.command()  # before the first is started
         try:
             self._log_folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise SetupError(f"cannot make the log folder {self._log_folder}: {error}") from error
         self._watchdog = watchdog.spawn(self._marker)
         try:
-            for spec, command in zip(self._specs, commands, strict=True):
-                self._processes[spec.name] = _Process(
-                    spec,
-                    command,
-                    {**self._environment, **spec.env},
-                    self._log_folder / f"{spec.name}.log",
-                    self._show,
-                    self._ended,
-                )
+            for spec in self._specs:
+                self.log_file(spec.name).unlink(missing_ok=True)
+                self._start(spec)
         except OSError as error:
             self.stop()
-            raise SetupError(f"cannot start {command[0]}: {error}") from error
+            raise SetupError(f"cannot start {spec.command()[0]}: {error}") from error
         except BaseException:
             self.stop()
             raise
+
+    def restart(self, name: str) -> None:
+        """Start the node `name`, which has ended, anew.
+
+        Raises:
+            SetupError: its executable is gone.
+            OSError: the system cannot make the process.
+        """
+        self._start(next(spec for spec in self._specs if spec.name == name))
+
+    def _start(self, spec: NodeSpec) -> None:
+        self._processes[spec.name] = _Process(
+            spec,
+            spec.command(),
+            {**self._environment, **spec.env},
+            self.log_file(spec.name),
+            self._show,
+            self._ended,
+        )
 
     def wait(self, timeout: float = 0.0) -> Ended | None:
         """Return the next node that has ended, each once; None after `timeout` seconds."""

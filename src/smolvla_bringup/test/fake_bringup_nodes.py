@@ -85,31 +85,21 @@ class FakePolicy(Node):
     def __init__(self) -> None:
         super().__init__("policy_node")
         print("the fake policy has started")
-        self._status = PolicyStatus(state=PolicyStatus.WAITING, backend="scripted")
+        self._status = PolicyStatus(state=PolicyStatus.READY, backend="scripted")
         if FAULT == "policy_error":
             self._status = PolicyStatus(state=PolicyStatus.ERROR, message="no such checkpoint")
         self._statuses = self.create_publisher(PolicyStatus, "~/status", qos.status_qos())
         self._chunks = self.create_publisher(ActionChunk, "smolvla/action_chunk", qos.chunk_qos())
         self.create_subscription(
-            String, "task_instruction", self._on_instruction, qos.instruction_qos()
-        )
-        self.create_subscription(
             InferenceRequest, "smolvla/inference_request", self._on_request, qos.request_qos()
         )
         self.create_timer(0.2, lambda: self._statuses.publish(self._status))
-
-    def _on_instruction(self, message: String) -> None:
-        self._status.instruction = message.data
-        self._status.state = PolicyStatus.READY
-        self._statuses.publish(self._status)
 
     def _on_request(self, request: InferenceRequest) -> None:
         if FAULT == "policy_dies":
             print("out of ideas")
             sys.stdout.flush()
             os._exit(3)
-        if not self._status.instruction:
-            return
         chunk = ActionChunk(
             executor=request.executor, request_id=request.request_id, first_tick=request.tick
         )
@@ -138,6 +128,9 @@ class FakeExecutor(Node):
         self.create_subscription(
             ActionChunk, "smolvla/action_chunk", self._on_chunk, qos.chunk_qos()
         )
+        self.create_subscription(
+            String, "task_instruction", self._on_instruction, qos.instruction_qos()
+        )
         self.create_service(Trigger, "~/start", self._on_start)
         self.create_timer(PERIOD, self._cycle)
         self.create_timer(0.1, lambda: self._statuses.publish(self._status))
@@ -150,6 +143,10 @@ class FakeExecutor(Node):
         response.success = True
         return response
 
+    def _on_instruction(self, message: String) -> None:
+        self._status.instruction = message.data
+        self._statuses.publish(self._status)
+
     def _on_chunk(self, chunk: ActionChunk) -> None:
         width = len(JOINTS)
         flat = list(chunk.positions)
@@ -161,11 +158,16 @@ class FakeExecutor(Node):
     def _cycle(self) -> None:
         if self._status.state != ExecutorStatus.RUNNING:
             return
-        if not self._queue:
+        if not self._queue and self._status.instruction:
             self._status.requests += 1
             self._requests.publish(
-                InferenceRequest(request_id=self._status.requests, tick=self._status.tick)
+                InferenceRequest(
+                    request_id=self._status.requests,
+                    tick=self._status.tick,
+                    instruction=self._status.instruction,
+                )
             )
+        if not self._queue:
             return
         self._commands.publish(Float64MultiArray(data=self._queue.pop(0)))
         self._status.tick += 1

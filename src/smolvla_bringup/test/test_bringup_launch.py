@@ -61,7 +61,7 @@ def expand(description: Any, **values: str) -> list[Any]:
 
 
 def test_these_are_all_launch_files() -> None:
-    assert sorted(FILES) == sorted(path.name.split(".")[0] for path in FOLDER.iterdir())
+    assert sorted(FILES) == sorted(path.name.split(".")[0] for path in FOLDER.glob("*.py"))
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -245,35 +245,61 @@ def test_two_includes_in_one_namespace_are_refused(described: Any, tmp_path: Pat
         launched(parent(tmp_path, arms.format("a")))
 
 
-def ended(described: Any, spec: NodeSpec, code: int, said: str = "", going: bool = True) -> None:
-    """Let launch tell that the process of `spec` has ended after it printed `said`."""
-    complaints = {name: described.Complaints() for name in (spec.name, "manager")}
-    complaints[spec.name].hear(said)
-    complaints["manager"].hear("[ERROR] [1.5] [manager]: the cause\n[ERROR] [2.5] [m]: later\n")
-    event = SimpleNamespace(returncode=code)
-    described._on_exit(spec, complaints)(event, SimpleNamespace(is_shutdown=not going))
+@pytest.fixture
+def ended(described: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return a function that lets launch tell that a process has ended; it returns the answer."""
+
+    class Logger:
+        def __init__(self) -> None:
+            self.told: list[str] = []
+
+        def __getattr__(self, level: str) -> Any:
+            return lambda words: self.told.append(f"{level}: {words}")
+
+    logger = Logger()
+    monkeypatch.setattr(described, "get_logger", lambda name: logger)
+
+    def end(specs: list[NodeSpec], code: int, said: str = "", going: bool = True) -> Any:
+        supervisor = described.Supervisor(specs, 0.0)
+        supervisor.hear(specs[0].name, said)
+        event = SimpleNamespace(returncode=code, action="the process")
+        context = SimpleNamespace(is_shutdown=not going)
+        answer = described._on_exit(specs[0], supervisor)(event, context)
+        return answer, logger.told
+
+    return end
 
 
-def test_the_launch_fails_with_the_last_complaint_of_a_node(described: Any) -> None:
+NODE = NodeSpec("p", "e", "n")
+DRIVER = NodeSpec("p", "e", "driver", restarts=False, holds_arm=True)
+
+
+def test_launch_starts_a_node_anew_by_itself_and_it_is_told(ended: Any) -> None:
+    answer, told = ended([NODE], -11)
+    assert answer is None
+    assert told[0].startswith("warning: n was killed by SIGSEGV; it is started anew")
+
+
+def test_a_node_that_is_given_up_is_not_started_anew(ended: Any, described: Any) -> None:
+    answer, told = ended([NODE, DRIVER], 78, "[ERROR] [1.0] [n]: no such file\n")
+    assert isinstance(answer.event, described.ShutdownProcess)
+    assert answer.event.process_matcher("the process")
+    assert told[0].startswith("error: n failed with exit status 78: no such file; the arm holds")
+
+
+def test_the_launch_fails_with_the_last_complaint_of_a_node(ended: Any, described: Any) -> None:
     log = "[INFO] [1.0] [n]: all well\n\x1b[31m[FATAL] [1.5] [n]: no such file\x1b[0m\nbye\n"
-    with pytest.raises(described.NodeEndedError, match=r"^n failed with exit status 1: no such f"):
-        ended(described, NodeSpec("p", "e", "n"), 1, log)
+    with pytest.raises(described.NodeEndedError, match=r"^n failed .* 78: no such file$"):
+        ended([NODE], 78, log)
     with pytest.raises(described.NodeEndedError, match=r"^n ended by itself$"):
-        ended(described, NodeSpec("p", "e", "n"), 0, "[INFO] [1.0] [n]: bye\n")
-    with pytest.raises(described.NodeEndedError, match=r"^n was killed by SIGKILL$"):
-        ended(described, NodeSpec("p", "e", "n"), -9)
+        ended([NODE], 0, "[INFO] [1.0] [n]: bye\n")
+    with pytest.raises(described.NodeEndedError, match=r"^driver was killed by SIGKILL"):
+        ended([DRIVER, NODE], -9)
 
 
-def test_a_spawner_that_fails_quotes_the_manager(described: Any) -> None:
-    spawner = NodeSpec("p", "e", "spawner", one_shot=True, blames="manager")
-    with pytest.raises(described.NodeEndedError, match=r"^spawner .* status 1: the cause$"):
-        ended(described, spawner, 1, "[ERROR] [1.5] [s]: I do not know\n")
-    ended(described, spawner, 0)
-
-
-def test_ends_that_are_no_failure(described: Any) -> None:
-    ended(described, NodeSpec("p", "e", "n"), 1, going=False)
-    ended(described, NodeSpec("p", "e", "n", critical=False), 1)
+def test_ends_that_are_no_failure(ended: Any) -> None:
+    assert ended([DRIVER], 1, going=False) == (None, [])
+    assert ended([NodeSpec("p", "e", "n", one_shot=True)], 0) == (None, [])
 
 
 def test_unknown_parts_of_the_driver_are_named_by_launch_too(

@@ -14,7 +14,7 @@ import rclpy
 from rclpy.node import Node
 from smolvla_bringup.node_spec import NodeSpec
 from smolvla_bringup.options import SetupError
-from smolvla_bringup.running import refuse_second_start
+from smolvla_bringup.running import not_running
 
 from smolvla_bringup import running as module
 from smolvla_bringup import start
@@ -51,20 +51,36 @@ def running() -> Iterator[None]:
     [
         (specs("sim_node"), "/controller_manager;"),
         (specs("controller_manager", "spawner"), "/controller_manager;"),
-        (specs("policy_node", "executor_node", namespace="left"), "/left/executor_node;"),
+        (specs("executor_node", namespace="left"), "/left/executor_node;"),
+        (specs("sim_node", "executor_node", namespace="left"), "/left/executor_node;"),
     ],
 )
 def test_what_runs_already_is_named(wanted: list[NodeSpec], named: str) -> None:
     with pytest.raises(SetupError, match=named) as refused:
-        refuse_second_start(wanted)
+        not_running(wanted, print)
     assert f"on ROS domain {os.environ['ROS_DOMAIN_ID']}: " in str(refused.value)
 
 
 @pytest.mark.usefixtures("running")
 def test_another_namespace_the_other_half_and_what_only_looks_on_may_start() -> None:
-    refuse_second_start(specs("sim_node", "policy_node", "executor_node", namespace="right"))
-    refuse_second_start(specs("policy_node", "executor_node"))  # for the arm that runs
-    refuse_second_start(specs("visualization_node", "spawner"))
+    for wanted in (
+        specs("sim_node", "policy_node", "executor_node", namespace="right"),
+        specs("policy_node", "executor_node"),  # for the arm that runs
+        specs("visualization_node", "spawner"),
+    ):
+        assert not_running(wanted, print) == tuple(wanted)
+
+
+@pytest.mark.usefixtures("running", "patient")
+def test_what_is_missing_beside_a_running_arm_is_started_alone() -> None:
+    told: list[str] = []
+    wanted = specs("policy_node", "executor_node", namespace="left")
+    assert not_running(wanted, told.append) == (wanted[0],)
+    assert told == ["/left/executor_node runs already and is left as it is"]
+    cameras = [
+        NodeSpec("usb_cam", "e", name, "left", part="cameras") for name in ("executor_node", "top")
+    ]
+    assert not_running(cameras, told.append) == (cameras[1],)
 
 
 @pytest.mark.usefixtures("running", "patient", "workspace")

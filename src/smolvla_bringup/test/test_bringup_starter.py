@@ -7,7 +7,9 @@ or for the end of a process, within a limit.
 
 from __future__ import annotations
 
+import os
 import queue
+import re
 import signal
 import subprocess
 import sys
@@ -186,7 +188,12 @@ def start_command(executable: Callable[..., None], tmp_path: Path) -> list[str]:
 def run_until_ready(command: list[str]) -> tuple[subprocess.Popen[str], str]:
     """Start the console script; return it and its marker when all nodes are ready."""
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
+        # As from a terminal, also where the tests themselves run under nohup.
+        ["env", "--default-signal=HUP", *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        bufsize=1,
     )
     assert process.stdout is not None
     waiting = {"sim_node", "policy_node", "executor_node"}
@@ -221,21 +228,109 @@ def test_signals_end_the_console_script_cleanly(
 def test_console_script_ends_all_when_a_node_dies(
     start_command: list[str], executable: Callable[..., None]
 ) -> None:
-    executable("smolvla_policy", "policy_node", "/bin/sh", "-c", "echo no gpu; exit 5")
+    executable("smolvla_policy", "policy_node", "/bin/sh", "-c", "echo no gpu; exit 78")
     process = subprocess.run(start_command, capture_output=True, text=True, timeout=LIMIT)
     assert process.returncode == 1
-    assert "policy_node failed with exit status 5" in process.stdout
+    assert "policy_node failed with exit status 78" in process.stdout
     assert "    no gpu" in process.stdout
 
 
 def test_console_script_goes_on_without_what_only_draws(
     start_command: list[str], executable: Callable[..., None]
 ) -> None:
-    executable("smolvla_policy", "visualization_node", "/bin/sh", "-c", "echo no screen; exit 5")
-    executable("smolvla_policy", "policy_node", "/bin/sh", "-c", "sleep 1; exit 6")
+    executable("smolvla_policy", "visualization_node", "/bin/sh", "-c", "echo no screen; exit 78")
+    executable("smolvla_policy", "policy_node", "/bin/sh", "-c", "sleep 1; exit 78")
     process = subprocess.run(start_command, capture_output=True, text=True, timeout=LIMIT)
-    assert "visualization_node failed with exit status 5" in process.stdout
-    assert "policy_node failed with exit status 6" in process.stdout
+    assert "visualization_node failed with exit status 78" in process.stdout
+    assert "policy_node failed with exit status 78" in process.stdout
+
+
+class Arm:
+    """The console script with an arm on ros2_control, all of shell scripts that say their pid."""
+
+    NODES = (
+        ("controller_manager", "ros2_control_node"),
+        ("robot_state_publisher", "robot_state_publisher"),
+        ("smolvla_policy", "policy_node"),
+        ("smolvla_policy", "executor_node"),
+        ("smolvla_policy", "visualization_node"),
+    )
+
+    def __init__(self, executable: Callable[..., None], workspace: Path, log: Path) -> None:
+        node = "trap 'echo bye; exit 0' INT; echo ready $$; while :; do sleep 0.05; done"
+        index = workspace / "share/ament_index/resource_index/packages"
+        for package, name in self.NODES:
+            (index / package).touch()
+            executable(package, name, "/bin/sh", "-c", node)
+        for package in ("joint_state_broadcaster", "forward_command_controller"):
+            (index / package).touch()
+        executable("controller_manager", "spawner", "/bin/sh", "-c", "exit 0")
+        command = [sys.executable, "-m", "smolvla_bringup.start", "--hardware", "mock"]
+        command += ["--checkpoint", "owner/name", "--no-rviz", "--log-dir", str(log)]
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
+        )
+        self.output = ""
+        self.pids: dict[str, int] = {}
+        self.until(lambda: len(self.pids) == len(self.NODES))
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        assert self.process.stdout is not None
+        while not condition():
+            line = self.process.stdout.readline()
+            assert line, f"it has ended:\n{self.output}"
+            self.output += line
+            if found := re.match(r"\[(\w+)\] ready (\d+)", line):
+                self.pids[found[1]] = int(found[2])
+
+    def interrupt(self) -> int:
+        self.process.send_signal(signal.SIGINT)
+        output, _ = self.process.communicate(timeout=LIMIT)
+        self.output += output
+        return self.process.returncode
+
+
+@pytest.fixture
+def arm(executable: Callable[..., None], workspace: Path, tmp_path: Path) -> Iterator[Arm]:
+    started = Arm(executable, workspace, tmp_path / "log")
+    yield started
+    if started.process.poll() is None:
+        started.interrupt()
+
+
+def test_all_but_the_driver_of_an_arm_may_be_killed_and_come_back(arm: Arm) -> None:
+    before = dict(arm.pids)
+    killed = set(before) - {"controller_manager"}
+    for name in killed:
+        os.kill(before[name], signal.SIGKILL)
+    arm.until(lambda: all(arm.pids[name] != before[name] for name in killed))
+    assert arm.output.count("the arm holds meanwhile") == 2  # while policy and executor are gone
+    assert "[controller_manager] bye" not in arm.output
+    os.kill(arm.pids["controller_manager"], 0)  # it lives
+    assert arm.interrupt() == 0
+    assert all(f"[{name}] bye" in arm.output for name in before)
+
+
+def test_a_policy_that_is_given_up_leaves_the_arm_held_and_is_told(
+    arm: Arm, executable: Callable[..., None]
+) -> None:
+    executable("smolvla_policy", "policy_node", "/bin/sh", "-c", "echo error: no disk; exit 78")
+    os.kill(arm.pids["policy_node"], signal.SIGKILL)
+    arm.until(lambda: "[ERROR] [start]" in arm.output)
+    last = arm.output.splitlines()[-1]
+    assert "policy_node failed with exit status 78: error: no disk; the arm holds its" in last
+    assert "policy.launch.py hardware:=mock checkpoint:=owner/name" in last
+    os.kill(arm.pids["controller_manager"], 0)
+    assert arm.interrupt() == 0
+
+
+def test_the_end_of_the_driver_is_the_end_of_everything(arm: Arm) -> None:
+    os.kill(arm.pids["controller_manager"], signal.SIGKILL)
+    arm.until(lambda: "the system cannot go on without it" in arm.output)
+    arm.output += arm.process.communicate(timeout=LIMIT)[0]
+    assert arm.process.returncode == 1
+    assert "controller_manager was killed by SIGKILL" in arm.output
+    assert "[executor_node] bye" in arm.output
 
 
 def test_watchdog_ends_the_nodes_of_a_killed_starter(start_command: list[str]) -> None:

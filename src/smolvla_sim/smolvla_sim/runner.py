@@ -20,9 +20,13 @@ from smolvla_sim.simulation import Simulation
 class RealTimeRunner:
     """Steps a `Simulation` by a clock; commands and resets may come from other threads.
 
+    Attributes:
+        rates: channel name -> times per simulated second; another mapping may take its place at
+            any time, see `check_rates`.
+
     Args:
         simulation: what to run.
-        rates: channel name -> times per simulated second; at most the physics rate.
+        rates: see the attribute; at most the physics rate.
         clock: returns seconds; must never go backward.
         max_lag: a longer standstill (a suspended machine, a stopped process) is skipped
             instead of being caught up, seconds.
@@ -45,15 +49,19 @@ class RealTimeRunner:
         self._clock = clock
         self._max_lag = max_lag
         self._physics_rate = round(1.0 / simulation.period, 6)
+        self.check_rates(rates)
+        self.rates = dict(rates)
+        self._start = clock()
+        self._steps = 0
+
+    def check_rates(self, rates: Mapping[str, float]) -> None:
+        """Raise ValueError where `rates` are not between 0 and the physics rate."""
         for name, rate in rates.items():
             if not 0.0 < rate <= self._physics_rate + 1e-6:
                 raise ValueError(
                     f"the rate of {name} is {rate} Hz; it must be above 0 and at most the "
                     f"physics rate of {self._physics_rate:.0f} Hz"
                 )
-        self._rates = dict(rates)
-        self._start = clock()
-        self._steps = 0
 
     def command(self, positions: NDArray[np.float64]) -> None:
         """Hold a command; see `Simulation.command`."""
@@ -93,7 +101,7 @@ class RealTimeRunner:
             with self.lock:
                 self.simulation.step()
             self._steps += 1
-            due |= {name for name, rate in self._rates.items() if self._passes(rate)}
+            due |= {name for name, rate in self.rates.items() if self._passes(rate)}
         return frozenset(due)
 
     def _passes(self, rate: float) -> bool:

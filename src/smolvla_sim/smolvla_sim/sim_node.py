@@ -15,7 +15,9 @@ from sensor_msgs.msg import CameraInfo, Image, JointState
 from smolvla_policy.ros import qos
 from smolvla_policy.ros.parameters import read
 from smolvla_policy.ros.run import run
-from std_msgs.msg import Float32, Float64MultiArray
+from smolvla_policy.ros.sparse_log import SparseLog
+from smolvla_policy.ros.tuning import Tuning
+from std_msgs.msg import Bool, Float32, Float64MultiArray
 from visualization_msgs.msg import MarkerArray
 
 from smolvla_msgs.srv import ResetSim, SetTask
@@ -58,6 +60,7 @@ class SimNode(Node):
         self._order = [values["joints"].index(name) for name in JOINT_NAMES]
         self._frame_prefix: str = values["frame_prefix"]
         self._size = (values["image_width"], values["image_height"])
+        self._done = False
         self._restock: bool = values["restock"]
         self._restock_rng = restock_rng(values["seed"])
         simulation = Simulation(
@@ -81,16 +84,8 @@ class SimNode(Node):
                 )
             except RenderingError as error:
                 raise ValueError(str(error)) from error
-        self._runner = RealTimeRunner(
-            simulation,
-            {
-                "cameras": values["camera_rate"],
-                "joint_states": values["joint_state_rate"],
-                "objects": values["object_rate"],
-                "score": values["score_rate"],
-            },
-            time.monotonic,
-        )
+        self._tell_refused = SparseLog(self.get_logger().error)
+        self._runner = RealTimeRunner(simulation, _rates(values), time.monotonic)
         self.create_subscription(
             Float64MultiArray, "arm_controller/commands", self._on_command, qos.command_qos()
         )
@@ -98,6 +93,12 @@ class SimNode(Node):
         self.create_service(SetTask, "sim/set_task", self._on_set_task)
         if values["viewer"]:
             self._viewer = open_viewer(simulation.model, simulation.data)
+        Tuning(
+            self,
+            SIM_PARAMETERS,
+            check=lambda values, _: self._runner.check_rates(_rates(values)),
+            take=self._tune,
+        )
         self._thread = threading.Thread(target=self._simulate, name="physics")
         self._thread.start()
         drawn = ", ".join(cameras) or "none"
@@ -109,6 +110,7 @@ class SimNode(Node):
         self._joint_states = self.create_publisher(JointState, "joint_states", 10)
         self._objects = self.create_publisher(MarkerArray, "sim/objects", qos.scene_qos())
         self._scores = self.create_publisher(Float32, "sim/score", qos.status_qos())
+        self._verdicts = self.create_publisher(Bool, "sim/success", qos.status_qos())
         self._images = {
             name: self.create_publisher(Image, f"camera/{name}/image_raw", qos.image_qos())
             for name in cameras
@@ -131,6 +133,11 @@ class SimNode(Node):
 
     # In the thread of ROS.
 
+    def _tune(self, values: dict[str, Any], names: set[str]) -> None:
+        """Go by new values of the parameters."""
+        self._restock = values["restock"]
+        self._runner.rates = _rates(values)
+
     def _on_command(self, message: Float64MultiArray) -> None:
         values = np.array(message.data)
         if len(values) != len(JOINT_NAMES):
@@ -140,9 +147,8 @@ class SimNode(Node):
         else:
             self._runner.command(values[self._order])
             return
-        self.get_logger().error(
-            f"command on arm_controller/commands refused, the last one stays: {problem}",
-            throttle_duration_sec=1.0,
+        self._tell_refused(
+            f"command on arm_controller/commands refused, the last one stays: {problem}"
         )
 
     def _on_reset(
@@ -184,6 +190,7 @@ class SimNode(Node):
             arm = (simulation.positions, simulation.velocities, simulation.efforts)
             objects = simulation.objects() if "objects" in due else None
             score = simulation.score() if "score" in due else None
+            sentence = simulation.task.sentence
             state = simulation.state() if "cameras" in due else None
         if "joint_states" in due:
             self._joint_states.publish(messages.joint_state(stamp, JOINT_NAMES, *arm))
@@ -191,13 +198,20 @@ class SimNode(Node):
             base_frame = f"{self._frame_prefix}base_link"
             self._objects.publish(messages.object_markers(stamp, base_frame, objects))
         if score is not None:
-            self._scores.publish(Float32(data=score))
+            self._judge(score, sentence)
         if state is not None:
             if self._cameras is not None:
                 self._cameras.submit(stamp, state)
             if self._viewer is not None and self._viewer.is_running():
                 with self._runner.lock:
                     self._viewer.sync()
+
+    def _judge(self, score: float, sentence: str) -> None:
+        self._scores.publish(Float32(data=score))
+        before, self._done = self._done, score >= 1.0
+        self._verdicts.publish(Bool(data=self._done))
+        if self._done and not before:
+            self.get_logger().info(f"success: {sentence}")
 
     # In the thread of the cameras.
 
@@ -215,6 +229,16 @@ class SimNode(Node):
         self.failed = True
         self.get_logger().fatal(f"the simulation stops: {type(error).__name__}: {error}")
         self._gave_up.trigger()
+
+
+def _rates(values: dict[str, Any]) -> dict[str, float]:
+    """Return the rates of `RealTimeRunner` from the parameters."""
+    return {
+        "cameras": values["camera_rate"],
+        "joint_states": values["joint_state_rate"],
+        "objects": values["object_rate"],
+        "score": values["score_rate"],
+    }
 
 
 def main() -> None:

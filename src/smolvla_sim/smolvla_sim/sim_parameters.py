@@ -30,10 +30,12 @@ SIM_PARAMETERS = (
     ),
     Parameter("image_width", 640, "Width of the images [pixels].", 16, 1920),
     Parameter("image_height", 480, "Height of the images [pixels].", 16, 1440),
-    Parameter("camera_rate", 30.0, "Images per second of each camera [Hz].", 0.1, 120.0),
-    Parameter("joint_state_rate", 100.0, "Joint states per second [Hz].", 1.0, 1000.0),
-    Parameter("object_rate", 30.0, "Poses of the things per second [Hz].", 0.1, 120.0),
-    Parameter("score_rate", 10.0, "Scores per second [Hz].", 0.1, 100.0),
+    Parameter(
+        "camera_rate", 30.0, "Images per second of each camera [Hz].", 0.1, 120.0, live=True
+    ),
+    Parameter("joint_state_rate", 100.0, "Joint states per second [Hz].", 1.0, 1000.0, live=True),
+    Parameter("object_rate", 30.0, "Poses of the things per second [Hz].", 0.1, 120.0, live=True),
+    Parameter("score_rate", 10.0, "Scores per second [Hz].", 0.1, 100.0, live=True),
     Parameter("physics_rate", PHYSICS_RATE, "Physics steps per second [Hz].", 200.0, 2000.0),
     Parameter(
         "variation",
@@ -45,6 +47,7 @@ SIM_PARAMETERS = (
         False,
         "For continuous operation: with each new task put the cubes that are in a bowl, on "
         "something or out of reach back at free random places.",
+        live=True,
     ),
     Parameter("viewer", False, "Open MuJoCo's window; needs a display."),
 )

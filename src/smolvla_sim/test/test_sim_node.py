@@ -22,7 +22,7 @@ from smolvla_sim.arm import JOINT_NAMES
 from smolvla_sim.scene import OBJECTS
 from smolvla_sim.sim_node import SimNode
 from smolvla_sim.simulation import HOME
-from std_msgs.msg import Float32, Float64MultiArray
+from std_msgs.msg import Bool, Float32, Float64MultiArray
 from visualization_msgs.msg import MarkerArray
 
 from smolvla_msgs.srv import ResetSim, SetTask
@@ -92,10 +92,11 @@ def rig():
     rig.listen(JointState, "joint_states")
     rig.listen(MarkerArray, "sim/objects", qos.scene_qos())
     rig.listen(Float32, "sim/score", qos.status_qos())
+    rig.listen(Bool, "sim/success", qos.status_qos())
     for camera in ("top", "wrist"):
         rig.listen(Image, f"camera/{camera}/image_raw", qos.image_qos())
         rig.listen(CameraInfo, f"camera/{camera}/camera_info", qos.image_qos())
-    rig.until(lambda: len(rig.newest) == 7, "one message of every topic")
+    rig.until(lambda: len(rig.newest) == 8, "one message of every topic")
     yield rig
     rig.close()
     assert threading.active_count() <= before, "a thread is left"
@@ -152,6 +153,27 @@ def test_bad_commands_are_refused(rig, bad):
     np.testing.assert_array_equal(rig.sim._runner.simulation._servos.target, before)
 
 
+def test_rates_can_be_changed_while_it_runs(rig):
+    begun = []
+    rig.observer.create_subscription(JointState, "joint_states", begun.append, 10)
+
+    def put(**values):
+        given = [Parameter(name, value=value) for name, value in values.items()]
+        return rig.sim.set_parameters_atomically(given)
+
+    usual = rig.sim.get_parameter("joint_state_rate").value
+    refused = put(camera_rate=7.0, joint_state_rate=900.0)
+    assert "at most the physics rate" in refused.reason
+    assert rig.sim.get_parameter("camera_rate").value == 30.0
+    assert put(joint_state_rate=4.0, restock=False).successful
+    begun.clear()
+    rig.until(lambda: len(begun) >= 3, "slow joint states")
+    stamps = [m.header.stamp.sec + m.header.stamp.nanosec * 1e-9 for m in begun[1:]]
+    assert stamps[1] - stamps[0] > 0.15
+    assert "read-only" in put(model="so101").reason
+    assert put(joint_state_rate=usual).successful
+
+
 def test_reset_gives_the_same_scene(rig):
     def places():
         markers = rig.newest["sim/objects"].markers
@@ -186,6 +208,19 @@ def test_a_task_with_two_bowls_brings_the_second_one(rig):
     rig.until(lambda: things() == {*OBJECTS, "right_bowl"}, "the second bowl")
     assert rig.call(SetTask, "sim/set_task", SetTask.Request(task="touch the red cube")).success
     rig.until(lambda: things() == set(OBJECTS), "one bowl again")
+
+
+def test_a_success_is_told_on_a_topic_and_once_in_the_terminal(rig, monkeypatch, capfd):
+    assert not rig.newest["sim/success"].data
+    task = "touch the green cube"
+    assert rig.call(SetTask, "sim/set_task", SetTask.Request(task=task)).success
+    with monkeypatch.context() as done:
+        done.setattr(rig.sim._runner.simulation, "score", lambda: 1.0)
+        for _ in range(3):
+            rig.newest["sim/success"].data = False
+            rig.until(lambda: rig.newest["sim/success"].data, "the success")
+    rig.until(lambda: not rig.newest["sim/success"].data, "undone")
+    assert capfd.readouterr().err.count(f"success: {task}\n") == 1
 
 
 def test_a_late_listener_gets_the_score(rig):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The arm without ROS as a library, and the ros2_control plugin where ros2_control is.
 add_library(so100_hardware_arm STATIC
+  src/diagnostics.cpp
   src/servo_setup.cpp
   src/so100_arm.cpp
   src/so100_arm_connect.cpp
@@ -17,7 +18,7 @@ list(APPEND so100_libraries so100_hardware_arm)
 
 add_subdirectory(bench)
 
-set(plugin_packages hardware_interface pluginlib rclcpp rclcpp_lifecycle)
+set(plugin_packages diagnostic_msgs hardware_interface pluginlib rclcpp rclcpp_lifecycle)
 set(missing "")
 foreach(package ament_cmake ${plugin_packages})
   find_package(${package} QUIET)
@@ -40,13 +41,14 @@ endif()
 message(STATUS "so100_hardware: the ros2_control plugin is built for hardware_interface "
                "${hardware_interface_VERSION}.")
 
-add_library(so100_hardware_plugin SHARED src/so100_system.cpp)
+add_library(so100_hardware_plugin SHARED src/diagnostics_publisher.cpp src/so100_system.cpp)
 target_include_directories(so100_hardware_plugin PUBLIC
   $<BUILD_INTERFACE:${CMAKE_CURRENT_SOURCE_DIR}/include>
   $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
 target_link_libraries(so100_hardware_plugin PUBLIC
   so100_hardware_arm
   hardware_interface::hardware_interface
+  ${diagnostic_msgs_TARGETS}
   pluginlib::pluginlib
   rclcpp::rclcpp
   rclcpp_lifecycle::rclcpp_lifecycle)

@@ -43,6 +43,9 @@ So100Arm::So100Arm(SystemConfig config, OpenPort open_port)
   errors_.resize(count);
   states_.resize(count);
   counters_.resize(count);
+  limits_.resize(count);
+  torque_.resize(count);
+  asked_.resize(count);
   goals_.resize(count);
 }
 
@@ -96,6 +99,7 @@ Report So100Arm::hold_and_enable()
   }
   for (std::size_t i = 0; i < size() && report.ok(); ++i) {
     const auto enabled = bus_->write(ids_[i], registers::torque_enable, 1);
+    torque_[i] = enabled.ok() ? 1 : torque_[i];
     if (!enabled.ok()) {
       report.errors.push_back(label(i) + ": " + enabled.error().text());
     } else if ((enabled.value().status & feetech::status_bits::overload) != 0) {
@@ -141,6 +145,7 @@ Report So100Arm::torque_off()
   Report report;
   for (std::size_t i = 0; i < size() && sent.ok(); ++i) {
     const auto written = bus_->write(ids_[i], registers::torque_enable, 0);
+    torque_[i] = written.ok() ? 0 : torque_[i];
     if (!written.ok()) {
       report.errors.push_back(
         label(i) + ": did not confirm that its torque is off (" + written.error().text() +
@@ -170,8 +175,21 @@ Report So100Arm::disconnect()
 // Nothing waits for a servo here, and a busy machine may let an answer lie for a while.
 void So100Arm::use_setup_timing() { set_timing(std::chrono::milliseconds(50), 2); }
 
-// A second attempt would take the time of the next cycle, which asks again anyway.
-void So100Arm::use_cycle_timing() { set_timing(config_.read_timeout, 0); }
+// A second attempt would take the time of the next cycle, which asks again anyway. After a miss
+// the wait doubles: a cycle that begins late harms less than to give up an arm that is well.
+void So100Arm::use_cycle_timing()
+{
+  const auto most = std::max(config_.read_timeout, config_.answer_timeout / 4);
+  auto margin = config_.read_timeout;
+  std::uint32_t misses = 0;
+  for (const JointCounters & counters : counters_) {
+    misses = std::max(misses, counters.missed_in_a_row);
+  }
+  for (; misses > 0 && margin < most; --misses) {
+    margin = std::min(2 * margin, most);
+  }
+  set_timing(margin, 0);
+}
 
 void So100Arm::set_timing(std::chrono::microseconds margin, int retries)
 {

@@ -10,11 +10,33 @@
 
 namespace so100_hardware
 {
+namespace
+{
+
+ServoLimits limits_of(const ServoTable & table, const ServoSettings & settings)
+{
+  namespace registers = feetech::registers;
+  ServoLimits limits;
+  limits.supply = volts_from_raw(table.voltage_dv);
+  limits.min_voltage = volts_from_raw(table.get(registers::min_voltage));
+  limits.max_voltage = volts_from_raw(table.get(registers::max_voltage));
+  limits.max_temperature = celsius_from_raw(table.get(registers::max_temperature));
+  limits.protection_current = amperes_from_raw(
+    settings.protection_current.value_or(table.get(registers::protection_current)));
+  limits.overload_torque =
+    settings.overload_torque.value_or(table.get(registers::overload_torque)) / 100.0;
+  return limits;
+}
+
+}  // namespace
 
 Report So100Arm::connect()
 {
   disconnect();
   cycles_ = 0;
+  late_ = 0;
+  late_before_ = 0;
+  late_seen_ = 0;
   counters_.assign(size(), JointCounters{});
   Report report;
   if (
@@ -23,6 +45,7 @@ Report So100Arm::connect()
     report.add(read_all());
   }
   if (report.ok()) {
+    now_ = transport_->now();
     use_cycle_timing();
   } else {
     bus_.reset();
@@ -126,6 +149,8 @@ Report So100Arm::check_servos()
     }
     return_delay_ = std::max(
       return_delay_, kReturnDelayStep * table.value().get(feetech::registers::return_delay));
+    limits_[i] = limits_of(table.value(), joint.settings);
+    torque_[i] = table.value().get(feetech::registers::torque_enable) != 0;
     const std::string firmware = table.value().firmware();
     firmwares += (i == 0 ? "" : ", ") + label(i) + " " + firmware;
     mixed = mixed || (!first_firmware.empty() && firmware != first_firmware);

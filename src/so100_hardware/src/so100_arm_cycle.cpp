@@ -1,11 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 // Inside of the control cycle: nothing here allocates but the texts at the end.
+#include <algorithm>
+#include <cstdio>
 #include <string>
 
 #include "so100_hardware/so100_arm.hpp"
 
 namespace so100_hardware
 {
+namespace
+{
+
+// Time alone proves nothing where the host stops now and then: most of it was the host's own.
+constexpr std::uint32_t kFewestMisses = 5;
+
+}  // namespace
 
 const std::vector<StateValue> & state_values()
 {
@@ -60,6 +69,8 @@ bool So100Arm::read()
     return false;
   }
   ++cycles_;
+  use_cycle_timing();
+  const feetech::TimePoint begin = transport_->now();
   const auto count =
     feetech::read_states(*bus_, ids_.data(), ids_.size(), raw_.data(), errors_.data());
   if (!count.ok()) {
@@ -67,7 +78,9 @@ bool So100Arm::read()
     port_failed_ = true;
     return false;
   }
+  now_ = transport_->now();
   bool good = true;
+  bool all = true;
   for (std::size_t i = 0; i < ids_.size(); ++i) {
     JointCounters & counters = counters_[i];
     if (raw_[i].fresh) {
@@ -75,11 +88,33 @@ bool So100Arm::read()
       counters.missed_in_a_row = 0;
       continue;
     }
+    asked_[i] = counters.missed_in_a_row == 0 ? begin : asked_[i];
     ++counters.missed_reads;
     ++counters.missed_in_a_row;
-    good = good && counters.missed_in_a_row <= static_cast<unsigned>(config_.max_missed_reads);
+    good = good && !silent(i);
+    all = false;
   }
+  const std::uint64_t late = count_late();
+  late_ += late != late_seen_ ? 1 : 0;
+  late_seen_ = late;
+  late_before_ = all ? late_ : late_before_;
   return good;
+}
+
+bool So100Arm::silent(std::size_t joint) const
+{
+  return counters_[joint].missed_in_a_row >= kFewestMisses &&
+         now_ - asked_[joint] >= config_.answer_timeout;
+}
+
+// What came after its time was up: bytes before the next request, and packets after it.
+std::uint64_t So100Arm::count_late() const
+{
+  std::uint64_t late = bus_->statistics().late_bytes;
+  for (const std::uint8_t id : ids_) {
+    late += bus_->statistics(id).late;
+  }
+  return late;
 }
 
 bool So100Arm::write(const double * goals)
@@ -116,23 +151,31 @@ std::string So100Arm::failure() const
     return failure_.text();
   }
   std::string names;
-  std::size_t silent = 0;
+  std::size_t count = 0;
   std::size_t last = 0;
+  feetech::TimePoint since = now_;
   for (std::size_t i = 0; i < size(); ++i) {
-    if (counters_[i].missed_in_a_row > static_cast<unsigned>(config_.max_missed_reads)) {
+    if (silent(i)) {
       names += (names.empty() ? "" : ", ") + label(i);
-      ++silent;
+      ++count;
       last = i;
+      since = std::min(since, asked_[i]);
     }
   }
-  const std::string cycles = std::to_string(config_.max_missed_reads + 1) + " cycles in a row";
-  if (silent == size()) {
-    return "no servo has answered for " + cycles + "; is the power supply still on?";
+  char time[32];
+  std::snprintf(time, sizeof(time), "%.2f s", std::chrono::duration<double>(now_ - since).count());
+  if (late_ != late_before_) {
+    return names + ": no answer in time for " + time +
+           ", but some came too late; the machine is too busy for the control loop: give the "
+           "controller manager real-time priority, or run less beside it";
   }
-  if (silent > 1) {
-    return names + " have not answered for " + cycles + "; is the cable between the servos loose?";
+  if (count == size()) {
+    return std::string("no servo has answered for ") + time + "; is the power supply still on?";
   }
-  return names + " has not answered for " + cycles + ": " + errors_[last].text();
+  if (count > 1) {
+    return names + " have not answered for " + time + "; is the cable between the servos loose?";
+  }
+  return names + " has not answered for " + time + ": " + errors_[last].text();
 }
 
 std::string So100Arm::summary() const

@@ -9,8 +9,10 @@
 #include <thread>
 #include <utility>
 
+#include "diagnostics_publisher.hpp"
 #include "pluginlib/class_list_macros.hpp"
 #include "rclcpp/logging.hpp"
+#include "rclcpp/utilities.hpp"
 #include "so100_hardware/feetech/registers.hpp"
 
 namespace so100_hardware
@@ -22,6 +24,8 @@ using hardware_interface::return_type;
 using CallbackReturn = hardware_interface::CallbackReturn;
 
 constexpr int kThrottleMs = 5000;
+/// How far back /diagnostics looks for what happened "lately".
+constexpr std::chrono::seconds kLately{10};
 
 // Numbers only: an interface of another type would throw in the control cycle. Its type in the
 // name makes the check of the names refuse it.
@@ -35,7 +39,7 @@ std::vector<std::string> names(const std::vector<hardware_interface::InterfaceIn
   return all;
 }
 
-SystemDescription describe(const hardware_interface::HardwareInfo & info)
+SystemDescription description_of(const hardware_interface::HardwareInfo & info)
 {
   SystemDescription description;
   description.parameters = info.hardware_parameters;
@@ -59,25 +63,43 @@ bool set_surely(hardware_interface::CommandInterface & interface, double value)
   return false;
 }
 
+// "text." or "text?": another sentence may follow.
+std::string sentence(const std::string & text)
+{
+  return text.empty() || text.back() == '?' || text.back() == '.' ? text : text + ".";
+}
+
 }  // namespace
+
+SO100System::SO100System() = default;
+SO100System::~SO100System() = default;
 
 CallbackReturn SO100System::on_init(const InitArgument & argument)
 {
   if (hardware_interface::SystemInterface::on_init(argument) != CallbackReturn::SUCCESS) {
     return CallbackReturn::ERROR;
   }
-  ParsedConfig parsed = parse_config(describe(info_));
+  ParsedConfig parsed = parse_config(description_of(info_));
   if (!log({parsed.errors, {}})) {
     return CallbackReturn::ERROR;
   }
+  diagnostics_.reset();  // its thread looks at the arm
   arm_ = std::make_unique<So100Arm>(std::move(parsed.config));
   goals_.assign(arm_->size(), std::numeric_limits<double>::quiet_NaN());
+  recorder_ = std::make_unique<ArmRecorder>(arm_->size());
+  start_diagnostics();
   return CallbackReturn::SUCCESS;
 }
 
 CallbackReturn SO100System::on_configure(const rclcpp_lifecycle::State & /*previous_state*/)
 {
-  if (!find_interfaces() || !log(arm_->connect())) {
+  if (!find_interfaces()) {
+    return CallbackReturn::ERROR;
+  }
+  const Report report = arm_->connect();
+  remember(report.text());
+  recorder_->set(*arm_);
+  if (!log(report)) {
     return CallbackReturn::ERROR;
   }
   known_faults_.assign(arm_->size(), 0);
@@ -91,7 +113,10 @@ CallbackReturn SO100System::on_configure(const rclcpp_lifecycle::State & /*previ
 
 CallbackReturn SO100System::on_activate(const rclcpp_lifecycle::State & /*previous_state*/)
 {
-  if (!log(arm_->activate())) {
+  const Report report = arm_->activate();
+  remember(report.text());
+  recorder_->set(*arm_);
+  if (!log(report)) {
     return CallbackReturn::ERROR;
   }
   publish_states();
@@ -117,7 +142,9 @@ CallbackReturn SO100System::on_deactivate(const rclcpp_lifecycle::State & /*prev
     RCLCPP_INFO(get_logger(), "the torque stays on (torque_off_on_deactivate is false)");
     return CallbackReturn::SUCCESS;
   }
-  if (!log(arm_->torque_off())) {
+  const Report report = arm_->torque_off();
+  recorder_->set(*arm_);
+  if (!log(report)) {
     return CallbackReturn::ERROR;
   }
   RCLCPP_INFO(get_logger(), "torque off");
@@ -145,9 +172,9 @@ CallbackReturn SO100System::on_error(const rclcpp_lifecycle::State & /*previous_
 return_type SO100System::read(const rclcpp::Time & /*time*/, const rclcpp::Duration & /*period*/)
 {
   if (!arm_->read()) {
-    RCLCPP_ERROR(get_logger(), "%s", arm_->failure().c_str());
-    return return_type::ERROR;
+    return give_up();
   }
+  recorder_->add(*arm_);
   publish_states();
   warn_of_faults();
   return return_type::OK;
@@ -161,11 +188,61 @@ return_type SO100System::write(const rclcpp::Time & /*time*/, const rclcpp::Dura
     goals_[i] = command ? *command : goals_[i];
   }
   if (!arm_->write(goals_.data())) {
-    RCLCPP_ERROR(get_logger(), "%s", arm_->failure().c_str());
-    return return_type::ERROR;
+    return give_up();
   }
   warn_of_goals();
   return return_type::OK;
+}
+
+void SO100System::start_diagnostics()
+{
+  if (!rclcpp::ok()) {
+    return;  // a program that only parses descriptions
+  }
+  try {
+    diagnostics_ = std::make_unique<DiagnosticsPublisher>(
+      info_.name, arm_->config().port, [this] { return diagnose(); });
+  } catch (const std::exception & error) {
+    RCLCPP_WARN(get_logger(), "goes on without /diagnostics: %s", error.what());
+  }
+}
+
+std::vector<Diagnostic> SO100System::diagnose()
+{
+  const auto now = feetech::Clock::now();
+  history_.push_back(recorder_->take());
+  while (history_.front().time < now - kLately && history_.size() > 1) {
+    history_.pop_front();
+  }
+  std::string failure;
+  {
+    const std::lock_guard<std::mutex> lock(failure_mutex_);
+    failure = failure_;
+  }
+  return describe(arm_->config(), history_.back(), history_.front(), now, failure);
+}
+
+void SO100System::remember(const std::string & failure)
+{
+  std::string line = failure;
+  std::replace(line.begin(), line.end(), '\n', ' ');
+  const std::lock_guard<std::mutex> lock(failure_mutex_);
+  failure_ = line.empty() ? line : sentence(line) + " Then: " + recovery();
+}
+
+return_type SO100System::give_up()
+{
+  const std::string failure = arm_->failure();
+  remember(failure);
+  RCLCPP_ERROR(
+    get_logger(), "%s The arm is given up, its torque goes off. When that is mended: %s",
+    sentence(failure).c_str(), recovery().c_str());
+  return return_type::ERROR;
+}
+
+std::string SO100System::recovery() const
+{
+  return recovery_commands(info_.name, diagnostics_ ? diagnostics_->name_space() : "");
 }
 
 bool SO100System::find_interfaces()
@@ -262,9 +339,13 @@ bool SO100System::log(const Report & report)
 
 void SO100System::disconnect()
 {
-  if (arm_ != nullptr && arm_->connected() && log(arm_->disconnect())) {
+  if (arm_ == nullptr || !arm_->connected()) {
+    return;
+  }
+  if (log(arm_->disconnect())) {
     RCLCPP_INFO(get_logger(), "torque off, port closed");
   }
+  recorder_->set(*arm_);
 }
 
 }  // namespace so100_hardware

@@ -14,6 +14,15 @@ namespace so100_hardware
 namespace
 {
 
+void read_time(
+  ParameterReader & reader, const char * name, std::chrono::microseconds & time, double shortest,
+  double longest)
+{
+  double seconds = std::chrono::duration<double>(time).count();
+  reader.read(name, seconds, shortest, longest, "s");
+  time = std::chrono::microseconds(std::lround(seconds * 1e6));
+}
+
 void read_system(ParameterReader reader, SystemConfig & config)
 {
   reader.refuse_unknown(system_parameter_names());
@@ -51,10 +60,8 @@ void read_system(ParameterReader reader, SystemConfig & config)
       "; give its whole path, or LeRobot's --robot.id as calibration_id");
   }
   reader.read("joint_prefix", config.joint_prefix);
-  reader.read("max_missed_reads", config.max_missed_reads, 0, 1000);
-  double seconds = std::chrono::duration<double>(config.read_timeout).count();
-  reader.read("read_timeout", seconds, 0.001, 0.5, "s");
-  config.read_timeout = std::chrono::microseconds(std::lround(seconds * 1e6));
+  read_time(reader, "answer_timeout", config.answer_timeout, 0.02, 5.0);
+  read_time(reader, "read_timeout", config.read_timeout, 0.001, 0.5);
   reader.read("return_delay_time", config.return_delay_time, 0, 254);
   reader.read("torque_off_on_deactivate", config.torque_off_on_deactivate);
   reader.read("write_calibration", config.write_calibration);
@@ -194,7 +201,7 @@ const std::vector<std::string> & system_parameter_names()
     "calibration_file",
     "calibration_id",
     "joint_prefix",
-    "max_missed_reads",
+    "answer_timeout",
     "read_timeout",
     "return_delay_time",
     "torque_off_on_deactivate",

@@ -65,23 +65,6 @@ private:
   std::vector<Notice> notices_;
 };
 
-// What helps against the faults that a servo reports.
-std::string remedy(int status)
-{
-  namespace bits = feetech::status_bits;
-  std::string text;
-  const auto add = [&](int bit, const char * help) {
-    if ((status & bit) != 0) {
-      text += std::string("; ") + help;
-    }
-  };
-  add(bits::voltage, "check the power supply");
-  add(bits::encoder, "switch the power off and on; replace the servo if it stays");
-  add(bits::overheat, "let it cool down and find out what it pushes against");
-  add(bits::over_current | bits::overload, "free the joint, then switch the power off and on");
-  return text;
-}
-
 // Whether there was something to say.
 bool add_supply_notice(const ScannedServo & servo, Grouped & notices)
 {
@@ -183,8 +166,11 @@ std::vector<Notice> servo_notices(const std::vector<ScannedServo> & servos)
       status &= ~feetech::status_bits::voltage;  // said already, with the numbers
     }
     if (status != 0) {
-      const std::string names = feetech::status_text(static_cast<std::uint8_t>(status));
-      faults.add(servo, Kind::fault, ": reports " + names + remedy(status));
+      const auto bits = static_cast<std::uint8_t>(status);
+      const std::string remedy = feetech::status_remedy(bits);
+      faults.add(
+        servo, Kind::fault,
+        ": reports " + feetech::status_text(bits) + (remedy.empty() ? "" : "; " + remedy));
     }
   }
   for (const Grouped * group : {&supply, &faults}) {

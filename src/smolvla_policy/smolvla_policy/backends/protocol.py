@@ -14,6 +14,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+LIVE_OPTIONS = ("seed", "noise_scale", "real_time_chunking")
+"""Parameters of `policy_node` that a loaded backend may take, by name."""
+
 
 @dataclass(frozen=True)
 class SceneObject:
@@ -80,7 +83,9 @@ class Backend(Protocol):
         period: seconds between two rows.
         needs_objects: whether it reads `Observation.objects`.
 
-    It may also have ``remarks``, lines of text that `policy_node` logs once it is loaded.
+    It may also have ``remarks``, lines of text that `policy_node` logs once it is loaded, and
+    ``tune(options)``, which takes new values of those of `LIVE_OPTIONS` that were changed, between
+    two calls of `infer`; without it they are read when it is made.
     """
 
     name: str

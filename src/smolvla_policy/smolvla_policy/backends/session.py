@@ -23,6 +23,7 @@ class Answer:
         failed: True where the backend broke, False where an input was missing.
         instruction: the sentence that the actions obey.
         inference_time: seconds from taking the request to having the actions.
+        waiting: True where it is refused for something that only the user can give.
     """
 
     positions: NDArray[np.float64] | None
@@ -30,6 +31,7 @@ class Answer:
     failed: bool
     instruction: str
     inference_time: float
+    waiting: bool = False
 
 
 def answer(
@@ -38,7 +40,6 @@ def answer(
     observe: Callable[[], Observation],
     clock: Callable[[], float] = time.monotonic,
     *,
-    instruction_topic: str = "/task_instruction",
     least_time: float = 0.0,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Answer:
@@ -50,7 +51,6 @@ def answer(
         observe: takes the observation; raises `ValueError` with words where one is missing,
             stale or broken.
         clock: seconds, monotonic.
-        instruction_topic: where an instruction can be published, for the words that ask for one.
         least_time: actions are held back until this long after the request was taken [s], to
             try a slower policy.
         sleep: waits so many seconds.
@@ -61,8 +61,8 @@ def answer(
     start = clock()
     instruction = ""
 
-    def refuse(error: str, failed: bool) -> Answer:
-        return Answer(None, error, failed, instruction, clock() - start)
+    def refuse(error: str, failed: bool, waiting: bool = False) -> Answer:
+        return Answer(None, error, failed, instruction, clock() - start, waiting)
 
     try:
         observation = observe()
@@ -71,9 +71,10 @@ def answer(
     instruction = observation.instruction
     if not instruction.strip():
         return refuse(
-            "no instruction yet: publish one, e.g. ros2 topic pub --once "
-            f'{instruction_topic} std_msgs/msg/String "data: pick up the red cube"',
+            "the request has no instruction: its sender must fill in "
+            "InferenceRequest.instruction, as executor_node does from the topic task_instruction",
             failed=False,
+            waiting=True,
         )
     try:
         positions = np.asarray(backend.infer(observation, request), dtype=np.float64)

@@ -192,6 +192,17 @@ class SmolVLABackend:
         self._seed = seed
         self._index = 0
 
+    def tune(self, options: Mapping[str, Any]) -> None:
+        """Take new values of ``seed``, ``noise_scale`` or ``real_time_chunking``.
+
+        A new seed begins a new sequence of noise.
+        """
+        if "seed" in options:
+            self.reseed(_seed(options))
+        self._noise_scale = float(options.get("noise_scale", self._noise_scale))
+        rtc = options.get("real_time_chunking", self.real_time_chunking)
+        self.real_time_chunking = bool(rtc)
+
     def close(self) -> None:
         """Free the weights, on a GPU too; the backend cannot be used afterwards."""
         del self.policy
@@ -295,7 +306,6 @@ def create(options: Mapping[str, Any]) -> SmolVLABackend:
     options = completed.options
     chosen = choose_units(options, contents.statistics, contents.robot.units)
     period = f"period: {completed.period}"
-    seed = int(options.get("seed", -1))
     threads = int(options.get("threads", 0)) or max((os.cpu_count() or 2) - 1, 1)
     return SmolVLABackend(
         checkpoint,
@@ -306,7 +316,7 @@ def create(options: Mapping[str, Any]) -> SmolVLABackend:
         stats=stats,
         period=float(options["period"]),
         cameras=cameras,
-        seed=None if seed < 0 else seed,
+        seed=_seed(options),
         noise_scale=float(options.get("noise_scale", 1.0)),
         real_time_chunking=bool(options.get("real_time_chunking", False)),
         threads=threads,
@@ -323,6 +333,11 @@ def create(options: Mapping[str, Any]) -> SmolVLABackend:
             *([f"{period}. {completed.doubt}"] if completed.doubt else []),
         ],
     )
+
+
+def _seed(options: Mapping[str, Any]) -> int | None:
+    seed = int(options.get("seed", -1))
+    return None if seed < 0 else seed
 
 
 def camera_pairs(entries: Sequence[str]) -> dict[str, str] | None:

@@ -62,6 +62,11 @@ class ChunkQueue:
         self._last: NDArray[np.float64] | None = None
         self._clear()
 
+    def reconfigure(self, aggregate: Aggregation, align: Alignment) -> None:
+        """Merge the next chunks in another way; the queued actions stay."""
+        self._aggregate = aggregate
+        self._align = align
+
     def _clear(self) -> None:
         self._rows: NDArray[np.float64] = np.empty((0, self._joints))
         self._counts: NDArray[np.int64] = np.empty(0, dtype=np.int64)

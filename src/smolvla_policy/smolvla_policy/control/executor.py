@@ -22,6 +22,9 @@ control cycle, all from one thread:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import fields
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -29,16 +32,23 @@ from smolvla_policy.control.chunk import Chunk
 from smolvla_policy.control.executor_types import (
     CycleOutput,
     ExecutorConfig,
+    Level,
     Request,
     State,
     Status,
 )
-from smolvla_policy.control.guard import Guard, Limited
+from smolvla_policy.control.guard import ROUNDING, Guard, GuardConfig, Limited
 from smolvla_policy.control.interpolation import Approach, Upsampler, interpolate
 from smolvla_policy.control.joint_feedback import JointFeedback
 from smolvla_policy.control.latency import LatencyWindow
 from smolvla_policy.control.planner import Planner
 from smolvla_policy.control.tick_clock import CycleStatistics
+
+PATIENCE = 10.0
+"""So long [s] it is no fault that the arm's driver or the policy is still to come."""
+DRY_RUN = "DRY RUN, the arm gets no commands: "
+"""What every reason begins with in a dry run."""
+_LEVELS = {State.HOLDING: Level.WARN, State.FAULT: Level.ERROR}
 
 
 class ExecutorCore:
@@ -48,7 +58,8 @@ class ExecutorCore:
       an approach from the measured position: after `start` and after a fault.
     * Ticks advance only when an action is executed, so not while approaching or holding.
     * Without a known action the last command is repeated.
-    * With stale or invalid joint states nothing is published and the plan is dropped.
+    * With joint states that are stale, invalid or contradict each other nothing is published and
+      the plan is dropped.
 
     Raises:
         ValueError: a setting is out of range or unknown; the text names it.
@@ -56,12 +67,12 @@ class ExecutorCore:
 
     def __init__(self, config: ExecutorConfig) -> None:
         self._config = config
-        self._guard = Guard(config.joints, config.guard, config.control_rate)
+        self._guard = _guard(config)
         self._planner = Planner(config, self._guard)
         self._cycles = CycleStatistics(1.0 / config.control_rate, config.period_window)
-        self._feedback = JointFeedback(len(config.joints), config.state_timeout)
+        self._feedback = JointFeedback(config.joints, config.state_timeout)
         self._enter(State.IDLE, "not started: call ~/start")
-        self._now = -np.inf
+        self._now = self._waiting_since = -np.inf
         self._reset()
 
     def _reset(self) -> None:
@@ -70,6 +81,7 @@ class ExecutorCore:
         self._cycles.reset()
         self._starved_cycles = 0
         self._starvations = 0
+        self._plan_dropped = False
         self._stand_still()
 
     def _stand_still(self) -> None:
@@ -79,6 +91,7 @@ class ExecutorCore:
         self._approach: Approach | None = None
         self._arrived = False
         self._command: NDArray[np.float64] | None = None
+        self._wanted: NDArray[np.float64] | None = None
         self._action: NDArray[np.float64] | None = None
 
     # What a driver tells the executor.
@@ -88,6 +101,7 @@ class ExecutorCore:
         if self._state != State.IDLE:
             return "was started already"
         self._reset()
+        self._waiting_since = now
         self._enter(State.WAITING, self._feedback.problem(now) or "asks for the first chunk")
         return "started"
 
@@ -109,17 +123,66 @@ class ExecutorCore:
         The arm holds its last command until a chunk that was asked for afterwards comes.
         """
         self._planner.drop()
+        self._plan_dropped = True
         if self._upsampler is not None:
             # Else the arm, on its way between two actions, would turn back to the first.
             self._upsampler.wait()
 
-    def on_joint_state(self, positions: ArrayLike, now: float) -> str:
+    def reconfigure(self, config: ExecutorConfig) -> None:
+        """Go by other settings from the next cycle on: all of them or, on an error, none.
+
+        Plan, counters and ticks stay. Where the settings before kept the arm from its plan, or the
+        new limits leave it outside, it does not rush: an approach leads it to the next action. So
+        it does, from the measured position, once commands are published that were not (`dry_run`).
+
+        Args:
+            config: with the joints, the rate, the window and the first id of the present one.
+
+        Raises:
+            ValueError: a setting is out of range, unknown, or one of those that stay.
+        """
+        old = self._config
+        for name in ("joints", "control_rate", "period_window", "first_request_id"):
+            if getattr(config, name) != getattr(old, name):
+                raise ValueError(f"{name} stays as it is: make another executor")
+        guard = _guard(config)
+        self._planner.reconfigure(config, guard)
+        guard.succeed(self._guard)
+        self._config, self._guard = config, guard
+        self._feedback.timeout = config.state_timeout
+        if old.dry_run and not config.dry_run:
+            self._stand_still()  # the arm did not follow: it may be anywhere
+            return
+        limits = [field.name for field in fields(GuardConfig)]
+        speed = ("approach_speed", "approach_duration")
+        limits_differ = _differ(config.guard, old.guard, limits)
+        if limits_differ and self._would_rush():
+            self._arrived, self._approach = False, None
+            if self._upsampler is not None:
+                self._upsampler.wait()
+        elif limits_differ or _differ(config, old, speed):
+            self._approach = None
+
+    def _would_rush(self) -> bool:
+        """Say whether the arm is outside the limits, or far from where the plan is."""
+        if self._command is None or self._wanted is None:
+            return False
+        back = np.abs(self._guard.clamp(self._command) - self._command).max()
+        on = np.abs(self._guard.clamp(self._wanted) - self._command).max()
+        return bool(back > ROUNDING or on > self._config.resume_jump)
+
+    def on_joint_state(self, positions: ArrayLike, now: float, source: str = "") -> str:
         """Take measured positions (joints,) [rad] in the order of the configuration.
+
+        Args:
+            positions: measured.
+            now: when they came.
+            source: who published them; empty where that is not known.
 
         Returns:
             Why they do not count, empty when they do.
         """
-        return self._feedback.update(positions, self._config.joints, now)
+        return self._feedback.update(positions, now, source)
 
     def on_invalid_joint_state(self, problem: str, now: float) -> None:
         """Take note of a message that holds no usable joint state, and why."""
@@ -137,9 +200,13 @@ class ExecutorCore:
         """Say whether a request was given up, as at a new goal: an answer to it is nothing odd."""
         return self._planner.requests.forgot(request_id)
 
-    def on_refusal(self, request_id: int, error: str, now: float) -> str:
-        """Take a refusal (a chunk with `error`). Returns why it is ignored, or nothing."""
-        return self._planner.on_refusal(request_id, error, now)
+    def on_refusal(self, request_id: int, error: str, now: float, waiting: bool = False) -> str:
+        """Take a refusal (a chunk with `error`); `waiting` says that it is no fault.
+
+        Returns:
+            Why it is ignored, or nothing.
+        """
+        return self._planner.on_refusal(request_id, error, now, waiting)
 
     def on_listener(self, problem: str) -> None:
         """Take note of whether anybody hears the requests.
@@ -148,6 +215,14 @@ class ExecutorCore:
             problem: why nobody does and what to do about it; empty when somebody does.
         """
         self._planner.on_listener(problem)
+
+    def on_instruction(self, problem: str) -> None:
+        """Take note of whether there is an instruction; without one no chunk is asked for.
+
+        Args:
+            problem: why there is none and what to do about it; empty when there is one.
+        """
+        self._planner.uninstructed = problem
 
     # What is cheap to ask in every cycle; `status` tells all.
 
@@ -160,6 +235,11 @@ class ExecutorCore:
     def chunks_merged(self) -> int:
         """Chunks that reached the queue since `start`."""
         return self._planner.chunks_merged
+
+    @property
+    def chunks_invalid(self) -> int:
+        """Chunks that must not be executed, since `start`."""
+        return self._planner.chunks_invalid
 
     @property
     def queue_depth(self) -> int:
@@ -180,6 +260,8 @@ class ExecutorCore:
             self._feedback.forget(f"the clock went back by {self._now - now:.3f} s")
             self._planner.requests.forget()
         self._now = now
+        if self._state != State.WAITING:
+            self._waiting_since = now
         if self._state == State.IDLE:
             return self._output(None)
         self._planner.requests.expire(now)
@@ -190,7 +272,7 @@ class ExecutorCore:
                 self._stand_still()
                 self._enter(State.FAULT, problem)
             else:
-                self._enter(State.WAITING, problem)
+                self._enter(State.WAITING, problem, self._impatience(now))
             return self._output(None)
         if self._resumes_far_away():
             self._arrived, self._approach = False, None
@@ -198,8 +280,18 @@ class ExecutorCore:
             return self._execute(now) if self._arrived else self._move_to_first_action()
         request = self._planner.request(now)
         outlook = self._planner.outlook(now)
-        self._enter(State.WAITING, f"no chunk yet: {outlook}")
+        told = outlook == self._planner.uninstructed
+        _, level = self._planner.obstacle(now)
+        self._enter(
+            State.WAITING,
+            outlook if told else f"no chunk yet: {outlook}",
+            self._impatience(now) if level is None else level,
+        )
         return self._output(self._command, request)
+
+    def _impatience(self, now: float) -> Level:
+        """Say how bad it is to be still waiting for what comes by itself."""
+        return Level.WARN if now - self._waiting_since > PATIENCE else Level.OK
 
     def _resumes_far_away(self) -> bool:
         """Say whether a hold ends with an action too far away to go there in one step."""
@@ -231,7 +323,7 @@ class ExecutorCore:
             self._feedback.positions if self._command is None else self._command,
             first,
             self._config.control_rate,
-            self._config.approach_speed,
+            np.minimum(self._config.approach_speed, self._guard.max_speed),
             self._config.approach_duration,
         )
         return True
@@ -265,6 +357,7 @@ class ExecutorCore:
         following = queue.peek(0) if len(queue) else self._action
         wanted = interpolate(self._action, following, upsampler.fraction)
         upsampler.advance()
+        self._plan_dropped = False
         self._enter(State.RUNNING, "executing actions")
         return self._output(wanted, request, executed)
 
@@ -275,10 +368,21 @@ class ExecutorCore:
         return self._upsampler
 
     def _hold(self, now: float, request: Request | None) -> CycleOutput:
-        if self._state != State.HOLDING:
-            self._starvations += 1
-        self._starved_cycles += 1
-        self._enter(State.HOLDING, f"no action is known: {self._planner.outlook(now)}")
+        if not self._plan_dropped:
+            self._starvations += self._state != State.HOLDING
+            self._starved_cycles += 1
+        obstacle, _ = self._planner.obstacle(now)
+        outlook = self._planner.outlook(now)
+        if obstacle:
+            self._enter(State.HOLDING, f"no action is known: {outlook}")
+        elif self._plan_dropped:
+            reason = f"the plan was dropped, the next one is yet to come: {outlook}"
+            self._enter(State.HOLDING, reason, Level.OK)
+        elif self._config.trigger_share == 0:
+            reason = f"each chunk is waited for, as chunk_size_threshold (g) is 0: {outlook}"
+            self._enter(State.HOLDING, reason, Level.OK)
+        else:
+            self._enter(State.HOLDING, f"no action is known: {self._planner.why_dry()}")
         return self._output(self._command, request)
 
     def _output(
@@ -294,12 +398,14 @@ class ExecutorCore:
             measured = self._feedback.positions
             previous = measured if self._command is None else self._command
             command, limited = self._guard.limit(wanted, previous, measured)
-            self._command = command.copy()
+            self._command, self._wanted = command.copy(), wanted.copy()
         return CycleOutput(command, request, self._state, self._reason, executed, limited)
 
-    def _enter(self, state: State, reason: str) -> None:
+    def _enter(self, state: State, reason: str, level: Level | None = None) -> None:
+        """Be in a state, and say why and how bad that is; None: as usual for the state."""
         self._state = state
-        self._reason = reason
+        self._reason = DRY_RUN + reason.replace(DRY_RUN, "") if self._config.dry_run else reason
+        self._level = _LEVELS.get(state, Level.OK) if level is None else level
 
     def status(self, now: float) -> Status:
         """Return all that ``smolvla_msgs/ExecutorStatus`` tells."""
@@ -308,6 +414,7 @@ class ExecutorCore:
         return Status(
             state=self._state,
             reason=self._reason,
+            level=self._level,
             dry_run=self._config.dry_run,
             tick=planner.queue.next_tick,
             queue_depth=len(planner.queue),
@@ -338,3 +445,11 @@ class ExecutorCore:
             period_max=longest,
             overruns=self._cycles.overruns,
         )
+
+
+def _guard(config: ExecutorConfig) -> Guard:
+    return Guard(config.joints, config.guard, config.control_rate, config.approach_speed)
+
+
+def _differ(new: object, old: object, names: Iterable[str]) -> bool:
+    return not all(np.array_equal(getattr(new, name), getattr(old, name)) for name in names)

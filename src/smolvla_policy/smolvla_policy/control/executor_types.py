@@ -24,6 +24,17 @@ class State(IntEnum):
     FAULT = 5
 
 
+class Level(IntEnum):
+    """How bad something is; the values are those of ``diagnostic_msgs/DiagnosticStatus``.
+
+    What waits for the user, or is still on its way, is OK.
+    """
+
+    OK = 0
+    WARN = 1
+    ERROR = 2
+
+
 @dataclass(frozen=True)
 class ExecutorConfig:
     """Settings of the executor.
@@ -141,11 +152,12 @@ class CycleOutput:
 class Status:
     """Names, units and meanings of ``smolvla_msgs/ExecutorStatus``.
 
-    Less the header and the instruction.
+    Less the header and the instructions.
     """
 
     state: State
     reason: str
+    level: Level
     dry_run: bool
     tick: int
     queue_depth: int

@@ -78,17 +78,28 @@ class Guard:
     Where limits conflict, speed wins: an arm that stands outside its position limits is led
     back inside at a bounded speed, and is never led farther out.
 
+    Attributes:
+        max_speed: (joints,) largest speed of the command [rad/s], that of `max_step` included.
+
     Args:
         joints: names, for messages.
         config: the limits.
         control_rate: control cycles per second [Hz]. The speed limit is applied per cycle of
             nominal length, so that a cycle that came late is no excuse for a larger step.
+        return_speed: a joint outside its position limits is led back inside no faster than this
+            [rad/s]; None: than `max_speed` allows.
 
     Raises:
         ValueError: a limit has the wrong length, is not finite or contradicts another.
     """
 
-    def __init__(self, joints: tuple[str, ...], config: GuardConfig, control_rate: float) -> None:
+    def __init__(
+        self,
+        joints: tuple[str, ...],
+        config: GuardConfig,
+        control_rate: float,
+        return_speed: float | None = None,
+    ) -> None:
         self._joints = joints
         self._lower = self._per_joint("lower", config.lower)
         self._upper = self._per_joint("upper", config.upper)
@@ -98,6 +109,10 @@ class Guard:
         self._step = self._positive("max_speed", config.max_speed) / control_rate
         if config.max_step is not None:
             self._step = np.minimum(self._step, self._positive("max_step", config.max_step))
+        self.max_speed = self._step * control_rate
+        self._return_step = self._step
+        if return_speed is not None:
+            self._return_step = np.minimum(self._step, return_speed / control_rate)
         self._start_jump = self._positive("start_jump", config.start_jump)
         self._tracking: NDArray[np.float64] | None = None
         if config.max_tracking_error is not None:
@@ -110,6 +125,11 @@ class Guard:
         self.limited_commands = 0
         self.counts: Counter[tuple[str, str]] = Counter()
         """How often, by (kind, joint)."""
+
+    def succeed(self, other: Guard) -> None:
+        """Go on with the counters of `other`, whose limits were others."""
+        self.limited_commands = other.limited_commands
+        self.counts = other.counts
 
     def _per_joint(self, name: str, value: Sequence[float] | float) -> NDArray[np.float64]:
         array = np.asarray(value, dtype=np.float64)
@@ -186,7 +206,9 @@ class Guard:
                 np.maximum(wanted, measured - self._tracking), measured + self._tracking
             )
         inside = self.clamp(leashed)
-        command = np.minimum(np.maximum(inside, previous - self._step), previous + self._step)
+        outside = self.clamp(previous) != previous
+        step = np.where(outside, self._return_step, self._step)
+        command = np.minimum(np.maximum(inside, previous - step), previous + step)
         if np.abs(command - wanted).max() <= ROUNDING:
             return command, ()
         return command, self._explain(wanted, leashed, inside, command)

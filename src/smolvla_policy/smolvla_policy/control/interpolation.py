@@ -86,7 +86,7 @@ class Approach:
         start: (joints,) [rad].
         goal: (joints,) [rad].
         control_rate: control cycles per second [Hz].
-        max_speed: no joint is faster than this [rad/s].
+        max_speed: no joint is faster than this [rad/s]; one number, or (joints,).
         min_duration: it takes at least this long [s].
     """
 
@@ -95,13 +95,13 @@ class Approach:
         start: NDArray[np.float64],
         goal: NDArray[np.float64],
         control_rate: float,
-        max_speed: float,
+        max_speed: float | NDArray[np.float64],
         min_duration: float,
     ) -> None:
         self.start = start.copy()
         self.goal = goal.copy()
-        longest = float(np.max(np.abs(goal - start)))
-        self.duration = max(min_duration, MIN_JERK_PEAK * longest / max_speed)
+        longest = float(np.max(np.abs(goal - start) / max_speed))
+        self.duration = max(min_duration, MIN_JERK_PEAK * longest)
         self._cycles = max(1, int(np.ceil(self.duration * control_rate - 1e-9)))
         self._cycle = 0
 

@@ -23,6 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from smolvla_policy.control.joint_history import NANOSECONDS, JointHistory, JointSample
 from smolvla_policy.control.joint_order import JointOrder
+from smolvla_policy.control.joint_sources import JointSources
 
 IMAGE_HISTORY = 16
 """Images kept of each camera: where one camera lags, the others look back that far."""
@@ -130,7 +131,12 @@ class ObservationBuffer:
         }
         self._repeats: dict[str, int] = dict.fromkeys(self.cameras, 0)
         self._states = JointHistory()
+        self._sources = JointSources(tuple(joints))
         self._state_problem = ""
+
+    def reconfigure(self, config: ObservationConfig) -> None:
+        """Go by other ages and skews from now on."""
+        self._config = config
 
     def add_image(self, camera: str, image: object, stamp_ns: int, now: float) -> bool:
         """Take a camera's image. Returns False when it is no news: repeated or out of order.
@@ -149,14 +155,24 @@ class ObservationBuffer:
         return True
 
     def add_joint_state(
-        self, names: Sequence[str], positions: ArrayLike, stamp_ns: int, now: float
+        self,
+        names: Sequence[str],
+        positions: ArrayLike,
+        stamp_ns: int,
+        now: float,
+        source: str = "",
     ) -> str:
-        """Take a joint state, matched by name. Returns why it is not used, empty when it is."""
+        """Take a joint state of `source`, if known, matched by name.
+
+        Returns:
+            Why it is not used, empty when it is.
+        """
         try:
             picked = self._order.pick(names, positions)
         except ValueError as error:
             self._state_problem = str(error)
             return self._state_problem
+        self._sources.update(picked, source, now)
         newest = self._states.newest
         if newest is not None and not _advances(newest.stamp_ns, stamp_ns):
             self._state_problem = "its stamp does not advance"
@@ -182,6 +198,7 @@ class ObservationBuffer:
         ages = self.camera_ages(now)
         problems = [self._camera_problem(camera, age) for camera, age in ages.items()]
         problems.append(self._joints_problem(self.joint_state_age(now)))
+        problems.append(self._sources.problem(now))
         problems = [problem for problem in problems if problem]
         if problems:
             return Missing(tuple(problems))

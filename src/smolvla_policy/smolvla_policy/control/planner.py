@@ -3,22 +3,25 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from smolvla_policy.control.aggregation import aggregation
 from smolvla_policy.control.alignment import alignment
 from smolvla_policy.control.chunk import Chunk
 from smolvla_policy.control.chunk_queue import ChunkQueue
-from smolvla_policy.control.executor_types import ExecutorConfig, Request
+from smolvla_policy.control.executor_types import ExecutorConfig, Level, Request
 from smolvla_policy.control.guard import Guard
 from smolvla_policy.control.interpolation import Upsampler
 from smolvla_policy.control.latency import LatencyWindow
 from smolvla_policy.control.request_tracker import RequestTracker
-from smolvla_policy.control.trigger import Trigger
+from smolvla_policy.control.trigger import Trigger, why_dry
 
 PERIOD_TOLERANCE = 1e-3
 SILENCE = 2.0
-"""After this long without an answer [s] `Planner.outlook` asks whether the policy runs."""
+SILENCE_FACTOR = 2.0
+"""After `SILENCE` without an answer [s], or `SILENCE_FACTOR` times the p95 latency where that is
+longer, `Planner.outlook` asks whether the policy runs."""
 
 
 class Planner:
@@ -41,7 +44,21 @@ class Planner:
             config.first_request_id, config.request_timeout, config.retry_delay, self.latency
         )
         self._unheard = ""
+        self.uninstructed = ""
+        """Why there is no instruction to ask a chunk for; empty where there is one."""
         self.reset()
+
+    def reconfigure(self, config: ExecutorConfig, guard: Guard) -> None:
+        """Go by other settings from now on; queue and requests stay. All of them or none.
+
+        Raises:
+            ValueError: see the class.
+        """
+        trigger = Trigger(config.trigger_share)
+        blend, align = aggregation(config.aggregation), alignment(config.alignment)
+        self._config, self._guard, self._trigger = config, guard, trigger
+        self.queue.reconfigure(blend, align)
+        self.requests.reconfigure(config.request_timeout, config.retry_delay)
 
     def reset(self) -> None:
         """Begin anew at tick 0 with all counters at zero; latencies stay known."""
@@ -61,6 +78,8 @@ class Planner:
         self.seam_jump_last = 0.0
         self.seam_jump_max = 0.0
         self._problem = ""
+        self._problem_level = Level.OK
+        self._offered = 0
 
     def drop(self) -> None:
         """Drop the queued actions and take no answer to the requests made so far."""
@@ -75,6 +94,8 @@ class Planner:
 
     def request(self, now: float) -> Request | None:
         """Return the request to send now, None when none is due."""
+        if self.uninstructed:
+            return None
         queued = len(self.queue)
         if not self._trigger.wants(queued, self.chunk_size) or not self.requests.free(now):
             return None
@@ -101,6 +122,7 @@ class Planner:
             return problem
         if not self._has_period(chunk.period):
             self.period = chunk.period
+        self._offered = len(chunk.positions)
         if self._config.actions_per_chunk:
             chunk = replace(chunk, positions=chunk.positions[: self._config.actions_per_chunk])
         result = self.queue.merge(chunk)
@@ -119,11 +141,12 @@ class Planner:
         self._problem = ""
         return ""
 
-    def on_refusal(self, request_id: int, error: str, now: float) -> str:
+    def on_refusal(self, request_id: int, error: str, now: float, waiting: bool = False) -> str:
         """Take a refusal; return why it is ignored, empty when it counts."""
         if not self.requests.refuse(request_id, error, now):
             return f"refusal {request_id} answers no open request: ignored"
-        self._problem = f"the policy refused: {error}"
+        self._problem = error if waiting else f"the policy refused: {error}"
+        self._problem_level = Level.OK if waiting else Level.WARN
         return ""
 
     def reject_plan(self, problem: str, now: float) -> None:
@@ -131,22 +154,41 @@ class Planner:
         self.drop()
         self._reject(problem, now)
 
+    def obstacle(self, now: float) -> tuple[str, Level | None]:
+        """Return what keeps the next chunk from coming; empty when it is only on its way.
+
+        Returns:
+            Words, and how bad it is; None where only time tells, as nobody answers at all.
+        """
+        if self._unheard:
+            return self._unheard, None
+        if self.uninstructed:
+            return self.uninstructed, Level.OK
+        silence = self.requests.silence(now)
+        usual = self.latency.p95
+        if silence >= max(SILENCE, 0.0 if math.isnan(usual) else SILENCE_FACTOR * usual):
+            return f"no answer from the policy for {silence:.1f} s: is policy_node running?", None
+        return self._problem, self._problem_level if self._problem else Level.OK
+
     def outlook(self, now: float) -> str:
         """Say when the next chunk may come, or what keeps it from coming."""
-        if self._unheard:
-            return self._unheard
-        silence = self.requests.silence(now)
-        if silence >= SILENCE:
-            return f"no answer from the policy for {silence:.1f} s: is policy_node running?"
-        if self._problem:
-            return self._problem
+        words, _ = self.obstacle(now)
+        if words:
+            return words
         if self.requests.in_flight:
             return f"asked {self.requests.age(now):.2f} s ago"
         return "asks for the next chunk"
 
+    def why_dry(self) -> str:
+        """Say why there are too few actions, though the policy answers, and what to do."""
+        latency, share = self.latency, self._config.trigger_share
+        return why_dry(
+            latency.p50, latency.p95, share, self.chunk_size, self.period, self._offered
+        )
+
     def _reject(self, problem: str, now: float) -> None:
         self.chunks_invalid += 1
-        self._problem = problem
+        self._problem, self._problem_level = problem, Level.ERROR
         self.requests.pause(now)
 
     def _has_period(self, period: float) -> bool:

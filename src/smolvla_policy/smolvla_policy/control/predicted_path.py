@@ -107,8 +107,8 @@ class PredictedPath:
     """
 
     def __init__(self, fade: float = 1.5, timeout: float = 3.0) -> None:
-        self._fade = fade
-        self._timeout = timeout
+        self.fade = fade
+        self.timeout = timeout
         self._align = alignment("pose")  # the executor's default
         self._count = 0
         self._moved = 0.0  # when the arm came forward or the chunk came
@@ -193,12 +193,12 @@ class PredictedPath:
         )
 
     def _strength(self, time: float, now: float) -> float:
-        return min(1.0, max(0.0, 1.0 - (now - time) / self._fade))
+        return min(1.0, max(0.0, 1.0 - (now - time) / self.fade))
 
     def _forget(self, now: float) -> None:
-        if now - self._moved > self._timeout:
+        if now - self._moved > self.timeout:
             self._plan = None
-        limit = now - self._fade
+        limit = now - self.fade
         while self._executed and self._executed[0][0] <= limit:
             self._executed.popleft()
         while self._replaced and self._replaced[0][0] <= limit:

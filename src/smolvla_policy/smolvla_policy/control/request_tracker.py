@@ -43,6 +43,11 @@ class RequestTracker:
         self._forgotten: deque[int] = deque(maxlen=REMEMBERED)
         self.reset()
 
+    def reconfigure(self, timeout: float, retry_delay: float) -> None:
+        """Wait for other times from now on, also for the request in flight."""
+        self._timeout = timeout
+        self._retry_delay = retry_delay
+
     def reset(self) -> None:
         """Forget the requests under way and set the counters to zero."""
         self.forget()

@@ -3,15 +3,18 @@
 
 `TaskRunner` stands beside an `executor.ExecutorCore` and is driven by the same thread:
 
-    tasks = TaskRunner(core, stall_timeout=10.0, on_end=deliver)
+    newest = NewestInstruction()
+    tasks = TaskRunner(core, stall_timeout=10.0, on_end=deliver, newest=newest)
     tasks.begin(Goal(goal_id, "pick up the red cube", time_limit=30.0), now)
     while running:
         output = core.cycle(now)
-        request.goal_id = tasks.goal.goal_id     # where there is one, and its instruction
+        request.instruction = newest.current
+        request.goal_id = tasks.goal.goal_id     # where there is one
         tasks.watch(output, now)                 # maybe calls deliver(outcome)
 
-A policy does not know when a task is done. So a goal ends by its caller's cancel, by its time
-limit, by a newer goal or because it cannot go on, and always with the arm at rest.
+A policy does not know when a task is done. So a goal ends by a verdict from outside, by its
+caller's cancel, by its time limit, by a newer goal or because it cannot go on, and always with the
+arm at rest.
 """
 
 from __future__ import annotations
@@ -23,10 +26,13 @@ from enum import IntEnum
 
 from smolvla_policy.control.executor import ExecutorCore
 from smolvla_policy.control.executor_types import CycleOutput, State
+from smolvla_policy.control.instruction import NewestInstruction
 
 _MOVING = (State.RUNNING, State.APPROACHING)
 SLOW_POLICY = 3.0
 """A goal is given so many times the 95th percentile of the latency before it counts as stalled."""
+REPEATED = 2.0
+"""A verdict of success so soon after another repeats it [s]: a judge may tell it at a rate."""
 
 
 class Reason(IntEnum):
@@ -36,6 +42,7 @@ class Reason(IntEnum):
     TIME_LIMIT = 1
     FAULT = 2
     PREEMPTED = 3
+    SUCCEEDED = 4
 
 
 @dataclass(frozen=True)
@@ -91,18 +98,32 @@ class TaskRunner:
         core: the executor; `begin` starts it, the end of a goal stops it.
         stall_timeout: a goal without motion for this long is ended [s].
         on_end: is told how each goal ended.
+        newest: is told of the goals' instructions.
+        stop_on_success: whether a success ends what is executed without a goal, too.
     """
 
     def __init__(
-        self, core: ExecutorCore, stall_timeout: float, on_end: Callable[[Outcome], None]
+        self,
+        core: ExecutorCore,
+        stall_timeout: float,
+        on_end: Callable[[Outcome], None],
+        newest: NewestInstruction | None = None,
+        stop_on_success: bool = False,
     ) -> None:
         self._core = core
         self._stall_timeout = stall_timeout
         self._on_end = on_end
+        self._newest = newest or NewestInstruction()
+        self._stop_on_success = stop_on_success
+        self._success = -math.inf  # when a verdict of success came last
         self._goal: Goal | None = None
         self._begun = 0.0
         self._moved = 0.0
         self._chunks_before = 0
+
+    def reconfigure(self, stall_timeout: float) -> None:
+        """Let goals stand still for another time, the running one too [s]."""
+        self._stall_timeout = stall_timeout
 
     @property
     def goal(self) -> Goal | None:
@@ -122,6 +143,7 @@ class TaskRunner:
         else:
             self._core.discard_plan(now)
         self._goal = goal
+        self._newest.on_goal(goal.instruction)
         self._begun = self._moved = now
         self._chunks_before = self._core.chunks_merged
 
@@ -134,6 +156,31 @@ class TaskRunner:
         """End the running goal, if any, because it cannot go on."""
         if self._goal is not None:
             self._end(Reason.FAULT, message, now)
+
+    def on_verdict(self, success: bool, source: str, now: float) -> None:
+        """Take what a judge says, as often as it says it.
+
+        A success ends the running goal, or with `stop_on_success` what is executed without one. A
+        judge that goes on saying so does not end what begins next: that counts again after a
+        verdict that it is not done, or after `REPEATED` seconds of silence.
+
+        Args:
+            success: whether the task is done.
+            source: of the verdict, for the words.
+            now: the time.
+        """
+        repeated = now - self._success <= REPEATED
+        self._success = now if success else -math.inf
+        if not success or repeated:
+            return
+        if self._goal is not None:
+            self._end(Reason.SUCCEEDED, f"done: {source} said so", now)
+        elif self._stop_on_success and self._core.state != State.IDLE:
+            self._core.stop(
+                now,
+                f"done: {source} said so, and stop_on_success is set; call ~/start to go on or "
+                "send a RunTask goal",
+            )
 
     def watch(self, output: CycleOutput, now: float) -> None:
         """See after each control cycle whether the running goal has come to its end."""
@@ -179,5 +226,6 @@ class TaskRunner:
     def _finish(self, reason: Reason, message: str, now: float) -> None:
         goal, self._goal = self._goal, None
         assert goal is not None
+        self._newest.on_goal_end()
         elapsed = now - self._begun
         self._on_end(Outcome(goal.goal_id, reason, message, elapsed, self._chunks()))

@@ -3,6 +3,11 @@
 
 from __future__ import annotations
 
+import math
+
+STEP = 0.05
+"""Values of g that `why_dry` names are multiples of this."""
+
 
 class Trigger:
     """The threshold of asynchronous inference (SmolVLA, arXiv 2506.01844, algorithm 1).
@@ -29,3 +34,60 @@ class Trigger:
             chunk_size: rows of the newest chunk.
         """
         return queued == 0 or queued - 1 < self.share * chunk_size
+
+
+def hidden_latency(share: float, chunk_size: int, period: float) -> float:
+    """Return the longest latency that never lets the queue run dry [s].
+
+    A chunk is asked for when `share` of one is left, so it may take that long. It may never take
+    longer than half a chunk: one that arrives d ticks after it was asked for leaves n - d
+    actions, and the next one takes d ticks again.
+
+    Args:
+        share: g.
+        chunk_size: n, rows of a chunk.
+        period: time between two rows [s].
+    """
+    return min(share, 0.5) * chunk_size * period
+
+
+def why_dry(
+    latency_p50: float,
+    latency_p95: float,
+    share: float,
+    chunk_size: int,
+    period: float,
+    offered: int = 0,
+) -> str:
+    """Say why the queue runs dry and what to do about it.
+
+    Args:
+        latency_p50: from request to usable chunk, mostly [s].
+        latency_p95: the same, at worst [s].
+        share: g, the parameter chunk_size_threshold.
+        chunk_size: rows of a chunk that are used.
+        period: time between two rows [s].
+        offered: rows of a chunk before actions_per_chunk cut it; 0 where that is not known.
+    """
+    hidden = hidden_latency(share, chunk_size, period)
+    half = hidden_latency(1.0, chunk_size, period)
+    ticks = 0 if math.isnan(latency_p95) else math.ceil(latency_p95 / period - 1e-9) + 1
+    enough = ticks <= chunk_size / 2
+    if not latency_p95 > hidden or (latency_p50 <= hidden and not enough):
+        return (
+            f"the policy mostly answers in time ({latency_p50:.2f} s), but now and then not "
+            f"before the queue is empty (after {hidden:.2f} s): look at the load of its machine "
+            "(top, nvidia-smi) and at the network"
+        )
+    words = f"the policy takes {latency_p95:.2f} s, the queue reaches {hidden:.2f} s: "
+    if enough:
+        least = math.ceil(ticks / chunk_size / STEP - 1e-9) * STEP
+        return words + f"raise chunk_size_threshold (g) to {least:.2f} or more"
+    words += f"no chunk_size_threshold (g) hides more than half a chunk ({half:.2f} s); "
+    longer = f"chunks of {2 * ticks} actions or more"
+    if offered >= 2 * ticks:
+        longer = f"actions_per_chunk of {2 * ticks} or more (the policy's chunks have {offered})"
+    also = " with chunk_size_threshold 0.5" if share < 0.5 else ""
+    return words + (
+        f"it takes {longer}{also}, a faster device, or a smaller network or number type (dtype)"
+    )

@@ -5,16 +5,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Float64MultiArray
+from std_msgs.msg import Bool, Float64MultiArray, String
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from smolvla_msgs.msg import ActionChunk, ExecutorStatus, InferenceRequest
+from smolvla_policy.control.executor_types import Level
+from smolvla_policy.control.instruction import NewestInstruction
 from smolvla_policy.control.task import Goal
 from smolvla_policy.ros import qos
 from smolvla_policy.ros.diagnostics import executor_diagnostics
@@ -22,8 +25,9 @@ from smolvla_policy.ros.diagnostics_publisher import DiagnosticsPublisher
 from smolvla_policy.ros.execution import Execution, Reports
 from smolvla_policy.ros.executor_parameters import EXECUTOR_PARAMETERS
 from smolvla_policy.ros.managed_node import ACTIVE, INACTIVE, ManagedNode
+from smolvla_policy.ros.publishers import publishers_of
 from smolvla_policy.ros.ready import ReadyLine
-from smolvla_policy.ros.run import run
+from smolvla_policy.ros.run import LINGER, run
 from smolvla_policy.ros.task_server import TaskServer
 
 _MOVING = (ExecutorStatus.APPROACHING, ExecutorStatus.RUNNING, ExecutorStatus.HOLDING)
@@ -41,24 +45,28 @@ class ExecutorNode(ManagedNode):
         self._execution: Execution | None = None
         self._task_server: TaskServer | None = None
         self._entities: list[tuple[Callable[[Any], object], Any]] = []
-        self._command_topic = ""
+        self._command_topic = self._problem_of_loop = ""
         self._commanders: list[str] = []  # where there are several
+        self._newest = NewestInstruction()  # of the control loop's thread while there is one
         super().__init__("executor_node", EXECUTOR_PARAMETERS, **node_options)
         self._status = self._idle_status()
         self._statuses = self.create_publisher(ExecutorStatus, "~/status", qos.status_qos())
         self._status_changed = self.create_guard_condition(self._publish_status)
         # To end from the control loop's thread: the shutdown joins that thread.
-        self._gave_up = self.create_guard_condition(lambda: self.context.try_shutdown())
+        self._gave_up = self.create_guard_condition(self._give_up)
         self._diagnostics = DiagnosticsPublisher(self, executor_diagnostics)
         self.create_service(Trigger, "~/start", self._on_start)
         self.create_service(Trigger, "~/stop", self._on_stop)
         self._task_server = TaskServer(
             self, refusal=lambda: self.hint, begin=self._begin, cancel=self._cancel
         )
+        self.create_subscription(
+            String, "task_instruction", self._on_instruction, qos.instruction_qos()
+        )
         self._ready = ReadyLine(self, lambda: self._status, lambda: self._command_topic)
         # Steady: simulated time may stand still.
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(1.0, self._look_for_others, clock=steady)
+        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(1.0, self._look_for_others, clock=self._steady)
         self._publish_status()
 
     # What the base calls in the transitions.
@@ -73,6 +81,10 @@ class ExecutorNode(ManagedNode):
             else self._publisher(Float64MultiArray, "arm_controller/commands", qos.command_qos())
         )
         self._command_topic = commands.topic_name
+        if values["dry_run"]:
+            self.get_logger().info(
+                "DRY RUN: everything is computed, the arm gets no commands; dry_run false moves it"
+            )
         requests = self._publisher(
             InferenceRequest, "smolvla/inference_request", qos.request_qos()
         )
@@ -80,7 +92,7 @@ class ExecutorNode(ManagedNode):
             self._on_status, self._task_server.end, self._task_server.feed_back, self._on_failure
         )
         self._execution = execution = Execution(
-            self, values, commands, requests, reports, self._how_to_activate()
+            self, values, commands, requests, reports, self._newest, self._how_to_activate()
         )
         self._diagnostics.limit(state_timeout=values["state_timeout"])
         for kind, topic, receive, profile in (
@@ -89,6 +101,27 @@ class ExecutorNode(ManagedNode):
         ):
             subscription = self.create_subscription(kind, topic, receive, profile)
             self._entities.append((self.destroy_subscription, subscription))
+        if values["success_topic"]:
+            topic = self.resolve_topic_name(values["success_topic"])
+            judge = self.create_subscription(
+                Bool,
+                topic,
+                lambda message: execution.on_verdict(message, topic),
+                qos.instruction_qos(),
+            )
+            self._entities.append((self.destroy_subscription, judge))
+
+    def check(self, values: dict[str, Any], changed: set[str]) -> None:
+        """See whether the control loop can take new values."""
+        if self._execution is not None:
+            self._execution.check(values)
+
+    def tune(self, values: dict[str, Any], names: set[str]) -> None:
+        """Let the control loop take new values."""
+        self._wait_for_start = values["wait_for_start"]
+        if self._execution is not None:
+            self._execution.tune(values)
+            self._diagnostics.limit(state_timeout=values["state_timeout"])
 
     def activate(self) -> None:
         """Begin to execute, or wait for ~/start or a goal."""
@@ -117,6 +150,16 @@ class ExecutorNode(ManagedNode):
         if self.phase not in (ACTIVE, INACTIVE):
             self._on_status(self._idle_status())
 
+    def finish(self) -> bool:
+        """Stop, and tell the caller of the goal that runs."""
+        server, execution = self._task_server, self._execution
+        if not self._ending and execution is not None:
+            self._ending = True
+            why = f"{self.get_name()} was ended"
+            with suppress(TimeoutError):  # a loop that is stuck; `TaskServer.close` goes on
+                execution.stop(why, why)
+        return server is not None and server.busy
+
     def destroy_node(self) -> None:
         """End the goals, the control loop, the node."""
         server, self._task_server = self._task_server, None
@@ -133,10 +176,27 @@ class ExecutorNode(ManagedNode):
     def _on_failure(self, error: Exception) -> None:
         if self.context.ok():  # publishing fails once the context is shut down
             self.failed = True
-            self.get_logger().fatal(f"control loop ended: {type(error).__name__}: {error}")
+            self._problem_of_loop = f"control loop ended: {type(error).__name__}: {error}"
+            self.get_logger().fatal(self._problem_of_loop)
             self._gave_up.trigger()  # a node without its loop must not look alive
 
     # In the thread of ROS.
+
+    def _give_up(self) -> None:
+        """End the process, after the caller of the goal that runs was told."""
+        self._ending = True
+        if self._task_server is None or not self._task_server.busy:
+            self.context.try_shutdown()
+            return
+        self._task_server.abort(self._problem_of_loop)
+        self.create_timer(LINGER, lambda: self.context.try_shutdown(), clock=self._steady)
+
+    def _on_instruction(self, message: String) -> None:
+        if self._execution is not None:
+            self._execution.on_instruction(message)
+        else:
+            self.get_logger().info(f"{self._newest.on_topic(message.data)} ({self.hint})")
+            self._on_status(self._idle_status())
 
     def _begin(self, goal: Goal) -> None:
         assert self._execution is not None  # else the goal was refused
@@ -159,11 +219,12 @@ class ExecutorNode(ManagedNode):
 
     def _look_for_others(self) -> None:
         """Say it when somebody else commands the arm, too: it would jerk between the two."""
+        if self._status.state not in _MOVING or self._status.dry_run:
+            return
         names: list[str] = []
         topic = self._command_topic
-        moves = self._status.state in _MOVING and not self._status.dry_run
-        if moves and self.count_publishers(topic) > 1:
-            names = sorted(info.node_name for info in self.get_publishers_info_by_topic(topic))
+        if self.count_publishers(topic) > 1:
+            names = [name for _, name in publishers_of(self, topic)]
         if names and names != self._commanders:
             self.get_logger().warning(
                 f"the arm gets commands from {len(names)} publishers on {topic}: "
@@ -192,10 +253,15 @@ class ExecutorNode(ManagedNode):
         return publisher
 
     def _how_to_activate(self) -> str:
+        if self.starts_itself:
+            return self.hint
         return f"inactive: ros2 lifecycle set {self.get_fully_qualified_name()} activate"
 
     def _idle_status(self) -> ExecutorStatus:
         status = ExecutorStatus(reason=self.hint, joint_state_age=math.nan)
+        status.level = int(Level.ERROR if self.problem else Level.OK)
+        status.instruction = self._newest.current
+        status.instruction_source = int(self._newest.source)
         status.latency_last = status.latency_p50 = status.latency_p95 = math.nan
         status.header.stamp = self.get_clock().now().to_msg()
         return status
@@ -206,7 +272,7 @@ class ExecutorNode(ManagedNode):
 
 
 def main() -> int:
-    """Run the node until it is interrupted; 1 when it cannot start or its loop ended."""
+    """Run the node until it is interrupted; 78 when it cannot start, 1 when its loop ended."""
     return run("executor_node", ExecutorNode, EXECUTOR_PARAMETERS)
 
 

@@ -10,16 +10,21 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections import deque
 from typing import Any
 
-from std_msgs.msg import String
-
 from smolvla_msgs.msg import ActionChunk, InferenceRequest, PolicyStatus
-from smolvla_policy.backends.instruction import NewestInstruction
-from smolvla_policy.backends.protocol import Backend, ChunkRequest, Observation
+from smolvla_policy.backends.protocol import (
+    LIVE_OPTIONS,
+    Backend,
+    ChunkRequest,
+    Observation,
+)
 from smolvla_policy.backends.registry import create_backend
 from smolvla_policy.backends.session import Answer, answer
 from smolvla_policy.backends.worker import LatestJobWorker
+from smolvla_policy.control.executor import PATIENCE
+from smolvla_policy.control.executor_types import Level
 from smolvla_policy.control.joint_order import JointOrder
 from smolvla_policy.ros import converters, qos
 from smolvla_policy.ros.diagnostics import policy_diagnostics
@@ -29,7 +34,7 @@ from smolvla_policy.ros.policy_figures import PolicyFigures
 from smolvla_policy.ros.policy_parameters import POLICY_PARAMETERS, observation_config
 from smolvla_policy.ros.run import run
 from smolvla_policy.ros.sensors import SensorIntake
-from smolvla_policy.ros.sparse_log import SparseLog
+from smolvla_policy.ros.sparse_log import AGAIN, SparseLog, log_at
 
 INFERENCE_TIMEOUT = 30.0
 """How long the cleanup waits for the inference that runs [s]."""
@@ -47,8 +52,9 @@ class PolicyNode(ManagedNode):
         self._worker: LatestJobWorker[InferenceRequest] | None = None
         self._backend: Backend | None = None
         self._sensors: SensorIntake | None = None
+        self._wishes: deque[dict[str, Any]] = deque()  # to the backend, for its own thread
         super().__init__("policy_node", POLICY_PARAMETERS, background=True, **node_options)
-        self._instruction = NewestInstruction()
+        self._instruction = ""  # of the newest request
         self._figures = PolicyFigures(time.monotonic)
         self._chunks = self.create_publisher(ActionChunk, "smolvla/action_chunk", qos.chunk_qos())
         self._statuses = self.create_publisher(PolicyStatus, "~/status", qos.status_qos())
@@ -56,11 +62,11 @@ class PolicyNode(ManagedNode):
         self._diagnostics = DiagnosticsPublisher(self, policy_diagnostics)
         self._status_timer = self.create_timer(1.0, self._publish_status)
         self._set_status_rate(self.get_parameter("status_rate").value)
-        self._instruction_topic = self.create_subscription(
-            String, "task_instruction", self._on_instruction, qos.instruction_qos()
-        ).topic_name
-        self._tell_refusal = SparseLog(lambda why: self.get_logger().warning(f"no chunk: {why}"))
-        self._asker = ""
+        self._tell_refusal = {level: self._sparse_log(level) for level in Level}
+        self._refusal_level = Level.OK  # of the newest refusal
+        self._complete = False  # whether all cameras and joints have been there
+        self._active_since = math.inf
+        self._asker = self._executor = ""
         self._replaced: set[str] = set()
         self.create_subscription(
             InferenceRequest, "smolvla/inference_request", self._on_request, qos.request_qos()
@@ -79,9 +85,9 @@ class PolicyNode(ManagedNode):
             kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
             raise ValueError(f"backend '{name}': {kind}{error}") from error
         self._backend = backend
-        self._least_time: float = values["inference_delay"]
-        self._executor = converters.node_name(self.get_namespace(), values["executor"])
+        self._wishes.clear()
         self._figures.reset()
+        self._complete = False
         self._worker = LatestJobWorker(self._work)
         self.in_ros_thread(lambda: self._listen(backend, values))
         for remark in getattr(backend, "remarks", ()):
@@ -101,17 +107,48 @@ class PolicyNode(ManagedNode):
             values["camera_topic"],
             compressed=values["image_transport"] == "compressed",
         )
+        self._take(values)
+
+    def _take(self, values: dict[str, Any]) -> None:
+        """Go by what of `values` can be changed at any time."""
+        self._least_time: float = values["inference_delay"]
+        executor = converters.node_name(self.get_namespace(), values["executor"])
+        if executor != self._executor:
+            self._executor, self._asker, self._replaced = executor, "", set()
         self._set_status_rate(values["status_rate"])
         self._diagnostics.limit(
             max_image_age=values["max_image_age"],
             max_joint_state_age=values["max_joint_state_age"],
         )
 
+    def check(self, values: dict[str, Any], changed: set[str]) -> None:
+        """See whether the backend that is loaded takes other values."""
+        backend = self._backend
+        if backend is not None and not hasattr(backend, "tune"):
+            for name in LIVE_OPTIONS:
+                if name in changed:
+                    why = self.reconfigure_first(name)
+                    raise ValueError(f"backend '{backend.name}' does not take it: {why}")
+
+    def tune(self, values: dict[str, Any], names: set[str]) -> None:
+        """Go by new values; the backend does from its next inference on."""
+        self._take(values)
+        sensors = self._sensors
+        if sensors is not None:
+            sensors.reconfigure(observation_config(values))
+        wishes = {name: values[name] for name in LIVE_OPTIONS if name in names}
+        if wishes and hasattr(self._backend, "tune"):
+            self._wishes.append(wishes)
+
+    def activate(self) -> None:
+        """Begin to answer requests."""
+        self._active_since = time.monotonic()
+
     def deactivate(self) -> None:
         """Refuse the request that waits; the one that is worked on is refused at its end."""
         waiting = self._worker.withdraw() if self._worker is not None else None
         if waiting is not None:
-            self._refuse(waiting, f"{self.get_name()} was deactivated")
+            self._refuse(waiting, f"{self.get_name()} was deactivated", Level.OK)
 
     def release(self) -> None:
         """Let the running inference end, then free the backend and hear nothing any more."""
@@ -133,24 +170,20 @@ class PolicyNode(ManagedNode):
 
     # In the thread of ROS: receive.
 
-    def _on_instruction(self, message: String) -> None:
-        if self._instruction.on_topic(message.data):
-            self.get_logger().info(f'instruction: "{message.data}"')
-        self._publish_status()
-
     def _on_request(self, message: InferenceRequest) -> None:
         self._figures.on_request()
         worker = self._worker
         if worker is None or self.phase != ACTIVE:
-            self._refuse(message, self.hint)
+            self._refuse_inactive(message)
             return
         stranger = self._stranger(message)
         if stranger:
             self._refuse(message, stranger)
             return
+        self._instruction = message.instruction
         replaced = worker.submit(message)
         if replaced is not None:
-            self._refuse(replaced, f"replaced by request {message.request_id}")
+            self._refuse(replaced, f"replaced by request {message.request_id}", Level.OK)
 
     def _stranger(self, message: InferenceRequest) -> str:
         """Say why a request is not of the executor that this node was started for."""
@@ -176,16 +209,16 @@ class PolicyNode(ManagedNode):
     def _work(self, message: InferenceRequest) -> None:
         backend, sensors = self._backend, self._sensors
         if backend is None or sensors is None:  # released meanwhile
-            self._refuse(message, self.hint)
+            self._refuse_inactive(message)
             return
         self._status_changed.trigger()
+        while self._wishes:
+            backend.tune(self._wishes.popleft())  # type: ignore[attr-defined]
         stamp_ns = 0
 
         def observe() -> Observation:
             nonlocal stamp_ns
-            goal_id = converters.request_goal_id(message)
-            instruction = self._instruction.for_request(goal_id, message.instruction)
-            observation, stamp_ns = sensors.observe(instruction)
+            observation, stamp_ns = sensors.observe(message.instruction)
             return observation
 
         try:
@@ -202,15 +235,20 @@ class PolicyNode(ManagedNode):
             backend,
             request,
             observe,
-            instruction_topic=self._instruction_topic,
             least_time=self._least_time,
         )
         if result.positions is not None and self.phase == ACTIVE:
             self._publish_chunk(message, backend, result, stamp_ns)
             return
-        if result.failed:
+        if not result.error:  # deactivated meanwhile
+            self._refuse_inactive(message)
+        elif result.failed:
             self._figures.on_failure()
-        self._refuse(message, result.error or self.hint)
+            self._refuse(message, result.error, Level.ERROR)
+        else:
+            level = Level.OK if result.waiting else self._missing_level()
+            # What is still to come needs no line.
+            self._refuse(message, result.error, level, tell=result.waiting or level > Level.OK)
 
     def _publish_chunk(
         self, message: InferenceRequest, backend: Backend, result: Answer, stamp_ns: int
@@ -230,7 +268,18 @@ class PolicyNode(ManagedNode):
             if self.context.ok():  # after a signal there is nobody to answer
                 raise
 
-    def _refuse(self, message: InferenceRequest, error: str) -> None:
+    def _refuse_inactive(self, message: InferenceRequest) -> None:
+        """Refuse what comes while the node cannot answer, which its log has said before."""
+        self._refuse(message, self.hint, Level.ERROR if self.problem else Level.OK, tell=False)
+
+    def _refuse(
+        self,
+        message: InferenceRequest,
+        error: str,
+        level: Level = Level.WARN,
+        tell: bool = True,
+    ) -> None:
+        self._refusal_level = level
         self._figures.on_refusal(error)
         self._send(
             ActionChunk(
@@ -238,10 +287,23 @@ class PolicyNode(ManagedNode):
                 request_id=message.request_id,
                 first_tick=message.tick,
                 error=error,
+                waiting=level == Level.OK,
             )
         )
         self._status_changed.trigger()
-        self._tell_refusal(error)
+        if tell:
+            self._tell_refusal[level](error)
+
+    def _sparse_log(self, level: Level) -> SparseLog:
+        return SparseLog(
+            lambda why: log_at(self.get_logger(), level, f"no chunk: {why}"),
+            again=math.inf if level == Level.OK else AGAIN,
+        )
+
+    def _missing_level(self) -> Level:
+        """Say how bad it is that a camera or the joints are missing: at first they just come."""
+        young = time.monotonic() - self._active_since < PATIENCE
+        return Level.OK if young and not self._complete else Level.ERROR
 
     # Status.
 
@@ -250,7 +312,7 @@ class PolicyNode(ManagedNode):
 
     def _publish_status(self) -> None:
         message = PolicyStatus(
-            instruction=self._instruction.current,
+            instruction=self._instruction,
             backend=self.get_parameter("backend").value,
             checkpoint=self.get_parameter("checkpoint").value,
             joint_state_age=math.inf,
@@ -266,29 +328,32 @@ class PolicyNode(ManagedNode):
             message.camera_ages = list(health.camera_ages.values())
             message.joint_state_age = health.joint_state_age
             missing = health.missing
+            self._complete |= not missing
         self._figures.write(message)
-        message.state, message.message = self._state(missing)
+        message.state, message.message, message.level = self._state(missing)
         self._statuses.publish(message)
         self._diagnostics.add(message)
 
-    def _state(self, missing: str) -> tuple[int, str]:
+    def _state(self, missing: str) -> tuple[int, str, int]:
+        """Return the state, why, and how bad it is."""
         if self.phase == CONFIGURING:
-            return PolicyStatus.LOADING, "loading"
+            return PolicyStatus.LOADING, "loading", Level.OK
+        if self.problem and self.phase != ACTIVE:
+            return PolicyStatus.ERROR, self.problem, Level.ERROR
         if self.phase != ACTIVE:
             idle = PolicyStatus.INACTIVE if self.phase == INACTIVE else PolicyStatus.UNCONFIGURED
-            return PolicyStatus.ERROR if self.problem else idle, self.problem or self.hint
+            return idle, self.hint, Level.OK
         if missing:
-            return PolicyStatus.WAITING, missing
-        if not self._instruction.current.strip():
-            words = f"no instruction yet: publish one on {self._instruction_topic}"
-            return PolicyStatus.WAITING, words
+            return PolicyStatus.WAITING, missing, self._missing_level()
         worker = self._worker
         busy = worker is not None and worker.busy
-        return PolicyStatus.INFERRING if busy else PolicyStatus.READY, self._figures.error
+        state = PolicyStatus.INFERRING if busy else PolicyStatus.READY
+        error = self._figures.error
+        return state, error, self._refusal_level if error else Level.OK
 
 
 def main() -> int:
-    """Run the node until it is interrupted; 1 when it is to start and cannot be configured."""
+    """Run the node until it is interrupted; 78 or 1 when it cannot be configured, see `run`."""
 
     def create() -> PolicyNode:
         node = PolicyNode()

@@ -14,7 +14,6 @@ from typing import Any
 
 from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]
 from rclpy.node import Node
-from rclpy.parameter import Parameter
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float32, Float64MultiArray, String
 from std_srvs.srv import Trigger
@@ -35,6 +34,7 @@ from smolvla_policy.ros.record_parameters import (
 )
 from smolvla_policy.ros.run import run
 from smolvla_policy.ros.sensors import SensorIntake
+from smolvla_policy.ros.tuning import Tuning
 
 SAVE_TIMEOUT = 30.0
 """How long an order to save is waited for [s]. Nothing is received meanwhile, which does no
@@ -72,7 +72,7 @@ class RecordNode(Node):
         values = read(self, RECORD_PARAMETERS)
         config = recorder_config(values)
         self._commands = self._listen_to_commands(values)
-        sensors = SensorIntake(
+        self._sensors = sensors = SensorIntake(
             self,
             _Robot(config.cameras, tuple(values["joints"])),
             observation_config(values),
@@ -96,7 +96,7 @@ class RecordNode(Node):
             String, "task_instruction", self._on_instruction, qos.instruction_qos()
         )
         self.create_subscription(Float32, "sim/score", self._on_score, qos.status_qos())
-        self.add_post_set_parameters_callback(self._on_parameters)
+        Tuning(self, RECORD_PARAMETERS, check=_check, take=self._tune)
         recorder = self._recorder
         self._serve("~/start_episode", lambda: recorder.start(time.monotonic()))
         self._serve("~/save_episode", lambda: recorder.save(SAVE_TIMEOUT))
@@ -160,10 +160,15 @@ class RecordNode(Node):
     def _on_instruction(self, message: String) -> None:
         self._inputs.instruct(message.data)
 
-    def _on_parameters(self, parameters: list[Parameter[Any]]) -> None:
-        for parameter in parameters:
-            if parameter.name == "task":
-                self._inputs.instruct(parameter.value)
+    def _tune(self, values: dict[str, Any], names: set[str]) -> None:
+        """Go by new values of the parameters."""
+        if self._recorder is not None:
+            self._recorder.reconfigure(recorder_config(values))
+        self._sensors.reconfigure(observation_config(values))
+        if self._commands is not None:
+            self._commands.max_age = values["max_command_age"]
+        if "task" in names:
+            self._inputs.instruct(values["task"])
 
     def _on_score(self, message: Float32) -> None:
         self._inputs.take_score(message.data, time.monotonic())
@@ -212,8 +217,12 @@ class RecordNode(Node):
             super().destroy_node()
 
 
+def _check(values: dict[str, Any], changed: set[str]) -> None:
+    recorder_config(values)
+
+
 def main() -> int:
-    """Run the node until it is interrupted; 1 when it cannot record or close the dataset."""
+    """Run the node until it is interrupted; 78 when it cannot record, 1 when it cannot close."""
     return run("record_node", RecordNode, RECORD_PARAMETERS)
 
 

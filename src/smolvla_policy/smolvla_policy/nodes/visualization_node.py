@@ -28,6 +28,8 @@ from smolvla_policy.ros.markers import PathMarkers
 from smolvla_policy.ros.newest import NewestMessage
 from smolvla_policy.ros.parameters import read
 from smolvla_policy.ros.run import run
+from smolvla_policy.ros.sparse_log import SparseLog
+from smolvla_policy.ros.tuning import Tuning
 from smolvla_policy.ros.visualization_parameters import VISUALIZATION_PARAMETERS, path_style
 
 
@@ -49,6 +51,7 @@ class VisualizationNode(Node):
         self._chain: KinematicChain | None = None
         self._urdf = ""
         self._order: JointOrder | None = None
+        self._tell = SparseLog(self.get_logger().warning)
 
         if values["robot_description"]:
             try:
@@ -67,7 +70,14 @@ class VisualizationNode(Node):
             self, JointState, "joint_states", qos.newest_joint_state_qos()
         )
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(1.0 / values["rate"], self._publish, clock=steady)
+        self._timer = self.create_timer(1.0 / values["rate"], self._publish, clock=steady)
+        Tuning(self, VISUALIZATION_PARAMETERS, check=_check, take=self._tune)
+
+    def _tune(self, values: dict[str, Any], names: set[str]) -> None:
+        """Draw by new values of the parameters."""
+        self._path.fade, self._path.timeout = values["fade"], values["timeout"]
+        self._markers.style = path_style(values)
+        self._timer.timer_period_ns = round(1e9 / values["rate"])
 
     def _on_description(self, message: String) -> None:
         if message.data == self._urdf:
@@ -96,9 +106,7 @@ class VisualizationNode(Node):
         try:
             plan, order = _plan(message, self._chain)
         except ValueError as error:
-            self.get_logger().warning(
-                f"action chunk not drawn: {error}", throttle_duration_sec=5.0
-            )
+            self._tell(f"action chunk not drawn: {error}")
             return
         now = time.monotonic()
         self._follow(now)  # the seam is where the arm is now
@@ -113,10 +121,7 @@ class VisualizationNode(Node):
         try:
             positions = self._order.pick(message.name, message.position)
         except ValueError as error:
-            self.get_logger().warning(
-                f"progress on the path is unknown: joint state: {error}",
-                throttle_duration_sec=5.0,
-            )
+            self._tell(f"progress on the path is unknown: joint state: {error}")
             return
         point = self._chain.positions(self._order.joints, positions[None])[0]
         self._path.on_joint_state(positions, point, now)
@@ -131,6 +136,10 @@ class VisualizationNode(Node):
         message = self._markers.message(picture, frame, self.get_clock().now().to_msg())
         if message is not None:
             self._paths.publish(message)
+
+
+def _check(values: dict[str, Any], changed: set[str]) -> None:
+    path_style(values)
 
 
 def _plan(message: ActionChunk, chain: KinematicChain) -> tuple[Plan, JointOrder]:
@@ -150,7 +159,7 @@ def _plan(message: ActionChunk, chain: KinematicChain) -> tuple[Plan, JointOrder
 
 
 def main() -> int:
-    """Run the node until it is interrupted; 1 when a parameter does not fit."""
+    """Run the node until it is interrupted; 78 when a parameter does not fit."""
     return run("visualization_node", VisualizationNode, VISUALIZATION_PARAMETERS)
 
 

@@ -42,7 +42,8 @@ class CommandBuffer:
 
     Args:
         joints: names, the order of all positions.
-        max_age: a command older than this is stale [s]; 0: it is in force until the next one.
+        max_age: a command older than this is stale [s]; 0: it is in force until the next one. It
+            may be changed at any time.
         source: what the commands are called in words to the user, with their topic.
 
     Raises:
@@ -51,7 +52,7 @@ class CommandBuffer:
 
     def __init__(self, joints: Sequence[str], max_age: float, source: str) -> None:
         self._order = JointOrder(joints)
-        self._max_age = max_age
+        self.max_age = max_age
         self._source = source
         self._command: _Command | None = None
         self._bad = ""
@@ -109,10 +110,10 @@ class CommandBuffer:
         if self._command is None:
             return Silent((f"{self._source}: none yet: is the arm being commanded?",))
         age = now - self._command.end
-        if self._max_age and age > self._max_age:
+        if self.max_age and age > self.max_age:
             return Silent(
                 (
-                    f"{self._source}: newest is {age:.2f} s old, more than {self._max_age:g} s: "
+                    f"{self._source}: newest is {age:.2f} s old, more than {self.max_age:g} s: "
                     "is the arm still being commanded?",
                 )
             )

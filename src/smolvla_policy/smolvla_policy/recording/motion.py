@@ -21,12 +21,12 @@ class RestWatch:
     Args:
         joints: names, the order of all positions.
         max_speed: mean speed over `REST_WINDOW` above which a joint moves [rad/s]; 0: every
-            robot counts as at rest.
+            robot counts as at rest. It may be changed at any time.
     """
 
     def __init__(self, joints: Sequence[str], max_speed: float) -> None:
         self._joints = tuple(joints)
-        self._max_speed = max_speed
+        self.max_speed = max_speed
         self._seen: deque[tuple[float, NDArray[np.float64]]] = deque()
 
     def add(self, positions: NDArray[np.float64], now: float) -> None:
@@ -38,21 +38,21 @@ class RestWatch:
 
     def moving(self) -> str:
         """Say which joint moves; empty when none does, as far as is known."""
-        if not self._max_speed or not self._seen:
+        if not self.max_speed or not self._seen:
             return ""
         speeds = np.ptp([positions for _, positions in self._seen], axis=0) / REST_WINDOW
         fastest = int(np.argmax(speeds))
-        if speeds[fastest] <= self._max_speed:
+        if speeds[fastest] <= self.max_speed:
             return ""
         return (
             f"the arm moves: {self._joints[fastest]} at {speeds[fastest]:.2f} rad/s, more than "
-            f"max_start_speed ({self._max_speed:g} rad/s): an episode begins at rest"
+            f"max_start_speed ({self.max_speed:g} rad/s): an episode begins at rest"
         )
 
     def problem(self, now: float) -> str:
         """Say why the robot does not count as at rest at `now` [s, monotonic]; else empty."""
         watched = now - self._seen[0][0] if self._seen else 0.0
-        if self._max_speed and watched < REST_WINDOW - 1e-6:
+        if self.max_speed and watched < REST_WINDOW - 1e-6:
             return (
                 f"whether the arm is at rest is known in {REST_WINDOW - watched:.1f} s: ask again"
             )
@@ -64,11 +64,11 @@ class Evidence:
 
     Args:
         min_motion: the least that one joint must move, and one command must change [rad]; 0:
-            an episode without motion is an episode like any other.
+            an episode without motion is an episode like any other. It may be changed at any time.
     """
 
     def __init__(self, min_motion: float) -> None:
-        self._min_motion = min_motion
+        self.min_motion = min_motion
         self._lowest: NDArray[np.float64] | None = None
         self._highest: NDArray[np.float64] | None = None
         self._score: float | None = None
@@ -98,17 +98,17 @@ class Evidence:
         doubts = []
         if self._lowest is not None and self._highest is not None:
             moved, commanded = (self._highest - self._lowest).max(axis=1)
-            if moved < self._min_motion:
+            if moved < self.min_motion:
                 doubts.append(
                     f"no motion: no joint moved by more than {moved:.3f} rad (min_motion is "
-                    f"{self._min_motion:g} rad)"
+                    f"{self.min_motion:g} rad)"
                     + (
                         ", though the commands did: does the arm follow them?"
-                        if commanded >= self._min_motion
+                        if commanded >= self.min_motion
                         else ""
                     )
                 )
-            elif commanded < self._min_motion:
+            elif commanded < self.min_motion:
                 doubts.append(
                     f"no action: the joints moved by {moved:.2f} rad, the commands by "
                     f"{commanded:.3f} rad only: who moves the arm? See action_source"

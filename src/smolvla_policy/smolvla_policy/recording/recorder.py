@@ -116,6 +116,16 @@ class Recorder:
         self._evidence = Evidence(config.min_motion)
         self._held_back = False
 
+    def reconfigure(self, config: RecorderConfig) -> None:
+        """Go by other limits from now on, in the running episode too.
+
+        Args:
+            config: with the rate, the cameras, the units and `next_state` of the present one.
+        """
+        self._config = config
+        self._rest.max_speed = config.max_start_speed
+        self._evidence.min_motion = config.min_motion
+
     @property
     def status(self) -> str:
         """What it does now, in one line."""

@@ -19,6 +19,7 @@ from visualization_msgs.msg import MarkerArray
 from smolvla_msgs.msg import ActionChunk, ExecutorStatus, InferenceRequest
 from smolvla_policy.backends.protocol import Backend, SceneObject
 from smolvla_policy.control.executor_types import Request, Status
+from smolvla_policy.control.instruction import NewestInstruction
 from smolvla_policy.control.joint_order import JointOrder
 from smolvla_policy.control.task import Goal
 
@@ -125,6 +126,7 @@ def request_message(
     executor: str,
     joints: Sequence[str],
     stamp: Time,
+    instruction: str,
     goal: Goal | None = None,
 ) -> InferenceRequest:
     """Return the message of a request of `executor`, for `goal` if any (its id has 16 bytes)."""
@@ -137,23 +139,29 @@ def request_message(
         period=to_duration(request.period),
         expected_delay=request.expected_delay,
         must_go=request.must_go,
+        instruction=instruction,
     )
     message.header.stamp = stamp
     if goal is not None:
         message.goal_id = np.frombuffer(goal.goal_id, dtype=np.uint8)
-        message.instruction = goal.instruction
     return message
 
 
-def request_goal_id(message: InferenceRequest) -> bytes:
-    """Return the id of the goal that a request is for; empty without one."""
-    return bytes(message.goal_id) if any(message.goal_id) else b""
+def status_message(
+    status: Status, stamp: Time, newest: NewestInstruction, chunk_instruction: str = ""
+) -> ExecutorStatus:
+    """Return the message of an executor's status.
 
-
-def status_message(status: Status, stamp: Time, instruction: str = "") -> ExecutorStatus:
-    """Return the message of an executor's status, with what its newest chunk obeys."""
-    message = ExecutorStatus(**{**asdict(status), "state": int(status.state)})
-    message.instruction = instruction
+    Args:
+        status: of its core.
+        stamp: now.
+        newest: what the next request asks for.
+        chunk_instruction: what the newest chunk obeys.
+    """
+    numbers = {"state": int(status.state), "level": int(status.level)}
+    message = ExecutorStatus(**{**asdict(status), **numbers})
+    message.instruction, message.instruction_source = newest.current, int(newest.source)
+    message.chunk_instruction = chunk_instruction
     message.header.stamp = stamp
     return message
 

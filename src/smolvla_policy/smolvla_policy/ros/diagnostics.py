@@ -14,6 +14,7 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from smolvla_msgs.msg import ExecutorStatus, PolicyStatus
+from smolvla_policy.control.trigger import hidden_latency, why_dry
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 SPAN = 10.0
@@ -59,12 +60,13 @@ def policy_diagnostics(
         max_joint_state_age: from which age on a joint state is stale [s].
     """
     reports = [_model(status), _inference(status, before)]
+    silent = _level(status)  # at first they are still to come
     for camera, age in zip(status.cameras, status.camera_ages, strict=True):
         where = f"camera {camera}"
         advice = "check its cable, its driver, its topic and the network"
-        reports.append(_freshness(where, age, max_image_age, "image", advice))
+        reports.append(_freshness(where, age, max_image_age, "image", advice, silent))
     if status.state not in (PolicyStatus.UNCONFIGURED, PolicyStatus.LOADING, PolicyStatus.ERROR):
-        reports.append(_joint_states(status.joint_state_age, max_joint_state_age))
+        reports.append(_joint_states(status.joint_state_age, max_joint_state_age, silent))
     return reports
 
 
@@ -85,7 +87,7 @@ def executor_diagnostics(
         _control_loop(status, before),
         _queue(status, before),
         _guard(status, before),
-        _joint_states(status.joint_state_age, state_timeout),
+        _joint_states(status.joint_state_age, state_timeout, _level(status)),
     ]
 
 
@@ -93,10 +95,9 @@ def executor_diagnostics(
 
 
 def _model(status: PolicyStatus) -> DiagnosticStatus:
-    level = {PolicyStatus.READY: OK, PolicyStatus.INFERRING: OK, PolicyStatus.ERROR: ERROR}
     return _report(
         "model",
-        level.get(status.state, WARN),
+        _level(status),
         status.message or _POLICY_STATES.get(status.state, "unknown"),
         state=_POLICY_STATES.get(status.state, str(status.state)),
         backend=status.backend,
@@ -135,17 +136,9 @@ def _inference(status: PolicyStatus, before: PolicyStatus) -> DiagnosticStatus:
 
 
 def _execution(status: ExecutorStatus) -> DiagnosticStatus:
-    level = {
-        ExecutorStatus.WAITING: WARN,
-        ExecutorStatus.HOLDING: WARN,
-        ExecutorStatus.FAULT: ERROR,
-    }
-    # Between two chunks of the synchronous execution the arm holds by design.
-    by_design = status.state == ExecutorStatus.HOLDING and status.chunk_size_threshold == 0
-    unconfigured = math.isnan(status.joint_state_age)
     return _report(
         "execution",
-        WARN if unconfigured else OK if by_design else level.get(status.state, OK),
+        _level(status),
         status.reason,
         state=_EXECUTOR_STATES.get(status.state, str(status.state)),
         instruction=status.instruction,
@@ -184,7 +177,7 @@ def _queue(status: ExecutorStatus, before: ExecutorStatus) -> DiagnosticStatus:
     lately = f"in the last {SPAN:.0f} s"
     if invalid:
         level, words = ERROR, f"{_many(invalid, 'chunk')} refused {lately}: {status.reason}"
-    elif refused:
+    elif refused and not (status.state == ExecutorStatus.WAITING and status.level == 0):
         level = WARN
         words = f"the policy refused {_many(refused, 'request')} {lately}: {status.last_refusal}"
     elif timed_out:
@@ -217,21 +210,19 @@ def _queue(status: ExecutorStatus, before: ExecutorStatus) -> DiagnosticStatus:
 
 
 def _hidden(status: ExecutorStatus) -> float:
-    """Return the latency that leaves no gap [s]: what is queued when the next chunk is due."""
-    return status.chunk_size_threshold * status.chunk_size * status.action_period
+    """Return the latency that leaves no gap [s]."""
+    share = status.chunk_size_threshold
+    return hidden_latency(share, status.chunk_size, status.action_period)
 
 
 def _why_dry(status: ExecutorStatus) -> str:
-    hidden, latency = _hidden(status), status.latency_p95
-    if not latency > hidden:
-        return f"now and then an answer took longer than {hidden:.2f} s: look at the policy's load"
-    words = (
-        f"latency p95 {latency:.2f} s > what g={status.chunk_size_threshold:g} hides "
-        f"({hidden:.2f} s): "
+    return why_dry(
+        status.latency_p50,
+        status.latency_p95,
+        status.chunk_size_threshold,
+        status.chunk_size,
+        status.action_period,
     )
-    if latency > status.chunk_size * status.action_period:
-        return words + "no g hides more than a chunk: use a faster device or longer chunks"
-    return words + "raise chunk_size_threshold or use a faster device"
 
 
 def _guard(status: ExecutorStatus, before: ExecutorStatus) -> DiagnosticStatus:
@@ -274,17 +265,23 @@ def _seconds(status: ExecutorStatus) -> float:
 # Both.
 
 
-def _joint_states(age: float, limit: float) -> DiagnosticStatus:
+def _level(status: PolicyStatus | ExecutorStatus) -> bytes:
+    """Return the level that the log has as well."""
+    return bytes([status.level])
+
+
+def _joint_states(age: float, limit: float, silent: bytes) -> DiagnosticStatus:
     advice = "check the arm's driver (or the simulation) and its bus"
-    return _freshness("joint states", age, limit, "joint state", advice)
+    return _freshness("joint states", age, limit, "joint state", advice, silent)
 
 
 def _freshness(
-    subject: str, age: float, limit: float, thing: str, advice: str
+    subject: str, age: float, limit: float, thing: str, advice: str, silent: bytes
 ) -> DiagnosticStatus:
+    """Report an `age` [s]; `silent` is the level where nothing has come yet."""
     level, words = OK, f"newest {thing} is {age:.2f} s old"
     if math.isinf(age):
-        level, words = ERROR, f"no {thing} yet: {advice}"
+        level, words = silent, f"no {thing} yet: {advice}"
     elif age > limit:
         level, words = ERROR, f"{words}, more than {limit:g} s: {advice}"
     return _report(subject, level, words, age=age)

@@ -8,22 +8,28 @@ core is touched by one thread and the loop waits for nothing but its deadline.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
+from std_msgs.msg import Bool, String
 
 from smolvla_msgs.msg import ActionChunk, ExecutorStatus
 from smolvla_policy.control.chunk import Chunk
 from smolvla_policy.control.executor import ExecutorCore
 from smolvla_policy.control.executor_types import CycleOutput, State
+from smolvla_policy.control.instruction import NewestInstruction
 from smolvla_policy.control.joint_order import JointOrder
 from smolvla_policy.control.task import Goal, Outcome, Progress, TaskRunner
 from smolvla_policy.ros import converters
 from smolvla_policy.ros.control_thread import ControlThread
+from smolvla_policy.ros.diagnostics import GUARD_SHARE, SPAN
 from smolvla_policy.ros.executor_parameters import executor_config
+from smolvla_policy.ros.publishers import PublisherNames
+from smolvla_policy.ros.sparse_log import AGAIN, SparseLog, StateLog, log_at
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,7 @@ class Execution:
             JointTrajectory.
         requests: publisher of InferenceRequest.
         reports: who is told what.
+        newest: the instruction; until `close` no other thread may use it.
         reason: why it is idle.
 
     Raises:
@@ -66,9 +73,12 @@ class Execution:
         commands: Any,
         requests: Any,
         reports: Reports,
+        newest: NewestInstruction,
         reason: str,
     ) -> None:
         self._node = node
+        self._newest = newest
+        self._instruction_topic = node.resolve_topic_name("task_instruction")
         self._commands = commands
         self._requests = requests
         self._reports = reports
@@ -76,16 +86,30 @@ class Execution:
         self._joints: list[str] = values["joints"]
         self._state_order = JointOrder(self._joints)
         self._chunk_order = JointOrder(self._joints)
+        self._state_sources = PublisherNames(node, "joint_states")
         self._as_trajectory = values["output"] == "joint_trajectory"
         self._dry_run: bool = values["dry_run"]
         self._period = 1.0 / values["rate"]
         self._status_period = 1.0 / values["status_rate"]
         self._feedback_period = 1.0 / values["feedback_rate"]
-        self._core = ExecutorCore(executor_config(values, first_request_id=time.time_ns()))
+        self._first_request_id = time.time_ns()
+        self._core = ExecutorCore(executor_config(values, self._first_request_id))
         self._core.stop(0.0, reason)
-        self._tasks = TaskRunner(self._core, values["task_stall_timeout"], reports.ended)
+        self._tasks = TaskRunner(
+            self._core,
+            values["task_stall_timeout"],
+            reports.ended,
+            newest,
+            values["stop_on_success"],
+        )
         self._state: State | None = None
-        self._instruction = ""  # of the newest chunk
+        self._chunk_instruction = ""
+        self._log_state = StateLog(lambda level, words: log_at(node.get_logger(), level, words))
+        self._tell_invalid = SparseLog(node.get_logger().error)
+        self._tell_unused = SparseLog(node.get_logger().warning)
+        self._limited: deque[float] = deque()  # when the guard changed a command
+        self._tell_few_limited = SparseLog(node.get_logger().info, soonest=AGAIN)
+        self._tell_many_limited = SparseLog(node.get_logger().warning, soonest=AGAIN)
         self._status_due = self._feedback_due = 0.0
         self._thread = ControlThread(
             values["rate"],
@@ -120,11 +144,38 @@ class Execution:
 
         return self._thread.call(stop)
 
+    def check(self, values: dict[str, Any]) -> None:
+        """Say whether `tune` can take `values`.
+
+        Raises:
+            ValueError: a value is out of range or does not fit the others; the text names it.
+        """
+        ExecutorCore(executor_config(values, self._first_request_id))
+
     def close(self) -> None:
         """End the control loop."""
         self._thread.close()
 
     # What comes; nothing waits here.
+
+    def tune(self, values: dict[str, Any]) -> None:
+        """Go by other values from the next control cycle on, which sees all of them.
+
+        Args:
+            values: of `EXECUTOR_PARAMETERS` by name, which `check` let pass; those that are not
+                `live` are the present ones.
+        """
+        config = executor_config(values, self._first_request_id)
+
+        def take(now: float) -> None:
+            self._core.reconfigure(config)
+            self._tasks.reconfigure(values["task_stall_timeout"])
+            self._dry_run = values["dry_run"]
+            self._status_period = 1.0 / values["status_rate"]
+            self._feedback_period = 1.0 / values["feedback_rate"]
+            self._status_due = self._feedback_due = now
+
+        self._thread.post(take)
 
     def begin(self, goal: Goal) -> None:
         """Run a goal."""
@@ -134,8 +185,24 @@ class Execution:
         """End a goal for its caller."""
         self._thread.post(lambda now: self._tasks.cancel(goal_id, now))
 
-    def on_joint_state(self, message: JointState) -> None:
-        """Take a joint state, matched by name."""
+    def on_instruction(self, message: String) -> None:
+        """Take a sentence of the topic task_instruction."""
+
+        def take(now: float) -> None:
+            words = self._newest.on_topic(message.data)
+            idle = self._core.state == State.IDLE
+            hint = f" (idle: {self._core.status(now).reason})" if idle else ""
+            self._node.get_logger().info(words + hint)
+            self._status_due = now  # the user waits for the echo
+
+        self._thread.post(take)
+
+    def on_verdict(self, message: Bool, source: str) -> None:
+        """Take what a judge says on the topic `source`."""
+        self._thread.post(lambda now: self._tasks.on_verdict(message.data, source, now))
+
+    def on_joint_state(self, message: JointState, info: Mapping[str, Any]) -> None:
+        """Take a joint state, matched by name, with what rclpy tells about the message."""
         received = time.monotonic()
         try:
             positions = self._state_order.pick(message.name, message.position)
@@ -143,16 +210,16 @@ class Execution:
             words = f"joint state: {error}"
             self._thread.post(lambda now: self._core.on_invalid_joint_state(words, received))
         else:
-            self._thread.post(lambda now: self._core.on_joint_state(positions, received))
+            source = self._state_sources.of(info)
+            self._thread.post(lambda now: self._core.on_joint_state(positions, received, source))
 
     def on_chunk(self, message: ActionChunk) -> None:
         """Take a chunk or a refusal for this executor; take no notice of those for others."""
         if message.executor != self._executor:
             if not message.executor:
-                self._node.get_logger().warning(
+                self._tell_unused(
                     "action chunk for nobody, not executed: the policy must echo "
-                    "InferenceRequest.executor",
-                    throttle_duration_sec=5.0,
+                    "InferenceRequest.executor"
                 )
             return
         words = message.error
@@ -161,9 +228,12 @@ class Execution:
                 positions = converters.chunk_positions(message, self._chunk_order)
             except ValueError as error:
                 words = f"action chunk: {error}"
-                self._node.get_logger().error(words, throttle_duration_sec=5.0)
+                self._tell_invalid(words)
         if words:
-            self._thread.post(lambda now: self._core.on_refusal(message.request_id, words, now))
+            waiting = message.waiting
+            self._thread.post(
+                lambda now: self._core.on_refusal(message.request_id, words, now, waiting)
+            )
             return
         period = converters.from_duration(message.period)
         chunk = Chunk(message.request_id, message.first_tick, positions, period)
@@ -172,13 +242,17 @@ class Execution:
     # In the thread of the control loop.
 
     def _take(self, chunk: Chunk, instruction: str, now: float) -> None:
+        invalid = self._core.chunks_invalid
         problem = self._core.on_chunk(chunk, now)
         if not problem:
-            self._instruction = instruction
+            self._chunk_instruction = instruction
+        elif self._core.chunks_invalid > invalid:
+            self._tell_invalid(problem)
         elif not self._core.expects_no_answer(chunk.request_id):
-            self._node.get_logger().warning(problem, throttle_duration_sec=2.0)
+            self._tell_unused(problem)
 
     def _step(self, now: float) -> None:
+        self._core.on_instruction(self._newest.missing(self._instruction_topic))
         output = self._core.cycle(now)
         self._publish(output)
         self._tasks.watch(output, now)
@@ -198,15 +272,33 @@ class Execution:
                 else converters.command_message(output.command)
             )
         if output.limited:
-            words = "; ".join(map(str, output.limited))
-            self._node.get_logger().warning(f"guard: {words}", throttle_duration_sec=10.0)
+            self._tell_limited("; ".join(map(str, output.limited)))
         if output.request is not None:
             stamp = self._node.get_clock().now().to_msg()
             self._requests.publish(
                 converters.request_message(
-                    output.request, self._executor, self._joints, stamp, self._tasks.goal
+                    output.request,
+                    self._executor,
+                    self._joints,
+                    stamp,
+                    self._newest.current,
+                    self._tasks.goal,
                 )
             )
+
+    def _tell_limited(self, words: str) -> None:
+        """Tell of a command that the guard changed: a warning only where it does so often."""
+        now = time.monotonic()
+        self._limited.append(now)
+        while self._limited[0] < now - SPAN:
+            self._limited.popleft()
+        if len(self._limited) > GUARD_SHARE * SPAN / self._period:
+            self._tell_many_limited(
+                f"guard: {len(self._limited)} commands limited in the last {SPAN:.0f} s, newest: "
+                f"{words}; the policy wants to go faster or farther than these parameters allow"
+            )
+        else:
+            self._tell_few_limited(f"guard: {words}")
 
     def _report(self, now: float) -> None:
         heard = self._requests.get_subscription_count() > 0
@@ -217,8 +309,9 @@ class Execution:
             "the same namespace?"
         )
         status = self._core.status(now)
-        if status.state != self._state:
-            self._node.get_logger().info(f"{status.state.name}: {status.reason}")
+        self._log_state(status.level, f"{status.state.name}: {status.reason}", now)
         self._state, self._status_due = status.state, now + self._status_period
         stamp = self._node.get_clock().now().to_msg()
-        self._reports.status(converters.status_message(status, stamp, self._instruction))
+        self._reports.status(
+            converters.status_message(status, stamp, self._newest, self._chunk_instruction)
+        )

@@ -38,6 +38,7 @@ EXECUTOR_PARAMETERS = (
         "when the queue is empty (synchronous); 1: every tick.",
         minimum=0.0,
         maximum=1.0,
+        live=True,
     ),
     Parameter(
         "aggregate",
@@ -45,6 +46,7 @@ EXECUTOR_PARAMETERS = (
         "How a new chunk is blended with the queued actions of the same ticks: new only, "
         "0.3 old + 0.7 new, half and half, 0.7 old + 0.3 new, or ACT's temporal ensemble.",
         choices=("latest", "weighted", "average", "conservative", "temporal_ensemble"),
+        live=True,
     ),
     Parameter(
         "alignment",
@@ -53,6 +55,7 @@ EXECUTOR_PARAMETERS = (
         "'pose': there, or at an earlier row that is nearer to what would be executed next, so "
         "that a new plan is begun at its beginning.",
         choices=("tick", "pose"),
+        live=True,
     ),
     Parameter(
         "actions_per_chunk",
@@ -61,6 +64,7 @@ EXECUTOR_PARAMETERS = (
         "LeRobot's n_action_steps: act so many steps, then think anew.",
         minimum=0,
         maximum=10_000,
+        live=True,
     ),
     Parameter(
         "request_timeout",
@@ -69,6 +73,7 @@ EXECUTOR_PARAMETERS = (
         "latency where that is longer [s].",
         minimum=0.05,
         maximum=600.0,
+        live=True,
     ),
     Parameter(
         "state_timeout",
@@ -76,26 +81,33 @@ EXECUTOR_PARAMETERS = (
         "Joint states older than this are stale: nothing is commanded [s].",
         minimum=0.01,
         maximum=10.0,
+        live=True,
     ),
-    Parameter("lower_limits", _LOWER, "Lower joint limits [rad]."),
-    Parameter("upper_limits", _UPPER, "Upper joint limits [rad]."),
+    Parameter("lower_limits", _LOWER, "Lower joint limits [rad].", live=True),
+    Parameter("upper_limits", _UPPER, "Upper joint limits [rad].", live=True),
     Parameter(
         "max_speed",
         [3.0, 3.0, 3.0, 3.0, 4.0, 4.0],
         "Largest speed of each joint [rad/s]; commands beyond it are slowed down. One number "
         "serves all joints.",
+        minimum=0.001,
+        live=True,
     ),
     Parameter(
         "max_step",
         [0.5],
         "Largest change of a command within one control cycle [rad]; one number serves all "
         "joints.",
+        minimum=0.0001,
+        live=True,
     ),
     Parameter(
         "max_start_jump",
         [2.0],
         "A first action farther than this from where the arm stands is refused [rad]; one number "
         "serves all joints.",
+        minimum=0.001,
+        live=True,
     ),
     Parameter(
         "max_tracking_error",
@@ -103,6 +115,8 @@ EXECUTOR_PARAMETERS = (
         "Commands stay within this distance of the measured position, which bounds how hard a "
         "blocked arm pushes [rad]; 0: no bound, of all joints or of one. One number serves all "
         "joints.",
+        minimum=0.0,
+        live=True,
     ),
     Parameter(
         "resume_jump",
@@ -111,6 +125,7 @@ EXECUTOR_PARAMETERS = (
         "approaches it first [rad].",
         minimum=0.0,
         maximum=10.0,
+        live=True,
     ),
     Parameter(
         "approach_speed",
@@ -118,6 +133,7 @@ EXECUTOR_PARAMETERS = (
         "Largest joint speed of the approach to the first action [rad/s].",
         minimum=0.01,
         maximum=5.0,
+        live=True,
     ),
     AUTOSTART,
     Parameter(
@@ -125,6 +141,7 @@ EXECUTOR_PARAMETERS = (
         False,
         "Stay idle after the activation until ~/start is called or a RunTask goal comes; false: "
         "execute at once.",
+        live=True,
     ),
     Parameter(
         "task_stall_timeout",
@@ -133,6 +150,19 @@ EXECUTOR_PARAMETERS = (
         "times the p95 latency where that is longer [s].",
         minimum=0.1,
         maximum=3600.0,
+        live=True,
+    ),
+    Parameter(
+        "success_topic",
+        "",
+        "Topic (std_msgs/Bool) on which a judge says `true` when the task is done, and `false` as "
+        "long as it is not: a RunTask goal then ends SUCCEEDED. Empty: nobody does.",
+    ),
+    Parameter(
+        "stop_on_success",
+        False,
+        "Stop on a success also what is executed without a goal, for a sentence on "
+        "task_instruction; ~/start goes on.",
     ),
     Parameter(
         "feedback_rate",
@@ -140,8 +170,9 @@ EXECUTOR_PARAMETERS = (
         "How often a RunTask goal gets feedback [Hz].",
         minimum=0.1,
         maximum=100.0,
+        live=True,
     ),
-    Parameter("dry_run", False, "Compute everything, command nothing."),
+    Parameter("dry_run", False, "Compute everything, command nothing.", live=True),
     Parameter(
         "realtime_priority",
         0,
@@ -158,7 +189,12 @@ EXECUTOR_PARAMETERS = (
         maximum=1_000_000,
     ),
     Parameter(
-        "status_rate", 10.0, "How often the status is published [Hz].", minimum=0.1, maximum=100.0
+        "status_rate",
+        10.0,
+        "How often the status is published [Hz].",
+        minimum=0.1,
+        maximum=100.0,
+        live=True,
     ),
 )
 

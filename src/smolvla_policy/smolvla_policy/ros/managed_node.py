@@ -5,8 +5,9 @@
 
 * A transition that fails says why in one line, and a failed configuration leaves a node that
   can be configured again with other parameters.
-* Parameters are declared once, can be set while the node is unconfigured and are refused with
-  words while it is not: they are read when it is configured.
+* Parameters are declared once. Those that are `parameters.Parameter.live` can be set at any time
+  and take effect at once; the others can be set while the node is unconfigured and are refused
+  with words while it is not: they are read when it is configured.
 * There is one way down, `ManagedNode.release`, for cleanup, shutdown, errors and the end of
   the process.
 * With `background` the transitions run in a thread of their own, so that a node that loads for
@@ -18,14 +19,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
 from rclpy.node import Node
-from rclpy.parameter import Parameter as RosParameter
 
 from smolvla_policy.ros.background import Background
-from smolvla_policy.ros.parameters import Parameter, declare, values_of
+from smolvla_policy.ros.parameters import Parameter, declare
+from smolvla_policy.ros.tuning import Tuning
 
 T = TypeVar("T")
 
@@ -48,7 +48,8 @@ def _words(error: Exception) -> str:
 class ManagedNode(LifecycleNodeMixin, Node):
     """Base of the managed nodes; see the module.
 
-    Subclasses override `configure`, `activate`, `deactivate`, `release` and `phase_changed`.
+    Subclasses override `configure`, `check`, `tune`, `activate`, `deactivate`, `release` and
+    `phase_changed`.
 
     Args:
         name: of the node.
@@ -59,7 +60,10 @@ class ManagedNode(LifecycleNodeMixin, Node):
     Attributes:
         phase: one of the constants of this module.
         problem: why the newest configuration failed; empty when it did not.
+        starts_itself: whether it is on its way to be active without anybody's doing.
         failed: whether the process shall end with an error.
+        misconfigured: whether `problem` is a mistake in the parameters: a new start with the same
+            ones would fail again.
         abandoned: whether `destroy_node` left a thread behind that does not end.
 
     Raises:
@@ -77,8 +81,8 @@ class ManagedNode(LifecycleNodeMixin, Node):
         # First what `destroy_node` needs.
         self.phase = UNCONFIGURED
         self.problem = ""
-        self.failed = self.abandoned = self._ending = False
-        self._declared = {parameter.name: parameter for parameter in parameters}
+        self.failed = self.misconfigured = self.abandoned = self._ending = False
+        self.starts_itself = False
         self._background: Background | None = None
         Node.__init__(self, name, **node_options)
         # A waiting transition would keep the others of its group from being served.
@@ -88,13 +92,31 @@ class ManagedNode(LifecycleNodeMixin, Node):
             self._background = Background(self)
             self._background.serve(self._service_change_state)
         declare(self, parameters, settable=True)
-        values_of(self, parameters)
-        self.add_on_set_parameters_callback(self._on_set_parameters)
+        self._tuning = Tuning(
+            self, parameters, check=self.check, take=self.tune, refusal=self.reconfigure_first
+        )
+        self.starts_itself = bool(self.get_parameter("autostart").value)
 
     # What subclasses do.
 
     def configure(self, values: dict[str, Any]) -> None:
         """Take up the parameters `values`. Whatever it raises becomes words and a way back."""
+
+    def check(self, values: dict[str, Any], changed: set[str]) -> None:
+        """Raise ValueError where what `configure` made cannot take `values` at once.
+
+        Args:
+            values: of all parameters by name, as they would be.
+            changed: names of those that change.
+        """
+
+    def tune(self, values: dict[str, Any], names: set[str]) -> None:
+        """Let what there is take new `values`, which `check` let pass; in the thread of ROS.
+
+        Args:
+            values: of all parameters by name.
+            names: of those that were set, maybe to what they were.
+        """
 
     def activate(self) -> None:
         """Begin to act."""
@@ -108,12 +130,28 @@ class ManagedNode(LifecycleNodeMixin, Node):
     def phase_changed(self) -> None:
         """Tell about `phase`; called from any thread."""
 
+    def finish(self) -> bool:
+        """Finish, before the process ends, what others wait for; asked until it says False.
+
+        Returns:
+            Whether the node must still receive and send for that.
+        """
+        return False
+
     # For subclasses and for who runs the node.
 
     @property
     def hint(self) -> str:
-        """What to do to make the node active; empty when it is."""
+        """What to do to make the node active; empty when it is.
+
+        Nothing is to be done while it starts by itself.
+        """
+        on_its_way = self.phase in (UNCONFIGURED, CONFIGURING, INACTIVE)
+        if self.starts_itself and on_its_way and not self.problem:
+            return f"{self.get_name()} is still loading"
         name, set_state = self.get_name(), f"ros2 lifecycle set {self.get_fully_qualified_name()}"
+        if self._ending:
+            return f"{name} ends"
         why = f" ({self.problem})" if self.problem else ""
         return {
             UNCONFIGURED: f"{name} is unconfigured{why}: {set_state} configure, then activate",
@@ -132,6 +170,20 @@ class ManagedNode(LifecycleNodeMixin, Node):
         else:
             self._enter(CONFIGURING)
             self._background.run(self._autostart)
+
+    def reconfigure_first(self, name: str) -> str:
+        """Say why the parameter `name` cannot be set now, and what to do; empty when it can."""
+        if self.phase in (UNCONFIGURED, FINALIZED):
+            return self.hint if self.phase == FINALIZED else ""
+        full = self.get_fully_qualified_name()
+        first, steps = "deactivate and clean up", "deactivate, then cleanup"
+        again = ", configure and activate"
+        if self.phase == INACTIVE:
+            first, steps, again = "clean up", "cleanup", " and configure"
+        return (
+            f"{self.get_name()} is {self.phase} and reads '{name}' when it is configured: {first} "
+            f"{full} first (ros2 lifecycle set {full} {steps}), then set it{again} again"
+        )
 
     def in_ros_thread(self, function: Callable[[], T]) -> T:
         """Run `function` in the thread that receives, from wherever; return what it returns.
@@ -156,12 +208,15 @@ class ManagedNode(LifecycleNodeMixin, Node):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Configure; on failure say why and stay unconfigured."""
-        self.problem = ""
+        self.problem, self.misconfigured = "", False
         self._enter(CONFIGURING)
         try:
-            self.configure(values_of(self, self._declared.values()))
+            values = self._tuning.values
+            self.configure(values)
+            self.in_ros_thread(lambda: self._catch_up(values))
         except Exception as error:
             self.problem = _words(error)
+            self.misconfigured = isinstance(error, ValueError)
         if self._ending:
             self.release()
             raise SystemExit  # of this thread: there is no state machine any more to go on with
@@ -228,33 +283,29 @@ class ManagedNode(LifecycleNodeMixin, Node):
         self._enter(UNCONFIGURED)
         return result
 
+    def _catch_up(self, values: dict[str, Any]) -> None:
+        """Take what was set while the node was configured with `values`."""
+        newest = self._tuning.values
+        changed = {name for name in newest if newest[name] != values[name]}
+        if changed:
+            try:
+                self.check(newest, changed)
+            except ValueError as error:
+                self.get_logger().warning(f"set too early, while the node was loading: {error}")
+            self.tune(newest, changed)
+
     def _enter(self, phase: str) -> None:
         self.phase = phase
         self.phase_changed()
 
     def _autostart(self) -> None:
         done = TransitionCallbackReturn.SUCCESS
-        if self.trigger_configure() == done and self.trigger_activate() == done:
+        started = self.trigger_configure() == done and self.trigger_activate() == done
+        self.starts_itself = False
+        if started:
             return
         self.failed = True
         if self._background is None:
             self.context.try_shutdown()
         else:
             self._background.call(self.context.try_shutdown)
-
-    def _on_set_parameters(self, parameters: Sequence[RosParameter[Any]]) -> SetParametersResult:
-        for ros in parameters:
-            declared = self._declared.get(ros.name)
-            if declared is None:
-                continue
-            reason = declared.problem(ros.value)
-            if self.phase != UNCONFIGURED:
-                name, full = self.get_name(), self.get_fully_qualified_name()
-                reason = (
-                    f"{name} is {self.phase} and reads '{ros.name}' when it is configured: "
-                    f"deactivate and clean up {full} first (ros2 lifecycle set {full} "
-                    "deactivate, then cleanup), then set it and configure again"
-                )
-            if reason:
-                return SetParametersResult(successful=False, reason=reason)
-        return SetParametersResult(successful=True)

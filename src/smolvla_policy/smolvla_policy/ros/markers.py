@@ -73,12 +73,12 @@ class PathMarkers:
     """
 
     def __init__(self, style: PathStyle) -> None:
-        self._style = style
+        self.style = style
         self._shown: dict[Key, str] = {}
 
     def message(self, picture: PathPicture, frame: str, stamp: Time) -> MarkerArray | None:
         """Return the markers of `picture`, or None when there is nothing to show or remove."""
-        markers = path_markers(picture, self._style)
+        markers = path_markers(picture, self.style)
         for marker in markers:
             marker.header.frame_id = frame
             marker.header.stamp = stamp

@@ -8,6 +8,7 @@ outside the range, also at run time.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -27,11 +28,12 @@ class Parameter:
         default: value and, through it, type. A list of strings, numbers or booleans may be
             empty; then `kind` says of what.
         description: what it does, with the unit.
-        minimum, maximum: inclusive range of a number; None where it is open.
+        minimum, maximum: inclusive range of a number, or of each number of a list; None where it
+            is open.
         choices: the allowed values of a text; checked by `values_of`.
         kind: type, for an empty list.
         fixed: can be given at the start of the process only, also where the others may be set.
-        settable: may be set after the start, also where the others may not.
+        live: takes effect at once when it is set, also while the node runs; see `ros.tuning`.
     """
 
     name: str
@@ -42,15 +44,43 @@ class Parameter:
     choices: tuple[str, ...] = ()
     kind: RosParameter.Type | None = None
     fixed: bool = False
-    settable: bool = False
+    live: bool = False
 
     def problem(self, value: Any) -> str:
-        """Say why `value` cannot be taken; empty when it can. Type and range are ROS's."""
-        if not self.choices or value in self.choices:
-            return ""
-        return (
-            f"parameter '{self.name}' is '{value}', which is not one of {', '.join(self.choices)}"
-        )
+        """Say why `value` cannot be taken; empty when it can.
+
+        Its type is ROS's to check, and the range of a single number.
+        """
+        if self.choices and value not in self.choices:
+            return (
+                f"parameter '{self.name}' is '{value}', which is not one of "
+                f"{', '.join(self.choices)}"
+            )
+        numbers = value if isinstance(value, (list, tuple)) else [value]
+        for number in numbers:
+            if isinstance(number, float) and not math.isfinite(number):
+                return f"parameter '{self.name}' is {value}: {number} is no number to go by"
+        if numbers is value and any(map(self._beyond, numbers)):
+            low = "" if self.minimum is None else f" from {self.minimum:g}"
+            high = "" if self.maximum is None else f" up to {self.maximum:g}"
+            return f"parameter '{self.name}' is {value}, but each number must be{low}{high}"
+        return ""
+
+    def _beyond(self, number: Any) -> bool:
+        low, high = self.minimum, self.maximum
+        return (low is not None and number < low) or (high is not None and number > high)
+
+    def takes_effect(self, managed: bool) -> str:
+        """Say when a value that is set takes effect.
+
+        Args:
+            managed: whether the node reads its parameters when it is configured.
+        """
+        if self.live:
+            return "at once"
+        if managed and not self.fixed:
+            return "when the node is configured"
+        return "at the start of the process"
 
     @property
     def type(self) -> RosParameter.Type:
@@ -74,6 +104,10 @@ class Parameter:
             return ""
         if given in (self.type, RosParameter.Type.NOT_SET):
             return ""
+        return self.of_type(value, given)
+
+    def of_type(self, value: Any, given: RosParameter.Type) -> str:
+        """Say that `value` is of the type `given`, which is not that of the parameter."""
         return (
             f"parameter '{self.name}' is {value!r}, of type {given.name}, but must be of type "
             f"{self.type.name}, as {self.default!r}"
@@ -97,7 +131,8 @@ def _descriptor(parameter: Parameter, settable: bool) -> ParameterDescriptor:
     text = parameter.description
     if parameter.choices:
         text += f" One of: {', '.join(parameter.choices)}."
-    read_only = parameter.fixed or not (settable or parameter.settable)
+    text += f" Takes effect {parameter.takes_effect(managed=settable)}."
+    read_only = parameter.fixed or not (settable or parameter.live)
     descriptor = ParameterDescriptor(description=text, read_only=read_only)
     kind = parameter.type
     descriptor.type = kind.value
@@ -121,7 +156,8 @@ def declare(node: Node, parameters: Iterable[Parameter], *, settable: bool) -> N
     Args:
         node: where.
         parameters: what.
-        settable: whether they may be set after the start, but for those that are `fixed`.
+        settable: whether those that are not `live` may be set after the start, too, but for those
+            that are `fixed`.
 
     Raises:
         rclpy.exceptions.InvalidParameterTypeException: a value of the start has the wrong type.
@@ -145,18 +181,18 @@ def values_of(node: Node, parameters: Iterable[Parameter]) -> dict[str, Any]:
     """Return the present values of declared `parameters` by name.
 
     Raises:
-        ValueError: a text is not one of its choices; the message names the parameter, the
-            value and the choices.
+        ValueError: a text is not one of its choices, a number is not finite, or one of a list is
+            outside the range; the message names the parameter and the value.
     """
     values: dict[str, Any] = {}
     for parameter in parameters:
         value = node.get_parameter_or(parameter.name).value
         value = parameter.default if value is None else value
+        is_list = isinstance(parameter.default, (list, tuple))
+        values[parameter.name] = value = list(value) if is_list else value
         problem = parameter.problem(value)
         if problem:
             raise ValueError(problem)
-        is_list = isinstance(parameter.default, (list, tuple))
-        values[parameter.name] = list(value) if is_list else value
     return values
 
 

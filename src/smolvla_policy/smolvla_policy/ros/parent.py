@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+from pathlib import Path
 
 LAUNCH_PID = "SMOLVLA_LAUNCH_PID"
 """Environment variable: the process to end with, set by who starts a node."""
@@ -22,8 +23,7 @@ def end_with_launch() -> None:
     Without `LAUNCH_PID`, or where another process is between, it does nothing.
     """
     pid = os.environ.get(LAUNCH_PID, "")
-    if pid != str(os.getppid()):
-        return
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
-    if pid != str(os.getppid()):  # it ended just before
+    if pid == str(os.getppid()):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
+    if pid.isdecimal() and not Path("/proc", pid).exists():  # it has ended meanwhile
         os.kill(os.getpid(), signal.SIGINT)

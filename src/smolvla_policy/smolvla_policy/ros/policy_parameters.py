@@ -125,6 +125,7 @@ POLICY_PARAMETERS = (
         "An image older than this is stale and no chunk is made from it [s].",
         minimum=0.01,
         maximum=60.0,
+        live=True,
     ),
     Parameter(
         "max_joint_state_age",
@@ -132,6 +133,7 @@ POLICY_PARAMETERS = (
         "A joint state older than this is stale and no chunk is made from it [s].",
         minimum=0.01,
         maximum=60.0,
+        live=True,
     ),
     Parameter(
         "max_skew",
@@ -139,6 +141,7 @@ POLICY_PARAMETERS = (
         "Largest difference between the stamps of an observation's images and joint state [s].",
         minimum=0.001,
         maximum=10.0,
+        live=True,
     ),
     Parameter(
         "period",
@@ -153,6 +156,7 @@ POLICY_PARAMETERS = (
         False,
         "Chunks continue the actions that the executor has queued instead of being drawn without "
         "regard to them, so that seams do not jump (arXiv 2506.07339).",
+        live=True,
     ),
     Parameter(
         "inference_delay",
@@ -161,6 +165,7 @@ POLICY_PARAMETERS = (
         "publishing the chunk, the inference included [s].",
         minimum=0.0,
         maximum=60.0,
+        live=True,
     ),
     Parameter(
         "seed",
@@ -168,6 +173,7 @@ POLICY_PARAMETERS = (
         "Seed of the noise that actions are made from: the same seed gives the same actions for "
         "the same observations. -1: fresh noise.",
         minimum=-1,
+        live=True,
     ),
     Parameter(
         "noise_scale",
@@ -177,6 +183,7 @@ POLICY_PARAMETERS = (
         "chunks agree and seams are small.",
         minimum=0.0,
         maximum=1.0,
+        live=True,
     ),
     Parameter(
         "threads",
@@ -200,10 +207,16 @@ POLICY_PARAMETERS = (
         "executor_node",
         "Name of the executor's node that is answered, in the namespace of this node or, with a "
         "slash in front, in full; the requests of others are refused.",
+        live=True,
     ),
     AUTOSTART,
     Parameter(
-        "status_rate", 2.0, "How often the status is published [Hz].", minimum=0.1, maximum=100.0
+        "status_rate",
+        2.0,
+        "How often the status is published [Hz].",
+        minimum=0.1,
+        maximum=100.0,
+        live=True,
     ),
 )
 

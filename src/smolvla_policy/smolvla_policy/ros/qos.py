@@ -38,7 +38,7 @@ def description_qos() -> QoSProfile:
 
 
 def instruction_qos() -> QoSProfile:
-    """Instructions: volatile, so that a bare ``ros2 topic pub`` reaches the subscriber."""
+    """Instructions and verdicts: volatile, so that a bare ``ros2 topic pub`` is heard."""
     return _profile(10, ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE)
 
 

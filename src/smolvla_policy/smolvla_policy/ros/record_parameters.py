@@ -35,7 +35,7 @@ RECORD_PARAMETERS = (
         "",
         "The instruction until one comes on task_instruction. Set while the node runs, it counts "
         "from then on.",
-        settable=True,
+        live=True,
     ),
     Parameter("cameras", ["top", "wrist"], "Names of the cameras; observation.images.<name>."),
     *_SHARED,
@@ -77,6 +77,7 @@ RECORD_PARAMETERS = (
         "is broken [s].",
         minimum=0.01,
         maximum=10.0,
+        live=True,
     ),
     Parameter(
         "max_joint_state_age",
@@ -84,6 +85,7 @@ RECORD_PARAMETERS = (
         "With a joint state older than this the episode is broken [s].",
         minimum=0.01,
         maximum=10.0,
+        live=True,
     ),
     Parameter(
         "max_command_age",
@@ -92,6 +94,7 @@ RECORD_PARAMETERS = (
         "the next one, however long.",
         minimum=0.0,
         maximum=3600.0,
+        live=True,
     ),
     Parameter(
         "max_skew",
@@ -99,6 +102,7 @@ RECORD_PARAMETERS = (
         "Largest difference between the stamps of a frame's images and joint state [s].",
         minimum=0.001,
         maximum=10.0,
+        live=True,
     ),
     Parameter(
         "max_episode_seconds",
@@ -107,6 +111,7 @@ RECORD_PARAMETERS = (
         "no limit.",
         minimum=0.0,
         maximum=86400.0,
+        live=True,
     ),
     Parameter(
         "max_start_speed",
@@ -115,6 +120,7 @@ RECORD_PARAMETERS = (
         "[rad/s]; 0: they may begin in motion.",
         minimum=0.0,
         maximum=100.0,
+        live=True,
     ),
     Parameter(
         "min_motion",
@@ -123,6 +129,7 @@ RECORD_PARAMETERS = (
         "when asked twice [rad]; 0: it is saved like any other.",
         minimum=0.0,
         maximum=100.0,
+        live=True,
     ),
     Parameter(
         "min_free_disk",
@@ -131,6 +138,7 @@ RECORD_PARAMETERS = (
         "the new episodes take.",
         minimum=0.0,
         maximum=1e6,
+        live=True,
     ),
     Parameter(
         "queue_size",

@@ -6,6 +6,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterable
 
 import rclpy
@@ -15,16 +17,77 @@ from rclpy.exceptions import (
 )
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+from rclpy.task import Future
 
 from smolvla_policy.ros.managed_node import ManagedNode
 from smolvla_policy.ros.parameter_names import check_arguments
 from smolvla_policy.ros.parameters import Parameter
 from smolvla_policy.ros.parent import end_with_launch
 
+FINISH_LIMIT, LINGER = 2.0, 0.3
+"""How long a node that is to end may take to finish, and receives and sends after that [s]."""
+_WRONG = (ValueError, InvalidParameterTypeException, InvalidParameterValueException)
+
+
+class Signals:
+    """SIGINT and SIGTERM: the first interrupts what is being made, or ends the spinning.
+
+    rclpy's own handlers shut the context down at once, and a node could tell nobody any more that
+    it ends.
+
+    Attributes:
+        came: done once a signal came.
+        received: their numbers.
+        making: whether the first one raises a KeyboardInterrupt.
+    """
+
+    def __init__(self) -> None:
+        self.came: Future[None] = Future()
+        self.received: list[int] = []
+        self.making = True
+        receive, self._send = os.pipe()
+        os.set_blocking(self._send, False)
+        # The handler of Python runs when the main thread has come back from waiting for messages;
+        # this wakes it up.
+        signal.set_wakeup_fd(self._send)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._on_signal)
+        threading.Thread(target=self._wait, args=(receive,), name="signals", daemon=True).start()
+
+    def close(self) -> None:
+        """Take no notice of further signals: they must not cut the way down short."""
+        signal.set_wakeup_fd(-1)
+        os.close(self._send)
+
+    def _wait(self, receive: int) -> None:
+        if os.read(receive, 1):
+            self.came.set_result(None)
+        os.close(receive)
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        self.received.append(number)
+        if self.making:
+            self.making = False
+            raise KeyboardInterrupt
+
+
+def _finish(node: ManagedNode, executor: SingleThreadedExecutor) -> None:
+    """Let a node finish what others wait for, and what it says have time to leave."""
+    if not node.finish():
+        return
+    deadline = time.monotonic() + FINISH_LIMIT
+    while not node.finish() and time.monotonic() < deadline:
+        executor.spin_once(timeout_sec=0.02)
+    deadline = time.monotonic() + LINGER
+    while time.monotonic() < deadline:
+        executor.spin_once(timeout_sec=0.02)
+
 
 def _init() -> None:
     try:
-        rclpy.init()
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     except RuntimeError as error:  # what rcl makes of a broken argument or parameter file
         raise ValueError(str(error)) from error
 
@@ -41,17 +104,20 @@ def run(name: str, create: Callable[[], Node], parameters: Iterable[Parameter] =
             them is looked through for typing errors.
 
     Returns:
-        The exit code: 0 after an interrupt, 1 when the node could not start or set `failed`.
+        The exit code: 0 after an interrupt; ``os.EX_CONFIG`` (78) when arguments or parameters are
+        wrong, so that a new start would fail again; 1 when the node set `failed` otherwise.
     """
+    signals = Signals()
+    try:
+        return _run(name, create, parameters, signals)
+    finally:
+        signals.close()
+
+
+def _run(
+    name: str, create: Callable[[], Node], parameters: Iterable[Parameter], signals: Signals
+) -> int:
     end_with_launch()
-    interrupts: list[int] = []
-
-    def interrupt(number: int, frame: object) -> None:
-        interrupts.append(number)
-        raise KeyboardInterrupt
-
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, interrupt)
     names = [parameter.name for parameter in parameters]
     try:
         if names:
@@ -61,34 +127,39 @@ def run(name: str, create: Callable[[], Node], parameters: Iterable[Parameter] =
     except KeyboardInterrupt:
         rclpy.try_shutdown()
         return 0
-    except (
-        ValueError,
-        InvalidParameterTypeException,
-        InvalidParameterValueException,
-    ) as error:
-        print(f"{name}: {error}", file=sys.stderr)
+    except Exception as error:
         rclpy.try_shutdown()
-        return 1
+        # One while something is converted ends in some error of pybind11.
+        if signals.received:
+            return 0
+        if not isinstance(error, _WRONG):
+            raise
+        print(f"{name}: {error}", file=sys.stderr)
+        return os.EX_CONFIG
     try:
         # Before the node starts up: once a signal came, rclpy cannot make one any more.
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         if isinstance(node, ManagedNode):
             node.start_up()
-        executor.spin()
+        signals.making = False
+        executor.spin_until_future_complete(signals.came)
+        if isinstance(node, ManagedNode):
+            _finish(node, executor)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except Exception:
-        # A signal between two steps of spinning ends in some error of rcl, and one while a
-        # message is converted in one of pybind11, which swallows the KeyboardInterrupt.
-        if rclpy.ok() and not interrupts:
+        # A signal while something is converted ends in some error of pybind11, which swallows
+        # the KeyboardInterrupt.
+        if rclpy.ok() and not signals.received:
             raise
     finally:
-        # A second Ctrl-C, or the terminal's beside the launch's, must not cut the way down short.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signals.making = False
         node.destroy_node()
         rclpy.try_shutdown()
     code = int(getattr(node, "failed", False))
+    if code and getattr(node, "misconfigured", False):
+        code = os.EX_CONFIG
     if getattr(node, "abandoned", False):
         # A thread is deep in a library (a checkpoint that loads) and nothing can call it back.
         sys.stdout.flush()

@@ -33,6 +33,7 @@ from smolvla_policy.control.observation import (
 from smolvla_policy.ros import qos
 from smolvla_policy.ros.converters import scene_objects
 from smolvla_policy.ros.images import decode_compressed, decode_image, is_gray
+from smolvla_policy.ros.publishers import PublisherNames
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,7 @@ class SensorIntake:
         self._objects: Mapping[str, SceneObject] | None = None
         self._needs_objects = needs.needs_objects
         self._subscriptions: list[Any] = []
+        self._state_sources = PublisherNames(node, "joint_states")
         for camera in needs.cameras:
             self._subscribe(camera, camera_topic.replace("{name}", camera), compressed)
         self._receive(JointState, "joint_states", self._on_joint_state, qos.joint_state_qos())
@@ -149,11 +151,16 @@ class SensorIntake:
         while self._subscriptions:
             self._node.destroy_subscription(self._subscriptions.pop())
 
+    def reconfigure(self, config: ObservationConfig) -> None:
+        """Go by other ages and skews from now on."""
+        with self._lock:
+            self._buffer.reconfigure(config)
+
     def _receive(
         self,
         kind: Any,
         topic: str,
-        receive: Callable[[Any], None],
+        receive: Callable[..., None],
         profile: QoSProfile,
         raw: bool = False,
     ) -> None:
@@ -227,14 +234,13 @@ class SensorIntake:
             raw=True,
         )
 
-    def _on_joint_state(self, message: JointState) -> None:
+    def _on_joint_state(self, message: JointState, info: Mapping[str, Any]) -> None:
         stamp_ns = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
-        with self._lock:
-            problem = self._buffer.add_joint_state(
-                message.name, message.position, stamp_ns, time.monotonic()
+        source = self._state_sources.of(info)
+        with self._lock:  # one that is not used may hold other joints: told when none is left
+            self._buffer.add_joint_state(
+                message.name, message.position, stamp_ns, time.monotonic(), source
             )
-        if problem:
-            self._node.get_logger().warning(f"joint state: {problem}", throttle_duration_sec=5.0)
 
     def _on_objects(self, message: MarkerArray) -> None:
         try:

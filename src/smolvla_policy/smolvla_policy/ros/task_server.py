@@ -68,11 +68,20 @@ class TaskServer:
 
     # In the thread that receives.
 
+    @property
+    def busy(self) -> bool:
+        """Whether a goal runs, or its end was not told yet."""
+        return bool(self._goals)
+
+    def abort(self, why: str) -> None:
+        """End the goals that run without the control loop, which cannot do it any more."""
+        for goal_id in list(self._goals):
+            self._outcomes.append(Outcome(goal_id, Reason.FAULT, why, 0.0, 0))
+        self._deliver()
+
     def close(self) -> None:
         """End the goals that still run and the server."""
-        for goal_id in list(self._goals):
-            self._outcomes.append(Outcome(goal_id, Reason.FAULT, "the node ended", 0.0, 0))
-        self._deliver()
+        self.abort("the node ended")
         self._server.destroy()
 
     def _on_goal(self, request: RunTask.Goal) -> GoalResponse:
@@ -103,7 +112,7 @@ class TaskServer:
         self._logger.info(f'goal "{handle.request.instruction}" ended: {outcome.message}')
         if outcome.reason == Reason.CANCELED:
             handle.canceled()
-        elif outcome.reason == Reason.TIME_LIMIT:
+        elif outcome.reason == Reason.SUCCEEDED:
             handle.succeed()
         else:
             handle.abort()
@@ -128,5 +137,6 @@ class TaskServer:
             )
         while self._outcomes:
             outcome = self._outcomes.popleft()
-            if outcome.goal_id in self._goals:
-                self._goals[outcome.goal_id][1].set_result(outcome)
+            _, ended = self._goals.get(outcome.goal_id, (None, None))
+            if ended is not None and not ended.done():
+                ended.set_result(outcome)

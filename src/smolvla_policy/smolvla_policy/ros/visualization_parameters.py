@@ -33,7 +33,12 @@ VISUALIZATION_PARAMETERS = (
         "Put before the frame's name, as robot_state_publisher's parameter of that name does.",
     ),
     Parameter(
-        "rate", 10.0, "How often the path is published at most [Hz].", minimum=0.5, maximum=60.0
+        "rate",
+        10.0,
+        "How often the path is published at most [Hz].",
+        minimum=0.5,
+        maximum=60.0,
+        live=True,
     ),
     Parameter(
         "fade",
@@ -41,6 +46,7 @@ VISUALIZATION_PARAMETERS = (
         "The executed part, replaced chunks and seams fade away within this time [s].",
         minimum=0.1,
         maximum=60.0,
+        live=True,
     ),
     Parameter(
         "timeout",
@@ -49,10 +55,13 @@ VISUALIZATION_PARAMETERS = (
         "[s].",
         minimum=0.5,
         maximum=600.0,
+        live=True,
     ),
-    Parameter("width", 0.004, "Width of the path [m].", minimum=0.0005, maximum=0.1),
-    Parameter("colors", _COLORS, "Colors of the path from now to its end, as '#rrggbb'."),
-    Parameter("seam_color", "#ff2fb0", "Color of the seams, as '#rrggbb'."),
+    Parameter("width", 0.004, "Width of the path [m].", minimum=0.0005, maximum=0.1, live=True),
+    Parameter(
+        "colors", _COLORS, "Colors of the path from now to its end, as '#rrggbb'.", live=True
+    ),
+    Parameter("seam_color", "#ff2fb0", "Color of the seams, as '#rrggbb'.", live=True),
 )
 
 

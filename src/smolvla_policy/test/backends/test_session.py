@@ -72,18 +72,11 @@ def test_a_missing_observation_is_a_refusal_with_its_words():
     assert not result.failed
 
 
-def test_the_words_for_an_instruction_name_the_topic_of_this_arm():
-    result = answer(
-        Fake(None), REQUEST, lambda: observation(""), instruction_topic="/left/task_instruction"
-    )
-    assert "ros2 topic pub --once /left/task_instruction std_msgs/msg/String" in result.error
-
-
-@pytest.mark.parametrize("instruction", ["", "  \n"])
-def test_no_instruction_says_how_to_give_one(instruction):
-    result = ask(np.zeros((1, 2)), lambda: observation(instruction))
-    assert result.positions is None
-    assert "ros2 topic pub" in result.error
+@pytest.mark.parametrize("blank", ["", " \t"])
+def test_a_request_without_an_instruction_is_refused_with_words_for_its_sender(blank):
+    result = ask(np.zeros((1, 2)), lambda: observation(blank))
+    assert (result.positions, result.failed) == (None, False)
+    assert "InferenceRequest.instruction" in result.error
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,28 @@ def test_reseed_begins_the_sequence_of_noise_anew(copy, sample):
     assert np.array_equal(backend.infer(observe(sample), REQUEST), first)
 
 
+def test_new_values_take_effect_with_the_next_chunk(copy, sample):
+    observation = observe(sample)
+    wanted = make(copy, seed=9, noise_scale=0.25)
+    backend = make(copy)
+    backend.infer(observation, REQUEST)
+    backend.tune({"seed": 9, "noise_scale": 0.25})
+    for _ in range(2):
+        chunk = backend.infer(observation, REQUEST)
+        assert np.array_equal(chunk, wanted.infer(observation, REQUEST))
+    backend.tune({"noise_scale": 0.0})  # the sequence of the seed goes on
+    assert np.array_equal(
+        backend.infer(observation, REQUEST),
+        make(copy, noise_scale=0.0).infer(observation, REQUEST),
+    )
+    backend.tune({"seed": -1, "noise_scale": 1.0})
+    first, second = (backend.infer(observation, REQUEST) for _ in range(2))
+    assert not np.array_equal(first, second)
+    assert backend.real_time_chunking is False
+    backend.tune({"real_time_chunking": True})
+    assert backend.real_time_chunking is True
+
+
 def test_real_time_chunking_continues_the_queue(copy, sample, policy):
     backend = make(copy, seed=3, real_time_chunking=True)
     first = backend.infer(observe(sample), REQUEST)

@@ -6,7 +6,8 @@ import math
 import numpy as np
 import pytest
 from smolvla_policy.control.executor_types import State
-from smolvla_policy.control.task import Goal, Reason, TaskRunner, goal_problem
+from smolvla_policy.control.instruction import NewestInstruction
+from smolvla_policy.control.task import REPEATED, Goal, Reason, TaskRunner, goal_problem
 
 STALL = 3.0
 
@@ -14,22 +15,28 @@ STALL = 3.0
 class TaskRig:
     """A rig whose tasks are watched after each cycle, as `executor_node` does."""
 
-    def __init__(self, rig, stall_timeout=STALL):
+    def __init__(self, rig, stall_timeout=STALL, stop_on_success=False):
         self.rig = rig
         self.outcomes = []
-        self.tasks = TaskRunner(rig.core, stall_timeout, self.outcomes.append)
+        self.newest = NewestInstruction()
+        self.tasks = TaskRunner(
+            rig.core, stall_timeout, self.outcomes.append, self.newest, stop_on_success
+        )
         self.instructions = []  # of each request
         answer = rig.policy
 
         def policy(request):
-            goal = self.tasks.goal
-            self.instructions.append(goal.instruction if goal else "")
+            self.instructions.append(self.newest.current)
             answer(request)
 
         rig.policy = policy
 
     def begin(self, name="a", instruction="pick", time_limit=0.0):
         self.tasks.begin(Goal(name, instruction, time_limit), self.rig.now)
+
+    def judge(self, *verdicts):
+        for verdict in verdicts:
+            self.tasks.on_verdict(verdict, "the judge", self.rig.now)
 
     def cycle(self, count=1):
         for _ in range(count):
@@ -104,6 +111,65 @@ def test_without_a_time_limit_it_runs_on(task):
     task.begin(time_limit=0.0)
     task.cycle(2000)
     assert task.outcomes == []
+
+
+def test_a_success_ends_a_goal_and_leaves_the_executor_idle(task):
+    task.judge(False)
+    task.begin()
+    task.until(task.running)
+    task.judge(False)
+    assert task.outcomes == []
+    task.judge(True)
+    assert (task.outcome.reason, task.outcome.message) == (
+        Reason.SUCCEEDED,
+        "done: the judge said so",
+    )
+    assert task.cycle(3).state == State.IDLE
+    assert task.cycle().command is None
+
+
+def test_a_success_that_is_told_on_and_on_ends_no_later_goal(task):
+    """At 10 Hz, as the simulation tells it, for as long as the scene stays as it is."""
+    task.begin("a")
+    task.until(task.running)
+    task.judge(True)
+    for name in "bc":
+        for _ in range(40):
+            task.cycle(2)
+            task.judge(True)
+        task.rig._in_flight = None  # the answer to it is awaited no longer
+        task.begin(name)
+        assert len(task.outcomes) == 1 + (name == "c")
+    for _ in range(80):
+        task.cycle(2)
+        task.judge(True)
+    assert [outcome.reason for outcome in task.outcomes] == [Reason.SUCCEEDED, Reason.PREEMPTED]
+    task.judge(False, True)
+    assert (task.outcome.goal_id, task.outcome.reason) == ("c", Reason.SUCCEEDED)
+
+
+def test_a_success_of_before_does_not_count_and_one_told_anew_does(task):
+    task.judge(True)
+    task.begin("a")
+    task.until(task.running)
+    assert task.outcomes == []
+    task.cycle(round((REPEATED + 0.1) * task.rig.config.control_rate))
+    task.judge(True)  # by a judge that only ever says true
+    assert task.outcome.reason == Reason.SUCCEEDED
+
+
+@pytest.mark.parametrize("stop", [True, False])
+def test_a_success_without_a_goal_stops_only_where_that_is_wanted(make_rig, stop):
+    task = TaskRig(make_rig(), stop_on_success=stop)
+    task.rig.start()
+    task.until(task.running)
+    task.judge(True)
+    output = task.cycle()
+    assert (output.state == State.IDLE) == stop
+    assert ("stop_on_success" in output.reason) == stop
+    task.rig.start()
+    task.judge(True)
+    assert task.cycle().state != State.IDLE
 
 
 def test_a_newer_goal_preempts_and_is_asked_for_at_once(task):

@@ -86,11 +86,12 @@ class Graph:
 class Robot:
     """An ideal arm and a policy whose every answer the test decides on."""
 
-    def __init__(self, graph, active=True, **parameters):
+    def __init__(self, graph, active=True, instruction="pick up the cube", **parameters):
         self.graph = graph
         self.commands, self.requests, self.statuses, self.trajectories = [], [], [], []
         self.position = np.array([0.1, -0.1])
         self.answer = self.ramp
+        self.waiting = False
         node = graph.node
         self.joint_states = node.create_publisher(JointState, "joint_states", 10)
         self.chunks = node.create_publisher(ActionChunk, "smolvla/action_chunk", qos.chunk_qos())
@@ -122,6 +123,8 @@ class Robot:
         self.executor = graph.add(
             ExecutorNode(context=graph.context, parameter_overrides=overrides)
         )
+        if instruction:
+            self.instruct(instruction)
         if active:
             assert self.executor.trigger_configure() == SUCCESS
             assert self.executor.trigger_activate() == SUCCESS
@@ -129,6 +132,13 @@ class Robot:
     @property
     def status(self):
         return self.statuses[-1] if self.statuses else ExecutorStatus(reason="none yet")
+
+    def instruct(self, text, listeners=1):
+        publisher = self.graph.node.create_publisher(String, "task_instruction", 10)
+        self.graph.until(lambda: publisher.get_subscription_count() == listeners)
+        publisher.publish(String(data=text))
+        self.graph.until(lambda: self.status.instruction == text, what="the echo")
+        self.graph.node.destroy_publisher(publisher)
 
     def listen(self):
         self.graph.node.create_subscription(
@@ -156,6 +166,7 @@ class Robot:
             period=converters.to_duration(PERIOD),
             instruction=request.instruction,
             error=error,
+            waiting=bool(error) and self.waiting,
         )
 
     def _on_request(self, request):
@@ -242,7 +253,7 @@ class World:
         self.silent = set()
         self.positions = [0.25, -0.5]
         self.joint_states = node.create_publisher(JointState, "joint_states", 10)
-        self.instructions = node.create_publisher(String, "task_instruction", 10)
+        self.instruction = ""
         self.requests = node.create_publisher(
             InferenceRequest, "smolvla/inference_request", qos.request_qos()
         )
@@ -284,13 +295,8 @@ class World:
             message.header.stamp = stamp
             self.joint_states.publish(message)
 
-    def instruct(self, text):
-        self.graph.until(lambda: self.instructions.get_subscription_count() > 0)
-        self.instructions.publish(String(data=text))
-        self.graph.until(lambda: self.status.instruction == text)
-
     def ready(self, instruction="pick up the cube"):
-        self.instruct(instruction)
+        self.instruction = instruction
         self.graph.until(lambda: self.status.state == PolicyStatus.READY, what="READY")
         return self
 
@@ -298,7 +304,12 @@ class World:
         self.graph.until(lambda: self.requests.get_subscription_count() > 0)
         self.next_id += 1
         self.requests.publish(
-            InferenceRequest(executor=executor, request_id=self.next_id, tick=tick)
+            InferenceRequest(
+                executor=executor,
+                request_id=self.next_id,
+                tick=tick,
+                instruction=self.instruction,
+            )
         )
         return self.next_id
 

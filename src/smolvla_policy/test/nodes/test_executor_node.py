@@ -2,6 +2,7 @@
 """`executor_node` over real topics: what it publishes, when it holds, and what it says."""
 
 import contextlib
+import re
 import threading
 import time
 import types
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.node import Node
+from sensor_msgs.msg import JointState
 from smolvla_policy.nodes.executor_node import ExecutorNode
 from smolvla_policy.ros import execution, qos
 from smolvla_policy.ros.executor_parameters import EXECUTOR_PARAMETERS
@@ -43,6 +46,59 @@ def test_nothing_is_commanded_without_joint_states(graph, make_robot):
     assert "joint state" in robot.status.reason
 
 
+def test_without_an_instruction_the_policy_is_not_bothered_and_the_user_told_once(
+    graph, make_robot, capfd
+):
+    robot = make_robot(instruction="")
+    command = 'ros2 topic pub --once /task_instruction std_msgs/msg/String "data: '
+    graph.until(lambda: command in robot.status.reason)
+    assert robot.status.state == ExecutorStatus.WAITING
+    graph.during(0.2, lambda: robot.requests == robot.commands == [])
+    assert robot.status.instruction_source == ExecutorStatus.INSTRUCTION_NONE
+    robot.instruct("grip\nthe pen")
+    graph.until(lambda: robot.status.tick > 3, what="motion")
+    assert robot.requests[0].instruction == robot.status.chunk_instruction == "grip\nthe pen"
+    assert robot.status.instruction_source == ExecutorStatus.INSTRUCTION_TOPIC
+    told = capfd.readouterr().err
+    assert told.count(command) == 1
+    assert told.count('instruction: "grip\\nthe pen"') == 1
+
+
+def test_another_sentence_is_of_the_next_request_and_drops_no_plan(graph, make_robot):
+    robot = make_robot()
+    graph.until(lambda: robot.status.tick > 3, what="motion")
+    robot.instruct("another")
+    tick = robot.status.tick
+    graph.until(lambda: robot.status.chunk_instruction == "another")
+    graph.until(lambda: robot.status.tick > tick + ROWS)
+    assert robot.status.starved_cycles == 0
+
+
+def test_a_blank_sentence_holds_the_arm(graph, make_robot, capfd):
+    robot = make_robot()
+    graph.until(lambda: robot.status.tick > 3, what="motion")
+    robot.instruct("")
+    graph.until(robot.state(ExecutorStatus.HOLDING))
+    assert "no instruction any more" in robot.status.reason
+    asked = len(robot.requests)
+    graph.during(0.1, lambda: len(robot.requests) == asked)
+    robot.instruct("go on")
+    tick = robot.status.tick
+    graph.until(lambda: robot.status.tick > tick + 3, what="motion again")
+
+
+def test_an_instruction_is_kept_over_the_transitions(graph, make_robot):
+    robot = make_robot(active=False, instruction="grip the pen")
+    executor = robot.executor
+    for _ in range(2):
+        assert executor.trigger_configure() == executor.trigger_activate() == SUCCESS
+        graph.until(lambda: robot.status.tick > 3, what="motion")
+        assert robot.requests[-1].instruction == "grip the pen"
+        assert executor.trigger_deactivate() == executor.trigger_cleanup() == SUCCESS
+        graph.until(lambda: "unconfigured" in robot.status.reason)
+        assert robot.status.instruction == "grip the pen"
+
+
 def test_says_who_else_commands_the_arm(graph, make_robot, capfd):
     robot = make_robot()
     text = []
@@ -60,6 +116,81 @@ def test_says_who_else_commands_the_arm(graph, make_robot, capfd):
     graph.until(lambda: robot.status.tick > looks, what="two more looks")
     said("")
     assert "".join(text).count(words) == 1
+
+
+def second_joint_states(graph, joints, offset):
+    """Another node's joint states, `offset` away from where the robot is told to be."""
+    other = graph.add(Node("joint_state_publisher", namespace="/left", context=graph.context))
+    publisher = other.create_publisher(JointState, "/joint_states", 10)
+    positions = [0.1 + offset] * len(joints)
+    other.create_timer(
+        0.05, lambda: publisher.publish(JointState(name=joints, position=positions))
+    )
+    return other
+
+
+def test_a_second_source_of_joint_states_stops_the_arm_and_is_named(graph, make_robot, capfd):
+    robot = make_robot()
+    graph.until(lambda: robot.status.tick > 10)
+    other = second_joint_states(graph, JOINTS, -1.5)
+    graph.until(robot.state(ExecutorStatus.FAULT), what="the fault")
+    assert "left/joint_state_publisher" in robot.status.reason
+    assert "observer" in robot.status.reason
+    assert robot.status.level == 2
+    count = robot.settled()
+    graph.during(0.5, robot.state(ExecutorStatus.FAULT))
+    assert len(robot.commands) == count
+    graph.remove(other)
+    graph.until(robot.state(ExecutorStatus.RUNNING), what="going on")
+    lines = [line for line in capfd.readouterr().err.splitlines() if "FAULT" in line]
+    assert len(lines) == 1
+    assert lines[0].startswith("[ERROR]")
+
+
+def test_a_source_of_other_joints_is_no_second_one(graph, make_robot):
+    robot = make_robot()
+    graph.until(lambda: robot.status.tick > 10)
+    second_joint_states(graph, ["wheel", "b"], -1.5)
+    tick = robot.status.tick
+    graph.until(lambda: robot.status.tick > tick + 60)
+    assert ExecutorStatus.FAULT not in {status.state for status in robot.statuses}
+
+
+def test_the_log_has_the_levels_of_the_status(graph, make_robot, capfd):
+    robot = make_robot()
+    graph.until(lambda: robot.status.tick > 60)
+    robot.answer = lambda request: "camera 'left' is silent: check its cable"
+    graph.until(robot.state(ExecutorStatus.HOLDING), what="hold")
+    assert robot.status.level == 1
+    robot.feed.cancel()
+    graph.until(robot.state(ExecutorStatus.FAULT), what="fault")
+    assert robot.status.level == 2
+    text = capfd.readouterr().err
+    assert re.search(r"\[WARN\].* HOLDING: no action is known: the policy refused: camera", text)
+    assert re.search(r"\[ERROR\].* FAULT: the newest valid joint state is", text)
+    assert re.search(r"\[INFO\].* RUNNING", text)
+
+
+def test_waiting_for_the_user_is_told_once_and_as_no_fault(graph, make_robot, capfd):
+    robot = make_robot(active=False)
+    robot.waiting = True
+    robot.answer = lambda request: "no instruction yet: publish one"
+    assert robot.executor.trigger_configure() == robot.executor.trigger_activate() == SUCCESS
+    graph.until(lambda: robot.status.requests_refused > 5, what="refusals")
+    assert (robot.status.state, robot.status.level) == (ExecutorStatus.WAITING, 0)
+    graph.until(lambda: robot.status.requests_refused > 15, what="refusals")
+    lines = [line for line in capfd.readouterr().err.splitlines() if "no instruction" in line]
+    assert len(lines) == 1
+    assert lines[0].startswith("[INFO]")
+
+
+def test_a_dry_run_says_so_at_the_start_and_in_every_status(graph, make_robot, capfd):
+    robot = make_robot(dry_run=True)
+    graph.until(lambda: robot.status.tick > 10)
+    assert "DRY RUN" in capfd.readouterr().err.splitlines()[0]
+    active = [status for status in robot.statuses if status.dry_run]
+    assert active
+    assert all("DRY RUN" in status.reason for status in active)
 
 
 def test_holds_when_the_policy_dies_says_why_and_goes_on_when_it_is_back(graph, make_robot):
@@ -122,6 +253,7 @@ def test_two_executors_on_one_topic_execute_their_own_chunks_alone(graph, make_r
     )
     graph.add(second)
     assert second.trigger_configure() == second.trigger_activate() == SUCCESS
+    robot.instruct("both of you", listeners=2)
     graph.until(
         lambda: robot.status.tick > 60 and statuses and statuses[-1].tick > 60, what="60 ticks"
     )
@@ -257,7 +389,7 @@ def test_no_camera_can_block_the_control_loop(graph, make_robot):
     robot = make_robot()
     graph.until(lambda: robot.status.tick > 2)
     topics = {subscription.topic_name for subscription in robot.executor.subscriptions}
-    assert topics == {"/joint_states", "/smolvla/action_chunk"}
+    assert topics == {"/joint_states", "/smolvla/action_chunk", "/task_instruction"}
 
 
 def test_destroying_the_node_ends_its_thread(graph, make_robot):

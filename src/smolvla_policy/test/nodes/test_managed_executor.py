@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`executor_node` as a managed node: what each transition does to the arm."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -179,6 +180,6 @@ def test_a_process_that_cannot_autostart_ends_with_one_line_why():
     command = [sys.executable, "-m", "smolvla_policy.nodes.executor_node", "--ros-args"]
     command += ["-p", "autostart:=true", "-p", "max_speed:=[1.0,2.0]"]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert ended.returncode == 1
+    assert ended.returncode == os.EX_CONFIG
     assert len(ended.stderr.strip().splitlines()) == 1
     assert "guard.max_speed needs one number or one for each" in ended.stderr

@@ -14,7 +14,7 @@ from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
-from smolvla_msgs.msg import InferenceRequest, PolicyStatus
+from smolvla_msgs.msg import PolicyStatus
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
@@ -206,38 +206,6 @@ def test_deactivation_while_it_thinks_answers_both_requests(graph, make_world):
     late = world.answer(first)
     assert "activate" in late.error
     assert len(late.positions) == 0
-
-
-def goal_request(request_id, goal, instruction):
-    """A request for a goal whose id is 16 times the byte `goal`."""
-    return InferenceRequest(
-        executor="/executor_node#1",
-        request_id=request_id,
-        goal_id=[goal] * 16,
-        instruction=instruction,
-    )
-
-
-def test_of_topic_and_goal_the_newest_instruction_counts(graph, make_world):
-    world = make_world().ready("of the topic")
-    world.requests.publish(goal_request(1, 1, "of the goal"))
-    assert world.answer(1).instruction == "of the goal"
-    graph.until(lambda: world.status.instruction == "of the goal")
-    world.instruct("changed meanwhile")
-    world.requests.publish(goal_request(2, 1, "of the goal"))
-    assert world.answer(2).instruction == "changed meanwhile"
-    world.requests.publish(goal_request(3, 2, "of the goal"))
-    assert world.answer(3).instruction == "of the goal"
-    assert world.ask().instruction == "changed meanwhile"
-
-
-def test_an_instruction_in_the_request_is_enough(graph, make_world):
-    world = make_world()
-    graph.until(lambda: world.status.camera_ages and max(world.status.camera_ages) < 1)
-    graph.until(lambda: "no instruction" in world.status.message)
-    graph.until(lambda: world.requests.get_subscription_count() > 0)
-    world.requests.publish(goal_request(1, 1, "of the goal"))
-    assert world.answer(1).error == ""
 
 
 def test_autostart_chunk_rate_and_the_diagnostics_topic(graph, make_world):

@@ -3,6 +3,7 @@
 
 import io
 import math
+import os
 import subprocess
 import sys
 import threading
@@ -57,16 +58,22 @@ def test_compressed_images(make_world):
 
 def test_the_instruction_may_change_while_running(world):
     assert world.ready("first").ask().instruction == "first"
-    world.instruct("second")
-    assert world.ask().instruction == "second"
+    assert world.ready("second").ask().instruction == "second"
+    world.graph.until(lambda: world.status.instruction == "second")
 
 
-def test_without_an_instruction_it_says_how_to_give_one(world):
-    world.graph.until(lambda: "no instruction" in world.status.message)
-    chunk = world.ask()
+@pytest.mark.parametrize("instruction", ["", " \n"])
+def test_a_request_without_an_instruction_is_refused_with_words(world, instruction):
+    chunk = world.ready(instruction).ask()
     assert len(chunk.positions) == 0
-    assert "ros2 topic pub" in chunk.error
+    assert "must fill in InferenceRequest.instruction" in chunk.error
     assert world.backend.requests == []
+    assert world.ready("pick").ask().error == ""
+
+
+def test_sentences_are_for_the_executor_alone(world):
+    world.ready()
+    assert world.graph.node.count_subscribers("task_instruction") == 0
 
 
 @pytest.mark.parametrize(
@@ -126,6 +133,7 @@ def test_a_broken_request_is_answered_with_words(world):
             request_id=1,
             joint_names=["a", "x"],
             committed=[0.0, 1.0],
+            instruction="pick",
         )
     )
     assert "inference request: no b among the joints a, x" in world.answer(1).error
@@ -206,7 +214,7 @@ def test_a_checkpoint_that_cannot_load_ends_the_process_with_words():
     command = [sys.executable, "-m", "smolvla_policy.nodes.policy_node", "--ros-args"]
     command += ["-p", "checkpoint:=/nowhere/checkpoint", "-p", "autostart:=true"]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert ended.returncode == 1
+    assert ended.returncode == os.EX_CONFIG
     assert "backend 'smolvla'" in ended.stderr
     assert "/nowhere/checkpoint" in ended.stderr
     assert "Traceback" not in ended.stderr

@@ -3,6 +3,7 @@
 
 import io
 import json
+import os
 import re
 import signal
 import subprocess
@@ -274,6 +275,39 @@ def test_the_instruction_is_a_parameter_that_can_be_set(world, graph):
     assert world.closed().tasks == ["fold the cloth"]
 
 
+def test_limits_can_be_set_between_episodes_and_within_one(world, graph):
+    world.add(max_command_age=30.0)
+
+    def put(**values):
+        parameters = [
+            Parameter(name, value=value).to_parameter_msg() for name, value in values.items()
+        ]
+        request = SetParameters.Request(parameters=parameters)
+        return graph.call(SetParameters, "record_node/set_parameters", request).results
+
+    assert world.frames(3) >= 3
+    assert put(min_motion=0.4)[0].successful
+    world.started()
+    world.until_status("recording")
+    graph.until(lambda: world.recorder._recorder._count.frames >= 3, what="frames")
+    assert "min_motion is 0.4 rad" in world.order("save").message
+    assert world.order("discard").success
+    assert put(min_motion=0.0, max_episode_seconds=0.2)[1].successful
+    world.started()
+    world.until_status("it has reached max_episode_seconds (0.2 s)")
+    assert world.order("discard").success
+    world.started()
+    world.silent.add(Float64MultiArray)
+    assert put(max_episode_seconds=0.0, max_command_age=0.3)[1].successful
+    world.until_status("more than 0.3 s: is the arm still being commanded")
+    world.silent.clear()
+    refused = put(fps=15)[0]
+    assert not refused.successful
+    assert put(fps=20, max_image_age=99.0)[1].reason
+    assert put(max_skew=0.001)[0].successful
+    assert world.closed().num_episodes == 1
+
+
 class FakeSimulation:
     """A scene, its judge and an executor, which commands the arm only between start and stop."""
 
@@ -492,7 +526,7 @@ def test_a_dataset_that_differs_ends_the_start_with_words(world):
     world.add().frames(3)
     world.closed()
     code, words = Process(world, fps=10).result()
-    assert code == 1
+    assert code == os.EX_CONFIG
     assert "record_node: " in words
     assert "fps is 20 in the dataset, wanted 10" in words
     assert "Traceback" not in words

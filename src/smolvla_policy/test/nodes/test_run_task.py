@@ -1,10 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """The action run_task over real topics: what a caller sees, and what the arm does."""
 
+import contextlib
+import signal
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from action_msgs.msg import GoalStatus
 from rclpy.action import ActionClient
+from rclpy.executors import ExternalShutdownException
+from smolvla_policy.control import task
+from std_msgs.msg import Bool
 
 from smolvla_msgs.action import RunTask
 from smolvla_msgs.msg import ExecutorStatus
@@ -62,7 +70,8 @@ def test_a_goal_moves_the_arm_and_tells_how_it_goes(graph, robot, caller):
     assert handle.accepted
     graph.until(lambda: robot.status.tick > 5, what="motion")
     assert robot.requests[-1].instruction == "pick up the cube"
-    graph.until(lambda: robot.status.instruction == "pick up the cube")
+    graph.until(lambda: robot.status.chunk_instruction == "pick up the cube")
+    assert robot.status.instruction_source == ExecutorStatus.INSTRUCTION_GOAL
     graph.until(lambda: caller.feedback and caller.feedback[-1].chunks > 1)
     newest = caller.feedback[-1]
     assert newest.elapsed > 0
@@ -94,12 +103,67 @@ def test_cancel_ends_the_commands_within_one_cycle(graph, robot, caller):
     assert published == []
 
 
-def test_the_time_limit_is_a_success(graph, robot, caller):
+def test_the_time_limit_is_no_success(graph, robot, caller):
     status, result = caller.result(caller.send(time_limit=0.3))
-    assert (status, result.reason) == (GoalStatus.STATUS_SUCCEEDED, RESULT.TIME_LIMIT)
+    assert (status, result.reason) == (GoalStatus.STATUS_ABORTED, RESULT.TIME_LIMIT)
     assert 0.3 <= result.elapsed < 1.0
     assert "0.3 s" in result.message
     graph.until(robot.state(ExecutorStatus.IDLE))
+
+
+class Judge:
+    """Says on a topic whether the task is done."""
+
+    def __init__(self, graph):
+        self.graph = graph
+        self.topic = graph.node.create_publisher(Bool, "camera_judge/done", 10)
+
+    def says(self, *verdicts):
+        self.graph.until(lambda: self.topic.get_subscription_count() > 0)
+        for verdict in verdicts:
+            self.topic.publish(Bool(data=verdict))
+
+
+def test_a_success_told_after_the_goal_began_ends_it(graph, make_robot, caller, monkeypatch):
+    monkeypatch.setattr(task, "REPEATED", 60.0)  # the machine may be busy
+    robot = make_robot(wait_for_start=True, success_topic="camera_judge/done")
+    judge = Judge(graph)
+    handle = caller.send()
+    graph.until(lambda: robot.status.tick > 3, what="motion")
+    judge.says(False, True)
+    status, result = caller.result(handle)
+    assert (status, result.reason) == (GoalStatus.STATUS_SUCCEEDED, RESULT.SUCCEEDED)
+    assert "/camera_judge/done" in result.message
+    graph.until(robot.state(ExecutorStatus.IDLE))
+    count = robot.settled()
+    # A judge that goes on saying so is not heard by the next goal.
+    judge.says(True)
+    handle = caller.send()
+    graph.until(lambda: robot.status.tick > 3 and len(robot.commands) > count)
+    judge.says(True)
+    tick = robot.status.tick
+    graph.until(lambda: robot.status.tick > tick + 3, what="it goes on")
+    assert not handle.outcome.done()
+    judge.says(False, True)
+    status, result = caller.result(handle)
+    assert result.reason == RESULT.SUCCEEDED
+
+
+@pytest.mark.parametrize("stop", [False, True])
+def test_a_success_stops_what_the_topic_asked_for_where_a_parameter_says_so(
+    graph, make_robot, stop
+):
+    robot = make_robot(success_topic="camera_judge/done", stop_on_success=stop)
+    judge = Judge(graph)
+    graph.until(lambda: robot.status.tick > 3, what="motion")
+    judge.says(True)
+    if stop:
+        graph.until(robot.state(ExecutorStatus.IDLE))
+        assert "/camera_judge/done said so" in robot.status.reason
+        assert "call ~/start to go on" in robot.status.reason
+        assert robot.call("start").success
+    tick = robot.status.tick
+    graph.until(lambda: robot.status.tick > tick + 3, what="motion")
 
 
 def test_a_newer_goal_replaces_the_running_one(graph, robot, caller):
@@ -108,7 +172,7 @@ def test_a_newer_goal_replaces_the_running_one(graph, robot, caller):
     second = caller.send("second")
     status, result = caller.result(first)
     assert (status, result.reason) == (GoalStatus.STATUS_ABORTED, RESULT.PREEMPTED)
-    graph.until(lambda: robot.status.instruction == "second")
+    graph.until(lambda: robot.status.chunk_instruction == "second")
     tick = robot.status.tick
     graph.until(lambda: robot.status.tick > tick + 3, what="motion again")
     assert not second.outcome.done()
@@ -136,14 +200,18 @@ def test_a_policy_that_refuses_stalls_it_with_its_words(graph, make_robot, calle
     assert robot.commands == []
 
 
-def test_a_topic_has_one_listener_so_that_a_bare_pub_reaches_the_policy(graph, robot, caller):
+def test_of_goal_and_topic_the_newest_is_asked_for(graph, robot, caller):
     caller.send("first")
-    graph.until(lambda: robot.status.tick > 3, what="motion")
-    # `ros2 topic pub --once` leaves after the first match: it must be policy_node.
-    assert graph.node.count_subscribers("task_instruction") == 0
+    graph.until(lambda: robot.requests[-1:] and robot.requests[-1].instruction == "first")
+    robot.instruct("meanwhile")
+    assert robot.status.instruction_source == ExecutorStatus.INSTRUCTION_TOPIC
+    graph.until(lambda: robot.requests[-1].instruction == "meanwhile")
+    assert any(robot.requests[-1].goal_id)
+    caller.send("second")
+    graph.until(lambda: robot.requests[-1].instruction == "second")
 
 
-def test_after_a_goal_requests_are_for_none(graph, robot, caller):
+def test_after_a_goal_requests_are_for_the_topics(graph, robot, caller):
     handle = caller.send("first")
     graph.until(lambda: robot.status.tick > 3, what="motion")
     assert bytes(robot.requests[-1].goal_id) == bytes(handle.goal_id.uuid)
@@ -151,7 +219,8 @@ def test_after_a_goal_requests_are_for_none(graph, robot, caller):
     caller.result(handle)
     graph.until(robot.state(ExecutorStatus.IDLE))
     robot.call("start")
-    graph.until(lambda: robot.requests[-1].instruction == "", what="the topic's turn")
+    graph.until(lambda: robot.requests[-1].instruction != "first", what="the topic's turn")
+    assert robot.requests[-1].instruction == "pick up the cube"
     assert not any(robot.requests[-1].goal_id)
 
 
@@ -186,15 +255,47 @@ def test_goals_are_rejected_while_the_node_is_not_active(graph, make_robot, call
 def test_a_goal_replaces_what_was_executed_without_one(graph, make_robot, caller):
     robot = make_robot()
     graph.until(lambda: robot.status.tick > 3, what="motion")
-    assert robot.requests[-1].instruction == ""
+    assert not any(robot.requests[-1].goal_id)
     handle = caller.send("pick")
     graph.until(lambda: robot.requests[-1].instruction == "pick")
-    first = next(request for request in robot.requests if request.instruction)
+    first = next(request for request in robot.requests if request.instruction == "pick")
     assert first.must_go
     assert len(first.committed) == 0
     caller.cancel(handle)
     _, result = caller.result(handle)
     assert result.chunks < robot.status.chunks_merged
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_who_sent_a_goal_hears_that_the_process_ends(graph, caller, number):
+    command = [sys.executable, "-m", "smolvla_policy.nodes.executor_node", "--ros-args"]
+    command += ["-p", "autostart:=true", "-p", "task_stall_timeout:=60.0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        handle = caller.send("wipe the table")
+        process.send_signal(number)
+        process.send_signal(number)  # the terminal's beside the launch's
+        status, result = caller.result(handle)
+        assert process.wait(10) == 0
+        told = process.stderr.read()
+    assert (status, result.reason) == (GoalStatus.STATUS_ABORTED, RESULT.FAULT)
+    assert result.message == "executor_node was ended"
+    assert "Traceback" not in told
+
+
+def test_who_sent_a_goal_hears_that_the_control_loop_broke(graph, robot, caller):
+    handle = caller.send()
+    graph.until(lambda: robot.status.tick > 3, what="motion")
+
+    def broken(now):
+        raise ZeroDivisionError("no seconds")
+
+    robot.executor._execution._core.cycle = broken
+    with contextlib.suppress(ExternalShutdownException):
+        status, result = caller.result(handle)
+        graph.until(lambda: not graph.context.ok(), what="the end")
+    assert (status, result.reason) == (GoalStatus.STATUS_ABORTED, RESULT.FAULT)
+    assert "control loop ended: ZeroDivisionError: no seconds" in result.message
+    assert not graph.context.ok()
 
 
 def test_destroying_the_node_leaves_no_goal_behind(graph, robot, caller):

@@ -237,6 +237,37 @@ def test_a_parameter_that_does_not_fit_is_named(graph, name, value, words):
         VisualizationNode(context=graph.context, parameter_overrides=overrides)
 
 
+def test_the_picture_can_be_changed_while_it_is_shown(graph):
+    world = World(graph, rate=2.0, timeout=60.0)
+    world.chunk()
+    world.until_shown("ahead")
+
+    def put(**values):
+        return world.viewer.set_parameters_atomically(
+            [Parameter(name, value=value) for name, value in values.items()]
+        )
+
+    assert put(width=0.02, colors=["#ff0000"], rate=40.0).successful
+    line = ("ahead", 0)
+    graph.until(lambda: world.markers[line].scale.x == 0.02, what="the new width")
+    color = world.markers[line].colors[0]
+    assert (color.r, color.g, color.b) == (1.0, 0.0, 0.0)
+    count = len(world.messages)
+    graph.during(0.5, lambda: True)
+    assert len(world.messages) - count > 6
+    for values, words in (
+        ({"colors": ["red"], "width": 0.03}, "'red' is no color"),
+        ({"colors": []}, "name at least one color"),
+        ({"tip_link": "a"}, "read-only"),
+    ):
+        refused = put(**values)
+        assert not refused.successful
+        assert words in refused.reason
+    assert world.viewer.get_parameter("width").value == 0.02
+    assert put(timeout=0.5, fade=0.1).successful
+    graph.until(lambda: not world.markers, what="nothing left")
+
+
 def test_the_process_ends_with_words(capfd, monkeypatch):
     monkeypatch.setattr(
         "sys.argv", ["visualization_node", "--ros-args", "-p", "robot_description:=so100.urdf"]

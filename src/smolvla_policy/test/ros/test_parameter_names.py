@@ -2,6 +2,7 @@
 """Typing errors in names are found; what may be another node's is left alone."""
 
 import itertools
+import os
 import subprocess
 import sys
 
@@ -209,7 +210,7 @@ def test_a_process_ends_with_one_line(module, name, arguments, words):
         timeout=60,
         check=False,
     )
-    assert ended.returncode == 1
+    assert ended.returncode == os.EX_CONFIG
     assert words in ended.stderr
     assert "Traceback" not in ended.stderr
     assert sum(line.startswith(f"{name}: ") for line in ended.stderr.splitlines()) == 1

@@ -41,7 +41,8 @@ def test_defaults_and_overrides():
         "names": ["top", "side"],
         "limits": [3.0],
     }
-    assert described["mode"].description == "Mode. One of: a, b."
+    said = "Mode. One of: a, b. Takes effect at the start of the process."
+    assert described["mode"].description == said
     assert described["rate"].floating_point_range[0].to_value == 100.0
     assert described["rate"].read_only
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A node as a process ends without a traceback, whenever the interrupt comes."""
 
-import contextlib
 import signal
+import time
 
 import pytest
 import rclpy
@@ -21,12 +21,13 @@ class Ended:
 @pytest.fixture(autouse=True)
 def no_ros(monkeypatch):
     monkeypatch.setattr(module, "end_with_launch", lambda: None)
-    monkeypatch.setattr(rclpy, "init", lambda: None)
+    monkeypatch.setattr(rclpy, "init", lambda **options: None)
     monkeypatch.setattr(rclpy, "ok", lambda: True)
     monkeypatch.setattr(rclpy, "try_shutdown", lambda: None)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def spinning(monkeypatch, spin):
@@ -34,8 +35,8 @@ def spinning(monkeypatch, spin):
         def add_node(self, node):
             pass
 
-        def spin(self):
-            spin()
+        def spin_until_future_complete(self, future):
+            spin(future)
 
     monkeypatch.setattr(module, "SingleThreadedExecutor", Executor)
     node = Ended()
@@ -50,9 +51,8 @@ def test_an_interrupt_while_the_node_is_made_ends_it_quietly():
 
 
 def test_an_interrupt_that_a_library_turns_into_its_own_error_ends_it_quietly(monkeypatch):
-    def convert():
-        with contextlib.suppress(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
+    def convert(future):
+        signal.raise_signal(signal.SIGINT)
         raise RuntimeError("Unable to convert call argument '0' to Python object")
 
     node, run = spinning(monkeypatch, convert)
@@ -60,8 +60,27 @@ def test_an_interrupt_that_a_library_turns_into_its_own_error_ends_it_quietly(mo
     assert node.destroyed
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_end_the_spinning_and_let_what_runs_go_on(monkeypatch, number):
+    """However many come: the terminal's and the launch's, and an impatient user's."""
+    reached = []
+
+    def callback(future):
+        for _ in range(3):
+            signal.raise_signal(number)
+        reached.append("the end of the callback")
+        deadline = time.monotonic() + 10
+        while not future.done():
+            assert time.monotonic() < deadline
+
+    node, run = spinning(monkeypatch, callback)
+    assert run() == 0
+    assert reached
+    assert node.destroyed
+
+
 def test_an_error_without_an_interrupt_is_not_hidden(monkeypatch):
-    def broken():
+    def broken(future):
         raise RuntimeError("broken")
 
     node, run = spinning(monkeypatch, broken)

@@ -43,6 +43,18 @@ struct JointCounters
   std::uint32_t missed_in_a_row = 0;
 };
 
+/// What a servo was told to bear, in SI units, as connect() found it and activate() sets it. Beyond
+/// its limits it reports a fault, and its torque may go off.
+struct ServoLimits
+{
+  double supply = 0.0;              ///< V, measured by connect()
+  double min_voltage = 0.0;         ///< V
+  double max_voltage = 0.0;         ///< V
+  double max_temperature = 0.0;     ///< degrees Celsius
+  double protection_current = 0.0;  ///< A; 0: none
+  double overload_torque = 0.0;     ///< share of the torque at standstill, 0 to 1; 0: none
+};
+
 /// A state interface that a joint may have: its name and where its value comes from.
 struct StateValue
 {
@@ -86,7 +98,9 @@ public:
   Report disconnect();
 
   /// Reads all servos once. True: go on; a servo that did not answer keeps its last state, up to
-  /// max_missed_reads cycles in a row. False: see failure().
+  /// answer_timeout. While one does not answer, each read waits twice as long for it as the one
+  /// before, from read_timeout on up to a quarter of answer_timeout: that tells a servo that is
+  /// silent from a machine that is too busy to hand on its answer. False: see failure().
   bool read();
 
   /// Sends goals [rad], one a joint, unless the torque is off. A goal that is not finite is never
@@ -101,6 +115,15 @@ public:
   std::size_t size() const { return config_.joints.size(); }
   const JointState & state(std::size_t joint) const { return states_[joint]; }
   const JointCounters & counters(std::size_t joint) const { return counters_[joint]; }
+  const ServoLimits & limits(std::size_t joint) const { return limits_[joint]; }
+  /// Whether the servo's torque was last found, or switched, on.
+  bool torque(std::size_t joint) const { return torque_[joint] != 0; }
+  /// Calls of read() since connect().
+  std::uint64_t cycles() const { return cycles_; }
+  /// Reads before which answers had come after the wait for them was over.
+  std::uint64_t late_reads() const { return late_; }
+  /// When the last read() ended, on the clock of the transport.
+  feetech::TimePoint last_read() const { return now_; }
   /// The goal that the servo has [rad]; valid once active.
   double goal(std::size_t joint) const;
   /// Why read() or write() returned false, in one line.
@@ -121,6 +144,8 @@ private:
   void update(std::size_t joint);
   void use_setup_timing();
   void use_cycle_timing();
+  bool silent(std::size_t joint) const;
+  std::uint64_t count_late() const;
   void set_timing(std::chrono::microseconds margin, int retries);
   std::string label(std::size_t joint) const { return config_.joints[joint].label(); }
 
@@ -138,10 +163,17 @@ private:
   std::vector<feetech::Error> errors_;
   std::vector<JointState> states_;
   std::vector<JointCounters> counters_;
-  std::vector<int> goals_;  ///< ticks, as last sent
+  std::vector<ServoLimits> limits_;
+  std::vector<std::uint8_t> torque_;
+  std::vector<feetech::TimePoint> asked_;  ///< begin of the first read that was not answered
+  std::vector<int> goals_;                 ///< ticks, as last sent
 
   bool active_ = false;
   std::uint64_t cycles_ = 0;
+  feetech::TimePoint now_;  ///< end of the last read
+  std::uint64_t late_ = 0;
+  std::uint64_t late_seen_ = 0;    ///< count_late() of the last read
+  std::uint64_t late_before_ = 0;  ///< late_ when all servos had last answered in time
   feetech::Error failure_;
   bool port_failed_ = false;
 };

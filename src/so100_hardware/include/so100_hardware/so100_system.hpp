@@ -3,7 +3,10 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <memory>
+#include <mutex>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -13,6 +16,7 @@
 #include "rclcpp/duration.hpp"
 #include "rclcpp/time.hpp"
 #include "rclcpp_lifecycle/state.hpp"
+#include "so100_hardware/diagnostics.hpp"
 #include "so100_hardware/report.hpp"
 #include "so100_hardware/so100_arm.hpp"
 #include "so100_hardware/system_config.hpp"
@@ -25,6 +29,8 @@
 namespace so100_hardware
 {
 
+class DiagnosticsPublisher;
+
 /// Lifecycle:
 /// - on_init checks the parameters and touches neither port nor files;
 /// - on_configure opens the port and checks the servos; from then on read() gives states, with the
@@ -34,7 +40,7 @@ namespace so100_hardware
 ///   and the destructor in every case.
 ///
 /// After an error the component is unconfigured: configure and activate bring it back, also after
-/// the cable was out.
+/// the cable was out. /diagnostics tells the state of each servo all the time.
 class SO100System : public hardware_interface::SystemInterface
 {
 public:
@@ -44,6 +50,9 @@ public:
   using InitArgument = hardware_interface::HardwareInfo;
 #endif
   using CallbackReturn = hardware_interface::CallbackReturn;
+
+  SO100System();
+  ~SO100System() override;
 
   CallbackReturn on_init(const InitArgument & argument) override;
   CallbackReturn on_configure(const rclcpp_lifecycle::State & previous_state) override;
@@ -68,6 +77,14 @@ private:
     hardware_interface::CommandInterface::SharedPtr command;
   };
 
+  void start_diagnostics();
+  std::vector<Diagnostic> diagnose();
+  /// Keeps why the arm is not there, for the diagnostics; empty when it is.
+  void remember(const std::string & failure);
+  /// Logs why read() or write() ends the arm, and how it comes back.
+  hardware_interface::return_type give_up();
+  std::string recovery() const;
+
   bool find_interfaces();
   void publish_states();
   void warn_of_faults();
@@ -82,6 +99,12 @@ private:
   std::vector<std::uint8_t> known_faults_;  ///< fault bits that were logged
   std::vector<std::uint64_t> known_misses_;
   std::vector<std::uint64_t> known_goals_;  ///< clamped and rejected goals that were logged
+
+  std::unique_ptr<ArmRecorder> recorder_;
+  std::deque<ArmRecord> history_;  ///< of the thread that publishes
+  std::mutex failure_mutex_;
+  std::string failure_;
+  std::unique_ptr<DiagnosticsPublisher> diagnostics_;  ///< last: its thread uses what is above
 };
 
 }  // namespace so100_hardware

@@ -71,10 +71,9 @@ struct SystemConfig
   std::string calibration_file;  ///< one of the two is empty
   std::string calibration_id;
   std::string joint_prefix;
-  int max_missed_reads =
-    10;  ///< cycles in a row without an answer of a servo; one more is an error
-  std::chrono::microseconds read_timeout{5000};  ///< of the whole sync read of one cycle
-  int return_delay_time = 0;                     ///< 2 us
+  std::chrono::microseconds answer_timeout{200000};  ///< a servo silent for so long is an error
+  std::chrono::microseconds read_timeout{5000};      ///< of the whole sync read of one cycle
+  int return_delay_time = 0;                         ///< 2 us
   bool torque_off_on_deactivate = true;
   bool write_calibration = false;
   std::vector<JointConfig> joints;  ///< in the order of the URDF

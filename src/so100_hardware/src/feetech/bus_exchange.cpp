@@ -150,7 +150,9 @@ Result<void> Bus::send(
   if (bytes == 0) {
     return invalid(id, static_cast<int>(size));
   }
-  totals_.flushed_bytes += transport_.flush_input() + parser_.pending();
+  const std::size_t late = transport_.flush_input();
+  totals_.late_bytes += late;
+  totals_.flushed_bytes += late + parser_.pending();
   parser_.clear();
   return transport_.write(out_.data(), bytes);
 }

@@ -41,4 +41,21 @@ std::string status_text(std::uint8_t bits)
   return text.empty() ? "none" : text;
 }
 
+std::string status_remedy(std::uint8_t bits)
+{
+  std::string text;
+  const auto add = [&text, bits](int bit, const char * help) {
+    if ((bits & bit) != 0) {
+      text += std::string(text.empty() ? "" : "; ") + help;
+    }
+  };
+  add(status_bits::voltage, "check the power supply");
+  add(status_bits::encoder, "switch the power off and on; replace the servo if it stays");
+  add(status_bits::overheat, "let it cool down and find out what it pushes against");
+  add(
+    status_bits::over_current | status_bits::overload,
+    "free the joint, then switch the power off and on");
+  return text;
+}
+
 }  // namespace so100_hardware::feetech

@@ -111,11 +111,17 @@ TEST_F(CycleTest, SilentServoIsHeldAndDoesNotShiftTheOthers)
   world.arm.unit(kElbow).connected = false;
   goals[kLift] += 0.3;
   goals[3] -= 0.3;
-  for (int i = 0; i < 10; ++i) {
-    ASSERT_TRUE(cycle()) << arm.failure();
+  const auto begin = world.now;
+  std::uint64_t misses = 0;
+  while (cycle()) {
+    ASSERT_EQ(arm.counters(kElbow).missed_reads, ++misses);
+    ASSERT_LT(world.now - begin, milliseconds(200));
   }
+  // Asked again and again, each time with more patience, but not for longer than that.
+  EXPECT_GE(world.now - begin, milliseconds(200));
+  EXPECT_LE(world.now - begin, milliseconds(260));
+  EXPECT_GE(arm.counters(kElbow).missed_in_a_row, 5u);
   EXPECT_EQ(arm.state(kElbow).position, held);
-  EXPECT_EQ(arm.counters(kElbow).missed_reads, 10u);
   for (const std::size_t joint : {std::size_t{0}, kLift, std::size_t{3}, std::size_t{4}}) {
     const double truth = (world.get(joint, registers::present_position) -
                           world.calibration.joints[joint].range().middle()) *
@@ -123,48 +129,125 @@ TEST_F(CycleTest, SilentServoIsHeldAndDoesNotShiftTheOthers)
     EXPECT_NEAR(arm.state(joint).position, truth, 0.1) << kJoints[joint].name;
     EXPECT_EQ(arm.counters(joint).missed_reads, 0u);
   }
-  // The eleventh miss in a row is one too many.
-  EXPECT_FALSE(cycle());
-  EXPECT_NE(
-    arm.failure().find("elbow_flex (id 3) has not answered for 11 cycles in a row"),
-    std::string::npos)
+  EXPECT_EQ(
+    arm.failure().substr(0, arm.failure().find(" s:") - 1),
+    "elbow_flex (id 3) has not answered for 0.2");
+}
+
+TEST_F(CycleTest, AnswersThatAlwaysComeLateAreWaitedFor)
+{
+  So100Arm & arm = active();
+  ASSERT_TRUE(cycle());
+  // As on a machine where nothing gets the processor at once.
+  for (std::size_t i = 0; i < 6; ++i) {
+    world.faults.rates(i).delay = 1.0;
+    world.faults.rates(i).delay_time = milliseconds(3);
+  }
+  for (int i = 0; i < 300; ++i) {
+    ASSERT_TRUE(cycle()) << i << ": " << arm.failure();
+    ASSERT_LE(arm.counters(kGripperJoint).missed_in_a_row, 2u);
+  }
+  const std::uint64_t missed = arm.counters(kGripperJoint).missed_reads;
+  EXPECT_GT(missed, 0u) << "3 ms a servo are more than read_timeout";
+  for (std::size_t i = 0; i < 6; ++i) {
+    world.faults.rates(i).delay = 0.0;
+  }
+  for (int i = 0; i < 20; ++i) {
+    ASSERT_TRUE(cycle());
+  }
+  EXPECT_LE(arm.counters(kGripperJoint).missed_reads, missed + 1);
+}
+
+TEST_F(CycleTest, AnswersThatComeTooLateAreNotTakenForSilence)
+{
+  So100Arm & arm = active({{"answer_timeout", "0.06"}});
+  ASSERT_TRUE(cycle());
+  for (std::size_t i = 0; i < 6; ++i) {
+    world.faults.rates(i).delay = 1.0;
+    world.faults.rates(i).delay_time = milliseconds(30);
+  }
+  int cycles = 0;
+  while (cycle() && cycles < 100) {
+    ++cycles;
+  }
+  EXPECT_NE(arm.failure().find("came too late; the machine is too busy"), std::string::npos)
     << arm.failure();
+}
+
+TEST_F(CycleTest, CyclesThatFollowEachOtherAtOnceAreNoSilence)
+{
+  So100Arm & arm = active();
+  ASSERT_TRUE(cycle());
+  world.arm.unit(kElbow).connected = false;
+  const auto begin = world.now;
+  for (int i = 0; i < 5; ++i) {
+    ASSERT_TRUE(arm.read()) << "a control loop that catches up asks more often";
+  }
+  EXPECT_LT(world.now - begin, milliseconds(200));
+}
+
+TEST_F(CycleTest, AStopOfTheHostIsNoSilence)
+{
+  So100Arm & arm = active();
+  ASSERT_TRUE(cycle());
+  world.arm.unit(kElbow).connected = false;
+  for (int i = 0; i < 4; ++i) {
+    ASSERT_TRUE(cycle()) << i;
+    world.wait(milliseconds(150));
+  }
+  world.arm.unit(kElbow).connected = true;
+  ASSERT_TRUE(cycle());
+  EXPECT_EQ(arm.counters(kElbow).missed_in_a_row, 0u);
+}
+
+TEST_F(CycleTest, NoAnswerIsWaitedForWhileAllAnswer)
+{
+  So100Arm & arm = active();
+  for (int i = 0; i < 50; ++i) {
+    ASSERT_TRUE(cycle());
+  }
+  world.arm.unit(kElbow).connected = false;
+  const auto begin = world.now;
+  ASSERT_TRUE(arm.read());
+  EXPECT_LE(world.now - begin, milliseconds(7)) << "read_timeout and the time on the wire";
 }
 
 TEST_F(CycleTest, AnAnswerForgivesEarlierMisses)
 {
-  So100Arm & arm = active({{"max_missed_reads", "2"}});
+  So100Arm & arm = active({{"answer_timeout", "0.02"}});
   for (int round = 0; round < 5; ++round) {
     world.arm.unit(kElbow).connected = false;
-    ASSERT_TRUE(cycle());
-    ASSERT_TRUE(cycle());
+    for (int miss = 0; miss < 4; ++miss) {
+      ASSERT_TRUE(cycle());
+    }
     world.arm.unit(kElbow).connected = true;
     ASSERT_TRUE(cycle());
   }
-  EXPECT_EQ(arm.counters(kElbow).missed_reads, 10u);
+  EXPECT_EQ(arm.counters(kElbow).missed_reads, 20u);
   EXPECT_EQ(arm.counters(kElbow).missed_in_a_row, 0u);
-}
-
-TEST_F(CycleTest, ZeroMissedReadsMeansTheFirstIsAnError)
-{
-  active({{"max_missed_reads", "0"}});
-  ASSERT_TRUE(cycle());
-  world.arm.unit(kElbow).connected = false;
-  EXPECT_FALSE(cycle());
 }
 
 TEST_F(CycleTest, LoosePlugNamesAllBehindIt)
 {
-  So100Arm & arm = active({{"max_missed_reads", "0"}});
+  So100Arm & arm = active({{"answer_timeout", "0.02"}});
+  const auto fails = [this] {
+    int cycles = 1;
+    while (cycle() && cycles < 50) {
+      ++cycles;
+    }
+    return cycles == 5;
+  };
   world.arm.unit(4).connected = false;
   world.arm.unit(5).connected = false;
-  EXPECT_FALSE(cycle());
+  EXPECT_TRUE(fails());
   EXPECT_NE(
     arm.failure().find("wrist_roll (id 5), gripper (id 6) have not answered"), std::string::npos)
     << arm.failure();
   world.arm.set_supply(0.0);
   world.wait(milliseconds(5));
-  EXPECT_FALSE(cycle());
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_FALSE(cycle());
+  }
   EXPECT_NE(arm.failure().find("no servo has answered"), std::string::npos) << arm.failure();
 }
 

@@ -33,7 +33,7 @@ TEST(SystemConfig, DefaultsAreLeRobots)
   ASSERT_EQ(parsed.text(), "");
   const SystemConfig & config = parsed.config;
   EXPECT_EQ(config.baud, 1000000);
-  EXPECT_EQ(config.max_missed_reads, 10);
+  EXPECT_EQ(config.answer_timeout, std::chrono::milliseconds(200));
   EXPECT_EQ(config.read_timeout, std::chrono::milliseconds(5));
   EXPECT_EQ(config.return_delay_time, 0);
   EXPECT_TRUE(config.torque_off_on_deactivate);
@@ -58,7 +58,7 @@ TEST(SystemConfig, EveryParameterIsRead)
   description.parameters = {
     {"port", " /dev/ttyUSB3\n"},   {"baud", "500000"},
     {"calibration_id", "blue"},    {"joint_prefix", "left_"},
-    {"max_missed_reads", "3"},     {"read_timeout", "0.02"},
+    {"answer_timeout", "0.35"},    {"read_timeout", "0.02"},
     {"return_delay_time", "5"},    {"torque_off_on_deactivate", "false"},
     {"write_calibration", "true"},
   };
@@ -87,7 +87,7 @@ TEST(SystemConfig, EveryParameterIsRead)
   EXPECT_EQ(config.port, "/dev/ttyUSB3");
   EXPECT_EQ(config.baud, 500000);
   EXPECT_EQ(config.calibration_id, "blue");
-  EXPECT_EQ(config.max_missed_reads, 3);
+  EXPECT_EQ(config.answer_timeout, std::chrono::milliseconds(350));
   EXPECT_EQ(config.read_timeout, std::chrono::milliseconds(20));
   EXPECT_EQ(config.return_delay_time, 5);
   EXPECT_FALSE(config.torque_off_on_deactivate);
@@ -141,13 +141,13 @@ INSTANTIATE_TEST_SUITE_P(
     BadSystem{"calibration_id", "blue", "two calibrations are named"},
     BadSystem{
       "calibration_file", "arm.json", "calibration_file is 'arm.json'; give its whole path"},
-    BadSystem{"max_missed_reads", "-1", "max_missed_reads is '-1'; give a whole number from 0"},
+    BadSystem{"answer_timeout", "0", "answer_timeout is '0'; give 0.02 to 5 s"},
     BadSystem{"read_timeout", "5", "read_timeout is '5'; give 0.001 to 0.5 s"},
     BadSystem{"read_timeout", "nan", "read_timeout is 'nan'"},
     BadSystem{"return_delay_time", "255", "return_delay_time is '255'"},
     BadSystem{"torque_off_on_deactivate", "yes", "is 'yes'; give true or false"},
     BadSystem{"write_calibration", "1", "is '1'; give true or false"},
-    BadSystem{"max_mised_reads", "10", "no such parameter: 'max_mised_reads'; known are: port"}));
+    BadSystem{"answer_time", "0.2", "no such parameter: 'answer_time'; known are: port"}));
 
 struct BadJoint
 {

@@ -213,4 +213,7 @@ constexpr std::uint8_t overload = 0x20;
 /// The fault bits in words, as "overload, overheat"; "none" for 0.
 std::string status_text(std::uint8_t bits);
 
+/// What helps against them, as "check the power supply; let it cool down …"; empty for 0.
+std::string status_remedy(std::uint8_t bits);
+
 }  // namespace so100_hardware::feetech

@@ -29,6 +29,7 @@ struct BusStatistics
   std::uint64_t checksum_errors = 0;     ///< damaged replies, whoever sent them
   std::uint64_t unexpected_replies = 0;  ///< sound replies of servos that were not asked
   std::uint64_t flushed_bytes = 0;       ///< bytes thrown away before a request
+  std::uint64_t late_bytes = 0;          ///< of these, what came after the wait for it was over
 };
 
 }  // namespace so100_hardware::feetech

@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Other settings while the executor runs: at once, all or none, and never with a jump."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from smolvla_policy.control.chunk import Chunk
+from smolvla_policy.control.executor_types import State
+from smolvla_policy.control.guard import GuardConfig
+
+
+def reconfigure(rig, **changes):
+    """Change settings; those of the guard by their own names."""
+    names = [name for name in changes if name in GuardConfig.__dataclass_fields__]
+    guard = replace(rig.config.guard, **{name: changes.pop(name) for name in names})
+    rig.config = replace(rig.config, guard=guard, **changes)
+    rig.core.reconfigure(rig.config)
+
+
+def speeds(rig, since):
+    """Return (cycles, joints) speeds of the commands from the one before `since` on [rad/s]."""
+    return np.abs(np.diff(rig.commands[since - 1 :], axis=0)) * rig.config.control_rate
+
+
+def far(rig, goal, rows=40):
+    """Let the policy want all joints at `goal`, far from anywhere at once."""
+
+    def answer(request):
+        positions = np.full((rows, 3), float(goal))
+        rig.post_chunk(0.05, Chunk(request.request_id, request.tick, positions, 0.05))
+
+    rig.policy = answer
+
+
+def test_blending_thresholds_and_time_outs_count_from_the_next_cycle_on(rig) -> None:
+    rig.start()
+    rig.run_until(State.RUNNING)
+    rig.cycle(5)
+    tick, merged = rig.status().tick, rig.status().chunks_merged
+    reconfigure(rig, trigger_share=0.9, actions_per_chunk=6, aggregation="latest")
+    assert rig.status().chunk_size_threshold == 0.9
+    assert rig.cycle().state == State.RUNNING
+    assert rig.status().tick == tick + 1
+    rig.cycle(30)
+    assert rig.status().chunk_size == 6
+    assert rig.status().chunks_merged > merged + 5
+    assert rig.status().starvations == 0
+    rig.policy = lambda request: None
+    rig.run_until(State.HOLDING)
+    sent = rig.status().requests
+    reconfigure(rig, request_timeout=0.6)
+    rig.cycle(40)
+    assert rig.status().requests >= sent + 2
+
+
+def test_a_new_state_timeout_ends_and_heals_a_fault(rig) -> None:
+    rig.start()
+    rig.run_until(State.RUNNING)
+    rig.publish_states = False
+    rig.run_until(State.FAULT)
+    reconfigure(rig, state_timeout=5.0)
+    assert rig.cycle(3).state != State.FAULT
+    reconfigure(rig, state_timeout=0.1)
+    assert rig.cycle().state == State.FAULT
+
+
+def test_a_lower_speed_counts_within_the_motion_and_a_higher_one_makes_no_rush(rig) -> None:
+    rig.start()
+    rig.run_until(State.RUNNING)
+    far(rig, 0.9)
+    reconfigure(rig, max_speed=0.2)
+    begun = len(rig.commands)
+    rig.cycle(20)
+    assert speeds(rig, begun).max() == pytest.approx(0.2)
+    lag = np.abs(0.9 - rig.commands[-1]).max()
+    assert lag > 0.5
+    begun = len(rig.commands)
+    reconfigure(rig, max_speed=4.0)
+    output = rig.cycle()
+    assert output.state == State.APPROACHING
+    rig.run_until(State.RUNNING)
+    assert speeds(rig, begun).max() <= rig.config.approach_speed + 1e-9
+    np.testing.assert_allclose(rig.commands[-1], 0.9)
+
+
+def test_a_speed_that_nothing_waited_for_interrupts_nothing(rig) -> None:
+    rig.start()
+    rig.run_until(State.RUNNING)
+    rig.cycle(4)
+    for speed in (2.5, 3.5, [3.0, 2.0, 4.0]):
+        reconfigure(rig, max_speed=speed)
+        assert rig.cycle().state == State.RUNNING
+
+
+@pytest.mark.parametrize("policy_answers", [True, False])
+def test_limits_that_leave_the_arm_outside_lead_it_back_slowly(rig, policy_answers) -> None:
+    rig.start()
+    far(rig, 0.8)
+    rig.run_until(State.RUNNING)
+    rig.cycle(3)
+    if not policy_answers:
+        rig.policy = lambda request: None
+        rig.run_until(State.HOLDING)
+    begun = len(rig.commands)
+    reconfigure(rig, upper=[0.1, 1.0, 1.0], approach_speed=0.4)
+    rig.cycle(80)
+    np.testing.assert_allclose(rig.commands[-1], [0.1, 0.8, 0.8], atol=1e-9)
+    assert speeds(rig, begun).max() <= 0.4 + 1e-9
+    assert (np.diff(rig.commands[begun - 1 :, 0]) <= 1e-12).all()  # never farther out
+
+
+def test_wider_limits_make_no_rush_either(make_rig) -> None:
+    rig = make_rig(guard=GuardConfig(lower=-1.0, upper=[0.2, 1.0, 1.0], max_speed=4.0))
+    rig.start()
+    far(rig, 0.9)
+    rig.run_until(State.RUNNING)
+    rig.cycle(5)
+    assert rig.commands[-1][0] == 0.2
+    begun = len(rig.commands)
+    reconfigure(rig, upper=1.0)
+    rig.cycle(40)
+    np.testing.assert_allclose(rig.commands[-1], 0.9)
+    assert speeds(rig, begun).max() <= rig.config.approach_speed + 1e-9
+
+
+def test_an_arm_that_starts_outside_its_limits_is_led_back_at_the_speed_of_an_approach(rig):
+    rig.measured = np.array([1.6, 0.0, 0.0])
+    far(rig, 0.9)
+    rig.start()
+    rig.run_until(State.RUNNING)
+    steps = np.abs(np.diff([[1.6, 0.0, 0.0], *rig.commands], axis=0))
+    assert (steps * rig.config.control_rate).max() <= rig.config.approach_speed + 1e-9
+
+
+def test_an_approach_is_no_faster_than_the_guard_and_takes_a_new_speed_on_its_way(make_rig):
+    rig = make_rig(approach_speed=0.3)
+    rig.measured = np.full(3, -0.9)
+    far(rig, 0.9)
+    rig.start()
+    rig.run_until(State.APPROACHING)
+    rig.cycle(5)
+    begun = len(rig.commands)
+    reconfigure(rig, approach_speed=2.0)
+    rig.cycle(8)
+    assert speeds(rig, begun).max() > 0.6
+    begun = len(rig.commands)
+    reconfigure(rig, max_speed=0.5)
+    rig.run_until(State.RUNNING, limit=400)
+    assert speeds(rig, begun).max() <= 0.5 + 1e-9
+    np.testing.assert_allclose(rig.commands[-1], 0.9)
+
+
+def test_a_tracking_error_in_the_middle_of_a_blocked_motion_and_its_end(rig) -> None:
+    rig.start()
+    rig.run_until(State.RUNNING)
+    far(rig, 0.9)
+    blocked = rig.measured.copy()
+
+    def cycle(count):
+        for _ in range(count):
+            rig.measured = blocked.copy()
+            rig.cycle()
+
+    cycle(30)
+    assert np.abs(rig.commands[-1] - blocked).max() > 0.4
+    reconfigure(rig, max_tracking_error=0.1)
+    cycle(10)
+    assert np.abs(rig.commands[-1] - blocked).max() <= 0.1 + 1e-9
+    begun = len(rig.commands)
+    reconfigure(rig, max_tracking_error=None)
+    cycle(6)
+    assert speeds(rig, begun).max() <= rig.config.approach_speed + 1e-9
+
+
+def test_commands_after_a_dry_run_begin_where_the_arm_stands(make_rig) -> None:
+    """The core went on without it, and to go on from there would be a jump."""
+    rig = make_rig(dry_run=True)
+    stands = np.array([0.7, -0.7, 0.3])
+    rig.start()
+    for _ in range(60):  # nobody publishes the commands: the arm stays
+        rig.measured = stands.copy()
+        output = rig.cycle()
+    assert output.state == State.RUNNING
+    assert np.abs(output.command - stands).max() > 0.3
+    tick = rig.status().tick
+    rig.measured = stands.copy()
+    begun = len(rig.commands)
+    reconfigure(rig, dry_run=False)
+    rig.run_until(State.RUNNING)
+    assert not rig.status().dry_run
+    first = rig.commands[begun]
+    assert np.abs(first - stands).max() <= rig.config.approach_speed / rig.config.control_rate
+    assert rig.status().tick >= tick
+
+
+def test_a_dry_run_in_the_middle_only_begins(rig) -> None:
+    rig.start()
+    rig.run_until(State.RUNNING)
+    reconfigure(rig, dry_run=True)
+    assert rig.cycle().state == State.RUNNING
+    assert rig.status().dry_run
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"max_speed": [1.0, 2.0]}, "one number or one for each of pan, lift, gripper"),
+        ({"lower": 1.5}, "leave no room"),
+        ({"upper": np.nan}, "must be finite"),
+        ({"trigger_share": 1.2, "max_speed": 0.1}, "within"),
+        ({"aggregation": "mean", "max_speed": 0.1}, "unknown aggregation"),
+        ({"alignment": "time", "max_speed": 0.1}, "unknown alignment"),
+        ({"joints": ("pan", "lift", "jaw"), "max_speed": 0.1}, "joints stays"),
+        ({"control_rate": 10.0, "max_speed": 0.1}, "control_rate stays"),
+    ],
+)
+def test_of_settings_that_do_not_fit_none_is_taken(rig, make_rig, changes, words) -> None:
+    twin = make_rig()
+    for one in (rig, twin):
+        one.start()
+        one.run_until(State.RUNNING)
+        one.cycle(2)
+    kept = rig.config
+    with pytest.raises(ValueError, match=words):
+        reconfigure(rig, **changes)
+    rig.config = kept
+    rig.cycle(40)
+    twin.cycle(40)
+    np.testing.assert_array_equal(rig.commands, twin.commands)
+    assert rig.status() == twin.status()
+
+
+def test_counters_go_on(rig) -> None:
+    rig.start()
+    rig.run_until(State.RUNNING)
+    far(rig, 0.9)
+    reconfigure(rig, max_speed=0.2)
+    rig.cycle(20)
+    limited = rig.status().guard_limited
+    assert limited > 10
+    reconfigure(rig, max_speed=0.3)
+    assert rig.status().guard_limited == limited
+
+
+def test_while_it_idles_everything_can_be_changed(rig) -> None:
+    reconfigure(rig, upper=0.5, max_speed=1.0, dry_run=True)
+    reconfigure(rig, dry_run=False, aggregation="average")
+    assert rig.cycle().state == State.IDLE
+    rig.start()
+    rig.run_until(State.RUNNING)
+    assert rig.commands.max() <= 0.5

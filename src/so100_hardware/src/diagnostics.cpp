@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "so100_hardware/diagnostics.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+
+#include "so100_hardware/feetech/registers.hpp"
+
+namespace so100_hardware
+{
+namespace
+{
+
+namespace bits = feetech::status_bits;
+
+constexpr double kMissedShare = 0.02;        // of the reads; a sound bus loses none
+constexpr double kSupplyDrop = 0.85;         // of the supply at connect()
+constexpr double kTemperatureMargin = 10.0;  // K below the servo's own limit
+constexpr double kAtRest = 0.05;             // rad/s: the duty is a torque only then
+constexpr double kLoopStops = 2.0;           // s without a read; a step of the lifecycle takes 1 s
+
+template <class... Values>
+std::string text(const char * format, Values... values)
+{
+  char buffer[160];
+  std::snprintf(buffer, sizeof(buffer), format, values...);
+  return buffer;
+}
+
+std::string count(std::uint64_t value) { return std::to_string(value); }
+
+double seconds(feetech::Clock::duration time)
+{
+  return std::chrono::duration<double>(time).count();
+}
+
+std::uint64_t grown(std::uint64_t counter, std::uint64_t before)
+{
+  return counter >= before ? counter - before : counter;  // connect() begins anew
+}
+
+/// The findings about one subject; the worst is its level, and each says what to do.
+class Findings
+{
+public:
+  void add(Level level, const std::string & words)
+  {
+    level_ = std::max(level_, level);
+    words_ += (words_.empty() ? "" : "; ") + words;
+  }
+  Level level() const { return level_; }
+  std::string words_or(const std::string & well) const { return words_.empty() ? well : words_; }
+
+private:
+  Level level_ = Level::ok;
+  std::string words_;
+};
+
+/// The time between two records [s], and how to say it.
+struct Span
+{
+  explicit Span(const ArmRecord & record, const ArmRecord & before)
+  : seconds_(seconds(record.time - before.time)), cycles(grown(record.cycles, before.cycles))
+  {
+  }
+  std::string words() const { return text("in the last %.0f s", std::max(1.0, seconds_)); }
+  double rate() const { return seconds_ > 0.0 ? static_cast<double>(cycles) / seconds_ : 0.0; }
+
+  double seconds_;
+  std::uint64_t cycles;
+};
+
+Diagnostic describe_bus(
+  const SystemConfig & config, const ArmRecord & record, const ArmRecord & before,
+  feetech::TimePoint now, const std::string & failure)
+{
+  const Span span(record, before);
+  Findings findings;
+  std::string well;
+  if (!failure.empty()) {
+    findings.add(Level::error, failure);
+  } else if (!record.connected) {
+    findings.add(Level::warn, "not connected: configure and activate the hardware component");
+  } else if (const double age = seconds(now - record.time); age > kLoopStops) {
+    findings.add(
+      Level::error,
+      text(
+        "no read for %.0f s: the control loop stands still; look at the controller manager", age));
+  } else {
+    const bool torque = std::all_of(
+      record.servos.begin(), record.servos.end(), [](const auto & servo) { return servo.torque; });
+    well = text(
+      "%zu servos answer, %.0f reads/s, torque %s", record.servos.size(), span.rate(),
+      torque ? "on" : "off");
+    const std::uint64_t late = grown(record.late_reads, before.late_reads);
+    if (static_cast<double>(late) > kMissedShare * static_cast<double>(span.cycles)) {
+      findings.add(
+        Level::warn, "answers came too late for " + count(late) + " of " + count(span.cycles) +
+                       " reads " + span.words() +
+                       ": the machine is too busy; give the controller manager real-time "
+                       "priority, or run less beside it");
+    }
+  }
+  return {
+    findings.level(),
+    "bus",
+    findings.words_or(well),
+    {{"port", config.port},
+     {"baud", std::to_string(config.baud)},
+     {"connected", record.connected ? "true" : "false"},
+     {"cycles", count(record.cycles)},
+     {"read_rate", text("%.1f", span.rate())},
+     {"late_reads", count(record.late_reads)}}};
+}
+
+void judge_supply(const ServoRecord & servo, Findings & findings)
+{
+  const ServoLimits & limits = servo.limits;
+  if (servo.lowest_voltage < limits.min_voltage) {
+    findings.add(
+      Level::error, text(
+                      "supply %.1f V, servo minimum %.1f V: check the power supply, its plug and "
+                      "its cable",
+                      servo.lowest_voltage, limits.min_voltage));
+  } else if (servo.highest_voltage > limits.max_voltage) {
+    findings.add(
+      Level::error, text(
+                      "supply %.1f V, servo maximum %.1f V: take the power off and use the supply "
+                      "of the servo's variant (7.4 V or 12 V)",
+                      servo.highest_voltage, limits.max_voltage));
+  } else if (servo.lowest_voltage < kSupplyDrop * limits.supply) {
+    findings.add(
+      Level::warn, text(
+                     "the supply falls from %.1f V to %.1f V under load: use a stronger power "
+                     "supply and shorter cables",
+                     limits.supply, servo.lowest_voltage));
+  }
+}
+
+void judge_temperature(const ServoRecord & servo, Findings & findings)
+{
+  const double limit = servo.limits.max_temperature;
+  if (servo.state.temperature >= limit - kTemperatureMargin) {
+    const bool over = servo.state.temperature >= limit;
+    findings.add(
+      over ? Level::error : Level::warn,
+      text(
+        "%.0f °C, servo maximum %.0f °C: let it cool down and find out what it pushes against",
+        servo.state.temperature, limit));
+  }
+}
+
+void judge_load(const ServoRecord & servo, Findings & findings)
+{
+  const ServoLimits & limits = servo.limits;
+  if (servo.highest_current >= limits.protection_current && limits.protection_current > 0.0) {
+    findings.add(
+      Level::warn, text(
+                     "current %.2f A, its protection acts from %.2f A on: free the joint",
+                     servo.highest_current, limits.protection_current));
+  }
+  // All the time since the last report, as a motion begins and ends with some load, too.
+  if (
+    servo.torque && limits.overload_torque > 0.0 && servo.highest_speed < kAtRest &&
+    servo.lowest_effort >= limits.overload_torque) {
+    findings.add(
+      Level::warn,
+      text(
+        "pushes with %.0f %%, its overload protection acts from %.0f %% on: free the joint",
+        100.0 * servo.lowest_effort, 100.0 * limits.overload_torque));
+  }
+}
+
+void judge_faults(const ServoRecord & servo, Findings & findings)
+{
+  unsigned faults = servo.faults;
+  // Said already, with the numbers.
+  if (
+    servo.lowest_voltage < servo.limits.min_voltage ||
+    servo.highest_voltage > servo.limits.max_voltage) {
+    faults &= ~static_cast<unsigned>(bits::voltage);
+  }
+  if (servo.state.temperature >= servo.limits.max_temperature) {
+    faults &= ~static_cast<unsigned>(bits::overheat);
+  }
+  if (faults != 0) {
+    const auto left = static_cast<std::uint8_t>(faults);
+    const std::string remedy = feetech::status_remedy(left);
+    findings.add(
+      Level::error,
+      "reports " + feetech::status_text(left) + (remedy.empty() ? "" : ": " + remedy));
+  }
+}
+
+Diagnostic describe_servo(
+  const JointConfig & joint, const ServoRecord & servo, const ServoRecord & before,
+  const Span & span, bool connected)
+{
+  if (!connected) {
+    // No values: old ones must not pass for measurements.
+    return {
+      Level::stale, joint.name, "the driver is not connected", {{"id", std::to_string(joint.id)}}};
+  }
+  Findings findings;
+  judge_supply(servo, findings);
+  judge_temperature(servo, findings);
+  judge_faults(servo, findings);
+  judge_load(servo, findings);
+  const std::uint64_t missed = grown(servo.counters.missed_reads, before.counters.missed_reads);
+  if (static_cast<double>(missed) > kMissedShare * static_cast<double>(span.cycles)) {
+    findings.add(
+      Level::warn, "no answer to " + count(missed) + " of " + count(span.cycles) + " reads " +
+                     span.words() +
+                     ": check its cable and the one before it; if all servos miss "
+                     "some, the USB cable, the power supply and the load of the machine");
+  }
+  const std::uint64_t rejected =
+    grown(servo.counters.rejected_goals, before.counters.rejected_goals);
+  if (rejected > 0) {
+    findings.add(
+      Level::warn, count(rejected) + " commands " + span.words() +
+                     " were no numbers and were not sent: look at what commands the arm");
+  }
+  const JointState & state = servo.state;
+  return {
+    findings.level(),
+    joint.name,
+    findings.words_or(
+      text("%.1f V, %.0f °C, %.2f A", state.voltage, state.temperature, state.current)),
+    {{"id", std::to_string(joint.id)},
+     {"torque", servo.torque ? "on" : "off"},
+     {"faults", feetech::status_text(servo.faults)},
+     {"voltage", text("%.1f", state.voltage)},
+     {"voltage_lowest", text("%.1f", servo.lowest_voltage)},
+     {"voltage_min", text("%.1f", servo.limits.min_voltage)},
+     {"voltage_max", text("%.1f", servo.limits.max_voltage)},
+     {"temperature", text("%.0f", state.temperature)},
+     {"temperature_max", text("%.0f", servo.limits.max_temperature)},
+     {"load", text("%.3f", state.effort)},
+     {"load_max", text("%.3f", servo.limits.overload_torque)},
+     {"current", text("%.3f", state.current)},
+     {"current_highest", text("%.3f", servo.highest_current)},
+     {"current_max", text("%.3f", servo.limits.protection_current)},
+     {"missed_reads", count(servo.counters.missed_reads)},
+     {"missed_reads_lately", count(missed)},
+     {"clamped_goals", count(servo.counters.clamped_goals)},
+     {"rejected_goals", count(servo.counters.rejected_goals)}}};
+}
+
+}  // namespace
+
+void ArmRecorder::add(const So100Arm & arm)
+{
+  const std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
+  if (lock.owns_lock()) {
+    merge(arm);
+  }
+}
+
+void ArmRecorder::set(const So100Arm & arm)
+{
+  const std::lock_guard<std::mutex> lock(mutex_);
+  merge(arm);
+}
+
+ArmRecord ArmRecorder::take()
+{
+  const std::lock_guard<std::mutex> lock(mutex_);
+  anew_ = true;
+  return record_;
+}
+
+void ArmRecorder::merge(const So100Arm & arm)
+{
+  record_.time = arm.last_read();
+  record_.connected = arm.connected();
+  record_.cycles = arm.cycles();
+  record_.late_reads = arm.late_reads();
+  for (std::size_t i = 0; i < record_.servos.size(); ++i) {
+    ServoRecord & servo = record_.servos[i];
+    servo.state = arm.state(i);
+    servo.counters = arm.counters(i);
+    servo.limits = arm.limits(i);
+    servo.torque = arm.torque(i);
+    const JointState & state = servo.state;
+    const double effort = std::abs(state.effort);
+    const double speed = std::abs(state.velocity);
+    servo.lowest_voltage = anew_ ? state.voltage : std::min(servo.lowest_voltage, state.voltage);
+    servo.highest_voltage = anew_ ? state.voltage : std::max(servo.highest_voltage, state.voltage);
+    servo.highest_current = anew_ ? state.current : std::max(servo.highest_current, state.current);
+    servo.lowest_effort = anew_ ? effort : std::min(servo.lowest_effort, effort);
+    servo.highest_speed = anew_ ? speed : std::max(servo.highest_speed, speed);
+    servo.faults = static_cast<std::uint8_t>((anew_ ? 0 : servo.faults) | state.status);
+  }
+  anew_ = false;
+}
+
+std::vector<Diagnostic> describe(
+  const SystemConfig & config, const ArmRecord & record, const ArmRecord & before,
+  feetech::TimePoint now, const std::string & failure)
+{
+  std::vector<Diagnostic> all{describe_bus(config, record, before, now, failure)};
+  const Span span(record, before);
+  for (std::size_t i = 0; i < config.joints.size(); ++i) {
+    all.push_back(
+      describe_servo(config.joints[i], record.servos[i], before.servos[i], span, record.connected));
+  }
+  return all;
+}
+
+std::string recovery_commands(const std::string & component, const std::string & name_space)
+{
+  const bool none = name_space.empty() || name_space == "/";
+  const std::string manager = none ? "" : " -c " + name_space + "/controller_manager";
+  return "ros2 control set_hardware_component_state" + manager + " " + component +
+         " active && ros2 control switch_controllers" + manager +
+         " --activate joint_state_broadcaster arm_controller";
+}
+
+}  // namespace so100_hardware
