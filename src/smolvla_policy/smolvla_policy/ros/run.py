@@ -62,7 +62,7 @@ class Signals:
         os.close(self._send)
 
     def _wait(self, receive: int) -> None:
-        if os.read(receive, 1):
+        while os.read(receive, 1):  # until `close`: a second signal must find the pipe open
             self.came.set_result(None)
         os.close(receive)
 

@@ -97,9 +97,9 @@ def test_no_chunk_from_what_has_gone_stale(world, silent, words):
 
 def test_the_log_of_a_refusal_is_as_bad_as_its_cause(world, capfd):
     world.ready()
-    world.instruct(" ")
+    world.instruction = " "
     assert world.ask().waiting
-    world.instruct("pick up the cube")
+    world.instruction = "pick up the cube"
     world.silent.add("wrist")
     world.graph.until(lambda: "wrist" in world.status.message, what="a stale camera")
     for _ in range(3):
