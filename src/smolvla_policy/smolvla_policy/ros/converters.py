@@ -147,6 +147,12 @@ def request_message(
     return message
 
 
+def write_instruction(message: ExecutorStatus, newest: NewestInstruction) -> None:
+    """Write what the next request asks for, and how it came, into a status."""
+    message.instruction, message.instruction_source = newest.current, int(newest.source)
+    message.instructions = newest.heard
+
+
 def status_message(
     status: Status, stamp: Time, newest: NewestInstruction, chunk_instruction: str = ""
 ) -> ExecutorStatus:
@@ -159,7 +165,7 @@ def status_message(
         chunk_instruction: what the newest chunk obeys.
     """
     message = ExecutorStatus(**{**asdict(status), "state": int(status.state)})
-    message.instruction, message.instruction_source = newest.current, int(newest.source)
+    write_instruction(message, newest)
     message.chunk_instruction = chunk_instruction
     message.header.stamp = stamp
     return message
