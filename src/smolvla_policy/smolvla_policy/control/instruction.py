@@ -83,7 +83,9 @@ class NewestInstruction:
         """Say that there is none and how to give one on `topic`; empty where there is one."""
         if self.current:
             return ""
-        return f"no instruction {'any more' if self._ever else 'yet'}: {command(topic)}"
+        if self._ever:
+            return f"no instruction any more: {command(topic)}"
+        return f"no instruction yet: {command(topic)}"
 
     def _take_topic(self) -> None:
         self.current = self._of_topic
