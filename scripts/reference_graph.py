@@ -44,7 +44,7 @@ _RUNS: dict[str, list[dict[str, str]]] = {
     "sim_node": [{"cameras": _CAMERAS, "image_width": "64", "image_height": "48"}],
 }
 _WORDS = {
-    "/task_instruction": "what the robot shall do; a bare `ros2 topic pub --once` reaches it",
+    "/task_instruction": "what the robot shall do; record_node listens where no executor does",
     "/joint_states": "measured joints, by name; a real arm's come from joint_state_broadcaster",
     "/leader/joint_states": "of a leader arm; `record` with `action_source: leader`",
     "/camera/<camera>/image_raw": "pictures; parameter `camera_topic`",

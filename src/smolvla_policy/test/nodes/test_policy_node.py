@@ -109,7 +109,7 @@ def test_the_log_of_a_refusal_is_as_bad_as_its_cause(world, capfd):
     world.graph.until(lambda: world.status.level == 2, what="the level")
     lines = [line for line in capfd.readouterr().err.splitlines() if "no chunk" in line]
     assert [line.split()[0] for line in lines] == ["[INFO]", "[ERROR]"]
-    assert "no instruction yet" in lines[0]
+    assert "has no instruction" in lines[0]
     assert "camera wrist: newest image" in lines[1]
 
 
