@@ -223,5 +223,5 @@ def test_a_node_that_cannot_start_ends_the_launch_with_its_reason(launched, tmp_
     suite = launched("hardware:=sim", f"params_file:={wrong}", "rviz:=false")
     assert suite.end() == 1
     (last,) = [line for line in suite.output.splitlines() if "[ERROR] [launch]" in line]
-    assert "policy_node failed with exit status 1" in last
+    assert "policy_node failed with exit status 78" in last
     assert "quantum" in last

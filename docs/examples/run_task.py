@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,25 +28,43 @@ from rclpy.validate_namespace import validate_namespace
 from smolvla_msgs.action import RunTask
 
 WAIT = 10.0  # [s] for executor_node to appear
+SILENCE = 12.0  # [s] without feedback, which comes every 0.2 s (at most every 10 s)
 
 
-def show(message: Any) -> None:
-    """Print how the goal goes."""
-    feedback = message.feedback
-    line = f"{feedback.elapsed:5.1f} s, {feedback.chunks} chunks, queue {feedback.queue_depth}"
-    print(f"\r{line} ", end="", file=sys.stderr, flush=True)
+class Executor:
+    """Prints what the executor tells, and notes when it did."""
 
+    def __init__(self) -> None:
+        self.heard = time.monotonic()
 
-def wait(node: Node, client: ActionClient, future: Future) -> None:
-    """Spin until `future` is done.
+    def show(self, message: Any) -> None:
+        """Print how the goal goes."""
+        self.heard = time.monotonic()
+        feedback = message.feedback
+        line = f"{feedback.elapsed:5.1f} s, {feedback.chunks} chunks, queue {feedback.queue_depth}"
+        print(f"\r{line} ", end="", file=sys.stderr, flush=True)
 
-    Raises:
-        ConnectionError: the action server is gone, so that nobody will answer.
-    """
-    while not future.done():
-        rclpy.spin_until_future_complete(node, future, timeout_sec=1.0)
-        if not future.done() and not client.server_is_ready():
-            raise ConnectionError("smolvla/run_task is gone: did executor_node end?")
+    def wait(self, node: Node, client: ActionClient, future: Future) -> None:
+        """Spin until `future` is done.
+
+        One that was killed tells nobody: the server seems to be there for up to 20 s, and one that
+        was started in its place does not know the goal.
+
+        Raises:
+            ConnectionError: nobody will answer.
+        """
+        while not future.done():
+            rclpy.spin_until_future_complete(node, future, timeout_sec=0.5)
+            if future.done():
+                return
+            if not client.server_is_ready():
+                raise ConnectionError("smolvla/run_task is gone: did executor_node end?")
+            silent = time.monotonic() - self.heard
+            if silent > SILENCE:
+                raise ConnectionError(
+                    f"executor_node has told nothing for {silent:.0f} s: was it killed? One that "
+                    "was started again does not know the goal: send it again"
+                )
 
 
 def run(node: Node, goal: RunTask.Goal) -> int:
@@ -58,13 +77,14 @@ def run(node: Node, goal: RunTask.Goal) -> int:
             file=sys.stderr,
         )
         return 1
-    sent = client.send_goal_async(goal, feedback_callback=show)
+    executor = Executor()
+    sent = client.send_goal_async(goal, feedback_callback=executor.show)
     canceled = False
     try:
-        wait(node, client, sent)
+        executor.wait(node, client, sent)
     except KeyboardInterrupt:  # it may be accepted all the same
         canceled = True
-        wait(node, client, sent)
+        executor.wait(node, client, sent)
     handle = sent.result()
     if handle is None or not handle.accepted:
         print("rejected: the log of executor_node says why", file=sys.stderr)
@@ -73,10 +93,10 @@ def run(node: Node, goal: RunTask.Goal) -> int:
     try:
         if canceled:
             handle.cancel_goal_async()
-        wait(node, client, ended)
+        executor.wait(node, client, ended)
     except KeyboardInterrupt:
         handle.cancel_goal_async()
-        wait(node, client, ended)
+        executor.wait(node, client, ended)
     answer = ended.result()
     assert answer is not None
     result = answer.result

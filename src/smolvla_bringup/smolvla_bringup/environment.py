@@ -108,7 +108,8 @@ def require(package: str, reason: str, otherwise: str = "") -> None:
 def middleware_defaults(environment: Mapping[str, str], local: bool = True) -> dict[str, str]:
     """Return the variables to set in addition to `environment`; what it has stays.
 
-    Fast DDS gets the profile config/fastdds.xml: shared memory with room for raw images.
+    Fast DDS gets the profile config/fastdds.xml: shared memory with room for raw images. A profile
+    that is set under the variable's name in another version gets the name in this one.
 
     Args:
         environment: variables that are set.
@@ -118,10 +119,13 @@ def middleware_defaults(environment: Mapping[str, str], local: bool = True) -> d
         SetupError: this package is not installed.
     """
     defaults = {}
+    # The one that this Fast DDS knows. With the other, Fast DDS 2 does nothing, and the rmw of
+    # Fast DDS 3 warns in every process, also where both are set.
+    known, other = _PROFILES[::-1] if environment.get("ROS_DISTRO") == "jazzy" else _PROFILES
     if not any(name in environment for name in (_TRANSPORTS, *_PROFILES)):
-        # One of the two alone: Fast DDS 3 reads both, and complains about all that it reads twice.
-        name = _PROFILES[environment.get("ROS_DISTRO") == "jazzy"]
-        defaults[name] = str(config_file("fastdds.xml"))
+        defaults[known] = str(config_file("fastdds.xml"))
+    elif known not in environment and environment.get(other):
+        defaults |= {known: environment[other], other: ""}
     if local and _RANGE not in environment:
         # A simulated arm and a real one on the same network must not hear each other.
         defaults[_RANGE] = "LOCALHOST"

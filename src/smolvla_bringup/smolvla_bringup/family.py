@@ -28,6 +28,11 @@ def new_marker() -> str:
     return f"{os.getpid()}-{uuid.uuid4().hex}"
 
 
+def arm_marker(marker: str) -> str:
+    """Return the marker of what holds an arm in the start of `marker`: it ends last."""
+    return f"{marker}-arm"
+
+
 def members(marker: str) -> set[int]:
     """Return the ids of the living processes that carry `marker`."""
     wanted = f"{MARKER_VARIABLE}={marker}".encode()

@@ -9,8 +9,7 @@ from __future__ import annotations
 import dataclasses
 import signal
 import time
-from collections.abc import Callable, Iterable, Sequence
-from difflib import get_close_matches
+from collections.abc import Callable
 from typing import Any
 
 from launch import LaunchContext, LaunchDescription
@@ -36,24 +35,14 @@ from launch.logging import get_logger
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from smolvla_bringup.included import given_arguments
+from smolvla_bringup.given_arguments import given_arguments, refuse_typos
 from smolvla_bringup.launch_scope import CONFIGURATIONS, Scope
 from smolvla_bringup.node_list import node_list
 from smolvla_bringup.node_spec import NodeSpec
-from smolvla_bringup.options import Options, SetupError
+from smolvla_bringup.options import Options
 from smolvla_bringup.running import claim_names, not_running
 from smolvla_bringup.supervision import RESTART_DELAY, Outcome, Supervisor
 
-# Names of other drivers' launch files that would decide which arm moves, and where.
-_HABITS = {
-    "use_mock_hardware": "hardware:=mock",
-    "use_fake_hardware": "hardware:=mock",
-    "robot_ip": "port",
-    "tf_prefix": "namespace",
-}
-# Ours, though of another part (one set of arguments may be given to all), and of launch itself.
-_UNSAID = {*(field.name for field in dataclasses.fields(Options)), "launch-prefix"}
-_UNSAID |= {"launch-prefix-filter"}
 _STARTED = "smolvla_started"
 
 
@@ -99,8 +88,7 @@ def _argument(field: dataclasses.Field[Any]) -> DeclareLaunchArgument:
 def _nodes(context: LaunchContext, parts: tuple[str, ...], names: list[str]) -> list[Any]:
     logger = get_logger("launch")
     for name in refuse_typos(*given_arguments(context, names)):
-        if name not in _UNSAID:
-            logger.warning(f"there is no argument '{name}', it is ignored; --show-args lists all")
+        logger.warning(f"there is no argument '{name}', it is ignored; --show-args lists all")
     values = {name: LaunchConfiguration(name).perform(context) for name in names}
     scope = Scope.of(context.launch_configurations)
     options = scope.options(Options.from_text(values))
@@ -121,33 +109,6 @@ def _nodes(context: LaunchContext, parts: tuple[str, ...], names: list[str]) -> 
 def _started_before(context: LaunchContext) -> frozenset[str]:
     """Return the names that other includes of this launch have claimed."""
     return context.get_locals_as_dict().get(_STARTED, frozenset())
-
-
-def refuse_typos(arguments: Iterable[str], names: Sequence[str]) -> list[str]:
-    """Refuse a misspelled argument, which launch ignores: a real arm would start, say.
-
-    Args:
-        arguments: names that were given.
-        names: of the arguments that are known.
-
-    Returns:
-        Those given that resemble none that is known.
-
-    Raises:
-        SetupError: the text has the name that was probably meant.
-    """
-    strangers = []
-    for name in arguments:
-        if name in names:
-            continue
-        if (
-            meant := [_HABITS[name]]
-            if name in _HABITS
-            else get_close_matches(name, names, 1, 0.75)
-        ):
-            raise SetupError(f"there is no argument '{name}'; did you mean '{meant[0]}'?")
-        strangers.append(name)
-    return strangers
 
 
 def _actions(spec: NodeSpec, supervisor: Supervisor) -> list[Any]:

@@ -148,16 +148,26 @@ class NodeSpec:
             },
             # Ctrl-C reaches all nodes at once, also one whose Python is not yet ready to end
             # without a traceback; ours take the signal as soon as they are.
-            **self._prefix(),
+            "prefix": shlex.join(env_prefix(*self.signal_options(block=True))),
             "output": "both",
             # Before SIGTERM, which cuts short: an inference ends first, and the torque goes off.
             "sigterm_timeout": SIGTERM_TIMEOUT,
         }
 
-    def _prefix(self) -> dict[str, str]:
-        if self.package not in _TAKE_SIGINT:
-            return {}
-        return {"prefix": shlex.join(env_prefix("--default-signal=INT", "--block-signal=INT"))}
+    def signal_options(self, block: bool = False) -> tuple[str, ...]:
+        """Return options of ``env`` for the signals that the process begins with.
+
+        Args:
+            block: also hold SIGINT back until the program takes it, where it is one of ours.
+        """
+        # It is interrupted in the end. Where the one who starts it ignores SIGINT (a job in the
+        # background, nohup) it would, too.
+        options = ["--default-signal=INT"]
+        if self.holds_arm:
+            options.append("--ignore-signal=PIPE")  # it outlives who reads what it prints
+        if block and self.package in _TAKE_SIGINT:
+            options.append("--block-signal=INT")
+        return tuple(options)
 
 
 def _yaml(value: Any) -> str:

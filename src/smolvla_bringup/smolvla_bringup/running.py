@@ -98,20 +98,20 @@ def _running(wanted: frozenset[str], environment: Mapping[str, str]) -> frozense
 
     context = rclpy.Context()
     before = {name: os.environ.get(name) for name in environment}
-    os.environ.update(environment)  # read when the context begins
+    os.environ.update(environment)  # read when the context begins and with its first node
     try:
         rclpy.init(args=[], context=context)
+        node = Node(
+            f"smolvla_start_{os.getpid()}",
+            context=context,
+            enable_rosout=False,
+            start_parameter_services=False,
+        )
     finally:
         for name, value in before.items():
             os.environ.pop(name)
             if value is not None:
                 os.environ[name] = value
-    node = Node(
-        f"smolvla_start_{os.getpid()}",
-        context=context,
-        enable_rosout=False,
-        start_parameter_services=False,
-    )
     try:
         deadline = time.monotonic() + DISCOVERY
         found: frozenset[str] = frozenset()

@@ -71,9 +71,7 @@ class _Process:
         self._log_file = log_file
         self._tail: collections.deque[str] = collections.deque(maxlen=_TAIL_LINES)
         self._process = subprocess.Popen(
-            # `family.end` interrupts it. Where this process ignores SIGINT (a job in the
-            # background, nohup), it would, too.
-            [*env_prefix("--default-signal=INT"), *command],
+            [*env_prefix(*spec.signal_options()), *command],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -163,7 +161,6 @@ class Starter:
             # A pipe would otherwise hold back the words of a Python node until it ends.
             "PYTHONUNBUFFERED": "1",
             **(environment or {}),
-            family.MARKER_VARIABLE: self._marker,
         }
         self._ended: queue.SimpleQueue[Ended] = queue.SimpleQueue()
         self._processes: dict[str, _Process] = {}
@@ -212,10 +209,11 @@ class Starter:
         self._start(next(spec for spec in self._specs if spec.name == name))
 
     def _start(self, spec: NodeSpec) -> None:
+        marker = family.arm_marker(self._marker) if spec.holds_arm else self._marker
         self._processes[spec.name] = _Process(
             spec,
             spec.command(),
-            {**self._environment, **spec.env},
+            {**self._environment, **spec.env, family.MARKER_VARIABLE: marker},
             self.log_file(spec.name),
             self._show,
             self._ended,
@@ -241,12 +239,13 @@ class Starter:
         return self._log_folder / f"{name}.log"
 
     def stop(self) -> None:
-        """End all nodes and everything that they started; at most about 9 s. Idempotent.
+        """End all nodes and everything that they started; at most about 18 s. Idempotent.
 
         Raises:
             RuntimeError: a process survived SIGKILL.
         """
-        survivors = family.end(self._marker)
+        # What commands the arm first, then what holds it.
+        survivors = family.end(self._marker) | family.end(family.arm_marker(self._marker))
         for process in self._processes.values():
             process.join()
         if self._watchdog is not None:

@@ -2,7 +2,8 @@
 """Ends the nodes when the starter cannot: it crashed or was killed with SIGKILL.
 
 A process of its own that holds the reading end of a pipe whose writing end only the starter
-has. The kernel closes that end however the starter dies, and then the watchdog acts.
+has. The kernel closes that end however the starter dies, and then the watchdog acts. It leaves
+alone what holds an arm, which would drop it: nobody is there to catch it.
 
 Usage: python -m smolvla_bringup.watchdog MARKER  (started by `starter`, pipe on stdin)
 """
@@ -39,7 +40,15 @@ def main() -> int:
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)
     sys.stdin.buffer.read()
-    return 1 if family.end(sys.argv[1]) else 0
+    survivors = family.end(sys.argv[1])
+    if holding := sorted(family.members(family.arm_marker(sys.argv[1]))):
+        pids = " ".join(map(str, holding))
+        print(
+            "start was killed: nothing commands the arm any more, and its driver holds it with "
+            f"its torque on. To switch it off, hold the arm, then: kill -INT {pids}",
+            file=sys.stderr,
+        )
+    return 1 if survivors else 0
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import queue
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -290,6 +291,13 @@ class Arm:
         return self.process.returncode
 
 
+def lives(pid: int) -> bool:
+    try:
+        return Path("/proc", str(pid), "cmdline").read_bytes() != b""  # empty for a zombie
+    except FileNotFoundError:
+        return False
+
+
 @pytest.fixture
 def arm(executable: Callable[..., None], workspace: Path, tmp_path: Path) -> Iterator[Arm]:
     started = Arm(executable, workspace, tmp_path / "log")
@@ -306,7 +314,7 @@ def test_all_but_the_driver_of_an_arm_may_be_killed_and_come_back(arm: Arm) -> N
     arm.until(lambda: all(arm.pids[name] != before[name] for name in killed))
     assert arm.output.count("the arm holds meanwhile") == 2  # while policy and executor are gone
     assert "[controller_manager] bye" not in arm.output
-    os.kill(arm.pids["controller_manager"], 0)  # it lives
+    assert lives(arm.pids["controller_manager"])
     assert arm.interrupt() == 0
     assert all(f"[{name}] bye" in arm.output for name in before)
 
@@ -320,7 +328,7 @@ def test_a_policy_that_is_given_up_leaves_the_arm_held_and_is_told(
     last = arm.output.splitlines()[-1]
     assert "policy_node failed with exit status 78: error: no disk; the arm holds its" in last
     assert "policy.launch.py hardware:=mock checkpoint:=owner/name" in last
-    os.kill(arm.pids["controller_manager"], 0)
+    assert lives(arm.pids["controller_manager"])
     assert arm.interrupt() == 0
 
 
@@ -331,6 +339,19 @@ def test_the_end_of_the_driver_is_the_end_of_everything(arm: Arm) -> None:
     assert arm.process.returncode == 1
     assert "controller_manager was killed by SIGKILL" in arm.output
     assert "[executor_node] bye" in arm.output
+
+
+def test_the_driver_of_an_arm_outlives_a_killed_starter_and_is_named(arm: Arm) -> None:
+    arm.process.kill()
+    arm.until(lambda: "start was killed" in arm.output)
+    driver = arm.pids["controller_manager"]
+    assert f"kill -INT {driver}" in arm.output
+    assert [name for name, pid in arm.pids.items() if lives(pid)] == ["controller_manager"]
+    end = os.pidfd_open(driver)
+    os.kill(driver, signal.SIGINT)
+    assert select.select([end], [], [], LIMIT)[0]  # it has ended
+    os.close(end)
+    arm.process.communicate(timeout=LIMIT)
 
 
 def test_watchdog_ends_the_nodes_of_a_killed_starter(start_command: list[str]) -> None:

@@ -45,6 +45,7 @@ So100Arm::So100Arm(SystemConfig config, OpenPort open_port)
   counters_.resize(count);
   limits_.resize(count);
   torque_.resize(count);
+  doubtful_.resize(count);
   asked_.resize(count);
   goals_.resize(count);
 }
@@ -100,6 +101,7 @@ Report So100Arm::hold_and_enable()
   for (std::size_t i = 0; i < size() && report.ok(); ++i) {
     const auto enabled = bus_->write(ids_[i], registers::torque_enable, 1);
     torque_[i] = enabled.ok() ? 1 : torque_[i];
+    doubtful_[i] = 0;
     if (!enabled.ok()) {
       report.errors.push_back(label(i) + ": " + enabled.error().text());
     } else if ((enabled.value().status & feetech::status_bits::overload) != 0) {

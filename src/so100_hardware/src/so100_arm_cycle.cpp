@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Inside of the control cycle: nothing here allocates but the texts at the end.
 #include <algorithm>
+#include <array>
 #include <cstdio>
 #include <string>
 
@@ -13,6 +14,8 @@ namespace
 
 // Time alone proves nothing where the host stops now and then: most of it was the host's own.
 constexpr std::uint32_t kFewestMisses = 5;
+// A servo that starts anew misses more than one read.
+constexpr std::uint32_t kRebootMisses = 2;
 
 }  // namespace
 
@@ -85,6 +88,7 @@ bool So100Arm::read()
     JointCounters & counters = counters_[i];
     if (raw_[i].fresh) {
       update(i);
+      doubtful_[i] |= counters.missed_in_a_row >= kRebootMisses ? 1 : 0;
       counters.missed_in_a_row = 0;
       continue;
     }
@@ -98,7 +102,42 @@ bool So100Arm::read()
   late_ += late != late_seen_ ? 1 : 0;
   late_seen_ = late;
   late_before_ = all ? late_ : late_before_;
-  return good;
+  return good && (!active_ || torque_kept());
+}
+
+bool So100Arm::torque_kept()
+{
+  std::array<std::size_t, feetech::kMaxSyncServos> joints{};
+  std::array<std::uint8_t, feetech::kMaxSyncServos> ids{};
+  std::size_t count = 0;
+  for (std::size_t i = 0; i < ids_.size(); ++i) {
+    // A silent one is asked when it answers again.
+    if (doubtful_[i] != 0 && counters_[i].missed_in_a_row == 0) {
+      joints[count] = i;
+      ids[count++] = ids_[i];
+    }
+  }
+  if (count == 0) {
+    return true;
+  }
+  constexpr feetech::Register reg = feetech::registers::torque_enable;
+  std::array<feetech::BlockReply, feetech::kMaxSyncServos> replies;
+  const auto heard =
+    bus_->sync_read(feetech::Block{reg.address, reg.size}, ids.data(), count, replies.data());
+  if (!heard.ok()) {
+    failure_ = heard.error();
+    port_failed_ = true;
+    return false;
+  }
+  bool kept = true;
+  for (std::size_t k = 0; k < count; ++k) {
+    if (replies[k].ok()) {
+      doubtful_[joints[k]] = 0;
+      torque_[joints[k]] = replies[k].data[0];
+      kept = kept && replies[k].data[0] != 0;
+    }
+  }
+  return kept;
 }
 
 bool So100Arm::silent(std::size_t joint) const
@@ -151,6 +190,14 @@ std::string So100Arm::failure() const
     return failure_.text();
   }
   std::string names;
+  for (std::size_t i = 0; i < size() && active_; ++i) {
+    names += torque_[i] != 0 ? "" : (names.empty() ? "" : ", ") + label(i);
+  }
+  if (!names.empty()) {
+    return names +
+           ": without power for a moment, and so without torque; check the power supply, its plug "
+           "and the cables";
+  }
   std::size_t count = 0;
   std::size_t last = 0;
   feetech::TimePoint since = now_;

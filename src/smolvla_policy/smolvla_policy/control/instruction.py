@@ -24,6 +24,17 @@ def quoted(sentence: str) -> str:
     return json.dumps(shown, ensure_ascii=False)
 
 
+def command(topic: str) -> str:
+    """Return what to type to give an instruction on `topic`.
+
+    Without ``--keep-alive`` the publisher lives 0.1 s, which is too short on a crowded machine.
+    """
+    return (
+        f"ros2 topic pub --once --keep-alive 1 {topic} std_msgs/msg/String "
+        '"data: pick up the red cube"'
+    )
+
+
 class NewestInstruction:
     """Decides what the next request is for; used by one thread at a time.
 
@@ -68,10 +79,7 @@ class NewestInstruction:
         """Say that there is none and how to give one on `topic`; empty where there is one."""
         if self.current:
             return ""
-        return (
-            f"no instruction {'any more' if self._ever else 'yet'}: ros2 topic pub --once "
-            f'{topic} std_msgs/msg/String "data: pick up the red cube"'
-        )
+        return f"no instruction {'any more' if self._ever else 'yet'}: {command(topic)}"
 
     def _take_topic(self) -> None:
         self.current = self._of_topic

@@ -30,6 +30,10 @@ from smolvla_policy.ros.ready import ReadyLine
 from smolvla_policy.ros.run import LINGER, run
 from smolvla_policy.ros.task_server import TaskServer
 
+ACQUAINTANCE = 1.0
+"""How long the node gets to know the graph before it listens to instructions [s]. A publisher that
+waits for the node sends when it knows the listener, whether or not the listener knows it; then the
+message is lost."""
 _MOVING = (ExecutorStatus.APPROACHING, ExecutorStatus.RUNNING, ExecutorStatus.HOLDING)
 
 
@@ -60,12 +64,12 @@ class ExecutorNode(ManagedNode):
         self._task_server = TaskServer(
             self, refusal=lambda: self.hint, begin=self._begin, cancel=self._cancel
         )
-        self.create_subscription(
-            String, "task_instruction", self._on_instruction, qos.instruction_qos()
-        )
         self._ready = ReadyLine(self, lambda: self._status, lambda: self._command_topic)
         # Steady: simulated time may stand still.
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._acquaintance = self.create_timer(
+            ACQUAINTANCE, self._listen_to_instructions, clock=self._steady
+        )
         self.create_timer(1.0, self._look_for_others, clock=self._steady)
         self._publish_status()
 
@@ -190,6 +194,12 @@ class ExecutorNode(ManagedNode):
             return
         self._task_server.abort(self._problem_of_loop)
         self.create_timer(LINGER, lambda: self.context.try_shutdown(), clock=self._steady)
+
+    def _listen_to_instructions(self) -> None:
+        self._acquaintance.cancel()
+        self.create_subscription(
+            String, "task_instruction", self._on_instruction, qos.instruction_qos()
+        )
 
     def _on_instruction(self, message: String) -> None:
         if self._execution is not None:

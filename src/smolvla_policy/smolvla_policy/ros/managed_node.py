@@ -178,11 +178,13 @@ class ManagedNode(LifecycleNodeMixin, Node):
         full = self.get_fully_qualified_name()
         first, steps = "deactivate and clean up", "deactivate, then cleanup"
         again = ", configure and activate"
-        if self.phase == INACTIVE:
+        loading = self.phase == CONFIGURING
+        if self.phase == INACTIVE or (loading and not self._tuning.values["autostart"]):
             first, steps, again = "clean up", "cleanup", " and configure"
         return (
-            f"{self.get_name()} is {self.phase} and reads '{name}' when it is configured: {first} "
-            f"{full} first (ros2 lifecycle set {full} {steps}), then set it{again} again"
+            f"{self.get_name()} is {self.phase} and reads '{name}' when it is configured: "
+            f"{'once it has loaded, ' if loading else ''}{first} {full} first "
+            f"(ros2 lifecycle set {full} {steps}), then set it{again} again"
         )
 
     def in_ros_thread(self, function: Callable[[], T]) -> T:
@@ -211,7 +213,7 @@ class ManagedNode(LifecycleNodeMixin, Node):
         self.problem, self.misconfigured = "", False
         self._enter(CONFIGURING)
         try:
-            values = self._tuning.values
+            values = dict(self._tuning.values)
             self.configure(values)
             self.in_ros_thread(lambda: self._catch_up(values))
         except Exception as error:

@@ -45,7 +45,7 @@ class ReadyLine:
         phase = self._node.phase
         if phase == ACTIVE and policy.state in _ACTING:
             if self._said != ACTIVE and self._arm_is_up() and _sensors_are_up(policy):
-                self._say(ACTIVE, self._next_step(policy))
+                self._say(ACTIVE, self._next_step())
         elif phase == UNCONFIGURED and policy.state == PolicyStatus.UNCONFIGURED:
             if self._said != UNCONFIGURED and not self._node.get_parameter("autostart").value:
                 self._say(UNCONFIGURED, self._how_to_activate())
@@ -63,13 +63,13 @@ class ReadyLine:
         joints = status.joint_state_age < math.inf and status.state != ExecutorStatus.FAULT
         return joints and (heard or status.dry_run)
 
-    def _next_step(self, policy: PolicyStatus) -> str:
-        node = self._node
-        dry = " (DRY RUN: the arm gets no commands)" if self._status().dry_run else ""
+    def _next_step(self) -> str:
+        node, status = self._node, self._status()
+        dry = " (DRY RUN: the arm gets no commands)" if status.dry_run else ""
         topic = node.resolve_topic_name("task_instruction")
         instruct = f'ros2 topic pub --once {topic} std_msgs/msg/String "data: {_EXAMPLE}"'
-        if policy.instruction.strip():
-            instruct = f'the instruction is "{policy.instruction}"'
+        if status.instruction.strip():
+            instruct = f'the instruction is "{status.instruction}"'
         if not node.get_parameter("wait_for_start").value:
             return f"ready{dry}: {instruct}"
         action = node.resolve_service_name("smolvla/run_task")

@@ -8,13 +8,11 @@ reason, and leaves no trace; what was taken is told in the log and handed to the
 
 from __future__ import annotations
 
-import contextlib
 import json
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import yaml
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
@@ -135,23 +133,22 @@ def _as_declared(ros: RosParameter[Any], declared: Parameter) -> RosParameter[An
     """Return a value as the type that is declared where that is meant without doubt."""
     wanted, value = declared.type, ros.value
     if wanted in (_DOUBLE, _DOUBLES):
-        if isinstance(value, str):
-            # What the command line makes of 1e-1, and of a list of whole and other numbers.
-            with contextlib.suppress(yaml.YAMLError):
-                value = yaml.safe_load(value)
+        if isinstance(value, str) and value[:1] == "[" and value[-1:] == "]":
+            value = value[1:-1].split(",")  # a list of whole and other numbers is a text for ROS
         many = isinstance(value, (list, array))
         numbers = [_number(one) for one in (value if many else [value])]
         if None not in numbers and (wanted == _DOUBLES or not many):
             return RosParameter(ros.name, wanted, numbers if wanted == _DOUBLES else numbers[0])
-    elif isinstance(value, list) and not value and wanted.name.endswith("_ARRAY"):
+    elif isinstance(value, (list, array)) and not value and wanted.name.endswith("_ARRAY"):
         return RosParameter(ros.name, wanted, [])
     return ros
 
 
 def _number(value: Any) -> float | None:
+    """Return a number, also one like 1e-1 that is a text for the command line."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
     try:
         return float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None

@@ -86,6 +86,53 @@ def test_a_lower_speed_counts_within_the_motion_and_a_higher_one_makes_no_rush(r
     np.testing.assert_allclose(rig.commands[-1], 0.9)
 
 
+def test_after_the_approach_the_next_action_begins_at_its_beginning(make_rig) -> None:
+    """Though the settings were changed in the middle of an action of five cycles."""
+    rig = make_rig(control_rate=100.0)
+    rig.start()
+    rig.run_until(State.RUNNING)
+    reconfigure(rig, max_speed=0.05)
+    rig.policy = lambda request: rig.post_chunk(0.05, rig.chunk_for(request, rows=30))
+    rig.cycle(203)
+    assert rig.outputs[-1].executed_tick is None
+    begun = len(rig.commands)
+    reconfigure(rig, max_speed=4.0)
+    assert rig.cycle().state == State.APPROACHING
+    output = rig.run_until(State.RUNNING)
+    assert output.executed_tick is not None
+    np.testing.assert_allclose(output.command, rig.path(output.executed_tick), atol=1e-9)
+    assert speeds(rig, begun).max() <= rig.config.approach_speed + 1e-9
+
+
+def test_another_blending_counts_for_the_actions_that_are_queued(rig) -> None:
+    rig.start()
+    rig.run_until(State.RUNNING)
+    reconfigure(rig, aggregation="conservative", max_speed=100.0)
+    far(rig, 0.5, rows=10)
+    merged = rig.status().chunks_merged
+    while rig.status().chunks_merged == merged:
+        rig.cycle()
+    assert np.abs(rig.cycle().command - 0.5).max() > 0.1
+    reconfigure(rig, aggregation="latest")
+    far(rig, -0.5, rows=10)
+    rig.cycle(3)  # what was asked for before has come
+    merged = rig.status().chunks_merged
+    while rig.status().chunks_merged == merged:
+        rig.cycle()
+    np.testing.assert_array_equal(rig.cycle().command, [-0.5] * 3)
+
+
+def test_limits_that_are_a_little_narrower_begin_an_approach_too(rig) -> None:
+    rig.start()
+    far(rig, 0.8)
+    rig.run_until(State.RUNNING)
+    rig.cycle(3)
+    reconfigure(rig, upper=0.8 - 0.5 * rig.config.resume_jump)
+    assert rig.cycle().state == State.APPROACHING
+    reconfigure(rig, upper=0.9)
+    rig.run_until(State.RUNNING)
+
+
 def test_a_speed_that_nothing_waited_for_interrupts_nothing(rig) -> None:
     rig.start()
     rig.run_until(State.RUNNING)
@@ -252,3 +299,50 @@ def test_while_it_idles_everything_can_be_changed(rig) -> None:
     rig.start()
     rig.run_until(State.RUNNING)
     assert rig.commands.max() <= 0.5
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_whatever_is_set_and_whenever_the_commands_stay_within_what_was_set(make_rig, seed):
+    """An arm that lags, a policy that jumps, and settings that change every few cycles."""
+    rng = np.random.default_rng(seed)
+    rig = make_rig(control_rate=float(rng.choice([20.0, 50.0])), dry_run=bool(seed % 3 == 0))
+
+    def answer(request):
+        begin = rng.uniform(-1.5, 1.5, 3) if rng.random() < 0.2 else rig.path(request.tick)
+        rows = begin + 0.01 * np.arange(12)[:, None]
+        chunk = Chunk(request.request_id, request.tick, rows, 0.05)
+        rig.post(rng.uniform(0.02, 0.3), lambda: rig.core.on_chunk(chunk, rig.now))
+
+    def drawn():
+        return {
+            "lower": (-rng.uniform(0.2, 1.4, 3)).tolist(),
+            "upper": rng.uniform(0.2, 1.4, 3).tolist(),
+            "max_speed": float(rng.choice([0.1, 0.5, 2.0, 4.0])),
+            "max_tracking_error": rng.choice([None, 0.1, 0.5]),
+            "approach_speed": float(rng.uniform(0.1, 2.0)),
+            "aggregation": str(rng.choice(["latest", "weighted", "temporal_ensemble"])),
+            "alignment": str(rng.choice(["tick", "pose"])),
+            "actions_per_chunk": int(rng.integers(0, 12)),
+            "dry_run": bool(rng.random() < 0.3),
+        }
+
+    rig.policy, rig._check_single_request = answer, lambda request: None
+    arm, sent = rng.uniform(-1.2, 1.2, 3), None
+    rig.start()
+    for _ in range(250):
+        if rng.random() < 0.06:
+            was_dry = rig.config.dry_run
+            reconfigure(rig, **drawn())
+            sent = None if was_dry else sent  # a dry run ends where the arm stands
+        rig.measured = arm.copy()
+        command = rig.cycle().command
+        if command is None or rig.config.dry_run:
+            continue
+        guard, before = rig.config.guard, arm if sent is None else sent
+        beyond = np.maximum(guard.lower - before, before - guard.upper)
+        back = min(guard.max_speed, rig.config.approach_speed)
+        speed = np.where(beyond > 0, back, guard.max_speed)
+        assert (np.abs(command - before) * rig.config.control_rate <= speed + 1e-9).all()
+        after = np.maximum(guard.lower - command, command - guard.upper)
+        assert (after <= np.maximum(beyond, 0.0) + 1e-12).all()
+        arm, sent = arm + 0.8 * (command - arm), command.copy()

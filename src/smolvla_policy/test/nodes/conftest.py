@@ -15,7 +15,7 @@ from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import CompressedImage, Image, JointState
-from smolvla_policy.nodes import policy_node
+from smolvla_policy.nodes import executor_node, policy_node
 from smolvla_policy.nodes.executor_node import ExecutorNode
 from smolvla_policy.nodes.policy_node import PolicyNode
 from smolvla_policy.ros import converters, qos
@@ -335,7 +335,8 @@ def graph():
 
 
 @pytest.fixture
-def make_robot(graph):
+def make_robot(graph, monkeypatch):
+    monkeypatch.setattr(executor_node, "ACQUAINTANCE", 1e-3)
     return functools.partial(Robot, graph)
 
 

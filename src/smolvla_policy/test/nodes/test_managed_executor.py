@@ -83,12 +83,12 @@ def test_after_a_failed_configuration_other_parameters_are_tried(graph, make_rob
     graph.until(lambda: robot.status.tick > 2, what="motion")
 
 
-def test_parameters_are_refused_with_words_while_it_is_configured(graph, make_robot):
+def test_what_builds_something_is_refused_with_words_while_it_is_configured(graph, make_robot):
     robot = make_robot()
-    result = robot.executor.set_parameters([Parameter("chunk_size_threshold", value=0.2)])[0]
+    result = robot.executor.set_parameters([Parameter("period_window", value=60)])[0]
     assert not result.successful
     assert "deactivate and clean up /executor_node first" in result.reason
-    assert robot.executor.get_parameter("chunk_size_threshold").value == 0.7
+    assert robot.executor.get_parameter("period_window").value == 1000
     use_sim_time = robot.executor.set_parameters([Parameter("use_sim_time", value=False)])[0]
     assert use_sim_time.successful
     change(graph, "deactivate")
@@ -96,9 +96,8 @@ def test_parameters_are_refused_with_words_while_it_is_configured(graph, make_ro
     mode = robot.executor.set_parameters([Parameter("aggregate", value="mean")])[0]
     assert "not one of latest" in mode.reason
     assert robot.executor.set_parameters([Parameter("rate", value=5e6)])[0].successful is False
-    assert robot.executor.set_parameters([Parameter("chunk_size_threshold", value=0.2)])[
-        0
-    ].successful
+    new = [Parameter("period_window", value=60), Parameter("chunk_size_threshold", value=0.2)]
+    assert all(result.successful for result in robot.executor.set_parameters(new))
     change(graph, "configure")
     graph.until(lambda: robot.status.chunk_size_threshold == 0.2)
 

@@ -126,6 +126,7 @@ def test_while_it_loads_it_answers_everything_but_the_transition(graph, slow):
     assert slow.status.state == PolicyStatus.LOADING
     result = slow.policy.set_parameters([Parameter("device", value="cuda")])[0]
     assert "policy_node is configuring" in result.reason
+    assert "once it has loaded, clean up /policy_node first" in result.reason
     assert not done.done()
     slow.load.gate.set()
     graph.until(done.done, what="the transition")

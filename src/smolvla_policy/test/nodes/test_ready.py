@@ -48,7 +48,7 @@ def up(graph, robot):
 
 
 def test_it_is_said_once_when_policy_arm_and_cameras_are_up(graph, make_robot, policy):
-    robot = make_robot()
+    robot = make_robot(instruction="")
     up(graph, robot)
     silent = {"cameras": ["top", "hand"], "camera_ages": [0.1, math.inf]}
     for state, fields in (
@@ -65,16 +65,16 @@ def test_it_is_said_once_when_policy_arm_and_cameras_are_up(graph, make_robot, p
 
 
 def test_it_is_said_again_after_the_policy_was_away(graph, make_robot, policy):
-    up(graph, make_robot())
+    robot = make_robot(instruction="")
+    up(graph, robot)
     assert INSTRUCT in policy.tell()
+    robot.instruct("stack the cups")
     policy.tell(PolicyStatus.LOADING)
-    assert 'ready: the instruction is "stack the cups"' in policy.tell(
-        PolicyStatus.READY, instruction="stack the cups"
-    )
+    assert 'ready: the instruction is "stack the cups"' in policy.tell(PolicyStatus.READY)
 
 
 def test_without_an_arm_nothing_is_ready(graph, make_robot, policy):
-    robot = make_robot()
+    robot = make_robot(instruction="")
     robot.feed.cancel()
     graph.until(robot.state(ExecutorStatus.WAITING), what="WAITING")
     assert "ready" not in policy.tell()
@@ -84,14 +84,14 @@ def test_without_an_arm_nothing_is_ready(graph, make_robot, policy):
 
 
 def test_a_dry_run_and_an_executor_that_waits_say_so(graph, make_robot, policy):
-    up(graph, make_robot(dry_run=True, wait_for_start=True))
+    up(graph, make_robot(instruction="", dry_run=True, wait_for_start=True))
     said = policy.tell()
     assert "ready (DRY RUN: the arm gets no commands): ros2 action send_goal /smolvla/run" in said
     assert "ros2 service call /executor_node/start std_srvs/srv/Trigger" in said
 
 
 def test_what_was_not_started_says_how_to_activate_it(graph, make_robot, policy):
-    robot = make_robot(active=False, autostart=False)
+    robot = make_robot(instruction="", active=False, autostart=False)
     said = policy.tell(PolicyStatus.UNCONFIGURED)
     assert "ready to be activated: for node in /policy_node /executor_node; do ros2 life" in said
     assert "ready" not in policy.tell(PolicyStatus.UNCONFIGURED)
@@ -102,5 +102,5 @@ def test_what_was_not_started_says_how_to_activate_it(graph, make_robot, policy)
 
 
 def test_an_autostarted_node_gives_no_order_to_activate(graph, make_robot, policy):
-    make_robot(active=False, autostart=True)
+    make_robot(instruction="", active=False, autostart=True)
     assert "activate" not in policy.tell(PolicyStatus.UNCONFIGURED)

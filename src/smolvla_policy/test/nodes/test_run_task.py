@@ -5,12 +5,14 @@ import contextlib
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from action_msgs.msg import GoalStatus
 from rclpy.action import ActionClient
 from rclpy.executors import ExternalShutdownException
+from rclpy.parameter import Parameter
 from smolvla_policy.control import task
 from std_msgs.msg import Bool
 
@@ -18,6 +20,7 @@ from smolvla_msgs.action import RunTask
 from smolvla_msgs.msg import ExecutorStatus
 
 RESULT = RunTask.Result
+EXAMPLES = str(Path(__file__).parents[4] / "docs" / "examples")
 
 
 class Caller:
@@ -282,6 +285,29 @@ def test_who_sent_a_goal_hears_that_the_process_ends(graph, caller, number):
     assert "Traceback" not in told
 
 
+def test_the_example_client_does_not_wait_for_an_executor_that_was_killed(tmp_path):
+    """Though another one is started in its place, so that the server seems to be there."""
+    executor = [sys.executable, "-m", "smolvla_policy.nodes.executor_node", "--ros-args"]
+    executor += ["-p", "autostart:=true", "-p", "task_stall_timeout:=60.0"]
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import run_task; run_task.SILENCE = 1.5; "
+    code += "sys.exit(run_task.main(['wipe the table', '--time-limit', '0']))"
+    with subprocess.Popen(executor, stderr=subprocess.DEVNULL) as killed:
+        client = subprocess.Popen(
+            [sys.executable, "-c", code, EXAMPLES], stderr=subprocess.PIPE, bufsize=0
+        )
+        try:
+            assert client.stderr.read(3)  # feedback
+        finally:
+            killed.kill()
+    with subprocess.Popen(executor, stderr=subprocess.DEVNULL) as another:
+        try:
+            _, told = client.communicate(timeout=30)
+        finally:
+            another.send_signal(signal.SIGINT)
+    assert client.returncode == 1
+    assert b"was it killed? One that was started again does not know the goal" in told
+
+
 def test_who_sent_a_goal_hears_that_the_control_loop_broke(graph, robot, caller):
     handle = caller.send()
     graph.until(lambda: robot.status.tick > 3, what="motion")
@@ -304,3 +330,23 @@ def test_destroying_the_node_leaves_no_goal_behind(graph, robot, caller):
     graph.remove(robot.executor)
     # A goal's coroutine belongs to no node; one that waited for ever would be looked at for ever.
     graph.until(lambda: all(node is not None for _, _, node in graph._executor._tasks))
+
+
+def test_a_running_goal_goes_by_a_new_patience_and_a_new_rate(graph, make_robot, caller):
+    robot = make_robot(wait_for_start=True, task_stall_timeout=600.0, feedback_rate=0.1)
+    robot.answer = None
+    handle = caller.send()
+    graph.until(lambda: robot.requests, what="a request")
+
+    def put(**values):
+        given = [Parameter(name, value=value) for name, value in values.items()]
+        assert robot.executor.set_parameters_atomically(given).successful
+
+    count = len(caller.feedback)
+    put(feedback_rate=50.0)
+    graph.until(lambda: len(caller.feedback) > count + 5, timeout=5.0, what="more feedback")
+    assert not handle.outcome.done()
+    put(task_stall_timeout=0.2)
+    status, result = caller.result(handle)
+    assert (status, result.reason) == (GoalStatus.STATUS_ABORTED, RESULT.FAULT)
+    assert "no action for" in result.message

@@ -156,14 +156,6 @@ def test_the_end_of_a_dry_run_begins_where_the_arm_stands(graph, make_robot):
     graph.during(0.2, lambda: len(robot.commands) == count)
 
 
-def test_a_goal_is_given_up_by_the_new_patience(graph, make_robot):
-    robot = make_robot(task_stall_timeout=600.0, wait_for_start=True)
-    robot.answer = None
-    tasks = robot.executor._execution._tasks
-    assert set_one(graph, "executor_node", task_stall_timeout=0.3).successful
-    graph.until(lambda: tasks._stall_timeout == 0.3, what="the control loop")
-
-
 def test_set_before_it_is_configured_and_while_it_is_inactive(graph, make_robot):
     robot = make_robot(active=False)
     # One by one they do not fit; they are judged together when the node is configured.

@@ -113,6 +113,8 @@ def test_what_is_meant_without_doubt_is_taken_as_typed(tuned, name, text, value)
         ({"low": "[-.inf, -1.0]"}, "-inf is no number"),
         ({"shape": "square", "speeds": "quick"}, "but must be of type DOUBLE_ARRAY"),
         ({"low": "[a, 1]"}, "must be of type"),
+        ({"low": f"[1.5, {10**400}]"}, "inf is no number"),
+        ({"low": "[1.0, , 2]"}, "must be of type"),
         ({"low": "[[1], 2.0]"}, "must be of type"),
         ({"low": "[true, 2.0]"}, "must be of type"),
         ({"low": "[-1.0]"}, "low not set: zip"),

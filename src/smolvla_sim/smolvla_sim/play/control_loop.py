@@ -52,7 +52,8 @@ class ControlLoop:
 
     Attributes:
         instruction: the sentence that the policy is given from now on, as by a message on
-            ``/task_instruction``; plans made for the old one are not dropped.
+            ``/task_instruction``; plans made for the old one are not dropped. Blank: it is asked
+            for nothing.
         trace: what happened so far.
     """
 
@@ -101,6 +102,7 @@ class ControlLoop:
         now = self.now
         self._deliver()
         self._core.on_joint_state(self._simulation.positions, now)
+        self._core.on_instruction("" if self.instruction.strip() else "no instruction")
         output = self._core.cycle(now)
         if output.command is not None:
             self._simulation.command(output.command)

@@ -100,7 +100,9 @@ public:
   /// Reads all servos once. True: go on; a servo that did not answer keeps its last state, up to
   /// answer_timeout. While one does not answer, each read waits twice as long for it as the one
   /// before, from read_timeout on up to a quarter of answer_timeout: that tells a servo that is
-  /// silent from a machine that is too busy to hand on its answer. False: see failure().
+  /// silent from a machine that is too busy to hand on its answer. One that was silent and answers
+  /// again is asked whether its torque is still on, as it would not be after a moment without
+  /// power. False: see failure().
   bool read();
 
   /// Sends goals [rad], one a joint, unless the torque is off. A goal that is not finite is never
@@ -145,6 +147,7 @@ private:
   void use_setup_timing();
   void use_cycle_timing();
   bool silent(std::size_t joint) const;
+  bool torque_kept();
   std::uint64_t count_late() const;
   void set_timing(std::chrono::microseconds margin, int retries);
   std::string label(std::size_t joint) const { return config_.joints[joint].label(); }
@@ -165,6 +168,7 @@ private:
   std::vector<JointCounters> counters_;
   std::vector<ServoLimits> limits_;
   std::vector<std::uint8_t> torque_;
+  std::vector<std::uint8_t> doubtful_;     ///< was silent, and may have lost its torque
   std::vector<feetech::TimePoint> asked_;  ///< begin of the first read that was not answered
   std::vector<int> goals_;                 ///< ticks, as last sent
 

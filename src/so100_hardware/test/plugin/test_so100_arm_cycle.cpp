@@ -134,6 +134,41 @@ TEST_F(CycleTest, SilentServoIsHeldAndDoesNotShiftTheOthers)
     "elbow_flex (id 3) has not answered for 0.2");
 }
 
+TEST_F(CycleTest, AMomentWithoutPowerIsNoticedAsTheTorqueIsGone)
+{
+  So100Arm & arm = active();
+  ASSERT_TRUE(cycle());
+  world.arm.set_supply(1.5);
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_TRUE(cycle()) << arm.failure();
+  }
+  world.arm.set_supply(12.0);
+  int cycles = 0;
+  while (cycle() && cycles < 10) {
+    ++cycles;
+  }
+  EXPECT_LT(cycles, 2) << "nothing holds the arm";
+  EXPECT_EQ(arm.failure().find("shoulder_pan (id 1), shoulder_lift (id 2)"), 0u) << arm.failure();
+  EXPECT_NE(arm.failure().find("without power for a moment"), std::string::npos);
+}
+
+TEST_F(CycleTest, AMomentWithoutAnswersKeepsTheTorqueAndGoesOn)
+{
+  So100Arm & arm = active();
+  ASSERT_TRUE(cycle());
+  world.arm.unit(kElbow).connected = false;
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_TRUE(cycle());
+  }
+  world.arm.unit(kElbow).connected = true;
+  // Also the question about the torque may get no answer; it is asked again.
+  world.faults.rates(kElbow).drop = 0.5;
+  for (int i = 0; i < 30; ++i) {
+    ASSERT_TRUE(cycle()) << arm.failure();
+  }
+  EXPECT_TRUE(arm.torque(kElbow));
+}
+
 TEST_F(CycleTest, AnswersThatAlwaysComeLateAreWaitedFor)
 {
   So100Arm & arm = active();

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which arguments were given to our launch file, be it launched or included.
+"""Which arguments were given to our launch file, be it launched or included, and which are wrong.
 
 ``context.argv`` has what the user typed, for whichever launch file; launch's configurations have
 what all files around ours have declared and set, for themselves or for others. What was given to
@@ -9,12 +9,27 @@ launches.
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 
 from launch import LaunchContext
 from launch.actions import IncludeLaunchDescription
 from launch.utilities import normalize_to_list_of_substitutions, perform_substitutions
+
+from smolvla_bringup.options import Options, SetupError
+
+# Names of other drivers' launch files that would decide which arm moves, and where.
+_HABITS = {
+    "use_mock_hardware": "hardware:=mock",
+    "use_fake_hardware": "hardware:=mock",
+    "robot_ip": "port",
+    "tf_prefix": "namespace",
+}
+# Launch's own, and ours of another part: one set of arguments may be given to all parts.
+_UNSAID = {"launch-prefix", "launch-prefix-filter"}
+_UNSAID |= {field.name for field in dataclasses.fields(Options)}
 
 
 def given_arguments(context: LaunchContext, names: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -40,6 +55,28 @@ def given_arguments(context: LaunchContext, names: Sequence[str]) -> tuple[list[
         for argument in description.get_launch_arguments()
     ]
     return given, [*names, *declared]
+
+
+def refuse_typos(arguments: Iterable[str], names: Sequence[str]) -> list[str]:
+    """Refuse a misspelled argument, which launch ignores: a real arm would start, say.
+
+    Args:
+        arguments: names that were given.
+        names: of the arguments that are known.
+
+    Returns:
+        Those that nobody knows and that resemble none that is known.
+
+    Raises:
+        SetupError: the text has the name that was probably meant.
+    """
+    unknown = [name for name in arguments if name not in names]
+    for name in unknown:
+        habit = _HABITS.get(name)
+        meant = [habit] if habit else get_close_matches(name, names, 1, 0.75)
+        if meant:
+            raise SetupError(f"there is no argument '{name}'; did you mean '{meant[0]}'?")
+    return [name for name in unknown if name not in _UNSAID]
 
 
 def _include() -> IncludeLaunchDescription | None:
