@@ -61,7 +61,7 @@ class SimNode(Node):
         self._order = [values["joints"].index(name) for name in JOINT_NAMES]
         self._frame_prefix: str = values["frame_prefix"]
         self._size = (values["image_width"], values["image_height"])
-        self._done = False
+        self._told = ""  # whose success the log has told
         self._restock: bool = values["restock"]
         self._restock_rng = restock_rng(values["seed"])
         simulation = Simulation(
@@ -209,9 +209,12 @@ class SimNode(Node):
 
     def _judge(self, score: float, sentence: str) -> None:
         self._scores.publish(Float32(data=score))
-        before, self._done = self._done, score >= 1.0
-        self._verdicts.publish(Bool(data=self._done))
-        if self._done and not before:
+        done = score >= 1.0
+        self._verdicts.publish(Bool(data=done))
+        if score == 0.0:  # less than done is also a gripper that touches the cube again
+            self._told = ""
+        elif done and self._told != sentence:
+            self._told = sentence
             self.get_logger().info(f"success: {sentence}")
 
     # In the thread of the cameras.

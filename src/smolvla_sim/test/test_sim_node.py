@@ -216,11 +216,13 @@ def test_a_success_is_told_on_a_topic_and_once_in_the_terminal(rig, monkeypatch,
     assert rig.call(SetTask, "sim/set_task", SetTask.Request(task=task)).success
     with monkeypatch.context() as done:
         done.setattr(rig.sim._runner.simulation, "score", lambda: 1.0)
-        for _ in range(3):
-            rig.newest["sim/success"].data = False
-            rig.until(lambda: rig.newest["sim/success"].data, "the success")
-    rig.until(lambda: not rig.newest["sim/success"].data, "undone")
+        for score in (1.0, 0.5, 1.0, 0.5):  # the hand is still in the way
+            done.setattr(rig.sim._runner.simulation, "score", lambda score=score: score)
+            rig.until(lambda done=score == 1: rig.newest["sim/success"].data == done, str(score))
     assert capfd.readouterr().err.count(f"success: {task}\n") == 1
+    rig.until(lambda: rig.newest["sim/score"].data == 0, "a fresh scene")
+    monkeypatch.setattr(rig.sim._runner.simulation, "score", lambda: 1.0)
+    rig.until(lambda: f"success: {task}\n" in capfd.readouterr().err, "the next success")
 
 
 def test_a_late_listener_gets_the_score(rig):

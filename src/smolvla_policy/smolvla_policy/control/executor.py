@@ -373,7 +373,9 @@ class ExecutorCore:
             self._starved_cycles += 1
         obstacle, _ = self._planner.obstacle(now)
         outlook = self._planner.outlook(now)
-        if obstacle:
+        if self._planner.uninstructed and outlook == self._planner.uninstructed:
+            self._enter(State.HOLDING, outlook, Level.OK)
+        elif obstacle:
             self._enter(State.HOLDING, f"no action is known: {outlook}")
         elif self._plan_dropped:
             reason = f"the plan was dropped, the next one is yet to come: {outlook}"
@@ -401,10 +403,14 @@ class ExecutorCore:
             self._command, self._wanted = command.copy(), wanted.copy()
         return CycleOutput(command, request, self._state, self._reason, executed, limited)
 
+    @property
+    def _reason(self) -> str:
+        return DRY_RUN + self._words if self._config.dry_run else self._words
+
     def _enter(self, state: State, reason: str, level: Level | None = None) -> None:
         """Be in a state, and say why and how bad that is; None: as usual for the state."""
         self._state = state
-        self._reason = DRY_RUN + reason.replace(DRY_RUN, "") if self._config.dry_run else reason
+        self._words = reason.replace(DRY_RUN, "")
         self._level = _LEVELS.get(state, Level.OK) if level is None else level
 
     def status(self, now: float) -> Status:

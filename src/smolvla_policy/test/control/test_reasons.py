@@ -171,7 +171,20 @@ def test_a_dry_run_says_so_in_every_state(make_rig):
         assert output.reason.count("DRY RUN") == 1
     rig.core.stop(rig.now, f"task ended: {rig.outputs[-1].reason}")
     assert rig.status().reason.count("DRY RUN") == 1
-    rig = make_rig()
+    rig.core.reconfigure(replace(rig.config, dry_run=False))
+    assert "DRY RUN" not in rig.status().reason
+    rig.publish_states = True
     rig.start()
-    rig.cycle(40)
-    assert not any("DRY RUN" in output.reason for output in rig.outputs)
+    assert not any("DRY RUN" in rig.cycle().reason for _ in range(40))
+
+
+def test_without_an_instruction_the_arm_waits_for_the_user_and_nothing_is_wrong(rig):
+    rig.core.on_instruction("no instruction: publish one")
+    rig.start()
+    rig.cycle(300)
+    assert (level(rig), rig.outputs[-1].state) == (Level.OK, State.WAITING)
+    rig.core.on_instruction("")
+    rig.run_until(State.RUNNING)
+    rig.core.on_instruction("no instruction: publish one")
+    assert rig.run_until(State.HOLDING).reason == "no instruction: publish one"
+    assert level(rig) == Level.OK
