@@ -56,6 +56,7 @@ def run(name: str, create: Callable[[], Node], parameters: Iterable[Parameter] =
 
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, interrupt)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     names = [parameter.name for parameter in parameters]
     begun = False
     try:

@@ -68,3 +68,41 @@ def test_an_error_without_an_interrupt_is_not_hidden(monkeypatch):
     with pytest.raises(RuntimeError, match="broken"):
         run()
     assert node.destroyed
+
+
+def test_an_error_of_making_it_after_an_interrupt_is_the_interrupts(monkeypatch):
+    """rclpy's own handler ends the context before Python hears of the signal."""
+
+    def interrupted():
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        raise RuntimeError("the given context is not valid")
+
+    assert module.run("node", interrupted) == 0
+    monkeypatch.setattr(rclpy, "ok", lambda: False)
+
+    def ended():
+        raise ValueError("the given context is not valid")
+
+    assert module.run("node", ended) == 0
+
+
+def test_an_error_of_making_it_is_not_hidden():
+    def broken():
+        raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError, match="broken"):
+        module.run("node", broken)
+
+
+def test_a_second_interrupt_cuts_nothing_short(monkeypatch):
+    def twice():
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        node.way_down = "whole"
+        raise KeyboardInterrupt
+
+    node, run = spinning(monkeypatch, twice)
+    assert run() == 0
+    assert node.way_down == "whole"
