@@ -88,8 +88,7 @@ def node_scripts() -> dict[str, str]:
     return {
         point.name: point.value
         for point in entry_points(group="console_scripts")
-        if point.module.startswith("smolvla_")
-        and (".nodes." in point.module or point.module.endswith("_node"))
+        if point.module in ("smolvla_policy.console", "smolvla_sim.console")
     }
 
 

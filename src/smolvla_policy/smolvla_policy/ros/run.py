@@ -118,6 +118,7 @@ def _run(
     name: str, create: Callable[[], Node], parameters: Iterable[Parameter], signals: Signals
 ) -> int:
     end_with_launch()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     names = [parameter.name for parameter in parameters]
     try:
         if names:
