@@ -8,18 +8,21 @@ and by who listens to commands, and the policy by its status; whatever started t
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 
 from smolvla_msgs.msg import ExecutorStatus, PolicyStatus
 from smolvla_policy.ros import qos
 from smolvla_policy.ros.managed_node import ACTIVE, UNCONFIGURED, ManagedNode
 
+PATIENCE = 10.0
+"""How long something may be missing once both nodes are active, before that is said [s]."""
 _EXAMPLE = "pick up the red cube"
 _ACTING = (PolicyStatus.WAITING, PolicyStatus.READY, PolicyStatus.INFERRING)
 
 
 class ReadyLine:
-    """Says once that all is up; again after the executor or the policy was not.
+    """Says once that all is up, again after one of both nodes was not; or what is missing.
 
     Args:
         node: the executor.
@@ -37,31 +40,50 @@ class ReadyLine:
         self._status = status
         self._command_topic = command_topic
         self._said = ""
+        self._active_since = math.inf
+        self._complained = False
         node.create_subscription(
             PolicyStatus, "policy_node/status", self._on_policy, qos.status_qos()
         )
 
     def _on_policy(self, policy: PolicyStatus) -> None:
         phase = self._node.phase
-        if phase == ACTIVE and policy.state in _ACTING:
-            if self._said != ACTIVE and self._arm_is_up() and _sensors_are_up(policy):
-                self._say(ACTIVE, self._next_step())
-        elif phase == UNCONFIGURED and policy.state == PolicyStatus.UNCONFIGURED:
-            if self._said != UNCONFIGURED and not self._node.get_parameter("autostart").value:
+        active = phase == ACTIVE and policy.state in _ACTING
+        unconfigured = phase == UNCONFIGURED and policy.state == PolicyStatus.UNCONFIGURED
+        if not active:
+            self._active_since, self._complained = math.inf, False
+        if active:
+            if self._said != ACTIVE:
+                self._say_how_it_is(self._missing(policy))
+        elif unconfigured and not self._node.get_parameter("autostart").value:
+            if self._said != UNCONFIGURED:
                 self._say(UNCONFIGURED, self._how_to_activate())
         else:
             self._said = ""
+
+    def _say_how_it_is(self, missing: str) -> None:
+        self._active_since = min(self._active_since, time.monotonic())
+        if not missing:
+            self._say(ACTIVE, self._next_step())
+        elif not self._complained and time.monotonic() >= self._active_since + PATIENCE:
+            self._complained = True
+            self._node.get_logger().warning(f"not ready yet: {missing}")
 
     def _say(self, phase: str, words: str) -> None:
         self._said = phase
         self._node.get_logger().info(words)
 
-    def _arm_is_up(self) -> bool:
-        status = self._status()
-        heard = self._node.count_subscribers(self._command_topic()) > 0
-        # Not NaN either, as long as the control loop has told nothing.
-        joints = status.joint_state_age < math.inf and status.state != ExecutorStatus.FAULT
-        return joints and (heard or status.dry_run)
+    def _missing(self, policy: PolicyStatus) -> str:
+        """Say what is missing although both nodes are active; empty for nothing."""
+        status, commands = self._status(), self._command_topic()
+        # NaN as long as the control loop has told nothing.
+        if not status.joint_state_age < math.inf or status.state == ExecutorStatus.FAULT:
+            return status.reason
+        if not status.dry_run and not self._node.count_subscribers(commands):
+            return f"nobody listens on {commands}: is the arm's controller active?"
+        if not all(age < math.inf for age in (*policy.camera_ages, policy.joint_state_age)):
+            return policy.message or "the policy has not heard all cameras and joints"
+        return ""
 
     def _next_step(self) -> str:
         node, status = self._node, self._status()
@@ -86,8 +108,3 @@ class ReadyLine:
             f"ready to be activated: for node in {policy} {executor}; do ros2 lifecycle set $node "
             "configure && ros2 lifecycle set $node activate; done"
         )
-
-
-def _sensors_are_up(policy: PolicyStatus) -> bool:
-    """Say whether the policy has heard each camera and the joints."""
-    return all(age < math.inf for age in (*policy.camera_ages, policy.joint_state_age))

@@ -5,7 +5,7 @@ import math
 
 import pytest
 from rclpy.lifecycle import TransitionCallbackReturn
-from smolvla_policy.ros import qos
+from smolvla_policy.ros import qos, ready
 
 from smolvla_msgs.msg import ExecutorStatus, PolicyStatus
 
@@ -44,7 +44,7 @@ def policy(graph, capfd):
 
 
 def up(graph, robot):
-    graph.until(lambda: robot.status.joint_state_age < 1.0, what="joint states")
+    graph.until(lambda: robot.statuses and robot.status.joint_state_age < 1.0, what="joint states")
 
 
 def test_it_is_said_once_when_policy_arm_and_cameras_are_up(graph, make_robot, policy):
@@ -81,6 +81,34 @@ def test_without_an_arm_nothing_is_ready(graph, make_robot, policy):
     robot.feed.reset()
     up(graph, robot)
     assert INSTRUCT in policy.tell()
+
+
+def test_what_is_missing_is_said_once_after_a_while(graph, make_robot, policy, monkeypatch):
+    monkeypatch.setattr(ready, "PATIENCE", 0.0)
+    robot = make_robot(instruction="")
+    up(graph, robot)
+    silent = {"cameras": ["hand"], "camera_ages": [math.inf], "message": "camera hand: no image"}
+    assert policy.tell(**silent).count("not ready yet: camera hand: no image") == 1
+    assert "ready" not in policy.tell(**silent)
+    assert INSTRUCT in policy.tell()
+
+
+def test_an_arm_whose_controller_does_not_listen_is_not_ready(
+    graph, make_robot, policy, monkeypatch
+):
+    monkeypatch.setattr(ready, "PATIENCE", 0.0)
+    robot = make_robot(instruction="", output="joint_trajectory")
+    up(graph, robot)
+    listening = next(
+        subscription
+        for subscription in graph.node.subscriptions
+        if subscription.topic_name == "/arm_controller/joint_trajectory"
+    )
+    graph.node.destroy_subscription(listening)
+    graph.until(lambda: not graph.node.count_subscribers("/arm_controller/joint_trajectory"))
+    said = policy.tell()
+    assert "not ready yet: nobody listens on /arm_controller/joint_trajectory: is the" in said
+    assert INSTRUCT not in said
 
 
 def test_a_dry_run_and_an_executor_that_waits_say_so(graph, make_robot, policy):
