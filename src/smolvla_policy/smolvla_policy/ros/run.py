@@ -60,8 +60,9 @@ class Signals:
         os.close(self._send)
 
     def _wait(self, receive: int) -> None:
-        if os.read(receive, 1):
-            self.came.set_result(None)
+        while os.read(receive, 64):  # until `close`
+            if not self.came.done():
+                self.came.set_result(None)
         os.close(receive)
 
     def _on_signal(self, number: int, frame: object) -> None:
