@@ -98,7 +98,8 @@ class Execution:
         )
         self._state: State | None = None
         self._chunk_instruction = ""
-        self._uninstructed = ""  # as the log has told it
+        self._uninstructed = self._heard = ""  # as the log has told it
+        self._hear_again = 0.0
         self._status_due = self._feedback_due = 0.0
         self._thread = ControlThread(
             values["rate"],
@@ -154,7 +155,10 @@ class Execution:
             words = self._newest.on_topic(message.data)
             idle = self._core.state == State.IDLE
             hint = f" (idle: {self._core.status(now).reason})" if idle else ""
-            self._node.get_logger().info(words + hint)
+            # Not the same at the rate of one who publishes at a rate.
+            if words != self._heard or now >= self._hear_again:
+                self._node.get_logger().info(words + hint)
+                self._heard, self._hear_again = words, now + 1.0
             self._status_due = now  # the user waits for the echo
 
         self._thread.post(take)
