@@ -160,13 +160,13 @@ def launched():
 
 def test_the_simulation_obeys_a_sentence_and_leaves_no_process(launched):
     suite = launched("hardware:=sim", "policy:=scripted", "rviz:=false")
-    suite.until(lambda: suite.executor.requests > 0, "the executor asks")
+    suite.until(lambda: "no instruction yet" in suite.executor.reason, "the executor waits")
     suite.until(lambda: suite.positions is not None, "joint states")
-    suite.until(lambda: suite.policy.state == PolicyStatus.WAITING, "the policy waits")
+    suite.until(lambda: suite.policy.state == PolicyStatus.READY, "the policy is ready")
     start = suite.positions
 
     def moving():
-        if suite.policy.instruction == "":
+        if suite.executor.instruction == "":
             suite.instruction.publish(String(data="put the red cube into the bowl"))
         return np.abs(suite.positions - start).max() > 0.05
 

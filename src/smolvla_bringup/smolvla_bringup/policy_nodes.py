@@ -86,18 +86,20 @@ def _executor(options: Options) -> NodeSpec:
         "rate": options.rate,
         "chunk_size_threshold": options.g,
         "aggregate": options.aggregation,
-        "success_topic": "sim/success" if options.hardware == "sim" else None,
     }
-    return make_spec(
-        options,
-        _PACKAGE,
-        "executor_node",
-        config=("executor",),
-        parameters={
-            "output": options.output,
-            "autostart": options.autostart,
-            "wait_for_start": options.wait_for_start,
-            "dry_run": options.dry_run,
-            **{name: value for name, value in optional.items() if value is not None},
-        },
-    )
+    parameters: dict[str, Any] = {
+        "output": options.output,
+        "autostart": options.autostart,
+        "wait_for_start": options.wait_for_start,
+        "dry_run": options.dry_run,
+        **{name: value for name, value in optional.items() if value is not None},
+    }
+
+    def spec() -> NodeSpec:
+        return make_spec(
+            options, _PACKAGE, "executor_node", config=("executor",), parameters=parameters
+        )
+
+    if options.hardware == "sim" and not spec().has("success_topic"):
+        parameters["success_topic"] = "sim/success"
+    return spec()

@@ -128,6 +128,16 @@ def test_unset_options_leave_the_parameter_file_alone() -> None:
     assert "calibration" not in policy.parameters
 
 
+def test_the_simulation_judges_where_nobody_else_was_named(tmp_path: Path) -> None:
+    assert policy_nodes(sim())[1].configured("success_topic") == "sim/success"
+    extra = tmp_path / "mine.yaml"
+    extra.write_text("/**/executor_node:\n  ros__parameters: {success_topic: scale/full}\n")
+    executor = policy_nodes(sim(params_file=str(extra)))[1]
+    assert executor.configured("success_topic") == "scale/full"
+    mock = Options(hardware="mock", policy="smolvla", checkpoint="owner/name")
+    assert not policy_nodes(mock)[1].has("success_topic")
+
+
 def test_params_file_of_the_user_wins_over_the_package(tmp_path: Path) -> None:
     extra = tmp_path / "mine.yaml"
     extra.write_text("executor_node:\n  ros__parameters:\n    rate: 50.0\n")

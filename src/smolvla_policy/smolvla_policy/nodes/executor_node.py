@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]
@@ -160,8 +159,11 @@ class ExecutorNode(ManagedNode):
         if not self._ending and execution is not None:
             self._ending = True
             why = f"{self.get_name()} was ended"
-            with suppress(TimeoutError):  # a loop that is stuck; `TaskServer.close` goes on
+            try:
                 execution.stop(why, why)
+            except TimeoutError:  # the loop is stuck or has ended
+                if server is not None:
+                    server.abort(why)
         return server is not None and server.busy
 
     def destroy_node(self) -> None:

@@ -110,6 +110,8 @@ class Execution:
         self._limited: deque[float] = deque()  # when the guard changed a command
         self._tell_few_limited = SparseLog(teller(node.get_logger(), Level.OK), AGAIN)
         self._tell_many_limited = SparseLog(teller(node.get_logger(), Level.WARN), AGAIN)
+        self._heard = ""  # as the log has told it
+        self._hear_again = 0.0
         self._status_due = self._feedback_due = 0.0
         self._thread = ControlThread(
             values["rate"],
@@ -192,7 +194,10 @@ class Execution:
             words = self._newest.on_topic(message.data)
             idle = self._core.state == State.IDLE
             hint = f" (idle: {self._core.status(now).reason})" if idle else ""
-            self._node.get_logger().info(words + hint)
+            # Not the same at the rate of one who publishes at a rate.
+            if words != self._heard or now >= self._hear_again:
+                self._node.get_logger().info(words + hint)
+                self._heard, self._hear_again = words, now + 1.0
             self._status_due = now  # the user waits for the echo
 
         self._thread.post(take)

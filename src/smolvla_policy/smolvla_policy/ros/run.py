@@ -62,8 +62,9 @@ class Signals:
         os.close(self._send)
 
     def _wait(self, receive: int) -> None:
-        while os.read(receive, 1):  # until `close`: a second signal must find the pipe open
-            self.came.set_result(None)
+        while os.read(receive, 64):  # until `close`
+            if not self.came.done():
+                self.came.set_result(None)
         os.close(receive)
 
     def _on_signal(self, number: int, frame: object) -> None:
