@@ -44,7 +44,7 @@ _RUNS: dict[str, list[dict[str, str]]] = {
     "sim_node": [{"cameras": _CAMERAS, "image_width": "64", "image_height": "48"}],
 }
 _WORDS = {
-    "/task_instruction": "what the robot shall do; a bare `ros2 topic pub --once` reaches it",
+    "/task_instruction": "what the robot shall do; record_node listens where no executor does",
     "/joint_states": "measured joints, by name; a real arm's come from joint_state_broadcaster",
     "/leader/joint_states": "of a leader arm; `record` with `action_source: leader`",
     "/camera/<camera>/image_raw": "pictures; parameter `camera_topic`",
@@ -56,7 +56,7 @@ _WORDS = {
     "/arm_controller/joint_trajectory": "the same with `output: joint_trajectory`",
     "/robot_description": "the URDF, as robot_state_publisher publishes it",
     "/visualization_node/predicted_path": "the chunk as a path, for RViz and Foxglove",
-    "/diagnostics": "health in words, for rqt_robot_monitor and Foxglove; also of a real arm, from its driver",
+    "/diagnostics": "health in words, for rqt_robot_monitor and Foxglove; an arm's own, too",
     "/policy_node/status": "what the policy does or misses",
     "/executor_node/status": "what the executor does, with all figures",
     "/record_node/status": "what the recorder does, in a line",
@@ -88,8 +88,7 @@ def node_scripts() -> dict[str, str]:
     return {
         point.name: point.value
         for point in entry_points(group="console_scripts")
-        if point.module.startswith("smolvla_")
-        and (".nodes." in point.module or point.module.endswith("_node"))
+        if point.module in ("smolvla_policy.console", "smolvla_sim.console")
     }
 
 

@@ -154,11 +154,12 @@ def test_the_example_of_run_task_does_not_wait_for_an_executor_that_is_gone(monk
         def server_is_ready(self):
             return next(ready)
 
+    executor = example.Executor()
     with pytest.raises(ConnectionError, match="did executor_node end"):
-        example.wait(None, Client(), Future())
+        executor.wait(None, Client(), Future())
     answered = Future()
     answered.set_result(1)
-    example.wait(None, Client(), answered)
+    executor.wait(None, Client(), answered)
     with pytest.raises(SystemExit):
         example.main(["wave", "--namespace", "an arm"])
     assert "--namespace 'an arm': Invalid namespace" in capsys.readouterr().err
@@ -174,10 +175,10 @@ def test_the_launch_file_of_the_example_describes_the_two_nodes():
 
 
 @pytest.mark.parametrize(
-    ("reason", "accepted", "code"),
-    [(RunTask.Result.TIME_LIMIT, True, 0), (RunTask.Result.FAULT, True, 1), (0, False, 1)],
+    ("end", "accepted", "code"),
+    [("succeed", True, 0), ("abort", True, 1), ("succeed", False, 1)],
 )
-def test_the_goal_of_the_example_is_one_of_run_task(reason, accepted, code, capsys):
+def test_the_goal_of_the_example_is_one_of_run_task(end, accepted, code, capsys):
     context, asked = rclpy.Context(), []
     rclpy.init(context=context)
     node = Node("arm", namespace="left", context=context)
@@ -185,8 +186,8 @@ def test_the_goal_of_the_example_is_one_of_run_task(reason, accepted, code, caps
     def execute(handle):
         asked.append((handle.request.instruction, handle.request.time_limit))
         handle.publish_feedback(RunTask.Feedback(elapsed=1.0, chunks=3))
-        handle.succeed()
-        return RunTask.Result(reason=reason, message="how it ended", chunks=3)
+        getattr(handle, end)()
+        return RunTask.Result(message="how it ended", chunks=3)
 
     server = ActionServer(
         node,

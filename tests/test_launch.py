@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """so100.launch.py starts and stops the whole suite, with the simulation and with ros2_control."""
 
+import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -12,10 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rclpy
-from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
+from ament_index_python.packages import (
+    PackageNotFoundError,
+    get_package_prefix,
+    get_package_share_directory,
+)
 from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import JointState
-from smolvla_bringup.environment import installed
+from smolvla_bringup.environment import has_resource, installed
 from smolvla_policy.ros import qos
 from smolvla_sim.shipped import CHECKPOINT
 from std_msgs.msg import Float64MultiArray, String
@@ -46,7 +52,7 @@ needs_ros2_control = pytest.mark.skipif(
 class Launched:
     """A launch in a process of its own, and a node that listens to what it started."""
 
-    def __init__(self, *arguments, namespace="", file=None):
+    def __init__(self, *arguments, namespace="", file=None, environment=None):
         try:
             share = Path(get_package_share_directory("smolvla_bringup"))
         except PackageNotFoundError:
@@ -59,7 +65,7 @@ class Launched:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env={**os.environ, family.MARKER_VARIABLE: self._marker},
+            env={**os.environ, **(environment or {}), family.MARKER_VARIABLE: self._marker},
             text=True,
             start_new_session=True,
         )
@@ -75,6 +81,8 @@ class Launched:
         self.executor = ExecutorStatus(reason="none yet")
         self.policy = PolicyStatus(message="none yet")
         self.positions = None
+        self.held = None  # where the arm shall stay
+        self.strayed = 0.0  # how far a joint was from there at most
         self.commands = node.create_publisher(Float64MultiArray, "arm_controller/commands", 10)
         self.instruction = node.create_publisher(String, "task_instruction", qos.instruction_qos())
         for kind, topic, name in (
@@ -96,6 +104,8 @@ class Launched:
     def _on_joints(self, message):
         positions = dict(zip(message.name, message.position, strict=True))
         self.positions = np.array([positions[joint] for joint in JOINTS])
+        if self.held is not None:
+            self.strayed = max(self.strayed, np.abs(self.positions - self.held).max())
 
     def until(self, condition, what):
         deadline = time.monotonic() + LIMIT
@@ -104,6 +114,16 @@ class Launched:
             assert self._process.poll() is None, f"the launch has ended before: {what}\n{said}"
             assert time.monotonic() < deadline, f"did not happen: {what}\n{said}"
             self._executor.spin_once(timeout_sec=0.05)
+
+    def pid(self, executable):
+        """Return the process that runs `executable`; 0 for none."""
+        for pid in family.members(self._marker):
+            with contextlib.suppress(OSError):
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+                # A script is behind its interpreter.
+                if executable in [Path(word.decode()).name for word in words[:2]]:
+                    return pid
+        return 0
 
     def end(self):
         """Wait for the launch to end; return its exit status."""
@@ -192,6 +212,91 @@ def test_a_mock_arm_follows_trajectories(launched):
         return np.allclose(suite.positions, wanted, atol=1e-3)
 
     suite.until(there, "arm_controller is active")
+    assert suite.interrupt() == 0
+
+
+@pytest.fixture
+def heavy_arm(tmp_path):
+    """Yield launch arguments for six emulated servos that feel gravity, and for two cameras."""
+    if not has_resource("hardware_interface__pluginlib__plugin", "so100_hardware"):
+        pytest.skip("so100_hardware was built without ros2_control")
+    program = Path(get_package_prefix("so100_hardware"), "lib/so100_hardware/so100_emulator")
+    port, calibration, cameras = (tmp_path / name for name in ("port", "arm.json", "cameras.yaml"))
+    calibration.write_text(
+        json.dumps(
+            {
+                joint: {
+                    "id": number,
+                    "drive_mode": 0,
+                    "homing_offset": 0,
+                    "range_min": 0,
+                    "range_max": 4095,
+                }
+                for number, joint in enumerate(JOINTS, start=1)
+            }
+        )
+    )
+    setup = "driver: usb_cam, device: /dev/null, width: 96, height: 96, fps: 20"
+    listed = "".join(f"  - {{name: {name}, {setup}}}\n" for name in ("top", "wrist"))
+    cameras.write_text(f"transport: raw\ncameras:\n{listed}")
+    prefix = tmp_path / "prefix"
+    driver = prefix / "lib/usb_cam/usb_cam_node_exe"
+    driver.parent.mkdir(parents=True)
+    script = Path(__file__).with_name("fake_camera.py")
+    driver.write_text(f"#!{sys.executable}\n{script.read_text()}")
+    driver.chmod(0o755)
+    index = prefix / "share/ament_index/resource_index/packages"
+    index.mkdir(parents=True)
+    (index / "usb_cam").touch()
+    emulator = subprocess.Popen(
+        [program, "--realtime", "--link", port], stdout=subprocess.PIPE, text=True
+    )
+    assert emulator.stdout.readline().startswith("/dev/")
+    yield (
+        [
+            "hardware:=real",
+            f"port:={port}",
+            f"calibration:={calibration}",
+            f"cameras_file:={cameras}",
+            f"checkpoint:={CHECKPOINT}",
+            "rviz:=false",
+        ],
+        {"AMENT_PREFIX_PATH": os.pathsep.join([str(prefix), os.environ["AMENT_PREFIX_PATH"]])},
+    )
+    emulator.kill()
+    emulator.communicate()
+
+
+@needs_ros2_control
+def test_whatever_dies_the_arm_is_held_and_what_died_comes_back(launched, heavy_arm):
+    arguments, environment = heavy_arm
+    suite = launched(*arguments, environment=environment)
+    suite.until(lambda: suite.positions is not None, "joint states")
+    suite.until(lambda: suite.policy.state == PolicyStatus.WAITING, "the policy waits")
+    # Up from where it lies without torque.
+    raised = suite.positions.copy()
+    raised[1] += 0.5 if raised[1] < 0 else -0.5
+
+    def up():
+        suite.commands.publish(Float64MultiArray(data=raised.tolist()))
+        return np.abs(suite.positions - raised).max() < 0.06
+
+    suite.until(up, "the arm is raised")
+    suite.held = suite.positions
+    for executable in (
+        "policy_node",
+        "executor_node",
+        "usb_cam_node_exe",
+        "robot_state_publisher",
+        "visualization_node",
+    ):
+        killed = suite.pid(executable)
+        os.kill(killed, signal.SIGKILL)
+        suite.until(lambda: suite.pid(executable) not in (0, killed), f"{executable} is back")  # noqa: B023
+    suite.policy = PolicyStatus()
+    suite.until(lambda: suite.policy.state == PolicyStatus.WAITING, "the policy waits again")
+    assert np.degrees(suite.strayed) < 1.0
+    assert suite.pid("ros2_control_node")
     assert suite.interrupt() == 0
 
 

@@ -87,11 +87,12 @@ def _argument(field: dataclasses.Field[Any]) -> DeclareLaunchArgument:
 
 def _nodes(context: LaunchContext, parts: tuple[str, ...], names: list[str]) -> list[Any]:
     logger = get_logger("launch")
-    for name in refuse_typos(*given_arguments(context, names)):
+    given, known = given_arguments(context, names)
+    for name in refuse_typos(given, known):
         logger.warning(f"there is no argument '{name}', it is ignored; --show-args lists all")
     values = {name: LaunchConfiguration(name).perform(context) for name in names}
     scope = Scope.of(context.launch_configurations)
-    options = scope.options(Options.from_text(values))
+    options = scope.options(Options.from_text(values), given)
     specs = [scope.spec(spec, options) for spec in node_list(options, parts, logger.info)]
     context.extend_globals({_STARTED: claim_names(specs, _started_before(context))})
     specs = list(not_running(specs, logger.info))

@@ -10,7 +10,7 @@ once, here.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,16 +60,22 @@ class Scope:
             ),
         )
 
-    def options(self, options: Options) -> Options:
+    def options(self, options: Options, given: Collection[str] = ("namespace",)) -> Options:
         """Return `options` with a namespace within that of the scope.
 
-        As everywhere in launch, one with a leading slash stands for itself.
+        As everywhere in launch, one with a leading slash stands for itself. One that our file was
+        not given is an argument of the same name of a file around, which has often pushed it.
+
+        Args:
+            options: how the system shall be started.
+            given: names of the arguments that our file was given.
         """
-        outer = self.namespace.strip("/")
+        outer, inner = self.namespace.strip("/"), options.node_namespace
         if not outer or options.namespace.startswith("/"):
             return options
-        inner = options.node_namespace
-        return dataclasses.replace(options, namespace=f"{outer}/{inner}" if inner else outer)
+        pushed = "namespace" not in given and f"/{outer}".endswith(f"/{inner}")
+        both = f"{outer}/{inner}" if inner and not pushed else outer
+        return dataclasses.replace(options, namespace=both)
 
     def spec(self, spec: NodeSpec, options: Options) -> NodeSpec:
         """Return `spec` with the remappings and parameters of the scope.

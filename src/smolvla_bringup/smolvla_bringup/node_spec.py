@@ -146,28 +146,26 @@ class NodeSpec:
                 LAUNCH_PID: str(os.getpid()),
                 **self.env,
             },
-            # Ctrl-C reaches all nodes at once, also one whose Python is not yet ready to end
-            # without a traceback; ours take the signal as soon as they are.
-            "prefix": shlex.join(env_prefix(*self.signal_options(block=True))),
+            "prefix": shlex.join(self.signal_prefix()),
             "output": "both",
             # Before SIGTERM, which cuts short: an inference ends first, and the torque goes off.
             "sigterm_timeout": SIGTERM_TIMEOUT,
         }
 
-    def signal_options(self, block: bool = False) -> tuple[str, ...]:
-        """Return options of ``env`` for the signals that the process begins with.
+    def signal_prefix(self) -> tuple[str, ...]:
+        """Return what to put before the command line so that signals find the process as it is.
 
-        Args:
-            block: also hold SIGINT back until the program takes it, where it is one of ours.
+        Ctrl-C reaches all nodes at once, also one whose Python is not ready to end without a
+        traceback: SIGINT is held back until ours take it.
         """
         # It is interrupted in the end. Where the one who starts it ignores SIGINT (a job in the
         # background, nohup) it would, too.
         options = ["--default-signal=INT"]
         if self.holds_arm:
             options.append("--ignore-signal=PIPE")  # it outlives who reads what it prints
-        if block and self.package in _TAKE_SIGINT:
+        if self.package in _TAKE_SIGINT:
             options.append("--block-signal=INT")
-        return tuple(options)
+        return env_prefix(*options)
 
 
 def _yaml(value: Any) -> str:

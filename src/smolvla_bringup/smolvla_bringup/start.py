@@ -60,6 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     with StopSignals() as stop:
         try:
             specs = not_running(node_list(from_arguments(arguments)), say_to_stderr)
+            if stop.received is not None:
+                return 0
             starter = Starter(specs, log_folder, _show)
             with starter:
                 _show(f"started; Ctrl-C ends everything. Logs: {log_folder}")

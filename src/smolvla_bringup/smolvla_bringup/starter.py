@@ -21,12 +21,9 @@ from typing import IO
 from smolvla_bringup import family, watchdog
 from smolvla_bringup.node_spec import NodeSpec
 from smolvla_bringup.options import SetupError
-from smolvla_bringup.signals import env_prefix
 from smolvla_bringup.supervision import how_it_ended
 
 _TAIL_LINES = 200
-# What an exception begins with: in the program, and while Python itself starts.
-_BEGINNINGS = ("Traceback (", "Fatal Python error: init_import_site", "Python runtime state")
 _DRAIN_LIMIT = 2.0  # [s] for the last lines of a node that has ended
 
 
@@ -71,7 +68,7 @@ class _Process:
         self._log_file = log_file
         self._tail: collections.deque[str] = collections.deque(maxlen=_TAIL_LINES)
         self._process = subprocess.Popen(
-            [*env_prefix(*spec.signal_options()), *command],
+            [*spec.signal_prefix(), *command],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -103,26 +100,14 @@ class _Process:
         self._reader.join(_DRAIN_LIMIT)
 
     def _read(self, stream: IO[str], show: Callable[[str], None] | None) -> None:
-        held: list[str] = []  # a traceback that has not ended
         # A node that is started anew goes on in its file.
         with self._log_file.open("a", encoding="utf-8") as log, stream:
             for line in stream:
                 log.write(line)
                 log.flush()
                 self._tail.append(line.rstrip())
-                if line.startswith(_BEGINNINGS) or (held and line[0].isspace()):
-                    held.append(line)
-                    continue
-                # A node that was interrupted while it began: no fault, and nothing to read.
-                if not (held and line.rstrip() == "KeyboardInterrupt"):
-                    self._show([*held, line], show)
-                held = []
-            self._show(held, show)
-
-    def _show(self, lines: Sequence[str], show: Callable[[str], None] | None) -> None:
-        for line in lines:
-            if show is not None:
-                show(f"[{self._spec.name}] {line.rstrip()}")
+                if show is not None:
+                    show(f"[{self._spec.name}] {line.rstrip()}")
 
     def _wait(self, ended: queue.SimpleQueue[Ended]) -> None:
         code = self._process.wait()

@@ -148,10 +148,9 @@ def how_it_ended(code: int) -> str:
     """Return the exit status `code` of a process in words; negative is a signal's number."""
     if code >= 0:
         return "ended by itself" if code == 0 else f"failed with exit status {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
     if -code == signal.SIGKILL:
-        name += " (by hand, or because the machine ran out of memory)"
-    return f"was killed by {name}"
+        return "was killed by SIGKILL (by hand, or because the machine ran out of memory)"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was killed by signal {-code}"

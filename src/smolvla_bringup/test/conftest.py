@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -38,7 +37,12 @@ def _make_workspace(prefix: Path) -> dict[str, str]:
 def _install(prefix: Path, package: str, name: str, *command: str) -> None:
     path = prefix / "lib" / package / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n')
+    # Takes SIGINT, as `smolvla_policy.console.end_on_interrupt` does.
+    path.write_text(
+        f"#!{sys.executable} -IS\nimport os, signal, sys\n"
+        "signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})\n"
+        f"command = [*{list(command)!r}, *sys.argv[1:]]\nos.execvp(command[0], command)\n"
+    )
     path.chmod(0o755)
 
 

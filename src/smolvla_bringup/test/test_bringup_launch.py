@@ -172,6 +172,7 @@ PARENT = """
 from launch import LaunchDescription
 from launch.actions import *
 from launch.substitutions import *
+from launch_ros.actions import *
 
 def ours(**arguments):
     return IncludeLaunchDescription(OURS, launch_arguments=arguments.items())
@@ -220,6 +221,24 @@ def test_a_misspelled_argument_of_an_include_is_refused(
 ) -> None:
     with pytest.raises(SetupError, match="no argument 'hardwar'; did you mean 'hardware'"):
         launched(parent(tmp_path, actions), seeds="3")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "namespace"),
+    [("", "/hall"), (", namespace='b'", "/hall/b"), (", namespace='/b'", "/b")],
+)
+def test_a_parent_pushes_its_own_argument_namespace(
+    arguments: str, namespace: str, described: Any, tmp_path: Path
+) -> None:
+    from launch import LaunchContext
+    from launch.utilities import perform_substitutions
+
+    push = "PushROSNamespace(LaunchConfiguration('namespace'))"
+    actions = f"GroupAction([{push}, SetRemap('a', 'b'), ours(hardware='sim'{arguments})])"
+    (sim,) = launched(parent(tmp_path, actions), namespace="hall")
+    command = [perform_substitutions(LaunchContext(), word) for word in sim.cmd[1:]]
+    assert [word for word in command if word.startswith("__ns")] == [f"__ns:={namespace}"]
+    assert "a:=b" in command
 
 
 def test_a_file_that_takes_up_our_description_may_declare_more(

@@ -73,6 +73,19 @@ def test_all_names_follow_the_namespace_around(
     assert specs["visualization_node"].parameters["frame_prefix"] == prefix
 
 
+def test_a_namespace_that_a_file_around_has_pushed_already_counts_once() -> None:
+    def combined(pushed: str, own: str, *given: str) -> str:
+        scope = Scope.of({"ros_namespace": pushed})
+        return scope.options(Options(namespace=own), given).namespace
+
+    assert combined("/hall/bay", "bay", "hardware") == "hall/bay"
+    assert combined("/bay", "bay/", "hardware") == "bay"
+    assert combined("/bay", "bay", "namespace") == "bay/bay"  # as ordered
+    assert combined("/subway", "way") == "subway/way"
+    assert combined("/hall", "bay") == "hall/bay"
+    assert combined("/hall", "") == "hall"
+
+
 def test_remappings_around_reach_every_node_and_win() -> None:
     remaps = [
         ("task_instruction", "say"),

@@ -82,22 +82,6 @@ def test_output_is_prefixed_and_kept(starter: Make, lines: Lines, tmp_path: Path
     assert running.tail("one") == ("ready", "bye")
 
 
-def test_only_the_traceback_of_an_interrupt_is_not_shown(
-    starter: Make, lines: Lines, tmp_path: Path
-) -> None:
-    script = "; ".join(
-        f"printf 'Traceback (most recent call last):\\n  in {place}\\n{error}\\n'"
-        for place, error in (("a", "KeyboardInterrupt"), ("b", "OSError: no"))
-    )
-    with starter(one=f"{script}; printf 'Traceback (cut off):\\n'") as running:
-        running.wait(LIMIT)
-        running.stop()
-    shown = [lines.get_nowait() for _ in range(lines.qsize())]
-    traceback = "[one] Traceback (most recent call last):"
-    assert shown == [traceback, "[one]   in b", "[one] OSError: no", "[one] Traceback (cut off):"]
-    assert "in a\nKeyboardInterrupt\n" in (tmp_path / "log/one.log").read_text()
-
-
 def test_stop_ends_nodes_with_sigint(starter: Make, lines: Lines) -> None:
     running = starter(one=POLITE)
     running.start()

@@ -45,11 +45,13 @@ class NewestInstruction:
     Attributes:
         current: the newest; empty where there is none.
         source: how it came.
+        heard: how many there were, of the topic and of goals.
     """
 
     def __init__(self) -> None:
         self.current = ""
         self.source = Source.NONE
+        self.heard = 0
         self._of_topic = ""
         self._ever = self._in_goal = False
 
@@ -58,6 +60,7 @@ class NewestInstruction:
         blank = not sentence.strip()
         if blank and self._in_goal:
             return "instruction: a blank one, ignored while a goal runs"
+        self.heard += 1
         self._of_topic = "" if blank else sentence
         self._ever = self._ever or not blank
         self._take_topic()
@@ -67,6 +70,7 @@ class NewestInstruction:
 
     def on_goal(self, instruction: str) -> None:
         """Take the instruction of a goal that begins."""
+        self.heard += 1
         self._in_goal = True
         self.current, self.source = instruction, Source.GOAL
 
@@ -79,7 +83,9 @@ class NewestInstruction:
         """Say that there is none and how to give one on `topic`; empty where there is one."""
         if self.current:
             return ""
-        return f"no instruction {'any more' if self._ever else 'yet'}: {command(topic)}"
+        if self._ever:
+            return f"no instruction any more: {command(topic)}"
+        return f"no instruction yet: {command(topic)}"
 
     def _take_topic(self) -> None:
         self.current = self._of_topic

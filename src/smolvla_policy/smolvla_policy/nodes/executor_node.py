@@ -19,7 +19,7 @@ from smolvla_msgs.msg import ActionChunk, ExecutorStatus, InferenceRequest
 from smolvla_policy.control.executor_types import Level
 from smolvla_policy.control.instruction import NewestInstruction
 from smolvla_policy.control.task import Goal
-from smolvla_policy.ros import qos
+from smolvla_policy.ros import converters, qos
 from smolvla_policy.ros.diagnostics import executor_diagnostics
 from smolvla_policy.ros.diagnostics_publisher import DiagnosticsPublisher
 from smolvla_policy.ros.execution import Execution, Reports
@@ -270,8 +270,7 @@ class ExecutorNode(ManagedNode):
     def _idle_status(self) -> ExecutorStatus:
         status = ExecutorStatus(reason=self.hint, joint_state_age=math.nan)
         status.level = int(Level.ERROR if self.problem else Level.OK)
-        status.instruction = self._newest.current
-        status.instruction_source = int(self._newest.source)
+        converters.write_instruction(status, self._newest)
         status.latency_last = status.latency_p50 = status.latency_p95 = math.nan
         status.header.stamp = self.get_clock().now().to_msg()
         return status

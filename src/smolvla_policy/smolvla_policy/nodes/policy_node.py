@@ -95,7 +95,7 @@ class PolicyNode(ManagedNode):
         for doubt in getattr(backend, "doubts", ()):
             self.get_logger().warning(doubt)
         self.get_logger().info(
-            f"ready after {time.monotonic() - start:.1f} s: {backend.description} on "
+            f"loaded in {time.monotonic() - start:.1f} s: {backend.description} on "
             f"{backend.device}, {backend.dtype}; cameras {', '.join(backend.cameras) or 'none'}"
         )
 

@@ -19,6 +19,7 @@ from std_msgs.msg import Float32, Float64MultiArray, String
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
+from smolvla_msgs.msg import ExecutorStatus
 from smolvla_policy.dataset import DatasetError
 from smolvla_policy.recording.commands import CommandBuffer
 from smolvla_policy.recording.encoder import EpisodeEncoder
@@ -92,8 +93,11 @@ class RecordNode(Node):
         self._recorder = Recorder(
             config, self._inputs, store, EpisodeEncoder(values["queue_size"]), self._notify
         )
-        self.create_subscription(
-            String, "task_instruction", self._on_instruction, qos.instruction_qos()
+        self._instructions: Any = None
+        self._heard: int | None = None  # so many the executor has heard
+        self._told = bool(values["task"].strip())
+        self._executor = self.create_subscription(
+            ExecutorStatus, "executor_node/status", self._on_executor, qos.status_qos()
         )
         self.create_subscription(Float32, "sim/score", self._on_score, qos.status_qos())
         Tuning(self, RECORD_PARAMETERS, check=_check, take=self._tune)
@@ -103,7 +107,7 @@ class RecordNode(Node):
         self._serve("~/discard_episode", recorder.discard)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(1.0 / config.fps, lambda: recorder.tick(time.monotonic()), clock=steady)
-        self.create_timer(STATUS_PERIOD, self._publish_status, clock=steady)
+        self.create_timer(STATUS_PERIOD, self._look, clock=steady)
         self.get_logger().info(
             f"{store.folder}: {store.num_episodes} episodes; {config.fps} frames/s of cameras "
             f"{', '.join(config.cameras) or '(none)'}, action: {values['action_source']}"
@@ -157,6 +161,28 @@ class RecordNode(Node):
         topics["joint states"] = "joint_states"
         return {subject: self.resolve_topic_name(topic) for subject, topic in topics.items()}
 
+    def _choose_listener(self) -> None:
+        """Listen to instructions only where no executor does.
+
+        Who publishes one and leaves waits for one listener, and the other may miss it.
+        """
+        alone = self.count_publishers(self._executor.topic_name) == 0
+        if alone and self._instructions is None:
+            self._instructions = self.create_subscription(
+                String, "task_instruction", self._on_instruction, qos.instruction_qos()
+            )
+        elif not alone and self._instructions is not None:
+            self.destroy_subscription(self._instructions)
+            self._instructions = None
+
+    def _on_executor(self, message: ExecutorStatus) -> None:
+        """Take the instruction that the executor heard, of the topic or of a goal."""
+        heard, self._heard = self._heard, message.instructions
+        # What it heard before this node came counts where this node was told nothing.
+        known = self._told if heard is None else heard == message.instructions
+        if message.instruction and not known:
+            self._inputs.instruct(message.instruction)
+
     def _on_instruction(self, message: String) -> None:
         self._inputs.instruct(message.data)
 
@@ -168,6 +194,7 @@ class RecordNode(Node):
         if self._commands is not None:
             self._commands.max_age = values["max_command_age"]
         if "task" in names:
+            self._told = True
             self._inputs.instruct(values["task"])
 
     def _on_score(self, message: Float32) -> None:
@@ -182,6 +209,10 @@ class RecordNode(Node):
             self.get_logger().warning(words)
         else:
             self.get_logger().info(words)
+
+    def _look(self) -> None:
+        self._publish_status()
+        self._choose_listener()
 
     def _publish_status(self) -> None:
         assert self._recorder is not None

@@ -147,6 +147,12 @@ def request_message(
     return message
 
 
+def write_instruction(message: ExecutorStatus, newest: NewestInstruction) -> None:
+    """Write what the next request asks for, and how it came, into a status."""
+    message.instruction, message.instruction_source = newest.current, int(newest.source)
+    message.instructions = newest.heard
+
+
 def status_message(
     status: Status, stamp: Time, newest: NewestInstruction, chunk_instruction: str = ""
 ) -> ExecutorStatus:
@@ -160,7 +166,7 @@ def status_message(
     """
     numbers = {"state": int(status.state), "level": int(status.level)}
     message = ExecutorStatus(**{**asdict(status), **numbers})
-    message.instruction, message.instruction_source = newest.current, int(newest.source)
+    write_instruction(message, newest)
     message.chunk_instruction = chunk_instruction
     message.header.stamp = stamp
     return message

@@ -62,7 +62,7 @@ class Signals:
         os.close(self._send)
 
     def _wait(self, receive: int) -> None:
-        if os.read(receive, 1):
+        while os.read(receive, 1):  # until `close`: a second signal must find the pipe open
             self.came.set_result(None)
         os.close(receive)
 
@@ -118,6 +118,7 @@ def _run(
     name: str, create: Callable[[], Node], parameters: Iterable[Parameter], signals: Signals
 ) -> int:
     end_with_launch()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     names = [parameter.name for parameter in parameters]
     try:
         if names:

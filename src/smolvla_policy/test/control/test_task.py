@@ -239,6 +239,23 @@ def test_a_policy_that_brings_nothing_stalls_it_with_its_last_words(task, silent
     assert rig.commands.size == 0
 
 
+def test_a_policy_that_comes_back_in_time_goes_on_with_the_goal(make_rig):
+    task = TaskRig(make_rig(request_timeout=0.2))
+    task.begin(instruction="hang it up")
+    task.until(task.running)
+    answers, task.rig.policy = task.rig.policy, lambda request: None
+    rate = task.rig.config.control_rate
+    task.until(lambda: task.rig.outputs[-1].state == State.HOLDING)
+    task.cycle(round(0.8 * STALL * rate))
+    assert task.outcomes == []
+    del task.instructions[:]
+    task.rig.policy = answers
+    task.until(task.running)
+    task.cycle(round(STALL * rate))
+    assert task.outcomes == []
+    assert set(task.instructions) == {"hang it up"}
+
+
 def test_a_slow_policy_is_not_taken_for_a_stalled_one(make_rig):
     rig = make_rig(request_timeout=60.0)
     rig.policy = lambda request: rig.post_chunk(1.5, rig.chunk_for(request))

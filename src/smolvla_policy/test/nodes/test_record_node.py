@@ -308,6 +308,33 @@ def test_limits_can_be_set_between_episodes_and_within_one(world, graph):
     assert world.closed().num_episodes == 1
 
 
+def test_where_an_executor_listens_the_recorder_takes_the_instruction_from_its_status(
+    world, graph
+):
+    """So that a bare `ros2 topic pub --once` has one listener to wait for."""
+    states = graph.node.create_publisher(ExecutorStatus, "executor_node/status", qos.status_qos())
+
+    def says(instruction, number):
+        states.publish(ExecutorStatus(instruction=instruction, instructions=number))
+
+    says("fold the cloth", 3)
+    world.add(task="")
+    world.frames(3)
+    assert world.instructions.get_subscription_count() == 0
+    says("", 4)
+    says("hang it up", 5)
+    task = Parameter("task", value="iron the cloth").to_parameter_msg()
+    request = SetParameters.Request(parameters=[task])
+    graph.call(SetParameters, "record_node/set_parameters", request)
+    says("hang it up", 5)  # nothing new
+    world.frames(3)
+    says("hang it up", 6)
+    world.frames(3)
+    graph.node.destroy_publisher(states)
+    graph.until(lambda: world.instructions.get_subscription_count() > 0, what="its own listener")
+    assert world.closed().tasks == ["fold the cloth", "iron the cloth", "hang it up"]
+
+
 class FakeSimulation:
     """A scene, its judge and an executor, which commands the arm only between start and stop."""
 

@@ -2,6 +2,7 @@
 """`visualization_node` over real topics: what it draws, and what it says when it cannot."""
 
 import math
+import os
 
 import numpy as np
 import pytest
@@ -272,5 +273,5 @@ def test_the_process_ends_with_words(capfd, monkeypatch):
     monkeypatch.setattr(
         "sys.argv", ["visualization_node", "--ros-args", "-p", "robot_description:=so100.urdf"]
     )
-    assert visualization_node.main() == 1
+    assert visualization_node.main() == os.EX_CONFIG
     assert "visualization_node: parameter 'robot_description'" in capfd.readouterr().err

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 
@@ -57,3 +59,17 @@ def test_it_outlives_a_parent_that_is_no_launch():
         assert file.read().rpartition(")")[2].split()[0] in "SR"
     subprocess.run(["kill", "-INT", str(child)], check=True)
     assert parent.stdout.read() == "interrupted\n"
+
+
+def test_it_does_not_begin_when_the_launch_has_ended_before():
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    ended = subprocess.run(
+        [sys.executable, "-c", CHILD],
+        env={**os.environ, "SMOLVLA_LAUNCH_PID": str(gone.pid)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert ended.stderr.endswith("KeyboardInterrupt\n")
+    assert ended.returncode == -signal.SIGINT

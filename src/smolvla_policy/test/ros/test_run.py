@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A node as a process ends without a traceback, whenever the interrupt comes."""
 
+import contextlib
 import signal
 import time
 
@@ -87,3 +88,20 @@ def test_an_error_without_an_interrupt_is_not_hidden(monkeypatch):
     with pytest.raises(RuntimeError, match="broken"):
         run()
     assert node.destroyed
+
+
+def test_an_error_of_making_it_after_an_interrupt_is_the_interrupts():
+    def interrupted():
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        raise RuntimeError("the given context is not valid")
+
+    assert module.run("node", interrupted) == 0
+
+
+def test_an_error_of_making_it_is_not_hidden():
+    def broken():
+        raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError, match="broken"):
+        module.run("node", broken)
