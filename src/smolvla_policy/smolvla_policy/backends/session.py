@@ -23,7 +23,6 @@ class Answer:
         failed: True where the backend broke, False where an input was missing.
         instruction: the sentence that the actions obey.
         inference_time: seconds from taking the request to having the actions.
-        waiting: True where it is refused for something that only the user can give.
     """
 
     positions: NDArray[np.float64] | None
@@ -31,7 +30,6 @@ class Answer:
     failed: bool
     instruction: str
     inference_time: float
-    waiting: bool = False
 
 
 def answer(
@@ -61,8 +59,8 @@ def answer(
     start = clock()
     instruction = ""
 
-    def refuse(error: str, failed: bool, waiting: bool = False) -> Answer:
-        return Answer(None, error, failed, instruction, clock() - start, waiting)
+    def refuse(error: str, failed: bool) -> Answer:
+        return Answer(None, error, failed, instruction, clock() - start)
 
     try:
         observation = observe()
@@ -74,7 +72,6 @@ def answer(
             "the request has no instruction: its sender must fill in "
             "InferenceRequest.instruction, as executor_node does from the topic task_instruction",
             failed=False,
-            waiting=True,
         )
     try:
         positions = np.asarray(backend.infer(observation, request), dtype=np.float64)

@@ -246,9 +246,9 @@ class PolicyNode(ManagedNode):
             self._figures.on_failure()
             self._refuse(message, result.error, Level.ERROR)
         else:
-            level = Level.OK if result.waiting else self._missing_level()
+            level = self._missing_level()
             # What is still to come needs no line.
-            self._refuse(message, result.error, level, tell=result.waiting or level > Level.OK)
+            self._refuse(message, result.error, level, tell=level > Level.OK)
 
     def _publish_chunk(
         self, message: InferenceRequest, backend: Backend, result: Answer, stamp_ns: int

@@ -97,9 +97,7 @@ def test_no_chunk_from_what_has_gone_stale(world, silent, words):
 
 def test_the_log_of_a_refusal_is_as_bad_as_its_cause(world, capfd):
     world.ready()
-    world.instruction = " "
-    assert world.ask().waiting
-    world.instruction = "pick up the cube"
+    assert world.ask(executor="/stranger#1").error
     world.silent.add("wrist")
     world.graph.until(lambda: "wrist" in world.status.message, what="a stale camera")
     for _ in range(3):
@@ -108,8 +106,8 @@ def test_the_log_of_a_refusal_is_as_bad_as_its_cause(world, capfd):
         assert not refusal.waiting
     world.graph.until(lambda: world.status.level == 2, what="the level")
     lines = [line for line in capfd.readouterr().err.splitlines() if "no chunk" in line]
-    assert [line.split()[0] for line in lines] == ["[INFO]", "[ERROR]"]
-    assert "has no instruction" in lines[0]
+    assert [line.split()[0] for line in lines] == ["[WARN]", "[ERROR]"]
+    assert "stranger" in lines[0]
     assert "camera wrist: newest image" in lines[1]
 
 
