@@ -175,6 +175,18 @@ def test_the_simulation_obeys_a_sentence_and_leaves_no_process(launched):
     assert "Traceback" not in suite.output
 
 
+def test_a_policy_that_is_killed_comes_back(launched):
+    suite = launched("hardware:=sim", "policy:=scripted", "rviz:=false")
+    suite.until(lambda: suite.policy.state == PolicyStatus.WAITING, "the policy waits")
+    killed = suite.pid("policy_node")
+    os.kill(killed, signal.SIGKILL)
+    suite.until(lambda: suite.pid("policy_node") not in (0, killed), "the policy is back")
+    assert "policy_node was killed by SIGKILL" in suite.output
+    suite.policy = PolicyStatus()
+    suite.until(lambda: suite.policy.state == PolicyStatus.WAITING, "the policy waits again")
+    assert suite.interrupt() == 0
+
+
 @needs_ros2_control
 def test_a_mock_arm_waits_for_its_camera_and_takes_commands(launched):
     suite = launched(
@@ -327,6 +339,6 @@ def test_a_node_that_cannot_start_ends_the_launch_with_its_reason(launched, tmp_
     wrong.write_text("policy_node:\n  ros__parameters:\n    device: quantum\n")
     suite = launched("hardware:=sim", f"params_file:={wrong}", "rviz:=false")
     assert suite.end() == 1
-    (last,) = [line for line in suite.output.splitlines() if "[ERROR] [launch]" in line]
+    last = [line for line in suite.output.splitlines() if "[ERROR] [launch]" in line][-1]
     assert "policy_node failed with exit status 78" in last
     assert "quantum" in last
