@@ -181,7 +181,8 @@ void So100Arm::use_setup_timing() { set_timing(std::chrono::milliseconds(50), 2)
 // the wait doubles: a cycle that begins late harms less than to give up an arm that is well.
 void So100Arm::use_cycle_timing()
 {
-  const auto most = std::max(config_.read_timeout, config_.answer_timeout / 4);
+  const auto most = std::max(
+    config_.read_timeout, come_late() ? config_.answer_timeout : config_.answer_timeout / 4);
   auto margin = config_.read_timeout;
   std::uint32_t misses = 0;
   for (const JointCounters & counters : counters_) {

@@ -16,6 +16,9 @@ namespace
 constexpr std::uint32_t kFewestMisses = 5;
 // A servo that starts anew misses more than one read.
 constexpr std::uint32_t kRebootMisses = 2;
+// Times answer_timeout, where answers come, but too late: the servos are well and hold the arm,
+// which would fall if it were given up.
+constexpr int kLatePatience = 5;
 
 }  // namespace
 
@@ -143,7 +146,17 @@ bool So100Arm::torque_kept()
 bool So100Arm::silent(std::size_t joint) const
 {
   return counters_[joint].missed_in_a_row >= kFewestMisses &&
-         now_ - asked_[joint] >= config_.answer_timeout;
+         now_ - asked_[joint] >= config_.answer_timeout * (come_late() ? kLatePatience : 1);
+}
+
+bool So100Arm::stale() const
+{
+  for (std::size_t i = 0; i < ids_.size(); ++i) {
+    if (counters_[i].missed_in_a_row > 0 && now_ - asked_[i] >= config_.answer_timeout) {
+      return true;
+    }
+  }
+  return false;
 }
 
 // What came after its time was up: bytes before the next request, and packets after it.
@@ -158,7 +171,7 @@ std::uint64_t So100Arm::count_late() const
 
 bool So100Arm::write(const double * goals)
 {
-  if (!active_) {
+  if (!active_ || stale()) {
     return true;
   }
   for (std::size_t i = 0; i < ids_.size(); ++i) {
@@ -211,7 +224,7 @@ std::string So100Arm::failure() const
   }
   char time[32];
   std::snprintf(time, sizeof(time), "%.2f s", std::chrono::duration<double>(now_ - since).count());
-  if (late_ != late_before_) {
+  if (come_late()) {
     return names + ": no answer in time for " + time +
            ", but some came too late; the machine is too busy for the control loop: give the "
            "controller manager real-time priority, or run less beside it";

@@ -105,7 +105,8 @@ public:
   /// power. False: see failure().
   bool read();
 
-  /// Sends goals [rad], one a joint, unless the torque is off. A goal that is not finite is never
+  /// Sends goals [rad], one a joint, unless the torque is off or a servo has not answered for
+  /// answer_timeout: the arm holds then. A goal that is not finite is never
   /// sent, one outside of the calibrated range is clamped. False: see failure().
   bool write(const double * goals);
 
@@ -147,6 +148,10 @@ private:
   void use_setup_timing();
   void use_cycle_timing();
   bool silent(std::size_t joint) const;
+  /// Since all servos last answered in time, some answers came, but too late.
+  bool come_late() const { return late_ != late_before_; }
+  /// The state of a servo is older than answer_timeout: no goal is sent until it answers.
+  bool stale() const;
   bool torque_kept();
   std::uint64_t count_late() const;
   void set_timing(std::chrono::microseconds margin, int retries);
