@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
 from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 from smolvla_policy.ros.parameter_names import read_file
 from smolvla_policy.ros.parent import LAUNCH_PID
@@ -19,6 +20,7 @@ from smolvla_policy.ros.parent import LAUNCH_PID
 from smolvla_bringup.environment import REBUILD
 from smolvla_bringup.options import SetupError
 from smolvla_bringup.signals import env_prefix
+from smolvla_bringup.temporary_files import temporary_file
 
 SIGTERM_TIMEOUT = "15"
 """How long launch lets a node end by itself [s]; a text, as launch wants it."""
@@ -112,7 +114,29 @@ class NodeSpec:
             arguments += ["--params-file", str(file)]
         for name, value in self.parameters.items():
             arguments += ["-p", f"{name}:={_yaml(value)}"]
+        if self.parameters and any(set(read_file(file)) - {"/**"} for file in self.params_files):
+            arguments += ["--params-file", str(self._overrides())]
         return ["--ros-args", *arguments] if arguments else []
+
+    def _overrides(self) -> Path:
+        """Return a file that has `parameters` under each name that the others have for a node.
+
+        Of several names that fit a node, ROS takes the one that came first last: a value for
+        ``/executor_node`` would win over one of the command line, which is for ``/**``.
+        """
+
+        def replaced(content: Any) -> Any:
+            if not isinstance(content, Mapping):
+                return content
+            return {
+                name: dict(self.parameters) if name == "ros__parameters" else replaced(inner)
+                for name, inner in content.items()
+            }
+
+        content: dict[str, Any] = {}
+        for file in self.params_files:
+            content |= replaced(read_file(file))
+        return temporary_file(f"{self.name}.yaml", yaml.safe_dump(content, allow_unicode=True))
 
     def command(self) -> list[str]:
         """Return the command line that starts the node from the installed workspace.

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,6 @@ def _policy(options: Options) -> NodeSpec:
     parameters: dict[str, Any] = {
         "backend": options.policy,
         "model": options.model,
-        "autostart": options.autostart,
         **camera_parameters(setup),
     }
     if options.calibration:
@@ -63,6 +63,7 @@ def _policy(options: Options) -> NodeSpec:
                 "to start without one"
             )
         parameters["checkpoint"] = str(CHECKPOINT)
+    parameters |= _flags(options, spec(), "autostart")
     return spec()
 
 
@@ -89,9 +90,6 @@ def _executor(options: Options) -> NodeSpec:
     }
     parameters: dict[str, Any] = {
         "output": options.output,
-        "autostart": options.autostart,
-        "wait_for_start": options.wait_for_start,
-        "dry_run": options.dry_run,
         **{name: value for name, value in optional.items() if value is not None},
     }
 
@@ -102,4 +100,17 @@ def _executor(options: Options) -> NodeSpec:
 
     if options.hardware == "sim" and not spec().has("success_topic"):
         parameters["success_topic"] = "sim/success"
+    parameters |= _flags(options, spec(), "autostart", "wait_for_start", "dry_run")
     return spec()
+
+
+def _flags(options: Options, spec: NodeSpec, *names: str) -> dict[str, bool]:
+    """Return the options `names`, less those that were not given where a parameter file has them.
+
+    What is not asked for must not end a dry run that the user's file asks for.
+    """
+    defaults = {field.name: field.default for field in dataclasses.fields(Options)}
+    flags = {name: getattr(options, name) for name in names}
+    return {
+        name: flag for name, flag in flags.items() if flag != defaults[name] or not spec.has(name)
+    }

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import rclpy
 import yaml
 from smolvla_bringup.node_list import node_list, simulation_nodes
 from smolvla_bringup.node_spec import NodeSpec
@@ -20,6 +21,7 @@ from smolvla_policy.checkpoint.robot import read_robot
 from smolvla_sim.shipped import CHECKPOINT
 
 PACKAGE = Path(__file__).resolve().parents[1]
+UNSET = {"dry_run": False, "max_step": [9.0], "output": ""}
 
 pytestmark = pytest.mark.usefixtures("bare_workspace")
 
@@ -136,6 +138,36 @@ def test_the_simulation_judges_where_nobody_else_was_named(tmp_path: Path) -> No
     assert executor.configured("success_topic") == "scale/full"
     mock = Options(hardware="mock", policy="smolvla", checkpoint="owner/name")
     assert not policy_nodes(mock)[1].has("success_topic")
+
+
+def test_what_is_not_asked_for_ends_no_dry_run_of_the_users_file(tmp_path: Path) -> None:
+    extra = tmp_path / "mine.yaml"
+    for name in ("/**", "/executor_node"):
+        extra.write_text(f"{name}:\n  ros__parameters: {{dry_run: true, wait_for_start: true}}\n")
+        executor = policy_nodes(sim(params_file=str(extra)))[1]
+        assert executor.configured("dry_run") is executor.configured("wait_for_start") is True
+        assert executor.configured("autostart") is True
+
+
+@pytest.mark.parametrize(
+    "name", ["/**", "/**/executor_node", "/left/executor_node", "/left/*", "left: {executor_node"]
+)
+def test_an_argument_that_was_given_wins_over_every_name_in_a_file(
+    tmp_path: Path, name: str
+) -> None:
+    """As ROS itself reads it: it takes the name that came first last."""
+    extra = tmp_path / "mine.yaml"
+    end = "}" if "{" in name else ""
+    extra.write_text(f"{name}: {{ros__parameters: {{dry_run: false, max_step: [0.1]}}}}{end}\n")
+    options = sim(params_file=str(extra), dry_run=True, namespace="left")
+    arguments = policy_nodes(options)[1].ros_arguments()
+    context = rclpy.Context()
+    rclpy.init(args=arguments, context=context)
+    node = rclpy.create_node("executor_node", context=context)
+    values = {name: node.declare_parameter(name, unset).value for name, unset in UNSET.items()}
+    node.destroy_node()
+    rclpy.shutdown(context=context)
+    assert values == {"dry_run": True, "max_step": [0.1], "output": "forward"}
 
 
 def test_params_file_of_the_user_wins_over_the_package(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from enum import IntEnum
 
+EXAMPLE = "pick up the red cube"
 _SHOWN = 200
 """So many characters of a sentence are quoted in the log."""
 
@@ -29,10 +30,7 @@ def command(topic: str) -> str:
 
     Without ``--keep-alive`` the publisher lives 0.1 s, which is too short on a crowded machine.
     """
-    return (
-        f"ros2 topic pub --once --keep-alive 1 {topic} std_msgs/msg/String "
-        '"data: pick up the red cube"'
-    )
+    return f'ros2 topic pub --once --keep-alive 1 {topic} std_msgs/msg/String "data: {EXAMPLE}"'
 
 
 class NewestInstruction:

@@ -121,9 +121,10 @@ class TaskRunner:
         self._moved = 0.0
         self._chunks_before = 0
 
-    def reconfigure(self, stall_timeout: float) -> None:
-        """Let goals stand still for another time, the running one too [s]."""
+    def reconfigure(self, stall_timeout: float, stop_on_success: bool) -> None:
+        """Go by other settings from now on, the running goal too."""
         self._stall_timeout = stall_timeout
+        self._stop_on_success = stop_on_success
 
     @property
     def goal(self) -> Goal | None:

@@ -171,7 +171,7 @@ class Execution:
 
         def take(now: float) -> None:
             self._core.reconfigure(config)
-            self._tasks.reconfigure(values["task_stall_timeout"])
+            self._tasks.reconfigure(values["task_stall_timeout"], values["stop_on_success"])
             self._dry_run = values["dry_run"]
             self._status_period = 1.0 / values["status_rate"]
             self._feedback_period = 1.0 / values["feedback_rate"]

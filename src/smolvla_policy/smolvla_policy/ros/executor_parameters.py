@@ -163,6 +163,7 @@ EXECUTOR_PARAMETERS = (
         False,
         "Stop on a success also what is executed without a goal, for a sentence on "
         "task_instruction; ~/start goes on.",
+        live=True,
     ),
     Parameter(
         "feedback_rate",

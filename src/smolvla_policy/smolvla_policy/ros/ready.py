@@ -12,12 +12,12 @@ import time
 from collections.abc import Callable
 
 from smolvla_msgs.msg import ExecutorStatus, PolicyStatus
+from smolvla_policy.control.instruction import EXAMPLE, command, quoted
 from smolvla_policy.ros import qos
 from smolvla_policy.ros.managed_node import ACTIVE, UNCONFIGURED, ManagedNode
 
 PATIENCE = 10.0
 """How long something may be missing once both nodes are active, before that is said [s]."""
-_EXAMPLE = "pick up the red cube"
 _ACTING = (PolicyStatus.WAITING, PolicyStatus.READY, PolicyStatus.INFERRING)
 
 
@@ -89,15 +89,15 @@ class ReadyLine:
         node, status = self._node, self._status()
         dry = " (DRY RUN: the arm gets no commands)" if status.dry_run else ""
         topic = node.resolve_topic_name("task_instruction")
-        instruct = f'ros2 topic pub --once {topic} std_msgs/msg/String "data: {_EXAMPLE}"'
-        if status.instruction.strip():
-            instruct = f'the instruction is "{status.instruction}"'
+        instruct = command(topic)
+        if status.instruction:
+            instruct = f"the instruction is {quoted(status.instruction)}"
         if not node.get_parameter("wait_for_start").value:
             return f"ready{dry}: {instruct}"
         action = node.resolve_service_name("smolvla/run_task")
         return (
             f"ready{dry}: ros2 action send_goal {action} smolvla_msgs/action/RunTask "
-            f'"{{instruction: {_EXAMPLE}}}"; or {instruct}, and ros2 service call '
+            f'"{{instruction: {EXAMPLE}}}"; or {instruct}, and ros2 service call '
             f"{node.resolve_service_name('~/start')} std_srvs/srv/Trigger"
         )
 

@@ -10,7 +10,7 @@ from smolvla_policy.ros import qos, ready
 from smolvla_msgs.msg import ExecutorStatus, PolicyStatus
 
 SUCCESS = TransitionCallbackReturn.SUCCESS
-INSTRUCT = 'ready: ros2 topic pub --once /task_instruction std_msgs/msg/String "data: pick up the'
+INSTRUCT = "ready: ros2 topic pub --once --keep-alive 1 /task_instruction std_msgs/msg/String"
 
 
 class Policy:

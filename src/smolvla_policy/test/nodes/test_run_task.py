@@ -152,13 +152,17 @@ def test_a_success_told_after_the_goal_began_ends_it(graph, make_robot, caller, 
     assert result.reason == RESULT.SUCCEEDED
 
 
-@pytest.mark.parametrize("stop", [False, True])
+@pytest.mark.parametrize("stop", ["", "from the start", "set in motion"])
 def test_a_success_stops_what_the_topic_asked_for_where_a_parameter_says_so(
     graph, make_robot, stop
 ):
-    robot = make_robot(success_topic="camera_judge/done", stop_on_success=stop)
+    from_start = stop == "from the start"
+    robot = make_robot(success_topic="camera_judge/done", stop_on_success=from_start)
     judge = Judge(graph)
     graph.until(lambda: robot.status.tick > 3, what="motion")
+    if stop and not from_start:
+        given = [Parameter("stop_on_success", value=True)]
+        assert robot.executor.set_parameters_atomically(given).successful
     judge.says(True)
     if stop:
         graph.until(robot.state(ExecutorStatus.IDLE))
