@@ -34,6 +34,7 @@ pytest.importorskip("launch_ros.actions", reason="launch_ros is not installed")
 
 LIMIT = 90.0  # [s] for one thing to happen on a busy machine
 JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
+RANGES = ((760, 3320), (830, 3190), (910, 3080), (880, 3200), (0, 4095), (2040, 3470))  # [ticks]
 
 needs_ros2_control = pytest.mark.skipif(
     not all(
@@ -241,15 +242,20 @@ def heavy_arm(tmp_path):
                     "id": number,
                     "drive_mode": 0,
                     "homing_offset": 0,
-                    "range_min": 0,
-                    "range_max": 4095,
+                    "range_min": low,
+                    "range_max": high,
                 }
-                for number, joint in enumerate(JOINTS, start=1)
+                for number, (joint, (low, high)) in enumerate(
+                    zip(JOINTS, RANGES, strict=True), start=1
+                )
             }
         )
     )
-    setup = "driver: usb_cam, device: /dev/null, width: 96, height: 96, fps: 20"
-    listed = "".join(f"  - {{name: {name}, {setup}}}\n" for name in ("top", "wrist"))
+    size = "width: 96, height: 96, fps: 20"
+    listed = "".join(
+        f"  - {{name: {name}, driver: usb_cam, device: {device}, {size}}}\n"
+        for name, device in (("top", "/dev/null"), ("wrist", "/dev/zero"))
+    )
     cameras.write_text(f"transport: raw\ncameras:\n{listed}")
     prefix = tmp_path / "prefix"
     driver = prefix / "lib/usb_cam/usb_cam_node_exe"
@@ -260,10 +266,14 @@ def heavy_arm(tmp_path):
     index = prefix / "share/ament_index/resource_index/packages"
     index.mkdir(parents=True)
     (index / "usb_cam").touch()
+    slow = tmp_path / "slow.yaml"  # for a busy machine
+    slow.write_text("controller_manager:\n  ros__parameters:\n    update_rate: 25\n")
     emulator = subprocess.Popen(
         [program, "--realtime", "--link", port], stdout=subprocess.PIPE, text=True
     )
     assert emulator.stdout.readline().startswith("/dev/")
+    write = [program.with_name("so100_calibrate"), "--port", port, "--from-file", calibration]
+    subprocess.run(write, stdin=subprocess.DEVNULL, check=True)
     yield (
         [
             "hardware:=real",
@@ -271,6 +281,7 @@ def heavy_arm(tmp_path):
             f"calibration:={calibration}",
             f"cameras_file:={cameras}",
             f"checkpoint:={CHECKPOINT}",
+            f"params_file:={slow}",
             "rviz:=false",
         ],
         {"AMENT_PREFIX_PATH": os.pathsep.join([str(prefix), os.environ["AMENT_PREFIX_PATH"]])},

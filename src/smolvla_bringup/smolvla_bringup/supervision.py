@@ -117,17 +117,19 @@ class Supervisor:
                 f"({self._restarts[name]} of {RESTARTS} times in a row){meanwhile}",
                 "warning",
             )
-        again = f". To start it again: {spec.again}" if spec.again else ""
         # Its name is still to be seen in the graph, and a second one of a name is not started.
-        again += " (wait 20 s first)" if again and code < 0 else ""
+        wait = " (wait 20 s first)" if code < 0 else ""
+        again = f"start it again{wait}: {spec.again}"  # last, so that it can be copied
         if not spec.critical:
-            words += f"; the rest goes on without it{again}"
+            words += "; the rest goes on without it"
+            if spec.again:
+                words += f"; to {again}"
             return Verdict(Outcome.WITHOUT, words, "error" if code else "info")
         if self._arm_is_held and spec.restarts:
             return Verdict(
                 Outcome.HOLD,
-                f"{words}; the arm holds its position with its torque on{again}. To end "
-                "everything: Ctrl-C, which takes the torque off, so hold the arm",
+                f"{words}; the arm holds its position with its torque on. Hold the arm and press "
+                f"Ctrl-C, which takes the torque off, or {again}",
             )
         return Verdict(Outcome.END, words)
 
