@@ -56,7 +56,7 @@ _WORDS = {
     "/arm_controller/joint_trajectory": "the same with `output: joint_trajectory`",
     "/robot_description": "the URDF, as robot_state_publisher publishes it",
     "/visualization_node/predicted_path": "the chunk as a path, for RViz and Foxglove",
-    "/diagnostics": "health in words, for rqt_robot_monitor and Foxglove; an arm's own, too",
+    "/diagnostics": "health in words, for rqt_robot_monitor and Foxglove; also of a real arm",
     "/policy_node/status": "what the policy does or misses",
     "/executor_node/status": "what the executor does, with all figures",
     "/record_node/status": "what the recorder does, in a line",

@@ -72,6 +72,26 @@ struct Span
   std::uint64_t cycles;
 };
 
+std::uint64_t missed_lately(const ServoRecord & servo, const ServoRecord & before)
+{
+  return grown(servo.counters.missed_reads, before.counters.missed_reads);
+}
+
+bool too_many(std::uint64_t reads, const Span & span)
+{
+  return static_cast<double>(reads) > kMissedShare * static_cast<double>(span.cycles);
+}
+
+// What all servos missed is no fault of one of them.
+std::uint64_t missed_by_all(const ArmRecord & record, const ArmRecord & before)
+{
+  std::uint64_t common = record.servos.empty() ? 0 : record.cycles;
+  for (std::size_t i = 0; i < record.servos.size(); ++i) {
+    common = std::min(common, missed_lately(record.servos[i], before.servos[i]));
+  }
+  return common;
+}
+
 Diagnostic describe_bus(
   const SystemConfig & config, const ArmRecord & record, const ArmRecord & before,
   feetech::TimePoint now, const std::string & failure)
@@ -95,12 +115,19 @@ Diagnostic describe_bus(
       "%zu servos answer, %.0f reads/s, torque %s", record.servos.size(), span.rate(),
       torque ? "on" : "off");
     const std::uint64_t late = grown(record.late_reads, before.late_reads);
-    if (static_cast<double>(late) > kMissedShare * static_cast<double>(span.cycles)) {
+    const std::uint64_t missed = missed_by_all(record, before);
+    if (too_many(late, span)) {
       findings.add(
         Level::warn, "answers came too late for " + count(late) + " of " + count(span.cycles) +
                        " reads " + span.words() +
                        ": the machine is too busy; give the controller manager real-time "
                        "priority, or run less beside it");
+    } else if (too_many(missed, span)) {
+      findings.add(
+        Level::warn, "no servo answered " + count(missed) + " of " + count(span.cycles) +
+                       " reads " + span.words() +
+                       ": check the USB cable, the power supply and the first "
+                       "cable; or the machine is too busy");
     }
   }
   return {
@@ -196,7 +223,7 @@ void judge_faults(const ServoRecord & servo, Findings & findings)
 
 Diagnostic describe_servo(
   const JointConfig & joint, const ServoRecord & servo, const ServoRecord & before,
-  const Span & span, bool connected)
+  const Span & span, std::uint64_t common, bool connected)
 {
   if (!connected) {
     // No values: old ones must not pass for measurements.
@@ -208,13 +235,11 @@ Diagnostic describe_servo(
   judge_temperature(servo, findings);
   judge_faults(servo, findings);
   judge_load(servo, findings);
-  const std::uint64_t missed = grown(servo.counters.missed_reads, before.counters.missed_reads);
-  if (static_cast<double>(missed) > kMissedShare * static_cast<double>(span.cycles)) {
+  const std::uint64_t missed = missed_lately(servo, before);
+  if (too_many(missed - common, span)) {
     findings.add(
       Level::warn, "no answer to " + count(missed) + " of " + count(span.cycles) + " reads " +
-                     span.words() +
-                     ": check its cable and the one before it; if all servos miss "
-                     "some, the USB cable, the power supply and the load of the machine");
+                     span.words() + ": check its cable and the one before it");
   }
   const std::uint64_t rejected =
     grown(servo.counters.rejected_goals, before.counters.rejected_goals);
@@ -303,9 +328,10 @@ std::vector<Diagnostic> describe(
 {
   std::vector<Diagnostic> all{describe_bus(config, record, before, now, failure)};
   const Span span(record, before);
+  const std::uint64_t common = missed_by_all(record, before);
   for (std::size_t i = 0; i < config.joints.size(); ++i) {
-    all.push_back(
-      describe_servo(config.joints[i], record.servos[i], before.servos[i], span, record.connected));
+    all.push_back(describe_servo(
+      config.joints[i], record.servos[i], before.servos[i], span, common, record.connected));
   }
   return all;
 }

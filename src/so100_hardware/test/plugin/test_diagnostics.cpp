@@ -221,6 +221,23 @@ TEST_F(DiagnosticsTest, MissedReadsAreCountedLatelyAndInAll)
   EXPECT_EQ(value(well, "missed_reads"), std::to_string(missed));
 }
 
+TEST_F(DiagnosticsTest, WhatAllMissIsSaidOnceOfTheBus)
+{
+  active();
+  for (int i = 0; i < 40; ++i) {
+    for (std::size_t k = 0; k < 6; ++k) {
+      world.arm.unit(k).connected = i % 8 != 0;
+    }
+    cycles(1);
+  }
+  const std::vector<Diagnostic> all = report();
+  EXPECT_TRUE(tells(all[0], Level::warn, {"no servo answered 5 of 40 reads", "the USB cable"}));
+  for (std::size_t i = 0; i < 6; ++i) {
+    EXPECT_TRUE(tells(all[i + 1], Level::ok, {}));
+    EXPECT_EQ(value(all[i + 1], "missed_reads_lately"), "5");
+  }
+}
+
 TEST_F(DiagnosticsTest, CommandsThatAreNoNumbersAreToldLately)
 {
   active();
