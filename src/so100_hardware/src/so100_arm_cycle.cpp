@@ -85,7 +85,6 @@ bool So100Arm::read()
     return false;
   }
   now_ = transport_->now();
-  bool good = true;
   bool all = true;
   for (std::size_t i = 0; i < ids_.size(); ++i) {
     JointCounters & counters = counters_[i];
@@ -98,13 +97,16 @@ bool So100Arm::read()
     asked_[i] = counters.missed_in_a_row == 0 ? begin : asked_[i];
     ++counters.missed_reads;
     ++counters.missed_in_a_row;
-    good = good && !silent(i);
     all = false;
   }
   const std::uint64_t late = count_late();
   late_ += late != late_seen_ ? 1 : 0;
   late_seen_ = late;
   late_before_ = all ? late_ : late_before_;
+  bool good = true;
+  for (std::size_t i = 0; i < ids_.size(); ++i) {
+    good = good && !silent(i);
+  }
   return good && (!active_ || torque_kept());
 }
 

@@ -200,6 +200,25 @@ TEST_F(CycleTest, AnswersThatAlwaysComeLateAreWaitedFor)
   EXPECT_LE(arm.counters(kGripperJoint).missed_reads, missed + 1);
 }
 
+TEST_F(CycleTest, AnAnswerThatComesTooLateAtTheLastMomentCounts)
+{
+  So100Arm & arm = active();
+  ASSERT_TRUE(cycle());
+  const auto answers = [this](double drop) {
+    for (std::size_t i = 0; i < 6; ++i) {
+      world.faults.rates(i).drop = drop;
+    }
+  };
+  for (int n = 0; n < 8; ++n) {
+    // The first of them come after the wait of 50 ms, in the read that would be the last.
+    answers(n >= 5 ? 0.0 : 1.0);
+    world.faults.rates(0).delay = 1.0;
+    world.faults.rates(0).delay_time = milliseconds(58);
+    ASSERT_TRUE(cycle()) << n << ": " << arm.failure();
+  }
+  EXPECT_GT(arm.late_reads(), 0u);
+}
+
 TEST_F(CycleTest, AnswersThatComeTooLateAreNotTakenForSilence)
 {
   So100Arm & arm = active({{"answer_timeout", "0.06"}});
