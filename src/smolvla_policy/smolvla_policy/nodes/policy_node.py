@@ -81,9 +81,8 @@ class PolicyNode(ManagedNode):
         start = time.monotonic()
         try:
             backend = create_backend(name, values)
-        except Exception as error:
-            kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-            raise ValueError(f"backend '{name}': {kind}{error}") from error
+        except ValueError as error:  # others are no mistake in the parameters: see `misconfigured`
+            raise ValueError(f"backend '{name}': {error}") from error
         self._backend = backend
         self._wishes.clear()
         self._figures.reset()

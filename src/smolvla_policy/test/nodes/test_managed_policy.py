@@ -268,3 +268,18 @@ def test_without_autostart_the_process_says_how_to_go_on_and_ends_politely():
         process.terminate()
     assert process.wait(20) == 0
     assert "Traceback" not in process.stderr.read()
+
+
+@pytest.mark.parametrize("error", [ValueError("units do not fit"), MemoryError("no room")])
+def test_only_a_mistake_in_the_parameters_is_one_for_whoever_would_start_it_anew(
+    make_world, error
+):
+    world = make_world(active=False)
+
+    def create(name, options):
+        raise error
+
+    make_world.args[1].setattr("smolvla_policy.nodes.policy_node.create_backend", create)
+    assert not change(world.graph, "configure")
+    assert str(error) in world.policy.problem
+    assert world.policy.misconfigured is isinstance(error, ValueError)
