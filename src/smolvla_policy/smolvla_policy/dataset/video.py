@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -71,6 +72,29 @@ class VideoOptions:
         return {**options, "bf": "0", "threads": str(self.threads)}
 
 
+def _realtime_threads() -> set[int]:
+    found = set()
+    for thread in map(int, os.listdir("/proc/self/task")):
+        with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+            if os.sched_getscheduler(thread) == os.SCHED_FIFO:
+                found.add(thread)
+    return found
+
+
+@contextlib.contextmanager
+def _no_new_realtime_threads() -> Iterator[None]:
+    """Undo what libsvtav1 does where root runs it.
+
+    Its threads and the one that calls it get SCHED_FIFO 99, and leave nothing for a control loop on
+    the same cores.
+    """
+    before = _realtime_threads()
+    yield
+    for thread in _realtime_threads() - before:
+        with contextlib.suppress(ProcessLookupError):
+            os.sched_setscheduler(thread, os.SCHED_OTHER, os.sched_param(0))
+
+
 class EpisodeVideo:
     """The video of one camera in one episode, while it is being written.
 
@@ -108,7 +132,9 @@ class EpisodeVideo:
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
         frame.pts, frame.time_base = self.frames, self._time_base
         self.frames += 1
-        self._write(frame)
+        # The encoder begins with its first frame.
+        with _no_new_realtime_threads() if self.frames == 1 else contextlib.nullcontext():
+            self._write(frame)
 
     def _write(self, frame: av.VideoFrame | None) -> None:
         for packet in self._stream.encode(frame):

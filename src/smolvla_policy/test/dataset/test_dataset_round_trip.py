@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is recorded comes back."""
 
+import os
+
 import av
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from smolvla_policy.dataset import (
     joint_features,
     numeric_feature,
 )
+from smolvla_policy.dataset.video import EpisodeVideo
 
 
 def assert_frames(dataset, scene, episode, length):
@@ -156,12 +159,25 @@ def test_entries_of_others_in_info_are_kept(copy, scene):
     assert '"tools"' in path.read_text()
 
 
-def test_av1(tmp_path, scene):
+@pytest.fixture
+def av1():
     try:
         av.codec.Codec("libsvtav1", "w")
         av.codec.Codec("libdav1d", "r")
     except av.error.FFmpegError:
         pytest.skip("this PyAV has no AV1")
+
+
+def test_av1_takes_no_core_from_a_control_loop(tmp_path, av1):
+    """As root, whom the encoder gives the highest real-time priority; in containers, say."""
+    video = EpisodeVideo(tmp_path / "v.mp4", 30, 64, 64, VideoOptions(codec="av1"))
+    video.add(np.zeros((64, 64, 3), dtype=np.uint8))
+    policies = {os.sched_getscheduler(int(thread)) for thread in os.listdir("/proc/self/task")}
+    video.finish()
+    assert policies == {os.SCHED_OTHER}
+
+
+def test_av1(tmp_path, scene, av1):
     folder = scene.make(tmp_path / "d", [3, 4], video=VideoOptions(codec="av1", crf=30))
     dataset = Dataset.open(folder)
     dataset.check(deep=True)
