@@ -85,8 +85,8 @@ def _realtime_threads() -> set[int]:
 def _no_new_realtime_threads() -> Iterator[None]:
     """Undo what libsvtav1 does where root runs it.
 
-    Its threads and the one that calls it get SCHED_FIFO 99, and leave nothing for a control loop on
-    the same cores.
+    Its threads and the one that calls it get SCHED_FIFO 99, and leave nothing for a control loop
+    on the same cores.
     """
     before = _realtime_threads()
     yield
