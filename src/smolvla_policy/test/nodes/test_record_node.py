@@ -297,6 +297,7 @@ def test_limits_can_be_set_between_episodes_and_within_one(world, graph):
     world.until_status("it has reached max_episode_seconds (0.2 s)")
     assert world.order("discard").success
     world.started()
+    graph.until(lambda: world.recorder._recorder._count.frames >= 1, what="a frame")
     world.silent.add(Float64MultiArray)
     assert put(max_episode_seconds=0.0, max_command_age=0.3)[1].successful
     world.until_status("more than 0.3 s: is the arm still being commanded")
