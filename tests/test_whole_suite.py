@@ -97,9 +97,11 @@ def test_killed_policy_holds_the_arm_and_a_restarted_one_finishes_the_task(suite
             suite.until(lambda: suite.executor.tick > 5, what="motion")
             os.kill(first.pid("policy_node"), signal.SIGKILL)
             assert "SIGKILL" in first.wait(timeout=10.0).words()
+        # On a crowded machine it may have dropped its plan for a stale joint state and wait.
+        still = (ExecutorStatus.HOLDING, ExecutorStatus.WAITING)
         suite.until(
             lambda: (
-                suite.executor.state == ExecutorStatus.HOLDING
+                suite.executor.state in still
                 and "is policy_node running?" in suite.executor.reason
             ),
             what="holding with a reason",

@@ -18,9 +18,13 @@ list(APPEND so100_libraries so100_hardware_arm)
 
 add_subdirectory(bench)
 
-set(plugin_packages diagnostic_msgs hardware_interface pluginlib rclcpp rclcpp_lifecycle)
+set(plugin_packages hardware_interface pluginlib rclcpp rclcpp_lifecycle diagnostic_msgs)
 set(missing "")
 foreach(package ament_cmake ${plugin_packages})
+  # Message packages look for what they need as REQUIRED, so not before the rest is there.
+  if(package STREQUAL diagnostic_msgs AND missing)
+    continue()
+  endif()
   find_package(${package} QUIET)
   if(NOT ${package}_FOUND)
     list(APPEND missing ${package})
