@@ -135,7 +135,8 @@ def test_node_that_dies_is_reported_once_with_its_words(starter: Make, tmp_path:
 
 
 def test_a_node_that_has_done_its_work_is_no_news(starter: Make, lines: Lines) -> None:
-    running = starter(done="echo done; exit 0", failed="echo cannot; exit 3", one_shot=True)
+    late = "sleep 1; echo cannot; exit 3"  # by then the other has ended, not only said so
+    running = starter(done="echo done; exit 0", failed=late, one_shot=True)
     running.start()
     lines.until("[done] done", "[failed] cannot")
     ending = running.wait(LIMIT)

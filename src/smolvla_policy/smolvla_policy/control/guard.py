@@ -49,6 +49,12 @@ _LIMITS = {
     "tracking": "max_tracking_error",
 }
 """The parameters behind each kind of limit, for the words of the log."""
+_PARAMETERS = {"lower": "lower_limits", "upper": "upper_limits", "start_jump": "max_start_jump"}
+"""Fields of `GuardConfig` that the node's parameters call otherwise."""
+
+
+def _parameter(field: str) -> str:
+    return _PARAMETERS.get(field, field)
 
 
 @dataclass(frozen=True)
@@ -135,17 +141,17 @@ class Guard:
         array = np.asarray(value, dtype=np.float64)
         if array.ndim > 1 or array.size not in (1, len(self._joints)):
             raise ValueError(
-                f"guard.{name} needs one number or one for each of {', '.join(self._joints)}, "
+                f"{_parameter(name)} needs one number or one for each of {', '.join(self._joints)}, "
                 f"but has {array.size}"
             )
         if not np.isfinite(array).all():
-            raise ValueError(f"guard.{name} must be finite, but is {array.tolist()}")
+            raise ValueError(f"{_parameter(name)} must be finite, but is {array.tolist()}")
         return np.broadcast_to(array, (len(self._joints),)).copy()
 
     def _positive(self, name: str, value: Sequence[float] | float) -> NDArray[np.float64]:
         array = self._per_joint(name, value)
         if (array <= 0).any():
-            raise ValueError(f"guard.{name} must be greater than 0, but is {array.tolist()}")
+            raise ValueError(f"{_parameter(name)} must be greater than 0, but is {array.tolist()}")
         return array
 
     def chunk_problem(self, chunk: Chunk) -> str:

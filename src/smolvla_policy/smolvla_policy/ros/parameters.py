@@ -61,10 +61,15 @@ class Parameter:
             if isinstance(number, float) and not math.isfinite(number):
                 return f"parameter '{self.name}' is {value}: {number} is no number to go by"
         if numbers is value and any(map(self._beyond, numbers)):
-            low = "" if self.minimum is None else f" from {self.minimum:g}"
-            high = "" if self.maximum is None else f" up to {self.maximum:g}"
-            return f"parameter '{self.name}' is {value}, but each number must be{low}{high}"
+            return f"parameter '{self.name}' is {value}, but each number must be {self._range()}"
         return ""
+
+    def _range(self) -> str:
+        if self.minimum is None:
+            return f"up to {self.maximum:g}"
+        if self.maximum is None:
+            return f"{self.minimum:g} or more"
+        return f"from {self.minimum:g} up to {self.maximum:g}"
 
     def _beyond(self, number: Any) -> bool:
         low, high = self.minimum, self.maximum
@@ -109,9 +114,14 @@ class Parameter:
     def of_type(self, value: Any, given: RosParameter.Type) -> str:
         """Say that `value` is of the type `given`, which is not that of the parameter."""
         return (
-            f"parameter '{self.name}' is {value!r}, of type {given.name}, but must be of type "
-            f"{self.type.name}, as {self.default!r}"
+            f"parameter '{self.name}' is {_written(value)}, of type {given.name}, but must be of "
+            f"type {self.type.name}, as {_written(self.default)}"
         )
+
+
+def _written(value: Any) -> str:
+    """Return a value as it is typed."""
+    return str(value).lower() if isinstance(value, bool) else repr(value)
 
 
 # Numbers and truth values for ROS's parser that are texts for PyYAML.

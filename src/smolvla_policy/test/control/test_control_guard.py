@@ -94,12 +94,12 @@ def test_a_start_far_from_the_first_action_is_refused_with_both_positions() -> N
 @pytest.mark.parametrize(
     ("limits", "words"),
     [
-        ({"lower": (0.0, 0.0, 0.0)}, "guard.lower needs one number"),
+        ({"lower": (0.0, 0.0, 0.0)}, "lower_limits needs one number"),
         ({"lower": (2.0, 0.0)}, "limits of pan leave no room"),
-        ({"upper": (np.inf, 0.0)}, "guard.upper must be finite"),
-        ({"max_speed": 0.0}, "guard.max_speed must be greater than 0"),
-        ({"max_step": -1.0}, "guard.max_step"),
-        ({"max_tracking_error": 0.0}, "guard.max_tracking_error"),
+        ({"upper": (np.inf, 0.0)}, "upper_limits must be finite"),
+        ({"max_speed": 0.0}, "max_speed must be greater than 0"),
+        ({"max_step": -1.0}, "max_step"),
+        ({"max_tracking_error": 0.0}, "max_tracking_error"),
     ],
 )
 def test_contradictory_limits_are_refused(limits: dict[str, object], words: str) -> None:

@@ -387,7 +387,7 @@ def test_ids_of_a_restarted_executor_are_new(graph, make_robot):
 def test_a_wrong_parameter_is_named(graph, make_robot):
     robot = make_robot(active=False, lower_limits=[0.0, 1.0, 2.0])
     robot.executor.trigger_configure()
-    assert "guard.lower" in robot.executor.problem
+    assert "lower_limits needs" in robot.executor.problem
     with pytest.raises(ValueError, match="aggregate"):
         make_robot(aggregate="mean")
 

@@ -75,7 +75,7 @@ def test_after_a_failed_configuration_other_parameters_are_tried(graph, make_rob
     robot = make_robot(active=False, lower_limits=[0.0, 1.0, 2.0])
     assert not change(graph, "configure")
     assert state(graph) == "unconfigured"
-    graph.until(lambda: "guard.lower needs" in robot.status.reason)
+    graph.until(lambda: "lower_limits needs" in robot.status.reason)
     result = robot.executor.set_parameters([Parameter("lower_limits", value=[-3.0, -3.0])])
     assert result[0].successful
     assert change(graph, "configure")
@@ -183,4 +183,4 @@ def test_a_process_that_cannot_autostart_ends_with_one_line_why():
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == os.EX_CONFIG
     assert len(ended.stderr.strip().splitlines()) == 1
-    assert "guard.max_speed needs one number or one for each" in ended.stderr
+    assert "max_speed needs one number or one for each" in ended.stderr

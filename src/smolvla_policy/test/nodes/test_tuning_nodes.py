@@ -92,7 +92,7 @@ def test_what_the_status_tells_follows_at_once(graph, make_robot):
 
 REFUSALS = (
     ({"max_speed": [0.1, 0.2, 0.3]}, "one number or one for each of a, b, but has 3"),
-    ({"max_speed": [0.0]}, "each number must be from 0.001"),
+    ({"max_speed": [0.0]}, "each number must be 0.001 or more"),
     ({"max_step": [float("nan")]}, "nan is no number"),
     ({"lower_limits": [3.5, -3.0]}, "the limits of a leave no room"),
     ({"max_speed": [0.1], "aggregate": "mean"}, "not one of latest"),

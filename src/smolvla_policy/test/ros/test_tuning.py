@@ -107,7 +107,7 @@ def test_what_is_meant_without_doubt_is_taken_as_typed(tuned, name, text, value)
         ({"gain": ".nan"}, "out of range"),
         ({"gain": "quick"}, "'gain' is 'quick', of type STRING, but must be of type DOUBLE"),
         ({"gain": "[3.0]"}, "must be of type DOUBLE, as 2.0"),
-        ({"gain": "true"}, "of type BOOL"),
+        ({"gain": "true"}, "'gain' is true, of type BOOL"),
         ({"gain": "nan"}, "out of range"),
         ({"low": "[.nan, -1.0]"}, "nan is no number"),
         ({"low": "[-.inf, -1.0]"}, "-inf is no number"),
