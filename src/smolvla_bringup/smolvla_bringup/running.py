@@ -18,8 +18,9 @@ from smolvla_bringup.options import SetupError
 _ARMS = frozenset(("sim_node", "controller_manager"))
 _ONCE = _ARMS | {"policy_node", "executor_node"}
 DISCOVERY = 1.5
-"""How long to look [s]; on one machine nodes are seen within a third of it."""
+"""How long to look [s]; on an idle machine nodes are seen within a third of it."""
 _OTHERS = 0.5  # [s] to look on when one was found
+_BUSIEST = 4.0  # times as long at most on a busy machine
 
 
 def claim_names(specs: Sequence[NodeSpec], claimed: Iterable[str] = ()) -> frozenset[str]:
@@ -45,7 +46,8 @@ def not_running(specs: Sequence[NodeSpec], say: Callable[[str], None]) -> tuple[
     """Return those of `specs` that shall be started, by what runs in their graph.
 
     Beside an arm that runs, what is missing of its cameras and its policy may be started again;
-    with an arm of its own a start begins alone. Takes `DISCOVERY` seconds.
+    with an arm of its own a start begins alone. Takes `DISCOVERY` seconds, on a machine with more
+    programs than processors up to four times as long.
 
     Args:
         specs: the nodes that are asked for.
@@ -91,6 +93,11 @@ def _full_name(namespace: str, name: str) -> str:
     return "/" + "/".join(part for part in (namespace.strip("/"), name) if part)
 
 
+def _slowness() -> float:
+    """Return how many times as long as on an idle machine things take here now."""
+    return min(max(os.getloadavg()[0] / (os.cpu_count() or 1), 1.0), _BUSIEST)
+
+
 def _running(wanted: frozenset[str], environment: Mapping[str, str]) -> frozenset[str]:
     """Return which of `wanted` are to be seen by a process with `environment` in addition."""
     import rclpy
@@ -113,14 +120,15 @@ def _running(wanted: frozenset[str], environment: Mapping[str, str]) -> frozense
             if value is not None:
                 os.environ[name] = value
     try:
-        deadline = time.monotonic() + DISCOVERY
+        longer = _slowness()
+        deadline = time.monotonic() + DISCOVERY * longer
         found: frozenset[str] = frozenset()
         while found != wanted and time.monotonic() < deadline:
             time.sleep(0.05)
             names = node.get_node_names_and_namespaces()
             seen = wanted & {_full_name(namespace, name) for name, namespace in names}
             if seen and not found:  # the others come at about the same time
-                deadline = min(deadline, time.monotonic() + _OTHERS)
+                deadline = min(deadline, time.monotonic() + _OTHERS * longer)
             found |= seen
         return found
     finally:

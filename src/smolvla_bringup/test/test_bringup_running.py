@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -90,3 +91,12 @@ def test_start_starts_nothing_then(capsys: pytest.CaptureFixture[str], executabl
     captured = capsys.readouterr()
     assert ": /controller_manager; two of a name" in captured.err
     assert "started" not in captured.out
+
+
+def test_a_busy_machine_is_given_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "DISCOVERY", 0.5)
+    monkeypatch.setattr(os, "getloadavg", lambda: (3.0 * (os.cpu_count() or 1), 0.0, 0.0))
+    begin = time.monotonic()
+    wanted = specs("policy_node", "executor_node", namespace="nobody")
+    assert not_running(wanted, print) == tuple(wanted)
+    assert time.monotonic() - begin >= 1.5
