@@ -128,8 +128,8 @@ class Supervisor:
         if self._arm_is_held and spec.restarts:
             return Verdict(
                 Outcome.HOLD,
-                f"{words}; the arm holds its position with its torque on. Hold the arm and press "
-                f"Ctrl-C, which takes the torque off, or {again}",
+                f"{words}; as long as its driver runs, the arm holds its position with its torque "
+                f"on. Hold the arm and press Ctrl-C, which takes the torque off, or {again}",
             )
         return Verdict(Outcome.END, words)
 

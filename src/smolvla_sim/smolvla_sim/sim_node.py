@@ -21,6 +21,7 @@ from smolvla_policy.ros.tuning import Tuning
 from std_msgs.msg import Bool, Float32, Float64MultiArray
 from visualization_msgs.msg import MarkerArray
 
+from smolvla_msgs.msg import ExecutorStatus
 from smolvla_msgs.srv import ResetSim, SetTask
 from smolvla_sim import messages
 from smolvla_sim.arm import JOINT_NAMES
@@ -30,6 +31,7 @@ from smolvla_sim.restock import restock_rng
 from smolvla_sim.runner import RealTimeRunner
 from smolvla_sim.sim_parameters import SIM_PARAMETERS
 from smolvla_sim.simulation import Simulation
+from smolvla_sim.tasks import parse_task
 from smolvla_sim.viewer import open_viewer, require_display
 
 
@@ -62,6 +64,7 @@ class SimNode(Node):
         self._frame_prefix: str = values["frame_prefix"]
         self._size = (values["image_width"], values["image_height"])
         self._told = ""  # whose success the log has told
+        self._instruction = ""  # what the executor is to do
         self._restock: bool = values["restock"]
         self._restock_rng = restock_rng(values["seed"])
         simulation = Simulation(
@@ -89,6 +92,9 @@ class SimNode(Node):
         self._runner = RealTimeRunner(simulation, _rates(values), time.monotonic)
         self.create_subscription(
             Float64MultiArray, "arm_controller/commands", self._on_command, qos.command_qos()
+        )
+        self.create_subscription(
+            ExecutorStatus, "executor_node/status", self._on_executor, qos.status_qos()
         )
         self.create_service(ResetSim, "sim/reset", self._on_reset)
         self.create_service(SetTask, "sim/set_task", self._on_set_task)
@@ -152,6 +158,9 @@ class SimNode(Node):
             f"command on arm_controller/commands refused, the last one stays: {problem}"
         )
 
+    def _on_executor(self, status: ExecutorStatus) -> None:
+        self._instruction = status.instruction.strip()
+
     def _on_reset(
         self, request: ResetSim.Request, response: ResetSim.Response
     ) -> ResetSim.Response:
@@ -210,12 +219,21 @@ class SimNode(Node):
     def _judge(self, score: float, sentence: str) -> None:
         self._scores.publish(Float32(data=score))
         done = score >= 1.0
-        self._verdicts.publish(Bool(data=done))
+        self._verdicts.publish(Bool(data=done and self._is_asked_for(sentence)))
         if score == 0.0:  # less than done is also a gripper that touches the cube again
             self._told = ""
         elif done and self._told != sentence:
             self._told = sentence
             self.get_logger().info(f"success: {sentence}")
+
+    def _is_asked_for(self, sentence: str) -> bool:
+        """Say whether what is judged is what the arm is to do; True where nobody says what."""
+        if not self._instruction:
+            return True
+        try:
+            return parse_task(self._instruction).sentence == sentence
+        except ValueError:
+            return False
 
     # In the thread of the cameras.
 

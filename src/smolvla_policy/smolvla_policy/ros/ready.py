@@ -92,7 +92,9 @@ class ReadyLine:
         instruct = command(topic)
         if status.instruction:
             instruct = f"the instruction is {quoted(status.instruction)}"
-        if not node.get_parameter("wait_for_start").value:
+        if status.instruction_source == ExecutorStatus.INSTRUCTION_GOAL:
+            return f"ready{dry}: the goal is {quoted(status.instruction)}"
+        if status.state != ExecutorStatus.IDLE:
             return f"ready{dry}: {instruct}"
         action = node.resolve_service_name("smolvla/run_task")
         return (
