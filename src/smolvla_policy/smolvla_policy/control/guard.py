@@ -141,8 +141,8 @@ class Guard:
         array = np.asarray(value, dtype=np.float64)
         if array.ndim > 1 or array.size not in (1, len(self._joints)):
             raise ValueError(
-                f"{_parameter(name)} needs one number or one for each of {', '.join(self._joints)}, "
-                f"but has {array.size}"
+                f"{_parameter(name)} needs one number or one for each of "
+                f"{', '.join(self._joints)}, but has {array.size}"
             )
         if not np.isfinite(array).all():
             raise ValueError(f"{_parameter(name)} must be finite, but is {array.tolist()}")
