@@ -156,7 +156,7 @@ def test_namespace_remappings_and_parameters_of_a_parent(launched, tmp_path):  #
     file = tmp_path / "bay.launch.py"
     file.write_text(PARENT)
     suite = launched("robot_namespace:=bay", "tasks:=5", file=file, namespace="bay/arm")
-    line = "ready: ros2 topic pub --once /bay/arm/say "
+    line = "ready: ros2 topic pub --once --keep-alive 1 /bay/arm/say "
     suite.until(lambda: line in suite.output, "all is up, and the line names the topic")
     heard = []
     suite.node.create_subscription(
