@@ -295,7 +295,7 @@ def test_whatever_dies_the_arm_is_held_and_what_died_comes_back(launched, heavy_
     arguments, environment = heavy_arm
     suite = launched(*arguments, environment=environment)
     suite.until(lambda: suite.positions is not None, "joint states")
-    suite.until(lambda: suite.policy.state == PolicyStatus.WAITING, "the policy waits")
+    suite.until(lambda: suite.policy.state == PolicyStatus.READY, "the policy is ready")
     # Up from where it lies without torque.
     raised = suite.positions.copy()
     raised[1] += 0.5 if raised[1] < 0 else -0.5
@@ -317,7 +317,7 @@ def test_whatever_dies_the_arm_is_held_and_what_died_comes_back(launched, heavy_
         os.kill(killed, signal.SIGKILL)
         suite.until(lambda: suite.pid(executable) not in (0, killed), f"{executable} is back")  # noqa: B023
     suite.policy = PolicyStatus()
-    suite.until(lambda: suite.policy.state == PolicyStatus.WAITING, "the policy waits again")
+    suite.until(lambda: suite.policy.state == PolicyStatus.READY, "the policy is ready again")
     assert np.degrees(suite.strayed) < 1.0
     assert suite.pid("ros2_control_node")
     assert suite.interrupt() == 0
