@@ -306,7 +306,7 @@ def test_a_node_that_is_given_up_is_not_started_anew(ended: Any, described: Any)
     answer, told = ended([NODE, DRIVER], 78, "[ERROR] [1.0] [n]: no such file\n")
     assert isinstance(answer.event, described.ShutdownProcess)
     assert answer.event.process_matcher("the process")
-    assert told[0].startswith("error: n failed with exit status 78: no such file; the arm holds")
+    assert told[0].startswith("error: n failed with exit status 78: no such file; as long as")
 
 
 def test_the_launch_fails_with_the_last_complaint_of_a_node(ended: Any, described: Any) -> None:

@@ -311,7 +311,7 @@ def test_a_policy_that_is_given_up_leaves_the_arm_held_and_is_told(
     os.kill(arm.pids["policy_node"], signal.SIGKILL)
     arm.until(lambda: "[ERROR] [start]" in arm.output)
     last = arm.output.splitlines()[-1]
-    assert "policy_node failed with exit status 78: error: no disk; the arm holds its" in last
+    assert "policy_node failed with exit status 78: error: no disk; as long as its driver" in last
     assert "policy.launch.py hardware:=mock checkpoint:=owner/name" in last
     assert lives(arm.pids["controller_manager"])
     assert arm.interrupt() == 0
