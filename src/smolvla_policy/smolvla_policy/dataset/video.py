@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -132,9 +133,13 @@ class EpisodeVideo:
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
         frame.pts, frame.time_base = self.frames, self._time_base
         self.frames += 1
-        # The encoder begins with its first frame.
-        with _no_new_realtime_threads() if self.frames == 1 else contextlib.nullcontext():
+        if self.frames > 1:
             self._write(frame)
+            return
+        # The encoder begins with its first frame. In a thread that ends: the C library would go
+        # on to give the threads of this one what the encoder gave it.
+        with _no_new_realtime_threads(), ThreadPoolExecutor(1) as beginning:
+            beginning.submit(self._write, frame).result()
 
     def _write(self, frame: av.VideoFrame | None) -> None:
         for packet in self._stream.encode(frame):

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is recorded comes back."""
 
+import ctypes
 import os
+import threading
 
 import av
 import numpy as np
@@ -175,6 +177,11 @@ def test_av1_takes_no_core_from_a_control_loop(tmp_path, av1):
     policies = {os.sched_getscheduler(int(thread)) for thread in os.listdir("/proc/self/task")}
     video.finish()
     assert policies == {os.SCHED_OTHER}
+    # The C library's own note of it, which threads of other libraries go by.
+    policy, priority = ctypes.c_int(-1), (ctypes.c_int * 16)()
+    get = ctypes.CDLL(None).pthread_getschedparam
+    assert get(ctypes.c_ulong(threading.get_ident()), ctypes.byref(policy), priority) == 0
+    assert policy.value == os.SCHED_OTHER
 
 
 def test_av1(tmp_path, scene, av1):
