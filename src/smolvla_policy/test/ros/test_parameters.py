@@ -112,4 +112,5 @@ def test_a_value_of_a_wrong_type_is_told_with_both_types(name, value, given):
     said = parameter.wrong_type(value)
     assert bool(said) == bool(given)
     if given:
-        assert f"parameter '{name}' is {value!r}, of type {given}, but must be of type" in said
+        shown = "true" if value is True else repr(value)  # as one types it
+        assert f"parameter '{name}' is {shown}, of type {given}, but must be of type" in said
