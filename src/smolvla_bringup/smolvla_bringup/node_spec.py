@@ -114,12 +114,13 @@ class NodeSpec:
             arguments += ["--params-file", str(file)]
         for name, value in self.parameters.items():
             arguments += ["-p", f"{name}:={_yaml(value)}"]
-        if self.parameters and any(set(read_file(file)) - {"/**"} for file in self.params_files):
-            arguments += ["--params-file", str(self._overrides())]
+        for file in self.params_files if self.parameters else ():
+            if set(read_file(file)) - {"/**"}:
+                arguments += ["--params-file", str(self._overrides(file))]
         return ["--ros-args", *arguments] if arguments else []
 
-    def _overrides(self) -> Path:
-        """Return a file that has `parameters` under each name that the others have for a node.
+    def _overrides(self, file: Path) -> Path:
+        """Return a file that has `parameters` under each name that `file` has for a node.
 
         Of several names that fit a node, ROS takes the one that came first last: a value for
         ``/executor_node`` would win over one of the command line, which is for ``/**``.
@@ -133,10 +134,8 @@ class NodeSpec:
                 for name, inner in content.items()
             }
 
-        content: dict[str, Any] = {}
-        for file in self.params_files:
-            content |= replaced(read_file(file))
-        return temporary_file(f"{self.name}.yaml", yaml.safe_dump(content, allow_unicode=True))
+        text = yaml.safe_dump(replaced(read_file(file)), allow_unicode=True)
+        return temporary_file(f"{self.name}.yaml", text)
 
     def command(self) -> list[str]:
         """Return the command line that starts the node from the installed workspace.

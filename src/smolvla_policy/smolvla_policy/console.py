@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
 
 
 def end_on_interrupt(status: int = 0) -> None:
@@ -23,33 +26,22 @@ def end_on_interrupt(status: int = 0) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
-def policy_node() -> int:
-    """Run the console script `policy_node`."""
-    end_on_interrupt()
-    from smolvla_policy.nodes.policy_node import main
+def script(module: str, status: int = 0) -> Callable[[], Any]:
+    """Return a console script that runs `main` of `module`.
 
-    return main()
+    Args:
+        module: imported when the script runs.
+        status: exit status where it is interrupted meanwhile.
+    """
 
+    def run() -> Any:
+        end_on_interrupt(status)
+        return import_module(module).main()
 
-def executor_node() -> int:
-    """Run the console script `executor_node`."""
-    end_on_interrupt()
-    from smolvla_policy.nodes.executor_node import main
-
-    return main()
-
-
-def visualization_node() -> int:
-    """Run the console script `visualization_node`."""
-    end_on_interrupt()
-    from smolvla_policy.nodes.visualization_node import main
-
-    return main()
+    return run
 
 
-def record() -> int:
-    """Run the console script `record`."""
-    end_on_interrupt()
-    from smolvla_policy.nodes.record_node import main
-
-    return main()
+policy_node = script("smolvla_policy.nodes.policy_node")
+executor_node = script("smolvla_policy.nodes.executor_node")
+visualization_node = script("smolvla_policy.nodes.visualization_node")
+record = script("smolvla_policy.nodes.record_node")

@@ -12,12 +12,11 @@ import time
 from collections.abc import Callable
 
 from smolvla_msgs.msg import ExecutorStatus, PolicyStatus
+from smolvla_policy.control.executor import PATIENCE
 from smolvla_policy.control.instruction import EXAMPLE, command, quoted
 from smolvla_policy.ros import qos
 from smolvla_policy.ros.managed_node import ACTIVE, UNCONFIGURED, ManagedNode
 
-PATIENCE = 10.0
-"""How long something may be missing once both nodes are active, before that is said [s]."""
 _ACTING = (PolicyStatus.WAITING, PolicyStatus.READY, PolicyStatus.INFERRING)
 
 

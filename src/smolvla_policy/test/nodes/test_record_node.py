@@ -132,12 +132,19 @@ class World:
     def until_status(self, words):
         self.graph.until(lambda: words in self.status, timeout=20.0, what=f"status: {words}")
 
+    def taken(self, least):
+        """Wait until the episode has at least so many frames."""
+
+        def enough():
+            told = re.search(r"(\d+) frames", self.status)
+            return "recording" in self.status and told and int(told[1]) >= least
+
+        self.graph.until(enough, timeout=20.0, what=f"{least} frames")
+
     def frames(self, least):
         """Record until at least so many frames are taken, then save; return how many."""
         self.started()
-        self.graph.until(
-            lambda: self.recorder._recorder._count.frames >= least, timeout=20.0, what="frames"
-        )
+        self.taken(least)
         answer = self.order("save")
         assert answer.success, answer.message
         return int(answer.message.split(": ")[1].split()[0])
@@ -288,18 +295,17 @@ def test_limits_can_be_set_between_episodes_and_within_one(world, graph):
     assert world.frames(3) >= 3
     assert put(min_motion=0.4)[0].successful
     world.started()
-    world.until_status("recording")
-    graph.until(lambda: world.recorder._recorder._count.frames >= 3, what="frames")
+    world.taken(3)
     assert "min_motion is 0.4 rad" in world.order("save").message
     assert world.order("discard").success
     assert put(min_motion=0.0, max_episode_seconds=0.2)[1].successful
     world.started()
     world.until_status("it has reached max_episode_seconds (0.2 s)")
     assert world.order("discard").success
-    world.started()
-    graph.until(lambda: world.recorder._recorder._count.frames >= 1, what="a frame")
-    world.silent.add(Float64MultiArray)
     assert put(max_episode_seconds=0.0, max_command_age=0.3)[1].successful
+    world.started()
+    world.taken(1)
+    world.silent.add(Float64MultiArray)
     world.until_status("more than 0.3 s: is the arm still being commanded")
     world.silent.clear()
     refused = put(fps=15)[0]

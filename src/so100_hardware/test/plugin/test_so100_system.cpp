@@ -48,8 +48,8 @@ class SO100SystemTest : public ::testing::Test
 protected:
   void SetUp() override
   {
-    char name[] = "/tmp/so100_system_XXXXXX";
-    folder_ = mkdtemp(name);
+    std::string name = std::filesystem::temp_directory_path() / "so100_system_XXXXXX";
+    folder_ = mkdtemp(name.data());
     for (const JointInfo & joint : kJoints) {
       const bool full = joint.name == kFullTurnJoint;
       calibration_.joints.push_back(
