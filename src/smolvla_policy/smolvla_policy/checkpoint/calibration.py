@@ -14,9 +14,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from smolvla_core.robot import LEROBOT_JOINTS
+
 from smolvla_policy.control.joint_calibration import (
     DOUBTFUL,
-    LEROBOT_JOINTS,
     ODD,
     RULE_BOOK,
     Calibration,

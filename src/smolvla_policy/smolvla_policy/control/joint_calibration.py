@@ -14,14 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from smolvla_core.robot import GRIPPER, LEROBOT_JOINTS
+
 RULE_BOOK: Mapping[str, Any] = json.loads(
     Path(__file__).with_name("calibration_rules.json").read_text(encoding="utf-8")
 )
-
-LEROBOT_JOINTS: tuple[str, ...] = tuple(RULE_BOOK["joints"])
-"""The joints of an SO-100 or SO-101; their servos have the ids 1 to 6."""
-
-GRIPPER = "gripper"
 
 TICKS_PER_TURN = 4096
 MAX_TICK = TICKS_PER_TURN - 1
@@ -80,17 +77,6 @@ class JointCalibration:
 
 Calibration = Mapping[str, JointCalibration]
 """Joint -> calibration, by LeRobot's joint names."""
-
-
-def lerobot_name(joint: str) -> str:
-    """Return LeRobot's name of a joint, without the prefix of an arm; the name itself if none.
-
-    ``left_gripper`` is a gripper: two arms in one description have prefixes.
-    """
-    for name in LEROBOT_JOINTS:
-        if joint == name or joint.endswith(("_" + name, "/" + name)):
-            return name
-    return joint
 
 
 def say(name: str, /, **fields: object) -> str:
