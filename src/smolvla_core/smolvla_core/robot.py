@@ -341,7 +341,13 @@ def _joints_of(whole: Mapping[str, Any], own: Mapping[str, Any], path: Path) -> 
 
 def _arms(arms: Mapping[str, Any], path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     """Return the content that several arms make, each in a namespace and with a prefix."""
-    whole: dict[str, Any] = {"joints": {}, "joint_states": [], "outputs": [], "cameras": [], "calibration": {}}
+    whole: dict[str, Any] = {
+        "joints": {},
+        "joint_states": [],
+        "outputs": [],
+        "cameras": [],
+        "calibration": {},
+    }
     for name, robot in arms.items():
         where = f"{path}: arms: {name}"
         if not isinstance(robot, str) or not _CAMERA.fullmatch(str(name)):
@@ -576,13 +582,13 @@ def _cameras(value: Any, where: str) -> tuple[Camera, ...]:
         values = _known(_mapping(entry, here), ("name", *kinds), here)
         name = values.get("name")
         if not isinstance(name, str) or not _CAMERA.fullmatch(name):
-            raise RobotError(
-                f"{here}: name: it is {name!r}, but must be letters, digits and _"
-            )
+            raise RobotError(f"{here}: name: it is {name!r}, but must be letters, digits and _")
         here = f"{where}: {name}"
         for key, kind in kinds.items():
             if key in values and type(values[key]) is not kind:
-                raise RobotError(f"{here}: {key}: it is {values[key]!r}, but must be {_KINDS[kind]}")
+                raise RobotError(
+                    f"{here}: {key}: it is {values[key]!r}, but must be {_KINDS[kind]}"
+                )
         camera = Camera(**values)
         _check_camera(camera, here)
         cameras.append(camera)
@@ -598,7 +604,9 @@ def _check_camera(camera: Camera, where: str) -> None:
         ("transport", camera.transport, TRANSPORTS),
     ):
         if value not in choices:
-            raise RobotError(f"{where}: {key}: it is {value!r}, but must be one of {', '.join(choices)}")
+            raise RobotError(
+                f"{where}: {key}: it is {value!r}, but must be one of {', '.join(choices)}"
+            )
     for key, low, high in (("width", 16, 7680), ("height", 16, 4320), ("fps", 1, 240)):
         if not low <= getattr(camera, key) <= high:
             raise RobotError(

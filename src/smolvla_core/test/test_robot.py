@@ -91,7 +91,9 @@ def test_velocities_are_no_positions(robot):
 
 
 def test_a_file_says_only_what_differs_from_its_base(robot, tmp_path):
-    robot("base: so101\njoints: {elbow_flex: {upper: 1.2}}\ncalibration: cal/left.json", "mine.yaml")
+    robot(
+        "base: so101\njoints: {elbow_flex: {upper: 1.2}}\ncalibration: cal/left.json", "mine.yaml"
+    )
     arm = robot(
         """
         base: mine.yaml
@@ -175,7 +177,10 @@ def test_arm_and_gripper_may_have_outputs_of_their_own(robot):
         ("base: so100\ncameras: [{name: a, fps: x}]", "cameras: a: fps: it is 'x'"),
         ("base: so100\ncameras: [{name: a, fps: 0}]", "cameras: a: fps: it is 0"),
         ("base: so100\ncameras: [{name: a, driver: gst}]", "cameras: a: driver: it is 'gst'"),
-        ("base: so100\ncameras: [{name: a, driver: usb_cam}]", "cameras: a: device: it is missing"),
+        (
+            "base: so100\ncameras: [{name: a, driver: usb_cam}]",
+            "cameras: a: device: it is missing",
+        ),
         ("base: so100\ncameras: [{name: a, topic: b/compressed}]", "that of the raw images"),
         ("base: so100\ncameras: [a, a]", "cameras: name: 'a' is there twice"),
         ("arms: {left: so100}\njoints: {left_elbow_flex: {lower: 9}}", "lower: 9 is not below"),

@@ -8,21 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from smolvla_core.robot import LEROBOT_JOINTS, Robot
+from smolvla_core.units.calibration import DOUBTFUL, UNSAFE, broken_rules
+from smolvla_core.units.calibration_files import LoadedCalibration, find_calibration
+from smolvla_core.units.implied import FeatureStatistics, implied_units, units_problem
+from smolvla_core.units.joint_units import AUTO, REGIMES, JointUnits, joint_units
 
-from smolvla_policy.checkpoint.calibration import LoadedCalibration, find_calibration
 from smolvla_policy.checkpoint.robot import ROBOT
-from smolvla_policy.control.implied_units import FeatureStatistics, implied_units, units_problem
-from smolvla_policy.control.joint_calibration import (
-    DOUBTFUL,
-    UNSAFE,
-    broken_rules,
-)
-from smolvla_policy.control.units import (
-    AUTO,
-    REGIMES,
-    JointUnits,
-    joint_units,
-)
 
 
 @dataclass(frozen=True)

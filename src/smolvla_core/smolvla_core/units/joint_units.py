@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Radians on the topics, a checkpoint's own units inside the policy.
+
+Every regime that LeRobot has used is linear per joint, so a regime is a function that
+returns scales and offsets:
+
+* ``radians``: none of LeRobot's; the policy was trained on radians.
+* ``degrees``: LeRobot 0.4.4 and later (``use_degrees``): body joints in degrees from the
+  middle of their range, the gripper 0 (closed) to 100 (open).
+* ``normalized``: LeRobot from June 2025 to 0.4.3: body joints -100 to 100 over the range that
+  the arm's calibration holds, the gripper 0 to 100.
+* ``degrees_old``: LeRobot before June 2025: degrees from another zero.
+
+The driver's radians (``so100_hardware/conversions.hpp``) are 0 in the middle of the calibrated
+range and 2π/4096 a tick, so no conversion here needs to know where that middle is.
+docs/explanation/units.md has the derivations.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from smolvla_core.robot import GRIPPER, LEROBOT_JOINTS, Joint
+from smolvla_core.units.calibration import (
+    MAX_TICK,
+    RADIANS_PER_TICK,
+    TICKS_PER_TURN,
+    Calibration,
+    JointCalibration,
+)
+
+DEGREES_PER_RADIAN = 180.0 / math.pi
+LEROBOT_DEGREES_PER_RADIAN = DEGREES_PER_RADIAN * TICKS_PER_TURN / MAX_TICK
+"""LeRobot's degrees of an SO-100 count 4095 ticks a turn, the driver's radians 4096."""
+
+AUTO = "auto"
+
+
+class JointUnits:
+    """A linear conversion per joint: policy = scale * radians + offset, within bounds.
+
+    Args:
+        joints: names, the order of all arrays.
+        scale: (joints,) policy units per radian, not 0.
+        offset: (joints,) policy units at 0 rad.
+        lower: (joints,) policy units below which there is nothing; -inf if not given.
+        upper: (joints,) policy units above which there is nothing; inf if not given.
+    """
+
+    def __init__(
+        self,
+        joints: Sequence[str],
+        scale: ArrayLike,
+        offset: ArrayLike,
+        lower: ArrayLike = -np.inf,
+        upper: ArrayLike = np.inf,
+    ) -> None:
+        self.joints = tuple(joints)
+        self.scale: NDArray[np.float64] = np.array(scale, dtype=np.float64)
+        self.offset: NDArray[np.float64] = np.array(offset, dtype=np.float64)
+        shape = self.scale.shape
+        self.lower: NDArray[np.float64] = np.full(shape, lower, dtype=np.float64)
+        self.upper: NDArray[np.float64] = np.full(shape, upper, dtype=np.float64)
+
+    def to_policy(self, positions: ArrayLike) -> NDArray[np.float32]:
+        """Convert joint positions (joints,) or (rows, joints) [rad] to the policy's units.
+
+        A position beyond the bounds becomes the bound, as LeRobot has it.
+
+        Raises:
+            ValueError: the shape is wrong or a value is not finite.
+        """
+        array = self._checked("the joint state", positions) * self.scale + self.offset
+        return np.clip(array, self.lower, self.upper).astype(np.float32)
+
+    def to_joints(self, actions: ArrayLike) -> NDArray[np.float64]:
+        """Convert actions (joints,) or (rows, joints) of the policy to radians.
+
+        An action beyond the bounds becomes the bound, as LeRobot has it.
+
+        Raises:
+            ValueError: the shape is wrong or a value is not finite.
+        """
+        array = np.clip(self._checked("the policy's output", actions), self.lower, self.upper)
+        return (array - self.offset) / self.scale
+
+    def _checked(self, what: str, values: ArrayLike) -> NDArray[np.float64]:
+        array = np.asarray(values, dtype=np.float64)
+        if array.ndim not in (1, 2) or array.shape[-1] != len(self.joints):
+            raise ValueError(
+                f"{what} has shape {array.shape}, but must end in {len(self.joints)} for "
+                f"{', '.join(self.joints)}"
+            )
+        finite = np.isfinite(array).reshape(-1, len(self.joints)).all(axis=0)
+        if not finite.all():
+            bad = ", ".join(self.joints[i] for i in np.flatnonzero(~finite))
+            raise ValueError(f"{what} is not finite for {bad}")
+        return array
+
+
+Calibrations = Mapping[str, Calibration]
+"""Prefix of an arm's joints for LeRobot (empty with one arm) -> its calibration."""
+
+
+def calibration_of(joint: Joint, calibrations: Calibrations) -> JointCalibration | None:
+    """Return what the calibration of its arm says about a joint; None if nothing is known."""
+    return calibrations.get(joint.prefix, {}).get(joint.kind)
+
+
+def _signs(joints: Sequence[Joint]) -> NDArray[np.float64]:
+    return np.array([joint.sign or 1 for joint in joints], dtype=np.float64)
+
+
+def _with_gripper(
+    joints: Sequence[Joint],
+    scale: NDArray[np.float64],
+    offset: NDArray[np.float64],
+    body_bound: float = math.inf,
+    gripper_bounds: tuple[float, float] = (0.0, 100.0),
+) -> JointUnits:
+    """Complete a regime of LeRobot, in all of which the gripper is 0 (closed) to 100 (open).
+
+    The driver puts `gripper_range` to the two ends of the gripper's calibrated range, with
+    drive_mode 1 the other way round, so 0-100 reaches the tick that LeRobot means.
+    """
+    lower = np.full(len(joints), -body_bound)
+    upper = np.full(len(joints), body_bound)
+    for index, joint in enumerate(joints):
+        if joint.role != GRIPPER:
+            continue
+        closed, opened = joint.gripper_range
+        scale[index] = 100.0 / (opened - closed)
+        offset[index] = -closed * scale[index]
+        lower[index], upper[index] = gripper_bounds
+    return JointUnits([joint.name for joint in joints], scale, offset, lower, upper)
+
+
+def _radians(joints: Sequence[Joint], calibrations: Calibrations) -> JointUnits:
+    return JointUnits([joint.name for joint in joints], _signs(joints), np.zeros(len(joints)))
+
+
+def _degrees(joints: Sequence[Joint], calibrations: Calibrations) -> JointUnits:
+    # Another arm's degrees are what they are everywhere.
+    scale = _signs(joints) * [
+        LEROBOT_DEGREES_PER_RADIAN if joint.kind in LEROBOT_JOINTS else DEGREES_PER_RADIAN
+        for joint in joints
+    ]
+    return _with_gripper(joints, scale, np.zeros(len(joints)))
+
+
+def _normalized(joints: Sequence[Joint], calibrations: Calibrations) -> JointUnits:
+    if not calibrations:
+        raise ValueError(
+            "units 'normalized' are shares of the ranges in the arm's LeRobot calibration: give "
+            "the entry calibration of the robot file, or the parameter: the path of its JSON file "
+            "or LeRobot's --robot.id"
+        )
+    scale = _signs(joints)
+    for index, joint in enumerate(joints):
+        known = calibration_of(joint, calibrations)
+        if known is None:
+            raise ValueError(_not_calibrated(joint, calibrations))
+        # LeRobot negates with drive_mode 1; the driver's radians do not know it.
+        turn = -1.0 if known.drive_mode == 1 else 1.0
+        scale[index] *= turn * 200.0 / (known.width * RADIANS_PER_TICK)
+    return _with_gripper(joints, scale, np.zeros(len(joints)), body_bound=100.0)
+
+
+def _not_calibrated(joint: Joint, calibrations: Calibrations) -> str:
+    arm = calibrations.get(joint.prefix)
+    if arm is None:
+        return (
+            f"there is no calibration for {joint.name}: its arm has the prefix '{joint.prefix}', "
+            f"and calibrations are given for {', '.join(map(repr, calibrations))}: name one for "
+            "each arm in the robot file, as in calibration: {left_: my_left, right_: my_right}"
+        )
+    return (
+        f"the calibration has no {joint.kind} for {joint.name}; it has {', '.join(arm)}: is it "
+        "that of this arm? Which joint of LeRobot's it is says its entry lerobot in the robot file"
+    )
+
+
+# Joint -> (direction, offset): old degrees = direction * degrees + offset (LeRobot's guide to
+# its change of the calibration in June 2025). Joints that are not here have kept both.
+OLD_ZEROS = {"shoulder_lift": (-1.0, 90.0), "elbow_flex": (1.0, 90.0)}
+
+
+def _degrees_old(joints: Sequence[Joint], calibrations: Calibrations) -> JointUnits:
+    strange = [joint.name for joint in joints if joint.kind not in LEROBOT_JOINTS]
+    if strange:
+        raise ValueError(
+            f"units 'degrees_old' are of LeRobot's arms, and {', '.join(strange)} is none of "
+            f"their joints: say with lerobot in the robot file which of "
+            f"{', '.join(LEROBOT_JOINTS)} it is"
+        )
+    # Old LeRobot counted 4096 ticks a turn, so these are plain degrees.
+    scale = _signs(joints) * DEGREES_PER_RADIAN
+    offset = np.zeros(len(joints))
+    for index, joint in enumerate(joints):
+        direction, zero = OLD_ZEROS.get(joint.kind, (1.0, 0.0))
+        scale[index] *= direction
+        offset[index] = zero
+    # Old LeRobot's gripper was not held within 0 and 100 but raised an error 10 beyond.
+    return _with_gripper(joints, scale, offset, gripper_bounds=(-10.0, 110.0))
+
+
+REGIMES: dict[str, Callable[[Sequence[Joint], Calibrations], JointUnits]] = {
+    "radians": _radians,
+    "degrees": _degrees,
+    "normalized": _normalized,
+    "degrees_old": _degrees_old,
+}
+
+
+def joint_units(
+    regime: str, joints: Sequence[Joint], calibrations: Calibrations | None = None
+) -> JointUnits:
+    """Return the conversion between radians and the units of `regime`.
+
+    Args:
+        regime: one of `REGIMES`.
+        joints: with positions; their signs and gripper ranges count.
+        calibrations: of the arms; only ``normalized`` needs them.
+
+    Raises:
+        ValueError: the regime is unknown (the text lists the known ones), or the calibrations do
+            not fit the joints.
+    """
+    if regime not in REGIMES:
+        raise ValueError(f"unknown units {regime!r}: choose one of {', '.join(REGIMES)}")
+    return REGIMES[regime](joints, calibrations or {})
