@@ -130,7 +130,8 @@ class ObservationBuffer:
             camera: deque(maxlen=IMAGE_HISTORY) for camera in self.cameras
         }
         self._repeats: dict[str, int] = dict.fromkeys(self.cameras, 0)
-        self._states = JointHistory()
+        self._states = JointHistory(len(self._order.joints))
+        self._strangers: tuple[str, ...] = ()  # other joints that were heard
         self._sources = JointSources(tuple(joints))
         self._state_problem = ""
 
@@ -164,21 +165,26 @@ class ObservationBuffer:
     ) -> str:
         """Take a joint state of `source`, if known, matched by name.
 
+        It may hold some of the joints only, and others besides.
+
         Returns:
-            Why it is not used, empty when it is.
+            Why it is not used; empty when it is, or holds none of the joints.
         """
         try:
-            picked = self._order.pick(names, positions)
+            part = self._order.some(names, positions)
         except ValueError as error:
             self._state_problem = str(error)
             return self._state_problem
-        self._sources.update(picked, source, now)
-        newest = self._states.newest
+        if not part.joints.size:
+            self._strangers = tuple(names)
+            return ""
+        self._sources.update(part, source, now)
+        newest = self._states.newest(part)
         if newest is not None and not _advances(newest.stamp_ns, stamp_ns):
             self._state_problem = "its stamp does not advance"
             return self._state_problem
         self._state_problem = ""
-        self._states.add(JointSample(picked, stamp_ns, now))
+        self._states.add(JointSample(part, stamp_ns, now))
         return ""
 
     def camera_ages(self, now: float) -> dict[str, float]:
@@ -189,15 +195,14 @@ class ObservationBuffer:
         }
 
     def joint_state_age(self, now: float) -> float:
-        """Return the time since the newest joint state [s]; infinite before the first."""
-        newest = self._states.newest
-        return math.inf if newest is None else now - newest.received
+        """Return the time since all joints were heard [s]; infinite before the first."""
+        return float(self._states.ages(now).max(initial=-math.inf))
 
     def snapshot(self, now: float) -> Matched | Missing:
         """Return the newest observation whose parts belong together, or what is missing."""
         ages = self.camera_ages(now)
         problems = [self._camera_problem(camera, age) for camera, age in ages.items()]
-        problems.append(self._joints_problem(self.joint_state_age(now)))
+        problems.append(self._joints_problem(self._states.ages(now)))
         problems.append(self._sources.problem(now))
         problems = [problem for problem in problems if problem]
         if problems:
@@ -221,14 +226,28 @@ class ObservationBuffer:
             f"{self._config.max_image_age:g} s: check its cable, its driver and the network"
         )
 
-    def _joints_problem(self, age: float) -> str:
+    def _joints_problem(self, ages: NDArray[np.float64]) -> str:
         why = f" ({self._state_problem})" if self._state_problem else ""
-        if math.isinf(age):
-            return f"joint states: none yet{why}: is the arm's driver or the simulation running?"
-        if age <= self._config.max_state_age:
+        late = ages > self._config.max_state_age
+        if not late.any():
             return ""
+        age = float(ages.max())
+        joints = self._order.joints
+        named = ", ".join(joint for joint, is_late in zip(joints, late, strict=True) if is_late)
+        if math.isinf(age):
+            if late.all() and not self._strangers:
+                return (
+                    f"joint states: none yet{why}: is the arm's driver or the simulation running?"
+                )
+            known = [joint for joint, is_late in zip(joints, late, strict=True) if not is_late]
+            heard = ", ".join([*known, *self._strangers]) or "none"
+            return (
+                f"joint states: none of {named} yet{why}; heard of {heard}: the names on the "
+                "topics, and the topics, are the robot file's joints and joint_states"
+            )
+        of = "" if late.all() else f" of {named}"
         return (
-            f"joint states: newest is {age:.2f} s old, more than "
+            f"joint states: newest{of} is {age:.2f} s old, more than "
             f"{self._config.max_state_age:g} s{why}: check the arm's driver and its bus"
         )
 
@@ -244,16 +263,14 @@ class ObservationBuffer:
             for camera, kept in self._images.items()
         }
         times = {camera: image.time_ns(by_stamp) for camera, image in images.items()}
-        newest = self._states.newest
-        assert newest is not None
-        oldest_time = min(times.values(), default=newest.time_ns(by_stamp))
+        oldest_time = min(times.values(), default=self._states.latest(by_stamp))
         skew = (max(times.values(), default=oldest_time) - oldest_time) / NANOSECONDS
         if skew > self._config.max_camera_skew:
             first, last = min(times, key=times.__getitem__), max(times, key=times.__getitem__)
             return Missing(
                 (
                     f"cameras {first} and {last} are {skew:.3f} s apart, more than "
-                    f"{self._config.max_camera_skew:g} s: {_skew_advice(skew)}",
+                    f"{self._config.max_camera_skew:g} s: {_skew_advice(skew, by_stamp)}",
                 )
             )
         positions, distance = self._states.at(
@@ -263,7 +280,7 @@ class ObservationBuffer:
             return Missing(
                 (
                     f"joint states: the nearest to the images is {distance:.3f} s away, more "
-                    f"than {self._config.max_state_skew:g} s: {_skew_advice(distance)}",
+                    f"than {self._config.max_state_skew:g} s: {_skew_advice(distance, by_stamp)}",
                 )
             )
         return Matched(
@@ -285,7 +302,16 @@ def _advances(known_ns: int, stamp_ns: int) -> bool:
     return stamp_ns > known_ns or stamp_ns < known_ns - NANOSECONDS
 
 
-def _skew_advice(skew: float) -> str:
-    if skew > 1.0:
-        return "their clocks differ; synchronize them (chrony) or match by reception"
-    return "raise their rates, or the limit"
+SIMULATED = 1e8
+"""Stamps that are so far apart [s] are of simulated time, from 0 on, and of the wall clock."""
+
+
+def _skew_advice(skew: float, by_stamp: bool) -> str:
+    if not by_stamp or skew <= 1.0:
+        return "raise their rates, or the limit"
+    if skew > SIMULATED:
+        return (
+            "one is stamped by a simulator's clock, the other by the wall clock: set "
+            "use_sim_time:=true for all that publish, or match_by:=reception here"
+        )
+    return "their clocks differ: synchronize them (chrony), or set match_by:=reception"

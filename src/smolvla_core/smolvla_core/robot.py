@@ -23,21 +23,14 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from smolvla_core.units.calibration import GRIPPER, LEROBOT_JOINTS
+
 FOLDER = Path(__file__).parent / "robots"
 SHIPPED = tuple(sorted(path.stem for path in FOLDER.glob("*.yaml")))
 """Names of the robots that come with the suite."""
 
-JOINT, GRIPPER, VELOCITY = "joint", "gripper", "velocity"
+JOINT, VELOCITY = "joint", "velocity"  # and GRIPPER
 ROLES = (JOINT, GRIPPER, VELOCITY)
-LEROBOT_JOINTS = (
-    "shoulder_pan",
-    "shoulder_lift",
-    "elbow_flex",
-    "wrist_flex",
-    "wrist_roll",
-    "gripper",
-)
-"""LeRobot's names of the joints of an SO-100 or SO-101; their servos have the ids 1 to 6."""
 
 FORWARD, TRAJECTORY = "forward", "joint_trajectory"
 GRIPPER_COMMAND, FOLLOW_TRAJECTORY = "gripper_command", "follow_joint_trajectory"

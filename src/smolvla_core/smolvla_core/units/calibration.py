@@ -14,11 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from smolvla_core.robot import GRIPPER, LEROBOT_JOINTS
 
 RULE_BOOK: Mapping[str, Any] = json.loads(
     Path(__file__).with_name("calibration_rules.json").read_text(encoding="utf-8")
 )
+
+LEROBOT_JOINTS: tuple[str, ...] = tuple(RULE_BOOK["joints"])
+"""LeRobot's names of the joints of an SO-100 or SO-101; their servos have the ids 1 to 6."""
+
+GRIPPER = "gripper"
 
 TICKS_PER_TURN = 4096
 MAX_TICK = TICKS_PER_TURN - 1

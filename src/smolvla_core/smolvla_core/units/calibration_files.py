@@ -14,7 +14,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from smolvla_core.robot import LEROBOT_JOINTS
 from smolvla_core.units.calibration import (
     DOUBTFUL,
     ODD,

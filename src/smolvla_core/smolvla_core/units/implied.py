@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from smolvla_core.robot import GRIPPER, LEROBOT_ARM, VELOCITY, Joint
+from smolvla_core.robot import LEROBOT_ARM, VELOCITY, Joint
 from smolvla_core.units.calibration import MAX_TICK, REACH, TICKS_PER_TURN, ZERO_SLACK
 from smolvla_core.units.joint_units import OLD_ZEROS, REGIMES, Calibrations, calibration_of
 

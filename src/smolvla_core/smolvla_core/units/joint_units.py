@@ -24,7 +24,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from smolvla_core.robot import GRIPPER, LEROBOT_JOINTS, Joint
+from smolvla_core.robot import Joint
 from smolvla_core.units.calibration import (
     MAX_TICK,
     RADIANS_PER_TICK,

@@ -27,6 +27,7 @@ from dataclasses import fields
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from smolvla_core.joints.order import Part
 from smolvla_core.latency import LatencyWindow
 from smolvla_core.level import PATIENCE, Level
 
@@ -169,18 +170,31 @@ class ExecutorCore:
         on = np.abs(self._guard.clamp(self._wanted) - self._command).max()
         return bool(back > ROUNDING or on > self._config.resume_jump)
 
-    def on_joint_state(self, positions: ArrayLike, now: float, source: str = "") -> str:
+    def on_joint_state(
+        self,
+        positions: ArrayLike,
+        now: float,
+        source: str = "",
+        joints: NDArray[np.intp] | None = None,
+    ) -> str:
         """Take measured positions (joints,) [rad] in the order of the configuration.
 
         Args:
-            positions: measured.
+            positions: measured; of all joints, or of `joints`.
             now: when they came.
             source: who published them; empty where that is not known.
+            joints: which of the joints they are of, where they come in parts.
 
         Returns:
             Why they do not count, empty when they do.
         """
-        return self._feedback.update(positions, now, source)
+        array = np.array(positions, dtype=np.float64)
+        index = np.arange(len(self._config.joints)) if joints is None else joints
+        if array.shape != index.shape:
+            problem = f"{array.shape} positions came for {len(index)} joints"
+            self._feedback.reject(problem)
+            return problem
+        return self._feedback.update(Part(index, array), now, source)
 
     def on_invalid_joint_state(self, problem: str, now: float) -> None:
         """Take note of a message that holds no usable joint state, and why."""

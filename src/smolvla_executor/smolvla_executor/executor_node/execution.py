@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +18,9 @@ from sensor_msgs.msg import JointState
 from smolvla_core.instruction import NewestInstruction
 from smolvla_core.joints.order import JointOrder
 from smolvla_core.level import Level
+from smolvla_core.robot import Robot
 from smolvla_core.ros import converters
 from smolvla_core.ros.diagnostics import GUARD_SHARE, SPAN
-from smolvla_core.ros.publishers import PublisherNames
 from smolvla_core.ros.sparse_log import AGAIN, SparseLog, StateLog, log_at, teller
 from std_msgs.msg import Bool, String
 
@@ -30,6 +30,7 @@ from smolvla_executor.core.executor_types import CycleOutput, State
 from smolvla_executor.core.task import Goal, Outcome, Progress, TaskRunner
 from smolvla_executor.executor_node import messages
 from smolvla_executor.executor_node.control_thread import ControlThread
+from smolvla_executor.executor_node.outputs import Outputs
 from smolvla_executor.executor_node.parameters import executor_config
 from smolvla_msgs.msg import ActionChunk, ExecutorStatus
 
@@ -57,8 +58,8 @@ class Execution:
     Args:
         node: for its clock and log.
         values: of `EXECUTOR_PARAMETERS` by name.
-        commands: publisher of Float64MultiArray or, with ``output: joint_trajectory``, of
-            JointTrajectory.
+        robot: which joints there are, and their limits.
+        outputs: where commands go.
         requests: publisher of InferenceRequest.
         reports: who is told what.
         newest: the instruction; until `close` no other thread may use it.
@@ -72,7 +73,8 @@ class Execution:
         self,
         node: Node,
         values: dict[str, Any],
-        commands: Any,
+        robot: Robot,
+        outputs: Outputs,
         requests: Any,
         reports: Reports,
         newest: NewestInstruction,
@@ -81,21 +83,20 @@ class Execution:
         self._node = node
         self._newest = newest
         self._instruction_topic = node.resolve_topic_name("task_instruction")
-        self._commands = commands
+        self._robot = robot
+        self._outputs = outputs
         self._requests = requests
         self._reports = reports
         self._executor = converters.executor_id(node.get_fully_qualified_name())
-        self._joints: list[str] = values["joints"]
+        self._joints = robot.joint_names
         self._state_order = JointOrder(self._joints)
         self._chunk_order = JointOrder(self._joints)
-        self._state_sources = PublisherNames(node, "joint_states")
-        self._as_trajectory = values["output"] == "joint_trajectory"
         self._dry_run: bool = values["dry_run"]
         self._period = 1.0 / values["rate"]
         self._status_period = 1.0 / values["status_rate"]
         self._feedback_period = 1.0 / values["feedback_rate"]
         self._first_request_id = time.time_ns()
-        self._core = ExecutorCore(executor_config(values, self._first_request_id))
+        self._core = ExecutorCore(executor_config(values, robot, self._first_request_id))
         self._core.stop(0.0, reason)
         self._tasks = TaskRunner(
             self._core,
@@ -154,7 +155,7 @@ class Execution:
         Raises:
             ValueError: a value is out of range or does not fit the others; the text names it.
         """
-        ExecutorCore(executor_config(values, self._first_request_id))
+        ExecutorCore(executor_config(values, self._robot, self._first_request_id))
 
     def close(self) -> None:
         """End the control loop."""
@@ -169,7 +170,7 @@ class Execution:
             values: of `EXECUTOR_PARAMETERS` by name, which `check` let pass; those that are not
                 `live` are the present ones.
         """
-        config = executor_config(values, self._first_request_id)
+        config = executor_config(values, self._robot, self._first_request_id)
 
         def take(now: float) -> None:
             self._core.reconfigure(config)
@@ -208,17 +209,19 @@ class Execution:
         """Take what a judge says on the topic `source`."""
         self._thread.post(lambda now: self._tasks.on_verdict(message.data, source, now))
 
-    def on_joint_state(self, message: JointState, info: Mapping[str, Any]) -> None:
-        """Take a joint state, matched by name, with what rclpy tells about the message."""
+    def on_joint_state(self, names: Sequence[str], message: JointState, source: str) -> None:
+        """Take a joint state of `source`, matched by name; it may hold some of the joints."""
         received = time.monotonic()
         try:
-            positions = self._state_order.pick(message.name, message.position)
+            joints, positions = self._state_order.some(names, message.position)
         except ValueError as error:
-            words = f"joint state: {error}"
-            self._thread.post(lambda now: self._core.on_invalid_joint_state(words, received))
-        else:
-            source = self._state_sources.of(info)
-            self._thread.post(lambda now: self._core.on_joint_state(positions, received, source))
+            problem = f"joint state: {error}"
+            self._thread.post(lambda now: self._core.on_invalid_joint_state(problem, received))
+            return
+        if joints.size:
+            self._thread.post(
+                lambda now: self._core.on_joint_state(positions, received, source, joints)
+            )
 
     def on_chunk(self, message: ActionChunk) -> None:
         """Take a chunk or a refusal for this executor; take no notice of those for others."""
@@ -273,11 +276,7 @@ class Execution:
 
     def _publish(self, output: CycleOutput) -> None:
         if output.command is not None and not self._dry_run:
-            self._commands.publish(
-                messages.command_trajectory(self._joints, output.command, self._period)
-                if self._as_trajectory
-                else messages.command_message(output.command)
-            )
+            self._outputs.publish(output.command, time.monotonic())
         if output.limited:
             self._tell_limited("; ".join(map(str, output.limited)))
         if output.request is not None:

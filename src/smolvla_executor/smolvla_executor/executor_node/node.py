@@ -9,7 +9,6 @@ from typing import Any
 
 from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]
 from rclpy.qos import QoSProfile
-from sensor_msgs.msg import JointState
 from smolvla_core.instruction import NewestInstruction
 from smolvla_core.level import Level
 from smolvla_core.ros import qos
@@ -19,9 +18,8 @@ from smolvla_core.ros.managed_node import ACTIVE, INACTIVE, ManagedNode
 from smolvla_core.ros.publishers import publishers_of
 from smolvla_core.ros.ready import ReadyLine
 from smolvla_core.ros.run import LINGER, run
-from std_msgs.msg import Bool, Float64MultiArray, String
+from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
-from trajectory_msgs.msg import JointTrajectory
 
 from smolvla_executor.core.task import Goal
 from smolvla_executor.executor_node import messages
@@ -49,7 +47,8 @@ class ExecutorNode(ManagedNode):
         self._execution: Execution | None = None
         self._task_server: TaskServer | None = None
         self._entities: list[tuple[Callable[[Any], object], Any]] = []
-        self._command_topic = self._problem_of_loop = ""
+        self._outputs: Outputs | None = None
+        self._problem_of_loop = ""
         self._commanders: list[str] = []  # where there are several
         self._newest = NewestInstruction()  # of the control loop's thread while there is one
         super().__init__("executor_node", EXECUTOR_PARAMETERS, **node_options)
@@ -64,7 +63,7 @@ class ExecutorNode(ManagedNode):
         self._task_server = TaskServer(
             self, refusal=lambda: self.hint, begin=self._begin, cancel=self._cancel
         )
-        self._ready = ReadyLine(self, lambda: self._status, lambda: self._command_topic)
+        self._ready = ReadyLine(self, lambda: self._status, self._unheard)
         # Steady: simulated time may stand still.
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._acquaintance = self.create_timer(
@@ -79,12 +78,12 @@ class ExecutorNode(ManagedNode):
         """Build the core and begin its control loop, which idles."""
         assert self._task_server is not None
         self._wait_for_start: bool = values["wait_for_start"]
-        commands = (
-            self._publisher(JointTrajectory, "arm_controller/joint_trajectory", qos.command_qos())
-            if values["output"] == "joint_trajectory"
-            else self._publisher(Float64MultiArray, "arm_controller/commands", qos.command_qos())
+        robot = load_robot(values["robot"])
+        joints, period = robot.joint_names, 1.0 / values["rate"]
+        self._outputs = outputs = Outputs(
+            self, chosen_outputs(robot, values["output"]), joints, period
         )
-        self._command_topic = commands.topic_name
+        self._entities.append((Outputs.close, outputs))
         if values["dry_run"]:
             self.get_logger().info(
                 "DRY RUN: everything is computed, the arm gets no commands; dry_run false moves it"
@@ -96,14 +95,23 @@ class ExecutorNode(ManagedNode):
             self._on_status, self._task_server.end, self._task_server.feed_back, self._on_failure
         )
         self._execution = execution = Execution(
-            self, values, commands, requests, reports, self._newest, self._how_to_activate()
+            self,
+            values,
+            robot,
+            outputs,
+            requests,
+            reports,
+            self._newest,
+            self._how_to_activate(),
         )
         self._diagnostics.limit(state_timeout=values["state_timeout"])
-        for kind, topic, receive, profile in (
-            (JointState, "joint_states", execution.on_joint_state, qos.joint_state_qos()),
-            (ActionChunk, "smolvla/action_chunk", execution.on_chunk, qos.chunk_qos()),
+        chunks = self.create_subscription(
+            ActionChunk, "smolvla/action_chunk", execution.on_chunk, qos.chunk_qos()
+        )
+        for subscription in (
+            chunks,
+            *subscribe_joint_states(self, robot.joint_states, execution.on_joint_state),
         ):
-            subscription = self.create_subscription(kind, topic, receive, profile)
             self._entities.append((self.destroy_subscription, subscription))
         if values["success_topic"]:
             topic = self.resolve_topic_name(values["success_topic"])
@@ -143,6 +151,7 @@ class ExecutorNode(ManagedNode):
     def release(self) -> None:
         """End the control loop, then what it publishes to and hears."""
         execution, self._execution = self._execution, None
+        self._outputs = None
         if execution is not None:
             execution.close()
         while self._entities:
@@ -235,9 +244,10 @@ class ExecutorNode(ManagedNode):
         if self._status.state not in _MOVING or self._status.dry_run:
             return
         names: list[str] = []
-        topic = self._command_topic
-        if self.count_publishers(topic) > 1:
-            names = [name for _, name in publishers_of(self, topic)]
+        for topic in self._outputs.names if self._outputs is not None else ():
+            if self.count_publishers(topic) > 1:
+                names = [name for _, name in publishers_of(self, topic)]
+                break
         if names and names != self._commanders:
             self.get_logger().warning(
                 f"the arm gets commands from {len(names)} publishers on {topic}: "
@@ -245,6 +255,10 @@ class ExecutorNode(ManagedNode):
                 "its own"
             )
         self._commanders = names
+
+    def _unheard(self) -> str:
+        """Return an output that nobody listens to; empty for none, or none yet."""
+        return "" if self._outputs is None else self._outputs.missing()
 
     def _answer(
         self, response: Trigger.Response, order: Callable[[Execution], str]

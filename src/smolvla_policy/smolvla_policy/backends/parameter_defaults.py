@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from smolvla_core.robot import GRIPPER, JOINT, Joint, Robot
+from smolvla_core.robot import JOINT, Joint, Robot
 
 from smolvla_policy.checkpoint.robot import ROBOT, RobotFacts
 

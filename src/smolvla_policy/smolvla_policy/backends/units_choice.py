@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from smolvla_core.robot import LEROBOT_JOINTS, Robot
+from smolvla_core.robot import Robot
 from smolvla_core.units.calibration import DOUBTFUL, UNSAFE, broken_rules
 from smolvla_core.units.calibration_files import LoadedCalibration, find_calibration
 from smolvla_core.units.implied import FeatureStatistics, implied_units, units_problem
