@@ -19,7 +19,7 @@ if __name__ == "__main__":
 
 from smolvla_bringup.live_line import LiveLine
 from smolvla_bringup.option_arguments import add_arguments, from_arguments
-from smolvla_bringup.options import SetupError
+from smolvla_bringup.options import Options, SetupError
 from smolvla_bringup.signals import StopSignals
 
 _DONE, _FAILED, _COULD_NOT_RUN, _INTERRUPTED = 0, 1, 2, 130
@@ -105,6 +105,8 @@ def _run(arguments: argparse.Namespace, line: LiveLine, stop: StopSignals) -> in
         ready_limit=arguments.ready_limit or _READY_LIMIT[options.policy],
         video=not arguments.no_video,
     )
+    if warning := _unlearned(options):
+        line.say(f"demo: {warning}")
     run = demo_run.DemoRun(options, settings, line, stop)
     status = _DONE
     try:
@@ -125,6 +127,22 @@ def _run(arguments: argparse.Namespace, line: LiveLine, stop: StopSignals) -> in
         if status == _DONE and not run.summary["success"]:
             status = _FAILED
     return status
+
+
+def _unlearned(options: Options) -> str:
+    """Say that the checkpoint never learned the task, where it says what it learned."""
+    from smolvla_policy.checkpoint.errors import CheckpointError
+    from smolvla_policy.checkpoint.robot import read_robot, unlearned
+
+    from smolvla_sim import shipped
+
+    folder = shipped.CHECKPOINT if options.shipped_checkpoint else Path(options.checkpoint or "")
+    if options.policy != "smolvla" or not folder.is_dir():
+        return ""  # policy_node says it of one that it downloads
+    try:
+        return unlearned(options.task, read_robot(folder).tasks)
+    except CheckpointError:
+        return ""  # policy_node says what is wrong
 
 
 if __name__ == "__main__":

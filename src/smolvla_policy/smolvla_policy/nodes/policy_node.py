@@ -23,6 +23,7 @@ from smolvla_policy.backends.protocol import (
 from smolvla_policy.backends.registry import create_backend
 from smolvla_policy.backends.session import Answer, answer
 from smolvla_policy.backends.worker import LatestJobWorker
+from smolvla_policy.checkpoint.robot import unlearned
 from smolvla_policy.control.executor import PATIENCE
 from smolvla_policy.control.executor_types import Level
 from smolvla_policy.control.joint_order import JointOrder
@@ -179,7 +180,11 @@ class PolicyNode(ManagedNode):
         if stranger:
             self._refuse(message, stranger)
             return
-        self._instruction = message.instruction
+        if message.instruction != self._instruction:
+            self._instruction = message.instruction
+            warning = unlearned(message.instruction, getattr(self._backend, "tasks", ()))
+            if warning:
+                self.get_logger().warning(warning)
         replaced = worker.submit(message)
         if replaced is not None:
             self._refuse(replaced, f"replaced by request {message.request_id}", Level.OK)

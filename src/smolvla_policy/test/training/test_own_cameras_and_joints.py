@@ -9,7 +9,7 @@ import shutil
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
-from smolvla_policy.dataset import DatasetWriter
+from smolvla_policy.dataset import Dataset, DatasetWriter
 from smolvla_policy.training.errors import TrainingError
 from smolvla_policy.training.fit import Wishes, dataset_cameras, fit, parse_rename_map
 from smolvla_policy.training.scratch import Robot, new_policy
@@ -272,6 +272,7 @@ def test_what_a_dataset_says_goes_into_the_checkpoint(options, set_of, tmp_path,
     robot = saved(tmp_path, "robot.json")
     assert (robot["units"], robot["fps"], robot["joint_signs"][5]) == ("radians", 10.0, -1.0)
     assert robot["cameras"] == [IMAGES + "top", IMAGES + "wrist"]
+    assert robot["tasks"] == list(Dataset.open(mine).tasks)
     other = relabel(set_of(), tmp_path / "other", "degrees")
     assert main(options(dataset=[mine, other], output=tmp_path / "both")) == 1
     assert "is in degrees and" in capsys.readouterr().err
