@@ -16,13 +16,20 @@ import signal
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 DONE, NO, COULD_NOT_RUN, BROKEN_PIPE, INTERRUPTED = 0, 1, 2, 141, 130
 """Exit statuses: done; done, and the answer is no; could not be done; the shell's for who writes
 into a pipe that nobody reads, and for Ctrl-C."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _LAST_DOMAIN = 232  # the ports of a higher one would be above 65535
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, without all the options in front of it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(COULD_NOT_RUN, f"{self.prog}: {message} ({self.prog} --help shows all)\n")
 
 
 def command_parser(
@@ -38,7 +45,7 @@ def command_parser(
             130 Ctrl-C.
     """
     statuses = statuses or "0 done, 2 it could not be done, 130 Ctrl-C"
-    return argparse.ArgumentParser(
+    return _Parser(
         prog=prog,
         description=description,
         epilog=f"example: {example}\nexit status: {statuses}",

@@ -11,7 +11,8 @@ from typing import IO
 from .errors import TrainingError
 from .metrics import FILE as METRICS
 from .metrics import TENSORBOARD
-from .state import CHECKPOINTS, CONFIG, LAST, whole_checkpoints
+from .options import CONFIG
+from .state import CHECKPOINTS, LAST, whole_checkpoints
 
 INITIAL = "initial"
 """Folder of the random weights that a training from an architecture starts with."""

@@ -6,7 +6,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +18,7 @@ from .errors import TrainingError
 from .learner import Learner
 from .metrics import Metrics
 from .optimizer import OptimizerOptions, learning_rate
-from .options import TrainOptions
+from .options import TrainSettings
 from .order import SampleOrder
 from .samples import Batches
 from .state import save_state
@@ -43,7 +42,7 @@ class Trainer:
 
     def __init__(
         self,
-        options: TrainOptions,
+        options: TrainSettings,
         optimization: OptimizerOptions,
         policy: SmolVLAPolicy,
         learner: Learner,
@@ -74,7 +73,7 @@ class Trainer:
             TrainingError: the loss is not a number, or a checkpoint cannot be written.
         """
         options, first = self._options, self._place.first
-        folder = Path(options.output)
+        folder = options.output
         cameras = [f"grounding_error/{index}" for index in range(len(self._learner.heads))]
         metrics = Metrics(folder, [*COLUMNS, *cameras], step) if first else None
         bar = tqdm(total=options.steps, initial=step, unit="step", disable=not first)
