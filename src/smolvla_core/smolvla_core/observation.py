@@ -27,6 +27,8 @@ from smolvla_core.joints.sources import JointSources
 
 IMAGE_HISTORY = 16
 """Images kept of each camera: where one camera lags, the others look back that far."""
+SIMULATED = 1e8
+"""Stamps that are so far apart [s] are of simulated time, from 0 on, and of the wall clock."""
 GRAY = (
     "the pictures are gray, their one channel is taken for red, green and blue; where the camera "
     "has color, set its driver or transport to send it"
@@ -300,10 +302,6 @@ def _advances(known_ns: int, stamp_ns: int) -> bool:
     if stamp_ns == 0 or known_ns == 0:
         return True
     return stamp_ns > known_ns or stamp_ns < known_ns - NANOSECONDS
-
-
-SIMULATED = 1e8
-"""Stamps that are so far apart [s] are of simulated time, from 0 on, and of the wall clock."""
 
 
 def _skew_advice(skew: float, by_stamp: bool) -> str:

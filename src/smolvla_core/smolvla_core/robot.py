@@ -31,6 +31,8 @@ SHIPPED = tuple(sorted(path.stem for path in FOLDER.glob("*.yaml")))
 
 JOINT, VELOCITY = "joint", "velocity"  # and GRIPPER
 ROLES = (JOINT, GRIPPER, VELOCITY)
+VELOCITY_SUFFIX = ".vel"
+"""How LeRobot's names of velocities end; those of positions end in ``.pos``."""
 
 FORWARD, TRAJECTORY = "forward", "joint_trajectory"
 GRIPPER_COMMAND, FOLLOW_TRAJECTORY = "gripper_command", "follow_joint_trajectory"
@@ -62,7 +64,7 @@ class Joint:
         lower: smallest position that is commanded [rad; m of a linear joint].
         upper: largest one.
         speed: largest speed that is commanded [rad/s].
-        sign: -1 where the checkpoint counts the other way round than the topics; None: not said, 1.
+        sign: -1 where the checkpoint counts the other way round than the topics; None: not said.
         closed: position of a gripper that LeRobot calls 0; None: not said, `lower`.
         open: the one that it calls 100; None: not said, `upper`.
     """
@@ -212,6 +214,13 @@ class Robot:
     def speed(self) -> NDArray[np.float64]:
         """(moving joints,) largest speeds [rad/s]."""
         return np.array([joint.speed for joint in self.moving])
+
+    def chosen_outputs(self, output: str) -> tuple[Output, ...]:
+        """Return where commands go: `outputs`, or the one that the parameter ``output`` names."""
+        if not output:
+            return self.outputs
+        topic = "joint_trajectory" if output == TRAJECTORY else "commands"
+        return (Output(output, f"arm_controller/{topic}", self.joint_names),)
 
     def camera(self, name: str) -> Camera:
         """Return the camera `name`, with its usual topic where the file does not have it."""
@@ -432,7 +441,7 @@ def _joint(name: str, entry: Any, where: str) -> Joint:
     lerobot = _text(str(values.get("lerobot", name)), f"{where}: lerobot").removesuffix(".pos")
     kind = base_name(lerobot)
     usual = GRIPPER if kind == GRIPPER else JOINT if kind in LEROBOT_JOINTS else ""
-    usual = VELOCITY if lerobot.endswith(".vel") else usual
+    usual = VELOCITY if lerobot.endswith(VELOCITY_SUFFIX) else usual
     role = values.pop("role", usual)
     if role not in ROLES:
         what = f"it is {role!r}" if role else f"'{lerobot}' is no joint of LeRobot's arms"
@@ -609,7 +618,8 @@ def _check_camera(camera: Camera, where: str) -> None:
         _topic(camera.topic, f"{where}: topic")
     if camera.topic.endswith("/compressed"):
         raise RobotError(
-            f"{where}: topic: give that of the raw images; 'transport: compressed' adds /compressed"
+            f"{where}: topic: give that of the raw images; 'transport: compressed' adds "
+            "/compressed"
         )
     if camera.driver != "none" and not camera.device:
         raise RobotError(

@@ -78,7 +78,7 @@ def test_a_gripper_of_any_name_is_one_by_its_role(robot):
 def test_what_a_joint_is_that_nobody_knows_is_asked_for(robot):
     with pytest.raises(RobotError, match=r"arm\.yaml: joints: claw: role: .*say what it is"):
         robot("joints: {claw: {lower: 0, upper: 1}}")
-    with pytest.raises(RobotError, match="role: .*say what it is"):
+    with pytest.raises(RobotError, match=r"role: .*say what it is"):
         lerobot_joint("claw.pos")
 
 

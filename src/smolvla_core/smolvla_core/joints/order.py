@@ -40,7 +40,23 @@ class JointOrder:
         if len(set(self.joints)) != len(self.joints):
             raise ValueError(f"the list of joints names one twice: {', '.join(self.joints)}")
         self._names: tuple[str, ...] | None = None
-        self._own = self._theirs = np.empty(0, dtype=np.intp)
+        self._own: NDArray[np.intp] = np.empty(0, dtype=np.intp)
+        self._theirs: NDArray[np.intp] = self._own
+
+    def indices(self, names: Sequence[str]) -> NDArray[np.intp]:
+        """Return where in `names` each joint stands.
+
+        Raises:
+            ValueError: a joint is missing or named twice.
+        """
+        self._look(tuple(names))
+        if len(self._own) < len(self.joints):
+            missing = [joint for joint in self.joints if joint not in names]
+            raise ValueError(
+                f"no {', '.join(missing)} among the joints {', '.join(names) or '(none)'}: "
+                "do both nodes have the same robot file?"
+            )
+        return self._theirs
 
     def some(self, names: Sequence[str], values: ArrayLike) -> Part:
         """Return those of the wanted joints that a message holds.
@@ -78,14 +94,8 @@ class JointOrder:
         Raises:
             ValueError: a joint is missing; or see `some`.
         """
-        part = self.some(names, values)
-        if len(part.joints) < len(self.joints):
-            missing = [joint for joint in self.joints if joint not in names]
-            raise ValueError(
-                f"no {', '.join(missing)} among the joints {', '.join(names) or '(none)'}: "
-                "do both nodes have the same robot file?"
-            )
-        return part.values
+        self.indices(names)
+        return self.some(names, values).values
 
     def _look(self, names: tuple[str, ...]) -> None:
         """Find the joints in `names`, which seldom change."""

@@ -35,8 +35,6 @@ def subscribe_joint_states(
             names = [state.prefix + name for name in message.name]
             receive(names, message, sources.of(info))
 
-        return node.create_subscription(
-            JointState, state.topic, on_message, qos.joint_state_qos()
-        )
+        return node.create_subscription(JointState, state.topic, on_message, qos.joint_state_qos())
 
     return [subscribe(state) for state in topics]

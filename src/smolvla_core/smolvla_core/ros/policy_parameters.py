@@ -9,10 +9,23 @@ from typing import Any
 from rclpy.parameter import Parameter as RosParameter
 
 from smolvla_core.observation import ObservationConfig
+from smolvla_core.robot import SHIPPED
 from smolvla_core.ros.parameters import AUTOSTART, Parameter
-from smolvla_core.units.calibration import LEROBOT_JOINTS
 
-SO100_JOINTS = list(LEROBOT_JOINTS)
+ROBOT = Parameter(
+    "robot",
+    "so100",
+    f"The robot: {', '.join(SHIPPED)}, or the path of a robot file, which says joints, limits, "
+    "topics, outputs, calibrations and cameras.",
+)
+MATCH_BY = Parameter(
+    "match_by",
+    "stamp",
+    "How the parts of an observation are matched in time: 'stamp' by their headers, which needs "
+    "one clock for all that publish; 'reception' by when they come.",
+    choices=("stamp", "reception"),
+    live=True,
+)
 
 POLICY_PARAMETERS = (
     Parameter(
@@ -26,12 +39,7 @@ POLICY_PARAMETERS = (
         "",
         "LeRobot checkpoint of the backend 'smolvla': a folder or a hub id.",
     ),
-    Parameter(
-        "model",
-        "so100",
-        "Which arm the backend 'scripted' plans for.",
-        choices=("so100", "so101"),
-    ),
+    ROBOT,
     Parameter(
         "chunk_size",
         50,
@@ -70,34 +78,14 @@ POLICY_PARAMETERS = (
     Parameter(
         "calibration",
         "",
-        "The arm's LeRobot calibration: the path of its JSON file, or LeRobot's --robot.id. "
-        "'normalized' needs it.",
+        "LeRobot's calibration of a robot with one arm: the path of its JSON file, or LeRobot's "
+        "--robot.id. Empty: what the robot file says. 'normalized' needs it.",
     ),
     Parameter(
         "allow_units_mismatch",
         False,
         "Move the arm although the checkpoint's statistics contradict 'units', or the "
         "calibration's ranges cannot be this arm's.",
-    ),
-    Parameter(
-        "joints",
-        SO100_JOINTS,
-        "Names of the joints in the order of the checkpoint's state and action.",
-    ),
-    Parameter(
-        "joint_signs",
-        [],
-        "+1 or -1 per joint where the checkpoint's positive direction is the URDF's or its "
-        "opposite; one number serves all. Empty: those of the recordings (robot.json), else +1.",
-        kind=RosParameter.Type.DOUBLE_ARRAY,
-    ),
-    Parameter(
-        "gripper_range",
-        [],
-        "Gripper angles [rad] that LeRobot calls 0 (closed) and 100 (open); the same two as the "
-        "driver's closed_position and open_position. Empty: those of the recordings "
-        "(robot.json), else [-0.174, 1.75].",
-        kind=RosParameter.Type.DOUBLE_ARRAY,
     ),
     Parameter(
         "cameras",
@@ -109,16 +97,13 @@ POLICY_PARAMETERS = (
         kind=RosParameter.Type.STRING_ARRAY,
     ),
     Parameter(
-        "camera_topic",
-        "camera/{name}/image_raw",
-        "Topic of a camera's images; {name} is replaced.",
-    ),
-    Parameter(
         "image_transport",
-        "raw",
-        "'compressed' subscribes to sensor_msgs/CompressedImage on <camera_topic>/compressed.",
-        choices=("raw", "compressed"),
+        "",
+        "'compressed' subscribes to sensor_msgs/CompressedImage on <topic>/compressed, 'raw' to "
+        "sensor_msgs/Image. Empty: as the robot file says of each camera, else raw.",
+        choices=("", "raw", "compressed"),
     ),
+    MATCH_BY,
     Parameter(
         "max_image_age",
         0.5,
@@ -232,4 +217,5 @@ def observation_config(values: Mapping[str, Any]) -> ObservationConfig:
         max_state_age=values["max_joint_state_age"],
         max_camera_skew=values["max_skew"],
         max_state_skew=values["max_skew"],
+        use_stamps=values["match_by"] == "stamp",
     )

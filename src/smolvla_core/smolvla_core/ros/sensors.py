@@ -24,10 +24,11 @@ from visualization_msgs.msg import MarkerArray
 
 from smolvla_core.backend import Observation, SceneObject
 from smolvla_core.observation import GRAY, Matched, Missing, ObservationBuffer, ObservationConfig
+from smolvla_core.robot import Robot
 from smolvla_core.ros import qos
 from smolvla_core.ros.converters import scene_objects
 from smolvla_core.ros.images import decode_compressed, decode_image, is_gray
-from smolvla_core.ros.publishers import PublisherNames
+from smolvla_core.ros.joint_states import subscribe_joint_states
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,19 @@ class Needs(Protocol):
         ...
 
 
+def image_topic(robot: Robot, camera: str, transport: str = "") -> tuple[str, bool]:
+    """Return the topic of a camera's images, and whether they are compressed.
+
+    Args:
+        robot: whose camera it is.
+        camera: its name.
+        transport: ``raw`` or ``compressed``; empty: as the robot says.
+    """
+    there = robot.camera(camera)
+    compressed = (transport or there.transport) == "compressed"
+    return f"{there.topic}/compressed" if compressed else there.topic, compressed
+
+
 class SensorIntake:
     """Subscribes to what is needed; observations may be taken from any thread.
 
@@ -114,8 +128,8 @@ class SensorIntake:
         node: whose executor receives.
         needs: cameras and joints, and whether objects.
         config: how old and how far apart the parts may be.
-        camera_topic: topic of the raw images, ``{name}`` is the camera's name.
-        compressed: subscribe to ``<camera_topic>/compressed`` instead.
+        robot: topics of its cameras and joint states.
+        transport: ``raw`` or ``compressed``; empty: as the robot says of each camera.
     """
 
     def __init__(
@@ -123,8 +137,8 @@ class SensorIntake:
         node: Node,
         needs: Needs,
         config: ObservationConfig,
-        camera_topic: str,
-        compressed: bool,
+        robot: Robot,
+        transport: str = "",
     ) -> None:
         self._node = node
         self._joints = needs.joint_names
@@ -133,10 +147,11 @@ class SensorIntake:
         self._objects: Mapping[str, SceneObject] | None = None
         self._needs_objects = needs.needs_objects
         self._subscriptions: list[Any] = []
-        self._state_sources = PublisherNames(node, "joint_states")
         for camera in needs.cameras:
-            self._subscribe(camera, camera_topic.replace("{name}", camera), compressed)
-        self._receive(JointState, "joint_states", self._on_joint_state, qos.joint_state_qos())
+            self._subscribe(camera, *image_topic(robot, camera, transport))
+        self._subscriptions += subscribe_joint_states(
+            node, robot.joint_states, self._on_joint_state
+        )
         if needs.needs_objects:
             self._receive(MarkerArray, "sim/objects", self._on_objects, qos.scene_qos())
 
@@ -206,7 +221,6 @@ class SensorIntake:
             )
 
     def _subscribe(self, camera: str, topic: str, compressed: bool) -> None:
-        topic = f"{topic}/compressed" if compressed else topic
         name = self._node.resolve_topic_name(topic)
         seen = False  # a picture that could be read
 
@@ -228,12 +242,11 @@ class SensorIntake:
             raw=True,
         )
 
-    def _on_joint_state(self, message: JointState, info: Mapping[str, Any]) -> None:
+    def _on_joint_state(self, names: list[str], message: JointState, source: str) -> None:
         stamp_ns = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
-        source = self._state_sources.of(info)
         with self._lock:  # one that is not used may hold other joints: told when none is left
             self._buffer.add_joint_state(
-                message.name, message.position, stamp_ns, time.monotonic(), source
+                names, message.position, stamp_ns, time.monotonic(), source
             )
 
     def _on_objects(self, message: MarkerArray) -> None:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-
 RULE_BOOK: Mapping[str, Any] = json.loads(
     Path(__file__).with_name("calibration_rules.json").read_text(encoding="utf-8")
 )

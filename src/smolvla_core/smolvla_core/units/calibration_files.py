@@ -16,6 +16,7 @@ from typing import Any
 
 from smolvla_core.units.calibration import (
     DOUBTFUL,
+    LEROBOT_JOINTS,
     ODD,
     RULE_BOOK,
     Calibration,

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from smolvla_core.robot import LEROBOT_ARM, VELOCITY, Joint
-from smolvla_core.units.calibration import MAX_TICK, REACH, TICKS_PER_TURN, ZERO_SLACK
+from smolvla_core.units.calibration import GRIPPER, MAX_TICK, REACH, TICKS_PER_TURN, ZERO_SLACK
 from smolvla_core.units.joint_units import OLD_ZEROS, REGIMES, Calibrations, calibration_of
 
 FeatureStatistics = Mapping[str, ArrayLike]
@@ -182,10 +182,9 @@ def _grid(feature: str, body: Sequence[_Numbers], calibrations: Calibrations) ->
         return Implied(regime, f"all extremes of {feature} are whole ticks of {tick} degrees")
     known = [calibration_of(n.of, calibrations) for n in body]
     widths = np.array([[entry.width] for entry in known if entry is not None])
-    if len(widths) == len(body):
-        if on_grid((ends + 100.0) / 200.0 * widths):
-            text = f"all extremes of {feature} are whole ticks of this arm's calibrated ranges"
-            return Implied("normalized", text)
+    if len(widths) == len(body) and on_grid((ends + 100.0) / 200.0 * widths):
+        text = f"all extremes of {feature} are whole ticks of this arm's calibrated ranges"
+        return Implied("normalized", text)
     return Implied("", "")
 
 

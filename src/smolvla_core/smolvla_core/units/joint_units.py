@@ -24,8 +24,10 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from smolvla_core.robot import Joint
+from smolvla_core.robot import VELOCITY, Joint
 from smolvla_core.units.calibration import (
+    GRIPPER,
+    LEROBOT_JOINTS,
     MAX_TICK,
     RADIANS_PER_TICK,
     TICKS_PER_TURN,
@@ -65,17 +67,31 @@ class JointUnits:
         shape = self.scale.shape
         self.lower: NDArray[np.float64] = np.full(shape, lower, dtype=np.float64)
         self.upper: NDArray[np.float64] = np.full(shape, upper, dtype=np.float64)
+        self._columns, self._size = tuple(range(len(self.joints))), len(self.joints)
+
+    def among(self, columns: Sequence[int], size: int) -> JointUnits:
+        """Return the conversion for a state and actions of `size` numbers.
+
+        The joints are those at `columns`; the others are velocities: 0 in the state, as of a base
+        that stands, and left out of the actions.
+        """
+        units = JointUnits(self.joints, self.scale, self.offset, self.lower, self.upper)
+        units._columns, units._size = tuple(columns), size
+        return units
 
     def to_policy(self, positions: ArrayLike) -> NDArray[np.float32]:
-        """Convert joint positions (joints,) or (rows, joints) [rad] to the policy's units.
+        """Convert joint positions (joints,) or (rows, joints) [rad] to the policy's state.
 
         A position beyond the bounds becomes the bound, as LeRobot has it.
 
         Raises:
             ValueError: the shape is wrong or a value is not finite.
         """
-        array = self._checked("the joint state", positions) * self.scale + self.offset
-        return np.clip(array, self.lower, self.upper).astype(np.float32)
+        radians = self._checked("the joint state", positions, self.joints)
+        array = np.clip(radians * self.scale + self.offset, self.lower, self.upper)
+        state = np.zeros((*array.shape[:-1], self._size), dtype=np.float32)
+        state[..., self._columns] = array
+        return state
 
     def to_joints(self, actions: ArrayLike) -> NDArray[np.float64]:
         """Convert actions (joints,) or (rows, joints) of the policy to radians.
@@ -85,19 +101,23 @@ class JointUnits:
         Raises:
             ValueError: the shape is wrong or a value is not finite.
         """
-        array = np.clip(self._checked("the policy's output", actions), self.lower, self.upper)
-        return (array - self.offset) / self.scale
+        names = ["a velocity"] * self._size
+        for joint, column in zip(self.joints, self._columns, strict=True):
+            names[column] = joint
+        array = self._checked("the policy's output", actions, names)[..., self._columns]
+        return (np.clip(array, self.lower, self.upper) - self.offset) / self.scale
 
-    def _checked(self, what: str, values: ArrayLike) -> NDArray[np.float64]:
+    @staticmethod
+    def _checked(what: str, values: ArrayLike, names: Sequence[str]) -> NDArray[np.float64]:
         array = np.asarray(values, dtype=np.float64)
-        if array.ndim not in (1, 2) or array.shape[-1] != len(self.joints):
+        if array.ndim not in (1, 2) or array.shape[-1] != len(names):
             raise ValueError(
-                f"{what} has shape {array.shape}, but must end in {len(self.joints)} for "
-                f"{', '.join(self.joints)}"
+                f"{what} has shape {array.shape}, but must end in {len(names)} for "
+                f"{', '.join(names)}"
             )
-        finite = np.isfinite(array).reshape(-1, len(self.joints)).all(axis=0)
+        finite = np.isfinite(array).reshape(-1, len(names)).all(axis=0)
         if not finite.all():
-            bad = ", ".join(self.joints[i] for i in np.flatnonzero(~finite))
+            bad = ", ".join(names[i] for i in np.flatnonzero(~finite))
             raise ValueError(f"{what} is not finite for {bad}")
         return array
 
@@ -223,7 +243,8 @@ def joint_units(
 
     Args:
         regime: one of `REGIMES`.
-        joints: with positions; their signs and gripper ranges count.
+        joints: their signs and gripper ranges count. Velocities among them get no position; see
+            `JointUnits.among`.
         calibrations: of the arms; only ``normalized`` needs them.
 
     Raises:
@@ -232,4 +253,6 @@ def joint_units(
     """
     if regime not in REGIMES:
         raise ValueError(f"unknown units {regime!r}: choose one of {', '.join(REGIMES)}")
-    return REGIMES[regime](joints, calibrations or {})
+    columns = [column for column, joint in enumerate(joints) if joint.role != VELOCITY]
+    units = REGIMES[regime]([joints[column] for column in columns], calibrations or {})
+    return units.among(columns, len(joints))

@@ -11,9 +11,11 @@ from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]
 from rclpy.qos import QoSProfile
 from smolvla_core.instruction import NewestInstruction
 from smolvla_core.level import Level
+from smolvla_core.robot import load_robot
 from smolvla_core.ros import qos
 from smolvla_core.ros.diagnostics import executor_diagnostics
 from smolvla_core.ros.diagnostics_publisher import DiagnosticsPublisher
+from smolvla_core.ros.joint_states import subscribe_joint_states
 from smolvla_core.ros.managed_node import ACTIVE, INACTIVE, ManagedNode
 from smolvla_core.ros.publishers import publishers_of
 from smolvla_core.ros.ready import ReadyLine
@@ -24,6 +26,7 @@ from std_srvs.srv import Trigger
 from smolvla_executor.core.task import Goal
 from smolvla_executor.executor_node import messages
 from smolvla_executor.executor_node.execution import Execution, Reports
+from smolvla_executor.executor_node.outputs import Outputs
 from smolvla_executor.executor_node.parameters import EXECUTOR_PARAMETERS
 from smolvla_executor.executor_node.task_server import TaskServer
 from smolvla_msgs.msg import ActionChunk, ExecutorStatus, InferenceRequest
@@ -81,7 +84,7 @@ class ExecutorNode(ManagedNode):
         robot = load_robot(values["robot"])
         joints, period = robot.joint_names, 1.0 / values["rate"]
         self._outputs = outputs = Outputs(
-            self, chosen_outputs(robot, values["output"]), joints, period
+            self, robot.chosen_outputs(values["output"]), joints, period
         )
         self._entities.append((Outputs.close, outputs))
         if values["dry_run"]:

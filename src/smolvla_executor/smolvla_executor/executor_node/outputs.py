@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from rclpy.action import ActionClient
+from rclpy.action import ActionClient  # type: ignore[attr-defined]
 from smolvla_core.robot import FOLLOW_TRAJECTORY, FORWARD, GRIPPER_COMMAND, TRAJECTORY, Output
 from smolvla_core.ros import qos
 from smolvla_core.ros.managed_node import ManagedNode
@@ -131,7 +131,7 @@ class _Action:
 
     def __init__(self, node: ManagedNode, output: Output, period: float) -> None:
         kind, self._goal = _action(output)
-        self._client = ActionClient(node, kind, output.topic)
+        self._client: Any = ActionClient(node, kind, output.topic)
         self._pacer = GoalPacer()
         self.name = node.resolve_service_name(output.topic)
 

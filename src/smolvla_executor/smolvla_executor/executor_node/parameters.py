@@ -6,31 +6,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+from rclpy.parameter import Parameter as RosParameter
+from smolvla_core.robot import Robot
 from smolvla_core.ros.parameters import AUTOSTART, Parameter
-from smolvla_core.ros.policy_parameters import SO100_JOINTS
-from smolvla_core.units.joint_units import UnitParameters
+from smolvla_core.ros.policy_parameters import ROBOT
 
 from smolvla_executor.core.executor_types import ExecutorConfig
 from smolvla_executor.core.guard import GuardConfig
 
-# Joint limits of the SO-100 and SO-101 in SO-101's "new calibration" zero [rad]; the tighter
-# of both arms, but for the gripper: fully closed and fully open, as the driver and the units of a
-# checkpoint have them, are never beyond its limits.
-_CLOSED, _OPEN = UnitParameters.gripper_range
-_LOWER = [-1.91986, -1.74533, -1.69, -1.65806, -2.74385, min(-0.174533, _CLOSED)]
-_UPPER = [1.91986, 1.74533, 1.569, 1.65806, 2.79, _OPEN]
 # Farther than any joint turns [rad].
 _FREE = 1e3
 
 EXECUTOR_PARAMETERS = (
-    Parameter("joints", SO100_JOINTS, "Names of the joints in the order of the commands."),
+    ROBOT,
     Parameter("rate", 30.0, "Rate of the control loop [Hz].", minimum=1.0, maximum=1000.0),
     Parameter(
         "output",
-        "forward",
-        "'forward' publishes std_msgs/Float64MultiArray for forward_command_controller, "
-        "'joint_trajectory' one-point trajectories for joint_trajectory_controller.",
-        choices=("forward", "joint_trajectory"),
+        "",
+        "How commands go out, instead of the robot file's outputs: 'forward' as "
+        "std_msgs/Float64MultiArray on arm_controller/commands, 'joint_trajectory' as one-point "
+        "trajectories on arm_controller/joint_trajectory. Empty: as the robot file says.",
+        choices=("", "forward", "joint_trajectory"),
     ),
     Parameter(
         "chunk_size_threshold",
@@ -84,15 +81,14 @@ EXECUTOR_PARAMETERS = (
         maximum=10.0,
         live=True,
     ),
-    Parameter("lower_limits", _LOWER, "Lower joint limits [rad].", live=True),
-    Parameter("upper_limits", _UPPER, "Upper joint limits [rad].", live=True),
     Parameter(
         "max_speed",
-        [3.0, 3.0, 3.0, 3.0, 4.0, 4.0],
+        [],
         "Largest speed of each joint [rad/s]; commands beyond it are slowed down. One number "
-        "serves all joints.",
+        "serves all joints. The robot file's is never exceeded. Empty: the robot file's.",
         minimum=0.001,
         live=True,
+        kind=RosParameter.Type.DOUBLE_ARRAY,
     ),
     Parameter(
         "max_step",
@@ -209,11 +205,25 @@ def _tracking_error(limits: list[float]) -> list[float] | float | None:
     return free[0] if len(free) == 1 else free
 
 
-def executor_config(values: Mapping[str, Any], first_request_id: int) -> ExecutorConfig:
+def _speed(limits: list[float], robot: Robot) -> list[float]:
+    """Return the largest speeds [rad/s]: the robot's, or `limits` where these are less."""
+    if len(limits) not in (0, 1, len(robot.moving)):
+        raise ValueError(
+            f"max_speed needs one number or one for each of {', '.join(robot.joint_names)}, but "
+            f"has {len(limits)}"
+        )
+    speeds: list[float] = np.minimum(robot.speed, limits or [np.inf]).tolist()
+    return speeds
+
+
+def executor_config(
+    values: Mapping[str, Any], robot: Robot, first_request_id: int
+) -> ExecutorConfig:
     """Return the executor's settings from the values of `EXECUTOR_PARAMETERS` by name.
 
     Args:
         values: as `parameters.read` returns them.
+        robot: its joints and limits.
         first_request_id: see `ExecutorConfig`.
 
     Raises:
@@ -225,11 +235,11 @@ def executor_config(values: Mapping[str, Any], first_request_id: int) -> Executo
         return value[0] if len(value) == 1 else value
 
     return ExecutorConfig(
-        joints=tuple(values["joints"]),
+        joints=robot.joint_names,
         guard=GuardConfig(
-            lower=values["lower_limits"],
-            upper=values["upper_limits"],
-            max_speed=per_joint("max_speed"),
+            lower=robot.lower.tolist(),
+            upper=robot.upper.tolist(),
+            max_speed=_speed(values["max_speed"], robot),
             max_step=per_joint("max_step"),
             start_jump=per_joint("max_start_jump"),
             max_tracking_error=_tracking_error(values["max_tracking_error"]),

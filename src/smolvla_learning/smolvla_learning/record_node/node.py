@@ -15,10 +15,12 @@ from typing import Any
 from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
+from smolvla_core.robot import FORWARD, TRAJECTORY, Output, StateTopic, load_robot
 from smolvla_core.ros import converters, qos
+from smolvla_core.ros.joint_states import subscribe_joint_states
 from smolvla_core.ros.parameters import read
 from smolvla_core.ros.run import run
-from smolvla_core.ros.sensors import SensorIntake
+from smolvla_core.ros.sensors import SensorIntake, image_topic
 from smolvla_core.ros.tuning import Tuning
 from std_msgs.msg import Float32, Float64MultiArray, String
 from std_srvs.srv import Trigger
@@ -41,15 +43,10 @@ SAVE_TIMEOUT = 30.0
 """How long an order to save is waited for [s]. Nothing is received meanwhile, which does no
 harm between two episodes."""
 STATUS_PERIOD = 0.5
-COMMAND_TOPICS = {
-    "command": "arm_controller/commands",
-    "joint_trajectory": "arm_controller/joint_trajectory",
-    "leader": "leader/joint_states",
-}
 
 
 @dataclass(frozen=True)
-class _Robot:
+class _Needs:
     """What is received of the robot."""
 
     cameras: tuple[str, ...]
@@ -71,14 +68,15 @@ class RecordNode(Node):
         self.failed = False
         super().__init__("record_node", **node_options)
         values = read(self, RECORD_PARAMETERS)
-        config = recorder_config(values)
+        self._robot = robot = load_robot(values["robot"])
+        config = recorder_config(values, robot)
         self._commands = self._listen_to_commands(values)
         self._sensors = sensors = SensorIntake(
             self,
-            _Robot(config.cameras, tuple(values["joints"])),
+            _Needs(config.cameras, robot.joint_names),
             observation_config(values),
-            values["camera_topic"],
-            compressed=values["image_transport"] == "compressed",
+            robot,
+            values["image_transport"],
         )
         self._inputs = Inputs(
             sensors.snapshot,
@@ -89,7 +87,7 @@ class RecordNode(Node):
         )
         self._status = ""
         self._statuses = self.create_publisher(String, "~/status", qos.status_qos())
-        store = episode_store(values)  # last, as it locks the dataset
+        store = episode_store(values, robot)  # last, as it locks the dataset
         self._recorder = Recorder(
             config, self._inputs, store, EpisodeEncoder(values["queue_size"]), self._notify
         )
@@ -100,7 +98,7 @@ class RecordNode(Node):
             ExecutorStatus, "executor_node/status", self._on_executor, qos.status_qos()
         )
         self.create_subscription(Float32, "sim/score", self._on_score, qos.status_qos())
-        Tuning(self, RECORD_PARAMETERS, check=_check, take=self._tune)
+        Tuning(self, RECORD_PARAMETERS, check=self._check, take=self._tune)
         recorder = self._recorder
         self._serve("~/start_episode", lambda: recorder.start(time.monotonic()))
         self._serve("~/save_episode", lambda: recorder.save(SAVE_TIMEOUT))
@@ -116,50 +114,68 @@ class RecordNode(Node):
     # Commands, by their source.
 
     def _listen_to_commands(self, values: dict[str, Any]) -> CommandBuffer | None:
-        topic = COMMAND_TOPICS.get(values["action_source"])
-        if topic is None:
+        source, names = values["action_source"], self._robot.joint_names
+        if source == "next_state":
             return None
-        name = self.resolve_topic_name(topic)
-        what = "leader arm" if values["action_source"] == "leader" else "commands"
-        commands = CommandBuffer(values["joints"], values["max_command_age"], f"{what} on {name}")
-        kind, receive, profile = {
-            "command": (Float64MultiArray, self._on_command, qos.command_qos()),
-            "joint_trajectory": (JointTrajectory, self._on_trajectory, qos.command_qos()),
-            "leader": (JointState, self._on_leader, qos.joint_state_qos()),
-        }[values["action_source"]]
-        self.create_subscription(kind, topic, receive, profile)
-        return commands
+        if source == "leader":
+            topic = StateTopic("leader/joint_states")
+            subscribe_joint_states(self, [topic], self._on_leader)
+            what = f"leader arm on {self.resolve_topic_name(topic.topic)}"
+            return CommandBuffer(names, values["max_command_age"], what)
+        outputs = self._robot.chosen_outputs("" if source == "command" else TRAJECTORY)
+        for output in outputs:
+            self._listen_to_output(output)
+        topics = ", ".join(self.resolve_topic_name(output.topic) for output in outputs)
+        return CommandBuffer(names, values["max_command_age"], f"commands on {topics}")
 
-    def _on_command(self, message: Float64MultiArray) -> None:
-        assert self._commands is not None
-        self._commands.add(message.data, time.monotonic())
+    def _listen_to_output(self, output: Output) -> None:
+        if output.type not in (FORWARD, TRAJECTORY):
+            raise ValueError(
+                f"{output.topic} of the robot file is an action, whose goals cannot be recorded: "
+                "set action_source:=next_state"
+            )
 
-    def _on_leader(self, message: JointState) -> None:
-        assert self._commands is not None
-        self._commands.add(message.position, time.monotonic(), message.name)
+        def on_command(message: Float64MultiArray) -> None:
+            assert self._commands is not None
+            self._commands.add(message.data, time.monotonic(), output.joints)
 
-    def _on_trajectory(self, message: JointTrajectory) -> None:
+        def on_trajectory(message: JointTrajectory) -> None:
+            assert self._commands is not None
+            stamp, now = message.header.stamp, self.get_clock().now().nanoseconds
+            begin = stamp.sec * 10**9 + stamp.nanosec or now  # without a stamp it begins at once
+            self._commands.add_trajectory(
+                [output.prefix + name for name in message.joint_names],
+                [converters.from_duration(point.time_from_start) for point in message.points],
+                [point.positions for point in message.points],
+                time.monotonic() + (begin - now) * 1e-9,
+            )
+
+        if output.type == FORWARD:
+            self.create_subscription(
+                Float64MultiArray, output.topic, on_command, qos.command_qos()
+            )
+        else:
+            self.create_subscription(
+                JointTrajectory, output.topic, on_trajectory, qos.command_qos()
+            )
+
+    def _on_leader(self, names: list[str], message: JointState, source: str) -> None:
         assert self._commands is not None
-        stamp, now = message.header.stamp, self.get_clock().now().nanoseconds
-        begin = stamp.sec * 10**9 + stamp.nanosec or now  # without a stamp it begins at once
-        self._commands.add_trajectory(
-            message.joint_names,
-            [converters.from_duration(point.time_from_start) for point in message.points],
-            [point.positions for point in message.points],
-            time.monotonic() + (begin - now) * 1e-9,
-        )
+        self._commands.add(message.position, time.monotonic(), names)
 
     # Words.
 
     def _topics(self, values: dict[str, Any]) -> dict[str, str]:
         """Return subject of a problem -> topic."""
-        suffix = "/compressed" if values["image_transport"] == "compressed" else ""
         topics = {
-            f"camera {camera}": values["camera_topic"].replace("{name}", camera) + suffix
+            f"camera {camera}": [image_topic(self._robot, camera, values["image_transport"])[0]]
             for camera in values["cameras"]
         }
-        topics["joint states"] = "joint_states"
-        return {subject: self.resolve_topic_name(topic) for subject, topic in topics.items()}
+        topics["joint states"] = [state.topic for state in self._robot.joint_states]
+        return {
+            subject: ", ".join(map(self.resolve_topic_name, names))
+            for subject, names in topics.items()
+        }
 
     def _choose_listener(self) -> None:
         """Listen to instructions only where no executor does.
@@ -186,10 +202,13 @@ class RecordNode(Node):
     def _on_instruction(self, message: String) -> None:
         self._inputs.instruct(message.data)
 
+    def _check(self, values: dict[str, Any], changed: set[str]) -> None:
+        recorder_config(values, self._robot)
+
     def _tune(self, values: dict[str, Any], names: set[str]) -> None:
         """Go by new values of the parameters."""
         if self._recorder is not None:
-            self._recorder.reconfigure(recorder_config(values))
+            self._recorder.reconfigure(recorder_config(values, self._robot))
         self._sensors.reconfigure(observation_config(values))
         if self._commands is not None:
             self._commands.max_age = values["max_command_age"]
@@ -246,10 +265,6 @@ class RecordNode(Node):
             print(f"record_node: {error}", file=sys.stderr)
         finally:
             super().destroy_node()
-
-
-def _check(values: dict[str, Any], changed: set[str]) -> None:
-    recorder_config(values)
 
 
 def main() -> int:

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from smolvla_core.observation import ObservationConfig
+from smolvla_core.robot import Robot
 from smolvla_core.ros.parameters import Parameter
-from smolvla_core.ros.policy_parameters import POLICY_PARAMETERS, SO100_JOINTS
-from smolvla_core.units.joint_units import units_from_lists
+from smolvla_core.ros.policy_parameters import POLICY_PARAMETERS
+from smolvla_core.units.calibration import GRIPPER
+from smolvla_core.units.joint_units import joint_units
 from smolvla_policy.checkpoint.robot import RobotFacts
 
 from smolvla_learning.dataset import VideoOptions
@@ -21,7 +23,7 @@ from smolvla_learning.recording.store import EpisodeStore
 _SHARED = tuple(
     parameter
     for parameter in POLICY_PARAMETERS
-    if parameter.name in ("camera_topic", "image_transport")
+    if parameter.name in ("robot", "image_transport", "match_by")
 )
 
 RECORD_PARAMETERS = (
@@ -41,35 +43,20 @@ RECORD_PARAMETERS = (
     Parameter("cameras", ["top", "wrist"], "Names of the cameras; observation.images.<name>."),
     *_SHARED,
     Parameter(
-        "joints", SO100_JOINTS, "Names of the joints in the order of state, action and commands."
-    ),
-    Parameter(
         "action_source",
         "command",
-        "What the action is: 'command' arm_controller/commands (Float64MultiArray), "
-        "'joint_trajectory' arm_controller/joint_trajectory, 'leader' the joint states of a "
-        "leader arm on leader/joint_states, 'next_state' the measured state one frame later.",
+        "What the action is: 'command' what comes on the robot file's outputs, 'joint_trajectory' "
+        "on arm_controller/joint_trajectory, 'leader' the joint states of a leader arm on "
+        "leader/joint_states, 'next_state' the measured state one frame later.",
         choices=("command", "joint_trajectory", "leader", "next_state"),
     ),
     Parameter("fps", 30, "Frames per second, the same for the whole dataset.", 1, 240),
-    Parameter("robot_type", "so100_follower", "Name of the robot in the dataset."),
     Parameter(
         "units",
         "degrees",
         "What state and action are written in: 'degrees' (as LeRobot records: degrees, gripper "
         "0-100) or 'radians'.",
         choices=("degrees", "radians"),
-    ),
-    Parameter(
-        "joint_signs",
-        [1.0],
-        "+1 or -1 per joint where the dataset's positive direction is the URDF's or its "
-        "opposite; one number serves all.",
-    ),
-    Parameter(
-        "gripper_range",
-        [-0.174, 1.75],
-        "Gripper angles [rad] that are written as 0 (closed) and 100 (open).",
     ),
     Parameter(
         "max_image_age",
@@ -172,10 +159,11 @@ def observation_config(values: Mapping[str, Any]) -> ObservationConfig:
         max_state_age=values["max_joint_state_age"],
         max_camera_skew=values["max_skew"],
         max_state_skew=values["max_skew"],
+        use_stamps=values["match_by"] == "stamp",
     )
 
 
-def recorder_config(values: Mapping[str, Any]) -> RecorderConfig:
+def recorder_config(values: Mapping[str, Any], robot: Robot) -> RecorderConfig:
     """Return the recorder's settings from the values of `RECORD_PARAMETERS` by name.
 
     Raises:
@@ -190,9 +178,7 @@ def recorder_config(values: Mapping[str, Any]) -> RecorderConfig:
     return RecorderConfig(
         fps=values["fps"],
         cameras=cameras,
-        units=units_from_lists(
-            values["units"], values["joints"], values["joint_signs"], values["gripper_range"]
-        ),
+        units=joint_units(values["units"], robot.moving),
         next_state=values["action_source"] == "next_state",
         max_late=values["max_image_age"],
         max_seconds=values["max_episode_seconds"],
@@ -202,7 +188,7 @@ def recorder_config(values: Mapping[str, Any]) -> RecorderConfig:
     )
 
 
-def episode_store(values: Mapping[str, Any]) -> EpisodeStore:
+def episode_store(values: Mapping[str, Any], robot: Robot) -> EpisodeStore:
     """Open the dataset that the parameters name.
 
     Raises:
@@ -215,8 +201,8 @@ def episode_store(values: Mapping[str, Any]) -> EpisodeStore:
     return EpisodeStore(
         Path(values["dataset"]).expanduser(),
         fps=values["fps"],
-        robot_type=values["robot_type"],
-        joints=values["joints"],
+        robot_type=robot.robot_type,
+        joints=[joint.lerobot for joint in robot.moving],
         cameras=values["cameras"],
         video=VideoOptions(
             codec=values["video_codec"],
@@ -224,15 +210,15 @@ def episode_store(values: Mapping[str, Any]) -> EpisodeStore:
             preset=values["video_preset"] or None,
             threads=values["video_threads"],
         ),
-        robot=robot_facts(values),
+        robot=robot_facts(values, robot),
     )
 
 
-def robot_facts(values: Mapping[str, Any]) -> RobotFacts:
+def robot_facts(values: Mapping[str, Any], robot: Robot) -> RobotFacts:
     """Return how the numbers of the dataset are made from joint positions."""
-    signs = [float(sign) for sign in values["joint_signs"]]
+    grippers = [joint.gripper_range for joint in robot.moving if joint.role == GRIPPER]
     return RobotFacts(
         units=values["units"],
-        joint_signs=tuple(signs * len(values["joints"]) if len(signs) == 1 else signs),
-        gripper_range=tuple(float(angle) for angle in values["gripper_range"]),
+        joint_signs=tuple(float(joint.sign or 1) for joint in robot.moving),
+        gripper_range=grippers[0] if grippers else (),
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from smolvla_core.robot import JOINT, Joint, Robot
+from smolvla_core.units.calibration import GRIPPER
 
 from smolvla_policy.checkpoint.robot import ROBOT, RobotFacts
 
@@ -24,7 +25,7 @@ class Completed:
 
     Attributes:
         options: the parameters.
-        robot: with its joints in the checkpoint's order, and their signs and gripper ranges.
+        robot: with signs and gripper ranges.
         period: what is taken for the period, and why.
         doubt: what is wrong with the period; empty if nothing is.
         remarks: on the robot.
@@ -42,14 +43,15 @@ def complete(options: Mapping[str, Any], robot: Robot, facts: RobotFacts) -> Com
 
     Args:
         options: `policy_node`'s parameters; a ``period`` of 0 is open.
-        robot: signs that its file does not give, and ends of its gripper, are open.
+        robot: with its joints in the checkpoint's order; signs that its file does not give, and
+            ends of its gripper, are open.
         facts: what the checkpoint says.
 
     Raises:
         ValueError: the period is no time.
     """
     period, text, doubt = _period(float(options.get("period") or 0.0), facts.fps)
-    joints = in_order(robot.joints, facts.joints)
+    joints = robot.joints
     signs = facts.joint_signs * (len(joints) if len(facts.joint_signs) == 1 else 1)
     if len(signs) != len(joints):
         signs = (0,) * len(joints)
@@ -84,11 +86,12 @@ def complete(options: Mapping[str, Any], robot: Robot, facts: RobotFacts) -> Com
     )
 
 
-def in_order(joints: Sequence[Joint], features: Sequence[str]) -> tuple[Joint, ...]:
-    """Return joints in the order of a checkpoint that names the same ones; else as they are."""
-    own = lerobot_names(features)
+def in_order(joints: Sequence[Joint], names: Sequence[str]) -> tuple[Joint, ...]:
+    """Return joints in the order of LeRobot's `names`; as they are where these are others."""
     named = {joint.lerobot: joint for joint in joints}
-    return tuple(named[name] for name in own) if set(own) == set(named) else tuple(joints)
+    if len(names) != len(named) or set(names) != set(named):
+        return tuple(joints)
+    return tuple(named[name] for name in names)
 
 
 def lerobot_names(features: Sequence[str]) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from smolvla_core.robot import Robot
-from smolvla_core.units.calibration import DOUBTFUL, UNSAFE, broken_rules
+from smolvla_core.units.calibration import DOUBTFUL, LEROBOT_JOINTS, UNSAFE, broken_rules
 from smolvla_core.units.calibration_files import LoadedCalibration, find_calibration
 from smolvla_core.units.implied import FeatureStatistics, implied_units, units_problem
 from smolvla_core.units.joint_units import AUTO, REGIMES, JointUnits, joint_units
@@ -114,7 +114,7 @@ def choose_units(
     if doubts and not allowed:
         raise ValueError(doubts[0])
     try:
-        units = joint_units(regime, robot.moving, calibrations)
+        units = joint_units(regime, robot.joints, calibrations)
     except ValueError as error:
         raise ValueError(f"{error} (units: {regime}, because {reason})") from error
     levels = [UNSAFE, DOUBTFUL] if regime == "normalized" else [UNSAFE]

@@ -16,6 +16,7 @@ from typing import Any
 from smolvla_core.backend import LIVE_OPTIONS, Backend, ChunkRequest, Observation
 from smolvla_core.joints.order import JointOrder
 from smolvla_core.level import PATIENCE, Level
+from smolvla_core.robot import load_robot
 from smolvla_core.ros import converters, qos
 from smolvla_core.ros.diagnostics import policy_diagnostics
 from smolvla_core.ros.diagnostics_publisher import DiagnosticsPublisher
@@ -99,8 +100,8 @@ class PolicyNode(ManagedNode):
             self,
             backend,
             observation_config(values),
-            values["camera_topic"],
-            compressed=values["image_transport"] == "compressed",
+            load_robot(values["robot"]),
+            values["image_transport"],
         )
         self._take(values)
 

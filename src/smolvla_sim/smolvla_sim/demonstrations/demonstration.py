@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from smolvla_core.units.joint_units import JointUnits, UnitParameters, joint_units
+from smolvla_core.robot import load_robot
+from smolvla_core.units.joint_units import JointUnits, joint_units
 from smolvla_policy.checkpoint.robot import RobotFacts
 
 from smolvla_sim.demonstrations.lead_in import LeadIn
@@ -29,7 +30,7 @@ Frame = dict[str, NDArray[np.generic]]
 ROBOT = RobotFacts(
     units="degrees",
     joint_signs=(1.0,) * len(JOINT_NAMES),
-    gripper_range=UnitParameters.gripper_range,
+    gripper_range=load_robot("so100").joints[-1].gripper_range,
 )
 
 # Static pictures in one episode of the kind `SCENES`.
@@ -137,7 +138,7 @@ class Demonstrator:
         self._simulation = Simulation(options.model)
         self._substeps = round(1.0 / (options.fps * self._simulation.period))
         self._expert = ScriptedExpert(options.model, period=1.0 / options.fps)
-        self._units: JointUnits = joint_units(ROBOT.units, JOINT_NAMES)
+        self._units: JointUnits = joint_units(ROBOT.units, load_robot("so100").joints)
         self._renderer: CameraRenderer | None = None
         self._labeler: GroundingLabeler | None = None
         self._lead_in: LeadIn | None = None

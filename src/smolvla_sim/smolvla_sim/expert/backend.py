@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from smolvla_core.backend import ChunkRequest, Observation, SceneObject
+from smolvla_core.robot import load_robot
 
 from smolvla_sim.expert.expert import ScriptedExpert
 from smolvla_sim.expert.world import ObjectPose
 from smolvla_sim.world.arm import JOINT_NAMES
 from smolvla_sim.world.rendering import DEFAULT_CAMERAS
 
-_OPTIONS = ("model", "cameras", "chunk_size", "period", "max_speed")
+_OPTIONS = ("cameras", "chunk_size", "period", "max_speed")
 
 
 class ScriptedBackend:
@@ -103,7 +104,7 @@ def create(options: Mapping[str, Any]) -> ScriptedBackend:
     """Make the backend from the parameters of `policy_node`.
 
     Args:
-        options: ``model``, ``cameras``, ``chunk_size``, ``period`` and ``max_speed`` are read;
+        options: ``robot``, ``cameras``, ``chunk_size``, ``period`` and ``max_speed`` are read;
             what other backends need (``checkpoint``, ``device``, …) is not. A camera may be
             given as ``name:feature``; no cameras are the usual ones.
 
@@ -111,6 +112,8 @@ def create(options: Mapping[str, Any]) -> ScriptedBackend:
         ValueError: a value does not fit.
     """
     values = {name: options[name] for name in _OPTIONS if name in options}
+    if "robot" in options:
+        values["model"] = load_robot(options["robot"]).model
     cameras = tuple(str(camera).partition(":")[0] for camera in values.pop("cameras", ()))
     if cameras:
         values["cameras"] = cameras

@@ -13,6 +13,7 @@ from builtin_interfaces.msg import Time
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from smolvla_core.level import Level
+from smolvla_core.robot import FORWARD, Robot, load_robot
 from smolvla_core.ros import qos
 from smolvla_core.ros.parameters import read
 from smolvla_core.ros.run import run
@@ -28,7 +29,7 @@ from smolvla_sim.node.camera_thread import CameraThread, Images
 from smolvla_sim.node.parameters import SIM_PARAMETERS
 from smolvla_sim.node.runner import RealTimeRunner
 from smolvla_sim.node.viewer import open_viewer, require_display
-from smolvla_sim.world.arm import JOINT_NAMES
+from smolvla_sim.world.arm import ARMS, JOINT_NAMES
 from smolvla_sim.world.rendering import CameraRenderer, RenderingError, check_cameras
 from smolvla_sim.world.restock import restock_rng
 from smolvla_sim.world.simulation import Simulation
@@ -53,14 +54,15 @@ class SimNode(Node):
         values = read(self, SIM_PARAMETERS)
         # To end from another thread: the shutdown joins that thread.
         self._gave_up = self.create_guard_condition(lambda: self.context.try_shutdown())
-        if sorted(values["joints"]) != sorted(JOINT_NAMES):
-            raise ValueError(
-                f"parameter 'joints' is {values['joints']}; it must name "
-                f"{', '.join(JOINT_NAMES)}, each once"
-            )
+        self._robot = robot = simulated_robot(values["robot"])
+        (self._output,) = robot.outputs
+        (self._states,) = robot.joint_states
         if values["viewer"]:
             require_display()
-        self._order = [values["joints"].index(name) for name in JOINT_NAMES]
+        names = {joint.kind: joint.name for joint in robot.moving}
+        self._order = [self._output.joints.index(names[kind]) for kind in JOINT_NAMES]
+        prefix = self._states.prefix
+        self._names = tuple(names[kind].removeprefix(prefix) for kind in JOINT_NAMES)
         self._frame_prefix: str = values["frame_prefix"]
         self._size = (values["image_width"], values["image_height"])
         self._told = ""  # whose success the log has told
@@ -68,7 +70,7 @@ class SimNode(Node):
         self._restock: bool = values["restock"]
         self._restock_rng = restock_rng(values["seed"])
         simulation = Simulation(
-            values["model"],
+            robot.model,
             task=values["task"],
             seed=values["seed"],
             physics_rate=values["physics_rate"],
@@ -91,7 +93,7 @@ class SimNode(Node):
         self._tell_refused = SparseLog(teller(self.get_logger(), Level.ERROR))
         self._runner = RealTimeRunner(simulation, _rates(values), time.monotonic)
         self.create_subscription(
-            Float64MultiArray, "arm_controller/commands", self._on_command, qos.command_qos()
+            Float64MultiArray, self._output.topic, self._on_command, qos.command_qos()
         )
         self.create_subscription(
             ExecutorStatus, "executor_node/status", self._on_executor, qos.status_qos()
@@ -110,16 +112,16 @@ class SimNode(Node):
         self._thread.start()
         drawn = ", ".join(cameras) or "none"
         self.get_logger().info(
-            f'{values["model"]}, task "{simulation.task.sentence}", cameras: {drawn}'
+            f'{robot.model}, task "{simulation.task.sentence}", cameras: {drawn}'
         )
 
     def _create_publishers(self, cameras: tuple[str, ...]) -> None:
-        self._joint_states = self.create_publisher(JointState, "joint_states", 10)
+        self._joint_states = self.create_publisher(JointState, self._states.topic, 10)
         self._objects = self.create_publisher(MarkerArray, "sim/objects", qos.scene_qos())
         self._scores = self.create_publisher(Float32, "sim/score", qos.status_qos())
         self._verdicts = self.create_publisher(Bool, "sim/success", qos.status_qos())
         self._images = {
-            name: self.create_publisher(Image, f"camera/{name}/image_raw", qos.image_qos())
+            name: self.create_publisher(Image, self._robot.camera(name).topic, qos.image_qos())
             for name in cameras
         }
         self._infos = {
@@ -155,7 +157,7 @@ class SimNode(Node):
             self._runner.command(values[self._order])
             return
         self._tell_refused(
-            f"command on arm_controller/commands refused, the last one stays: {problem}"
+            f"command on {self._output.topic} refused, the last one stays: {problem}"
         )
 
     def _on_executor(self, status: ExecutorStatus) -> None:
@@ -203,7 +205,7 @@ class SimNode(Node):
             sentence = simulation.task.sentence
             state = simulation.state() if "cameras" in due else None
         if "joint_states" in due:
-            self._joint_states.publish(messages.joint_state(stamp, JOINT_NAMES, *arm))
+            self._joint_states.publish(messages.joint_state(stamp, self._names, *arm))
         if objects is not None:
             base_frame = f"{self._frame_prefix}base_link"
             self._objects.publish(messages.object_markers(stamp, base_frame, objects))
@@ -251,6 +253,28 @@ class SimNode(Node):
         self.failed = True
         self.get_logger().fatal(f"the simulation stops: {type(error).__name__}: {error}")
         self._gave_up.trigger()
+
+
+def simulated_robot(source: str) -> Robot:
+    """Load a robot that the simulation can be: one arm that it draws, by whatever names.
+
+    Raises:
+        ValueError: it is another; the text says why.
+    """
+    robot = load_robot(source)
+    kinds = [joint.kind for joint in robot.moving]
+    if robot.model not in ARMS or sorted(kinds) != sorted(JOINT_NAMES):
+        raise ValueError(
+            f"robot '{robot.source}' cannot be simulated: its model is '{robot.model}', and its "
+            f"joints are LeRobot's {', '.join(kinds)}; the simulation has {', '.join(ARMS)}, with "
+            f"{', '.join(JOINT_NAMES)}"
+        )
+    if [output.type for output in robot.outputs] != [FORWARD] or len(robot.joint_states) != 1:
+        raise ValueError(
+            f"robot '{robot.source}' cannot be simulated: the simulation takes one output of type "
+            "forward, and has one topic of joint states"
+        )
+    return robot
 
 
 def _rates(values: dict[str, Any]) -> dict[str, float]:

@@ -4,18 +4,17 @@
 from __future__ import annotations
 
 from smolvla_core.ros.parameters import Parameter
+from smolvla_core.ros.policy_parameters import ROBOT
 
-from smolvla_sim.world.arm import ARMS, JOINT_NAMES
 from smolvla_sim.world.mjcf import PHYSICS_RATE
 from smolvla_sim.world.rendering import DEFAULT_CAMERAS
 from smolvla_sim.world.scene import CAMERAS
 from smolvla_sim.world.simulation import DEFAULT_TASK
 
 SIM_PARAMETERS = (
-    Parameter("model", "so100", "Which arm to simulate.", choices=tuple(sorted(ARMS))),
+    ROBOT,
     Parameter("seed", 0, "Layout of the cubes and the bowl; the same seed, the same scene.", 0),
     Parameter("task", DEFAULT_TASK, "The instruction whose success sim/score reports."),
-    Parameter("joints", list(JOINT_NAMES), "Order of the joints in arm_controller/commands."),
     Parameter(
         "frame_prefix",
         "",

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from smolvla_core.robot import load_robot
 from smolvla_executor.core.executor_types import ExecutorConfig
 from smolvla_executor.executor_node.parameters import EXECUTOR_PARAMETERS, executor_config
 
@@ -69,4 +70,4 @@ class Execution:
             actions_per_chunk=self.actions_per_chunk,
             resume_jump=self.resume_jump,
         )
-        return executor_config(values, first_request_id=1)
+        return executor_config(values, load_robot("so100"), first_request_id=1)

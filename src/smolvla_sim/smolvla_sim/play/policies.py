@@ -14,7 +14,6 @@ from smolvla_core.backend import Backend
 
 from smolvla_sim import shipped
 from smolvla_sim.expert.backend import ScriptedBackend
-from smolvla_sim.world.arm import JOINT_NAMES
 from smolvla_sim.world.scene import CAMERAS
 
 POLICIES = ("smolvla", "scripted")
@@ -167,7 +166,7 @@ def load_policy(spec: PolicySpec) -> LoadedPolicy:
             "dtype": spec.dtype,
             "stats": spec.stats,
             "units": told.units or _UNITS,
-            "joints": list(JOINT_NAMES),
+            "robot": spec.model,
             "cameras": list(spec.cameras),
             "period": period,
             "noise_scale": spec.noise_scale,
