@@ -14,8 +14,8 @@ from PIL import Image as PilImage
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, JointState
-from smolvla_policy.ros import converters
-from smolvla_policy.ros.images import encode_image
+from smolvla_core.ros import converters
+from smolvla_core.ros.images import encode_image
 
 from smolvla_msgs.msg import InferenceRequest, PolicyStatus
 
@@ -249,7 +249,7 @@ def test_gray_pictures_are_told_once_and_used(make_world, capfd):
 
 
 def test_a_checkpoint_that_cannot_load_ends_the_process_with_words():
-    command = [sys.executable, "-m", "smolvla_policy.nodes.policy_node", "--ros-args"]
+    command = [sys.executable, "-m", "smolvla_policy.policy_node.node", "--ros-args"]
     command += ["-p", "checkpoint:=/nowhere/checkpoint", "-p", "autostart:=true"]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == os.EX_CONFIG
