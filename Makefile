@@ -44,7 +44,7 @@ demo: setup ## Simulated SO-100 obeys a sentence over real ROS 2 (CHECKPOINT=, T
 	@$(ENV) exec python -m smolvla_bringup.demo $(DEMO_ARGS)
 
 dataset: setup ## Record the simulation's expert as a LeRobot dataset (TASK=, N=, OUT=, SEED=, ARGS=)
-	@$(ENV) exec python -m smolvla_sim.record_dataset $(DATASET_ARGS)
+	@$(ENV) exec python -m smolvla_sim.demonstrations.record_dataset $(DATASET_ARGS)
 
 eval: setup ## How often a checkpoint does a task in the simulation (TASK=, N=, SEED=, CHECKPOINT=)
 	@$(ENV) exec python -m smolvla_sim.evaluate $(EVAL_ARGS)
@@ -67,15 +67,15 @@ format: setup ## Format the sources
 bench: setup ## Measure inference and the executor's timing here (LEROBOT_PYTHON=, SECONDS=60)
 	@mkdir -p bench_out
 	@$(ENV) test -e bench_out/checkpoint/model.safetensors || \
-		python -m smolvla_policy.cli.bench_inference --make-checkpoint bench_out/checkpoint
-	@$(ENV) python -m smolvla_policy.cli.bench_inference --checkpoint bench_out/checkpoint \
+		python -m smolvla_policy.bench_inference --make-checkpoint bench_out/checkpoint
+	@$(ENV) python -m smolvla_policy.bench_inference --checkpoint bench_out/checkpoint \
 		--json bench_out/inference.json $(ARGS)
-	@$(ENV) python -m smolvla_bringup.bench_executor --checkpoint bench_out/checkpoint \
+	@$(ENV) python -m smolvla_bringup.bench.executor --checkpoint bench_out/checkpoint \
 		--seconds $(SECONDS)
 
 bench-sim: setup ## Synchronous against asynchronous in the simulation (TASK=, N=, CHECKPOINT=, NODES=)
 	@$(ENV) python -m smolvla_sim.bench --out bench_out $(BENCH_SIM_ARGS)
-	@$(ENV) python -m smolvla_bringup.bench_sim_nodes --out bench_out $(NODES)
+	@$(ENV) python -m smolvla_bringup.bench.sim_nodes --out bench_out $(NODES)
 
 bench-bus: setup ## Time the servo bus beside Feetech's SDK, at the servo emulator (ARGS=)
 	@$(ENV) exec python scripts/bench_bus.py $(ARGS)

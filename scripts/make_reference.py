@@ -89,7 +89,7 @@ def parameter_modules(root: Path = ROOT) -> list[tuple[str, str, str]]:
 
 def parameters_page(root: Path = ROOT) -> str:
     """Return the page of the nodes' parameters and of the launch arguments."""
-    from smolvla_policy.ros.parameters import AUTOSTART
+    from smolvla_core.ros.parameters import AUTOSTART
 
     parts = [
         _NOTE,
@@ -140,7 +140,7 @@ def _range(parameter: Any) -> str:
 
 
 def _launch_arguments() -> str:
-    from smolvla_bringup.options import Options
+    from smolvla_bringup.system.options import Options
 
     rows = []
     for option in dataclasses.fields(Options):
@@ -158,8 +158,8 @@ def _launch_arguments() -> str:
     return (
         "\n## Launch arguments\n"
         "`name:=value` after `ros2 launch smolvla_bringup …` (`--show-args` lists those of a\n"
-        "file), `--name value` with `python -m smolvla_bringup.start`. Without a default the\n"
-        "value of the parameter file stays.\n\n" + table(head, rows)
+        "file), `--name value` with `python -m smolvla_bringup.system.start`. Without a default\n"
+        "the value of the parameter file stays.\n\n" + table(head, rows)
     )
 
 

@@ -88,7 +88,7 @@ def node_scripts() -> dict[str, str]:
     return {
         point.name: point.value
         for point in entry_points(group="console_scripts")
-        if point.module in ("smolvla_policy.console", "smolvla_sim.console")
+        if point.module in ("smolvla_core.console", "smolvla_sim.console")
     }
 
 
@@ -242,7 +242,7 @@ def _collect(observer: Any, runs: list[_Run]) -> dict[str, Any]:
 
 def main() -> int:
     """Start the nodes, look, end them; the exit code."""
-    from smolvla_bringup.environment import enter_own_graph
+    from smolvla_bringup.system.environment import enter_own_graph
 
     enter_own_graph()  # it starts an executor, too
     import rclpy

@@ -15,15 +15,15 @@ from rclpy.action import ActionServer, GoalResponse
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.task import Future
-from smolvla_policy.backends.protocol import ChunkRequest, Observation
+from smolvla_core.backend import ChunkRequest, Observation
+from smolvla_core.ros.parameters import read
+from smolvla_core.ros.policy_parameters import POLICY_PARAMETERS
+from smolvla_executor.core.chunk import Chunk
+from smolvla_executor.core.executor import ExecutorCore
+from smolvla_executor.executor_node.parameters import EXECUTOR_PARAMETERS, executor_config
 from smolvla_policy.backends.registry import create_backend
 from smolvla_policy.backends.session import answer
 from smolvla_policy.checkpoint.synthetic import make_checkpoint
-from smolvla_policy.control.chunk import Chunk
-from smolvla_policy.control.executor import ExecutorCore
-from smolvla_policy.ros.executor_parameters import EXECUTOR_PARAMETERS, executor_config
-from smolvla_policy.ros.parameters import read
-from smolvla_policy.ros.policy_parameters import POLICY_PARAMETERS
 
 from smolvla_msgs.action import RunTask
 

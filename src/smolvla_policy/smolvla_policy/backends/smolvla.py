@@ -11,19 +11,15 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from smolvla_core.backend import ChunkRequest, Observation
 
 from smolvla_policy.backends.parameter_defaults import complete
-from smolvla_policy.backends.protocol import ChunkRequest, Observation
 from smolvla_policy.backends.units_choice import choose_units
 from smolvla_policy.checkpoint.config import SmolVLAConfig
 from smolvla_policy.checkpoint.contents import constant_remarks, read_contents
-from smolvla_policy.checkpoint.observation import (
-    camera_feature,
-    default_cameras,
-    make_normalizers,
-)
 from smolvla_policy.checkpoint.processors import Processors
 from smolvla_policy.policy import SmolVLAPolicy
+from smolvla_policy.preprocess import camera_feature, default_cameras, make_normalizers
 
 
 class Units(Protocol):

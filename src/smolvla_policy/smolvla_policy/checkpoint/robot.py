@@ -16,9 +16,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from ..control.units import REGIMES
-from .errors import CheckpointError
-from .source import read_json
+from smolvla_core.units.joint_units import REGIMES
+
+from smolvla_policy.checkpoint.errors import CheckpointError
+from smolvla_policy.checkpoint.source import read_json
 
 ROBOT = "robot.json"
 MAX_FPS = 1000.0

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from smolvla_policy.cli import bench_inference
+
+from smolvla_policy import bench_inference
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 

@@ -8,7 +8,8 @@ import sys
 import pytest
 from sensor_msgs.msg import CompressedImage
 from smolvla_policy.checkpoint.robot import RobotFacts, write_robot
-from smolvla_policy.cli import check
+
+from smolvla_policy import check
 
 
 def run(capsys, folder, *arguments):
@@ -181,7 +182,7 @@ def test_options_that_do_not_exist_are_2(capsys, arguments):
 
 def test_it_runs_as_a_module(folder):
     done = subprocess.run(
-        [sys.executable, "-m", "smolvla_policy.cli.check", "--offline"],
+        [sys.executable, "-m", "smolvla_policy.check", "--offline"],
         capture_output=True,
         text=True,
         check=False,

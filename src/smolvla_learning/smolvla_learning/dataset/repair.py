@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Complete a dataset whose recording was interrupted, so that LeRobot can read it.
+
+python -m smolvla_learning.dataset.repair FOLDER
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from smolvla_learning.dataset.errors import DatasetError
+from smolvla_learning.dataset.journal import journal_path
+from smolvla_learning.dataset.writer import DatasetWriter
+
+
+def repair(folder: Path) -> str:
+    """Bring the saved episodes of an interrupted recording into the final files.
+
+    Returns:
+        What was done, in words.
+
+    Raises:
+        DatasetError: it is no dataset, is being recorded, has no episodes, or is damaged.
+    """
+    interrupted = journal_path(folder).exists()
+    with DatasetWriter.resume(folder) as writer:
+        count = writer.num_episodes
+    if not count:
+        raise DatasetError(f"{folder}: no episode was saved; there is nothing to repair")
+    if not interrupted:
+        return f"{folder}: nothing to repair, {count} episodes"
+    return f"{folder}: complete, {count} episodes"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Repair the dataset in a folder."""
+    parser = argparse.ArgumentParser(
+        prog="python -m smolvla_learning.dataset.repair",
+        description="Complete a LeRobot dataset whose recording was interrupted.",
+    )
+    parser.add_argument("folder", type=Path, help="that holds meta/ and recording/")
+    try:
+        print(repair(parser.parse_args(arguments).folder))
+    except DatasetError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

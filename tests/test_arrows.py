@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Packages stand on one another in one direction, and a robot's computer needs no PyTorch."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SRC = Path(__file__).resolve().parents[1] / "src"
+STANDS_ON = {
+    "smolvla_core": set(),
+    "smolvla_executor": {"smolvla_core"},
+    "smolvla_policy": {"smolvla_core"},
+    "smolvla_learning": {"smolvla_core", "smolvla_policy"},
+    "smolvla_sim": {"smolvla_core", "smolvla_executor", "smolvla_policy", "smolvla_learning"},
+    "smolvla_bringup": {
+        "smolvla_core",
+        "smolvla_executor",
+        "smolvla_policy",
+        "smolvla_learning",
+        "smolvla_sim",
+    },
+}
+
+
+def imported(file: Path) -> set[str]:
+    """Return the top names that a file imports, wherever in it."""
+    names = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names.add(node.module or "")
+    return {name.split(".")[0] for name in names}
+
+
+@pytest.mark.parametrize("package", STANDS_ON)
+def test_a_package_imports_only_what_it_stands_on_and_declares_it(package):
+    files = list((SRC / package / package).rglob("*.py"))
+    used = set().union(*map(imported, files)) & set(STANDS_ON) - {package}
+    assert used <= STANDS_ON[package]
+    manifest = (SRC / package / "package.xml").read_text()
+    assert {name for name in used if f"<exec_depend>{name}<" not in manifest} == set()
+
+
+@pytest.mark.parametrize(
+    ("modules", "absent"),
+    [
+        (("smolvla_core", "smolvla_core.units.joint_units", "smolvla_core.observation"), "rclpy"),
+        (("smolvla_executor.core.executor", "smolvla_executor.core.task"), "rclpy"),
+        (("smolvla_executor.executor_node.node",), "torch"),
+        (("smolvla_executor.visualization_node.node",), "torch"),
+        (("smolvla_core.ros.run", "smolvla_core.ros.sensors"), "torch"),
+    ],
+)
+def test_importing_brings_in_no(modules, absent):
+    code = f"import sys, {', '.join(modules)}; sys.exit({absent!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
