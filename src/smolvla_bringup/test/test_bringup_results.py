@@ -127,6 +127,19 @@ def test_summary_counts_and_speaks(record: Record, tmp_path: Path) -> None:
         assert words in text
 
 
+@pytest.mark.parametrize(("latency", "slow"), [(1.6, False), (1.7, True), (float("nan"), False)])
+def test_summary_says_when_answers_come_later_than_chunks_reach(
+    record: Record, latency: float, slow: bool
+) -> None:
+    msgs = pytest.importorskip("smolvla_msgs.msg")
+    from smolvla_bringup.demo.report import summarize, summary_text
+    from smolvla_bringup.system.options import Options
+
+    executor = msgs.ExecutorStatus(latency_p50=latency)  # 50 rows of 1/30 s reach 1.67 s
+    text = summary_text(summarize(record, Options(), executor, msgs.PolicyStatus(), []))
+    assert ("too slow for this checkpoint: an answer takes 1.7 s" in text) == slow
+
+
 def test_summary_of_a_failure_says_what_hindered() -> None:
     msgs = pytest.importorskip("smolvla_msgs.msg")
     from smolvla_bringup.demo.report import summarize, summary_text

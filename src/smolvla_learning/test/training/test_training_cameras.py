@@ -87,7 +87,7 @@ def test_a_depth_camera_becomes_no_camera_of_a_new_policy(options, record, tmp_p
 def test_a_depth_camera_that_is_asked_for_is_told(options, record, tmp_path, capsys):
     folder = record(tmp_path / "set", episodes=2)
     declare(folder, WRIST, info={"is_depth_map": True})
-    assert main(options(dataset=[folder], cameras=["wrist"])) == 1
+    assert main(options(dataset=[folder], cameras=["wrist"])) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert f"cameras of {folder} are {TOP} (depth is not read: {WRIST})" in line
 
@@ -95,7 +95,7 @@ def test_a_depth_camera_that_is_asked_for_is_told(options, record, tmp_path, cap
 def test_depth_alone_is_not_enough(options, record, tmp_path, capsys):
     folder = record(tmp_path / "set", cameras=("wrist",), episodes=2)
     declare(folder, WRIST, info={"video.is_depth_map": True})
-    assert main(options(dataset=[folder])) == 1
+    assert main(options(dataset=[folder])) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert f"has no color camera (depth is not read: {WRIST})" in line
 

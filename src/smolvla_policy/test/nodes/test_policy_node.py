@@ -62,6 +62,15 @@ def test_the_instruction_may_change_while_running(world):
     world.graph.until(lambda: world.status.instruction == "second")
 
 
+def test_a_sentence_that_was_not_learned_gets_one_warning(world, capfd):
+    world.backend.tasks = ("pick up the pear", "peel the pear")
+    for sentence in ("pick up a pear", "pick up a pear", "peel the pear"):
+        assert world.ready(sentence).ask().error == ""
+    log = capfd.readouterr().err
+    assert log.count("never learned 'pick up a pear'; nearest: 'pick up the pear'") == 1
+    assert "never learned 'peel" not in log
+
+
 @pytest.mark.parametrize("instruction", ["", " \n"])
 def test_a_request_without_an_instruction_is_refused_with_words(world, instruction):
     chunk = world.ready(instruction).ask()
