@@ -249,7 +249,10 @@ def test_depth_instead_of_a_color_picture_begins_no_episode(world):
 
     world.graph.until(refused, what="a refusal of the picture")
     assert not any(answer.success for answer in answers)
-    assert "not started: /camera/top/image_raw/compressed: format 'png': the PNG" in answers[-1].message
+    assert (
+        "not started: /camera/top/image_raw/compressed: format 'png': the PNG"
+        in answers[-1].message
+    )
 
 
 def client_of(graph, recorder="record_node", timeout=10.0):
