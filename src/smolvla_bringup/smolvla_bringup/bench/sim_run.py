@@ -79,7 +79,7 @@ def specs(claim: Claim, cell: Cell) -> list[NodeSpec]:
     nodes = simulation_nodes(
         Options(
             hardware="sim",
-            model=policy.model,
+            robot=policy.model,
             policy=policy.name,
             checkpoint=policy.checkpoint if policy.name == "smolvla" else None,
             task=options.assignment.task(0).sentence,

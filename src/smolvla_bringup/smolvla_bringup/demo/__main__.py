@@ -24,7 +24,7 @@ from smolvla_bringup.system.signals import StopSignals
 
 _DONE, _FAILED, _COULD_NOT_RUN, _INTERRUPTED = 0, 1, 2, 130
 _OPTIONS = (
-    "model",
+    "robot",
     "policy",
     "checkpoint",
     "task",

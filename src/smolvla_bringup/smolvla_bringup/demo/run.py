@@ -98,7 +98,7 @@ class DemoRun:
         """
         enter_own_graph()  # no robot hears the demo's commands
         specs = simulation_nodes(self._options)
-        joints = tuple(specs[-1].configured("joints"))
+        joints = self._options.body.joint_names
         out = self._settings.out
         try:
             out.mkdir(parents=True, exist_ok=True)

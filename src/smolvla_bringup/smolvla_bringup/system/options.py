@@ -11,9 +11,11 @@ import dataclasses
 import math
 import re
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from smolvla_core.robot import SHIPPED, Output, Robot, RobotError, load_robot
 from smolvla_executor.core.aggregation import AGGREGATIONS
 
 PARTS = ("arm", "description", "cameras", "policy", "visualization")
@@ -64,8 +66,12 @@ class Options:
         "states follow the commands) or sim (MuJoCo, with cameras and a scene)",
         ("real", "mock", "sim"),
     )
-    model: str = _option(
-        "so100", str, "kind of the arm", ("so100", "so101"), ("arm", "description", "policy")
+    robot: str = _option(
+        "so100",
+        str,
+        f"the robot: {', '.join(SHIPPED)}, or the path of a robot file, which says joints, "
+        "limits, topics, outputs, calibration and cameras (an example: config/my_robot.yaml of "
+        "this package)",
     )
     port: str | None = _option(
         None,
@@ -78,14 +84,14 @@ class Options:
         None,
         str,
         "LeRobot's calibration of the arm: a path ending in .json, or LeRobot's --robot.id; a "
-        "real arm needs it",
+        "real arm needs it, here or in the robot file",
         parts=("arm", "description", "policy"),
     )
-    output: str = _option(
-        "forward",
+    output: str | None = _option(
+        None,
         str,
         "how commands reach the arm: forward (forward_command_controller) or joint_trajectory "
-        "(joint_trajectory_controller)",
+        "(joint_trajectory_controller); default: the outputs of the robot file",
         ("forward", "joint_trajectory"),
         ("arm", "policy"),
     )
@@ -103,14 +109,6 @@ class Options:
         "checkpoint of the policy: a folder, or an id on the Hugging Face hub; default with "
         "hardware:=sim: the small one that comes with the simulation",
         parts=("policy",),
-    )
-    cameras_file: str | None = _option(
-        None,
-        str,
-        "YAML file that lists the cameras, their drivers and topics (an example: "
-        "config/cameras.yaml of this package); default: no driver is started, the policy "
-        "listens to camera/<name>/image_raw",
-        parts=("cameras", "policy", "visualization"),
     )
     rviz: bool | None = _option(
         None,
@@ -223,6 +221,47 @@ class Options:
         if self.g is not None and not 0.0 <= self.g <= 1.0:
             raise SetupError(f"g is {self.g}; it is a share and must lie in 0..1")
 
+    @cached_property
+    def body(self) -> Robot:
+        """What the robot is.
+
+        Raises:
+            SetupError: there is no such robot, or its file is wrong.
+        """
+        try:
+            return load_robot(self.robot)
+        except RobotError as error:
+            raise SetupError(f"robot: {error}") from error
+
+    @property
+    def robot_source(self) -> str:
+        """`robot` with a whole path where it is one, for nodes that start elsewhere."""
+        return self.body.source
+
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        """Where the executor's commands go."""
+        return self.body.chosen_outputs(self.output or "")
+
+    @property
+    def model(self) -> str:
+        """Which arm of the description and of the simulation the robot is.
+
+        Raises:
+            SetupError: it is none of them.
+        """
+        if not self.body.model:
+            raise SetupError(
+                f"robot '{self.robot}' has no model that is known here (so100, so101): start its "
+                "driver yourself, and policy.launch.py with this robot beside it"
+            )
+        return self.body.model
+
+    @property
+    def arm_calibration(self) -> str:
+        """The calibration of the arm: as given, else that of the robot file; empty for none."""
+        return self.calibration or next(iter(self.body.calibration.values()), "")
+
     @property
     def shipped_checkpoint(self) -> bool:
         """Whether the policy runs the checkpoint that comes with the simulation."""
@@ -244,17 +283,16 @@ class Options:
 
     @property
     def calibration_is_path(self) -> bool:
-        """Whether `calibration` is a path, by the rule of so100_hardware's tools."""
-        return bool(self.calibration) and (
-            "/" in str(self.calibration) or str(self.calibration).endswith(".json")
-        )
+        """Whether `arm_calibration` is a path, by the rule of so100_hardware's tools."""
+        calibration = self.arm_calibration
+        return "/" in calibration or calibration.endswith(".json")
 
     @property
     def calibration_source(self) -> str:
-        """`calibration` with a whole path where it is one; empty for none."""
+        """`arm_calibration` with a whole path where it is one; empty for none."""
         if self.calibration_is_path:
-            return str(Path(str(self.calibration)).expanduser().resolve())
-        return self.calibration or ""
+            return str(Path(self.arm_calibration).expanduser().resolve())
+        return self.arm_calibration
 
     def existing_calibration(self) -> str:
         """Return `calibration_source`.

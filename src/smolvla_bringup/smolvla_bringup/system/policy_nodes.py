@@ -9,7 +9,6 @@ from typing import Any
 
 from smolvla_sim.shipped import CHECKPOINT
 
-from smolvla_bringup.system.camera_nodes import camera_parameters, camera_remappings, camera_setup
 from smolvla_bringup.system.node_spec import NodeSpec
 from smolvla_bringup.system.nodes_common import make_spec
 from smolvla_bringup.system.options import Options, SetupError
@@ -32,12 +31,7 @@ def policy_nodes(options: Options) -> list[NodeSpec]:
 
 
 def _policy(options: Options) -> NodeSpec:
-    setup = camera_setup(options)
-    parameters: dict[str, Any] = {
-        "backend": options.policy,
-        "model": options.model,
-        **camera_parameters(setup),
-    }
+    parameters: dict[str, Any] = {"backend": options.policy, "robot": options.robot_source}
     if options.calibration:
         parameters["calibration"] = options.existing_calibration()
     if options.checkpoint:
@@ -50,7 +44,6 @@ def _policy(options: Options) -> NodeSpec:
             "policy_node",
             config=("policy",),
             parameters=parameters,
-            remappings=camera_remappings(setup),
         )
 
     if options.policy == "smolvla" and not spec().has("checkpoint"):
@@ -82,12 +75,13 @@ def _checkpoint(given: str) -> str:
 
 def _executor(options: Options) -> NodeSpec:
     optional = {
+        "output": options.output,
         "rate": options.rate,
         "chunk_size_threshold": options.g,
         "aggregate": options.aggregation,
     }
     parameters: dict[str, Any] = {
-        "output": options.output,
+        "robot": options.robot_source,
         **{name: value for name, value in optional.items() if value is not None},
     }
 

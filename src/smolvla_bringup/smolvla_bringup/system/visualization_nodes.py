@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 
-from smolvla_bringup.system.camera_nodes import camera_remappings, camera_setup
 from smolvla_bringup.system.description import description_file, robot_description
 from smolvla_bringup.system.environment import apt_line, installed
 from smolvla_bringup.system.node_spec import NodeSpec
@@ -47,7 +46,11 @@ def visualization_nodes(options: Options, say: Callable[[str], None]) -> list[No
                 _RVIZ,
                 _RVIZ,
                 arguments=("--display-config", str(file)),
-                remappings=camera_remappings(camera_setup(options)),
+                remappings={
+                    f"camera/{camera.name}/image_raw": camera.topic
+                    for camera in options.body.cameras
+                    if camera.topic
+                },
                 critical=False,
             )
         )
