@@ -326,7 +326,7 @@ def add_arguments(
             parser.add_argument(flag(name), action=argparse.BooleanOptionalAction, **common)
             continue
         if declared.is_list:
-            common["nargs"] = "+"
+            common |= {"nargs": "+", "action": "extend"}  # also where it is given twice
         common["choices"] = declared.choices or None  # for completion in a shell
         metavar = name.upper() if declared.kind in (str, Path) else declared.kind.__name__.upper()
         parser.add_argument(flag(name), type=_argument(declared), metavar=metavar, **common)
