@@ -106,7 +106,8 @@ class Tool:
         path = self.path()
         if path is not None:
             text = subprocess.run([path, "--help"], capture_output=True, text=True).stdout
-            for option in sorted(set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text))):
+            options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)) - {"--help"}
+            for option in sorted(options):
                 made.add_argument(option)
         return made
 

@@ -12,8 +12,10 @@ import argparse
 import errno
 import os
 import re
+import shutil
 import signal
 import sys
+import textwrap
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any, NoReturn
@@ -47,10 +49,17 @@ def command_parser(
     statuses = statuses or "0 done, 2 it could not be done, 130 Ctrl-C"
     return _Parser(
         prog=prog,
-        description=description,
-        epilog=f"example: {example}\nexit status: {statuses}",
+        description=textwrap.fill(description, _width()),
+        epilog="\n".join(
+            textwrap.fill(f"{what}: {text}", _width(), subsequent_indent="  ")
+            for what, text in (("example", example), ("exit status", statuses))
+        ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
+
+def _width() -> int:
+    return max(shutil.get_terminal_size().columns - 2, 40)
 
 
 def end_on_interrupt(status: int = 0) -> None:
