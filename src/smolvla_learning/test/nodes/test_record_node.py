@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`record` over real topics and services, and how it ends."""
 
-import io
 import json
 import os
 import re
@@ -9,9 +8,9 @@ import signal
 import subprocess
 import sys
 
+import cv2
 import numpy as np
 import pytest
-from PIL import Image as PilImage
 from rcl_interfaces.msg import Parameter as ParameterMessage
 from rcl_interfaces.msg import ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
@@ -98,9 +97,8 @@ class World:
     def _publish(self):
         stamp = self.graph.node.get_clock().now().to_msg()
         image = encode_image(PIXELS)
-        buffer = io.BytesIO()
-        PilImage.fromarray(PIXELS).save(buffer, "PNG")
-        compressed = CompressedImage(format="png", data=buffer.getvalue())
+        _, png = cv2.imencode(".png", cv2.cvtColor(PIXELS, cv2.COLOR_RGB2BGR))
+        compressed = CompressedImage(format="png", data=png.tobytes())
         state = JointState(name=JOINTS[::-1], position=POSITIONS[::-1])
         for message in (image, compressed, state):
             message.header.stamp = stamp
@@ -234,9 +232,8 @@ def test_discarding(world):
 
 
 def test_depth_instead_of_a_color_picture_begins_no_episode(world):
-    buffer = io.BytesIO()
-    PilImage.fromarray(np.full((12, 16), 850, np.uint16)).save(buffer, "PNG")
-    depth = CompressedImage(format="png", data=buffer.getvalue())
+    _, png = cv2.imencode(".png", np.full((12, 16), 850, np.uint16))
+    depth = CompressedImage(format="png", data=png.tobytes())
 
     def publish():
         depth.header.stamp = world.graph.node.get_clock().now().to_msg()
@@ -253,7 +250,10 @@ def test_depth_instead_of_a_color_picture_begins_no_episode(world):
 
     world.graph.until(refused, what="a refusal of the picture")
     assert not any(answer.success for answer in answers)
-    assert "not started: /camera/top/image_raw/compressed: the PNG" in answers[-1].message
+    assert (
+        "not started: /camera/top/image_raw/compressed: format 'png': the PNG"
+        in answers[-1].message
+    )
 
 
 def client_of(graph, recorder="record_node", timeout=10.0):

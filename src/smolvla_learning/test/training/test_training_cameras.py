@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import io
 import json
 
+import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
 from smolvla_learning.dataset import (
     Dataset,
     DatasetWriter,
@@ -44,9 +43,8 @@ def inside_parquet(folder):
     rows = []
     for episode in dataset.episodes:
         for image in dataset.frames(TOP, episode.index):
-            buffer = io.BytesIO()
-            Image.fromarray(image).save(buffer, "PNG")
-            rows.append({"bytes": buffer.getvalue(), "path": None})
+            _, png = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+            rows.append({"bytes": png.tobytes(), "path": None})
     path = dataset.episodes[0].data
     table = pq.read_table(path)
     kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
