@@ -41,6 +41,7 @@ class Command:
         options: module whose ``parser()`` returns its command line, where `module` takes long to
             import.
         main: name of the function, where a module has several programs.
+        order: first argument of `main` and of ``parser``, where a program has several orders.
         ros: whether it joins the ROS graph of the environment.
         interrupted: exit status of a Ctrl-C while it is imported.
     """
@@ -49,26 +50,29 @@ class Command:
     module: str
     options: str = ""
     main: str = "main"
+    order: str = ""
     ros: bool = False
     interrupted: int = INTERRUPTED
 
     def run(self, name: str, arguments: Sequence[str]) -> int:
         """Run it with `arguments`; return its exit status."""
         end_on_interrupt(self.interrupted)
+        if {"-h", "--help"} & set(arguments):  # needs nothing of what it starts
+            return guarded(name, self.parser().print_help)
         problem = ros_problem() if self.ros else ""
         if problem:
             print(f"{name}: {problem}", file=sys.stderr)
             return COULD_NOT_RUN
+        order = [self.order] if self.order else []
         return guarded(
-            name, lambda: getattr(import_module(self.module), self.main)(list(arguments))
+            name, lambda: getattr(import_module(self.module), self.main)([*order, *arguments])
         )
 
     def parser(self) -> argparse.ArgumentParser:
         """Return its command line, for completion."""
         prefix = "" if self.main == "main" else f"{self.main}_"
-        made: argparse.ArgumentParser = getattr(
-            import_module(self.options or self.module), f"{prefix}parser"
-        )()
+        make = getattr(import_module(self.options or self.module), f"{prefix}parser")
+        made: argparse.ArgumentParser = make(self.order) if self.order else make()
         return made
 
 
@@ -120,6 +124,8 @@ class Group:
     commands: Mapping[str, Command | Tool]
 
 
+_EPISODE = "smolvla_learning.record_node.episode"
+
 COMMANDS: Mapping[str, Command | Tool | Group] = {
     "demo": Command(
         "watch the simulated arm do what a sentence asks; leaves a video and the figures",
@@ -145,10 +151,21 @@ COMMANDS: Mapping[str, Command | Tool | Group] = {
         "smolvla_policy.check",
         ros=True,
     ),
-    "record": Command(
+    "record": Group(
         "record episodes of any robot as a LeRobot dataset",
-        "smolvla_learning.record_node.episode",
-        ros=True,
+        {
+            "node": Command("start the recorder", _EPISODE, main="node", ros=True, interrupted=0),
+            **{
+                order: Command(help, _EPISODE, order=order, ros=True)
+                for order, help in {
+                    "session": "episode after episode, by keys",
+                    "start": "begin an episode",
+                    "save": "end the episode and save it",
+                    "discard": "end the episode and forget it",
+                    "reset": "put a simulation back",
+                }.items()
+            },
+        },
     ),
     "train": Command(
         "train or fine-tune the network on LeRobot datasets",

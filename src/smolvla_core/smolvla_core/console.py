@@ -9,7 +9,9 @@ domain that does not exist.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
+import json
 import os
 import re
 import shutil
@@ -18,6 +20,7 @@ import sys
 import textwrap
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NoReturn
 
 DONE, NO, COULD_NOT_RUN, BROKEN_PIPE, INTERRUPTED = 0, 1, 2, 141, 130
@@ -72,6 +75,23 @@ def end_on_interrupt(status: int = 0) -> None:
         signal.signal(signal.SIGINT, lambda signum, frame: os._exit(status))
     # Blocked by who started the process, so that no interrupt comes before this line.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+def write_json(target: Path, content: Any) -> None:
+    """Write `content` as JSON to a file, whose folder is made if needed; ``-`` prints it."""
+    text = json.dumps(content, indent=2, ensure_ascii=False)
+    if str(target) == "-":
+        print(text, flush=True)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(text + "\n", encoding="utf-8")
+
+
+def beside_json(target: Path | None) -> contextlib.AbstractContextManager[Any]:
+    """Return a context in which what is printed leaves standard output to the JSON for ``-``."""
+    if str(target) == "-":
+        return contextlib.redirect_stdout(sys.stderr)
+    return contextlib.nullcontext()
 
 
 def guarded(name: str, run: Callable[[], Any]) -> int:

@@ -34,7 +34,12 @@ from typing import Any, TypeVar
 RENAMED: dict[str, str] = {
     "aggregation": "aggregate",
     "blend": "aggregate",
+    "cameras": "num_cameras",
+    "dtypes": "dtype",
+    "first_seed": "seed",
     "g": "chunk_size_threshold",
+    "out": "output",
+    "seeds": "episodes",
 }
 """Names of parameters, launch arguments and options that were in use -> the present ones."""
 
