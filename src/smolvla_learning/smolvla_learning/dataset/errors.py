@@ -28,6 +28,6 @@ def _remedy(path: Path) -> str:
     if RECORDING in path.parts and path.stem.startswith("episode-"):
         return (
             "to give up this episode and those after it, remove their lines from "
-            f"{RECORDING}/journal.jsonl and run python -m smolvla_learning.dataset.repair"
+            f"{RECORDING}/journal.jsonl and run smolvla dataset repair"
         )
     return "copy or download it again"

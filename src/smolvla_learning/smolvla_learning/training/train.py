@@ -270,16 +270,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         raise
     except (TrainingError, SettingError, DatasetError, CheckpointError) as error:
-        print(f"train: {error}", file=sys.stderr)
+        print(f"smolvla train: {error}", file=sys.stderr)
         return COULD_NOT_RUN
     except OSError as error:
-        print(f"train: {error}; make room or choose another --output", file=sys.stderr)
+        print(f"smolvla train: {error}; make room or choose another --output", file=sys.stderr)
         return COULD_NOT_RUN
     except KeyboardInterrupt:
         saved = options and whole_checkpoints(options.output)
         message = "before the first checkpoint: nothing was kept; the same command begins anew"
         message = "go on with --resume" if saved else message
-        print(f"train: interrupted; {message}", file=sys.stderr)
+        print(f"smolvla train: interrupted; {message}", file=sys.stderr)
         return 130
     return 0
 
