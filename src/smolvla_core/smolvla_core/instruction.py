@@ -54,7 +54,7 @@ class NewestInstruction:
         self._ever = self._in_goal = False
 
     def on_topic(self, sentence: str) -> str:
-        """Take a sentence of the topic. Returns words for the log."""
+        """Take a sentence of the topic. Returns a message for the log."""
         blank = not sentence.strip()
         if blank and self._in_goal:
             return "instruction: a blank one, ignored while a goal runs"
