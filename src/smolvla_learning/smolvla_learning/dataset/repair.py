@@ -19,7 +19,7 @@ def repair(folder: Path) -> str:
     """Bring the saved episodes of an interrupted recording into the final files.
 
     Returns:
-        What was done, in words.
+        What was done.
 
     Raises:
         DatasetError: it is no dataset, is being recorded, has no episodes, or is damaged.

@@ -114,7 +114,7 @@ class RecorderClient(SmolVLAClient):
         try:
             if task:
                 self._tell_recorder(task)
-            words = self._order("start", wait)
+            text = self._order("start", wait)
             begun = True
             if reset and not scene and self._simulated:
                 # The simulation came up only while the start was refused.
@@ -134,7 +134,7 @@ class RecorderClient(SmolVLAClient):
         finally:
             if was_running:
                 self.start()
-        return words + scene
+        return text + scene
 
     def save_episode(self, wait: float = 0.0) -> str:
         """Save the episode; with a simulation, wait so many seconds for the success first [s]."""

@@ -90,7 +90,7 @@ class Session:
         return self._tasks[self._turn % len(self._tasks)]
 
     def press(self, key: str) -> str | None:
-        """Carry out the order of a key. Returns words for the user, None to end.
+        """Carry out the order of a key. Returns a message for the user, None to end.
 
         Raises:
             ClientError: it was refused; the text says why.
@@ -100,8 +100,8 @@ class Session:
                 return self._client.start_episode(
                     self.task, self._wait, reset=not self._keep_scene
                 )
-            words = self._client.save_episode()
-            return f"{words}{self._next()}"
+            message = self._client.save_episode()
+            return f"{message}{self._next()}"
         if key == "d":
             return self._client.discard_episode()
         if key == "r":
@@ -129,12 +129,12 @@ def run_session(session: Session, client: RecorderClient, keys: Keys) -> None:
     while (key := keys.read()) is not None:
         if key:
             try:
-                words = session.press(key)
+                message = session.press(key)
             except ClientError as error:
-                words = f"! {error}"
-            if words is None:
+                message = f"! {error}"
+            if message is None:
                 return
-            print(words, flush=True)
+            print(message, flush=True)
             told = client.status
         elif client.status.partition(":")[0] != told.partition(":")[0]:
             # What the recorder does by itself: an episode that begins, ends or breaks.
@@ -215,9 +215,9 @@ def main(arguments: Sequence[str]) -> int:
             ) as client,
             Keys(stream, lambda: client.spin(0.05)) as keys,
         ):
-            words = _carry_out(order, options, client, keys)
-        if words:
-            print(words)
+            message = _carry_out(order, options, client, keys)
+        if message:
+            print(message)
     except ClientError as error:
         print(f"smolvla record {order}: {error}", file=sys.stderr)
         return NO
