@@ -206,7 +206,9 @@ def test_what_only_draws_needs_no_arm() -> None:
 def test_a_real_arm_without_calibration_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SetupError, match=r"needs its calibration: .*smolvla arm calibrate"):
         robot_description(Options(port=str(tmp_path)))
-    with pytest.raises(SetupError, match=r"no such calibration /nowhere/a.json; .*so100_calibr"):
+    with pytest.raises(
+        SetupError, match=r"no such calibration /nowhere/a.json; .*smolvla arm cal"
+    ):
         robot_description(Options(port=str(tmp_path), calibration="/nowhere/a.json"))
 
 
