@@ -99,7 +99,7 @@ class JointSources:
                 self._notice(
                     f"the joint states jump there and back: {name} from {was:.2f} to "
                     f"{positions[worst]:.2f} rad in {age[worst]:.3f} s; do two programs publish "
-                    "on this topic (ros2 topic info -v)? Else check the servo and its cable",
+                    "on this topic? Else check the servo and its cable",
                     now,
                 )
         own.positions[index], own.times[index] = positions, now

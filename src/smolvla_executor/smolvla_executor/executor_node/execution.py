@@ -36,8 +36,8 @@ from smolvla_msgs.msg import ActionChunk, ExecutorStatus
 
 
 @dataclass(frozen=True)
-class Reports:
-    """Who is told what, all in the thread of the control loop.
+class Callbacks:
+    """Callbacks invoked from the control-loop thread.
 
     Attributes:
         status: the newest status.
@@ -61,7 +61,7 @@ class Execution:
         robot: which joints there are, and their limits.
         outputs: where commands go.
         requests: publisher of InferenceRequest.
-        reports: who is told what.
+        reports: callbacks.
         newest: the instruction; until `close` no other thread may use it.
         reason: why it is idle.
 
@@ -76,7 +76,7 @@ class Execution:
         robot: Robot,
         outputs: Outputs,
         requests: Any,
-        reports: Reports,
+        reports: Callbacks,
         newest: NewestInstruction,
         reason: str,
     ) -> None:
@@ -127,7 +127,7 @@ class Execution:
     # Orders; they wait for the control loop and raise TimeoutError where it does not run.
 
     def start(self) -> str:
-        """Begin to execute. Returns words for the caller."""
+        """Begin to execute. Returns a message for the caller."""
         return self._thread.call(self._core.start)
 
     def stop(self, why: str, reason: str) -> str:
@@ -224,7 +224,7 @@ class Execution:
             )
 
     def on_chunk(self, message: ActionChunk) -> None:
-        """Take a chunk or a refusal for this executor; take no notice of those for others."""
+        """Take a chunk or a refusal for this executor; ignore those for others."""
         if message.executor != self._executor:
             if not message.executor:
                 self._tell_unused(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command that is in force at an instant: the last one that came before it."""
+"""The active command at an instant: the last one that came before it."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ class CommandBuffer:
 
     Args:
         joints: names, the order of all positions.
-        max_age: a command older than this is stale [s]; 0: it is in force until the next one. It
+        max_age: a command older than this is stale [s]; 0: it holds until the next one. It
             may be changed at any time.
-        source: what the commands are called in messages, with their topic.
+        source: name of the commands in messages, with their topic.
 
     Raises:
         ValueError: a joint is named twice.

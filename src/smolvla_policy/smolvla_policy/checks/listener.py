@@ -154,7 +154,7 @@ class RobotListener:
             {camera: self._camera(camera, now) for camera in self._arrivals},
             self._joints(),
             tuple(sorted(topics)),
-            snapshot.words if isinstance(snapshot, Missing) else "",
+            snapshot.message if isinstance(snapshot, Missing) else "",
         )
 
     def _joints(self) -> JointsHeard:
