@@ -7,6 +7,7 @@ inherits from `PolicySettings`; see `smolvla_policy.backends.registry`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -212,6 +213,13 @@ class ExecutorSettings(ManagedSettings):
         600.0,
         live=True,
     )
+    retry_delay: float = setting(
+        0.2,
+        "Pause after a refusal or an invalid chunk before the next request [s].",
+        0.0,
+        60.0,
+        live=True,
+    )
     state_timeout: float = setting(
         0.25,
         "Joint states older than this are stale: nothing is commanded [s].",
@@ -264,6 +272,9 @@ class ExecutorSettings(ManagedSettings):
         0.01,
         5.0,
         live=True,
+    )
+    approach_duration: float = setting(
+        0.5, "Shortest duration of an approach [s].", 0.0, 60.0, live=True
     )
     wait_for_start: bool = setting(
         False,
@@ -458,3 +469,11 @@ class RecordSettings(SensorSettings):
         "a fast one.",
     )
     video_threads: int = setting(1, "Threads of each camera's encoder.", 1, 64)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for camera in self.cameras:
+            if not re.fullmatch(r"[A-Za-z]\w*", camera, re.ASCII):
+                raise SettingError(
+                    "cameras", f"holds '{camera}', which must be letters, digits and underscores"
+                )

@@ -23,7 +23,8 @@ from sensor_msgs.msg import CompressedImage, Image, JointState
 from visualization_msgs.msg import MarkerArray
 
 from smolvla_core.backend import Observation, SceneObject
-from smolvla_core.observation import GRAY, Matched, Missing, ObservationBuffer, ObservationConfig
+from smolvla_core.node_settings import ObservationSettings, SensorSettings
+from smolvla_core.observation import GRAY, Matched, Missing, ObservationBuffer
 from smolvla_core.ros import qos
 from smolvla_core.ros.converters import scene_objects
 from smolvla_core.ros.images import decode_compressed, decode_image, is_gray
@@ -113,29 +114,25 @@ class SensorIntake:
     Args:
         node: whose executor receives.
         needs: cameras and joints, and whether objects.
-        config: how old and how far apart the parts may be.
-        camera_topic: topic of the raw images, ``{name}`` is the camera's name.
-        compressed: subscribe to ``<camera_topic>/compressed`` instead.
+        settings: topics of the images, and how old and how far apart the parts may be.
     """
 
     def __init__(
         self,
         node: Node,
         needs: Needs,
-        config: ObservationConfig,
-        camera_topic: str,
-        compressed: bool,
+        settings: SensorSettings,
     ) -> None:
         self._node = node
         self._joints = needs.joint_names
         self._lock = threading.Lock()
-        self._buffer = ObservationBuffer(needs.cameras, needs.joint_names, config)
+        self._buffer = ObservationBuffer(needs.cameras, needs.joint_names, settings)
         self._objects: Mapping[str, SceneObject] | None = None
         self._needs_objects = needs.needs_objects
         self._subscriptions: list[Any] = []
         self._state_sources = PublisherNames(node, "joint_states")
         for camera in needs.cameras:
-            self._subscribe(camera, camera_topic.replace("{name}", camera), compressed)
+            self._subscribe(camera, settings)
         self._receive(JointState, "joint_states", self._on_joint_state, qos.joint_state_qos())
         if needs.needs_objects:
             self._receive(MarkerArray, "sim/objects", self._on_objects, qos.scene_qos())
@@ -145,10 +142,10 @@ class SensorIntake:
         while self._subscriptions:
             self._node.destroy_subscription(self._subscriptions.pop())
 
-    def reconfigure(self, config: ObservationConfig) -> None:
+    def reconfigure(self, settings: ObservationSettings) -> None:
         """Go by other ages and skews from now on."""
         with self._lock:
-            self._buffer.reconfigure(config)
+            self._buffer.reconfigure(settings)
 
     def _receive(
         self,
@@ -205,8 +202,8 @@ class SensorIntake:
                 snapshot.words if isinstance(snapshot, Missing) else "",
             )
 
-    def _subscribe(self, camera: str, topic: str, compressed: bool) -> None:
-        topic = f"{topic}/compressed" if compressed else topic
+    def _subscribe(self, camera: str, settings: SensorSettings) -> None:
+        topic, compressed = settings.image_topic(camera), settings.image_transport == "compressed"
         name = self._node.resolve_topic_name(topic)
         seen = False  # a picture that could be read
 

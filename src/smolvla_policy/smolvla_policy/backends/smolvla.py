@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from smolvla_core.backend import ChunkRequest, Observation
 
 from smolvla_policy.backends.parameter_defaults import complete
+from smolvla_policy.backends.smolvla_settings import SmolVLASettings
 from smolvla_policy.backends.units_choice import choose_units
 from smolvla_policy.checkpoint.config import SmolVLAConfig
 from smolvla_policy.checkpoint.contents import constant_remarks, read_contents
@@ -269,14 +270,8 @@ def camera_remark(cameras: Mapping[str, str], config: SmolVLAConfig) -> str:
     return f"cameras: {used}" + (f"; left out: {', '.join(absent)}" if absent else "")
 
 
-def create(options: Mapping[str, Any]) -> SmolVLABackend:
-    """Create the backend from `policy_node`'s parameters.
-
-    Args:
-        options: values of the parameters ``checkpoint``, ``device``, ``dtype``, ``stats``,
-            ``units``, ``calibration``, ``allow_units_mismatch``, ``joints``, ``joint_signs``,
-            ``gripper_range``, ``cameras``, ``tokenizer``, ``period``, ``seed``,
-            ``noise_scale`` and ``threads``; their meaning is in `ros.policy_parameters`.
+def create(settings: SmolVLASettings) -> SmolVLABackend:
+    """Create the backend.
 
     Returns:
         The backend, warmed up.
@@ -284,6 +279,7 @@ def create(options: Mapping[str, Any]) -> SmolVLABackend:
     Raises:
         ValueError: a parameter does not fit; see also `SmolVLABackend`.
     """
+    options: Mapping[str, Any] = vars(settings)
     if not options.get("checkpoint"):
         raise ValueError(
             "parameter 'checkpoint' is empty; give a folder or a hub id such as "

@@ -15,9 +15,11 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from smolvla_core.joints.order import JointOrder
-from smolvla_core.observation import Missing, ObservationBuffer, ObservationConfig
+from smolvla_core.node_settings import ObservationSettings
+from smolvla_core.observation import Missing, ObservationBuffer
 from smolvla_core.ros import qos
 from smolvla_core.ros.sensors import SerializedImage
+from smolvla_core.settings import from_values
 
 from smolvla_policy.checks.heard import CameraHeard, Heard, JointsHeard
 
@@ -69,12 +71,7 @@ class RobotListener:
         self._buffer = ObservationBuffer(
             cameras,
             joints,
-            ObservationConfig(
-                max_image_age=options["max_image_age"],
-                max_state_age=options["max_joint_state_age"],
-                max_camera_skew=options["max_skew"],
-                max_state_skew=options["max_skew"],
-            ),
+            from_values(ObservationSettings, options),
         )
         self._arrivals = {camera: _Arrivals() for camera in cameras}
         self._newest: dict[str, SerializedImage] = {}

@@ -18,6 +18,7 @@ from smolvla_core.ros.parameters import read
 from smolvla_core.ros.run import run
 from smolvla_core.ros.sparse_log import SparseLog, teller
 from smolvla_core.ros.tuning import Tuning
+from smolvla_core.settings import settings_of
 from std_msgs.msg import Bool, Float32, Float64MultiArray
 from visualization_msgs.msg import MarkerArray
 
@@ -25,7 +26,7 @@ from smolvla_msgs.msg import ExecutorStatus
 from smolvla_msgs.srv import ResetSim, SetTask
 from smolvla_sim.node import messages
 from smolvla_sim.node.camera_thread import CameraThread, Images
-from smolvla_sim.node.parameters import SIM_PARAMETERS
+from smolvla_sim.node.parameters import SimSettings
 from smolvla_sim.node.runner import RealTimeRunner
 from smolvla_sim.node.viewer import open_viewer, require_display
 from smolvla_sim.world.arm import JOINT_NAMES
@@ -50,31 +51,26 @@ class SimNode(Node):
         self._viewer: Any = None
         self.failed = False
         super().__init__("sim_node", **node_options)
-        values = read(self, SIM_PARAMETERS)
+        settings = read(self, SimSettings)
         # To end from another thread: the shutdown joins that thread.
         self._gave_up = self.create_guard_condition(lambda: self.context.try_shutdown())
-        if sorted(values["joints"]) != sorted(JOINT_NAMES):
-            raise ValueError(
-                f"parameter 'joints' is {values['joints']}; it must name "
-                f"{', '.join(JOINT_NAMES)}, each once"
-            )
-        if values["viewer"]:
+        if settings.viewer:
             require_display()
-        self._order = [values["joints"].index(name) for name in JOINT_NAMES]
-        self._frame_prefix: str = values["frame_prefix"]
-        self._size = (values["image_width"], values["image_height"])
+        self._order = [settings.joints.index(name) for name in JOINT_NAMES]
+        self._frame_prefix = settings.frame_prefix
+        self._size = (settings.image_width, settings.image_height)
         self._told = ""  # whose success the log has told
         self._instruction = ""  # what the executor is to do
-        self._restock: bool = values["restock"]
-        self._restock_rng = restock_rng(values["seed"])
+        self._restock = settings.restock
+        self._restock_rng = restock_rng(settings.seed)
         simulation = Simulation(
-            values["model"],
-            task=values["task"],
-            seed=values["seed"],
-            physics_rate=values["physics_rate"],
-            variation=values["variation"],
+            settings.model,
+            task=settings.task,
+            seed=settings.seed,
+            physics_rate=settings.physics_rate,
+            variation=settings.variation,
         )
-        cameras = check_cameras(values["cameras"]) if values["render"] else ()
+        cameras = check_cameras(settings.cameras) if settings.render else ()
         self._create_publishers(cameras)
         if cameras:
             try:
@@ -89,7 +85,7 @@ class SimNode(Node):
             except RenderingError as error:
                 raise ValueError(str(error)) from error
         self._tell_refused = SparseLog(teller(self.get_logger(), Level.ERROR))
-        self._runner = RealTimeRunner(simulation, _rates(values), time.monotonic)
+        self._runner = RealTimeRunner(simulation, _rates(settings), time.monotonic)
         self.create_subscription(
             Float64MultiArray, "arm_controller/commands", self._on_command, qos.command_qos()
         )
@@ -98,19 +94,19 @@ class SimNode(Node):
         )
         self.create_service(ResetSim, "sim/reset", self._on_reset)
         self.create_service(SetTask, "sim/set_task", self._on_set_task)
-        if values["viewer"]:
+        if settings.viewer:
             self._viewer = open_viewer(simulation.model, simulation.data)
         Tuning(
             self,
-            SIM_PARAMETERS,
-            check=lambda values, _: self._runner.check_rates(_rates(values)),
+            SimSettings,
+            check=lambda settings, _: self._runner.check_rates(_rates(settings)),
             take=self._tune,
         )
         self._thread = threading.Thread(target=self._simulate, name="physics")
         self._thread.start()
         drawn = ", ".join(cameras) or "none"
         self.get_logger().info(
-            f'{values["model"]}, task "{simulation.task.sentence}", cameras: {drawn}'
+            f'{settings.model}, task "{simulation.task.sentence}", cameras: {drawn}'
         )
 
     def _create_publishers(self, cameras: tuple[str, ...]) -> None:
@@ -140,10 +136,10 @@ class SimNode(Node):
 
     # In the thread of ROS.
 
-    def _tune(self, values: dict[str, Any], names: set[str]) -> None:
+    def _tune(self, settings: SimSettings, names: set[str]) -> None:
         """Go by new values of the parameters."""
-        self._restock = values["restock"]
-        self._runner.rates = _rates(values)
+        self._restock = settings.restock
+        self._runner.rates = _rates(settings)
 
     def _on_command(self, message: Float64MultiArray) -> None:
         values = np.array(message.data)
@@ -253,16 +249,16 @@ class SimNode(Node):
         self._gave_up.trigger()
 
 
-def _rates(values: dict[str, Any]) -> dict[str, float]:
+def _rates(settings: SimSettings) -> dict[str, float]:
     """Return the rates of `RealTimeRunner` from the parameters."""
     return {
-        "cameras": values["camera_rate"],
-        "joint_states": values["joint_state_rate"],
-        "objects": values["object_rate"],
-        "score": values["score_rate"],
+        "cameras": settings.camera_rate,
+        "joint_states": settings.joint_state_rate,
+        "objects": settings.object_rate,
+        "score": settings.score_rate,
     }
 
 
 def main() -> None:
     """Run the node; the console script `sim_node`."""
-    sys.exit(run("sim_node", SimNode, SIM_PARAMETERS))
+    sys.exit(run("sim_node", SimNode, settings_of(SimSettings)))

@@ -3,18 +3,16 @@
 
 import numpy as np
 import pytest
+from smolvla_core.node_settings import ExecutorSettings
 from smolvla_core.units.calibration import LEROBOT_JOINTS
 from smolvla_core.units.joint_units import UnitParameters, joint_units
 from smolvla_executor.core.guard import Guard
-from smolvla_executor.executor_node.parameters import EXECUTOR_PARAMETERS, executor_config
 
 REST = np.zeros(6)
 
 
 def guard(**changes):
-    values = {parameter.name: parameter.default for parameter in EXECUTOR_PARAMETERS}
-    config = executor_config({**values, **changes}, first_request_id=1)
-    return Guard(config.joints, config.guard, config.control_rate)
+    return Guard(ExecutorSettings(**changes))
 
 
 @pytest.mark.parametrize("percent", [0.0, 100.0])
@@ -45,7 +43,7 @@ def test_a_tracking_error_of_zero_frees_its_joint_alone():
 
 
 def test_rounding_counts_as_no_limit():
-    upper = np.array(next(p.default for p in EXECUTOR_PARAMETERS if p.name == "upper_limits"))
+    upper = np.array(ExecutorSettings().upper_limits)
     command, limited = guard().limit(upper + 1e-9, upper, upper)
     assert limited == ()
     assert (command <= upper).all()
