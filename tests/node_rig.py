@@ -2,14 +2,13 @@
 """Nodes under test in one process: real rclpy, real topics, no sleeping."""
 
 import functools
-import io
 import threading
 import time
 
+import cv2
 import numpy as np
 import pytest
 import rclpy
-from PIL import Image as PilImage
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.node import Node
@@ -19,6 +18,7 @@ from smolvla_core.ros import converters, qos
 from smolvla_core.ros.images import encode_image
 from smolvla_executor.executor_node import node as executor_node
 from smolvla_executor.executor_node.node import ExecutorNode
+from smolvla_policy.backends.smolvla_settings import SmolVLASettings
 from smolvla_policy.policy_node import node as policy_node
 from smolvla_policy.policy_node.node import PolicyNode
 from std_msgs.msg import Float64MultiArray, String
@@ -242,8 +242,9 @@ class World:
     def __init__(self, graph, monkeypatch, active=True, create=None, **parameters):
         self.graph, node = graph, graph.node
         self.backend = FakeBackend()
-        create = create or (lambda name, options: self.backend)
+        create = create or (lambda settings: self.backend)
         monkeypatch.setattr(policy_node, "create_backend", create)
+        monkeypatch.setattr(policy_node, "backend_settings", lambda name: SmolVLASettings)
         transport = parameters.get("image_transport", "raw")
         kind, suffix = (Image, "") if transport == "raw" else (CompressedImage, "/compressed")
         self.cameras = {
@@ -286,9 +287,8 @@ class World:
             if self.transport == "raw":
                 message = encode_image(PIXELS)
             else:
-                buffer = io.BytesIO()
-                PilImage.fromarray(PIXELS).save(buffer, "PNG")
-                message = CompressedImage(format="png", data=buffer.getvalue())
+                _, png = cv2.imencode(".png", cv2.cvtColor(PIXELS, cv2.COLOR_RGB2BGR))
+                message = CompressedImage(format="png", data=png.tobytes())
             message.header.stamp = stamp
             publisher.publish(message)
         if "joints" not in self.silent:

@@ -93,7 +93,9 @@ def _init() -> None:
         raise ValueError(str(error)) from error
 
 
-def run(name: str, create: Callable[[], Node], parameters: Mapping[str, Setting]) -> int:
+def run(
+    name: str, create: Callable[[], Node], parameters: Mapping[str, Setting] | None = None
+) -> int:
     """Spin the node that `create` returns until it is interrupted or gives up.
 
     A `managed_node.ManagedNode` starts up as its parameters say.
@@ -110,7 +112,7 @@ def run(name: str, create: Callable[[], Node], parameters: Mapping[str, Setting]
     """
     signals = Signals()
     try:
-        return _run(name, create, parameters, signals)
+        return _run(name, create, parameters or {}, signals)
     finally:
         signals.close()
 
@@ -121,7 +123,8 @@ def _run(
     end_with_launch()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     try:
-        check_arguments(sys.argv[1:], {name: parameters})
+        if parameters:
+            check_arguments(sys.argv[1:], {name: parameters})
         _init()
         node = create()
     except KeyboardInterrupt:

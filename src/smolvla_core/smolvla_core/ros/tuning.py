@@ -147,7 +147,7 @@ class Tuning:
                 self._node.get_logger().info(f"{name} is now {written(new[name])} (was {was})")
         try:
             settings = self.settings
-        except SettingError:  # still to be set: see `in_use`
+        except ValueError:  # some are still to be set: see `in_use`
             return
         if new:
             self._take(settings, set(new))

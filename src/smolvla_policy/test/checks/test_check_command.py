@@ -39,6 +39,15 @@ def test_offline_it_checks_all_but_the_robot(capsys, folder):
     assert code == 0
 
 
+def test_a_sentence_that_the_checkpoint_never_learned(capsys, folder):
+    write_robot(folder, RobotFacts(tasks=("stir the soup", "salt the soup")))
+    asked = ("--offline", "--no-speed", "--task")
+    code, rows = run(capsys, folder, *asked, "stir a soup")
+    assert (code, rows["instruction"]["status"]) == (0, "warn")
+    assert "'stir the soup'" in rows["instruction"]["found"]
+    assert run(capsys, folder, *asked, "salt the soup")[1]["instruction"]["status"] == "ok"
+
+
 def test_a_robot_that_fits(capsys, folder, robot):
     robot.complete().start()
     code, rows = listen(capsys, folder)
@@ -160,7 +169,7 @@ def test_the_period_that_is_taken_and_why(capsys, folder):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--dtype", "int3"], "parameter 'dtype' is 'int3'"),
+        (["--dtype", "int3"], "check: dtype is int3, which is not one of"),
         (["--ros-args", "-p", "period:=soon"], "period"),
         (["--ros-args", "-p", "period:=7.0"], "period"),
         (["--params-file", "/nowhere.yaml"], "nowhere.yaml"),
