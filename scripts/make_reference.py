@@ -62,10 +62,11 @@ _HEAD = ("name", "type", "default", "range or choices", "meaning", "takes effect
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a Markdown table in which no bar ends a cell and no ``<name>`` is taken for HTML."""
     lines = [head, ["---"] * len(head), *rows]
-    return "".join(
-        f"| {' | '.join(cell.replace('|', '\\\\|').replace('<', '&lt;') for cell in line)} |\n"
-        for line in lines
-    )
+    return "".join(f"| {' | '.join(map(_cell, line))} |\n" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;")
 
 
 def _parameters(cls: type[Settings], base: type[Settings] = Settings) -> str:

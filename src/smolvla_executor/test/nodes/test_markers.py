@@ -121,7 +121,7 @@ def test_colors_are_read_and_refused_with_the_parameters_name():
         VisualizationSettings(colors=("#ff0000", "red"))
     with pytest.raises(ValueError, match=r"^seam_color holds '', no color"):
         VisualizationSettings(seam_color="")
-    with pytest.raises(ValueError, match="^colors is empty"):
+    with pytest.raises(ValueError, match=r"^colors is empty"):
         VisualizationSettings(colors=())
 
 
