@@ -413,7 +413,7 @@ class RecordSettings(SensorSettings):
     )
     max_command_age: float = setting(
         0.5,
-        "With a command older than this the episode is broken [s]; 0: a command is active until "
+        "With a command older than this the episode is broken [s]; 0: a command holds until "
         "the next one, however long.",
         0.0,
         3600.0,
