@@ -18,6 +18,7 @@ from smolvla_core.ros import converters, qos
 from smolvla_core.ros.images import encode_image
 from smolvla_executor.executor_node import node as executor_node
 from smolvla_executor.executor_node.node import ExecutorNode
+from smolvla_policy.backends.smolvla_settings import SmolVLASettings
 from smolvla_policy.policy_node import node as policy_node
 from smolvla_policy.policy_node.node import PolicyNode
 from std_msgs.msg import Float64MultiArray, String
@@ -241,8 +242,9 @@ class World:
     def __init__(self, graph, monkeypatch, active=True, create=None, **parameters):
         self.graph, node = graph, graph.node
         self.backend = FakeBackend()
-        create = create or (lambda name, options: self.backend)
+        create = create or (lambda settings: self.backend)
         monkeypatch.setattr(policy_node, "create_backend", create)
+        monkeypatch.setattr(policy_node, "backend_settings", lambda name: SmolVLASettings)
         transport = parameters.get("image_transport", "raw")
         kind, suffix = (Image, "") if transport == "raw" else (CompressedImage, "/compressed")
         self.cameras = {

@@ -163,11 +163,12 @@ def test_a_command_sets_what_the_program_knows(command):
 
         assert names <= {field.name for field in fields(Options)}
         return
-    from smolvla_core.ros.policy_parameters import POLICY_PARAMETERS
-    from smolvla_executor.executor_node.parameters import EXECUTOR_PARAMETERS
+    from smolvla_core.node_settings import ExecutorSettings
+    from smolvla_core.settings import settings_of
+    from smolvla_policy.backends.registry import policy_parameters
 
-    declared = {"policy_node": POLICY_PARAMETERS, "executor_node": EXECUTOR_PARAMETERS}[command[3]]
-    assert names <= {parameter.name for parameter in declared}
+    known = {"policy_node": policy_parameters(), "executor_node": settings_of(ExecutorSettings)}
+    assert names <= set(known[command[3]])
 
 
 @pytest.mark.parametrize("service", SERVICES)

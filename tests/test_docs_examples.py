@@ -4,6 +4,8 @@
 import importlib.util
 import json
 import re
+import sys
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 
@@ -15,13 +17,14 @@ from rclpy.action import ActionServer, GoalResponse
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from smolvla_core.backend import ChunkRequest, Observation
-from smolvla_core.ros.parameters import read
-from smolvla_core.ros.policy_parameters import POLICY_PARAMETERS
+from smolvla_core.node_settings import ExecutorSettings
+from smolvla_core.ros.parameters import read, wrong_type
+from smolvla_core.settings import settings_of
 from smolvla_executor.core.chunk import Chunk
 from smolvla_executor.core.executor import ExecutorCore
-from smolvla_executor.executor_node.parameters import EXECUTOR_PARAMETERS, executor_config
 from smolvla_policy.backends.registry import create_backend
 from smolvla_policy.backends.session import answer
+from smolvla_policy.backends.smolvla_settings import SmolVLASettings
 from smolvla_policy.checkpoint.synthetic import make_checkpoint
 
 from smolvla_msgs.action import RunTask
@@ -30,12 +33,12 @@ ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "docs/examples"
 FOUR_JOINTS = EXAMPLES / "four_joint_arm.yaml"
 TINY_VLM = ROOT / "src/smolvla_policy/test/golden/ckpt/vlm/config.json"
-DECLARED = {"policy_node": POLICY_PARAMETERS, "executor_node": EXECUTOR_PARAMETERS}
+DECLARED = {"policy_node": SmolVLASettings, "executor_node": ExecutorSettings}
 
 
 def load(path: Path):
     spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules[path.stem] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
@@ -66,23 +69,22 @@ def parameter_blocks():
 
 @pytest.mark.parametrize(("node", "parameters"), parameter_blocks())
 def test_parameters_in_the_docs_exist_with_that_type_and_value(node, parameters):
-    declared = {parameter.name: parameter for parameter in DECLARED[node]}
+    declared = settings_of(DECLARED[node])
     assert set(parameters) <= set(declared)
     for name, value in parameters.items():
-        parameter = declared[name]
-        assert isinstance(value, type(parameter.default)), name
-        assert not parameter.choices or value in parameter.choices, name
+        assert declared[name].check(value) is not None
+        assert wrong_type(declared[name], value) == ""
 
 
 @pytest.mark.parametrize("namespace", ["", "left"])
 def test_the_executor_moves_the_four_joints_within_the_limits_of_the_example(namespace):
     parameters = values("executor_node", namespace)
-    assert parameters["output"] == "joint_trajectory"
-    core = ExecutorCore(executor_config(parameters, first_request_id=7))
+    assert parameters.output == "joint_trajectory"
+    core = ExecutorCore(parameters, first_request_id=7)
     core.start(0.0)
     positions, commands = np.zeros(4), []
     for cycle in range(400):
-        now = cycle / parameters["rate"]
+        now = cycle / parameters.rate
         core.on_joint_state(positions, now)
         output = core.cycle(now)
         if output.command is not None:
@@ -93,7 +95,7 @@ def test_the_executor_moves_the_four_joints_within_the_limits_of_the_example(nam
             request = output.request
             assert core.on_chunk(Chunk(request.request_id, request.tick, wanted, 0.05), now) == ""
     np.testing.assert_allclose(commands[-1], [0.5, 0.5, 0.5, 0.8])
-    assert np.abs(np.diff(commands, axis=0)).max() <= 2.0 / parameters["rate"] + 1e-9
+    assert np.abs(np.diff(commands, axis=0)).max() <= 2.0 / parameters.rate + 1e-9
 
 
 def test_a_checkpoint_for_four_joints_runs_with_the_policys_parameters(tmp_path):
@@ -110,7 +112,7 @@ def test_a_checkpoint_for_four_joints_runs_with_the_policys_parameters(tmp_path)
     stats = tmp_path / "stats.json"
     stats.write_text(json.dumps({"observation.state": moments, "action": moments}), "utf-8")
     given = {"checkpoint": str(tmp_path), "stats": str(stats), "seed": 1}
-    backend = create_backend("smolvla", {**values("policy_node", "left"), **given})
+    backend = create_backend(replace(values("policy_node", "left"), **given))
     assert backend.cameras == ("front", "hand")
     image = np.zeros((48, 64, 3), dtype=np.uint8)
     observation = Observation(
@@ -124,7 +126,7 @@ def test_a_checkpoint_for_four_joints_runs_with_the_policys_parameters(tmp_path)
 
 def test_the_backend_of_the_example_is_one():
     module = load(EXAMPLES / "wave_backend.py")
-    backend = module.create({"joints": ["a", "b"], "period": 0.1})
+    backend = module.create(module.WaveSettings(joints=("a", "b"), period=0.1, amplitude=0.2))
     chunks = [
         answer(
             backend,

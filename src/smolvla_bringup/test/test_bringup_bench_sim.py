@@ -14,13 +14,15 @@ pytest.importorskip("smolvla_msgs", reason="the workspace is not sourced: . ./en
 from smolvla_bringup.bench.sim_nodes import agreement, main
 from smolvla_bringup.bench.sim_run import specs
 from smolvla_bringup.system.node_spec import NodeSpec
-from smolvla_core.ros.policy_parameters import POLICY_PARAMETERS
-from smolvla_executor.executor_node.parameters import EXECUTOR_PARAMETERS
+from smolvla_core.node_settings import ExecutorSettings
+from smolvla_core.ros.parameters import wrong_type
+from smolvla_core.settings import settings_of
+from smolvla_policy.backends.registry import policy_parameters
 from smolvla_sim.bench.cells import Cell
 from smolvla_sim.bench.files import Claim
 from smolvla_sim.bench.runs import BenchOptions
 from smolvla_sim.bench.summary import Row, row
-from smolvla_sim.node.parameters import SIM_PARAMETERS
+from smolvla_sim.node.parameters import SimSettings
 from smolvla_sim.play.assignments import Assignment
 from smolvla_sim.play.execution import NO_APPROACH, Execution
 from smolvla_sim.play.policies import PolicyFacts, PolicySpec
@@ -29,9 +31,9 @@ SYNC = Cell(Execution(0.0, actions_per_chunk=8, resume_jump=NO_APPROACH), 300)
 WEIGHTED = Cell(Execution(0.9, "average"), 100)
 RTC = Cell(Execution(0.5, "latest", real_time_chunking=True), 300)
 DECLARED = {
-    "sim_node": SIM_PARAMETERS,
-    "policy_node": POLICY_PARAMETERS,
-    "executor_node": EXECUTOR_PARAMETERS,
+    "sim_node": settings_of(SimSettings),
+    "policy_node": policy_parameters(),
+    "executor_node": settings_of(ExecutorSettings),
 }
 
 
@@ -112,13 +114,9 @@ def test_the_scripted_policy_has_chunks_as_in_simulated_time(workspace: Path) ->
 @pytest.mark.parametrize("cell", [SYNC, RTC], ids=lambda cell: cell.execution.name)
 def test_nodes_know_each_of_their_settings(workspace: Path, cell: Cell) -> None:
     for name, spec in nodes_of(claim_of(PolicySpec()), cell).items():
-        declared = {parameter.name: parameter for parameter in DECLARED[name]}
         for key, value in spec.parameters.items():
-            parameter = declared[key]
-            assert isinstance(value, type(parameter.default)), key
-            assert parameter.minimum is None or value >= parameter.minimum, key
-            assert parameter.maximum is None or value <= parameter.maximum, key
-            assert not parameter.choices or value in parameter.choices, key
+            DECLARED[name][key].check(value)
+            assert wrong_type(DECLARED[name][key], value) == ""
         assert len(spec.ros_arguments()) > 2 * len(spec.parameters)
 
 

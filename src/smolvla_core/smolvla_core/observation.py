@@ -24,6 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 from smolvla_core.joints.history import NANOSECONDS, JointHistory, JointSample
 from smolvla_core.joints.order import JointOrder
 from smolvla_core.joints.sources import JointSources
+from smolvla_core.node_settings import ObservationSettings
 
 IMAGE_HISTORY = 16
 """Images kept of each camera: where one camera lags, the others look back that far."""
@@ -34,26 +35,6 @@ GRAY = (
     "has color, set its driver or transport to send it"
 )
 """What to tell, once, of a camera that sends no color."""
-
-
-@dataclass(frozen=True)
-class ObservationConfig:
-    """How old and how far apart the parts of an observation may be.
-
-    Attributes:
-        max_image_age: since the reception of a camera's newest image [s].
-        max_state_age: since the reception of the newest joint state [s].
-        max_camera_skew: between the oldest and the newest image of an observation [s].
-        max_state_skew: between the oldest image and the joint state matched to it [s].
-        use_stamps: match by the stamps of the sources; without, or where a stamp is 0, match
-            by the time of reception.
-    """
-
-    max_image_age: float = 0.5
-    max_state_age: float = 0.2
-    max_camera_skew: float = 0.1
-    max_state_skew: float = 0.05
-    use_stamps: bool = True
 
 
 @dataclass(frozen=True)
@@ -111,7 +92,7 @@ class ObservationBuffer:
     Args:
         cameras: names, all of them needed.
         joints: names, the order of `Matched.positions`.
-        config: ages and skews.
+        settings: ages and skew.
 
     Raises:
         ValueError: a name appears twice.
@@ -121,12 +102,12 @@ class ObservationBuffer:
         self,
         cameras: Sequence[str],
         joints: Sequence[str],
-        config: ObservationConfig | None = None,
+        settings: ObservationSettings | None = None,
     ) -> None:
         self.cameras = tuple(cameras)
         if len(set(self.cameras)) != len(self.cameras):
             raise ValueError(f"the list of cameras names one twice: {', '.join(self.cameras)}")
-        self._config = config or ObservationConfig()
+        self._settings = settings or ObservationSettings()
         self._order = JointOrder(joints)
         self._images: dict[str, deque[_Image]] = {
             camera: deque(maxlen=IMAGE_HISTORY) for camera in self.cameras
@@ -137,9 +118,9 @@ class ObservationBuffer:
         self._sources = JointSources(tuple(joints))
         self._state_problem = ""
 
-    def reconfigure(self, config: ObservationConfig) -> None:
+    def reconfigure(self, settings: ObservationSettings) -> None:
         """Go by other ages and skews from now on."""
-        self._config = config
+        self._settings = settings
 
     def add_image(self, camera: str, image: object, stamp_ns: int, now: float) -> bool:
         """Take a camera's image. Returns False when it is no news: repeated or out of order.
@@ -216,7 +197,7 @@ class ObservationBuffer:
             return (
                 f"camera {camera}: no image yet: is its driver running, its topic the right one?"
             )
-        if age <= self._config.max_image_age:
+        if age <= self._settings.max_image_age:
             return ""
         if self._repeats[camera]:
             return (
@@ -225,12 +206,12 @@ class ObservationBuffer:
             )
         return (
             f"camera {camera}: newest image is {age:.2f} s old, more than "
-            f"{self._config.max_image_age:g} s: check its cable, its driver and the network"
+            f"{self._settings.max_image_age:g} s: check its cable, its driver and the network"
         )
 
     def _joints_problem(self, ages: NDArray[np.float64]) -> str:
         why = f" ({self._state_problem})" if self._state_problem else ""
-        late = ages > self._config.max_state_age
+        late = ages > self._settings.max_joint_state_age
         if not late.any():
             return ""
         age = float(ages.max())
@@ -250,12 +231,12 @@ class ObservationBuffer:
         of = "" if late.all() else f" of {named}"
         return (
             f"joint states: newest{of} is {age:.2f} s old, more than "
-            f"{self._config.max_state_age:g} s{why}: check the arm's driver and its bus"
+            f"{self._settings.max_joint_state_age:g} s{why}: check the arm's driver and its bus"
         )
 
     def _match(self, ages: dict[str, float]) -> Matched | Missing:
         by_stamp = (
-            self._config.use_stamps
+            self._settings.match_by == "stamp"
             and self._states.stamped
             and all(image.stamp_ns > 0 for kept in self._images.values() for image in kept)
         )
@@ -267,22 +248,22 @@ class ObservationBuffer:
         times = {camera: image.time_ns(by_stamp) for camera, image in images.items()}
         oldest_time = min(times.values(), default=self._states.latest(by_stamp))
         skew = (max(times.values(), default=oldest_time) - oldest_time) / NANOSECONDS
-        if skew > self._config.max_camera_skew:
+        if skew > self._settings.max_skew:
             first, last = min(times, key=times.__getitem__), max(times, key=times.__getitem__)
             return Missing(
                 (
                     f"cameras {first} and {last} are {skew:.3f} s apart, more than "
-                    f"{self._config.max_camera_skew:g} s: {_skew_advice(skew, by_stamp)}",
+                    f"{self._settings.max_skew:g} s: {_skew_advice(skew, by_stamp)}",
                 )
             )
         positions, distance = self._states.at(
-            oldest_time, by_stamp, round(self._config.max_state_skew * NANOSECONDS)
+            oldest_time, by_stamp, round(self._settings.max_skew * NANOSECONDS)
         )
         if positions is None:
             return Missing(
                 (
                     f"joint states: the nearest to the images is {distance:.3f} s away, more "
-                    f"than {self._config.max_state_skew:g} s: {_skew_advice(distance, by_stamp)}",
+                    f"than {self._settings.max_skew:g} s: {_skew_advice(distance, by_stamp)}",
                 )
             )
         return Matched(

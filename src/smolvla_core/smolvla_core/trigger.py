@@ -15,14 +15,9 @@ class Trigger:
     Args:
         share: g. 0 asks when the queue is empty (synchronous), between 0 and 1 when less
             than that share of a chunk is left, 1 after every executed action.
-
-    Raises:
-        ValueError: `share` is not within [0, 1].
     """
 
     def __init__(self, share: float) -> None:
-        if not 0.0 <= share <= 1.0:
-            raise ValueError(f"trigger_share (g) must be within [0, 1], but is {share}")
         self.share = share
 
     def wants(self, queued: int, chunk_size: int) -> bool:

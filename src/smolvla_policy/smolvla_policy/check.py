@@ -20,12 +20,15 @@ import rclpy
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
+from smolvla_core.node_settings import ExecutorSettings
 from smolvla_core.robot import Robot, load_robot
 from smolvla_core.ros.parameter_names import check_arguments
-from smolvla_core.ros.parameters import Parameter, read
-from smolvla_core.ros.policy_parameters import POLICY_PARAMETERS
-from smolvla_executor.executor_node.parameters import EXECUTOR_PARAMETERS
+from smolvla_core.ros.parameters import read
+from smolvla_core.settings import Settings as NodeSettings
+from smolvla_core.settings import settings_of
 
+from smolvla_policy.backends.registry import policy_parameters
+from smolvla_policy.backends.smolvla_settings import SmolVLASettings
 from smolvla_policy.backends.units_choice import ChosenUnits
 from smolvla_policy.checkpoint.contents import CheckpointContents
 from smolvla_policy.checks import checkpoint_checks, robot_checks
@@ -112,10 +115,10 @@ def read_settings(context: rclpy.Context, options: argparse.Namespace) -> Settin
         for name in PARAMETER_OPTIONS
         if getattr(options, name) is not None
     }
-    policy = _values(context, "policy_node", POLICY_PARAMETERS, given)
+    policy = _values(context, "policy_node", SmolVLASettings, given)
     return Settings(
         policy,
-        _values(context, "executor_node", EXECUTOR_PARAMETERS, {}),
+        _values(context, "executor_node", ExecutorSettings, {}),
         load_robot(policy["robot"]),
     )
 
@@ -123,7 +126,7 @@ def read_settings(context: rclpy.Context, options: argparse.Namespace) -> Settin
 def _values(
     context: rclpy.Context,
     name: str,
-    parameters: Sequence[Parameter],
+    cls: type[NodeSettings],
     given: Mapping[str, Any],
 ) -> dict[str, Any]:
     # A node by that name is what sections of parameter files are chosen by.
@@ -135,7 +138,7 @@ def _values(
         parameter_overrides=[RosParameter(key, value=value) for key, value in given.items()],
     )
     try:
-        return read(node, parameters)
+        return vars(read(node, cls))
     finally:
         node.destroy_node()
 
@@ -258,8 +261,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check_arguments(
             ros,
             {
-                "policy_node": [parameter.name for parameter in POLICY_PARAMETERS],
-                "executor_node": [parameter.name for parameter in EXECUTOR_PARAMETERS],
+                "policy_node": policy_parameters(),
+                "executor_node": settings_of(ExecutorSettings),
             },
         )
         rclpy.init(args=ros, context=context)

@@ -23,8 +23,8 @@ from sensor_msgs.msg import CompressedImage, Image, JointState
 from visualization_msgs.msg import MarkerArray
 
 from smolvla_core.backend import Observation, SceneObject
-from smolvla_core.observation import GRAY, Matched, Missing, ObservationBuffer, ObservationConfig
-from smolvla_core.robot import Robot
+from smolvla_core.node_settings import ObservationSettings, SensorSettings
+from smolvla_core.observation import GRAY, Matched, Missing, ObservationBuffer
 from smolvla_core.ros import qos
 from smolvla_core.ros.converters import scene_objects
 from smolvla_core.ros.images import decode_image, is_gray
@@ -107,49 +107,32 @@ class Needs(Protocol):
         ...
 
 
-def image_topic(robot: Robot, camera: str, transport: str = "") -> tuple[str, bool]:
-    """Return the topic of a camera's images, and whether they are compressed.
-
-    Args:
-        robot: whose camera it is.
-        camera: its name.
-        transport: ``raw`` or ``compressed``; empty: as the robot says.
-    """
-    there = robot.camera(camera)
-    compressed = (transport or there.transport) == "compressed"
-    return f"{there.topic}/compressed" if compressed else there.topic, compressed
-
-
 class SensorIntake:
     """Subscribes to what is needed; observations may be taken from any thread.
 
     Args:
         node: whose executor receives.
         needs: cameras and joints, and whether objects.
-        config: how old and how far apart the parts may be.
-        robot: topics of its cameras and joint states.
-        transport: ``raw`` or ``compressed``; empty: as the robot says of each camera.
+        settings: robot and its cameras, and how old and how far apart the parts may be.
     """
 
     def __init__(
         self,
         node: Node,
         needs: Needs,
-        config: ObservationConfig,
-        robot: Robot,
-        transport: str = "",
+        settings: SensorSettings,
     ) -> None:
         self._node = node
         self._joints = needs.joint_names
         self._lock = threading.Lock()
-        self._buffer = ObservationBuffer(needs.cameras, needs.joint_names, config)
+        self._buffer = ObservationBuffer(needs.cameras, needs.joint_names, settings)
         self._objects: Mapping[str, SceneObject] | None = None
         self._needs_objects = needs.needs_objects
         self._subscriptions: list[Any] = []
         for camera in needs.cameras:
-            self._subscribe(camera, *image_topic(robot, camera, transport))
+            self._subscribe(camera, *settings.image_topic(camera))
         self._subscriptions += subscribe_joint_states(
-            node, robot.joint_states, self._on_joint_state
+            node, settings.body.joint_states, self._on_joint_state
         )
         if needs.needs_objects:
             self._receive(MarkerArray, "sim/objects", self._on_objects, qos.scene_qos())
@@ -159,10 +142,10 @@ class SensorIntake:
         while self._subscriptions:
             self._node.destroy_subscription(self._subscriptions.pop())
 
-    def reconfigure(self, config: ObservationConfig) -> None:
+    def reconfigure(self, settings: ObservationSettings) -> None:
         """Go by other ages and skews from now on."""
         with self._lock:
-            self._buffer.reconfigure(config)
+            self._buffer.reconfigure(settings)
 
     def _receive(
         self,

@@ -9,7 +9,8 @@ import re
 import numpy as np
 import pytest
 from smolvla_core.joints.order import JointOrder
-from smolvla_core.observation import Matched, Missing, ObservationBuffer, ObservationConfig
+from smolvla_core.node_settings import ObservationSettings
+from smolvla_core.observation import Matched, Missing, ObservationBuffer
 
 EPOCH = 1_700_000_000_000_000_000
 JOINTS = ("pan", "lift")
@@ -20,7 +21,7 @@ def stamp(seconds: float) -> int:
 
 
 def buffer(**changes: object) -> ObservationBuffer:
-    return ObservationBuffer(("top", "wrist"), JOINTS, ObservationConfig(**changes))
+    return ObservationBuffer(("top", "wrist"), JOINTS, ObservationSettings(**changes))
 
 
 def fill(observations: ObservationBuffer, now: float, states: bool = True) -> None:
@@ -63,7 +64,7 @@ def test_between_two_states_positions_are_interpolated() -> None:
 
 
 def test_an_image_newer_than_all_states_takes_the_newest_within_the_skew() -> None:
-    observations = buffer(max_state_skew=0.05)
+    observations = buffer(max_skew=0.05)
     observations.add_joint_state(JOINTS, [1.0, 0.0], stamp(5.0), 5.0)
     fill(observations, now=5.06, states=False)
     matched = observations.snapshot(5.06)
@@ -115,7 +116,7 @@ def test_a_joint_driver_that_repeats_its_stamp_is_stale() -> None:
 
 
 def test_cameras_too_far_apart_are_not_one_observation() -> None:
-    observations = buffer(max_camera_skew=0.05)
+    observations = buffer(max_skew=0.05)
     observations.add_joint_state(JOINTS, [0.0, 0.0], stamp(5.0), 5.0)
     observations.add_image("top", "old", stamp(4.98), 5.0)
     observations.add_image("wrist", "new", stamp(5.09), 5.1)
@@ -123,7 +124,7 @@ def test_cameras_too_far_apart_are_not_one_observation() -> None:
 
 
 def test_a_camera_that_lags_is_matched_by_older_images_of_the_others() -> None:
-    observations = buffer(max_camera_skew=0.05)
+    observations = buffer(max_skew=0.05)
     for frame in range(6):
         now = 5.0 + frame / 30
         observations.add_joint_state(JOINTS, [now, 0.0], stamp(now), now)

@@ -11,7 +11,8 @@ from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]
 from rclpy.qos import QoSProfile
 from smolvla_core.instruction import NewestInstruction
 from smolvla_core.level import Level
-from smolvla_core.robot import load_robot
+from smolvla_core.node_settings import ExecutorSettings
+from smolvla_core.robot import Robot
 from smolvla_core.ros import qos
 from smolvla_core.ros.diagnostics import executor_diagnostics
 from smolvla_core.ros.diagnostics_publisher import DiagnosticsPublisher
@@ -20,6 +21,7 @@ from smolvla_core.ros.managed_node import ACTIVE, INACTIVE, ManagedNode
 from smolvla_core.ros.publishers import publishers_of
 from smolvla_core.ros.ready import ReadyLine
 from smolvla_core.ros.run import LINGER, run
+from smolvla_core.settings import settings_of
 from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
 
@@ -27,7 +29,6 @@ from smolvla_executor.core.task import Goal
 from smolvla_executor.executor_node import messages
 from smolvla_executor.executor_node.execution import Callbacks, Execution
 from smolvla_executor.executor_node.outputs import Outputs
-from smolvla_executor.executor_node.parameters import EXECUTOR_PARAMETERS
 from smolvla_executor.executor_node.task_server import TaskServer
 from smolvla_msgs.msg import ActionChunk, ExecutorStatus, InferenceRequest
 
@@ -51,10 +52,11 @@ class ExecutorNode(ManagedNode):
         self._task_server: TaskServer | None = None
         self._entities: list[tuple[Callable[[Any], object], Any]] = []
         self._outputs: Outputs | None = None
+        self._robot: Robot | None = None
         self._problem_of_loop = ""
         self._commanders: list[str] = []  # where there are several
         self._newest = NewestInstruction()  # of the control loop's thread while there is one
-        super().__init__("executor_node", EXECUTOR_PARAMETERS, **node_options)
+        super().__init__("executor_node", ExecutorSettings, **node_options)
         self._status = self._idle_status()
         self._statuses = self.create_publisher(ExecutorStatus, "~/status", qos.status_qos())
         self._status_changed = self.create_guard_condition(self._publish_status)
@@ -77,17 +79,16 @@ class ExecutorNode(ManagedNode):
 
     # What the base calls in the transitions.
 
-    def configure(self, values: dict[str, Any]) -> None:
+    def configure(self, settings: ExecutorSettings) -> None:
         """Build the core and begin its control loop, which idles."""
         assert self._task_server is not None
-        self._wait_for_start: bool = values["wait_for_start"]
-        robot = load_robot(values["robot"])
-        joints, period = robot.joint_names, 1.0 / values["rate"]
+        self._wait_for_start: bool = settings.wait_for_start
+        self._robot = robot = settings.body
         self._outputs = outputs = Outputs(
-            self, robot.chosen_outputs(values["output"]), joints, period
+            self, settings.outputs, settings.joints, 1.0 / settings.rate
         )
         self._entities.append((Outputs.close, outputs))
-        if values["dry_run"]:
+        if settings.dry_run:
             self.get_logger().info(
                 "DRY RUN: everything is computed, the arm gets no commands; dry_run false moves it"
             )
@@ -98,16 +99,9 @@ class ExecutorNode(ManagedNode):
             self._on_status, self._task_server.end, self._task_server.feed_back, self._on_failure
         )
         self._execution = execution = Execution(
-            self,
-            values,
-            robot,
-            outputs,
-            requests,
-            reports,
-            self._newest,
-            self._how_to_activate(),
+            self, settings, outputs, requests, reports, self._newest, self._how_to_activate()
         )
-        self._diagnostics.limit(state_timeout=values["state_timeout"])
+        self._diagnostics.limit(state_timeout=settings.state_timeout)
         chunks = self.create_subscription(
             ActionChunk, "smolvla/action_chunk", execution.on_chunk, qos.chunk_qos()
         )
@@ -116,8 +110,8 @@ class ExecutorNode(ManagedNode):
             *subscribe_joint_states(self, robot.joint_states, execution.on_joint_state),
         ):
             self._entities.append((self.destroy_subscription, subscription))
-        if values["success_topic"]:
-            topic = self.resolve_topic_name(values["success_topic"])
+        if settings.success_topic:
+            topic = self.resolve_topic_name(settings.success_topic)
             judge = self.create_subscription(
                 Bool,
                 topic,
@@ -126,17 +120,17 @@ class ExecutorNode(ManagedNode):
             )
             self._entities.append((self.destroy_subscription, judge))
 
-    def check(self, values: dict[str, Any], changed: set[str]) -> None:
-        """See whether the control loop can take new values."""
-        if self._execution is not None:
-            self._execution.check(values)
+    def check(self, settings: ExecutorSettings, changed: set[str]) -> None:
+        """See whether the robot is still the one that the control loop was made for."""
+        if self._execution is not None and settings.body != self._robot:
+            raise ValueError(f"robot file {settings.robot} was changed: configure the node anew")
 
-    def tune(self, values: dict[str, Any], names: set[str]) -> None:
-        """Let the control loop take new values."""
-        self._wait_for_start = values["wait_for_start"]
+    def tune(self, settings: ExecutorSettings, names: set[str]) -> None:
+        """Let the control loop take new settings."""
+        self._wait_for_start = settings.wait_for_start
         if self._execution is not None:
-            self._execution.tune(values)
-            self._diagnostics.limit(state_timeout=values["state_timeout"])
+            self._execution.tune(settings)
+            self._diagnostics.limit(state_timeout=settings.state_timeout)
 
     def activate(self) -> None:
         """Begin to execute, or wait for ~/start or a goal."""
@@ -302,7 +296,7 @@ class ExecutorNode(ManagedNode):
 
 def main() -> int:
     """Run the node until it is interrupted; 78 when it cannot start, 1 when its loop ended."""
-    return run("executor_node", ExecutorNode, EXECUTOR_PARAMETERS)
+    return run("executor_node", ExecutorNode, settings_of(ExecutorSettings))
 
 
 if __name__ == "__main__":

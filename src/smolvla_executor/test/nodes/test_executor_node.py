@@ -14,10 +14,11 @@ from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
+from smolvla_core.node_settings import ExecutorSettings
 from smolvla_core.ros import qos
+from smolvla_core.settings import settings_of
 from smolvla_executor.executor_node import execution
 from smolvla_executor.executor_node.node import ExecutorNode
-from smolvla_executor.executor_node.parameters import EXECUTOR_PARAMETERS
 from std_msgs.msg import Float64MultiArray
 
 from smolvla_msgs.msg import ExecutorStatus
@@ -257,7 +258,7 @@ def test_two_executors_on_one_topic_execute_their_own_chunks_alone(graph, make_r
     robot = make_robot()
     goals = {"/executor_node": 0.3, "/second": -0.3}
     robot.answer = lambda request: np.full((ROWS, 2), goals[request.executor.split("#")[0]])
-    names = [parameter.name for parameter in EXECUTOR_PARAMETERS]
+    names = list(settings_of(ExecutorSettings))
     second = ExecutorNode(
         context=graph.context,
         parameter_overrides=robot.executor.get_parameters(names),

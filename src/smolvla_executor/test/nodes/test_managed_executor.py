@@ -13,7 +13,8 @@ from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from smolvla_executor.executor_node.parameters import EXECUTOR_PARAMETERS
+from smolvla_core.node_settings import ExecutorSettings
+from smolvla_core.settings import settings_of
 
 from smolvla_msgs.msg import ExecutorStatus
 
@@ -105,10 +106,10 @@ def test_what_builds_something_is_refused_with_words_while_it_is_configured(grap
 def test_what_can_be_set_is_described_so(graph, make_robot):
     robot = make_robot(active=False)
     fixed = {"autostart"}
-    for parameter in EXECUTOR_PARAMETERS:
-        descriptor = robot.executor.describe_parameter(parameter.name)
+    for name in settings_of(ExecutorSettings):
+        descriptor = robot.executor.describe_parameter(name)
         assert isinstance(descriptor, ParameterDescriptor)
-        assert descriptor.read_only == (parameter.name in fixed)
+        assert descriptor.read_only == (name in fixed)
 
 
 def test_services_of_an_inactive_node_say_what_to_do(graph, make_robot):

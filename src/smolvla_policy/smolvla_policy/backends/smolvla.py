@@ -16,6 +16,7 @@ from smolvla_core.backend import ChunkRequest, Observation
 from smolvla_core.robot import VELOCITY, VELOCITY_SUFFIX, Robot, load_robot
 
 from smolvla_policy.backends.parameter_defaults import complete, in_order, lerobot_names
+from smolvla_policy.backends.smolvla_settings import SmolVLASettings
 from smolvla_policy.backends.units_choice import choose_units
 from smolvla_policy.checkpoint.config import ACTION, STATE, SmolVLAConfig
 from smolvla_policy.checkpoint.contents import (
@@ -327,14 +328,8 @@ def camera_remark(cameras: Mapping[str, str], config: SmolVLAConfig) -> str:
     return f"cameras: {used}" + (f"; left out: {', '.join(absent)}" if absent else "")
 
 
-def create(options: Mapping[str, Any]) -> SmolVLABackend:
-    """Create the backend from `policy_node`'s parameters.
-
-    Args:
-        options: values of the parameters ``checkpoint``, ``device``, ``dtype``, ``stats``,
-            ``units``, ``calibration``, ``allow_units_mismatch``, ``robot``, ``cameras``,
-            ``tokenizer``, ``period``, ``seed``, ``noise_scale`` and ``threads``; see
-            `ros.policy_parameters`.
+def create(settings: SmolVLASettings) -> SmolVLABackend:
+    """Create the backend.
 
     Returns:
         The backend, warmed up.
@@ -342,6 +337,7 @@ def create(options: Mapping[str, Any]) -> SmolVLABackend:
     Raises:
         ValueError: a parameter does not fit; see also `SmolVLABackend`.
     """
+    options: Mapping[str, Any] = vars(settings)
     if not options.get("checkpoint"):
         raise ValueError(
             "parameter 'checkpoint' is empty; give a folder or a hub id such as "

@@ -14,11 +14,13 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from smolvla_core.joints.order import JointOrder
-from smolvla_core.observation import Missing, ObservationBuffer, ObservationConfig
+from smolvla_core.node_settings import SensorSettings
+from smolvla_core.observation import Missing, ObservationBuffer
 from smolvla_core.robot import Robot
 from smolvla_core.ros import qos
 from smolvla_core.ros.joint_states import subscribe_joint_states
-from smolvla_core.ros.sensors import SerializedImage, image_topic
+from smolvla_core.ros.sensors import SerializedImage
+from smolvla_core.settings import from_values
 
 from smolvla_policy.checks.heard import CameraHeard, Heard, JointsHeard
 
@@ -66,18 +68,13 @@ class RobotListener:
     ) -> None:
         self._node = node
         joints = robot.joint_names
+        sensors = from_values(SensorSettings, options)
         self._order = JointOrder(joints)
         self._compressed: dict[str, bool] = {}
         self._buffer = ObservationBuffer(
             cameras,
             joints,
-            ObservationConfig(
-                max_image_age=options["max_image_age"],
-                max_state_age=options["max_joint_state_age"],
-                max_camera_skew=options["max_skew"],
-                max_state_skew=options["max_skew"],
-                use_stamps=options["match_by"] == "stamp",
-            ),
+            sensors,
         )
         self._arrivals = {camera: _Arrivals() for camera in cameras}
         self._newest: dict[str, SerializedImage] = {}
@@ -87,7 +84,7 @@ class RobotListener:
         self._positions = np.full(len(joints), np.nan)
         self._problem = ""
         for camera in cameras:
-            self._subscribe(camera, *image_topic(robot, camera, options["image_transport"]))
+            self._subscribe(camera, *sensors.image_topic(camera))
         subscriptions = subscribe_joint_states(node, robot.joint_states, self._on_joint_state)
         self._joint_topics = [subscription.topic_name for subscription in subscriptions]
 

@@ -13,9 +13,10 @@ import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import Image, JointState
+from smolvla_core.node_settings import SO100_JOINTS
 from smolvla_core.ros import qos
 from smolvla_core.ros.images import encode_image
-from smolvla_core.ros.policy_parameters import POLICY_PARAMETERS, SO100_JOINTS
+from smolvla_policy.backends.smolvla_settings import SmolVLASettings
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "ckpt"
 # As in training: camera -> height, width.
@@ -33,8 +34,7 @@ def folder(tmp_path):
 @pytest.fixture
 def options(folder):
     """The values of `policy_node`'s parameters, with the copy as its checkpoint."""
-    values = {parameter.name: parameter.default for parameter in POLICY_PARAMETERS}
-    return {**values, "checkpoint": str(folder), "device": "cpu", "threads": 1}
+    return vars(SmolVLASettings(checkpoint=str(folder), device="cpu", threads=1))
 
 
 @pytest.fixture

@@ -169,7 +169,7 @@ def test_the_period_that_is_taken_and_why(capsys, folder):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--dtype", "int3"], "parameter 'dtype' is 'int3'"),
+        (["--dtype", "int3"], "check: dtype is int3, which is not one of"),
         (["--ros-args", "-p", "period:=soon"], "period"),
         (["--ros-args", "-p", "period:=7.0"], "period"),
         (["--params-file", "/nowhere.yaml"], "nowhere.yaml"),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import rclpy
 from safetensors.numpy import load_file, save_file
-from smolvla_core.ros.policy_parameters import SO100_JOINTS
+from smolvla_core.node_settings import SO100_JOINTS
 from smolvla_policy.checks import checkpoint_checks as checks
 from smolvla_policy.checks.rows import Status
 

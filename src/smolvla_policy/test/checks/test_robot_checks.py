@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from smolvla_core.ros.policy_parameters import SO100_JOINTS
+from smolvla_core.node_settings import SO100_JOINTS
 from smolvla_policy.backends.units_choice import choose_units
 from smolvla_policy.checkpoint.contents import read_contents
 from smolvla_policy.checks import robot_checks as checks

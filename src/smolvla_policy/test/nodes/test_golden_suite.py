@@ -10,9 +10,9 @@ import torch
 from rclpy.parameter import Parameter
 from safetensors.numpy import load_file
 from sensor_msgs.msg import Image, JointState
+from smolvla_core.node_settings import SO100_JOINTS
 from smolvla_core.ros import qos
 from smolvla_core.ros.images import encode_image
-from smolvla_core.ros.policy_parameters import SO100_JOINTS
 from smolvla_core.units.joint_units import joint_units
 from smolvla_executor.executor_node.node import ExecutorNode
 from smolvla_policy.backends.smolvla import chunk_noise

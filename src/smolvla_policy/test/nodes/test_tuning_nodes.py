@@ -9,9 +9,10 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 from rclpy.parameter import Parameter
-from smolvla_core.ros.policy_parameters import POLICY_PARAMETERS
+from smolvla_core.node_settings import ExecutorSettings
+from smolvla_core.settings import settings_of
 from smolvla_executor.executor_node.node import ExecutorNode
-from smolvla_executor.executor_node.parameters import EXECUTOR_PARAMETERS
+from smolvla_policy.backends.smolvla_settings import SmolVLASettings
 from smolvla_policy.policy_node import node as policy_module
 
 from smolvla_msgs.msg import ExecutorStatus
@@ -106,7 +107,7 @@ def test_a_refused_set_leaves_the_moving_arm_as_it_was(graph, make_robot):
     robot = make_robot()
     wave(robot)
     graph.until(robot.state(ExecutorStatus.RUNNING), what="motion")
-    names = [parameter.name for parameter in EXECUTOR_PARAMETERS]
+    names = list(settings_of(ExecutorSettings))
     before = [parameter.value for parameter in robot.executor.get_parameters(names)]
     for values, words in REFUSALS:
         result = set_all(graph, "executor_node", **values)
@@ -175,7 +176,7 @@ def test_set_before_it_is_configured_and_while_it_is_inactive(graph, make_robot)
 def test_the_present_values_of_a_running_node_can_be_loaded_again(graph, make_robot):
     robot = make_robot()
     graph.until(robot.state(ExecutorStatus.RUNNING), what="motion")
-    names = [parameter.name for parameter in EXECUTOR_PARAMETERS if not parameter.fixed]
+    names = [name for name, one in settings_of(ExecutorSettings).items() if not one.fixed]
     values = {name: robot.executor.get_parameter(name).value for name in names}
     results = set_each(graph, "executor_node", **values)
     assert [result.reason for result in results] == [""] * len(names)
@@ -220,7 +221,7 @@ class TunedBackend:
 def test_the_backend_takes_new_values_between_two_inferences(graph, make_world):
     world = make_world(active=False)
     tuned = TunedBackend(world.backend)
-    make_world.args[1].setattr(policy_module, "create_backend", lambda name, options: tuned)
+    make_world.args[1].setattr(policy_module, "create_backend", lambda settings: tuned)
     change(graph, "policy_node", "configure", "activate")
     world.ready()
     assert world.ask().error == ""
@@ -243,7 +244,7 @@ def test_a_backend_that_takes_no_new_values_says_what_to_do(graph, make_world):
     assert not result.successful
     assert "backend 'fake' does not take it: policy_node is active" in result.reason
     assert "deactivate and clean up /policy_node first" in result.reason
-    values = {p.name: p.default for p in POLICY_PARAMETERS if p.name in ("seed", "noise_scale")}
+    values = {"seed": SmolVLASettings().seed, "noise_scale": SmolVLASettings().noise_scale}
     assert all(result.successful for result in set_each(graph, "policy_node", **values))
 
 
@@ -274,8 +275,8 @@ def test_another_executor_is_served_and_then_the_first_again(graph, make_world):
 def test_what_is_set_while_the_checkpoint_loads_counts_afterwards(graph, make_world):
     world = make_world(active=False, inference_delay=0.0, max_image_age=30.0)
 
-    def create(name, options):
-        assert options["inference_delay"] == 0.0
+    def create(settings):
+        assert settings.inference_delay == 0.0
         # As a client does it meanwhile; this thread is that of the node here.
         assert world.policy.set_parameters([Parameter("inference_delay", value=0.3)])[0].successful
         refused = world.policy.set_parameters([Parameter("device", value="cpu")])[0]

@@ -13,12 +13,12 @@ from builtin_interfaces.msg import Time
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from smolvla_core.level import Level
-from smolvla_core.robot import FORWARD, Robot, load_robot
 from smolvla_core.ros import qos
 from smolvla_core.ros.parameters import read
 from smolvla_core.ros.run import run
 from smolvla_core.ros.sparse_log import SparseLog, teller
 from smolvla_core.ros.tuning import Tuning
+from smolvla_core.settings import settings_of
 from std_msgs.msg import Bool, Float32, Float64MultiArray
 from visualization_msgs.msg import MarkerArray
 
@@ -26,10 +26,10 @@ from smolvla_msgs.msg import ExecutorStatus
 from smolvla_msgs.srv import ResetSim, SetTask
 from smolvla_sim.node import messages
 from smolvla_sim.node.camera_thread import CameraThread, Images
-from smolvla_sim.node.parameters import SIM_PARAMETERS
+from smolvla_sim.node.parameters import SimSettings
 from smolvla_sim.node.runner import RealTimeRunner
 from smolvla_sim.node.viewer import open_viewer, require_display
-from smolvla_sim.world.arm import ARMS, JOINT_NAMES
+from smolvla_sim.world.arm import JOINT_NAMES
 from smolvla_sim.world.rendering import CameraRenderer, RenderingError, check_cameras
 from smolvla_sim.world.restock import restock_rng
 from smolvla_sim.world.simulation import Simulation
@@ -51,32 +51,32 @@ class SimNode(Node):
         self._viewer: Any = None
         self.failed = False
         super().__init__("sim_node", **node_options)
-        values = read(self, SIM_PARAMETERS)
+        settings = read(self, SimSettings)
         # To end from another thread: the shutdown joins that thread.
         self._gave_up = self.create_guard_condition(lambda: self.context.try_shutdown())
-        self._robot = robot = simulated_robot(values["robot"])
+        self._robot = robot = settings.body
         (self._output,) = robot.outputs
         (self._states,) = robot.joint_states
-        if values["viewer"]:
+        if settings.viewer:
             require_display()
         names = {joint.kind: joint.name for joint in robot.moving}
         self._order = [self._output.joints.index(names[kind]) for kind in JOINT_NAMES]
         prefix = self._states.prefix
         self._names = tuple(names[kind].removeprefix(prefix) for kind in JOINT_NAMES)
-        self._frame_prefix: str = values["frame_prefix"]
-        self._size = (values["image_width"], values["image_height"])
+        self._frame_prefix = settings.frame_prefix
+        self._size = (settings.image_width, settings.image_height)
         self._told = ""  # whose success the log has told
         self._instruction = ""  # what the executor is to do
-        self._restock: bool = values["restock"]
-        self._restock_rng = restock_rng(values["seed"])
+        self._restock = settings.restock
+        self._restock_rng = restock_rng(settings.seed)
         simulation = Simulation(
             robot.model,
-            task=values["task"],
-            seed=values["seed"],
-            physics_rate=values["physics_rate"],
-            variation=values["variation"],
+            task=settings.task,
+            seed=settings.seed,
+            physics_rate=settings.physics_rate,
+            variation=settings.variation,
         )
-        cameras = check_cameras(values["cameras"]) if values["render"] else ()
+        cameras = check_cameras(settings.cameras) if settings.render else ()
         self._create_publishers(cameras)
         if cameras:
             try:
@@ -91,7 +91,7 @@ class SimNode(Node):
             except RenderingError as error:
                 raise ValueError(str(error)) from error
         self._tell_refused = SparseLog(teller(self.get_logger(), Level.ERROR))
-        self._runner = RealTimeRunner(simulation, _rates(values), time.monotonic)
+        self._runner = RealTimeRunner(simulation, _rates(settings), time.monotonic)
         self.create_subscription(
             Float64MultiArray, self._output.topic, self._on_command, qos.command_qos()
         )
@@ -100,12 +100,12 @@ class SimNode(Node):
         )
         self.create_service(ResetSim, "sim/reset", self._on_reset)
         self.create_service(SetTask, "sim/set_task", self._on_set_task)
-        if values["viewer"]:
+        if settings.viewer:
             self._viewer = open_viewer(simulation.model, simulation.data)
         Tuning(
             self,
-            SIM_PARAMETERS,
-            check=lambda values, _: self._runner.check_rates(_rates(values)),
+            SimSettings,
+            check=lambda settings, _: self._runner.check_rates(_rates(settings)),
             take=self._tune,
         )
         self._thread = threading.Thread(target=self._simulate, name="physics")
@@ -142,10 +142,10 @@ class SimNode(Node):
 
     # In the thread of ROS.
 
-    def _tune(self, values: dict[str, Any], names: set[str]) -> None:
+    def _tune(self, settings: SimSettings, names: set[str]) -> None:
         """Go by new values of the parameters."""
-        self._restock = values["restock"]
-        self._runner.rates = _rates(values)
+        self._restock = settings.restock
+        self._runner.rates = _rates(settings)
 
     def _on_command(self, message: Float64MultiArray) -> None:
         values = np.array(message.data)
@@ -255,38 +255,16 @@ class SimNode(Node):
         self._gave_up.trigger()
 
 
-def simulated_robot(source: str) -> Robot:
-    """Load a robot that the simulation can be: one arm that it draws, by whatever names.
-
-    Raises:
-        ValueError: it is another; the text says why.
-    """
-    robot = load_robot(source)
-    kinds = [joint.kind for joint in robot.moving]
-    if robot.model not in ARMS or sorted(kinds) != sorted(JOINT_NAMES):
-        raise ValueError(
-            f"robot '{robot.source}' cannot be simulated: its model is '{robot.model}', and its "
-            f"joints are LeRobot's {', '.join(kinds)}; the simulation has {', '.join(ARMS)}, with "
-            f"{', '.join(JOINT_NAMES)}"
-        )
-    if [output.type for output in robot.outputs] != [FORWARD] or len(robot.joint_states) != 1:
-        raise ValueError(
-            f"robot '{robot.source}' cannot be simulated: the simulation takes one output of type "
-            "forward, and has one topic of joint states"
-        )
-    return robot
-
-
-def _rates(values: dict[str, Any]) -> dict[str, float]:
+def _rates(settings: SimSettings) -> dict[str, float]:
     """Return the rates of `RealTimeRunner` from the parameters."""
     return {
-        "cameras": values["camera_rate"],
-        "joint_states": values["joint_state_rate"],
-        "objects": values["object_rate"],
-        "score": values["score_rate"],
+        "cameras": settings.camera_rate,
+        "joint_states": settings.joint_state_rate,
+        "objects": settings.object_rate,
+        "score": settings.score_rate,
     }
 
 
 def main() -> None:
     """Run the node; the console script `sim_node`."""
-    sys.exit(run("sim_node", SimNode, SIM_PARAMETERS))
+    sys.exit(run("sim_node", SimNode, settings_of(SimSettings)))

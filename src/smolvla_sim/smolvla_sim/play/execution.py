@@ -5,9 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from smolvla_core.robot import load_robot
-from smolvla_executor.core.executor_types import ExecutorConfig
-from smolvla_executor.executor_node.parameters import EXECUTOR_PARAMETERS, executor_config
+from smolvla_core.node_settings import ExecutorSettings
 
 USUAL_G = 0.7
 USUAL_AGGREGATE = "weighted"
@@ -55,14 +53,13 @@ class Execution:
         by = "" if self.alignment == USUAL_ALIGNMENT else f" by {self.alignment}"
         return f"async g={self.g:g} {seam}{by}{rows}"
 
-    def executor(self, rate: float) -> ExecutorConfig:
+    def executor(self, rate: float) -> ExecutorSettings:
         """Return the executor's settings: the defaults of `executor_node` but for these.
 
         Args:
             rate: of the control loop [Hz].
         """
-        values = {parameter.name: parameter.default for parameter in EXECUTOR_PARAMETERS}
-        values.update(
+        return ExecutorSettings(
             rate=rate,
             chunk_size_threshold=self.g,
             aggregate=self.aggregate,
@@ -70,4 +67,3 @@ class Execution:
             actions_per_chunk=self.actions_per_chunk,
             resume_jump=self.resume_jump,
         )
-        return executor_config(values, load_robot("so100"), first_request_id=1)

@@ -155,25 +155,26 @@ def load_policy(spec: PolicySpec) -> LoadedPolicy:
         )
         return LoadedPolicy(scripted, lambda seed: None, lambda on: None)
     from smolvla_policy.backends import smolvla
+    from smolvla_policy.backends.smolvla_settings import SmolVLASettings
     from smolvla_policy.checkpoint.robot import read_robot
     from smolvla_policy.checkpoint.source import find_checkpoint
 
     told = read_robot(find_checkpoint(spec.checkpoint))
     backend = smolvla.create(
-        {
-            "checkpoint": spec.checkpoint,
-            "device": spec.device,
-            "dtype": spec.dtype,
-            "stats": spec.stats,
-            "units": told.units or _UNITS,
-            "robot": spec.model,
-            "cameras": list(spec.cameras),
-            "period": period,
-            "noise_scale": spec.noise_scale,
+        SmolVLASettings(
+            checkpoint=spec.checkpoint,
+            device=spec.device,
+            dtype=spec.dtype,
+            stats=spec.stats,
+            units=told.units or _UNITS,
+            robot=spec.model,
+            cameras=spec.cameras,
+            period=period,
+            noise_scale=spec.noise_scale,
             # Several worker processes share the machine, and one thread gives the same
             # numbers everywhere.
-            "threads": 1,
-        }
+            threads=1,
+        )
     )
 
     def set_real_time_chunking(on: bool) -> None:
