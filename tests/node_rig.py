@@ -13,6 +13,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from robot_files import robot_file
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from smolvla_core.ros import converters, qos
 from smolvla_core.ros.images import encode_image
@@ -108,10 +109,8 @@ class Robot:
         )
         self.feed = node.create_timer(0.01, self._publish_joint_state)
         defaults = {
-            "joints": JOINTS,
+            "robot": robot_file(JOINTS),
             "rate": 1 / PERIOD,
-            "lower_limits": [-3.0, -3.0],
-            "upper_limits": [3.0, 3.0],
             "max_speed": [50.0],
             "max_step": [1.0],
             "request_timeout": 0.3,
@@ -267,7 +266,8 @@ class World:
             PolicyStatus, "policy_node/status", self.statuses.append, qos.status_qos()
         )
         node.create_timer(0.02, self._publish)
-        defaults = {"backend": "fake", "max_image_age": 0.2, "status_rate": 50.0}
+        robot = robot_file(JOINTS)
+        defaults = {"backend": "fake", "robot": robot, "max_image_age": 0.2, "status_rate": 50.0}
         overrides = [Parameter(name, value=v) for name, v in {**defaults, **parameters}.items()]
         self.policy = graph.add(PolicyNode(context=graph.context, parameter_overrides=overrides))
         self.next_id = 100

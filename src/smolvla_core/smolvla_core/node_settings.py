@@ -174,6 +174,13 @@ class PolicySettings(SensorSettings, ManagedSettings):
 class ExecutorSettings(RobotSettings, ManagedSettings):
     """Of `executor_node` and of `smolvla_executor.core`."""
 
+    robot: str = setting(
+        "so100",
+        f"The robot: {', '.join(SHIPPED)}, or the path of a robot file, which says joints, "
+        "limits, topics, outputs, calibrations and cameras. Set anew while the node runs, its "
+        "limits and speeds take effect, where joints and topics are the same.",
+        live=True,
+    )
     rate: float = setting(30.0, "Rate of the control loop [Hz].", 1.0, 1000.0)
     output: str = setting(
         "",

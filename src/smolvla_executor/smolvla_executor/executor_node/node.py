@@ -121,9 +121,17 @@ class ExecutorNode(ManagedNode):
             self._entities.append((self.destroy_subscription, judge))
 
     def check(self, settings: ExecutorSettings, changed: set[str]) -> None:
-        """See whether the robot is still the one that the control loop was made for."""
-        if self._execution is not None and settings.body != self._robot:
-            raise ValueError(f"robot file {settings.robot} was changed: configure the node anew")
+        """See whether the robot is the one that the control loop was made for."""
+        old, new = self._robot, settings.body
+        if self._execution is None or old is None:
+            return
+        if (old.joint_names, old.joint_states, old.outputs) != (
+            new.joint_names,
+            new.joint_states,
+            new.outputs,
+        ):
+            why = self.reconfigure_first("robot")
+            raise ValueError(f"robot {settings.robot} has other joints, topics or outputs: {why}")
 
     def tune(self, settings: ExecutorSettings, names: set[str]) -> None:
         """Let the control loop take new settings."""

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from robot_files import robot_file
 from smolvla_core.node_settings import ExecutorSettings
 from smolvla_executor.core.chunk import Chunk
 from smolvla_executor.core.executor import ExecutorCore
@@ -17,9 +18,7 @@ from smolvla_executor.core.executor_types import CycleOutput, Request, State
 JOINTS = ("pan", "lift", "gripper")
 PERIOD = 0.05
 SETTINGS = ExecutorSettings(
-    joints=JOINTS,
-    lower_limits=-1.0,
-    upper_limits=1.0,
+    robot=robot_file(JOINTS, -1.0, 1.0),
     max_speed=4.0,
     max_step=9.0,
     rate=1.0 / PERIOD,

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from robot_files import robot_file
 from smolvla_core.node_settings import ExecutorSettings
 from smolvla_executor.core.chunk import Chunk
 from smolvla_executor.core.guard import Guard
@@ -17,13 +18,12 @@ JOINTS = ("pan", "gripper")
 
 def guard(**limits: object) -> Guard:
     settings = {
-        "lower_limits": (-1.0, -0.2),
-        "upper_limits": (1.0, 1.7),
+        "robot": robot_file(JOINTS, (-1.0, -0.2), (1.0, 1.7)),
         "max_speed": 2.0,
         "approach_speed": 2.0,
         **limits,
     }
-    return Guard(ExecutorSettings(joints=JOINTS, rate=100.0, **settings))
+    return Guard(ExecutorSettings(rate=100.0, **settings))
 
 
 def test_a_command_within_all_limits_passes_bit_for_bit() -> None:
@@ -39,7 +39,7 @@ def test_position_limit_names_the_joint_and_is_counted() -> None:
     command, limited = checked.limit(np.array([1.2, 0.0]), previous, previous)
     assert command[0] == 1.0
     assert [(change.kind, change.joint) for change in limited] == [("position", "pan")]
-    assert "pan: 1.200 rad limited to 1.000 (lower_limits, upper_limits)" in str(limited[0])
+    assert "pan: 1.200 rad limited to 1.000 (lower and upper of the robot file)" in str(limited[0])
     assert checked.limited_commands == 1
     assert checked.counts[("position", "pan")] == 1
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from robot_files import robot_file
 from smolvla_core.level import Level
 from smolvla_executor.core.chunk import Chunk
 from smolvla_executor.core.executor_types import State
@@ -279,7 +280,7 @@ def test_a_clock_that_goes_back_stops_the_commands_and_recovers(rig) -> None:
 
 
 def test_guard_interventions_are_told_and_counted(make_rig) -> None:
-    rig = make_rig(lower_limits=-0.1)
+    rig = make_rig(robot=robot_file(("pan", "lift", "gripper"), -0.1, 1.0))
     rig.start()
     rig.cycle(200)
     limited = [output for output in rig.outputs if output.limited]

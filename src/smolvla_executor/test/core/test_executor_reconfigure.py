@@ -7,8 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from robot_files import robot_file
 from smolvla_executor.core.chunk import Chunk
 from smolvla_executor.core.executor_types import State
+
+
+def limited(lower=-1.0, upper=1.0):
+    """The rig's robot with limits of its own."""
+    return robot_file(("pan", "lift", "gripper"), lower, upper)
 
 
 def reconfigure(rig, **changes):
@@ -124,9 +130,9 @@ def test_limits_that_are_a_little_narrower_begin_an_approach_too(rig) -> None:
     far(rig, 0.8)
     rig.run_until(State.RUNNING)
     rig.cycle(3)
-    reconfigure(rig, upper_limits=0.8 - 0.5 * rig.settings.resume_jump)
+    reconfigure(rig, robot=limited(upper=0.8 - 0.5 * rig.settings.resume_jump))
     assert rig.cycle().state == State.APPROACHING
-    reconfigure(rig, upper_limits=0.9)
+    reconfigure(rig, robot=limited(upper=0.9))
     rig.run_until(State.RUNNING)
 
 
@@ -149,7 +155,7 @@ def test_limits_that_leave_the_arm_outside_lead_it_back_slowly(rig, policy_answe
         rig.policy = lambda request: None
         rig.run_until(State.HOLDING)
     begun = len(rig.commands)
-    reconfigure(rig, upper_limits=[0.1, 1.0, 1.0], approach_speed=0.4)
+    reconfigure(rig, robot=limited(upper=[0.1, 1.0, 1.0]), approach_speed=0.4)
     rig.cycle(80)
     np.testing.assert_allclose(rig.commands[-1], [0.1, 0.8, 0.8], atol=1e-9)
     assert speeds(rig, begun).max() <= 0.4 + 1e-9
@@ -157,14 +163,14 @@ def test_limits_that_leave_the_arm_outside_lead_it_back_slowly(rig, policy_answe
 
 
 def test_wider_limits_make_no_rush_either(make_rig) -> None:
-    rig = make_rig(upper_limits=[0.2, 1.0, 1.0])
+    rig = make_rig(robot=limited(upper=[0.2, 1.0, 1.0]))
     rig.start()
     far(rig, 0.9)
     rig.run_until(State.RUNNING)
     rig.cycle(5)
     assert rig.commands[-1][0] == 0.2
     begun = len(rig.commands)
-    reconfigure(rig, upper_limits=1.0)
+    reconfigure(rig, robot=limited())
     rig.cycle(40)
     np.testing.assert_allclose(rig.commands[-1], 0.9)
     assert speeds(rig, begun).max() <= rig.settings.approach_speed + 1e-9
@@ -252,12 +258,11 @@ def test_a_dry_run_in_the_middle_only_begins(rig) -> None:
     ("changes", "words"),
     [
         ({"max_speed": [1.0, 2.0]}, "needs one, or one for each of pan, lift, gripper"),
-        ({"lower_limits": 1.5}, "leave no room"),
-        ({"upper_limits": np.nan}, "must be a finite number"),
+        ({"max_step": np.nan}, "must be a finite number"),
         ({"chunk_size_threshold": 1.2, "max_speed": 0.1}, "from 0 up to 1"),
         ({"aggregate": "mean", "max_speed": 0.1}, "mean, which is not one of latest"),
         ({"alignment": "time", "max_speed": 0.1}, "time, which is not one of tick"),
-        ({"joints": ("pan", "lift", "jaw"), "max_speed": 0.1}, "joints stays"),
+        ({"robot": robot_file(("pan", "lift", "jaw")), "max_speed": 0.1}, "joints stays"),
         ({"rate": 10.0, "max_speed": 0.1}, "rate stays"),
     ],
 )
@@ -290,7 +295,7 @@ def test_counters_go_on(rig) -> None:
 
 
 def test_while_it_idles_everything_can_be_changed(rig) -> None:
-    reconfigure(rig, upper_limits=0.5, max_speed=1.0, dry_run=True)
+    reconfigure(rig, robot=limited(upper=0.5), max_speed=1.0, dry_run=True)
     reconfigure(rig, dry_run=False, aggregate="average")
     assert rig.cycle().state == State.IDLE
     rig.start()
@@ -312,8 +317,7 @@ def test_whatever_is_set_and_whenever_the_commands_stay_within_what_was_set(make
 
     def drawn():
         return {
-            "lower_limits": (-rng.uniform(0.2, 1.4, 3)).tolist(),
-            "upper_limits": rng.uniform(0.2, 1.4, 3).tolist(),
+            "robot": limited(-rng.uniform(0.2, 1.4, 3), rng.uniform(0.2, 1.4, 3)),
             "max_speed": float(rng.choice([0.1, 0.5, 2.0, 4.0])),
             "max_tracking_error": float(rng.choice([0.0, 0.1, 0.5])),
             "approach_speed": float(rng.uniform(0.1, 2.0)),
@@ -336,7 +340,7 @@ def test_whatever_is_set_and_whenever_the_commands_stay_within_what_was_set(make
         if command is None or rig.settings.dry_run:
             continue
         before = arm if sent is None else sent
-        lower, upper = rig.settings.lower_limits, rig.settings.upper_limits
+        lower, upper = rig.settings.body.lower, rig.settings.body.upper
         beyond = np.maximum(lower - before, before - upper)
         back = min(rig.settings.max_speed[0], rig.settings.approach_speed)
         speed = np.where(beyond > 0, back, rig.settings.max_speed)

@@ -13,6 +13,7 @@ import pytest
 from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.node import Node
+from robot_files import robot_file
 from sensor_msgs.msg import JointState
 from smolvla_core.node_settings import ExecutorSettings
 from smolvla_core.ros import qos
@@ -190,7 +191,7 @@ def test_waiting_for_the_user_is_told_once_and_as_no_fault(graph, make_robot, ca
 def test_what_the_guard_changes_is_a_warning_where_it_is_often(
     graph, make_robot, capfd, share, severity
 ):
-    robot = make_robot(upper_limits=[3.0, 0.2])
+    robot = make_robot(robot=robot_file(upper=[3.0, 0.2]))
 
     def beyond(request):
         rows = robot.ramp(request)
@@ -387,9 +388,9 @@ def test_ids_of_a_restarted_executor_are_new(graph, make_robot):
 
 
 def test_a_wrong_parameter_is_named(graph, make_robot):
-    robot = make_robot(active=False, lower_limits=[0.0, 1.0, 2.0])
+    robot = make_robot(active=False, max_step=[0.1, 1.0, 2.0])
     robot.executor.trigger_configure()
-    assert "lower_limits needs" in robot.executor.problem
+    assert "max_step has 3 numbers" in robot.executor.problem
     with pytest.raises(ValueError, match="aggregate"):
         make_robot(aggregate="mean")
 

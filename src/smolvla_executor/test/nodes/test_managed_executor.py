@@ -73,11 +73,11 @@ def test_shutdown_from_every_state_stops_everything(graph, make_robot, steps):
 
 
 def test_after_a_failed_configuration_other_parameters_are_tried(graph, make_robot):
-    robot = make_robot(active=False, lower_limits=[0.0, 1.0, 2.0])
+    robot = make_robot(active=False, max_step=[0.1, 1.0, 2.0])
     assert not change(graph, "configure")
     assert state(graph) == "unconfigured"
-    graph.until(lambda: "lower_limits needs" in robot.status.reason)
-    result = robot.executor.set_parameters([Parameter("lower_limits", value=[-3.0, -3.0])])
+    graph.until(lambda: "max_step has 3 numbers" in robot.status.reason)
+    result = robot.executor.set_parameters([Parameter("max_step", value=[1.0, 1.0])])
     assert result[0].successful
     assert change(graph, "configure")
     assert change(graph, "activate")

@@ -5,6 +5,7 @@ import threading
 
 import numpy as np
 import pytest
+from robot_files import robot_file
 from smolvla_core.node_settings import ObservationSettings, RecordSettings
 from smolvla_core.observation import ObservationBuffer
 from smolvla_learning.recording.commands import CommandBuffer
@@ -30,6 +31,13 @@ class Picture:
         if self.gate is not None:
             assert self.gate.wait(10)
         return self.pixels
+
+
+def two_joint_arm(joints=JOINTS, robot_type="test_arm"):
+    """A robot whose gripper goes from 0 to 2 rad."""
+    ends = {"lower": 0.0, "upper": 2.0}
+    changes = {"gripper": ends, "claw": {"role": "gripper", **ends}}
+    return robot_file(joints, robot_type=robot_type, changes=changes)
 
 
 class Bench:
@@ -61,10 +69,8 @@ class Bench:
             **{
                 "dataset": str(folder),
                 "fps": fps,
-                "robot_type": "test_arm",
-                "joints": JOINTS,
+                "robot": two_joint_arm(**config.pop("arm", {})),
                 "cameras": cameras,
-                "gripper_range": (0.0, 2.0),
                 "max_start_speed": 0.0,
                 "min_motion": 0.0,
                 "min_free_disk": 0.0,

@@ -27,8 +27,8 @@ def test_a_recording_goes_on_after_the_last_episode(make_bench, recorded):
     ("options", "words"),
     [
         ({"fps": 20}, "fps is 10 in the dataset, wanted 20"),
-        ({"robot_type": "other"}, "robot_type is 'test_arm', wanted 'other'"),
-        ({"joints": ("pan", "claw")}, "'pan.pos', 'claw.pos'"),
+        ({"arm": {"robot_type": "other"}}, "robot_type is 'test_arm', wanted 'other'"),
+        ({"arm": {"joints": ("pan", "claw")}}, "'pan.pos', 'claw.pos'"),
         ({"cameras": ("top",)}, "the dataset also has 'observation.images.wrist'"),
         ({"cameras": ("top", "wrist", "side")}, "it has no observation.images.side"),
     ],
