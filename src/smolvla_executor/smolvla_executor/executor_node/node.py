@@ -25,7 +25,7 @@ from trajectory_msgs.msg import JointTrajectory
 
 from smolvla_executor.core.task import Goal
 from smolvla_executor.executor_node import messages
-from smolvla_executor.executor_node.execution import Execution, Callbacks
+from smolvla_executor.executor_node.execution import Callbacks, Execution
 from smolvla_executor.executor_node.parameters import EXECUTOR_PARAMETERS
 from smolvla_executor.executor_node.task_server import TaskServer
 from smolvla_msgs.msg import ActionChunk, ExecutorStatus, InferenceRequest
