@@ -115,6 +115,7 @@ def test_options_reach_the_parameters_of_the_nodes() -> None:
         "checkpoint": "some/checkpoint",
     }
     assert executor.parameters == {
+        "robot": "so101",
         "output": "joint_trajectory",
         "rate": 100.0,
         "chunk_size_threshold": 0.5,
