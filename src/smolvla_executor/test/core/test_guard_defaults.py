@@ -11,8 +11,8 @@ from smolvla_executor.core.guard import Guard
 REST = np.zeros(6)
 
 
-def guard(**changes):
-    return Guard(ExecutorSettings(**changes))
+def guard(robot="so100", **changes):
+    return Guard(ExecutorSettings(robot=robot, **changes))
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -21,7 +21,7 @@ def test_a_gripper_fully_open_or_closed_is_not_limited(percent, name):
     joints = load_robot(name).joints
     units = joint_units("degrees", joints)
     wanted = units.to_joints([percent * (joint.role == "gripper") for joint in joints])
-    checked = guard(robot=name)
+    checked = guard(name)
     command, limited = checked.limit(wanted, wanted, wanted)
     assert limited == ()
     assert checked.limited_commands == 0
@@ -57,3 +57,5 @@ def test_no_speed_is_above_the_robots():
     np.testing.assert_allclose(guard().max_speed, speed)
     np.testing.assert_allclose(guard(max_speed=[0.7]).max_speed, np.full(6, 0.7))
     np.testing.assert_allclose(guard(max_speed=[9.0]).max_speed, speed)
+    with pytest.raises(ValueError, match="max_speed has 2 numbers, but needs one, or one for"):
+        guard(max_speed=[1.0, 2.0])
