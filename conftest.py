@@ -6,6 +6,8 @@ import signal
 
 from hypothesis import settings
 
+pytest_plugins = ["node_rig"]  # nodes in a graph of their own
+
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
 

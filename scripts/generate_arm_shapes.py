@@ -18,10 +18,10 @@ from math import asin, atan2
 from pathlib import Path
 
 import numpy as np
-from smolvla_sim.arm import ARMS, ArmSpec, Vector, arm_spec
-from smolvla_sim.arm_shapes import HALF_GAP, PRINTED, Shape, arm_shapes, on_jaw, quarter_turn
-from smolvla_sim.kinematics import TCP_FORWARD, Array, link_frames, rotation_about
-from smolvla_sim.mjcf import shape_placement
+from smolvla_sim.world.arm import ARMS, ArmSpec, Vector, arm_spec
+from smolvla_sim.world.arm_shapes import HALF_GAP, PRINTED, Shape, arm_shapes, on_jaw, quarter_turn
+from smolvla_sim.world.kinematics import TCP_FORWARD, Array, link_frames, rotation_about
+from smolvla_sim.world.mjcf import shape_placement
 
 FOLDER = Path(__file__).resolve().parent.parent / "src/smolvla_description/urdf"
 # The simulation names a link after the joint that moves it.

@@ -6,13 +6,13 @@
 set -euo pipefail
 
 work="${1:?usage: scripts/train_checkpoint.sh FOLDER}"
-architecture=src/smolvla_policy/smolvla_policy/training/architectures/small.json
+architecture=src/smolvla_learning/smolvla_learning/training/architectures/small.json
 
 record() { # NAME TASK EPISODES [options]
     local name="$1" task="$2" episodes="$3" again=()
     shift 3
     if [ -d "$work/data/$name" ]; then again=(--resume); fi
-    python -m smolvla_sim.record_dataset --task "$task" --episodes "$episodes" --grounding \
+    python -m smolvla_sim.demonstrations.record_dataset --task "$task" --episodes "$episodes" --grounding \
         --out "$work/data/$name" "${again[@]}" "$@"
 }
 
@@ -20,13 +20,13 @@ train() { # STAGE [options]
     local stage="$1"
     shift
     if [ -e "$work/$stage/checkpoints/last" ]; then
-        torchrun --standalone --nproc-per-node 2 -m smolvla_policy.training.train \
+        torchrun --standalone --nproc-per-node 2 -m smolvla_learning.training.train \
             --resume --output "$work/$stage"
         return
     fi
     # Left over from a start that was interrupted before its first checkpoint.
     rm -rf "${work:?}/$stage"
-    torchrun --standalone --nproc-per-node 2 -m smolvla_policy.training.train \
+    torchrun --standalone --nproc-per-node 2 -m smolvla_learning.training.train \
         --output "$work/$stage" --batch-size 32 --threads 1 \
         --brightness 0.05 --color 0.03 --noise 0.01 "$@"
 }

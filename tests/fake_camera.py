@@ -6,7 +6,7 @@ import contextlib
 import rclpy
 from rclpy.executors import ExternalShutdownException
 from sensor_msgs.msg import Image
-from smolvla_policy.ros import qos
+from smolvla_core.ros import qos
 
 
 def main() -> None:

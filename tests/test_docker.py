@@ -82,7 +82,7 @@ def canonical(name: str) -> str:
 
 
 # rosdep key -> distribution on PyPI, where the two differ by more than "python3-…(-pip)".
-ON_PYPI = {"pil": "pillow", "pytorch": "torch", "transformers": "tokenizers"}
+ON_PYPI = {"opencv": "opencv-python-headless", "pytorch": "torch", "transformers": "tokenizers"}
 
 
 def test_what_rosdep_skips_the_virtual_environment_has():
@@ -159,12 +159,12 @@ def test_a_command_sets_what_the_program_knows(command):
     if command[1] == "launch":
         from dataclasses import fields
 
-        from smolvla_bringup.options import Options
+        from smolvla_bringup.system.options import Options
 
         assert names <= {field.name for field in fields(Options)}
         return
-    from smolvla_policy.ros.executor_parameters import EXECUTOR_PARAMETERS
-    from smolvla_policy.ros.policy_parameters import POLICY_PARAMETERS
+    from smolvla_core.ros.policy_parameters import POLICY_PARAMETERS
+    from smolvla_executor.executor_node.parameters import EXECUTOR_PARAMETERS
 
     declared = {"policy_node": POLICY_PARAMETERS, "executor_node": EXECUTOR_PARAMETERS}[command[3]]
     assert names <= {parameter.name for parameter in declared}

@@ -21,13 +21,13 @@ from ament_index_python.packages import (
 )
 from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import JointState
-from smolvla_bringup.environment import has_resource, installed
-from smolvla_policy.ros import qos
+from smolvla_bringup.system import family
+from smolvla_bringup.system.environment import has_resource, installed
+from smolvla_core.ros import qos
 from smolvla_sim.shipped import CHECKPOINT
 from std_msgs.msg import Float64MultiArray, String
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from smolvla_bringup import family
 from smolvla_msgs.msg import ExecutorStatus, PolicyStatus
 
 pytest.importorskip("launch_ros.actions", reason="launch_ros is not installed")

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from smolvla_policy.ros import markers, qos
+from smolvla_core.ros import qos
+from smolvla_executor.visualization_node import markers
 
 FILE = Path(__file__).parents[1] / "src/smolvla_description/rviz/so100.rviz"
 CONTENT = yaml.safe_load(FILE.read_text(encoding="utf-8"))

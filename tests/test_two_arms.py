@@ -7,8 +7,8 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import JointState
-from smolvla_bringup.environment import installed
-from smolvla_policy.ros import qos
+from smolvla_bringup.system.environment import installed
+from smolvla_core.ros import qos
 from smolvla_sim.shipped import CHECKPOINT
 from std_msgs.msg import Float64MultiArray, String
 from test_launch import JOINTS, launched, needs_ros2_control  # noqa: F401

@@ -10,11 +10,11 @@ import pytest
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import JointState
-from smolvla_bringup.environment import middleware_defaults
-from smolvla_bringup.node_list import simulation_nodes
-from smolvla_bringup.options import Options
-from smolvla_bringup.starter import Starter
-from smolvla_policy.ros import qos
+from smolvla_bringup.system.environment import middleware_defaults
+from smolvla_bringup.system.node_list import simulation_nodes
+from smolvla_bringup.system.options import Options
+from smolvla_bringup.system.starter import Starter
+from smolvla_core.ros import qos
 from std_msgs.msg import Float32, String
 
 from smolvla_msgs.msg import ExecutorStatus, PolicyStatus

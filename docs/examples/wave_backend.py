@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from smolvla_policy.backends.protocol import ChunkRequest, Observation
+from smolvla_core.backend import ChunkRequest, Observation
 
 
 class WaveBackend:
-    """Fits `smolvla_policy.backends.protocol.Backend`.
+    """Fits `smolvla_core.backend.Backend`.
 
     Args:
         joints: names, the order of all positions.

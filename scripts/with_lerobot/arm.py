@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from smolvla_policy.dataset import Dataset
+from smolvla_learning.dataset import Dataset
 
 from .dataset import NAME, SMALL, equal_frames, inspect, train_here
 from .demonstrations import PATIENCE, program

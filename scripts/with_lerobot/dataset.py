@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from smolvla_policy.dataset import Dataset
+from smolvla_learning.dataset import Dataset
 
 from smolvla_policy import SmolVLAPolicy
 
@@ -18,7 +18,7 @@ from .demonstrations import recordings, simulated
 from .steps import ROOT, Check, StepError
 
 PART = "datasets"
-SMALL = ROOT / "src/smolvla_policy/smolvla_policy/training/architectures/small.json"
+SMALL = ROOT / "src/smolvla_learning/smolvla_learning/training/architectures/small.json"
 NAME = "local/dataset"
 """LeRobot wants a name of the hub for what lies in a folder."""
 
@@ -188,7 +188,7 @@ def equal_frames(check: Check, name: str, dataset: Path) -> str:
 
 def inspect(check: Check, log: str, dataset: Path) -> None:
     """Let this suite look at a dataset."""
-    check.ours(log, "smolvla_policy.dataset.inspect", dataset, "--deep")
+    check.ours(log, "smolvla_learning.dataset.inspect", dataset, "--deep")
 
 
 def train_here(check: Check, log: str, datasets: list[Path], *start: str | Path) -> None:
@@ -197,7 +197,7 @@ def train_here(check: Check, log: str, datasets: list[Path], *start: str | Path)
     shutil.rmtree(out, ignore_errors=True)
     check.ours(
         log,
-        *("smolvla_policy.training.train", "--dataset", *datasets, *start, "--output", out),
+        *("smolvla_learning.training.train", "--dataset", *datasets, *start, "--output", out),
         *("--steps", "2", "--batch-size", "2", "--device", "cpu", "--precision", "float32"),
         *("--cache", check.work / "frames"),
     )

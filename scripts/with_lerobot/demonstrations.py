@@ -15,13 +15,13 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from smolvla_policy.dataset import Dataset, DatasetError
+from smolvla_learning.dataset import Dataset, DatasetError
 
 from .steps import ROOT, Check, StepError, kill, last_line
 
 WIDTH, HEIGHT, FPS = 96, 64, 10
 INSTRUCTIONS = ("touch the red cube", "touch the blue cube")
-RECORD = ROOT / "install/smolvla_policy/lib/smolvla_policy/record"
+RECORD = ROOT / "install/smolvla_learning/lib/smolvla_learning/record"
 EPISODE_SECONDS = 3.0
 RATE = 50
 PERIOD = 3.0
@@ -42,7 +42,7 @@ def simulated(check: Check, name: str = "simulation", seed: int = 3) -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
         check.ours(
             f"record_{name}",
-            *("smolvla_sim.record_dataset", "--task", "reach", "--episodes", "3"),
+            *("smolvla_sim.demonstrations.record_dataset", "--task", "reach", "--episodes", "3"),
             *("--out", folder, "--cameras", "top,wrist", "--seed", str(seed), "--workers", "1"),
             *("--width", str(WIDTH), "--height", str(HEIGHT), "--fps", str(FPS)),
         )
@@ -83,7 +83,7 @@ def of_topics(check: Check) -> dict[str, Path]:
             episodes(check, 1)
     if complete(killed):
         raise StepError(f"{killed} was closed although its recorder was killed")
-    check.ours("repair", "smolvla_policy.dataset.repair", killed)
+    check.ours("repair", "smolvla_learning.dataset.repair", killed)
     return found
 
 
@@ -96,7 +96,7 @@ def recordings(check: Check) -> dict[str, Path]:
 def arm(check: Check) -> Iterator[None]:
     """Run the simulation and move all its joints, in a ROS domain that no robot hears."""
     import rclpy
-    from smolvla_bringup.environment import free_domain
+    from smolvla_bringup.system.environment import free_domain
 
     os.environ.update(ROS_DOMAIN_ID=str(free_domain()), ROS_AUTOMATIC_DISCOVERY_RANGE="LOCALHOST")
     parameters = check.work / "small.yaml"
@@ -105,7 +105,7 @@ def arm(check: Check) -> Iterator[None]:
         f"    image_width: {WIDTH}\n    image_height: {HEIGHT}\n"
         "    camera_rate: 20.0\n    cameras: [top, wrist]\n"
     )
-    command = [sys.executable, "-m", "smolvla_bringup.start", "--hardware", "sim"]
+    command = [sys.executable, "-m", "smolvla_bringup.system.start", "--hardware", "sim"]
     command += ["--policy", "none", "--params-file", str(parameters)]
     ended = threading.Event()
     MOVING.clear()
@@ -124,7 +124,7 @@ def arm(check: Check) -> Iterator[None]:
 def wave(ended: threading.Event) -> None:
     """Command every joint back and forth while `MOVING` is set, until it is ended."""
     import rclpy
-    from smolvla_sim.simulation import HOME
+    from smolvla_sim.world.simulation import HOME
     from std_msgs.msg import Float64MultiArray
 
     node = rclpy.create_node("wave")
@@ -208,4 +208,4 @@ def keep(check: Check) -> None:
 
 def order(check: Check, *words: str) -> None:
     """Give the recorder an order."""
-    check.ours(f"order_{words[0]}", "smolvla_policy.cli.episode", *words)
+    check.ours(f"order_{words[0]}", "smolvla_learning.record_node.episode", *words)

@@ -7,7 +7,7 @@ setup(
     name=package_name,
     version="0.1.0",
     packages=find_packages(exclude=["test"]),
-    package_data={package_name: ["py.typed", "training/architectures/*.json", "control/*.json"]},
+    package_data={package_name: ["py.typed"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{package_name}"]),
         (f"share/{package_name}", ["package.xml"]),
@@ -16,16 +16,12 @@ setup(
     zip_safe=False,
     maintainer="SmolVLA for ROS 2 maintainers",
     maintainer_email="maintainers@users.noreply.github.com",
-    description="SmolVLA, LeRobot checkpoints, asynchronous execution, policy and executor nodes",
+    description="SmolVLA, LeRobot checkpoints and the policy node",
     license="Apache-2.0",
     entry_points={
         "console_scripts": [
-            "policy_node = smolvla_policy.console:policy_node",
-            "executor_node = smolvla_policy.console:executor_node",
-            "visualization_node = smolvla_policy.console:visualization_node",
-            "record = smolvla_policy.console:record",
-            "train = smolvla_policy.training.train:main",
-            "check = smolvla_policy.cli.check:main",
+            "policy_node = smolvla_policy.policy_node:main",
+            "check = smolvla_policy.checks:main",
         ],
         "smolvla_policy.backends": [
             "smolvla = smolvla_policy.backends.smolvla:create",

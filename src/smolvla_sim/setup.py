@@ -22,10 +22,10 @@ setup(
     license="Apache-2.0",
     entry_points={
         "console_scripts": [
-            "sim_node = smolvla_sim.console:sim_node",
+            "sim_node = smolvla_sim.node:main",
             "evaluate_expert = smolvla_sim.evaluate_expert:main",
-            "record_dataset = smolvla_sim.record_dataset:main",
+            "record_dataset = smolvla_sim.demonstrations.record_dataset:main",
         ],
-        "smolvla_policy.backends": ["scripted = smolvla_sim.scripted_backend:create"],
+        "smolvla_policy.backends": ["scripted = smolvla_sim.expert.backend:create"],
     },
 )

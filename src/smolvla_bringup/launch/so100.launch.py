@@ -6,8 +6,8 @@ lists the arguments.
 """
 
 from launch import LaunchDescription
-from smolvla_bringup.launch_description import describe
-from smolvla_bringup.options import PARTS
+from smolvla_bringup.system.launch_description import describe
+from smolvla_bringup.system.options import PARTS
 
 
 def generate_launch_description() -> LaunchDescription:

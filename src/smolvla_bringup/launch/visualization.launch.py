@@ -6,7 +6,7 @@ lists the arguments.
 """
 
 from launch import LaunchDescription
-from smolvla_bringup.launch_description import describe
+from smolvla_bringup.system.launch_description import describe
 
 
 def generate_launch_description() -> LaunchDescription:

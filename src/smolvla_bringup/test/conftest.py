@@ -17,7 +17,13 @@ def _make_workspace(prefix: Path) -> dict[str, str]:
     """Make an install prefix with this package, uninstalled; return the variables to use it."""
     packages = prefix / "share/ament_index/resource_index/packages"
     packages.mkdir(parents=True)
-    for name in ("smolvla_bringup", "smolvla_description", "smolvla_policy", "smolvla_sim"):
+    for name in (
+        "smolvla_bringup",
+        "smolvla_description",
+        "smolvla_executor",
+        "smolvla_policy",
+        "smolvla_sim",
+    ):
         (packages / name).touch()
     for package, folder in (
         ("smolvla_bringup", "config"),
@@ -37,7 +43,7 @@ def _make_workspace(prefix: Path) -> dict[str, str]:
 def _install(prefix: Path, package: str, name: str, *command: str) -> None:
     path = prefix / "lib" / package / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Takes SIGINT, as `smolvla_policy.console.end_on_interrupt` does.
+    # Takes SIGINT, as `smolvla_core.console.end_on_interrupt` does.
     path.write_text(
         f"#!{sys.executable} -IS\nimport os, signal, sys\n"
         "signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})\n"
@@ -116,7 +122,7 @@ def fake_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]
     script = str(Path(__file__).with_name("fake_bringup_nodes.py"))
     _install(prefix, "smolvla_sim", "sim_node", sys.executable, script, "sim")
     _install(prefix, "smolvla_policy", "policy_node", sys.executable, script, "policy")
-    _install(prefix, "smolvla_policy", "executor_node", sys.executable, script, "executor")
+    _install(prefix, "smolvla_executor", "executor_node", sys.executable, script, "executor")
     environment = {**os.environ, **variables, "MPLCONFIGDIR": str(folder / "mpl")}
     environment.pop("ROS_DOMAIN_ID", None)
     return environment

@@ -16,7 +16,7 @@ import rclpy
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from sensor_msgs.msg import Image, JointState
-from smolvla_policy.ros import qos
+from smolvla_core.ros import qos
 from std_msgs.msg import Float32, Float64MultiArray, String
 from std_srvs.srv import Trigger
 

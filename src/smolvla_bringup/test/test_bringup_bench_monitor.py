@@ -14,7 +14,7 @@ pytest.importorskip("rclpy")
 pytest.importorskip("smolvla_msgs", reason="the workspace is not sourced: . ./env.sh")
 
 import rclpy
-from smolvla_bringup.bench_sim_monitor import BenchMonitor
+from smolvla_bringup.bench.sim_monitor import BenchMonitor
 from std_msgs.msg import Float32, Float64MultiArray, String
 
 from smolvla_msgs.msg import ActionChunk, ExecutorStatus, PolicyStatus

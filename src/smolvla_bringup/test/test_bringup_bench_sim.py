@@ -11,19 +11,19 @@ import pytest
 pytest.importorskip("rclpy")
 pytest.importorskip("smolvla_msgs", reason="the workspace is not sourced: . ./env.sh")
 
-from smolvla_bringup.bench_sim_nodes import agreement, main
-from smolvla_bringup.bench_sim_run import specs
-from smolvla_bringup.node_spec import NodeSpec
-from smolvla_policy.ros.executor_parameters import EXECUTOR_PARAMETERS
-from smolvla_policy.ros.policy_parameters import POLICY_PARAMETERS
+from smolvla_bringup.bench.sim_nodes import agreement, main
+from smolvla_bringup.bench.sim_run import specs
+from smolvla_bringup.system.node_spec import NodeSpec
+from smolvla_core.ros.policy_parameters import POLICY_PARAMETERS
+from smolvla_executor.executor_node.parameters import EXECUTOR_PARAMETERS
 from smolvla_sim.bench.cells import Cell
 from smolvla_sim.bench.files import Claim
 from smolvla_sim.bench.runs import BenchOptions
 from smolvla_sim.bench.summary import Row, row
+from smolvla_sim.node.parameters import SIM_PARAMETERS
 from smolvla_sim.play.assignments import Assignment
 from smolvla_sim.play.execution import NO_APPROACH, Execution
 from smolvla_sim.play.policies import PolicyFacts, PolicySpec
-from smolvla_sim.sim_parameters import SIM_PARAMETERS
 
 SYNC = Cell(Execution(0.0, actions_per_chunk=8, resume_jump=NO_APPROACH), 300)
 WEIGHTED = Cell(Execution(0.9, "average"), 100)

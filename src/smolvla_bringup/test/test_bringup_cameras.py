@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import yaml
-from smolvla_bringup.camera_file import Camera, parse_cameras, read_cameras
-from smolvla_bringup.camera_nodes import camera_nodes, camera_parameters, camera_remappings
-from smolvla_bringup.options import Options, SetupError
+from smolvla_bringup.system.camera_file import Camera, parse_cameras, read_cameras
+from smolvla_bringup.system.camera_nodes import camera_nodes, camera_parameters, camera_remappings
+from smolvla_bringup.system.options import Options, SetupError
 
 CONFIG = Path(__file__).resolve().parents[1] / "config"
 

@@ -20,10 +20,10 @@ pytest.importorskip("smolvla_msgs", reason="the workspace is not sourced: . ./en
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from smolvla_bringup.system import family
 from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import Trigger
 
-from smolvla_bringup import family
 from smolvla_msgs.msg import ActionChunk, InferenceRequest
 
 LIMIT = 90.0  # [s] for one demo; only a broken one comes near
@@ -224,7 +224,7 @@ def test_ctrl_c_in_mid_run_ends_all_and_still_reports(
 def test_wrong_options_are_explained(
     arguments: tuple[str, ...], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from smolvla_bringup.demo import main
+    from smolvla_bringup.demo.__main__ import main
 
     assert main(arguments) == 2
     assert words in capsys.readouterr().out

@@ -12,10 +12,10 @@ import pytest
 pytest.importorskip("rclpy")
 pytest.importorskip("smolvla_msgs", reason="the workspace is not sourced: . ./env.sh")
 
-from smolvla_bringup.live_line import LiveLine
-from smolvla_bringup.options import Options
+from smolvla_bringup.demo import run as demo_run
+from smolvla_bringup.demo.live_line import LiveLine
+from smolvla_bringup.system.options import Options
 
-from smolvla_bringup import demo_run
 from smolvla_msgs.msg import ExecutorStatus, PolicyStatus
 
 LIMIT = 40.0

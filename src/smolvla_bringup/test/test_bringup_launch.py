@@ -12,9 +12,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from smolvla_bringup.node_list import node_list
-from smolvla_bringup.node_spec import NodeSpec
-from smolvla_bringup.options import PARTS, Options, SetupError
+from smolvla_bringup.system.node_list import node_list
+from smolvla_bringup.system.node_spec import NodeSpec
+from smolvla_bringup.system.options import PARTS, Options, SetupError
 
 FOLDER = Path(__file__).resolve().parents[1] / "launch"
 FILES = {
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.usefixtures("bare_workspace")
 def described() -> Any:
     """Return the module that makes launch descriptions, where launch_ros is installed."""
     pytest.importorskip("launch_ros.actions", reason="launch_ros is not installed")
-    from smolvla_bringup import launch_description
+    from smolvla_bringup.system import launch_description
 
     return launch_description
 
@@ -135,7 +135,7 @@ def test_wrong_values_end_the_launch_before_anything_starts(described: Any) -> N
 def test_a_misspelled_argument_is_refused_and_a_strangers_is_not(described: Any) -> None:
     with pytest.raises(SetupError, match="no argument 'hardwar'; did you mean 'hardware'"):
         expand(load("so100"), hardwar="sim")
-    from smolvla_bringup.given_arguments import refuse_typos
+    from smolvla_bringup.system.given_arguments import refuse_typos
 
     given = ["seed", "gazebo_world", "policy"]  # the last is ours, of another part
     assert refuse_typos(given, ["seed", "rate"]) == ["gazebo_world"]
@@ -248,7 +248,7 @@ def test_a_file_that_takes_up_our_description_may_declare_more(
     file.write_text(
         "from launch import LaunchDescription\n"
         "from launch.actions import DeclareLaunchArgument\n"
-        "from smolvla_bringup.launch_description import describe\n"
+        "from smolvla_bringup.system.launch_description import describe\n"
         "def generate_launch_description():\n"
         "    more = DeclareLaunchArgument('ports', default_value='')\n"
         "    return LaunchDescription([more, *describe('arm').entities])\n"

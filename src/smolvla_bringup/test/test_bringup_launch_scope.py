@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from smolvla_bringup.arm_nodes import arm_nodes
-from smolvla_bringup.launch_scope import Scope
-from smolvla_bringup.node_list import node_list
-from smolvla_bringup.node_spec import NodeSpec
-from smolvla_bringup.options import Options, SetupError
-from smolvla_bringup.running import claim_names
+from smolvla_bringup.system.arm_nodes import arm_nodes
+from smolvla_bringup.system.launch_scope import Scope
+from smolvla_bringup.system.node_list import node_list
+from smolvla_bringup.system.node_spec import NodeSpec
+from smolvla_bringup.system.options import Options, SetupError
+from smolvla_bringup.system.running import claim_names
 
 pytestmark = pytest.mark.usefixtures("bare_workspace")
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from smolvla_bringup.environment import middleware_defaults
+from smolvla_bringup.system.environment import middleware_defaults
 
 PACKAGE = Path(__file__).resolve().parents[1]
 _NAMES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")

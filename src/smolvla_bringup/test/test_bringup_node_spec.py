@@ -6,8 +6,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from smolvla_bringup.node_spec import NodeSpec
-from smolvla_bringup.options import SetupError
+from smolvla_bringup.system.node_spec import NodeSpec
+from smolvla_bringup.system.options import SetupError
 
 pytestmark = pytest.mark.usefixtures("workspace")
 

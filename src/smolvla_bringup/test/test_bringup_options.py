@@ -7,8 +7,8 @@ import argparse
 import dataclasses
 
 import pytest
-from smolvla_bringup.option_arguments import add_arguments, from_arguments
-from smolvla_bringup.options import PARTS, Options, SetupError
+from smolvla_bringup.system.option_arguments import add_arguments, from_arguments
+from smolvla_bringup.system.options import PARTS, Options, SetupError
 
 
 @pytest.mark.parametrize(

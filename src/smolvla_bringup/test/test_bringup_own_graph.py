@@ -18,7 +18,7 @@ import pytest
 _CHILD = """
 import json, os, sys
 os.getpid = lambda: 11
-from smolvla_bringup.environment import enter_own_graph
+from smolvla_bringup.system.environment import enter_own_graph
 enter_own_graph()
 print(json.dumps(dict(os.environ)), flush=True)
 sys.stdin.read()

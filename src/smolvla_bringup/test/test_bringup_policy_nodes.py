@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import rclpy
 import yaml
-from smolvla_bringup.node_list import node_list, simulation_nodes
-from smolvla_bringup.node_spec import NodeSpec
-from smolvla_bringup.options import PARTS, Options, SetupError
-from smolvla_bringup.policy_nodes import policy_nodes
-from smolvla_bringup.rviz_file import prefixed
-from smolvla_bringup.visualization_nodes import visualization_nodes
+from smolvla_bringup.system.node_list import node_list, simulation_nodes
+from smolvla_bringup.system.node_spec import NodeSpec
+from smolvla_bringup.system.options import PARTS, Options, SetupError
+from smolvla_bringup.system.policy_nodes import policy_nodes
+from smolvla_bringup.system.rviz_file import prefixed
+from smolvla_bringup.system.visualization_nodes import visualization_nodes
 from smolvla_policy.backends.parameter_defaults import complete
 from smolvla_policy.checkpoint.robot import read_robot
 from smolvla_sim.shipped import CHECKPOINT
@@ -279,7 +279,7 @@ def test_cameras_of_the_file_reach_the_policy(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("config", ["policy", "executor", "sim", "visualization"])
 def test_only_parameters_are_given_that_the_node_declares(config: str) -> None:
-    module = "smolvla_sim.sim" if config == "sim" else f"smolvla_policy.ros.{config}"
+    module = "smolvla_sim.sim" if config == "sim" else f"smolvla_core.ros.{config}"
     declared = {
         parameter.name: parameter.default
         for parameter in getattr(

@@ -13,12 +13,11 @@ pytest.importorskip("rclpy")
 
 import rclpy
 from rclpy.node import Node
-from smolvla_bringup.node_spec import NodeSpec
-from smolvla_bringup.options import SetupError
-from smolvla_bringup.running import not_running
-
-from smolvla_bringup import running as module
-from smolvla_bringup import start
+from smolvla_bringup.system import running as module
+from smolvla_bringup.system import start
+from smolvla_bringup.system.node_spec import NodeSpec
+from smolvla_bringup.system.options import SetupError
+from smolvla_bringup.system.running import not_running
 
 
 def specs(*names: str, namespace: str = "") -> list[NodeSpec]:

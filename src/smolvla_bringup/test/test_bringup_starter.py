@@ -19,11 +19,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from smolvla_bringup.node_spec import NodeSpec
-from smolvla_bringup.options import SetupError
-from smolvla_bringup.starter import Starter
-
-from smolvla_bringup import family
+from smolvla_bringup.system import family
+from smolvla_bringup.system.node_spec import NodeSpec
+from smolvla_bringup.system.options import SetupError
+from smolvla_bringup.system.starter import Starter
 
 LIMIT = 20.0  # [s]; only a broken starter comes near
 
@@ -165,9 +164,9 @@ def start_command(executable: Callable[..., None], tmp_path: Path) -> list[str]:
     """Return the command line of the console script with shell scripts as nodes."""
     executable("smolvla_sim", "sim_node", "/bin/sh", "-c", PARENT)
     executable("smolvla_policy", "policy_node", "/bin/sh", "-c", POLITE)
-    executable("smolvla_policy", "executor_node", "/bin/sh", "-c", POLITE)
-    executable("smolvla_policy", "visualization_node", "/bin/sh", "-c", POLITE)
-    command = [sys.executable, "-m", "smolvla_bringup.start", "--hardware", "sim"]
+    executable("smolvla_executor", "executor_node", "/bin/sh", "-c", POLITE)
+    executable("smolvla_executor", "visualization_node", "/bin/sh", "-c", POLITE)
+    command = [sys.executable, "-m", "smolvla_bringup.cli", "run", "--hardware", "sim"]
     return [*command, "--no-rviz", "--log-dir", str(tmp_path / "log")]
 
 
@@ -224,7 +223,9 @@ def test_console_script_ends_all_when_a_node_dies(
 def test_console_script_goes_on_without_what_only_draws(
     start_command: list[str], executable: Callable[..., None]
 ) -> None:
-    executable("smolvla_policy", "visualization_node", "/bin/sh", "-c", "echo no screen; exit 78")
+    executable(
+        "smolvla_executor", "visualization_node", "/bin/sh", "-c", "echo no screen; exit 78"
+    )
     executable("smolvla_policy", "policy_node", "/bin/sh", "-c", "sleep 1; exit 78")
     process = subprocess.run(start_command, capture_output=True, text=True, timeout=LIMIT)
     assert "visualization_node failed with exit status 78" in process.stdout
@@ -238,8 +239,8 @@ class Arm:
         ("controller_manager", "ros2_control_node"),
         ("robot_state_publisher", "robot_state_publisher"),
         ("smolvla_policy", "policy_node"),
-        ("smolvla_policy", "executor_node"),
-        ("smolvla_policy", "visualization_node"),
+        ("smolvla_executor", "executor_node"),
+        ("smolvla_executor", "visualization_node"),
     )
 
     def __init__(self, executable: Callable[..., None], workspace: Path, log: Path) -> None:
@@ -251,7 +252,7 @@ class Arm:
         for package in ("joint_state_broadcaster", "forward_command_controller"):
             (index / package).touch()
         executable("controller_manager", "spawner", "/bin/sh", "-c", "exit 0")
-        command = [sys.executable, "-m", "smolvla_bringup.start", "--hardware", "mock"]
+        command = [sys.executable, "-m", "smolvla_bringup.cli", "run", "--hardware", "mock"]
         command += ["--checkpoint", "owner/name", "--no-rviz", "--log-dir", str(log)]
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
@@ -361,7 +362,7 @@ def test_console_script_explains_wrong_options(start_command: list[str]) -> None
 
 
 def test_middleware_gets_what_large_images_need_unless_the_user_chose(workspace: Path) -> None:
-    from smolvla_bringup.environment import middleware_defaults
+    from smolvla_bringup.system.environment import middleware_defaults
 
     for distro, name in (("jazzy", "FASTRTPS"), ("kilted", "FASTDDS")):
         defaults = middleware_defaults({"ROS_DISTRO": distro})

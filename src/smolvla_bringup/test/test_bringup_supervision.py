@@ -7,10 +7,10 @@ import os
 import signal
 
 import pytest
-from smolvla_bringup.node_list import node_list
-from smolvla_bringup.node_spec import NodeSpec
-from smolvla_bringup.options import Options
-from smolvla_bringup.supervision import RESTARTS, STEADY, Complaints, Outcome, Supervisor
+from smolvla_bringup.system.node_list import node_list
+from smolvla_bringup.system.node_spec import NodeSpec
+from smolvla_bringup.system.options import Options
+from smolvla_bringup.system.supervision import RESTARTS, STEADY, Complaints, Outcome, Supervisor
 
 THINKER = NodeSpec("p", "e", "thinker", again="ros2 launch it")
 PAINTER = NodeSpec("p", "e", "painter", critical=False, again="ros2 launch paint")

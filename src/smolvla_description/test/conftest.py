@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import xacro
-from smolvla_sim.kinematics import rotation_about, rotation_rpy
+from smolvla_sim.world.kinematics import rotation_about, rotation_rpy
 
 URDF = Path(__file__).resolve().parent.parent / "urdf"
 

@@ -4,10 +4,10 @@
 import mujoco
 import numpy as np
 import pytest
-from smolvla_sim.arm import ARM_SERVO, JOINT_NAMES, arm_spec
-from smolvla_sim.kinematics import TCP_FORWARD, ArmKinematics
-from smolvla_sim.mjcf import build_model
-from smolvla_sim.scene import CAMERAS
+from smolvla_sim.world.arm import ARM_SERVO, JOINT_NAMES, arm_spec
+from smolvla_sim.world.kinematics import TCP_FORWARD, ArmKinematics
+from smolvla_sim.world.mjcf import build_model
+from smolvla_sim.world.scene import CAMERAS
 
 LINKS = {
     "shoulder_pan": "shoulder_link",

@@ -8,10 +8,10 @@ from pathlib import Path
 import mujoco
 import numpy as np
 import pytest
-from smolvla_sim.arm import JOINT_NAMES
-from smolvla_sim.arm_shapes import GRASP_ANGLE, HALF_GAP
-from smolvla_sim.mjcf import build_model
-from smolvla_sim.simulation import HOME
+from smolvla_sim.world.arm import JOINT_NAMES
+from smolvla_sim.world.arm_shapes import GRASP_ANGLE, HALF_GAP
+from smolvla_sim.world.mjcf import build_model
+from smolvla_sim.world.simulation import HOME
 
 ROOT = Path(__file__).resolve().parents[3]
 BODIES = {"base_link": "base_link"} | dict(

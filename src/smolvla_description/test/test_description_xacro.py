@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import xacro
-from smolvla_sim.arm import JOINT_NAMES, arm_spec
-from smolvla_sim.messages import camera_frame
-from smolvla_sim.scene import CAMERAS
-from smolvla_sim.simulation import HOME
+from smolvla_sim.node.messages import camera_frame
+from smolvla_sim.world.arm import JOINT_NAMES, arm_spec
+from smolvla_sim.world.scene import CAMERAS
+from smolvla_sim.world.simulation import HOME
 
 PACKAGE = Path(__file__).resolve().parent.parent
 DOCS = PACKAGE.parent.parent / "docs/reference"

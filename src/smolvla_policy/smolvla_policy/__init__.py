@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """SmolVLA for ROS 2: the policy, its checkpoints and its asynchronous execution.
 
-Public names are loaded on first use, so that importing `smolvla_policy.control` brings in
+Public names are loaded on first use, so that importing `smolvla_executor.core` brings in
 neither PyTorch nor ROS.
 """
 

@@ -12,32 +12,32 @@ from typing import Any
 import numpy as np
 import torch
 
-from .checkpoint.config import ACTION, STATE, SmolVLAConfig, read_config
-from .checkpoint.contents import constant_remarks, settle, weights_file
-from .checkpoint.observation import (
+from smolvla_policy.checkpoint.config import ACTION, STATE, SmolVLAConfig, read_config
+from smolvla_policy.checkpoint.contents import constant_remarks, settle, weights_file
+from smolvla_policy.checkpoint.processors import Processors, read_processors
+from smolvla_policy.checkpoint.robot import RobotFacts, robot_of, write_robot
+from smolvla_policy.checkpoint.save import save_checkpoint
+from smolvla_policy.checkpoint.source import find_checkpoint, source_remarks
+from smolvla_policy.checkpoint.statistics import Statistics
+from smolvla_policy.checkpoint.tensor_file import TensorFile
+from smolvla_policy.checkpoint.text import (
+    FAKE_IMAGE_TOKEN,
+    GLOBAL_IMAGE_TOKEN,
+    InstructionTokenizer,
+    find_tokenizer,
+)
+from smolvla_policy.checkpoint.vlm import model_sizes, read_vlm_config, vlm_dtype
+from smolvla_policy.checkpoint.weights import LoadReport, load_weights
+from smolvla_policy.model.engine import Engine
+from smolvla_policy.model.network import SmolVLANetwork
+from smolvla_policy.model.precision import choose_device, choose_precision
+from smolvla_policy.preprocess import (
     Floats,
     Images,
     ObservationEncoder,
     expected_cameras,
     make_normalizers,
 )
-from .checkpoint.processors import Processors, read_processors
-from .checkpoint.robot import RobotFacts, robot_of, write_robot
-from .checkpoint.save import save_checkpoint
-from .checkpoint.source import find_checkpoint, source_remarks
-from .checkpoint.statistics import Statistics
-from .checkpoint.tensor_file import TensorFile
-from .checkpoint.text import (
-    FAKE_IMAGE_TOKEN,
-    GLOBAL_IMAGE_TOKEN,
-    InstructionTokenizer,
-    find_tokenizer,
-)
-from .checkpoint.vlm import model_sizes, read_vlm_config, vlm_dtype
-from .checkpoint.weights import LoadReport, load_weights
-from .model.engine import Engine
-from .model.network import SmolVLANetwork
-from .model.precision import choose_device, choose_precision
 
 Adaptation = Callable[[SmolVLAConfig, Processors], tuple[SmolVLAConfig, Processors]]
 

@@ -11,9 +11,9 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from smolvla_sim.mjcf import PHYSICS_RATE
-from smolvla_sim.rendering import CameraRenderer, check_cameras
-from smolvla_sim.simulation import DEFAULT_TASK, Simulation, object_poses
+from smolvla_sim.world.mjcf import PHYSICS_RATE
+from smolvla_sim.world.rendering import CameraRenderer, check_cameras
+from smolvla_sim.world.simulation import DEFAULT_TASK, Simulation, object_poses
 
 Observation = dict[str, Any]
 
@@ -42,7 +42,7 @@ class SmolVLASimEnv(gymnasium.Env[Observation, NDArray[np.float64]]):
 
     Raises:
         ValueError: an argument does not fit.
-        smolvla_sim.rendering.RenderingError: cameras are wanted and no OpenGL works.
+        smolvla_sim.world.rendering.RenderingError: cameras are wanted and no OpenGL works.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 30}  # noqa: RUF012

@@ -35,7 +35,7 @@ from smolvla_sim.play.options import (
 from smolvla_sim.play.outcomes import FAILURES
 from smolvla_sim.play.policies import policy_facts
 from smolvla_sim.play.workers import spread
-from smolvla_sim.rendering import choose_gl
+from smolvla_sim.world.rendering import choose_gl
 
 
 def evaluate(
@@ -45,7 +45,7 @@ def evaluate(
 
     Raises:
         ValueError: policy, task or rate do not fit.
-        smolvla_sim.rendering.RenderingError: cameras are needed and no OpenGL works.
+        smolvla_sim.world.rendering.RenderingError: cameras are needed and no OpenGL works.
         RuntimeError: a worker died.
     """
     results: dict[int, EpisodeResult] = {}

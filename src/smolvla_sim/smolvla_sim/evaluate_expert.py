@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from smolvla_sim.arm import ARMS
-from smolvla_sim.expert import ScriptedExpert, scene_poses
-from smolvla_sim.simulation import Simulation
-from smolvla_sim.starts import random_start
-from smolvla_sim.tasks import TASK_KINDS, PlaceInBowl, task_kind
+from smolvla_sim.expert.expert import ScriptedExpert, scene_poses
+from smolvla_sim.world.arm import ARMS
+from smolvla_sim.world.simulation import Simulation
+from smolvla_sim.world.starts import random_start
+from smolvla_sim.world.tasks import TASK_KINDS, PlaceInBowl, task_kind
 
 CONTROL_RATE = 30.0
 

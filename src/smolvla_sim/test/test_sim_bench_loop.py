@@ -8,13 +8,13 @@ from itertools import groupby, pairwise
 
 import numpy as np
 import pytest
-from smolvla_policy.control.executor_types import ExecutorConfig
-from smolvla_sim.arm import JOINT_NAMES
+from smolvla_executor.core.executor_types import ExecutorConfig
 from smolvla_sim.play.control_loop import ControlLoop
 from smolvla_sim.play.execution import NO_APPROACH, Execution
 from smolvla_sim.play.observer import Observer
 from smolvla_sim.play.policies import LoadedPolicy, PolicySpec, load_policy
-from smolvla_sim.simulation import HOME, Simulation
+from smolvla_sim.world.arm import JOINT_NAMES
+from smolvla_sim.world.simulation import HOME, Simulation
 
 RATE = 30.0
 ROWS = 16

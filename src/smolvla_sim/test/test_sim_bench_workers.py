@@ -13,10 +13,9 @@ from functools import partial
 from operator import methodcaller
 
 import pytest
-from smolvla_sim.demonstration import DemonstrationOptions
+from smolvla_sim.demonstrations import pool as demonstration_pool
+from smolvla_sim.demonstrations.demonstration import DemonstrationOptions
 from smolvla_sim.play.workers import spread
-
-from smolvla_sim import demonstration_pool
 
 # What workers do has to be picklable and importable there: the standard library is. Called,
 # each of these returns the function that does a job.

@@ -9,14 +9,13 @@ import mujoco
 import numpy as np
 import pytest
 from geometry_msgs.msg import Point
-from smolvla_policy.ros.markers import AHEAD, EXECUTED
-from smolvla_sim.draw_path import Instant, Painter, most_to_be_seen
-from smolvla_sim.marker_geoms import add_markers
-from smolvla_sim.simulation import HOME
+from smolvla_executor.visualization_node.markers import AHEAD, EXECUTED
+from smolvla_sim.node import draw_path
+from smolvla_sim.node.draw_path import Instant, Painter, most_to_be_seen
+from smolvla_sim.node.marker_geoms import add_markers
+from smolvla_sim.world.simulation import HOME
 from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker
-
-from smolvla_sim import draw_path
 
 RED, BLUE = ColorRGBA(r=1.0, a=1.0), ColorRGBA(b=1.0, a=0.5)
 

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 from smolvla_sim.env import SmolVLASimEnv
-from smolvla_sim.rendering import RenderingError, check_cameras, choose_gl
-from smolvla_sim.simulation import HOME
+from smolvla_sim.world.rendering import RenderingError, check_cameras, choose_gl
+from smolvla_sim.world.simulation import HOME
 
 ROLLOUT = """
 import hashlib, sys
 import numpy as np
 from smolvla_sim.env import SmolVLASimEnv
-from smolvla_sim.simulation import HOME
+from smolvla_sim.world.simulation import HOME
 env = SmolVLASimEnv("so101")
 digest = hashlib.sha256()
 env.reset(seed=int(sys.argv[1]))
@@ -123,7 +123,7 @@ def test_a_choice_of_opengl_is_respected_and_off_is_explained():
 
 
 def test_no_opengl_names_the_packages(monkeypatch):
-    monkeypatch.setattr("smolvla_sim.rendering._probe", lambda backend: "no driver")
+    monkeypatch.setattr("smolvla_sim.world.rendering._probe", lambda backend: "no driver")
     with pytest.raises(RenderingError, match=r"apt install libegl1 libgl1-mesa-dri.*no driver"):
         choose_gl({})
 

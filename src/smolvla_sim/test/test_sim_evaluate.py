@@ -9,14 +9,14 @@ from itertools import count
 
 import numpy as np
 import pytest
-from smolvla_sim.arm import JOINT_NAMES
 from smolvla_sim.evaluate import evaluate, main, report, success_line, summary
 from smolvla_sim.play import episodes
 from smolvla_sim.play.assignments import Assignment
 from smolvla_sim.play.episodes import EpisodeOptions, EpisodePlayer, EpisodeResult
 from smolvla_sim.play.options import add_policy_options, policy_spec
 from smolvla_sim.play.policies import LoadedPolicy, PolicyFacts, PolicySpec, policy_facts
-from smolvla_sim.simulation import HOME, Simulation
+from smolvla_sim.world.arm import JOINT_NAMES
+from smolvla_sim.world.simulation import HOME, Simulation
 
 SCRIPTED = ["--policy", "scripted", "--workers", "1"]
 REACH = EpisodeOptions(PolicySpec("scripted"), Assignment("reach"), 5, seconds=4.0)

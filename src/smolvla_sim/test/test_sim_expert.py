@@ -7,13 +7,13 @@ import time
 
 import numpy as np
 import pytest
-from smolvla_policy.backends.protocol import ChunkRequest, Observation, SceneObject
-from smolvla_sim.arm import JOINT_NAMES
+from smolvla_core.backend import ChunkRequest, Observation, SceneObject
 from smolvla_sim.evaluate_expert import evaluate, run_episode
-from smolvla_sim.expert import ScriptedExpert, scene_poses
-from smolvla_sim.scene import OBJECT_SIZES
-from smolvla_sim.scripted_backend import create
-from smolvla_sim.simulation import HOME, Simulation
+from smolvla_sim.expert.backend import create
+from smolvla_sim.expert.expert import ScriptedExpert, scene_poses
+from smolvla_sim.world.arm import JOINT_NAMES
+from smolvla_sim.world.scene import OBJECT_SIZES
+from smolvla_sim.world.simulation import HOME, Simulation
 
 TASK = "put the red cube into the bowl"
 SORT = "sort the red cube into the left bowl and the green cube into the right bowl"

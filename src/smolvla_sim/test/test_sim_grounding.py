@@ -6,10 +6,10 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 import pytest
-from smolvla_sim.grounding import GroundingLabeler
-from smolvla_sim.rendering import SEGMENTATION_SIZE, CameraRenderer
-from smolvla_sim.scene import CAMERAS, OBJECTS
-from smolvla_sim.simulation import Simulation
+from smolvla_sim.expert.grounding import GroundingLabeler
+from smolvla_sim.world.rendering import SEGMENTATION_SIZE, CameraRenderer
+from smolvla_sim.world.scene import CAMERAS, OBJECTS
+from smolvla_sim.world.simulation import Simulation
 
 SIZE = (160, 120)
 

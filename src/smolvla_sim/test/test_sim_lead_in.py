@@ -8,17 +8,20 @@ from itertools import cycle
 
 import numpy as np
 import pytest
-from smolvla_policy.control.units import joint_units
-from smolvla_sim.arm import JOINT_NAMES
-from smolvla_sim.demonstration import Demonstration, DemonstrationOptions, Demonstrator
-from smolvla_sim.lead_in import LONGEST, LeadIn
+from smolvla_core.units.joint_units import joint_units
+from smolvla_sim.demonstrations import lead_in, record_dataset
+from smolvla_sim.demonstrations.demonstration import (
+    Demonstration,
+    DemonstrationOptions,
+    Demonstrator,
+)
+from smolvla_sim.demonstrations.lead_in import LONGEST, LeadIn
+from smolvla_sim.demonstrations.record_dataset import main
 from smolvla_sim.play.assignments import Assignment
 from smolvla_sim.play.policies import LoadedPolicy, PolicySpec, load_policy
-from smolvla_sim.record_dataset import main
-from smolvla_sim.simulation import HOME, Simulation
-from smolvla_sim.tasks import parse_task
-
-from smolvla_sim import lead_in, record_dataset
+from smolvla_sim.world.arm import JOINT_NAMES
+from smolvla_sim.world.simulation import HOME, Simulation
+from smolvla_sim.world.tasks import parse_task
 
 OPTIONS = DemonstrationOptions("reach", cameras=(), random_starts=0.5, lead_in="some/checkpoint")
 

@@ -6,9 +6,9 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 import pytest
-from smolvla_sim.arm import ARMS, JOINT_NAMES, arm_spec
-from smolvla_sim.arm_shapes import GRASP_ANGLE, HALF_GAP
-from smolvla_sim.kinematics import (
+from smolvla_sim.world.arm import ARMS, JOINT_NAMES, arm_spec
+from smolvla_sim.world.arm_shapes import GRASP_ANGLE, HALF_GAP
+from smolvla_sim.world.kinematics import (
     DOWN,
     TCP_FORWARD,
     ArmKinematics,
@@ -16,8 +16,8 @@ from smolvla_sim.kinematics import (
     quaternion_from_rotation,
     rotation_rpy,
 )
-from smolvla_sim.mjcf import build_model
-from smolvla_sim.scene import CAMERAS, CUBE_EDGE
+from smolvla_sim.world.mjcf import build_model
+from smolvla_sim.world.scene import CAMERAS, CUBE_EDGE
 
 # Positions of the joint frames at zero in the REP-103 base frame, meters, to 0.1 mm.
 PUBLISHED = {

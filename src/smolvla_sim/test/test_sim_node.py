@@ -17,11 +17,11 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo, Image, JointState
-from smolvla_policy.ros import qos
-from smolvla_sim.arm import JOINT_NAMES
-from smolvla_sim.scene import OBJECTS
-from smolvla_sim.sim_node import SimNode
-from smolvla_sim.simulation import HOME
+from smolvla_core.ros import qos
+from smolvla_sim.node.node import SimNode
+from smolvla_sim.world.arm import JOINT_NAMES
+from smolvla_sim.world.scene import OBJECTS
+from smolvla_sim.world.simulation import HOME
 from std_msgs.msg import Bool, Float32, Float64MultiArray
 from visualization_msgs.msg import MarkerArray
 
@@ -274,7 +274,7 @@ def test_ends_cleanly(number):
     domain = 1 + DOMAIN % 100
     arguments = ["--ros-args", "-p", "image_width:=64", "-p", "image_height:=48"]
     process = subprocess.Popen(
-        [sys.executable, "-c", "from smolvla_sim.sim_node import main; main()", *arguments],
+        [sys.executable, "-c", "from smolvla_sim.node.node import main; main()", *arguments],
         env={
             **os.environ,
             "ROS_DOMAIN_ID": str(domain),

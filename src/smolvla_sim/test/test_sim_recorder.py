@@ -9,24 +9,23 @@ from itertools import count
 
 import numpy as np
 import pytest
-from smolvla_policy.control.units import joint_units
-from smolvla_policy.dataset import Dataset
-from smolvla_policy.training.facts import dataset_facts
-from smolvla_sim.arm import JOINT_NAMES
-from smolvla_sim.demonstration import (
+from smolvla_core.units.joint_units import joint_units
+from smolvla_learning.dataset import Dataset
+from smolvla_learning.training.facts import dataset_facts
+from smolvla_sim.demonstrations import record_dataset
+from smolvla_sim.demonstrations.demonstration import (
     KINDS,
     SCENES_PER_EPISODE,
     Demonstration,
     DemonstrationOptions,
     Demonstrator,
 )
-from smolvla_sim.demonstration_pool import demonstrations
-from smolvla_sim.record_dataset import NOTES, main, record
-from smolvla_sim.scene import OBJECTS
-from smolvla_sim.simulation import HOME
-from smolvla_sim.tasks import parse_task
-
-from smolvla_sim import record_dataset
+from smolvla_sim.demonstrations.pool import demonstrations
+from smolvla_sim.demonstrations.record_dataset import NOTES, main, record
+from smolvla_sim.world.arm import JOINT_NAMES
+from smolvla_sim.world.scene import OBJECTS
+from smolvla_sim.world.simulation import HOME
+from smolvla_sim.world.tasks import parse_task
 
 SMALL = {"width": 64, "height": 48}
 BLIND = DemonstrationOptions("reach", cameras=(), random_starts=0.0)

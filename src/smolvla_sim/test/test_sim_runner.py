@@ -10,11 +10,11 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from smolvla_sim.camera_thread import CameraThread
-from smolvla_sim.rendering import RenderingError
-from smolvla_sim.runner import RealTimeRunner
-from smolvla_sim.simulation import HOME, Simulation
-from smolvla_sim.viewer import require_display
+from smolvla_sim.node.camera_thread import CameraThread
+from smolvla_sim.node.runner import RealTimeRunner
+from smolvla_sim.node.viewer import require_display
+from smolvla_sim.world.rendering import RenderingError
+from smolvla_sim.world.simulation import HOME, Simulation
 
 
 class Clock:

@@ -6,12 +6,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from safetensors import safe_open
-from smolvla_policy.control.units import UnitParameters, joint_units
+from smolvla_core.units.joint_units import UnitParameters, joint_units
 from smolvla_policy.policy import SmolVLAPolicy
-from smolvla_sim.arm import JOINT_NAMES
-from smolvla_sim.rendering import CameraRenderer
 from smolvla_sim.shipped import CHECKPOINT, FPS
-from smolvla_sim.simulation import Simulation
+from smolvla_sim.world.arm import JOINT_NAMES
+from smolvla_sim.world.rendering import CameraRenderer
+from smolvla_sim.world.simulation import Simulation
 
 SECONDS = 3.2
 

@@ -8,12 +8,12 @@ from math import hypot
 
 import numpy as np
 import pytest
-from smolvla_sim.arm import ARMS, arm_spec
-from smolvla_sim.kinematics import DOWN, ArmKinematics
-from smolvla_sim.layout import BOWL_SPACING, random_layout
-from smolvla_sim.scene import BOWL, BOWLS, CUBE_EDGE, OBJECTS, RIGHT_BOWL
-from smolvla_sim.simulation import HOME, Simulation
-from smolvla_sim.tasks import (
+from smolvla_sim.world.arm import ARMS, arm_spec
+from smolvla_sim.world.kinematics import DOWN, ArmKinematics
+from smolvla_sim.world.layout import BOWL_SPACING, random_layout
+from smolvla_sim.world.scene import BOWL, BOWLS, CUBE_EDGE, OBJECTS, RIGHT_BOWL
+from smolvla_sim.world.simulation import HOME, Simulation
+from smolvla_sim.world.tasks import (
     TASK_KINDS,
     ObjectState,
     PickUp,

@@ -6,11 +6,11 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 import pytest
-from smolvla_policy.control.kinematics import KinematicChain
-from smolvla_sim.arm import ARMS, JOINT_NAMES, arm_spec
-from smolvla_sim.kinematics import ArmKinematics
-from smolvla_sim.mjcf import build_model
-from smolvla_sim.scene import text
+from smolvla_executor.visualization_node.kinematics import KinematicChain
+from smolvla_sim.world.arm import ARMS, JOINT_NAMES, arm_spec
+from smolvla_sim.world.kinematics import ArmKinematics
+from smolvla_sim.world.mjcf import build_model
+from smolvla_sim.world.scene import text
 
 
 def urdf_of(spec) -> str:

@@ -8,11 +8,11 @@ import colorsys
 import mujoco
 import numpy as np
 import pytest
-from smolvla_sim.rendering import CameraRenderer
-from smolvla_sim.scene import CUBES
-from smolvla_sim.simulation import Simulation
-from smolvla_sim.starts import random_start
-from smolvla_sim.variation import random_variation
+from smolvla_sim.world.rendering import CameraRenderer
+from smolvla_sim.world.scene import CUBES
+from smolvla_sim.world.simulation import Simulation
+from smolvla_sim.world.starts import random_start
+from smolvla_sim.world.variation import random_variation
 
 SEEDS = range(300)
 

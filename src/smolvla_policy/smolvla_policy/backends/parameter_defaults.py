@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from smolvla_core.units.joint_units import UnitParameters
+
 from smolvla_policy.checkpoint.robot import ROBOT, RobotFacts
-from smolvla_policy.control.units import UnitParameters
 
 USUAL_PERIOD = 1.0 / 30.0
 """Seconds between two actions where nothing says it: LeRobot's usual 30 Hz."""

@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from typing import Any
 
+from smolvla_core.backend import Backend
+
 from smolvla_policy.backends.parameter_defaults import USUAL_PERIOD
-from smolvla_policy.backends.protocol import Backend
 
 GROUP = "smolvla_policy.backends"
 READS_CHECKPOINTS = "smolvla"

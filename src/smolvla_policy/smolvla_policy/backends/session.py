@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
-from smolvla_policy.backends.protocol import Backend, ChunkRequest, Observation
+from smolvla_core.backend import Backend, ChunkRequest, Observation
 
 
 @dataclass(frozen=True)

@@ -11,19 +11,15 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from smolvla_core.backend import ChunkRequest, Observation
 
 from smolvla_policy.backends.parameter_defaults import complete
-from smolvla_policy.backends.protocol import ChunkRequest, Observation
 from smolvla_policy.backends.units_choice import choose_units
 from smolvla_policy.checkpoint.config import SmolVLAConfig
 from smolvla_policy.checkpoint.contents import constant_remarks, read_contents
-from smolvla_policy.checkpoint.observation import (
-    camera_feature,
-    default_cameras,
-    make_normalizers,
-)
 from smolvla_policy.checkpoint.processors import Processors
 from smolvla_policy.policy import SmolVLAPolicy
+from smolvla_policy.preprocess import camera_feature, default_cameras, make_normalizers
 
 
 class Units(Protocol):
@@ -79,6 +75,7 @@ class SmolVLABackend:
         remarks: lines for the log of whoever loads it: units, period and cameras and why, and
             what else is to be known of the checkpoint.
         doubts: warnings for the log.
+        tasks: the instructions that it learned; empty where the checkpoint does not say.
 
     Raises:
         CheckpointError: the checkpoint cannot be used.
@@ -116,6 +113,7 @@ class SmolVLABackend:
         self.description = str(checkpoint)
         self.remarks = tuple(remarks)
         self.doubts = tuple(doubts)
+        self.tasks = self.policy.robot.tasks
         self.device = str(self.policy.device)
         self.dtype = self.policy.dtype
         self.joint_names = tuple(joint_names)

@@ -7,17 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from smolvla_policy.checkpoint.calibration import LoadedCalibration, find_calibration
-from smolvla_policy.checkpoint.robot import ROBOT
-from smolvla_policy.control.implied_units import FeatureStatistics, implied_units, units_problem
-from smolvla_policy.control.joint_calibration import (
+from smolvla_core.units.calibration import (
     DOUBTFUL,
     LEROBOT_JOINTS,
     UNSAFE,
     broken_rules,
     lerobot_name,
 )
-from smolvla_policy.control.units import (
+from smolvla_core.units.calibration_files import LoadedCalibration, find_calibration
+from smolvla_core.units.implied import FeatureStatistics, implied_units, units_problem
+from smolvla_core.units.joint_units import (
     AUTO,
     REGIMES,
     JointUnits,
@@ -26,10 +25,12 @@ from smolvla_policy.control.units import (
     parameters_from_lists,
 )
 
+from smolvla_policy.checkpoint.robot import ROBOT
+
 
 @dataclass(frozen=True)
 class ChosenUnits:
-    """The units in force.
+    """The active units.
 
     Attributes:
         regime: one of `units.REGIMES`.

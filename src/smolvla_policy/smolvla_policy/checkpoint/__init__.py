@@ -3,6 +3,6 @@
 
 from __future__ import annotations
 
-from .errors import CheckpointError
+from smolvla_policy.checkpoint.errors import CheckpointError
 
 __all__ = ["CheckpointError"]

@@ -14,9 +14,14 @@ from typing import Any
 
 from torch import Tensor
 
-from .errors import CheckpointError
-from .source import ADAPTER_CONFIG, ADAPTER_WEIGHTS, find_weights, read_json
-from .tensor_file import TensorFile
+from smolvla_policy.checkpoint.errors import CheckpointError
+from smolvla_policy.checkpoint.source import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    find_weights,
+    read_json,
+)
+from smolvla_policy.checkpoint.tensor_file import TensorFile
 
 WRAPPER = "base_model.model."
 KEY = re.compile(r"(?P<name>.+)\.lora_(?P<side>[AB])(?:\.default)?\.weight")

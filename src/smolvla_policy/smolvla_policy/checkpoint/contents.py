@@ -8,15 +8,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .adapters import base_checkpoint, has_adapter
-from .config import ACTION, STATE, SmolVLAConfig, read_config
-from .errors import CheckpointError
-from .normalization import Normalizer, statistics_size
-from .processors import Processors, read_processors
-from .robot import RobotFacts, robot_of
-from .source import CONFIG, WEIGHTS, find_checkpoint, find_weights, source_remarks
-from .statistics import Statistics, choose_statistics, find_statistics
-from .tensor_file import TensorFile
+from smolvla_policy.checkpoint.adapters import base_checkpoint, has_adapter
+from smolvla_policy.checkpoint.config import ACTION, STATE, SmolVLAConfig, read_config
+from smolvla_policy.checkpoint.errors import CheckpointError
+from smolvla_policy.checkpoint.normalization import Normalizer, statistics_size
+from smolvla_policy.checkpoint.processors import Processors, read_processors
+from smolvla_policy.checkpoint.robot import RobotFacts, robot_of
+from smolvla_policy.checkpoint.source import (
+    CONFIG,
+    WEIGHTS,
+    find_checkpoint,
+    find_weights,
+    source_remarks,
+)
+from smolvla_policy.checkpoint.statistics import Statistics, choose_statistics, find_statistics
+from smolvla_policy.checkpoint.tensor_file import TensorFile
 
 
 @dataclass(frozen=True)

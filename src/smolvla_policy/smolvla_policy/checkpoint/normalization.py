@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import CheckpointError
+from smolvla_policy.checkpoint.errors import CheckpointError
 
 Floats = NDArray[np.float32]
 FeatureStatistics = Mapping[str, Floats]

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .config import MODES, STATE, SmolVLAConfig
-from .errors import CheckpointError
-from .source import read_json
-from .tensor_file import TensorFile
+from smolvla_policy.checkpoint.config import MODES, STATE, SmolVLAConfig
+from smolvla_policy.checkpoint.errors import CheckpointError
+from smolvla_policy.checkpoint.source import read_json
+from smolvla_policy.checkpoint.tensor_file import TensorFile
 
 PREPROCESSOR = "policy_preprocessor.json"
 POSTPROCESSOR = "policy_postprocessor.json"

@@ -11,17 +11,24 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..model.names import LM_HEAD, locations, views
-from ..model.network import SmolVLANetwork
-from .config import ACTION, DEFAULTS, OTHER_FIELDS, SmolVLAConfig
-from .errors import CheckpointError
-from .processors import POSTPROCESSOR, PREPROCESSOR, Processors
-from .source import CONFIG, HUB_ID, SMOLVLM2, VLM_FOLDER, WEIGHTS, companion_here
-from .statistics import Statistics
-from .tensor_file import Outgoing, TensorFile, outgoing, write_tensor_file
-from .text import TOKENIZER, TOKENIZER_CONFIG, InstructionTokenizer
-from .vlm import WIDTH
-from .weights import COMPILED
+from smolvla_policy.checkpoint.config import ACTION, DEFAULTS, OTHER_FIELDS, SmolVLAConfig
+from smolvla_policy.checkpoint.errors import CheckpointError
+from smolvla_policy.checkpoint.processors import POSTPROCESSOR, PREPROCESSOR, Processors
+from smolvla_policy.checkpoint.source import (
+    CONFIG,
+    HUB_ID,
+    SMOLVLM2,
+    VLM_FOLDER,
+    WEIGHTS,
+    companion_here,
+)
+from smolvla_policy.checkpoint.statistics import Statistics
+from smolvla_policy.checkpoint.tensor_file import Outgoing, TensorFile, outgoing, write_tensor_file
+from smolvla_policy.checkpoint.text import TOKENIZER, TOKENIZER_CONFIG, InstructionTokenizer
+from smolvla_policy.checkpoint.vlm import WIDTH
+from smolvla_policy.checkpoint.weights import COMPILED
+from smolvla_policy.model.names import LM_HEAD, locations, views
+from smolvla_policy.model.network import SmolVLANetwork
 
 PREPROCESSOR_STATE = "policy_preprocessor_step_5_normalizer_processor.safetensors"
 NEWER_FIELDS = frozenset(

@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from .config import ACTION, STATE, SmolVLAConfig
-from .errors import CheckpointError
-from .normalization import Floats
-from .processors import Processors
-from .source import read_json
-from .tensor_file import TensorFile
+from smolvla_policy.checkpoint.config import ACTION, STATE, SmolVLAConfig
+from smolvla_policy.checkpoint.errors import CheckpointError
+from smolvla_policy.checkpoint.normalization import Floats
+from smolvla_policy.checkpoint.processors import Processors
+from smolvla_policy.checkpoint.source import read_json
+from smolvla_policy.checkpoint.tensor_file import TensorFile
 
 Statistics = dict[str, dict[str, Floats]]
 """Feature name -> statistic -> values."""

@@ -17,16 +17,21 @@ import numpy as np
 import torch
 from tokenizers import pre_tokenizers
 
-from ..model.names import LM_HEAD, locations, views
-from ..model.network import SmolVLANetwork
-from ..model.precision import Precision
-from .config import ACTION, DEFAULTS, STATE, parse_config
-from .processors import Processors
-from .save import POSTPROCESSOR_STATE, PREPROCESSOR_STATE, processor_files
-from .source import CONFIG, WEIGHTS
-from .tensor_file import PIECE, Outgoing, outgoing, write_tensor_file
-from .text import FAKE_IMAGE_TOKEN, GLOBAL_IMAGE_TOKEN, TOKENIZER, TOKENIZER_CONFIG
-from .vlm import SMOLVLM2_500M, model_sizes
+from smolvla_policy.checkpoint.config import ACTION, DEFAULTS, STATE, parse_config
+from smolvla_policy.checkpoint.processors import Processors
+from smolvla_policy.checkpoint.save import POSTPROCESSOR_STATE, PREPROCESSOR_STATE, processor_files
+from smolvla_policy.checkpoint.source import CONFIG, WEIGHTS
+from smolvla_policy.checkpoint.tensor_file import PIECE, Outgoing, outgoing, write_tensor_file
+from smolvla_policy.checkpoint.text import (
+    FAKE_IMAGE_TOKEN,
+    GLOBAL_IMAGE_TOKEN,
+    TOKENIZER,
+    TOKENIZER_CONFIG,
+)
+from smolvla_policy.checkpoint.vlm import SMOLVLM2_500M, model_sizes
+from smolvla_policy.model.names import LM_HEAD, locations, views
+from smolvla_policy.model.network import SmolVLANetwork
+from smolvla_policy.model.precision import Precision
 
 SPREAD = 0.02
 """Standard deviation of random matrices, as at the start of a training."""

@@ -21,7 +21,7 @@ from typing import BinaryIO
 import torch
 from torch import Tensor
 
-from .errors import CheckpointError
+from smolvla_policy.checkpoint.errors import CheckpointError
 
 DTYPES = {
     "F64": torch.float64,

@@ -8,10 +8,16 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from .config import SmolVLAConfig
-from .errors import CheckpointError
-from .processors import Processors
-from .source import HUB_ID, VLM_FOLDER, find_companion, hub_files, read_json
+from smolvla_policy.checkpoint.config import SmolVLAConfig
+from smolvla_policy.checkpoint.errors import CheckpointError
+from smolvla_policy.checkpoint.processors import Processors
+from smolvla_policy.checkpoint.source import (
+    HUB_ID,
+    VLM_FOLDER,
+    find_companion,
+    hub_files,
+    read_json,
+)
 
 TOKENIZER = "tokenizer.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"

@@ -6,10 +6,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..model.sizes import DecoderSizes, ModelSizes, VisionSizes, expert_sizes
-from .config import SmolVLAConfig
-from .errors import CheckpointError
-from .source import (
+from smolvla_policy.checkpoint.config import SmolVLAConfig
+from smolvla_policy.checkpoint.errors import CheckpointError
+from smolvla_policy.checkpoint.source import (
     CONFIG,
     HUB_ID,
     SMOLVLM2,
@@ -20,8 +19,9 @@ from .source import (
     model_name,
     read_json,
 )
-from .tensor_file import TensorFile
-from .weights import COMPILED, EMBEDDING
+from smolvla_policy.checkpoint.tensor_file import TensorFile
+from smolvla_policy.checkpoint.weights import COMPILED, EMBEDDING
+from smolvla_policy.model.sizes import DecoderSizes, ModelSizes, VisionSizes, expert_sizes
 
 SMOLVLM2_500M: dict[str, Any] = {
     "scale_factor": 4,

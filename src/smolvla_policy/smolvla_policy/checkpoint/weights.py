@@ -9,12 +9,12 @@ from pathlib import Path
 
 import torch
 
-from ..model.names import LM_HEAD, TEXT, locations, views
-from ..model.network import SmolVLANetwork
-from .adapters import has_adapter, merge_adapter
-from .errors import CheckpointError
-from .statistics import is_buffer
-from .tensor_file import TensorFile
+from smolvla_policy.checkpoint.adapters import has_adapter, merge_adapter
+from smolvla_policy.checkpoint.errors import CheckpointError
+from smolvla_policy.checkpoint.statistics import is_buffer
+from smolvla_policy.checkpoint.tensor_file import TensorFile
+from smolvla_policy.model.names import LM_HEAD, TEXT, locations, views
+from smolvla_policy.model.network import SmolVLANetwork
 
 EMBEDDING = TEXT + "embed_tokens.weight"
 COMPILED = "_orig_mod."

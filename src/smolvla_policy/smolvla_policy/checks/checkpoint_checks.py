@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from smolvla_core.units.calibration import GRIPPER, UNSAFE, broken_rules, lerobot_name
 
 from smolvla_policy.backends.parameter_defaults import Completed, complete, topic_names
 from smolvla_policy.backends.smolvla import (
@@ -26,13 +27,13 @@ from smolvla_policy.checkpoint.contents import (
     read_contents,
 )
 from smolvla_policy.checkpoint.errors import CheckpointError
-from smolvla_policy.checkpoint.observation import make_normalizers
+from smolvla_policy.checkpoint.robot import unlearned
 from smolvla_policy.checkpoint.tensor_file import TensorFile
 from smolvla_policy.checkpoint.text import find_tokenizer
 from smolvla_policy.checkpoint.vlm import model_sizes, read_vlm_config
 from smolvla_policy.checks.rows import Row, Status
-from smolvla_policy.control.joint_calibration import GRIPPER, UNSAFE, broken_rules, lerobot_name
 from smolvla_policy.model.sizes import ModelSizes
+from smolvla_policy.preprocess import make_normalizers
 
 STILL_SHARE = 0.02
 """A joint whose deviation is below this share of the others' hardly moved in the data."""
@@ -310,6 +311,9 @@ def check_instruction(task: str, contents: CheckpointContents, wish: str = "") -
     count = tokenizer.count(task)
     found = f"{count} of at most {most} tokens"
     if count <= most:
+        unknown = unlearned(task, contents.robot.tasks)
+        if unknown:
+            return [Row("instruction", Status.WARN, unknown, "give a sentence that it learned")]
         return [Row("instruction", Status.OK, found)]
     if not tokenizer.truncate:
         return [Row("instruction", Status.WARN, found, "longer than any in training: shorten it")]

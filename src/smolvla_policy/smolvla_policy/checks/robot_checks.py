@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from smolvla_core.observation import GRAY
 
 from smolvla_policy.backends.units_choice import ChosenUnits
 from smolvla_policy.checkpoint.config import STATE, SmolVLAConfig
 from smolvla_policy.checks.heard import CameraHeard, Heard, JointsHeard
 from smolvla_policy.checks.rows import Row, Status
-from smolvla_policy.control.observation import GRAY
 
 SLOW_RATE = 10.0
 """Below so many images or joint states a second observations are older than need be [Hz]."""

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from smolvla_core.backend import ChunkRequest, Observation
+from smolvla_core.latency import LatencyWindow
+from smolvla_core.trigger import least_threshold
 
-from smolvla_policy.backends.protocol import ChunkRequest, Observation
 from smolvla_policy.backends.smolvla import SmolVLABackend, create
 from smolvla_policy.checks.rows import Row, Status
-from smolvla_policy.control.latency import LatencyWindow
-from smolvla_policy.control.trigger import least_threshold
 from smolvla_policy.model.precision import choose_device
 
 CAMERA_SIZE = (480, 640)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .decoder import KeyValue
-from .layers import Rotary
+from smolvla_policy.model.decoder import KeyValue
+from smolvla_policy.model.layers import Rotary
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .layers import Linear, RMSNorm, Rotary, grouped_attention
-from .sizes import DecoderSizes, ModelSizes
+from smolvla_policy.model.layers import Linear, RMSNorm, Rotary, grouped_attention
+from smolvla_policy.model.sizes import DecoderSizes, ModelSizes
 
 KeyValue = tuple[Tensor, Tensor]
 """Keys after the rotary embedding and values, each (batch, kv_heads, tokens, head_dim)."""

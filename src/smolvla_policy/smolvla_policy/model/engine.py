@@ -14,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .guidance import make_guidance
-from .images import PixelScale, stack_cameras
-from .network import SmolVLANetwork
-from .sampler import sample_actions
+from smolvla_policy.model.guidance import make_guidance
+from smolvla_policy.model.images import PixelScale, stack_cameras
+from smolvla_policy.model.network import SmolVLANetwork
+from smolvla_policy.model.sampler import sample_actions
 
 Floats = NDArray[np.float32]
 STAGES = ("images", "prefix", "steps", "total")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from . import cpu
+from smolvla_policy.model import cpu
 
 ROPE_WAVELENGTH = 10_000.0
 """Longest wavelength of the rotary embedding.

@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .context import ExpertCache, Prefix
-from .network import SmolVLANetwork
+from smolvla_policy.model.context import ExpertCache, Prefix
+from smolvla_policy.model.network import SmolVLANetwork
 
 REDUCTIONS = ("mean", "none")
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from .decoder import decoder_blocks
-from .network import SmolVLANetwork
+from smolvla_policy.model.decoder import decoder_blocks
+from smolvla_policy.model.network import SmolVLANetwork
 
 ROOT = "model."
 VISION = ROOT + "vlm_with_expert.vlm.model.vision_model."

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .context import ExpertCache, Prefix, sinusoid
-from .decoder import ActionExpert, KeyValue, TextModel, decoder_blocks
-from .layers import Linear, Rotary, additive_mask
-from .precision import Precision
-from .sizes import ModelSizes
-from .vision import Connector, VisionTower
+from smolvla_policy.model.context import ExpertCache, Prefix, sinusoid
+from smolvla_policy.model.decoder import ActionExpert, KeyValue, TextModel, decoder_blocks
+from smolvla_policy.model.layers import Linear, Rotary, additive_mask
+from smolvla_policy.model.precision import Precision
+from smolvla_policy.model.sizes import ModelSizes
+from smolvla_policy.model.vision import Connector, VisionTower
 
 
 class SmolVLANetwork(nn.Module):

@@ -11,9 +11,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .context import ExpertCache
-from .guidance import Guidance
-from .network import SmolVLANetwork
+from smolvla_policy.model.context import ExpertCache
+from smolvla_policy.model.guidance import Guidance
+from smolvla_policy.model.network import SmolVLANetwork
 
 StepObserver = Callable[[int, Tensor, Tensor], None]
 """Called after each step with its index, the velocity and the new actions."""

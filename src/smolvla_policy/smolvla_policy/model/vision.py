@@ -10,9 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from . import cpu
-from .layers import LayerNorm, Linear, attention
-from .sizes import VisionSizes
+from smolvla_policy.model import cpu
+from smolvla_policy.model.layers import LayerNorm, Linear, attention
+from smolvla_policy.model.sizes import VisionSizes
 
 MLP_ROWS = 512
 """Patches that pass the feed-forward part together on a CPU, so that they stay in its cache."""

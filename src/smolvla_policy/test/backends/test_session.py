@@ -5,7 +5,7 @@ import itertools
 
 import numpy as np
 import pytest
-from smolvla_policy.backends.protocol import ChunkRequest, Observation
+from smolvla_core.backend import ChunkRequest, Observation
 from smolvla_policy.backends.session import answer
 
 REQUEST = ChunkRequest(request_id=7, tick=3, committed=np.empty((0, 2)), expected_delay=0)

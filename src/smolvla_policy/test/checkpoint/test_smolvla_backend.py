@@ -9,9 +9,9 @@ import weakref
 import numpy as np
 import pytest
 import torch
-from smolvla_policy.backends.protocol import ChunkRequest, Observation
+from smolvla_core.backend import ChunkRequest, Observation
+from smolvla_core.units.joint_units import joint_units
 from smolvla_policy.backends.smolvla import SmolVLABackend, chunk_noise, create
-from smolvla_policy.control.units import joint_units
 
 JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
 REQUEST = ChunkRequest(1, 0, np.zeros((0, 6)), 0)

@@ -13,9 +13,9 @@ import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import Image, JointState
-from smolvla_policy.ros import qos
-from smolvla_policy.ros.images import encode_image
-from smolvla_policy.ros.policy_parameters import POLICY_PARAMETERS, SO100_JOINTS
+from smolvla_core.ros import qos
+from smolvla_core.ros.images import encode_image
+from smolvla_core.ros.policy_parameters import POLICY_PARAMETERS, SO100_JOINTS
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "ckpt"
 # As in training: camera -> height, width.

@@ -8,7 +8,8 @@ import sys
 import pytest
 from sensor_msgs.msg import CompressedImage
 from smolvla_policy.checkpoint.robot import RobotFacts, write_robot
-from smolvla_policy.cli import check
+
+from smolvla_policy import check
 
 
 def run(capsys, folder, *arguments):
@@ -36,6 +37,15 @@ def test_offline_it_checks_all_but_the_robot(capsys, folder):
     assert "actions of 200 ms" in rows["latency"]["found"]
     assert "chunk_size_threshold is 0.7" in rows["g"]["found"]
     assert code == 0
+
+
+def test_a_sentence_that_the_checkpoint_never_learned(capsys, folder):
+    write_robot(folder, RobotFacts(tasks=("stir the soup", "salt the soup")))
+    asked = ("--offline", "--no-speed", "--task")
+    code, rows = run(capsys, folder, *asked, "stir a soup")
+    assert (code, rows["instruction"]["status"]) == (0, "warn")
+    assert "'stir the soup'" in rows["instruction"]["found"]
+    assert run(capsys, folder, *asked, "salt the soup")[1]["instruction"]["status"] == "ok"
 
 
 def test_a_robot_that_fits(capsys, folder, robot):
@@ -181,7 +191,7 @@ def test_options_that_do_not_exist_are_2(capsys, arguments):
 
 def test_it_runs_as_a_module(folder):
     done = subprocess.run(
-        [sys.executable, "-m", "smolvla_policy.cli.check", "--offline"],
+        [sys.executable, "-m", "smolvla_policy.check", "--offline"],
         capture_output=True,
         text=True,
         check=False,

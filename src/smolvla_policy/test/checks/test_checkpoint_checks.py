@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import rclpy
 from safetensors.numpy import load_file, save_file
+from smolvla_core.ros.policy_parameters import SO100_JOINTS
 from smolvla_policy.checks import checkpoint_checks as checks
 from smolvla_policy.checks.rows import Status
-from smolvla_policy.ros.policy_parameters import SO100_JOINTS
 
 LEROBOT = Path(__file__).parents[3] / "so100_hardware/test/units/lerobot_calibration.json"
 LIMITS = ([-1.9, -1.7, -1.6, -1.6, -2.7, -0.17], [1.9, 1.7, 1.5, 1.6, 2.7, 1.7])

@@ -5,12 +5,12 @@ import math
 
 import numpy as np
 import pytest
+from smolvla_core.ros.policy_parameters import SO100_JOINTS
 from smolvla_policy.backends.units_choice import choose_units
 from smolvla_policy.checkpoint.contents import read_contents
 from smolvla_policy.checks import robot_checks as checks
 from smolvla_policy.checks.heard import CameraHeard, Heard, JointsHeard
 from smolvla_policy.checks.rows import Status
-from smolvla_policy.ros.policy_parameters import SO100_JOINTS
 
 FEATURE = "observation.images.top"
 TOPIC = "/camera/top/image_raw"

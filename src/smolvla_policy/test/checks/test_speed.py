@@ -13,7 +13,7 @@ from smolvla_policy.checks.speed import Measured, check_latency, expected_ticks,
 
 # The rig of the executor's own tests.
 _spec = importlib.util.spec_from_file_location(
-    "executor_rig", Path(__file__).parents[1] / "control" / "conftest.py"
+    "executor_rig", Path(__file__).parents[3] / "smolvla_executor/test/core/conftest.py"
 )
 rig_module = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(rig_module)

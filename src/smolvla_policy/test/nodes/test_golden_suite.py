@@ -10,13 +10,13 @@ import torch
 from rclpy.parameter import Parameter
 from safetensors.numpy import load_file
 from sensor_msgs.msg import Image, JointState
+from smolvla_core.ros import qos
+from smolvla_core.ros.images import encode_image
+from smolvla_core.ros.policy_parameters import SO100_JOINTS
+from smolvla_core.units.joint_units import joint_units
+from smolvla_executor.executor_node.node import ExecutorNode
 from smolvla_policy.backends.smolvla import chunk_noise
-from smolvla_policy.control.units import joint_units
-from smolvla_policy.nodes.executor_node import ExecutorNode
-from smolvla_policy.nodes.policy_node import PolicyNode
-from smolvla_policy.ros import qos
-from smolvla_policy.ros.images import encode_image
-from smolvla_policy.ros.policy_parameters import SO100_JOINTS
+from smolvla_policy.policy_node.node import PolicyNode
 from std_msgs.msg import Float64MultiArray, String
 
 from smolvla_msgs.msg import ActionChunk, ExecutorStatus

@@ -73,7 +73,7 @@ def test_cleanup_frees_backend_and_subscriptions(graph, make_world):
         made.append(weakref.ref(backend))
         return backend
 
-    make_world.args[1].setattr("smolvla_policy.nodes.policy_node.create_backend", create)
+    make_world.args[1].setattr("smolvla_policy.policy_node.node.create_backend", create)
     before = {subscription.topic_name for subscription in world.policy.subscriptions}
     for _ in range(2):
         change(graph, "configure")
@@ -105,7 +105,7 @@ class SlowLoad:
 def slow(make_world):
     world = make_world(active=False)
     world.load = SlowLoad(world.backend)
-    make_world.args[1].setattr("smolvla_policy.nodes.policy_node.create_backend", world.load)
+    make_world.args[1].setattr("smolvla_policy.policy_node.node.create_backend", world.load)
     yield world
     world.load.gate.set()
 
@@ -148,7 +148,7 @@ def test_a_second_transition_waits_for_the_first(graph, slow):
 
 
 def test_destroying_a_node_that_loads_does_not_wait_for_ever(graph, slow, monkeypatch):
-    monkeypatch.setattr("smolvla_policy.ros.managed_node.JOIN_TIMEOUT", 0.05)
+    monkeypatch.setattr("smolvla_core.ros.managed_node.JOIN_TIMEOUT", 0.05)
     begin_to_configure(graph)
     graph.until(slow.load.begun.is_set)
     graph.remove(slow.policy)
@@ -179,7 +179,7 @@ def test_after_a_failed_configuration_other_parameters_are_tried(graph, make_wor
             raise ValueError(f"no checkpoint '{options['checkpoint']}'")
         return world.backend
 
-    make_world.args[1].setattr("smolvla_policy.nodes.policy_node.create_backend", create)
+    make_world.args[1].setattr("smolvla_policy.policy_node.node.create_backend", create)
     assert not change(graph, "configure")
     assert state(graph) == "unconfigured"
     graph.until(lambda: world.status.state == PolicyStatus.ERROR)
@@ -235,7 +235,7 @@ def test_autostart_chunk_rate_and_the_diagnostics_topic(graph, make_world):
 def test_while_it_starts_by_itself_it_orders_nothing(graph, make_world, capfd):
     world = make_world(active=False, autostart=True)
     load = SlowLoad(world.backend)
-    make_world.args[1].setattr("smolvla_policy.nodes.policy_node.create_backend", load)
+    make_world.args[1].setattr("smolvla_policy.policy_node.node.create_backend", load)
     first = world.ask()  # before it has begun
     world.policy.start_up()
     graph.until(load.begun.is_set)
@@ -258,7 +258,7 @@ def test_while_it_starts_by_itself_it_orders_nothing(graph, make_world, capfd):
 
 
 def test_without_autostart_the_process_says_how_to_go_on_and_ends_politely():
-    command = [sys.executable, "-m", "smolvla_policy.nodes.policy_node"]
+    command = [sys.executable, "-m", "smolvla_policy.policy_node.node"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         line = process.stderr.readline()
@@ -279,7 +279,7 @@ def test_only_a_mistake_in_the_parameters_is_one_for_whoever_would_start_it_anew
     def create(name, options):
         raise error
 
-    make_world.args[1].setattr("smolvla_policy.nodes.policy_node.create_backend", create)
+    make_world.args[1].setattr("smolvla_policy.policy_node.node.create_backend", create)
     assert not change(world.graph, "configure")
     assert str(error) in world.policy.problem
     assert world.policy.misconfigured is isinstance(error, ValueError)

@@ -9,10 +9,10 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 from rclpy.parameter import Parameter
-from smolvla_policy.nodes import policy_node as policy_module
-from smolvla_policy.nodes.executor_node import ExecutorNode
-from smolvla_policy.ros.executor_parameters import EXECUTOR_PARAMETERS
-from smolvla_policy.ros.policy_parameters import POLICY_PARAMETERS
+from smolvla_core.ros.policy_parameters import POLICY_PARAMETERS
+from smolvla_executor.executor_node.node import ExecutorNode
+from smolvla_executor.executor_node.parameters import EXECUTOR_PARAMETERS
+from smolvla_policy.policy_node import node as policy_module
 
 from smolvla_msgs.msg import ExecutorStatus
 

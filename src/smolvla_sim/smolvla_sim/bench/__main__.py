@@ -35,7 +35,7 @@ from smolvla_sim.play.options import (
 )
 from smolvla_sim.play.policies import policy_facts
 from smolvla_sim.play.workers import spread
-from smolvla_sim.rendering import choose_gl
+from smolvla_sim.world.rendering import choose_gl
 
 _QUICK_DELAYS = (0, cells.CLAIM_DELAY)
 _QUICK_G = (USUAL_G,)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from smolvla_policy.control.aggregation import aggregation
+from smolvla_executor.core.aggregation import aggregation
 
 from smolvla_sim.play.execution import NO_APPROACH, USUAL_AGGREGATE, USUAL_G, Execution
 

@@ -12,8 +12,8 @@ from smolvla_sim.play.control_loop import ControlLoop
 from smolvla_sim.play.observer import Observer, Size
 from smolvla_sim.play.outcomes import outcome
 from smolvla_sim.play.policies import PolicySpec, load_policy
-from smolvla_sim.restock import restock, restock_rng
-from smolvla_sim.simulation import Simulation
+from smolvla_sim.world.restock import restock, restock_rng
+from smolvla_sim.world.simulation import Simulation
 
 EPISODE = "episode"
 MINUTE = "minute"
@@ -60,7 +60,7 @@ class BenchPlayer:
 
     Raises:
         ValueError: policy, task or rate do not fit.
-        smolvla_sim.rendering.RenderingError: cameras are needed and no OpenGL works.
+        smolvla_sim.world.rendering.RenderingError: cameras are needed and no OpenGL works.
     """
 
     def __init__(self, options: BenchOptions) -> None:

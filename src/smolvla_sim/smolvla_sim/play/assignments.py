@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from smolvla_sim.tasks import TASK_KINDS, Task, parse_task, task_kind
+from smolvla_sim.world.tasks import TASK_KINDS, Task, parse_task, task_kind
 
 
 @dataclass(frozen=True)

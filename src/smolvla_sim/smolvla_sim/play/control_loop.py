@@ -12,18 +12,18 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from smolvla_policy.backends.protocol import ChunkRequest
+from smolvla_core.backend import ChunkRequest
+from smolvla_executor.core.chunk import Chunk
+from smolvla_executor.core.executor import ExecutorCore
+from smolvla_executor.core.executor_types import Request, State
 from smolvla_policy.backends.session import Answer, answer
-from smolvla_policy.control.chunk import Chunk
-from smolvla_policy.control.executor import ExecutorCore
-from smolvla_policy.control.executor_types import Request, State
 
 from smolvla_sim.play.episodes import substeps
 from smolvla_sim.play.execution import Execution
 from smolvla_sim.play.observer import Observer
 from smolvla_sim.play.policies import LoadedPolicy
 from smolvla_sim.play.trace import Trace
-from smolvla_sim.simulation import Simulation
+from smolvla_sim.world.simulation import Simulation
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from smolvla_policy.backends.protocol import ChunkRequest
+from smolvla_core.backend import ChunkRequest
 from smolvla_policy.backends.session import answer
 
 from smolvla_sim.play.assignments import Assignment
 from smolvla_sim.play.observer import Observer, Size
 from smolvla_sim.play.outcomes import outcome
 from smolvla_sim.play.policies import PolicySpec, load_policy
-from smolvla_sim.simulation import Simulation
+from smolvla_sim.world.simulation import Simulation
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class EpisodePlayer:
 
     Raises:
         ValueError: policy, task or rate do not fit.
-        smolvla_sim.rendering.RenderingError: cameras are needed and no OpenGL works.
+        smolvla_sim.world.rendering.RenderingError: cameras are needed and no OpenGL works.
     """
 
     def __init__(self, options: EpisodeOptions) -> None:

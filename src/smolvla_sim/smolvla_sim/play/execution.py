@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from smolvla_policy.control.executor_types import ExecutorConfig
-from smolvla_policy.ros.executor_parameters import EXECUTOR_PARAMETERS, executor_config
+from smolvla_executor.core.executor_types import ExecutorConfig
+from smolvla_executor.executor_node.parameters import EXECUTOR_PARAMETERS, executor_config
 
 USUAL_G = 0.7
 USUAL_AGGREGATE = "weighted"

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import numpy as np
-from smolvla_policy.backends.protocol import Backend, Observation, SceneObject
+from smolvla_core.backend import Backend, Observation, SceneObject
 
-from smolvla_sim.rendering import CameraRenderer
-from smolvla_sim.scene import OBJECT_SIZES
-from smolvla_sim.simulation import Simulation
+from smolvla_sim.world.rendering import CameraRenderer
+from smolvla_sim.world.scene import OBJECT_SIZES
+from smolvla_sim.world.simulation import Simulation
 
 Size = tuple[int, int]
 
@@ -23,7 +23,7 @@ class Observer:
 
     Raises:
         ValueError: a camera does not exist.
-        smolvla_sim.rendering.RenderingError: cameras are needed and no OpenGL works.
+        smolvla_sim.world.rendering.RenderingError: cameras are needed and no OpenGL works.
     """
 
     def __init__(self, simulation: Simulation, backend: Backend, size: Size) -> None:

@@ -10,10 +10,10 @@ from smolvla_policy.checkpoint.robot import ROBOT, read_robot
 from smolvla_policy.checkpoint.source import find_checkpoint
 
 from smolvla_sim import shipped
-from smolvla_sim.arm import ARMS
 from smolvla_sim.play.assignments import Assignment, kind_names
 from smolvla_sim.play.observer import Size
 from smolvla_sim.play.policies import POLICIES, PolicySpec
+from smolvla_sim.world.arm import ARMS
 
 # How long a task may take [s]: some five times what the expert needs.
 SECONDS = {"reach": 8.0, "pick_up": 12.0, "pick_place": 20.0}

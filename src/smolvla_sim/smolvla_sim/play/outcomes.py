@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from smolvla_sim.tasks import Progress, Task
+from smolvla_sim.world.tasks import Progress, Task
 
 SUCCESS = "success"
 LIFTED = "lifted only"

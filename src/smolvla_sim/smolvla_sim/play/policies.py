@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from smolvla_policy.backends.protocol import Backend
+from smolvla_core.backend import Backend
 
 from smolvla_sim import shipped
-from smolvla_sim.arm import JOINT_NAMES
-from smolvla_sim.scene import CAMERAS
-from smolvla_sim.scripted_backend import ScriptedBackend
+from smolvla_sim.expert.backend import ScriptedBackend
+from smolvla_sim.world.arm import JOINT_NAMES
+from smolvla_sim.world.scene import CAMERAS
 
 POLICIES = ("smolvla", "scripted")
 _UNITS = "degrees"
@@ -123,9 +123,9 @@ def policy_facts(spec: PolicySpec) -> PolicyFacts:
         raise ValueError(f"unknown policy '{spec.name}'; there are {', '.join(POLICIES)}")
     # Not at the top: the scripted policy needs no PyTorch.
     from smolvla_policy.checkpoint.config import read_config
-    from smolvla_policy.checkpoint.observation import default_cameras
     from smolvla_policy.checkpoint.processors import read_processors
     from smolvla_policy.checkpoint.source import find_checkpoint
+    from smolvla_policy.preprocess import default_cameras
 
     folder = find_checkpoint(spec.checkpoint)
     config = read_config(folder)

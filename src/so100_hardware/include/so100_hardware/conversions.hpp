@@ -58,10 +58,10 @@ struct GripperAngles
 /// Body joints: 2 pi / 4096 per tick, 0 rad in the middle of the calibrated range. This is the
 /// zero of LeRobot's degrees and of the "new calibration" URDF; as in LeRobot's degrees,
 /// drive_mode plays no part. An axis that a URDF counts the other way round is turned by
-/// `joint_signs` of policy_node (smolvla_policy/control/units.py), not here.
+/// `joint_signs` of policy_node (smolvla_core/units/joint_units.py), not here.
 ///
 /// The gripper: LeRobot counts it 0 at one end of its range and 100 at the other.
-/// smolvla_policy/control/units.py maps 0-100 to `gripper_range` in radians; gripper() maps the
+/// smolvla_core/units/joint_units.py maps 0-100 to `gripper_range` in radians; gripper() maps the
 /// ends of the range to the same two angles. So 0-100 of a policy, sent through radians, arrives
 /// at the tick that LeRobot sends. The price: its radians are as exact as the two angles are.
 class JointConversion

@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 
 import pytest
-from smolvla_policy.checkpoint.calibration import CalibrationError, parse_calibration
-from smolvla_policy.control.joint_calibration import UNSAFE, broken_rules
+from smolvla_core.units.calibration import UNSAFE, broken_rules
+from smolvla_core.units.calibration_files import CalibrationError, parse_calibration
 from tool_programs import JOINTS, give_calibration, run, servos_hold
 
 

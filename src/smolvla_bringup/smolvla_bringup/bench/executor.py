@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How well the executor keeps its rate, alone and beside cameras and a busy policy.
+
+    python -m smolvla_bringup.bench.executor --seconds 60 --rates 30 100
+
+Every case runs the real nodes as processes: the simulation with three cameras, a policy and
+the executor. The figures are the executor's own, over all cycles of the measured time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import rclpy
+from rclpy.client import Client
+from rclpy.node import Node
+from smolvla_core.ros import qos
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
+
+from smolvla_bringup.system.environment import enter_own_graph
+from smolvla_bringup.system.node_list import simulation_nodes
+from smolvla_bringup.system.node_spec import NodeSpec
+from smolvla_bringup.system.options import Options, SetupError
+from smolvla_bringup.system.starter import Starter
+from smolvla_msgs.msg import ExecutorStatus
+
+_READY_LIMIT = 300.0  # [s]: a full-size checkpoint loads and warms up meanwhile
+
+
+class BenchError(Exception):
+    """A case could not be measured; the text says why."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One row of the table.
+
+    Attributes:
+        label: what runs beside the executor.
+        options: how the system is started.
+        rate: of the control loop [Hz].
+    """
+
+    label: str
+    options: Options
+    rate: float
+
+
+def _specs(case: Case, cycles: int, priority: int) -> list[NodeSpec]:
+    """Return the nodes of `case`; the executor keeps the periods of `cycles` cycles."""
+    specs = []
+    for spec in simulation_nodes(case.options):
+        parameters = dict(spec.parameters)
+        if spec.name == "executor_node":
+            parameters.update(
+                period_window=cycles,
+                status_rate=0.5,
+                request_timeout=120.0,
+                realtime_priority=priority,
+            )
+        specs.append(dataclasses.replace(spec, parameters=parameters))
+    return specs
+
+
+class _Measurement:
+    """Runs one case and returns the executor's last status."""
+
+    def __init__(self, starter: Starter) -> None:
+        self._starter = starter
+        self._status: ExecutorStatus | None = None
+        self._node = Node("bench_executor")
+        self._node.create_subscription(
+            ExecutorStatus, "executor_node/status", self._on_status, qos.status_qos()
+        )
+        self._instruction = self._node.create_publisher(
+            String, "task_instruction", qos.instruction_qos()
+        )
+        self._calls: list[Client[Any, Any]] = [
+            self._node.create_client(Trigger, f"executor_node/{name}")
+            for name in ("stop", "start")
+        ]
+
+    def _on_status(self, status: ExecutorStatus) -> None:
+        self._status = status
+
+    def _spin(self, seconds: float, done: Callable[[], bool] = lambda: False) -> bool:
+        deadline = time.monotonic() + seconds
+        while not done() and time.monotonic() < deadline:
+            ended = self._starter.wait()
+            if ended is not None:
+                raise BenchError(ended.words())
+            rclpy.spin_once(self._node, timeout_sec=0.2)
+        return done()
+
+    def run(self, task: str, seconds: float) -> ExecutorStatus:
+        """Wait for the first chunk, start the counters anew, run for `seconds`.
+
+        Raises:
+            BenchError: a node died, or no chunk came in time.
+        """
+
+        def moving() -> bool:
+            status = self._status
+            if status is None or status.chunks_merged == 0:
+                self._instruction.publish(String(data=task))
+            return status is not None and status.state == ExecutorStatus.RUNNING
+
+        if not self._spin(_READY_LIMIT, moving):
+            reason = self._status.reason if self._status else "executor_node is silent"
+            raise BenchError(f"no motion after {_READY_LIMIT:g} s: {reason}")
+        for client in self._calls:  # stop and start: all counters begin anew
+            future = client.call_async(Trigger.Request())
+            if not self._spin(10.0, future.done):
+                raise BenchError(f"{client.srv_name} did not answer")
+        self._spin(seconds + 2.5)  # the status is published every 2 s
+        assert self._status is not None
+        return self._status
+
+    def close(self) -> None:
+        """Destroy the node."""
+        self._node.destroy_node()
+
+
+def measure(case: Case, seconds: float, priority: int, log_folder: Path) -> dict[str, Any]:
+    """Run `case` and return its figures, times in milliseconds."""
+    specs = _specs(case, int(case.rate * seconds), priority)
+    with Starter(specs, log_folder) as starter:
+        measurement = _Measurement(starter)
+        try:
+            status = measurement.run(case.options.task, seconds)
+        finally:
+            measurement.close()
+    return {
+        "beside": case.label,
+        "rate_hz": case.rate,
+        "period_ms": 1e3 / case.rate,
+        "p50_ms": 1e3 * status.period_p50,
+        "p99_ms": 1e3 * status.period_p99,
+        "worst_ms": 1e3 * status.period_max,
+        "overruns": status.overruns,
+        "chunks": status.chunks_merged,
+        "latency_p50_s": status.latency_p50,
+    }
+
+
+def cases(rates: Sequence[float], checkpoint: str | None) -> list[Case]:
+    """Return the cases: nearly idle, and beside a busy policy where a checkpoint is given."""
+    rows = []
+    for rate in rates:
+        scripted = Options(hardware="sim", policy="scripted", rate=rate, g=0.7)
+        rows.append(Case("three cameras, scripted policy", scripted, rate))
+        if checkpoint:
+            busy = Options(hardware="sim", rate=rate, checkpoint=checkpoint, g=1.0)
+            rows.append(Case("three cameras, SmolVLA without a pause", busy, rate))
+    return rows
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Return the rows as text."""
+    head = (
+        f"{'beside the executor':<40}{'rate':>7}{'period':>9}{'p50':>9}{'p99':>9}{'worst':>9}"
+        f"{'overruns':>10}{'chunks':>8}"
+    )
+    lines = [head, "-" * len(head)]
+    lines += [
+        f"{row['beside']:<40}{row['rate_hz']:>4.0f} Hz{row['period_ms']:>6.1f} ms"
+        f"{row['p50_ms']:>6.1f} ms{row['p99_ms']:>6.1f} ms{row['worst_ms']:>6.1f} ms"
+        f"{row['overruns']:>10}{row['chunks']:>8}"
+        for row in rows
+    ]
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure, print the table and write it as JSON; 0 on success, 2 when it could not run."""
+    parser = argparse.ArgumentParser(prog="bench_executor", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60.0, help="measured time a case [s]")
+    parser.add_argument("--rates", type=float, nargs="+", default=[30.0, 100.0], metavar="HZ")
+    parser.add_argument(
+        "--checkpoint", help="SmolVLA checkpoint that keeps the policy busy; none: scripted only"
+    )
+    parser.add_argument(
+        "--realtime-priority", type=int, default=0, help="SCHED_FIFO priority of the executor"
+    )
+    parser.add_argument("--out", type=Path, default=Path("bench_out"), help="folder of the JSON")
+    arguments = parser.parse_args(argv)
+    rows = []
+    try:
+        enter_own_graph()
+        rclpy.init(args=[])
+        for case in cases(arguments.rates, arguments.checkpoint):
+            print(f"{case.label}, {case.rate:g} Hz, {arguments.seconds:g} s …", flush=True)
+            rows.append(
+                measure(
+                    case, arguments.seconds, arguments.realtime_priority, arguments.out / "log"
+                )
+            )
+    except (BenchError, SetupError) as error:
+        print(f"bench_executor: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        rclpy.try_shutdown()
+    machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+    print(f"\nPeriod of the control loop on {machine}, {arguments.seconds:g} s a row\n")
+    print(table(rows))
+    result = {"machine": machine, "seconds": arguments.seconds, "rows": rows}
+    (arguments.out / "executor.json").write_text(json.dumps(result, indent=2), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

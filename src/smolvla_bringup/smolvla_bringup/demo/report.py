@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The summary of a demo: figures from the record and the nodes' own counters."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from smolvla_bringup.demo.record import Record
+from smolvla_bringup.system.options import Options
+from smolvla_msgs.msg import ExecutorStatus, PolicyStatus
+
+_COUNTERS = (
+    "requests",
+    "requests_timed_out",
+    "requests_refused",
+    "chunks_merged",
+    "chunks_late",
+    "chunks_invalid",
+    "rows_trimmed",
+    "starved_cycles",
+    "starvations",
+    "guard_limited",
+    "overruns",
+)
+_FIGURES = (
+    "latency_p50",
+    "latency_p95",
+    "seam_jump_max",
+    "period_p50",
+    "period_p99",
+    "period_max",
+)
+
+
+def summarize(
+    record: Record,
+    options: Options,
+    executor: ExecutorStatus,
+    policy: PolicyStatus,
+    notes: list[str],
+) -> dict[str, Any]:
+    """Return the summary as it is written to summary.json; seconds and radians.
+
+    Args:
+        record: what was seen.
+        options: how the system was started.
+        executor: its newest status; its counters run since its start.
+        policy: its newest status.
+        notes: what did not work but did not stop the demo either.
+    """
+    too_slow = _too_slow(record, executor.latency_p50)
+    summary: dict[str, Any] = {
+        "success": record.success_time is not None,
+        "time_to_success": record.success_time,
+        "duration": record.end_time,
+        "score_max": max((score for _, score in record.scores), default=None),
+        "task": options.task,
+        "seed": options.seed,
+        "model": options.model,
+        "policy": policy.backend or options.policy,
+        "checkpoint": policy.checkpoint or options.checkpoint,
+        "device": policy.device,
+        "dtype": policy.dtype,
+        "inference_p50": policy.inference_p50,
+        "inference_p95": policy.inference_p95,
+        "chunk_size": executor.chunk_size,
+        "executor_state": executor.reason,
+        "last_refusal": executor.last_refusal,
+        "notes": [*notes, *([too_slow] if too_slow else [])],
+    }
+    for name in (*_COUNTERS, *_FIGURES):
+        summary[name] = getattr(executor, name)
+    return {name: _finite(value) for name, value in summary.items()}
+
+
+def _too_slow(record: Record, latency: float) -> str:
+    """Say that answers come later than the chunks reach; empty where they do not.
+
+    Args:
+        record: what was seen.
+        latency: from a request to its usable chunk [s].
+    """
+    reach = max((len(chunk.positions) * chunk.period for chunk in record.chunks), default=0.0)
+    if not latency >= reach > 0.0:  # nor NaN
+        return ""
+    return (
+        f"this machine is too slow for this checkpoint: an answer takes {latency:.1f} s, and a "
+        f"chunk reaches {reach:.1f} s ahead, so the arm waits in between; take a GPU or a faster "
+        "machine, a smaller network, or one with longer chunks"
+    )
+
+
+def _finite(value: Any) -> Any:
+    """Return None for NaN and infinity, which JSON does not have."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def write_summary(summary: dict[str, Any], path: Path) -> None:
+    """Write `summary` as JSON."""
+    path.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _milliseconds(seconds: float | None) -> str:
+    return "–" if seconds is None else f"{1e3 * seconds:.1f} ms"
+
+
+def summary_text(summary: dict[str, Any]) -> str:
+    """Return the summary for people, one figure per line."""
+    lines = []
+
+    def line(what: str, text: str) -> None:
+        lines.append(f"  {what:<24} {text}")
+
+    if summary["success"]:
+        line("task", f"done: {summary['task']}")
+        line("time to success", f"{summary['time_to_success']:.1f} s")
+    else:
+        best = summary["score_max"]
+        reached = "the simulation sent no score" if best is None else f"best score {best:g} of 1"
+        line("task", f"NOT done in {summary['duration']:.1f} s: {summary['task']}; {reached}")
+    policy = [summary["policy"], summary["checkpoint"], summary["device"], summary["dtype"]]
+    line("policy", " ".join(part for part in policy if part))
+    chunks = f"{summary['chunks_merged']} of up to {summary['chunk_size']} actions"
+    line("chunks executed", chunks)
+    line(
+        "latency of a chunk",
+        f"p50 {_milliseconds(summary['latency_p50'])}, p95 {_milliseconds(summary['latency_p95'])}"
+        " (request to usable chunk)",
+    )
+    line(
+        "without an action",
+        f"{summary['starved_cycles']} control cycles in {summary['starvations']} gaps",
+    )
+    jump = summary["seam_jump_max"]
+    line("largest jump at a seam", "–" if jump is None else f"{jump:.4f} rad between two chunks")
+    line(
+        "control period",
+        f"p50 {_milliseconds(summary['period_p50'])}, p99 {_milliseconds(summary['period_p99'])}"
+        f", {summary['overruns']} cycles late",
+    )
+    if summary["requests_refused"] and not summary["success"]:
+        line(
+            "policy refused", f"{summary['requests_refused']} requests: {summary['last_refusal']}"
+        )
+    if not summary["success"]:
+        line("executor", summary["executor_state"])
+    lines += [f"  note: {note}" for note in summary["notes"]]
+    return "\n".join(lines)

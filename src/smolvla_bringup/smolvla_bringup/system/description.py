@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The robot's description: URDF made by xacro, and the node that publishes it and its frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
+
+from smolvla_bringup.system.environment import REBUILD, apt_line, installed, require
+from smolvla_bringup.system.node_spec import NodeSpec
+from smolvla_bringup.system.nodes_common import make_spec
+from smolvla_bringup.system.options import Options, SetupError
+from smolvla_bringup.system.ports import choose_port
+
+_PUBLISHER = "robot_state_publisher"
+_ROOT = "world"  # the URDF's default
+
+
+def description_file(*parts: str) -> Path:
+    """Return a file of the package smolvla_description.
+
+    Raises:
+        SetupError: the package is not installed.
+    """
+    try:
+        return Path(get_package_share_directory("smolvla_description"), *parts)
+    except PackageNotFoundError as error:
+        raise SetupError(f"package smolvla_description is not installed; {REBUILD}") from error
+
+
+def robot_description(options: Options, with_drivers: bool = True) -> str:
+    """Return the URDF of the arm.
+
+    Args:
+        options: how the system shall be started.
+        with_drivers: with the ros2_control tag, for which a real arm's port must be there.
+
+    Raises:
+        SetupError: port or calibration of a real arm are missing, xacro is not installed, or the
+            description does not expand.
+    """
+    arguments = {
+        "model": options.model,
+        "hardware": "sim",
+        "xyz": options.xyz,
+        "rpy": options.rpy,
+    }
+    if with_drivers:
+        arguments.update(_drivers(options))
+    return _expand(description_file("urdf", "so100.urdf.xacro"), arguments)
+
+
+def description_nodes(options: Options, say: Callable[[str], None]) -> list[NodeSpec]:
+    """Return the node that publishes ``robot_description``, ``/tf`` and ``/tf_static``.
+
+    With `parent_frame` also the one that hangs the arm's frames below it.
+
+    Args:
+        options: how the system shall be started.
+        say: told what is left out and why.
+
+    Raises:
+        SetupError: see `robot_description`; or ros2_control would wait for a description that
+            nobody can publish.
+    """
+    if options.hardware != "sim":
+        require(_PUBLISHER, f"hardware '{options.hardware}'", "choose hardware 'sim'")
+    elif not installed(_PUBLISHER):
+        say(f"no frames on /tf: {_PUBLISHER} is not installed ({apt_line(_PUBLISHER)})")
+        return []
+    publisher = [
+        make_spec(
+            options,
+            _PUBLISHER,
+            _PUBLISHER,
+            texts={"robot_description": robot_description(options)},
+            # Frames are global in a graph of several arms, topics and joints are not.
+            parameters={"frame_prefix": options.frame_prefix},
+            # The arm goes on without frames. A driver that never got its description is missed by
+            # the spawner.
+            critical=False,
+        )
+    ]
+    return publisher + _tie(options)
+
+
+def _tie(options: Options) -> list[NodeSpec]:
+    """Return the node that makes the root of the arm's frames a child of `parent_frame`.
+
+    The pose on it stands in the URDF, so that both roots coincide.
+    """
+    root = f"{options.frame_prefix}{_ROOT}"
+    if options.parent_frame in ("", root):
+        return []
+    require("tf2_ros", f"parent_frame '{options.parent_frame}'", "leave it out")
+    return [
+        make_spec(
+            options,
+            "tf2_ros",
+            "static_transform_publisher",
+            arguments=("--frame-id", options.parent_frame, "--child-frame-id", root),
+            critical=False,
+        )
+    ]
+
+
+def _drivers(options: Options) -> dict[str, str]:
+    arguments = {"hardware": options.hardware}
+    if options.hardware != "real":
+        return arguments
+    source = options.existing_calibration()
+    if not source:
+        raise SetupError(
+            "a real arm needs its calibration: calibration:= the path of LeRobot's JSON file or "
+            "its --robot.id; `ros2 run so100_hardware so100_calibrate` makes one"
+        )
+    arguments["port"] = choose_port(options.port)
+    arguments["calibration_file" if options.calibration_is_path else "calibration_id"] = source
+    return arguments
+
+
+def _expand(file: Path, arguments: dict[str, str]) -> str:
+    try:
+        # Not at the top: `start --help` does without, and its absence deserves words.
+        import xacro
+    except ModuleNotFoundError as error:
+        raise SetupError(
+            f"the Python module xacro is missing: {apt_line('xacro')}, or pip install xacro"
+        ) from error
+    try:
+        # xacro keeps and completes the mapping that it gets.
+        return str(xacro.process_file(str(file), mappings=dict(arguments)).toxml())
+    except (xacro.XacroException, OSError, ValueError) as error:
+        words = " ".join(str(error).split())
+        raise SetupError(f"{file} does not expand: {words}") from error

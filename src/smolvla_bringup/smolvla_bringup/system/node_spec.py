@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One node to start, as data: what launch files and starter turn into a process."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ament_index_python.packages import PackageNotFoundError, get_package_prefix
+from smolvla_core.ros.parameter_names import read_file
+from smolvla_core.ros.parent import LAUNCH_PID
+
+from smolvla_bringup.system.environment import REBUILD
+from smolvla_bringup.system.options import SetupError
+from smolvla_bringup.system.signals import env_prefix
+from smolvla_bringup.system.temporary_files import temporary_file
+
+SIGTERM_TIMEOUT = "15"
+"""How long launch lets a node end by itself [s]; a text, as launch wants it."""
+
+# Packages whose console scripts unblock SIGINT: `smolvla_core.console.end_on_interrupt`.
+_TAKE_SIGINT = ("smolvla_executor", "smolvla_learning", "smolvla_policy", "smolvla_sim")
+
+
+@dataclass(frozen=True)
+class NodeSpec:
+    """One node to start.
+
+    Attributes:
+        package, executable: as for ``ros2 run``.
+        name: what the process is called in words and log files; the node's name, too, where
+            `renamed`.
+        namespace: empty for none, else without a leading slash.
+        params_files: parameter files, later ones win.
+        parameters: values that win over all files.
+        remappings: from -> to.
+        critical: whether the system can do nothing without this node.
+        restarts: whether it is started anew when it fails; see `supervision`.
+        holds_arm: whether it keeps the torque of an arm on, which drops when it ends.
+        env: environment variables that it gets in addition.
+        arguments: plain arguments, before those of ROS.
+        renamed: whether the process gets `name` as node name. False where a process holds
+            several nodes (a new name would go to all of them) or names itself.
+        one_shot: it is done after a while; only an exit status other than 0 counts as an end.
+        blames: name of the node whose first complaint says why this one has failed.
+        part: of `options.PARTS`, the part that it belongs to.
+        again: command that starts its part anew beside the rest; empty for none.
+    """
+
+    package: str
+    executable: str
+    name: str
+    namespace: str = ""
+    params_files: tuple[Path, ...] = ()
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    remappings: Mapping[str, str] = field(default_factory=dict)
+    critical: bool = True
+    restarts: bool = True
+    holds_arm: bool = False
+    env: Mapping[str, str] = field(default_factory=dict)
+    arguments: tuple[str, ...] = ()
+    renamed: bool = True
+    one_shot: bool = False
+    blames: str = ""
+    part: str = ""
+    again: str = ""
+
+    def configured(self, parameter: str) -> Any:
+        """Return the value that the node will get for `parameter`.
+
+        Raises:
+            SetupError: neither `parameters` nor a parameter file has it.
+        """
+        for values in self._values():
+            if parameter in values:
+                return values[parameter]
+        files = ", ".join(str(file) for file in self.params_files)
+        raise SetupError(f"{self.name}: parameter '{parameter}' stands in none of {files}")
+
+    def has(self, parameter: str) -> bool:
+        """Say whether `parameters` or a parameter file names `parameter`."""
+        return any(parameter in values for values in self._values())
+
+    def _values(self) -> Iterator[Mapping[str, Any]]:
+        """Yield the sets of parameters, the winning ones first."""
+        yield self.parameters
+        for file in reversed(self.params_files):
+            yield from self.values_in(file)
+
+    def values_in(self, file: Path) -> Iterator[Mapping[str, Any]]:
+        """Yield the sets of parameters that a file has for the node, the winning ones first."""
+        content = read_file(file)
+        full_name = "/".join(part for part in (self.namespace, self.name) if part)
+        for node in (f"/{full_name}", full_name, f"/**/{self.name}", "/**"):
+            yield (content.get(node) or {}).get("ros__parameters") or {}
+
+    def ros_arguments(self) -> list[str]:
+        """Return name, namespace, remappings and parameters as ROS 2 command-line arguments."""
+        arguments = []
+        if self.renamed:
+            arguments += ["-r", f"__node:={self.name}"]
+        if self.namespace:
+            arguments += ["-r", f"__ns:=/{self.namespace}"]
+        for source, target in self.remappings.items():
+            arguments += ["-r", f"{source}:={target}"]
+        for file in self.params_files:
+            arguments += ["--params-file", str(file)]
+        for name, value in self.parameters.items():
+            arguments += ["-p", f"{name}:={_yaml(value)}"]
+        for file in self.params_files if self.parameters else ():
+            if set(read_file(file)) - {"/**"}:
+                arguments += ["--params-file", str(self._overrides(file))]
+        return ["--ros-args", *arguments] if arguments else []
+
+    def _overrides(self, file: Path) -> Path:
+        """Return a file that has `parameters` under each name that `file` has for a node.
+
+        Of several names that fit a node, ROS takes the one that came first last: a value for
+        ``/executor_node`` would win over one of the command line, which is for ``/**``.
+        """
+
+        def replaced(content: Any) -> Any:
+            if not isinstance(content, Mapping):
+                return content
+            return {
+                name: dict(self.parameters) if name == "ros__parameters" else replaced(inner)
+                for name, inner in content.items()
+            }
+
+        text = yaml.safe_dump(replaced(read_file(file)), allow_unicode=True)
+        return temporary_file(f"{self.name}.yaml", text)
+
+    def command(self) -> list[str]:
+        """Return the command line that starts the node from the installed workspace.
+
+        Raises:
+            SetupError: package or executable is not installed.
+        """
+        try:
+            prefix = get_package_prefix(self.package)
+        except PackageNotFoundError as error:
+            raise SetupError(f"package {self.package} is not installed; {REBUILD}") from error
+        path = Path(prefix, "lib", self.package, self.executable)
+        if not os.access(path, os.X_OK):
+            raise SetupError(f"{self.name}: there is no executable {path}; {REBUILD}")
+        return [str(path), *self.arguments, *self.ros_arguments()]
+
+    def launch_arguments(self) -> dict[str, Any]:
+        """Return the same node as keyword arguments of ``launch_ros.actions.Node``.
+
+        The command line is the one of `command`, word for word: launch's own arguments for
+        name, parameters and remappings would write it anew, by other rules.
+        """
+        return {
+            "package": self.package,
+            "executable": self.executable,
+            "exec_name": self.executable,
+            "arguments": [*self.arguments, *self.ros_arguments()],
+            # A pipe would otherwise hold back the words of a Python node until it ends.
+            "additional_env": {
+                "PYTHONUNBUFFERED": "1",
+                LAUNCH_PID: str(os.getpid()),
+                **self.env,
+            },
+            "prefix": shlex.join(self.signal_prefix()),
+            "output": "both",
+            # Before SIGTERM, which cuts short: an inference ends first, and the torque goes off.
+            "sigterm_timeout": SIGTERM_TIMEOUT,
+        }
+
+    def signal_prefix(self) -> tuple[str, ...]:
+        """Return what to put before the command line so that signals find the process as it is.
+
+        Ctrl-C reaches all nodes at once, also one whose Python is not ready to end without a
+        traceback: SIGINT is held back until ours take it.
+        """
+        # It is interrupted in the end. Where the one who starts it ignores SIGINT (a job in the
+        # background, nohup) it would, too.
+        options = ["--default-signal=INT"]
+        if self.holds_arm:
+            options.append("--ignore-signal=PIPE")  # it outlives who reads what it prints
+        if self.package in _TAKE_SIGINT:
+            options.append("--block-signal=INT")
+        return env_prefix(*options)
+
+
+def _yaml(value: Any) -> str:
+    """Return a parameter value as YAML of unmistakable type: quoted texts, floats with a dot."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (list, tuple)):
+        if not value:
+            raise ValueError("ROS 2 cannot tell the type of an empty list; leave it out")
+        return f"[{', '.join(_yaml(element) for element in value)}]"
+    if isinstance(value, float):
+        if math.isnan(value):
+            return ".nan"
+        if math.isinf(value):
+            return ".inf" if value > 0 else "-.inf"
+        text = repr(value)
+        return text if "e" not in text or "." in text else text.replace("e", ".0e")
+    if isinstance(value, int):
+        return str(value)
+    return json.dumps(str(value), ensure_ascii=False)

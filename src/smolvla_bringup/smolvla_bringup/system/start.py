@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``smolvla run``: the whole system without launch_ros."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from smolvla_core.console import command_parser
+
+from smolvla_bringup.system.node_list import node_list, say_to_stderr
+from smolvla_bringup.system.node_spec import NodeSpec
+from smolvla_bringup.system.option_arguments import add_arguments, from_arguments
+from smolvla_bringup.system.options import SetupError
+from smolvla_bringup.system.running import not_running
+from smolvla_bringup.system.signals import StopSignals
+from smolvla_bringup.system.starter import Starter
+from smolvla_bringup.system.supervision import RESTART_DELAY, Outcome, Supervisor
+
+_LOOK_PERIOD = 0.2  # [s] between two looks at the stop signals
+_TAIL = 200  # lines of a node that are looked through for its complaint
+
+
+def _log_folder() -> Path:
+    """Return a new folder where ROS 2 keeps its logs (ROS_LOG_DIR, ROS_HOME, ~/.ros)."""
+    home = Path(os.environ.get("ROS_HOME") or Path.home() / ".ros")
+    base = Path(os.environ.get("ROS_LOG_DIR") or home / "log")
+    return base / f"smolvla-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+
+
+def _show(line: str) -> None:
+    # One write per line: several threads print, and print() writes the line end apart.
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    made = command_parser(
+        "smolvla run",
+        "Start arm, cameras, policy and RViz, as so100.launch.py does, also without launch_ros. "
+        "Ctrl-C ends everything.",
+        "smolvla run --hardware sim",
+        "0 after Ctrl-C, 1 a node ended without which the system cannot go on, 2 the start was "
+        "impossible",
+    )
+    add_arguments(made)
+    made.add_argument("--log-dir", type=Path, help="folder for one log file per node")
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the nodes until Ctrl-C or until the system cannot go on; see `supervision`.
+
+    Returns:
+        0 after Ctrl-C or SIGTERM, 1 when a node ended without which the system cannot go on, 2
+        when the start was impossible.
+    """
+    arguments = parser().parse_args(argv)
+    log_folder = arguments.log_dir or _log_folder()
+    with StopSignals() as stop:
+        try:
+            specs = not_running(node_list(from_arguments(arguments)), say_to_stderr)
+            if stop.received is not None:
+                return 0
+            starter = Starter(specs, log_folder, _show)
+            with starter:
+                _show(f"started; Ctrl-C ends everything. Logs: {log_folder}")
+                return _supervise(starter, specs, stop)
+        except SetupError as error:
+            print(f"smolvla run: {error}", file=sys.stderr)
+            return 2
+
+
+def _supervise(starter: Starter, specs: Sequence[NodeSpec], stop: StopSignals) -> int:
+    """Watch the nodes until a signal comes, or until the system cannot go on without one."""
+    supervisor = Supervisor(specs, time.monotonic())
+    blames = {spec.name: spec.blames for spec in specs}
+    due: dict[str, float] = {}  # when which node is started anew
+    while stop.received is None:
+        name, code = "", 0
+        if due and (first := min(due, key=due.__getitem__)) and time.monotonic() >= due[first]:
+            del due[first]
+            try:
+                starter.restart(first)
+            except (OSError, SetupError) as error:
+                supervisor.hear(first, f"error: {error}")
+                name, code = first, os.EX_OSERR
+        elif ended := starter.wait(_LOOK_PERIOD):
+            name, code = ended.name, ended.code
+            for heard in filter(None, (name, blames[name])):
+                supervisor.hear(heard, "\n".join(starter.tail(heard, _TAIL)))
+            if code:
+                _show(ended.words())
+        verdict = supervisor.ended(name, code, time.monotonic()) if name else None
+        if verdict is None:
+            continue
+        _show(f"[{verdict.level.upper()}] [start]: {verdict.words}")
+        if verdict.outcome is Outcome.END:
+            _show("the system cannot go on without it, so all nodes are ended")
+            return 1
+        if verdict.outcome is Outcome.RESTART:
+            due[name] = time.monotonic() + RESTART_DELAY
+    _show("ending all nodes")
+    return 0

@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Starts nodes as processes, watches them, and leaves none behind.
+
+For machines without launch_ros. Every node gets a session of its own, so that Ctrl-C reaches
+the starter alone, which then ends the nodes in order. `family` finds also what the nodes
+started themselves; `watchdog` acts when the starter is killed.
+"""
+
+from __future__ import annotations
+
+import collections
+import os
+import queue
+import subprocess
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from smolvla_bringup.system import family, watchdog
+from smolvla_bringup.system.node_spec import NodeSpec
+from smolvla_bringup.system.options import SetupError
+from smolvla_bringup.system.supervision import how_it_ended
+
+_TAIL_LINES = 200
+_DRAIN_LIMIT = 2.0  # [s] for the last lines of a node that has ended
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A node whose process ended.
+
+    Attributes:
+        name: the node's name.
+        code: exit status; negative is the number of the signal that killed it.
+        log_file: everything that it printed.
+        tail: its last lines.
+        critical: whether the system cannot go on without it.
+    """
+
+    name: str
+    code: int
+    log_file: Path
+    tail: tuple[str, ...]
+    critical: bool
+
+    def words(self) -> str:
+        """Return what happened, with the node's last lines and where all of them are."""
+        lines = "\n".join(f"    {line}" for line in self.tail) or "    (it printed nothing)"
+        how = f"{self.name} {how_it_ended(self.code)}"
+        return f"{how}. Its last lines (all of them: {self.log_file}):\n{lines}"
+
+
+class _Process:
+    """One node: its process, its log file and the threads that read and await it."""
+
+    def __init__(
+        self,
+        spec: NodeSpec,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        log_file: Path,
+        show: Callable[[str], None] | None,
+        ended: queue.SimpleQueue[Ended],
+    ) -> None:
+        self._spec = spec
+        self._log_file = log_file
+        self._tail: collections.deque[str] = collections.deque(maxlen=_TAIL_LINES)
+        self._process = subprocess.Popen(
+            [*spec.signal_prefix(), *command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=dict(environment),
+            start_new_session=True,
+            encoding="utf-8",
+            errors="replace",
+        )
+        assert self._process.stdout is not None
+        self._reader = threading.Thread(
+            target=self._read, args=(self._process.stdout, show), daemon=True
+        )
+        self._waiter = threading.Thread(target=self._wait, args=(ended,), daemon=True)
+        self._reader.start()
+        self._waiter.start()
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
+
+    def tail(self, lines: int) -> tuple[str, ...]:
+        """Return the newest lines of output."""
+        return tuple(self._tail.copy())[-lines:]
+
+    def join(self) -> None:
+        """Wait until the exit is known and the output is read, within limits."""
+        self._waiter.join(2 * _DRAIN_LIMIT)
+        self._reader.join(_DRAIN_LIMIT)
+
+    def _read(self, stream: IO[str], show: Callable[[str], None] | None) -> None:
+        # A node that is started anew goes on in its file.
+        with self._log_file.open("a", encoding="utf-8") as log, stream:
+            for line in stream:
+                log.write(line)
+                log.flush()
+                self._tail.append(line.rstrip())
+                if show is not None:
+                    show(f"[{self._spec.name}] {line.rstrip()}")
+
+    def _wait(self, ended: queue.SimpleQueue[Ended]) -> None:
+        code = self._process.wait()
+        # A grandchild may hold the pipe open, so the end of the output is not awaited for ever.
+        self._reader.join(_DRAIN_LIMIT)
+        if self._spec.one_shot and code == 0:
+            return  # it has done its work
+        name, critical = self._spec.name, self._spec.critical
+        ended.put(Ended(name, code, self._log_file, self.tail(12), critical))
+
+
+class Starter:
+    """Runs `specs` as processes; a context manager that ends them at its exit.
+
+    Args:
+        specs: the nodes.
+        log_folder: gets one file per node, <name>.log; made if needed.
+        show: called with each line of output, prefixed with the node's name; called from
+            several threads. None shows nothing.
+        environment: variables that each node gets on top of this process's own.
+    """
+
+    def __init__(
+        self,
+        specs: Sequence[NodeSpec],
+        log_folder: Path,
+        show: Callable[[str], None] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self._specs = tuple(specs)
+        self._log_folder = log_folder
+        self._show = show
+        self._marker = family.new_marker()
+        self._environment = {
+            **os.environ,
+            # A pipe would otherwise hold back the words of a Python node until it ends.
+            "PYTHONUNBUFFERED": "1",
+            **(environment or {}),
+        }
+        self._ended: queue.SimpleQueue[Ended] = queue.SimpleQueue()
+        self._processes: dict[str, _Process] = {}
+        self._watchdog: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Starter:
+        """Start all nodes."""
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End all nodes."""
+        self.stop()
+
+    def start(self) -> None:
+        """Start all nodes, or none.
+
+        Raises:
+            SetupError: a package or executable is missing, or the log folder cannot be written.
+        """
+        for spec in self._specs:
+            spec.command()  # before the first is started
+        try:
+            self._log_folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SetupError(f"cannot make the log folder {self._log_folder}: {error}") from error
+        self._watchdog = watchdog.spawn(self._marker)
+        try:
+            for spec in self._specs:
+                self.log_file(spec.name).unlink(missing_ok=True)
+                self._start(spec)
+        except OSError as error:
+            self.stop()
+            raise SetupError(f"cannot start {spec.command()[0]}: {error}") from error
+        except BaseException:
+            self.stop()
+            raise
+
+    def restart(self, name: str) -> None:
+        """Start the node `name`, which has ended, anew.
+
+        Raises:
+            SetupError: its executable is gone.
+            OSError: the system cannot make the process.
+        """
+        self._start(next(spec for spec in self._specs if spec.name == name))
+
+    def _start(self, spec: NodeSpec) -> None:
+        marker = family.arm_marker(self._marker) if spec.holds_arm else self._marker
+        self._processes[spec.name] = _Process(
+            spec,
+            spec.command(),
+            {**self._environment, **spec.env, family.MARKER_VARIABLE: marker},
+            self.log_file(spec.name),
+            self._show,
+            self._ended,
+        )
+
+    def wait(self, timeout: float = 0.0) -> Ended | None:
+        """Return the next node that has ended, each once; None after `timeout` seconds."""
+        try:
+            return self._ended.get(timeout=timeout) if timeout > 0 else self._ended.get_nowait()
+        except queue.Empty:
+            return None
+
+    def tail(self, name: str, lines: int = 12) -> tuple[str, ...]:
+        """Return the newest lines of output of the node `name`."""
+        return self._processes[name].tail(lines)
+
+    def pid(self, name: str) -> int:
+        """Return the process id of the node `name`."""
+        return self._processes[name].pid
+
+    def log_file(self, name: str) -> Path:
+        """Return the file that holds all output of the node `name`."""
+        return self._log_folder / f"{name}.log"
+
+    def stop(self) -> None:
+        """End all nodes and everything that they started; at most about 18 s. Idempotent.
+
+        Raises:
+            RuntimeError: a process survived SIGKILL.
+        """
+        # What commands the arm first, then what holds it.
+        survivors = family.end(self._marker) | family.end(family.arm_marker(self._marker))
+        for process in self._processes.values():
+            process.join()
+        if self._watchdog is not None:
+            assert self._watchdog.stdin is not None
+            self._watchdog.stdin.close()
+            self._watchdog.wait()
+            self._watchdog = None
+        if survivors:
+            raise RuntimeError(
+                f"these processes could not be ended, look at them by hand: {sorted(survivors)}"
+            )

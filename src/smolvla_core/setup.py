@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
+from setuptools import find_packages, setup
+
+package_name = "smolvla_core"
+
+setup(
+    name=package_name,
+    version="0.1.0",
+    packages=find_packages(exclude=["test"]),
+    package_data={package_name: ["py.typed", "units/*.json"]},
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{package_name}"]),
+        (f"share/{package_name}", ["package.xml"]),
+    ],
+    install_requires=["setuptools"],
+    zip_safe=False,
+    maintainer="SmolVLA for ROS 2 maintainers",
+    maintainer_email="maintainers@users.noreply.github.com",
+    description="Settings, robot, units and what the nodes share",
+    license="Apache-2.0",
+)

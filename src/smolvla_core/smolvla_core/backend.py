@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The small interface between `policy_node` and whatever thinks up the actions.
+
+A backend is a plain Python object: no ROS, no threads, no clocks. Other packages offer
+theirs through the entry-point group ``smolvla_policy.backends`` (see `registry`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+LIVE_OPTIONS = ("seed", "noise_scale", "real_time_chunking")
+"""Parameters of `policy_node` that a loaded backend may take, by name."""
+
+
+@dataclass(frozen=True)
+class SceneObject:
+    """Pose and size of a thing in the scene, in the robot's base frame.
+
+    Attributes:
+        position: (3,) metres.
+        quaternion: (4,) unit quaternion in ROS order x, y, z, w.
+        size: (3,) edge lengths of the bounding box, metres.
+    """
+
+    position: NDArray[np.float64]
+    quaternion: NDArray[np.float64]
+    size: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What the robot sees and feels at one instant.
+
+    Attributes:
+        images: camera name -> uint8 (height, width, 3) RGB.
+        joint_names: order of `positions`.
+        positions: (joints,) radians, the gripper included.
+        instruction: the sentence to obey.
+        objects: name -> pose; filled only for backends with `needs_objects`.
+    """
+
+    images: Mapping[str, NDArray[np.uint8]]
+    joint_names: tuple[str, ...]
+    positions: NDArray[np.float64]
+    instruction: str
+    objects: Mapping[str, SceneObject] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ChunkRequest:
+    """What the executor tells about itself when it asks for a chunk.
+
+    Attributes:
+        request_id: unique for this executor.
+        tick: the tick of the chunk's first row.
+        committed: (rows, joints) actions still queued from `tick` on, radians.
+        expected_delay: ticks until the answer is expected to arrive.
+    """
+
+    request_id: int
+    tick: int
+    committed: NDArray[np.float64]
+    expected_delay: int
+
+
+class Backend(Protocol):
+    """Turns an observation into a chunk of actions.
+
+    Attributes:
+        name: short name, e.g. ``smolvla``.
+        description: checkpoint (folder or hub id) or what it is.
+        device: where it computes, e.g. ``cpu``.
+        dtype: number type it computes in.
+        cameras: camera names it must be given, in its order.
+        joint_names: joints it must be given and commands, in its order.
+        chunk_size: rows of a chunk.
+        period: seconds between two rows.
+        needs_objects: whether it reads `Observation.objects`.
+
+    It may also have ``remarks``, lines of text that `policy_node` logs once it is loaded,
+    ``tasks``, the only instructions that it learned, so that another one gets a warning, and
+    ``tune(options)``, which takes new values of those of `LIVE_OPTIONS` that were changed, between
+    two calls of `infer`; without it they are read when it is made.
+    """
+
+    name: str
+    description: str
+    device: str
+    dtype: str
+    cameras: tuple[str, ...]
+    joint_names: tuple[str, ...]
+    chunk_size: int
+    period: float
+    needs_objects: bool
+
+    def infer(self, observation: Observation, request: ChunkRequest) -> NDArray[np.float64]:
+        """Return the actions for ticks ``request.tick`` and following.
+
+        Returns:
+            (rows, joints) radians in the order of `joint_names`; 1 <= rows <= `chunk_size`.
+
+        Raises:
+            ValueError: the observation or the instruction does not fit; the text says what
+                to do about it.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free what the backend holds (memory, renderers)."""
+        ...

@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The newest images and the joint state that belongs to them, or words on what is missing.
+
+    buffer = ObservationBuffer(cameras=("top", "wrist"), joints=(...))
+    buffer.add_image("top", message, stamp_ns, now)             # any object; decoded later
+    problem = buffer.add_joint_state(names, positions, stamp_ns, now)
+    matched = buffer.snapshot(now)
+    if isinstance(matched, Missing): print(matched.message)
+
+`now` is the time of reception [s] of a monotonic clock; `stamp_ns` is the time of acquisition
+by the clock of the source [ns], 0 when the source gives none.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from smolvla_core.joints.history import NANOSECONDS, JointHistory, JointSample
+from smolvla_core.joints.order import JointOrder
+from smolvla_core.joints.sources import JointSources
+
+IMAGE_HISTORY = 16
+"""Images kept of each camera: where one camera lags, the others look back that far."""
+GRAY = (
+    "the pictures are gray, their one channel is taken for red, green and blue; where the camera "
+    "has color, set its driver or transport to send it"
+)
+"""What to tell, once, of a camera that sends no color."""
+
+
+@dataclass(frozen=True)
+class ObservationConfig:
+    """How old and how far apart the parts of an observation may be.
+
+    Attributes:
+        max_image_age: since the reception of a camera's newest image [s].
+        max_state_age: since the reception of the newest joint state [s].
+        max_camera_skew: between the oldest and the newest image of an observation [s].
+        max_state_skew: between the oldest image and the joint state matched to it [s].
+        use_stamps: match by the stamps of the sources; without, or where a stamp is 0, match
+            by the time of reception.
+    """
+
+    max_image_age: float = 0.5
+    max_state_age: float = 0.2
+    max_camera_skew: float = 0.1
+    max_state_skew: float = 0.05
+    use_stamps: bool = True
+
+
+@dataclass(frozen=True)
+class Matched:
+    """An observation of one instant, that of its oldest image.
+
+    Attributes:
+        images: camera name -> what was given to `add_image`, in the order of the cameras.
+        positions: (joints,) [rad] at that instant, interpolated between two joint states.
+        stamp_ns: that instant by the clock of the sources [ns]; 0 where stamps were not used.
+        image_ages: camera name -> time since reception [s].
+        camera_skew: between the oldest and the newest image [s].
+    """
+
+    images: Mapping[str, object]
+    positions: NDArray[np.float64]
+    stamp_ns: int
+    image_ages: Mapping[str, float]
+    camera_skew: float
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Why there is no observation: each thing that is silent, stale or does not match."""
+
+    problems: tuple[str, ...]
+
+    @property
+    def message(self) -> str:
+        """All problems in one line."""
+        return "; ".join(self.problems)
+
+
+@dataclass(frozen=True)
+class _Image:
+    payload: object
+    stamp_ns: int
+    received: float
+
+    def time_ns(self, by_stamp: bool) -> int:
+        """When it was taken, or received [ns]; integers, as floats have no room since 1970."""
+        return self.stamp_ns if by_stamp else round(self.received * NANOSECONDS)
+
+
+class ObservationBuffer:
+    """A short history of each camera's images and of the joint states.
+
+    An observation is of the newest instant that every camera has seen: of the camera that
+    lags its newest image, of the others those nearest to it. So one lost image costs an
+    observation a frame of freshness, not the observation.
+
+    A source that repeats its stamp, as a driver does that sends an old frame again, counts
+    as silent since the stamp last advanced.
+
+    Args:
+        cameras: names, all of them needed.
+        joints: names, the order of `Matched.positions`.
+        config: ages and skews.
+
+    Raises:
+        ValueError: a name appears twice.
+    """
+
+    def __init__(
+        self,
+        cameras: Sequence[str],
+        joints: Sequence[str],
+        config: ObservationConfig | None = None,
+    ) -> None:
+        self.cameras = tuple(cameras)
+        if len(set(self.cameras)) != len(self.cameras):
+            raise ValueError(f"the list of cameras names one twice: {', '.join(self.cameras)}")
+        self._config = config or ObservationConfig()
+        self._order = JointOrder(joints)
+        self._images: dict[str, deque[_Image]] = {
+            camera: deque(maxlen=IMAGE_HISTORY) for camera in self.cameras
+        }
+        self._repeats: dict[str, int] = dict.fromkeys(self.cameras, 0)
+        self._states = JointHistory()
+        self._sources = JointSources(tuple(joints))
+        self._state_problem = ""
+
+    def reconfigure(self, config: ObservationConfig) -> None:
+        """Go by other ages and skews from now on."""
+        self._config = config
+
+    def add_image(self, camera: str, image: object, stamp_ns: int, now: float) -> bool:
+        """Take a camera's image. Returns False when it is no news: repeated or out of order.
+
+        Raises:
+            KeyError: `camera` is not one of `cameras`.
+        """
+        self._repeats[camera] += 1
+        images = self._images[camera]
+        if images and not _advances(images[-1].stamp_ns, stamp_ns):
+            return False
+        if images and images[-1].stamp_ns > stamp_ns > 0:
+            images.clear()  # the clock was set anew: older stamps mean nothing now
+        self._repeats[camera] = 0
+        images.append(_Image(image, stamp_ns, now))
+        return True
+
+    def add_joint_state(
+        self,
+        names: Sequence[str],
+        positions: ArrayLike,
+        stamp_ns: int,
+        now: float,
+        source: str = "",
+    ) -> str:
+        """Take a joint state of `source`, if known, matched by name.
+
+        Returns:
+            Why it is not used, empty when it is.
+        """
+        try:
+            picked = self._order.pick(names, positions)
+        except ValueError as error:
+            self._state_problem = str(error)
+            return self._state_problem
+        self._sources.update(picked, source, now)
+        newest = self._states.newest
+        if newest is not None and not _advances(newest.stamp_ns, stamp_ns):
+            self._state_problem = "its stamp does not advance"
+            return self._state_problem
+        self._state_problem = ""
+        self._states.add(JointSample(picked, stamp_ns, now))
+        return ""
+
+    def camera_ages(self, now: float) -> dict[str, float]:
+        """Return the time since each camera's newest image [s]; infinite before the first."""
+        return {
+            camera: now - images[-1].received if images else math.inf
+            for camera, images in self._images.items()
+        }
+
+    def joint_state_age(self, now: float) -> float:
+        """Return the time since the newest joint state [s]; infinite before the first."""
+        newest = self._states.newest
+        return math.inf if newest is None else now - newest.received
+
+    def snapshot(self, now: float) -> Matched | Missing:
+        """Return the newest observation whose parts belong together, or what is missing."""
+        ages = self.camera_ages(now)
+        problems = [self._camera_problem(camera, age) for camera, age in ages.items()]
+        problems.append(self._joints_problem(self.joint_state_age(now)))
+        problems.append(self._sources.problem(now))
+        problems = [problem for problem in problems if problem]
+        if problems:
+            return Missing(tuple(problems))
+        return self._match(ages)
+
+    def _camera_problem(self, camera: str, age: float) -> str:
+        if math.isinf(age):
+            return (
+                f"camera {camera}: no image yet: is its driver running, its topic the right one?"
+            )
+        if age <= self._config.max_image_age:
+            return ""
+        if self._repeats[camera]:
+            return (
+                f"camera {camera}: repeats one image ({self._repeats[camera]} times, for "
+                f"{age:.2f} s): restart its driver"
+            )
+        return (
+            f"camera {camera}: newest image is {age:.2f} s old, more than "
+            f"{self._config.max_image_age:g} s: check its cable, its driver and the network"
+        )
+
+    def _joints_problem(self, age: float) -> str:
+        why = f" ({self._state_problem})" if self._state_problem else ""
+        if math.isinf(age):
+            return f"joint states: none yet{why}: is the arm's driver or the simulation running?"
+        if age <= self._config.max_state_age:
+            return ""
+        return (
+            f"joint states: newest is {age:.2f} s old, more than "
+            f"{self._config.max_state_age:g} s{why}: check the arm's driver and its bus"
+        )
+
+    def _match(self, ages: dict[str, float]) -> Matched | Missing:
+        by_stamp = (
+            self._config.use_stamps
+            and self._states.stamped
+            and all(image.stamp_ns > 0 for kept in self._images.values() for image in kept)
+        )
+        lagging = min((kept[-1].time_ns(by_stamp) for kept in self._images.values()), default=0)
+        images = {
+            camera: min(reversed(kept), key=lambda image: abs(image.time_ns(by_stamp) - lagging))
+            for camera, kept in self._images.items()
+        }
+        times = {camera: image.time_ns(by_stamp) for camera, image in images.items()}
+        newest = self._states.newest
+        assert newest is not None
+        oldest_time = min(times.values(), default=newest.time_ns(by_stamp))
+        skew = (max(times.values(), default=oldest_time) - oldest_time) / NANOSECONDS
+        if skew > self._config.max_camera_skew:
+            first, last = min(times, key=times.__getitem__), max(times, key=times.__getitem__)
+            return Missing(
+                (
+                    f"cameras {first} and {last} are {skew:.3f} s apart, more than "
+                    f"{self._config.max_camera_skew:g} s: {_skew_advice(skew)}",
+                )
+            )
+        positions, distance = self._states.at(
+            oldest_time, by_stamp, round(self._config.max_state_skew * NANOSECONDS)
+        )
+        if positions is None:
+            return Missing(
+                (
+                    f"joint states: the nearest to the images is {distance:.3f} s away, more "
+                    f"than {self._config.max_state_skew:g} s: {_skew_advice(distance)}",
+                )
+            )
+        return Matched(
+            images={camera: image.payload for camera, image in images.items()},
+            positions=positions,
+            stamp_ns=oldest_time if by_stamp else 0,
+            image_ages={
+                camera: ages[camera] + (self._images[camera][-1].received - image.received)
+                for camera, image in images.items()
+            },
+            camera_skew=skew,
+        )
+
+
+def _advances(known_ns: int, stamp_ns: int) -> bool:
+    """Say whether a stamp is news. One that falls back far is a clock that was set anew."""
+    if stamp_ns == 0 or known_ns == 0:
+        return True
+    return stamp_ns > known_ns or stamp_ns < known_ns - NANOSECONDS
+
+
+def _skew_advice(skew: float) -> str:
+    if skew > 1.0:
+        return "their clocks differ; synchronize them (chrony) or match by reception"
+    return "raise their rates, or the limit"

@@ -1,0 +1,313 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A managed (lifecycle) node whose subclasses say only what to do, not how to be managed.
+
+``ros2 lifecycle`` works on it as on every managed node. In addition:
+
+* A transition that fails says why in one line, and a failed configuration leaves a node that
+  can be configured again with other parameters.
+* Parameters are declared once. Those that are `parameters.Parameter.live` can be set at any time
+  and take effect at once; the others can be set while the node is unconfigured and are refused
+  with words while it is not: they are read when it is configured.
+* There is one way down, `ManagedNode.release`, for cleanup, shutdown, errors and the end of
+  the process.
+* With `background` the transitions run in a thread of their own, so that a node that loads for
+  a minute goes on answering meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
+from rclpy.node import Node
+
+from smolvla_core.ros.background import Background
+from smolvla_core.ros.parameters import Parameter, declare
+from smolvla_core.ros.tuning import Tuning
+
+T = TypeVar("T")
+
+UNCONFIGURED, CONFIGURING, INACTIVE, ACTIVE, FINALIZED = (
+    "unconfigured",
+    "configuring",
+    "inactive",
+    "active",
+    "finalized",
+)
+JOIN_TIMEOUT = 3.0
+"""How long the end of the process waits for a transition that is under way [s]."""
+
+
+def _words(error: Exception) -> str:
+    """Return what an error says; its type too where it was not made to be read."""
+    return f"{'' if isinstance(error, ValueError) else f'{type(error).__name__}: '}{error}"
+
+
+class ManagedNode(LifecycleNodeMixin, Node):
+    """Base of the managed nodes; see the module.
+
+    Subclasses override `configure`, `check`, `tune`, `activate`, `deactivate`, `release` and
+    `phase_changed`.
+
+    Args:
+        name: of the node.
+        parameters: of the node, `parameters.AUTOSTART` among them.
+        background: whether transitions that are asked for through services run in a thread.
+        node_options: of `rclpy.node.Node`.
+
+    Attributes:
+        phase: one of the constants of this module.
+        problem: why the newest configuration failed; empty when it did not.
+        starts_itself: whether it is on its way to be active without anybody's doing.
+        failed: whether the process shall end with an error.
+        misconfigured: whether `problem` is a mistake in the parameters: a new start with the same
+            ones would fail again.
+        abandoned: whether `destroy_node` left a thread behind that does not end.
+
+    Raises:
+        ValueError: a parameter is none of its choices; the text names it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        parameters: Sequence[Parameter],
+        *,
+        background: bool = False,
+        **node_options: Any,
+    ) -> None:
+        # First what `destroy_node` needs.
+        self.phase = UNCONFIGURED
+        self.problem = ""
+        self.failed = self.misconfigured = self.abandoned = self._ending = False
+        self.starts_itself = False
+        self._background: Background | None = None
+        Node.__init__(self, name, **node_options)
+        # A waiting transition would keep the others of its group from being served.
+        group = ReentrantCallbackGroup() if background else None
+        LifecycleNodeMixin.__init__(self, callback_group=group)
+        if background:
+            self._background = Background(self)
+            self._background.serve(self._service_change_state)
+        declare(self, parameters, settable=True)
+        self._tuning = Tuning(
+            self, parameters, check=self.check, take=self.tune, refusal=self.reconfigure_first
+        )
+        self.starts_itself = bool(self.get_parameter("autostart").value)
+
+    # What subclasses do.
+
+    def configure(self, values: dict[str, Any]) -> None:
+        """Take up the parameters `values`. Whatever it raises becomes words and a way back."""
+
+    def check(self, values: dict[str, Any], changed: set[str]) -> None:
+        """Raise ValueError where what `configure` made cannot take `values` at once.
+
+        Args:
+            values: of all parameters by name, as they would be.
+            changed: names of those that change.
+        """
+
+    def tune(self, values: dict[str, Any], names: set[str]) -> None:
+        """Let what there is take new `values`, which `check` let pass; in the thread of ROS.
+
+        Args:
+            values: of all parameters by name.
+            names: of those that were set, maybe to what they were.
+        """
+
+    def activate(self) -> None:
+        """Begin to act."""
+
+    def deactivate(self) -> None:
+        """Stop acting, at once."""
+
+    def release(self) -> None:
+        """Let go of all that `configure` made, also of half of it; may be called twice."""
+
+    def phase_changed(self) -> None:
+        """Tell about `phase`; called from any thread."""
+
+    def finish(self) -> bool:
+        """Finish, before the process ends, what others wait for; asked until it says False.
+
+        Returns:
+            Whether the node must still receive and send for that.
+        """
+        return False
+
+    # For subclasses and for who runs the node.
+
+    @property
+    def hint(self) -> str:
+        """What to do to make the node active; empty when it is.
+
+        Nothing is to be done while it starts by itself.
+        """
+        on_its_way = self.phase in (UNCONFIGURED, CONFIGURING, INACTIVE)
+        if self.starts_itself and on_its_way and not self.problem:
+            return f"{self.get_name()} is still loading"
+        name, set_state = self.get_name(), f"ros2 lifecycle set {self.get_fully_qualified_name()}"
+        if self._ending:
+            return f"{name} ends"
+        why = f" ({self.problem})" if self.problem else ""
+        return {
+            UNCONFIGURED: f"{name} is unconfigured{why}: {set_state} configure, then activate",
+            CONFIGURING: f"{name} is still loading",
+            INACTIVE: f"{name} is inactive: {set_state} activate",
+            ACTIVE: "",
+            FINALIZED: f"{name} was shut down: start its process anew",
+        }[self.phase]
+
+    def start_up(self) -> None:
+        """Configure and activate where the parameter autostart says so, else say how to."""
+        if not self.get_parameter("autostart").value:
+            self.get_logger().info(f"{self.hint}; or start it with autostart:=true")
+        elif self._background is None:
+            self._autostart()
+        else:
+            self._enter(CONFIGURING)
+            self._background.run(self._autostart)
+
+    def reconfigure_first(self, name: str) -> str:
+        """Say why the parameter `name` cannot be set now, and what to do; empty when it can."""
+        if self.phase in (UNCONFIGURED, FINALIZED):
+            return self.hint if self.phase == FINALIZED else ""
+        full = self.get_fully_qualified_name()
+        first, steps = "deactivate and clean up", "deactivate, then cleanup"
+        again = ", configure and activate"
+        loading = self.phase == CONFIGURING
+        if self.phase == INACTIVE or (loading and not self._tuning.values["autostart"]):
+            first, steps, again = "clean up", "cleanup", " and configure"
+        return (
+            f"{self.get_name()} is {self.phase} and reads '{name}' when it is configured: "
+            f"{'once it has loaded, ' if loading else ''}{first} {full} first "
+            f"(ros2 lifecycle set {full} {steps}), then set it{again} again"
+        )
+
+    def in_ros_thread(self, function: Callable[[], T]) -> T:
+        """Run `function` in the thread that receives, from wherever; return what it returns.
+
+        Raises:
+            CancelledError: the node ends.
+        """
+        return function() if self._background is None else self._background.in_ros_thread(function)
+
+    def destroy_node(self) -> None:
+        """Let a transition that is under way end, release everything, destroy the node."""
+        self._ending = True
+        try:
+            if self._background is None or self._background.close(JOIN_TIMEOUT):
+                self.release()
+            else:
+                self.abandoned = True
+        finally:
+            super().destroy_node()
+
+    # The state machine of ROS.
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Configure; on failure say why and stay unconfigured."""
+        self.problem, self.misconfigured = "", False
+        self._enter(CONFIGURING)
+        try:
+            values = dict(self._tuning.values)
+            self.configure(values)
+            self.in_ros_thread(lambda: self._catch_up(values))
+        except Exception as error:
+            self.problem = _words(error)
+            self.misconfigured = isinstance(error, ValueError)
+        if self._ending:
+            self.release()
+            raise SystemExit  # of this thread: there is no state machine any more to go on with
+        if self.problem:
+            self.get_logger().error(f"cannot be configured: {self.problem}")
+            return self._leave(TransitionCallbackReturn.FAILURE)
+        self._enter(INACTIVE)
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Activate."""
+
+        def activate() -> None:
+            super(ManagedNode, self).on_activate(state)  # enables the managed publishers
+            self.activate()
+
+        return self._attempt("activated", activate, ACTIVE)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Deactivate."""
+        return self._attempt("deactivated", lambda: self._halt(state), INACTIVE)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Release everything; then the parameters may be set again."""
+        return self._attempt("cleaned up", self.release, UNCONFIGURED)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Release everything, for good."""
+
+        def shut_down() -> None:
+            if self.phase == ACTIVE:
+                self._halt(state)
+            self.release()
+
+        return self._attempt("shut down", shut_down, FINALIZED)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Release everything after a transition that broke; it may be configured again."""
+        return self._leave(TransitionCallbackReturn.SUCCESS)
+
+    def _attempt(
+        self, what: str, function: Callable[[], None], phase: str
+    ) -> TransitionCallbackReturn:
+        """Run `function` and enter `phase`; ROS calls `on_error` where it breaks."""
+        try:
+            function()
+        except Exception as error:  # rclpy would swallow it
+            self.problem = f"it could not be {what}: {_words(error)}"
+            self.get_logger().error(self.problem)
+            return TransitionCallbackReturn.ERROR
+        self._enter(phase)
+        return TransitionCallbackReturn.SUCCESS
+
+    def _halt(self, state: LifecycleState) -> None:
+        super().on_deactivate(state)  # disables the managed publishers first: nothing goes out
+        self.deactivate()
+
+    def _leave(self, result: TransitionCallbackReturn) -> TransitionCallbackReturn:
+        """Release what a broken transition has left; return `result`."""
+        try:
+            self.release()
+        except Exception as error:
+            self.get_logger().error(f"could not release everything: {_words(error)}")
+        self._enter(UNCONFIGURED)
+        return result
+
+    def _catch_up(self, values: dict[str, Any]) -> None:
+        """Take what was set while the node was configured with `values`."""
+        newest = self._tuning.values
+        changed = {name for name in newest if newest[name] != values[name]}
+        if changed:
+            try:
+                self.check(newest, changed)
+            except ValueError as error:
+                self.get_logger().warning(f"set too early, while the node was loading: {error}")
+            self.tune(newest, changed)
+
+    def _enter(self, phase: str) -> None:
+        self.phase = phase
+        self.phase_changed()
+
+    def _autostart(self) -> None:
+        done = TransitionCallbackReturn.SUCCESS
+        started = self.trigger_configure() == done and self.trigger_activate() == done
+        self.starts_itself = False
+        if started:
+            return
+        self.failed = True
+        if self._background is None:
+            self.context.try_shutdown()
+        else:
+            self._background.call(self.context.try_shutdown)

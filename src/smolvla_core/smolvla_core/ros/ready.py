@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The line that closes a start: that all is up, and what to type next.
+
+`executor_node` says it, because it alone sees all that a start begins, the arm by its joint states
+and by who listens to commands, and the policy by its status; whatever started the nodes.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+
+from smolvla_core.instruction import EXAMPLE, command, quoted
+from smolvla_core.level import PATIENCE
+from smolvla_core.ros import qos
+from smolvla_core.ros.managed_node import ACTIVE, UNCONFIGURED, ManagedNode
+from smolvla_msgs.msg import ExecutorStatus, PolicyStatus
+
+_ACTING = (PolicyStatus.WAITING, PolicyStatus.READY, PolicyStatus.INFERRING)
+
+
+class ReadyLine:
+    """Says once that all is up, again after one of both nodes was not; or what is missing.
+
+    Args:
+        node: the executor.
+        status: its newest status.
+        command_topic: where it commands the arm; empty while it is not configured.
+    """
+
+    def __init__(
+        self,
+        node: ManagedNode,
+        status: Callable[[], ExecutorStatus],
+        command_topic: Callable[[], str],
+    ) -> None:
+        self._node = node
+        self._status = status
+        self._command_topic = command_topic
+        self._said = ""
+        self._active_since = math.inf
+        self._complained = False
+        node.create_subscription(
+            PolicyStatus, "policy_node/status", self._on_policy, qos.status_qos()
+        )
+
+    def _on_policy(self, policy: PolicyStatus) -> None:
+        phase = self._node.phase
+        active = phase == ACTIVE and policy.state in _ACTING
+        unconfigured = phase == UNCONFIGURED and policy.state == PolicyStatus.UNCONFIGURED
+        if not active:
+            self._active_since, self._complained = math.inf, False
+        if active:
+            if self._said != ACTIVE:
+                self._say_how_it_is(self._missing(policy))
+        elif unconfigured and not self._node.get_parameter("autostart").value:
+            if self._said != UNCONFIGURED:
+                self._say(UNCONFIGURED, self._how_to_activate())
+        else:
+            self._said = ""
+
+    def _say_how_it_is(self, missing: str) -> None:
+        self._active_since = min(self._active_since, time.monotonic())
+        if not missing:
+            self._say(ACTIVE, self._next_step())
+        elif not self._complained and time.monotonic() >= self._active_since + PATIENCE:
+            self._complained = True
+            self._node.get_logger().warning(f"not ready yet: {missing}")
+
+    def _say(self, phase: str, words: str) -> None:
+        self._said = phase
+        self._node.get_logger().info(words)
+
+    def _missing(self, policy: PolicyStatus) -> str:
+        """Say what is missing although both nodes are active; empty for nothing."""
+        status, commands = self._status(), self._command_topic()
+        # NaN as long as the control loop has told nothing.
+        if not status.joint_state_age < math.inf or status.state == ExecutorStatus.FAULT:
+            return status.reason
+        if not status.dry_run and not self._node.count_subscribers(commands):
+            return f"nobody listens on {commands}: is the arm's controller active?"
+        if not all(age < math.inf for age in (*policy.camera_ages, policy.joint_state_age)):
+            return policy.message or "the policy has not heard all cameras and joints"
+        return ""
+
+    def _next_step(self) -> str:
+        node, status = self._node, self._status()
+        dry = " (DRY RUN: the arm gets no commands)" if status.dry_run else ""
+        topic = node.resolve_topic_name("task_instruction")
+        instruct = command(topic)
+        if status.instruction:
+            instruct = f"the instruction is {quoted(status.instruction)}"
+        if status.instruction_source == ExecutorStatus.INSTRUCTION_GOAL:
+            return f"ready{dry}: the goal is {quoted(status.instruction)}"
+        if status.state != ExecutorStatus.IDLE:
+            return f"ready{dry}: {instruct}"
+        action = node.resolve_service_name("smolvla/run_task")
+        return (
+            f"ready{dry}: ros2 action send_goal {action} smolvla_msgs/action/RunTask "
+            f'"{{instruction: {EXAMPLE}}}"; or {instruct}, and ros2 service call '
+            f"{node.resolve_service_name('~/start')} std_srvs/srv/Trigger"
+        )
+
+    def _how_to_activate(self) -> str:
+        executor = self._node.get_fully_qualified_name()
+        policy = self._node.resolve_topic_name("policy_node")
+        return (
+            f"ready to be activated: for node in {policy} {executor}; do ros2 lifecycle set $node "
+            "configure && ros2 lifecycle set $node activate; done"
+        )

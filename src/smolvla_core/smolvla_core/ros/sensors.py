@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a policy sees and feels: cameras, joint states and objects, taken off the wire.
+
+Images are kept as they come and decoded when an observation is taken: of 90 images a second
+only a few are ever looked at.
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from rclpy.serialization import deserialize_message
+from sensor_msgs.msg import CompressedImage, Image, JointState
+from visualization_msgs.msg import MarkerArray
+
+from smolvla_core.backend import Observation, SceneObject
+from smolvla_core.observation import GRAY, Matched, Missing, ObservationBuffer, ObservationConfig
+from smolvla_core.ros import qos
+from smolvla_core.ros.converters import scene_objects
+from smolvla_core.ros.images import decode_image, is_gray
+from smolvla_core.ros.publishers import PublisherNames
+
+
+@dataclass(frozen=True)
+class SerializedImage:
+    """An image message as it came.
+
+    Attributes:
+        data: the message.
+        compressed: whether it is a CompressedImage.
+        topic: where it came, for the text of errors; empty to leave it out.
+    """
+
+    data: bytes
+    compressed: bool
+    topic: str = ""
+
+    def decode(self) -> NDArray[np.uint8]:
+        """Return the pixels, uint8 (height, width, 3) RGB.
+
+        Raises:
+            ValueError: see `ros.images`; the text begins with the topic.
+        """
+        try:
+            return decode_image(self._message())
+        except ValueError as error:
+            raise ValueError(f"{self.topic}: {error}" if self.topic else str(error)) from error
+
+    def gray(self) -> bool | None:
+        """Say whether the picture has one channel only; None where it cannot be read."""
+        try:
+            return is_gray(self._message())
+        except ValueError:
+            return None
+
+    def _message(self) -> Image | CompressedImage:
+        return deserialize_message(self.data, CompressedImage if self.compressed else Image)
+
+    @property
+    def stamp_ns(self) -> int:
+        """The header's stamp [ns], read without decoding the rest.
+
+        The header is the first field: in CDR its stamp follows the 4 bytes of encapsulation,
+        whose second byte tells the byte order (OMG DDS-XTypes 1.3, 7.6.3.1).
+        """
+        order = "<" if self.data[1] & 1 else ">"
+        seconds, nanoseconds = struct.unpack_from(f"{order}iI", self.data, 4)
+        return int(seconds) * 10**9 + int(nanoseconds)
+
+
+@dataclass(frozen=True)
+class SensorHealth:
+    """Ages [s] of the newest image of each camera and of the newest joint state, and what
+    keeps an observation from being taken (empty when nothing does)."""
+
+    camera_ages: Mapping[str, float]
+    joint_state_age: float
+    missing: str
+
+
+class Needs(Protocol):
+    """What is to be received; a `Backend` says it."""
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """Names of the cameras."""
+        ...
+
+    @property
+    def joint_names(self) -> tuple[str, ...]:
+        """Names of the joints, the order of all positions."""
+        ...
+
+    @property
+    def needs_objects(self) -> bool:
+        """Whether the objects of the simulation are needed."""
+        ...
+
+
+class SensorIntake:
+    """Subscribes to what is needed; observations may be taken from any thread.
+
+    Args:
+        node: whose executor receives.
+        needs: cameras and joints, and whether objects.
+        config: how old and how far apart the parts may be.
+        camera_topic: topic of the raw images, ``{name}`` is the camera's name.
+        compressed: subscribe to ``<camera_topic>/compressed`` instead.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        needs: Needs,
+        config: ObservationConfig,
+        camera_topic: str,
+        compressed: bool,
+    ) -> None:
+        self._node = node
+        self._joints = needs.joint_names
+        self._lock = threading.Lock()
+        self._buffer = ObservationBuffer(needs.cameras, needs.joint_names, config)
+        self._objects: Mapping[str, SceneObject] | None = None
+        self._needs_objects = needs.needs_objects
+        self._subscriptions: list[Any] = []
+        self._state_sources = PublisherNames(node, "joint_states")
+        for camera in needs.cameras:
+            self._subscribe(camera, camera_topic.replace("{name}", camera), compressed)
+        self._receive(JointState, "joint_states", self._on_joint_state, qos.joint_state_qos())
+        if needs.needs_objects:
+            self._receive(MarkerArray, "sim/objects", self._on_objects, qos.scene_qos())
+
+    def close(self) -> None:
+        """Receive nothing any more; to be called in the thread of ROS."""
+        while self._subscriptions:
+            self._node.destroy_subscription(self._subscriptions.pop())
+
+    def reconfigure(self, config: ObservationConfig) -> None:
+        """Go by other ages and skews from now on."""
+        with self._lock:
+            self._buffer.reconfigure(config)
+
+    def _receive(
+        self,
+        kind: Any,
+        topic: str,
+        receive: Callable[..., None],
+        profile: QoSProfile,
+        raw: bool = False,
+    ) -> None:
+        self._subscriptions.append(
+            self._node.create_subscription(kind, topic, receive, profile, raw=raw)
+        )
+
+    def snapshot(self) -> Matched | Missing:
+        """Return the newest observation with its images as `SerializedImage`, or what is
+        missing."""
+        with self._lock:
+            return self._buffer.snapshot(time.monotonic())
+
+    def observe(self, instruction: str) -> tuple[Observation, int]:
+        """Return the newest observation and the time of its oldest image [ns, ROS time].
+
+        Raises:
+            ValueError: something is missing, stale or cannot be decoded; the text names all
+                of it and what to do.
+        """
+        matched = self.snapshot()
+        if isinstance(matched, Missing):
+            raise ValueError(matched.message)
+        if self._needs_objects and self._objects is None:
+            raise ValueError(
+                "no objects on sim/objects yet: the backend works in the simulation only"
+            )
+        images = {}
+        for camera, image in matched.images.items():
+            assert isinstance(image, SerializedImage)
+            try:
+                images[camera] = image.decode()
+            except ValueError as error:
+                raise ValueError(f"camera {camera}: {error}") from error
+        observation = Observation(
+            images, self._joints, matched.positions, instruction, self._objects or {}
+        )
+        return observation, matched.stamp_ns or self._node.get_clock().now().nanoseconds
+
+    def health(self) -> SensorHealth:
+        """Return how fresh everything is."""
+        now = time.monotonic()
+        with self._lock:
+            snapshot = self._buffer.snapshot(now)
+            return SensorHealth(
+                self._buffer.camera_ages(now),
+                self._buffer.joint_state_age(now),
+                snapshot.message if isinstance(snapshot, Missing) else "",
+            )
+
+    def _subscribe(self, camera: str, topic: str, compressed: bool) -> None:
+        topic = f"{topic}/compressed" if compressed else topic
+        name = self._node.resolve_topic_name(topic)
+        seen = False  # a picture that could be read
+
+        def on_image(data: bytes) -> None:
+            nonlocal seen
+            image = SerializedImage(data, compressed, name)
+            if not seen and (gray := image.gray()) is not None:
+                seen = True
+                if gray:
+                    self._node.get_logger().warning(f"camera {camera}: {name}: {GRAY}")
+            with self._lock:
+                self._buffer.add_image(camera, image, image.stamp_ns, time.monotonic())
+
+        self._receive(
+            CompressedImage if compressed else Image,
+            topic,
+            on_image,
+            qos.image_qos(),
+            raw=True,
+        )
+
+    def _on_joint_state(self, message: JointState, info: Mapping[str, Any]) -> None:
+        stamp_ns = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+        source = self._state_sources.of(info)
+        with self._lock:  # one that is not used may hold other joints: told when none is left
+            self._buffer.add_joint_state(
+                message.name, message.position, stamp_ns, time.monotonic(), source
+            )
+
+    def _on_objects(self, message: MarkerArray) -> None:
+        try:
+            self._objects = scene_objects(message)
+        except ValueError as error:
+            self._node.get_logger().warning(str(error), throttle_duration_sec=5.0)

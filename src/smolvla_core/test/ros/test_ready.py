@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The line that closes a start: said when all is up, with what to type next, and once."""
+
+import math
+
+import pytest
+from rclpy.lifecycle import TransitionCallbackReturn
+from smolvla_core.ros import qos, ready
+
+from smolvla_msgs.msg import ExecutorStatus, PolicyStatus
+
+SUCCESS = TransitionCallbackReturn.SUCCESS
+INSTRUCT = "ready: ros2 topic pub --once --keep-alive 1 /task_instruction std_msgs/msg/String"
+
+
+class Policy:
+    """The status of a policy; what the test has not said otherwise is well."""
+
+    def __init__(self, graph, capfd):
+        self._graph, self._capfd = graph, capfd
+        self._publisher = graph.node.create_publisher(
+            PolicyStatus, "policy_node/status", qos.status_qos()
+        )
+        self.log = ""
+
+    def tell(self, state=PolicyStatus.WAITING, **fields):
+        """Publish until the executor has heard it, for sure; return what was logged since."""
+        before = self.read()
+        message = PolicyStatus(state=state, **{"joint_state_age": 0.01, **fields})
+        self._graph.until(lambda: self._publisher.get_subscription_count() > 0)
+        for _ in range(3):
+            self._publisher.publish(message)
+            self._graph.during(0.1, lambda: True)
+        return self.read()[len(before) :]
+
+    def read(self):
+        self.log += self._capfd.readouterr().err
+        return self.log
+
+
+@pytest.fixture
+def policy(graph, capfd):
+    return Policy(graph, capfd)
+
+
+def up(graph, robot):
+    graph.until(lambda: robot.statuses and robot.status.joint_state_age < 1.0, what="joint states")
+
+
+def test_it_is_said_once_when_policy_arm_and_cameras_are_up(graph, make_robot, policy):
+    robot = make_robot(instruction="")
+    up(graph, robot)
+    silent = {"cameras": ["top", "hand"], "camera_ages": [0.1, math.inf]}
+    for state, fields in (
+        (PolicyStatus.LOADING, {}),
+        (PolicyStatus.ERROR, {}),
+        (PolicyStatus.INACTIVE, {}),
+        (PolicyStatus.WAITING, silent),
+        (PolicyStatus.WAITING, {"joint_state_age": math.inf}),
+    ):
+        assert "ready" not in policy.tell(state, **fields)
+    assert INSTRUCT in policy.tell()
+    assert "ready" not in policy.tell(PolicyStatus.INFERRING)
+    assert "ready" not in policy.tell(PolicyStatus.WAITING, **silent)
+
+
+def test_it_is_said_again_after_the_policy_was_away(graph, make_robot, policy):
+    robot = make_robot(instruction="")
+    up(graph, robot)
+    assert INSTRUCT in policy.tell()
+    robot.instruct("stack the cups")
+    policy.tell(PolicyStatus.LOADING)
+    assert 'ready: the instruction is "stack the cups"' in policy.tell(PolicyStatus.READY)
+
+
+def test_without_an_arm_nothing_is_ready(graph, make_robot, policy):
+    robot = make_robot(instruction="")
+    robot.feed.cancel()
+    graph.until(robot.state(ExecutorStatus.WAITING), what="WAITING")
+    assert "ready" not in policy.tell()
+    robot.feed.reset()
+    up(graph, robot)
+    assert INSTRUCT in policy.tell()
+
+
+def test_what_is_missing_is_said_once_after_a_while(graph, make_robot, policy, monkeypatch):
+    monkeypatch.setattr(ready, "PATIENCE", 0.0)
+    robot = make_robot(instruction="")
+    up(graph, robot)
+    silent = {"cameras": ["hand"], "camera_ages": [math.inf], "message": "camera hand: no image"}
+    assert policy.tell(**silent).count("not ready yet: camera hand: no image") == 1
+    assert "ready" not in policy.tell(**silent)
+    assert INSTRUCT in policy.tell()
+
+
+def test_an_arm_whose_controller_does_not_listen_is_not_ready(
+    graph, make_robot, policy, monkeypatch
+):
+    monkeypatch.setattr(ready, "PATIENCE", 0.0)
+    robot = make_robot(instruction="", output="joint_trajectory")
+    up(graph, robot)
+    listening = next(
+        subscription
+        for subscription in graph.node.subscriptions
+        if subscription.topic_name == "/arm_controller/joint_trajectory"
+    )
+    graph.node.destroy_subscription(listening)
+    graph.until(lambda: not graph.node.count_subscribers("/arm_controller/joint_trajectory"))
+    said = policy.tell()
+    assert "not ready yet: nobody listens on /arm_controller/joint_trajectory: is the" in said
+    assert INSTRUCT not in said
+
+
+def test_a_dry_run_and_an_executor_that_waits_say_so(graph, make_robot, policy):
+    up(graph, make_robot(instruction="", dry_run=True, wait_for_start=True))
+    said = policy.tell()
+    assert "ready (DRY RUN: the arm gets no commands): ros2 action send_goal /smolvla/run" in said
+    assert "ros2 service call /executor_node/start std_srvs/srv/Trigger" in said
+
+
+def test_what_was_not_started_says_how_to_activate_it(graph, make_robot, policy):
+    robot = make_robot(instruction="", active=False, autostart=False)
+    said = policy.tell(PolicyStatus.UNCONFIGURED)
+    assert "ready to be activated: for node in /policy_node /executor_node; do ros2 life" in said
+    assert "ready" not in policy.tell(PolicyStatus.UNCONFIGURED)
+    assert robot.executor.trigger_configure() == SUCCESS
+    assert robot.executor.trigger_activate() == SUCCESS
+    up(graph, robot)
+    assert INSTRUCT in policy.tell()
+
+
+def test_an_autostarted_node_gives_no_order_to_activate(graph, make_robot, policy):
+    make_robot(instruction="", active=False, autostart=True)
+    assert "activate" not in policy.tell(PolicyStatus.UNCONFIGURED)

@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Radians and checkpoint units convert into each other without loss or surprise."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from smolvla_core.units.calibration import LEROBOT_JOINTS, JointCalibration
+from smolvla_core.units.joint_units import REGIMES, UnitParameters, joint_units, units_from_lists
+
+JOINTS = ("shoulder_pan", "elbow_flex", "gripper")
+LEROBOT_DEGREES = 360.0 / 4095.0
+RADIANS_PER_TICK = 2.0 * math.pi / 4096.0
+# Joint limits of the description's SO-100 and SO-101 [rad], the wider of both.
+LIMITS = {
+    "shoulder_pan": (-1.92, 1.92),
+    "shoulder_lift": (-1.749, 1.74533),
+    "elbow_flex": (-1.745, 1.69),
+    "wrist_flex": (-1.66, 1.66),
+    "wrist_roll": (-2.79, 2.84121),
+    "gripper": (-0.174, 1.75),
+}
+VECTORS = Path(__file__).parents[3] / "so100_hardware" / "test" / "units" / "lerobot_vectors.hpp"
+
+
+def calibration(low=755, high=3327, drive_mode=0):
+    return {
+        name: JointCalibration(i + 1, drive_mode, 0, low, high)
+        for i, name in enumerate(LEROBOT_JOINTS)
+    }
+
+
+def driver_radians(low, high, drive_mode, tick, gripper=None):
+    """What `so100_hardware/conversions.cpp` publishes for a tick."""
+    if gripper is None:
+        return (tick - (low + high) / 2.0) * RADIANS_PER_TICK
+    at_min, at_max = gripper if drive_mode == 0 else gripper[::-1]
+    return at_min + (tick - low) * (at_max - at_min) / (high - low)
+
+
+def vectors(kind):
+    """Rows of the driver's table of what LeRobot computes: min, max, drive_mode, tick, value."""
+    text = VECTORS.read_text()
+    block = re.search(rf"kToUnit{kind}\[\] = \{{(.*?)\}};", text, re.DOTALL).group(1)
+    rows = [[float(n) for n in row.split(",")] for row in re.findall(r"\{([^{}]+)\}", block)]
+    assert len(rows) == 64
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("regime", "joint", "kind"),
+    [
+        ("degrees", "elbow_flex", "Degrees"),
+        ("degrees", "gripper", "To100"),
+        ("normalized", "elbow_flex", "M100"),
+        ("normalized", "gripper", "To100"),
+    ],
+)
+def test_a_tick_through_radians_is_the_number_that_lerobot_makes_of_it(regime, joint, kind):
+    gripper_range = (-0.174, 1.75)
+    for low, high, drive_mode, tick, value in vectors(kind):
+        parameters = UnitParameters(
+            gripper_range, calibration=calibration(int(low), int(high), int(drive_mode))
+        )
+        units = joint_units(regime, (joint,), parameters)
+        ends = gripper_range if joint == "gripper" else None
+        radians = driver_radians(low, high, drive_mode, tick, ends)
+        assert units.to_policy([radians])[0] == pytest.approx(value, abs=2e-5)
+        if low <= tick <= high:
+            back = units.to_joints([value])[0]
+            assert back == pytest.approx(radians, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("joint", "old", "degrees"),
+    [
+        # LeRobot's guide: new shoulder_lift = -(old - 90), new elbow_flex = old - 90.
+        ("shoulder_lift", 119.94, -(119.94 - 90.0)),
+        ("shoulder_lift", 190.0, -100.0),  # folded: the URDF's rest pose
+        ("elbow_flex", 109.77, 109.77 - 90.0),
+        ("elbow_flex", 0.0, -90.0),
+        ("shoulder_pan", 33.0, 33.0),
+        ("wrist_flex", 56.71, 56.71),
+        ("wrist_roll", -27.42, -27.42),
+    ],
+)
+def test_the_old_zero(joint, old, degrees):
+    units = joint_units("degrees_old", (joint,))
+    assert math.degrees(units.to_joints([old])[0]) == pytest.approx(degrees)
+    assert units.to_policy([math.radians(degrees)])[0] == pytest.approx(old, abs=1e-4)
+
+
+def test_a_sign_turns_one_joint_about_its_zero_in_every_regime() -> None:
+    parameters = UnitParameters(calibration=calibration())
+    turned = UnitParameters(signs={"elbow_flex": -1}, calibration=calibration())
+    for regime in REGIMES:
+        plain = joint_units(regime, JOINTS, parameters).to_policy([0.3, -0.4, 0.5])
+        other = joint_units(regime, JOINTS, turned).to_policy([0.3, 0.4, 0.5])
+        np.testing.assert_allclose(plain, other)
+
+
+def test_drive_mode_turns_the_shares_of_the_body_and_nothing_else() -> None:
+    for regime, turns in (("normalized", True), ("degrees", False), ("radians", False)):
+        plain, turned = (
+            joint_units(regime, JOINTS, UnitParameters(calibration=calibration(drive_mode=mode)))
+            for mode in (0, 1)
+        )
+        sign = -1.0 if turns else 1.0
+        position = [0.4, -0.7, 0.9]
+        np.testing.assert_allclose(
+            turned.to_policy(position), plain.to_policy(position) * [sign, sign, 1.0]
+        )
+
+
+def test_the_gripper_runs_from_0_to_100_and_no_farther() -> None:
+    for regime in ("degrees", "normalized"):
+        units = joint_units(regime, JOINTS, UnitParameters(calibration=calibration()))
+        assert units.to_policy([0, 0, -0.174])[2] == pytest.approx(0.0, abs=1e-5)
+        assert units.to_policy([0, 0, 1.75])[2] == pytest.approx(100.0)
+        assert units.to_policy([0, 0, 1.9])[2] == 100.0
+        assert units.to_joints([0, 0, 50.0])[2] == pytest.approx((1.75 - 0.174) / 2)
+        assert units.to_joints([0, 0, -8.0])[2] == pytest.approx(-0.174)
+
+
+def test_shares_end_at_the_calibrated_range_and_degrees_do_not() -> None:
+    parameters = UnitParameters(calibration=calibration())
+    half = (3327 - 755) / 2 * RADIANS_PER_TICK
+    shares = joint_units("normalized", JOINTS, parameters)
+    np.testing.assert_allclose(shares.to_policy([half, -half - 0.1, 0.0])[:2], [100.0, -100.0])
+    np.testing.assert_allclose(shares.to_joints([130.0, -250.0, 0.0])[:2], [half, -half])
+    degrees = joint_units("degrees", JOINTS, parameters)
+    assert degrees.to_policy([3.0, 0.0, 0.0])[0] == pytest.approx(1954 * LEROBOT_DEGREES, abs=0.2)
+
+
+def test_a_reversed_gripper_is_told_by_its_range() -> None:
+    units = joint_units("degrees", JOINTS, UnitParameters(gripper_range=(1.0, 0.0)))
+    assert units.to_policy([0.0, 0.0, 1.0])[2] == pytest.approx(0.0)
+    assert units.to_policy([0.0, 0.0, 0.25])[2] == pytest.approx(75.0)
+
+
+def test_another_arm_has_plain_degrees_and_no_gripper() -> None:
+    assert joint_units("degrees", ("a",)).to_policy([math.pi])[0] == pytest.approx(180.0)
+
+
+def test_the_joints_of_an_arm_with_a_prefix_are_known() -> None:
+    names = tuple(f"left_{joint}" for joint in LEROBOT_JOINTS)
+    parameters = UnitParameters(calibration=calibration())
+    for regime in REGIMES:
+        position = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
+        np.testing.assert_array_equal(
+            joint_units(regime, names, parameters).to_policy(position),
+            joint_units(regime, LEROBOT_JOINTS, parameters).to_policy(position),
+        )
+
+
+def inside(joint):
+    low, high = LIMITS[joint]
+    return st.floats(low, high)
+
+
+@given(
+    regime=st.sampled_from(sorted(REGIMES)),
+    position=st.tuples(*(inside(joint) for joint in LEROBOT_JOINTS)),
+    signs=st.lists(st.sampled_from([1.0, -1.0]), min_size=5, max_size=5),
+    ends=st.lists(
+        st.tuples(st.integers(0, 700), st.integers(3395, 4095), st.integers(0, 1)),
+        min_size=6,
+        max_size=6,
+    ),
+)
+def test_there_and_back_is_the_same_to_single_precision(regime, position, signs, ends) -> None:
+    joints = {
+        name: JointCalibration(i + 1, mode, 0, low, high)
+        for i, (name, (low, high, mode)) in enumerate(zip(LEROBOT_JOINTS, ends, strict=True))
+    }
+    # Shares end with the range.
+    position = [
+        float(np.clip(p, -joints[name].half_range, joints[name].half_range))
+        for name, p in zip(LEROBOT_JOINTS, position, strict=True)
+    ]
+    units = units_from_lists(regime, LEROBOT_JOINTS, [*signs, 1.0], [-0.174, 1.75], joints)
+    state = units.to_policy(position)
+    assert state.dtype == np.float32
+    np.testing.assert_allclose(units.to_joints(state), position, atol=2e-6)
+    rows = units.to_joints(np.stack([state, state]))
+    np.testing.assert_array_equal(rows[0], rows[1])
+
+
+@given(
+    joint=st.sampled_from([j for j in LEROBOT_JOINTS if j != "gripper"]),
+    share=st.floats(0.0, 1.0),
+)
+def test_the_limits_of_the_arm_lie_within_the_ranges_of_lerobots_units(joint, share) -> None:
+    low, high = LIMITS[joint]
+    radians = low + share * (high - low)
+    reach = math.ceil(max(-low, high) / RADIANS_PER_TICK)
+    parameters = UnitParameters(calibration=calibration(2047 - reach, 2048 + reach))
+    assert abs(joint_units("degrees", (joint,)).to_policy([radians])[0]) <= 180.0
+    # Old LeRobot stopped at ±270.
+    assert abs(joint_units("degrees_old", (joint,)).to_policy([radians])[0]) <= 270.0
+    assert abs(joint_units("normalized", (joint,), parameters).to_policy([radians])[0]) <= 100.0
+
+
+@given(arrays(np.float64, (4, 3), elements=st.floats(-4.0, 4.0)))
+def test_radians_pass_through(positions) -> None:
+    units = joint_units("radians", JOINTS)
+    np.testing.assert_array_equal(units.to_joints(positions), positions)
+    np.testing.assert_array_equal(units.to_policy(positions), positions.astype(np.float32))
+
+
+def test_unknown_units_list_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"'ticks'.*radians, degrees, normalized, degrees_old"):
+        joint_units("ticks", JOINTS)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        (UnitParameters(signs={"elbow": -1}), "signs are given for elbow"),
+        (UnitParameters(signs={"elbow_flex": 2}), "must be 1 or -1"),
+        (UnitParameters(signs={"gripper": -1}), "swap"),
+        (UnitParameters(gripper_range=(1.0, 1.0)), "gripper_range"),
+    ],
+)
+def test_parameters_that_do_not_fit_are_named(parameters: UnitParameters, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        joint_units("degrees", JOINTS, parameters)
+
+
+def test_shares_of_a_range_need_the_range() -> None:
+    with pytest.raises(ValueError, match="give the parameter calibration"):
+        joint_units("normalized", JOINTS)
+    part = {"gripper": JointCalibration(6, 0, 0, 0, 4095)}
+    with pytest.raises(ValueError, match="no shoulder_pan, elbow_flex"):
+        joint_units("normalized", JOINTS, UnitParameters(calibration=part))
+    two_arms = ("left_gripper", "right_gripper")
+    with pytest.raises(ValueError, match="one calibration serves one arm"):
+        joint_units("normalized", two_arms, UnitParameters(calibration=calibration()))
+
+
+def test_values_that_are_not_finite_are_refused_with_the_joint() -> None:
+    units = joint_units("degrees", JOINTS)
+    with pytest.raises(ValueError, match=r"joint state is not finite for elbow_flex"):
+        units.to_policy([0.0, math.nan, 0.0])
+    with pytest.raises(ValueError, match=r"policy's output is not finite for gripper"):
+        units.to_joints([[0.0, 0.0, 0.0], [0.0, 0.0, math.inf]])
+
+
+def test_a_wrong_number_of_joints_is_refused() -> None:
+    with pytest.raises(ValueError, match="must end in 3"):
+        joint_units("degrees", JOINTS).to_policy(np.zeros(6))

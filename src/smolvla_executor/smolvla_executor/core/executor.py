@@ -1,0 +1,459 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The executor: turns chunks that come whenever they come into commands at a fixed rate.
+
+`ExecutorCore` is a state machine without threads, ROS or a clock of its own. Whoever drives
+it, a node or a simulation, hands over what arrived and calls `ExecutorCore.cycle` once per
+control cycle, all from one thread:
+
+    core = ExecutorCore(ExecutorConfig(joints=..., guard=GuardConfig(lower=..., upper=...),
+                                       first_request_id=time.time_ns()))
+    core.start(now)
+    while running:
+        for message in inbox:                    # filled by subscriptions
+            core.on_joint_state(positions, now)  # or on_invalid_joint_state(words, now)
+            core.on_chunk(chunk, now)            # returns why it was not used, or ""
+            core.on_refusal(request_id, error, now)
+        output = core.cycle(now)
+        if output.command is not None: publish(output.command)
+        if output.request is not None: publish(output.request)
+
+`now` is in seconds of any clock that only goes forward, the same for all calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import fields
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from smolvla_core.latency import LatencyWindow
+from smolvla_core.level import PATIENCE, Level
+
+from smolvla_executor.core.chunk import Chunk
+from smolvla_executor.core.executor_types import (
+    CycleOutput,
+    ExecutorConfig,
+    Request,
+    State,
+    Status,
+)
+from smolvla_executor.core.guard import ROUNDING, Guard, GuardConfig, Limited
+from smolvla_executor.core.interpolation import Approach, Upsampler, interpolate
+from smolvla_executor.core.joint_feedback import JointFeedback
+from smolvla_executor.core.planner import Planner
+from smolvla_executor.core.tick_clock import CycleStatistics
+
+DRY_RUN = "DRY RUN, the arm gets no commands: "
+"""What every reason begins with in a dry run."""
+_LEVELS = {State.HOLDING: Level.WARN, State.FAULT: Level.ERROR}
+
+
+class ExecutorCore:
+    """Asynchronous execution of chunks behind a guard.
+
+    * Nothing is commanded before the first valid joint state, and every motion begins with
+      an approach from the measured position: after `start` and after a fault.
+    * Ticks advance only when an action is executed, so not while approaching or holding.
+    * Without a known action the last command is repeated.
+    * With joint states that are stale, invalid or contradict each other nothing is published and
+      the plan is dropped.
+
+    Raises:
+        ValueError: a setting is out of range or unknown; the text names it.
+    """
+
+    def __init__(self, config: ExecutorConfig) -> None:
+        self._config = config
+        self._guard = _guard(config)
+        self._planner = Planner(config, self._guard)
+        self._cycles = CycleStatistics(1.0 / config.control_rate, config.period_window)
+        self._feedback = JointFeedback(config.joints, config.state_timeout)
+        self._enter(State.IDLE, "not started: call ~/start")
+        self._now = self._waiting_since = -np.inf
+        self._reset()
+
+    def _reset(self) -> None:
+        self._planner.reset()
+        self._guard.reset()
+        self._cycles.reset()
+        self._starved_cycles = 0
+        self._starvations = 0
+        self._plan_dropped = False
+        self._stand_still()
+
+    def _stand_still(self) -> None:
+        """Forget plan and motion; the next motion begins with an approach."""
+        self._planner.drop()
+        self._upsampler: Upsampler | None = None
+        self._approach: Approach | None = None
+        self._arrived = False
+        self._command: NDArray[np.float64] | None = None
+        self._wanted: NDArray[np.float64] | None = None
+        self._action: NDArray[np.float64] | None = None
+
+    # What a driver tells the executor.
+
+    def start(self, now: float) -> str:
+        """Begin: counters and ticks from 0. Returns words for the caller of the service."""
+        if self._state != State.IDLE:
+            return "was started already"
+        self._reset()
+        self._waiting_since = now
+        self._enter(State.WAITING, self._feedback.problem(now) or "asks for the first chunk")
+        return "started"
+
+    def stop(self, now: float, reason: str = "stopped: call ~/start to go on") -> str:
+        """Stop publishing commands and drop the plan. Returns words for the caller.
+
+        Args:
+            now: the time.
+            reason: why, and what to do to go on; the status tells it.
+        """
+        was_idle = self._state == State.IDLE
+        self._stand_still()
+        self._enter(State.IDLE, reason)
+        return "was stopped already" if was_idle else "stopped"
+
+    def discard_plan(self, now: float) -> None:
+        """Drop queued actions and expected answers, as for a new instruction.
+
+        The arm holds its last command until a chunk that was asked for afterwards comes.
+        """
+        self._planner.drop()
+        self._plan_dropped = True
+        if self._upsampler is not None:
+            # Else the arm, on its way between two actions, would turn back to the first.
+            self._upsampler.wait()
+
+    def reconfigure(self, config: ExecutorConfig) -> None:
+        """Go by other settings from the next cycle on: all of them or, on an error, none.
+
+        Plan, counters and ticks stay. Where the settings before kept the arm from its plan, or the
+        new limits leave it outside, it does not rush: an approach leads it to the next action. So
+        it does, from the measured position, once commands are published that were not (`dry_run`).
+
+        Args:
+            config: with the joints, the rate, the window and the first id of the present one.
+
+        Raises:
+            ValueError: a setting is out of range, unknown, or one of those that stay.
+        """
+        old = self._config
+        for name in ("joints", "control_rate", "period_window", "first_request_id"):
+            if getattr(config, name) != getattr(old, name):
+                raise ValueError(f"{name} stays as it is: make another executor")
+        guard = _guard(config)
+        self._planner.reconfigure(config, guard)
+        guard.succeed(self._guard)
+        self._config, self._guard = config, guard
+        self._feedback.timeout = config.state_timeout
+        if old.dry_run and not config.dry_run:
+            self._stand_still()  # the arm did not follow: it may be anywhere
+            return
+        limits = [field.name for field in fields(GuardConfig)]
+        speed = ("approach_speed", "approach_duration")
+        limits_differ = _differ(config.guard, old.guard, limits)
+        if limits_differ and self._would_rush():
+            self._arrived, self._approach = False, None
+            if self._upsampler is not None:
+                self._upsampler.wait()
+        elif limits_differ or _differ(config, old, speed):
+            self._approach = None
+
+    def _would_rush(self) -> bool:
+        """Say whether the arm is outside the limits, or far from where the plan is."""
+        if self._command is None or self._wanted is None:
+            return False
+        back = np.abs(self._guard.clamp(self._command) - self._command).max()
+        on = np.abs(self._guard.clamp(self._wanted) - self._command).max()
+        return bool(back > ROUNDING or on > self._config.resume_jump)
+
+    def on_joint_state(self, positions: ArrayLike, now: float, source: str = "") -> str:
+        """Take measured positions (joints,) [rad] in the order of the configuration.
+
+        Args:
+            positions: measured.
+            now: when they came.
+            source: who published them; empty where that is not known.
+
+        Returns:
+            Why they do not count, empty when they do.
+        """
+        return self._feedback.update(positions, now, source)
+
+    def on_invalid_joint_state(self, problem: str, now: float) -> None:
+        """Take note of a message that holds no usable joint state, and why."""
+        self._feedback.reject(problem)
+
+    def on_chunk(self, chunk: Chunk, now: float) -> str:
+        """Take a chunk; columns in the order of the configuration.
+
+        Returns:
+            Why it was not used, empty when it was merged.
+        """
+        return self._planner.on_chunk(chunk, now)
+
+    def expects_no_answer(self, request_id: int) -> bool:
+        """Say whether a request was given up, as at a new goal: an answer to it is nothing odd."""
+        return self._planner.requests.forgot(request_id)
+
+    def on_refusal(self, request_id: int, error: str, now: float, waiting: bool = False) -> str:
+        """Take a refusal (a chunk with `error`); `waiting` says that it is no fault.
+
+        Returns:
+            Why it is ignored, or nothing.
+        """
+        return self._planner.on_refusal(request_id, error, now, waiting)
+
+    def on_listener(self, problem: str) -> None:
+        """Take note of whether anybody hears the requests.
+
+        Args:
+            problem: why nobody does and what to do about it; empty when somebody does.
+        """
+        self._planner.on_listener(problem)
+
+    def on_instruction(self, problem: str) -> None:
+        """Take note of whether there is an instruction; without one no chunk is asked for.
+
+        Args:
+            problem: why there is none and what to do about it; empty when there is one.
+        """
+        self._planner.uninstructed = problem
+
+    # What is cheap to ask in every cycle; `status` tells all.
+
+    @property
+    def state(self) -> State:
+        """What the executor does."""
+        return self._state
+
+    @property
+    def chunks_merged(self) -> int:
+        """Chunks that reached the queue since `start`."""
+        return self._planner.chunks_merged
+
+    @property
+    def chunks_invalid(self) -> int:
+        """Chunks that must not be executed, since `start`."""
+        return self._planner.chunks_invalid
+
+    @property
+    def queue_depth(self) -> int:
+        """Actions in the queue [ticks]."""
+        return len(self._planner.queue)
+
+    @property
+    def latency(self) -> LatencyWindow:
+        """Times from request to usable chunk."""
+        return self._planner.latency
+
+    # One control cycle.
+
+    def cycle(self, now: float) -> CycleOutput:
+        """Decide what to publish now; call it `control_rate` times per second."""
+        self._cycles.record(now)
+        if now < self._now:
+            self._feedback.forget(f"the clock went back by {self._now - now:.3f} s")
+            self._planner.requests.forget()
+        self._now = now
+        if self._state != State.WAITING:
+            self._waiting_since = now
+        if self._state == State.IDLE:
+            return self._output(None)
+        self._planner.requests.expire(now)
+
+        problem = self._feedback.problem(now)
+        if problem:
+            if self._feedback.seen:
+                self._stand_still()
+                self._enter(State.FAULT, problem)
+            else:
+                self._enter(State.WAITING, problem, self._impatience(now))
+            return self._output(None)
+        if self._resumes_far_away():
+            self._arrived, self._approach = False, None
+        if self._arrived or self._on_the_way(now):
+            return self._execute(now) if self._arrived else self._move_to_first_action()
+        request = self._planner.request(now)
+        outlook = self._planner.outlook(now)
+        told = outlook == self._planner.uninstructed
+        _, level = self._planner.obstacle(now)
+        self._enter(
+            State.WAITING,
+            outlook if told else f"no chunk yet: {outlook}",
+            self._impatience(now) if level is None else level,
+        )
+        return self._output(self._command, request)
+
+    def _impatience(self, now: float) -> Level:
+        """Say how bad it is to be still waiting for what comes by itself."""
+        return Level.WARN if now - self._waiting_since > PATIENCE else Level.OK
+
+    def _resumes_far_away(self) -> bool:
+        """Say whether a hold ends with an action too far away to go there in one step."""
+        if self._state != State.HOLDING or len(self._planner.queue) == 0:
+            return False
+        assert self._command is not None
+        first = self._guard.clamp(self._planner.queue.peek(0))
+        return bool(np.abs(first - self._command).max() > self._config.resume_jump)
+
+    def _on_the_way(self, now: float) -> bool:
+        """Plan the approach, see whether it has arrived. False while there is no goal."""
+        if len(self._planner.queue) == 0:
+            self._approach = None
+            return False
+        first = self._guard.clamp(self._planner.queue.peek(0))
+        if self._approach is not None:
+            if not self._approach.done:
+                return True
+            # Another chunk may have changed the first action meanwhile.
+            self._arrived = bool((self._approach.goal == first).all())
+            if self._arrived:
+                return True
+        problem = self._guard.approach_problem(self._feedback.positions, first)
+        if problem:
+            self._planner.reject_plan(problem, now)
+            self._approach = None
+            return False
+        self._approach = Approach(
+            self._feedback.positions if self._command is None else self._command,
+            first,
+            self._config.control_rate,
+            np.minimum(self._config.approach_speed, self._guard.max_speed),
+            self._config.approach_duration,
+        )
+        return True
+
+    def _move_to_first_action(self) -> CycleOutput:
+        assert self._approach is not None
+        wanted = self._approach.advance()
+        self._enter(
+            State.APPROACHING,
+            f"moving to the first action, {100 * self._approach.progress:.0f} % of "
+            f"{self._approach.duration:.1f} s",
+        )
+        return self._output(wanted)
+
+    def _execute(self, now: float) -> CycleOutput:
+        queue = self._planner.queue
+        upsampler = self._cadence()
+        executed: int | None = None
+        request: Request | None = None
+        if upsampler.due:
+            # Now, and before the pop: the observation is then of the instant at which the
+            # answer's first row is to begin.
+            request = self._planner.request(now)
+            if len(queue) == 0:
+                upsampler.wait()
+                return self._hold(now, request)
+            executed = queue.next_tick
+            self._action = queue.pop()
+            upsampler.begin()
+        assert self._action is not None
+        following = queue.peek(0) if len(queue) else self._action
+        wanted = interpolate(self._action, following, upsampler.fraction)
+        upsampler.advance()
+        self._plan_dropped = False
+        self._enter(State.RUNNING, "executing actions")
+        return self._output(wanted, request, executed)
+
+    def _cadence(self) -> Upsampler:
+        period = self._planner.period
+        if self._upsampler is None or self._upsampler.period != period:
+            self._upsampler = Upsampler(self._config.control_rate, period)
+        return self._upsampler
+
+    def _hold(self, now: float, request: Request | None) -> CycleOutput:
+        if not self._plan_dropped:
+            self._starvations += self._state != State.HOLDING
+            self._starved_cycles += 1
+        obstacle, _ = self._planner.obstacle(now)
+        outlook = self._planner.outlook(now)
+        if self._planner.uninstructed and outlook == self._planner.uninstructed:
+            self._enter(State.HOLDING, outlook, Level.OK)
+        elif obstacle:
+            self._enter(State.HOLDING, f"no action is known: {outlook}")
+        elif self._plan_dropped:
+            reason = f"the plan was dropped, the next one is yet to come: {outlook}"
+            self._enter(State.HOLDING, reason, Level.OK)
+        elif self._config.trigger_share == 0:
+            reason = f"each chunk is waited for, as chunk_size_threshold (g) is 0: {outlook}"
+            self._enter(State.HOLDING, reason, Level.OK)
+        else:
+            self._enter(State.HOLDING, f"no action is known: {self._planner.why_dry()}")
+        return self._output(self._command, request)
+
+    def _output(
+        self,
+        wanted: NDArray[np.float64] | None,
+        request: Request | None = None,
+        executed: int | None = None,
+    ) -> CycleOutput:
+        """Let the command pass the guard: the only way out."""
+        limited: tuple[Limited, ...] = ()
+        command = None
+        if wanted is not None:
+            measured = self._feedback.positions
+            previous = measured if self._command is None else self._command
+            command, limited = self._guard.limit(wanted, previous, measured)
+            self._command, self._wanted = command.copy(), wanted.copy()
+        return CycleOutput(command, request, self._state, self._reason, executed, limited)
+
+    @property
+    def _reason(self) -> str:
+        return DRY_RUN + self._words if self._config.dry_run else self._words
+
+    def _enter(self, state: State, reason: str, level: Level | None = None) -> None:
+        """Be in a state, and say why and how bad that is; None: as usual for the state."""
+        self._state = state
+        self._words = reason.replace(DRY_RUN, "")
+        self._level = _LEVELS.get(state, Level.OK) if level is None else level
+
+    def status(self, now: float) -> Status:
+        """Return all that ``smolvla_msgs/ExecutorStatus`` tells."""
+        p50, p99, longest = self._cycles.percentiles()
+        planner = self._planner
+        return Status(
+            state=self._state,
+            reason=self._reason,
+            level=self._level,
+            dry_run=self._config.dry_run,
+            tick=planner.queue.next_tick,
+            queue_depth=len(planner.queue),
+            chunk_size=planner.chunk_size,
+            chunk_size_threshold=self._config.trigger_share,
+            action_period=planner.period,
+            joint_state_age=self._feedback.age(now),
+            request_in_flight=planner.requests.in_flight,
+            request_age=planner.requests.age(now),
+            latency_last=planner.latency.last,
+            latency_p50=planner.latency.p50,
+            latency_p95=planner.latency.p95,
+            requests=planner.requests.sent,
+            requests_timed_out=planner.requests.timed_out,
+            requests_refused=planner.requests.refused,
+            last_refusal=planner.requests.last_refusal,
+            chunks_merged=planner.chunks_merged,
+            chunks_late=planner.chunks_late,
+            chunks_invalid=planner.chunks_invalid,
+            rows_trimmed=planner.rows_trimmed,
+            starved_cycles=self._starved_cycles,
+            starvations=self._starvations,
+            guard_limited=self._guard.limited_commands,
+            seam_jump_last=planner.seam_jump_last,
+            seam_jump_max=planner.seam_jump_max,
+            period_p50=p50,
+            period_p99=p99,
+            period_max=longest,
+            overruns=self._cycles.overruns,
+        )
+
+
+def _guard(config: ExecutorConfig) -> Guard:
+    return Guard(config.joints, config.guard, config.control_rate, config.approach_speed)
+
+
+def _differ(new: object, old: object, names: Iterable[str]) -> bool:
+    return not all(np.array_equal(getattr(new, name), getattr(old, name)) for name in names)

@@ -1,0 +1,324 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The executor's core in its thread, between the messages that come and those that go.
+
+Everything that comes, from whatever thread, is put into the inbox of the control loop, so the
+core is touched by one thread and the loop waits for nothing but its deadline.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rclpy.node import Node
+from sensor_msgs.msg import JointState
+from smolvla_core.instruction import NewestInstruction
+from smolvla_core.joints.order import JointOrder
+from smolvla_core.level import Level
+from smolvla_core.ros import converters
+from smolvla_core.ros.diagnostics import GUARD_SHARE, SPAN
+from smolvla_core.ros.publishers import PublisherNames
+from smolvla_core.ros.sparse_log import AGAIN, SparseLog, StateLog, log_at, teller
+from std_msgs.msg import Bool, String
+
+from smolvla_executor.core.chunk import Chunk
+from smolvla_executor.core.executor import ExecutorCore
+from smolvla_executor.core.executor_types import CycleOutput, State
+from smolvla_executor.core.task import Goal, Outcome, Progress, TaskRunner
+from smolvla_executor.executor_node import messages
+from smolvla_executor.executor_node.control_thread import ControlThread
+from smolvla_executor.executor_node.parameters import executor_config
+from smolvla_msgs.msg import ActionChunk, ExecutorStatus
+
+
+@dataclass(frozen=True)
+class Reports:
+    """Who is told what, all in the thread of the control loop.
+
+    Attributes:
+        status: the newest status.
+        ended: how a goal ended.
+        progress: how the running goal goes.
+        failed: what ended the control loop.
+    """
+
+    status: Callable[[ExecutorStatus], None]
+    ended: Callable[[Outcome], None]
+    progress: Callable[[Progress], None]
+    failed: Callable[[Exception], None]
+
+
+class Execution:
+    """Runs an `ExecutorCore` and its tasks; idle until `start` or a goal.
+
+    Args:
+        node: for its clock and log.
+        values: of `EXECUTOR_PARAMETERS` by name.
+        commands: publisher of Float64MultiArray or, with ``output: joint_trajectory``, of
+            JointTrajectory.
+        requests: publisher of InferenceRequest.
+        reports: who is told what.
+        newest: the instruction; until `close` no other thread may use it.
+        reason: why it is idle.
+
+    Raises:
+        ValueError: a value is out of range; the text names it.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        values: dict[str, Any],
+        commands: Any,
+        requests: Any,
+        reports: Reports,
+        newest: NewestInstruction,
+        reason: str,
+    ) -> None:
+        self._node = node
+        self._newest = newest
+        self._instruction_topic = node.resolve_topic_name("task_instruction")
+        self._commands = commands
+        self._requests = requests
+        self._reports = reports
+        self._executor = converters.executor_id(node.get_fully_qualified_name())
+        self._joints: list[str] = values["joints"]
+        self._state_order = JointOrder(self._joints)
+        self._chunk_order = JointOrder(self._joints)
+        self._state_sources = PublisherNames(node, "joint_states")
+        self._as_trajectory = values["output"] == "joint_trajectory"
+        self._dry_run: bool = values["dry_run"]
+        self._period = 1.0 / values["rate"]
+        self._status_period = 1.0 / values["status_rate"]
+        self._feedback_period = 1.0 / values["feedback_rate"]
+        self._first_request_id = time.time_ns()
+        self._core = ExecutorCore(executor_config(values, self._first_request_id))
+        self._core.stop(0.0, reason)
+        self._tasks = TaskRunner(
+            self._core,
+            values["task_stall_timeout"],
+            reports.ended,
+            newest,
+            values["stop_on_success"],
+        )
+        self._state: State | None = None
+        self._chunk_instruction = ""
+        self._log_state = StateLog(lambda level, words: log_at(node.get_logger(), level, words))
+        self._tell_invalid = SparseLog(teller(node.get_logger(), Level.ERROR))
+        self._tell_unused = SparseLog(teller(node.get_logger(), Level.WARN))
+        self._limited: deque[float] = deque()  # when the guard changed a command
+        self._tell_few_limited = SparseLog(teller(node.get_logger(), Level.OK), AGAIN)
+        self._tell_many_limited = SparseLog(teller(node.get_logger(), Level.WARN), AGAIN)
+        self._heard = ""  # as the log has told it
+        self._hear_again = 0.0
+        self._status_due = self._feedback_due = 0.0
+        self._thread = ControlThread(
+            values["rate"],
+            self._step,
+            reports.failed,
+            priority=values["realtime_priority"],
+            warn=lambda words: node.get_logger().warning(words),
+        )
+
+    # Orders; they wait for the control loop and raise TimeoutError where it does not run.
+
+    def start(self) -> str:
+        """Begin to execute. Returns words for the caller."""
+        return self._thread.call(self._core.start)
+
+    def stop(self, why: str, reason: str) -> str:
+        """Stop publishing commands, drop the plan and end the running goal.
+
+        Args:
+            why: for the caller of the goal.
+            reason: for the status, with what to do to go on.
+
+        Returns:
+            Words for the caller.
+        """
+
+        def stop(now: float) -> str:
+            was_idle = self._core.state == State.IDLE
+            self._tasks.abort(why, now)
+            words = self._core.stop(now, reason)
+            return words if was_idle else "stopped"
+
+        return self._thread.call(stop)
+
+    def check(self, values: dict[str, Any]) -> None:
+        """Say whether `tune` can take `values`.
+
+        Raises:
+            ValueError: a value is out of range or does not fit the others; the text names it.
+        """
+        ExecutorCore(executor_config(values, self._first_request_id))
+
+    def close(self) -> None:
+        """End the control loop."""
+        self._thread.close()
+
+    # What comes; nothing waits here.
+
+    def tune(self, values: dict[str, Any]) -> None:
+        """Go by other values from the next control cycle on, which sees all of them.
+
+        Args:
+            values: of `EXECUTOR_PARAMETERS` by name, which `check` let pass; those that are not
+                `live` are the present ones.
+        """
+        config = executor_config(values, self._first_request_id)
+
+        def take(now: float) -> None:
+            self._core.reconfigure(config)
+            self._tasks.reconfigure(values["task_stall_timeout"], values["stop_on_success"])
+            self._dry_run = values["dry_run"]
+            self._status_period = 1.0 / values["status_rate"]
+            self._feedback_period = 1.0 / values["feedback_rate"]
+            self._status_due = self._feedback_due = now
+
+        self._thread.post(take)
+
+    def begin(self, goal: Goal) -> None:
+        """Run a goal."""
+        self._thread.post(lambda now: self._tasks.begin(goal, now))
+
+    def cancel(self, goal_id: bytes) -> None:
+        """End a goal for its caller."""
+        self._thread.post(lambda now: self._tasks.cancel(goal_id, now))
+
+    def on_instruction(self, message: String) -> None:
+        """Take a sentence of the topic task_instruction."""
+
+        def take(now: float) -> None:
+            words = self._newest.on_topic(message.data)
+            idle = self._core.state == State.IDLE
+            hint = f" (idle: {self._core.status(now).reason})" if idle else ""
+            # Not the same at the rate of one who publishes at a rate.
+            if words != self._heard or now >= self._hear_again:
+                self._node.get_logger().info(words + hint)
+                self._heard, self._hear_again = words, now + 1.0
+            self._status_due = now  # the user waits for the echo
+
+        self._thread.post(take)
+
+    def on_verdict(self, message: Bool, source: str) -> None:
+        """Take what a judge says on the topic `source`."""
+        self._thread.post(lambda now: self._tasks.on_verdict(message.data, source, now))
+
+    def on_joint_state(self, message: JointState, info: Mapping[str, Any]) -> None:
+        """Take a joint state, matched by name, with what rclpy tells about the message."""
+        received = time.monotonic()
+        try:
+            positions = self._state_order.pick(message.name, message.position)
+        except ValueError as error:
+            words = f"joint state: {error}"
+            self._thread.post(lambda now: self._core.on_invalid_joint_state(words, received))
+        else:
+            source = self._state_sources.of(info)
+            self._thread.post(lambda now: self._core.on_joint_state(positions, received, source))
+
+    def on_chunk(self, message: ActionChunk) -> None:
+        """Take a chunk or a refusal for this executor; take no notice of those for others."""
+        if message.executor != self._executor:
+            if not message.executor:
+                self._tell_unused(
+                    "action chunk for nobody, not executed: the policy must echo "
+                    "InferenceRequest.executor"
+                )
+            return
+        words = message.error
+        if not words:
+            try:
+                positions = converters.chunk_positions(message, self._chunk_order)
+            except ValueError as error:
+                words = f"action chunk: {error}"
+                self._tell_invalid(words)
+        if words:
+            waiting = message.waiting
+            self._thread.post(
+                lambda now: self._core.on_refusal(message.request_id, words, now, waiting)
+            )
+            return
+        period = converters.from_duration(message.period)
+        chunk = Chunk(message.request_id, message.first_tick, positions, period)
+        self._thread.post(lambda now: self._take(chunk, message.instruction, now))
+
+    # In the thread of the control loop.
+
+    def _take(self, chunk: Chunk, instruction: str, now: float) -> None:
+        invalid = self._core.chunks_invalid
+        problem = self._core.on_chunk(chunk, now)
+        if not problem:
+            self._chunk_instruction = instruction
+        elif self._core.chunks_invalid > invalid:
+            self._tell_invalid(problem)
+        elif not self._core.expects_no_answer(chunk.request_id):
+            self._tell_unused(problem)
+
+    def _step(self, now: float) -> None:
+        self._core.on_instruction(self._newest.missing(self._instruction_topic))
+        output = self._core.cycle(now)
+        self._publish(output)
+        self._tasks.watch(output, now)
+        if self._core.state != self._state or now >= self._status_due:
+            self._report(now)
+        if now >= self._feedback_due:
+            self._feedback_due = now + self._feedback_period
+            progress = self._tasks.progress(now)
+            if progress is not None:
+                self._reports.progress(progress)
+
+    def _publish(self, output: CycleOutput) -> None:
+        if output.command is not None and not self._dry_run:
+            self._commands.publish(
+                messages.command_trajectory(self._joints, output.command, self._period)
+                if self._as_trajectory
+                else messages.command_message(output.command)
+            )
+        if output.limited:
+            self._tell_limited("; ".join(map(str, output.limited)))
+        if output.request is not None:
+            stamp = self._node.get_clock().now().to_msg()
+            self._requests.publish(
+                messages.request_message(
+                    output.request,
+                    self._executor,
+                    self._joints,
+                    stamp,
+                    self._newest.current,
+                    self._tasks.goal,
+                )
+            )
+
+    def _tell_limited(self, words: str) -> None:
+        """Tell of a command that the guard changed: a warning only where it does so often."""
+        now = time.monotonic()
+        self._limited.append(now)
+        while self._limited[0] < now - SPAN:
+            self._limited.popleft()
+        if len(self._limited) > GUARD_SHARE * SPAN / self._period:
+            self._tell_many_limited(
+                f"guard: {len(self._limited)} commands limited in the last {SPAN:.0f} s, newest: "
+                f"{words}; the policy wants to go faster or farther than these parameters allow"
+            )
+        else:
+            self._tell_few_limited(f"guard: {words}")
+
+    def _report(self, now: float) -> None:
+        heard = self._requests.get_subscription_count() > 0
+        self._core.on_listener(
+            ""
+            if heard
+            else f"nobody listens on {self._requests.topic_name}: is policy_node running? In "
+            "the same namespace?"
+        )
+        status = self._core.status(now)
+        self._log_state(status.level, f"{status.state.name}: {status.reason}", now)
+        self._state, self._status_due = status.state, now + self._status_period
+        stamp = self._node.get_clock().now().to_msg()
+        self._reports.status(
+            messages.status_message(status, stamp, self._newest, self._chunk_instruction)
+        )

@@ -1,0 +1,292 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`executor_node`: runs chunks at a fixed rate while the next one is being thought."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import JointState
+from smolvla_core.instruction import NewestInstruction
+from smolvla_core.level import Level
+from smolvla_core.ros import qos
+from smolvla_core.ros.diagnostics import executor_diagnostics
+from smolvla_core.ros.diagnostics_publisher import DiagnosticsPublisher
+from smolvla_core.ros.managed_node import ACTIVE, INACTIVE, ManagedNode
+from smolvla_core.ros.publishers import publishers_of
+from smolvla_core.ros.ready import ReadyLine
+from smolvla_core.ros.run import LINGER, run
+from std_msgs.msg import Bool, Float64MultiArray, String
+from std_srvs.srv import Trigger
+from trajectory_msgs.msg import JointTrajectory
+
+from smolvla_executor.core.task import Goal
+from smolvla_executor.executor_node import messages
+from smolvla_executor.executor_node.execution import Execution, Reports
+from smolvla_executor.executor_node.parameters import EXECUTOR_PARAMETERS
+from smolvla_executor.executor_node.task_server import TaskServer
+from smolvla_msgs.msg import ActionChunk, ExecutorStatus, InferenceRequest
+
+ACQUAINTANCE = 1.0
+"""How long the node gets to know the graph before it listens to instructions [s]. A publisher that
+waits for the node sends when it knows the listener, whether or not the listener knows it; then the
+message is lost."""
+_MOVING = (ExecutorStatus.APPROACHING, ExecutorStatus.RUNNING, ExecutorStatus.HOLDING)
+
+
+class ExecutorNode(ManagedNode):
+    """Wires topics, services and the action to an `Execution`.
+
+    Raises:
+        ValueError: a parameter is none of its choices; the text names it.
+    """
+
+    def __init__(self, **node_options: Any) -> None:
+        # First what `destroy_node` needs: it is called also when a parameter does not fit.
+        self._execution: Execution | None = None
+        self._task_server: TaskServer | None = None
+        self._entities: list[tuple[Callable[[Any], object], Any]] = []
+        self._command_topic = self._problem_of_loop = ""
+        self._commanders: list[str] = []  # where there are several
+        self._newest = NewestInstruction()  # of the control loop's thread while there is one
+        super().__init__("executor_node", EXECUTOR_PARAMETERS, **node_options)
+        self._status = self._idle_status()
+        self._statuses = self.create_publisher(ExecutorStatus, "~/status", qos.status_qos())
+        self._status_changed = self.create_guard_condition(self._publish_status)
+        # To end from the control loop's thread: the shutdown joins that thread.
+        self._gave_up = self.create_guard_condition(self._give_up)
+        self._diagnostics = DiagnosticsPublisher(self, executor_diagnostics)
+        self.create_service(Trigger, "~/start", self._on_start)
+        self.create_service(Trigger, "~/stop", self._on_stop)
+        self._task_server = TaskServer(
+            self, refusal=lambda: self.hint, begin=self._begin, cancel=self._cancel
+        )
+        self._ready = ReadyLine(self, lambda: self._status, lambda: self._command_topic)
+        # Steady: simulated time may stand still.
+        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._acquaintance = self.create_timer(
+            ACQUAINTANCE, self._listen_to_instructions, clock=self._steady
+        )
+        self.create_timer(1.0, self._look_for_others, clock=self._steady)
+        self._publish_status()
+
+    # What the base calls in the transitions.
+
+    def configure(self, values: dict[str, Any]) -> None:
+        """Build the core and begin its control loop, which idles."""
+        assert self._task_server is not None
+        self._wait_for_start: bool = values["wait_for_start"]
+        commands = (
+            self._publisher(JointTrajectory, "arm_controller/joint_trajectory", qos.command_qos())
+            if values["output"] == "joint_trajectory"
+            else self._publisher(Float64MultiArray, "arm_controller/commands", qos.command_qos())
+        )
+        self._command_topic = commands.topic_name
+        if values["dry_run"]:
+            self.get_logger().info(
+                "DRY RUN: everything is computed, the arm gets no commands; dry_run false moves it"
+            )
+        requests = self._publisher(
+            InferenceRequest, "smolvla/inference_request", qos.request_qos()
+        )
+        reports = Reports(
+            self._on_status, self._task_server.end, self._task_server.feed_back, self._on_failure
+        )
+        self._execution = execution = Execution(
+            self, values, commands, requests, reports, self._newest, self._how_to_activate()
+        )
+        self._diagnostics.limit(state_timeout=values["state_timeout"])
+        for kind, topic, receive, profile in (
+            (JointState, "joint_states", execution.on_joint_state, qos.joint_state_qos()),
+            (ActionChunk, "smolvla/action_chunk", execution.on_chunk, qos.chunk_qos()),
+        ):
+            subscription = self.create_subscription(kind, topic, receive, profile)
+            self._entities.append((self.destroy_subscription, subscription))
+        if values["success_topic"]:
+            topic = self.resolve_topic_name(values["success_topic"])
+            judge = self.create_subscription(
+                Bool,
+                topic,
+                lambda message: execution.on_verdict(message, topic),
+                qos.instruction_qos(),
+            )
+            self._entities.append((self.destroy_subscription, judge))
+
+    def check(self, values: dict[str, Any], changed: set[str]) -> None:
+        """See whether the control loop can take new values."""
+        if self._execution is not None:
+            self._execution.check(values)
+
+    def tune(self, values: dict[str, Any], names: set[str]) -> None:
+        """Let the control loop take new values."""
+        self._wait_for_start = values["wait_for_start"]
+        if self._execution is not None:
+            self._execution.tune(values)
+            self._diagnostics.limit(state_timeout=values["state_timeout"])
+
+    def activate(self) -> None:
+        """Begin to execute, or wait for ~/start or a goal."""
+        assert self._execution is not None
+        if self._wait_for_start:
+            self._execution.stop("", "active: call ~/start or send a RunTask goal")
+        else:
+            self._execution.start()
+
+    def deactivate(self) -> None:
+        """Stop, drop the plan and end the goal; the managed publishers are silent already."""
+        assert self._execution is not None
+        self._execution.stop(f"{self.get_name()} was deactivated", self._how_to_activate())
+
+    def release(self) -> None:
+        """End the control loop, then what it publishes to and hears."""
+        execution, self._execution = self._execution, None
+        if execution is not None:
+            execution.close()
+        while self._entities:
+            destroy, entity = self._entities.pop()
+            destroy(entity)
+
+    def phase_changed(self) -> None:
+        """Tell the phase where no control loop does."""
+        if self.phase not in (ACTIVE, INACTIVE):
+            self._on_status(self._idle_status())
+
+    def finish(self) -> bool:
+        """Stop, and tell the caller of the goal that runs."""
+        server, execution = self._task_server, self._execution
+        if not self._ending and execution is not None:
+            self._ending = True
+            why = f"{self.get_name()} was ended"
+            try:
+                execution.stop(why, why)
+            except TimeoutError:  # the loop is stuck or has ended
+                if server is not None:
+                    server.abort(why)
+        return server is not None and server.busy
+
+    def destroy_node(self) -> None:
+        """End the goals, the control loop, the node."""
+        server, self._task_server = self._task_server, None
+        if server is not None:
+            server.close()
+        super().destroy_node()
+
+    # From the control loop's thread.
+
+    def _on_status(self, status: ExecutorStatus) -> None:
+        self._status = status
+        self._status_changed.trigger()
+
+    def _on_failure(self, error: Exception) -> None:
+        if self.context.ok():  # publishing fails once the context is shut down
+            self.failed = True
+            self._problem_of_loop = f"control loop ended: {type(error).__name__}: {error}"
+            self.get_logger().fatal(self._problem_of_loop)
+            self._gave_up.trigger()  # a node without its loop must not look alive
+
+    # In the thread of ROS.
+
+    def _give_up(self) -> None:
+        """End the process, after the caller of the goal that runs was told."""
+        self._ending = True
+        if self._task_server is None or not self._task_server.busy:
+            self.context.try_shutdown()
+            return
+        self._task_server.abort(self._problem_of_loop)
+        self.create_timer(LINGER, lambda: self.context.try_shutdown(), clock=self._steady)
+
+    def _listen_to_instructions(self) -> None:
+        self._acquaintance.cancel()
+        self.create_subscription(
+            String, "task_instruction", self._on_instruction, qos.instruction_qos()
+        )
+
+    def _on_instruction(self, message: String) -> None:
+        if self._execution is not None:
+            self._execution.on_instruction(message)
+        else:
+            self.get_logger().info(f"{self._newest.on_topic(message.data)} ({self.hint})")
+            self._on_status(self._idle_status())
+
+    def _begin(self, goal: Goal) -> None:
+        assert self._execution is not None  # else the goal was refused
+        self._execution.begin(goal)
+
+    def _cancel(self, goal_id: bytes) -> None:
+        if self._execution is not None:
+            self._execution.cancel(goal_id)
+
+    def _on_start(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        return self._answer(response, lambda execution: execution.start())
+
+    def _on_stop(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        return self._answer(
+            response,
+            lambda execution: execution.stop(
+                "stopped through ~/stop", "stopped: call ~/start to go on"
+            ),
+        )
+
+    def _look_for_others(self) -> None:
+        """Say it when somebody else commands the arm, too: it would jerk between the two."""
+        if self._status.state not in _MOVING or self._status.dry_run:
+            return
+        names: list[str] = []
+        topic = self._command_topic
+        if self.count_publishers(topic) > 1:
+            names = [name for _, name in publishers_of(self, topic)]
+        if names and names != self._commanders:
+            self.get_logger().warning(
+                f"the arm gets commands from {len(names)} publishers on {topic}: "
+                f"{', '.join(names)}; end all but one of them, or give this arm a namespace of "
+                "its own"
+            )
+        self._commanders = names
+
+    def _answer(
+        self, response: Trigger.Response, order: Callable[[Execution], str]
+    ) -> Trigger.Response:
+        """Let the control loop carry out `order` and answer with its words."""
+        response.message = self.hint
+        if self._execution is not None and not self.hint:
+            try:
+                response.message = order(self._execution)
+                response.success = True
+            except TimeoutError as error:
+                response.message = str(error)
+        return response
+
+    def _publisher(self, kind: Any, topic: str, profile: QoSProfile) -> Any:
+        """Create a managed publisher: silent unless the node is active."""
+        publisher = self.create_lifecycle_publisher(kind, topic, profile)
+        self._entities.append((self.destroy_lifecycle_publisher, publisher))
+        return publisher
+
+    def _how_to_activate(self) -> str:
+        if self.starts_itself:
+            return self.hint
+        return f"inactive: ros2 lifecycle set {self.get_fully_qualified_name()} activate"
+
+    def _idle_status(self) -> ExecutorStatus:
+        status = ExecutorStatus(reason=self.hint, joint_state_age=math.nan)
+        status.level = int(Level.ERROR if self.problem else Level.OK)
+        messages.write_instruction(status, self._newest)
+        status.latency_last = status.latency_p50 = status.latency_p95 = math.nan
+        status.header.stamp = self.get_clock().now().to_msg()
+        return status
+
+    def _publish_status(self) -> None:
+        self._statuses.publish(self._status)
+        self._diagnostics.add(self._status)
+
+
+def main() -> int:
+    """Run the node until it is interrupted; 78 when it cannot start, 1 when its loop ended."""
+    return run("executor_node", ExecutorNode, EXECUTOR_PARAMETERS)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The queue is indexed by tick: rows are trimmed, blended and appended where they belong."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from smolvla_executor.core.aggregation import AGGREGATIONS, aggregation
+from smolvla_executor.core.chunk import Chunk, chunk_problem
+from smolvla_executor.core.chunk_queue import ChunkQueue
+
+
+def chunk(first_tick: int, rows: int, value: float | None = None) -> Chunk:
+    ticks = np.arange(first_tick, first_tick + rows, dtype=np.float64)
+    column = ticks if value is None else np.full(rows, value)
+    return Chunk(1, first_tick, np.stack((column, -column), axis=1), 0.05)
+
+
+def queue(name: str = "latest") -> ChunkQueue:
+    return ChunkQueue(2, aggregation(name))
+
+
+def test_row_zero_belongs_to_the_tick_that_was_asked_for() -> None:
+    actions = queue()
+    actions.merge(chunk(0, 3))
+    assert actions.next_tick == 0
+    assert [actions.pop()[0] for _ in range(3)] == [0.0, 1.0, 2.0]
+    assert actions.next_tick == 3
+
+
+def test_exactly_the_executed_rows_are_trimmed() -> None:
+    actions = queue()
+    actions.merge(chunk(0, 5))
+    actions.pop()
+    actions.pop()
+    result = actions.merge(chunk(0, 8, value=9.0))
+    assert (result.rows_trimmed, result.rows_blended, result.rows_appended) == (2, 3, 3)
+    assert actions.next_tick == 2
+    assert len(actions) == 6
+
+
+def test_a_chunk_asked_for_at_standstill_loses_no_row() -> None:
+    actions = queue()
+    actions.merge(chunk(0, 2))
+    actions.pop()
+    actions.pop()
+    result = actions.merge(chunk(2, 4))
+    assert result.rows_trimmed == 0
+    assert actions.pop()[0] == 2.0
+
+
+def test_a_chunk_whose_ticks_are_all_over_changes_nothing() -> None:
+    actions = queue()
+    actions.merge(chunk(0, 9))
+    for _ in range(4):
+        actions.pop()
+    before = actions.committed()
+    result = actions.merge(chunk(0, 4, value=7.0))
+    assert result.late
+    assert result.rows_trimmed == 4
+    np.testing.assert_array_equal(actions.committed(), before)
+
+
+def test_queued_actions_beyond_a_shorter_chunk_are_dropped() -> None:
+    actions = queue()
+    actions.merge(chunk(0, 9))
+    result = actions.merge(chunk(0, 4, value=7.0))
+    assert result.rows_dropped == 5
+    assert len(actions) == 4
+
+
+def test_a_chunk_that_begins_inside_the_queue_keeps_what_comes_before() -> None:
+    actions = queue()
+    actions.merge(chunk(0, 4))
+    result = actions.merge(chunk(2, 4, value=7.0))
+    assert (result.rows_trimmed, result.rows_blended, result.rows_appended) == (0, 2, 2)
+    assert [row[0] for row in actions.committed()] == [0.0, 1.0, 7.0, 7.0, 7.0, 7.0]
+
+
+def test_a_gap_is_refused_and_changes_nothing() -> None:
+    actions = queue()
+    actions.merge(chunk(0, 2))
+    with pytest.raises(ValueError, match="begins at tick 3"):
+        actions.merge(chunk(3, 2))
+    assert len(actions) == 2
+
+
+def test_seam_jump_is_measured_before_blending_or_from_the_last_action() -> None:
+    actions = queue("conservative")
+    assert actions.merge(chunk(0, 2, value=1.0)).seam_jump == 0.0
+    assert actions.merge(chunk(0, 2, value=1.5)).seam_jump == pytest.approx(0.5)
+    actions.pop()
+    last = actions.pop()[0]
+    assert actions.merge(chunk(2, 2, value=3.0)).seam_jump == pytest.approx(3.0 - last)
+
+
+def test_clear_keeps_the_tick() -> None:
+    actions = queue()
+    actions.merge(chunk(0, 5))
+    actions.pop()
+    actions.clear()
+    assert len(actions) == 0
+    assert actions.next_tick == 1
+    with pytest.raises(IndexError):
+        actions.pop()
+
+
+def test_what_is_handed_out_cannot_change_the_queue() -> None:
+    actions = queue()
+    source = chunk(0, 3)
+    actions.merge(source)
+    source.positions[:] = 99.0
+    actions.committed()[:] = 99.0
+    actions.pop()[:] = 99.0
+    with pytest.raises(ValueError, match="read-only"):
+        actions.peek(0)[:] = 99.0
+    assert actions.pop()[0] == 1.0
+
+
+@pytest.mark.parametrize(("name", "share"), [("weighted", 0.7), ("average", 0.5)])
+def test_blends_give_the_new_chunk_its_share(name: str, share: float) -> None:
+    actions = queue(name)
+    actions.merge(chunk(0, 2, value=1.0))
+    actions.merge(chunk(0, 2, value=2.0))
+    assert actions.pop()[0] == pytest.approx(1.0 + share)
+
+
+def test_conservative_keeps_more_of_the_old_chunk() -> None:
+    actions = queue("conservative")
+    actions.merge(chunk(0, 2, value=1.0))
+    actions.merge(chunk(0, 2, value=2.0))
+    assert actions.pop()[0] == pytest.approx(1.3)
+
+
+def test_temporal_ensemble_is_the_weighted_mean_of_all_predictions() -> None:
+    actions = queue("temporal_ensemble")
+    values = [1.0, 4.0, -2.0, 3.0, 10.0]
+    for value in values:
+        actions.merge(chunk(0, 2, value=value))
+    weights = np.exp(-0.01 * np.arange(len(values)))
+    assert actions.pop()[0] == pytest.approx(np.average(values, weights=weights), abs=1e-12)
+
+
+@pytest.mark.parametrize("name", sorted(AGGREGATIONS))
+def test_chunks_that_agree_are_not_changed_by_a_bit(name: str) -> None:
+    actions = queue(name)
+    value = 0.1 + 0.2
+    for _ in range(5):
+        actions.merge(chunk(0, 3, value=value))
+    assert actions.pop()[0] == value
+
+
+def test_unknown_aggregation_lists_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"latest.*weighted.*temporal_ensemble"):
+        aggregation("mean")
+
+
+@pytest.mark.parametrize(
+    ("positions", "period", "words"),
+    [
+        (np.zeros((0, 2)), 0.05, "no rows"),
+        (np.zeros(4), 0.05, "shape"),
+        (np.zeros((2, 3)), 0.05, "shape"),
+        (np.array([[0.0, np.nan]]), 0.05, "nan for b in row 0"),
+        (np.array([[np.inf, 0.0]]), 0.05, "inf for a"),
+        (np.zeros((1, 2)), 0.0, "period"),
+        (np.zeros((1, 2)), float("nan"), "period"),
+        (np.array([["x", "y"]]), 0.05, "instead of numbers"),
+    ],
+)
+def test_malformed_chunks_are_named(positions: np.ndarray, period: float, words: str) -> None:
+    assert words in chunk_problem(Chunk(1, 0, positions, period), ("a", "b"))
+
+
+def test_a_well_formed_chunk_has_no_problem() -> None:
+    assert chunk_problem(chunk(0, 3), ("a", "b")) == ""
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    operations=st.lists(
+        st.one_of(
+            st.just(("pop",)),
+            st.just(("clear",)),
+            st.tuples(st.just("merge"), st.integers(-12, 3), st.integers(1, 12)),
+        ),
+        max_size=60,
+    ),
+    name=st.sampled_from(sorted(AGGREGATIONS)),
+)
+def test_any_order_of_merges_and_pops_keeps_ticks_contiguous(
+    operations: list[tuple[object, ...]], name: str
+) -> None:
+    """A policy that always predicts its tick's number is replayed without a slip."""
+    actions = queue(name)
+    executed = 0
+    for operation in operations:
+        end = actions.next_tick + len(actions)
+        if operation[0] == "pop":
+            if len(actions):
+                assert actions.pop()[0] == executed
+                executed += 1
+        elif operation[0] == "clear":
+            actions.clear()
+        else:
+            offset, rows = int(operation[1]), int(operation[2])
+            first = max(0, end + offset)
+            before = len(actions)
+            if first > end:
+                with pytest.raises(ValueError, match="begins at tick"):
+                    actions.merge(chunk(first, rows))
+                continue
+            result = actions.merge(chunk(first, rows))
+            assert result.rows_trimmed + result.rows_blended + result.rows_appended == rows
+            assert len(actions) == before + result.rows_appended - result.rows_dropped
+            assert result.late == (result.rows_trimmed == rows)
+        assert actions.next_tick == executed
+        ticks = actions.next_tick + np.arange(len(actions), dtype=np.float64)
+        np.testing.assert_array_equal(actions.committed()[:, 0], ticks)

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""No command leaves the guard unchecked."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from smolvla_executor.core.chunk import Chunk
+from smolvla_executor.core.guard import Guard, GuardConfig
+
+JOINTS = ("pan", "gripper")
+
+
+def guard(**limits: object) -> Guard:
+    settings = {"lower": (-1.0, -0.2), "upper": (1.0, 1.7), "max_speed": 2.0, **limits}
+    return Guard(JOINTS, GuardConfig(**settings), control_rate=100.0)
+
+
+def test_a_command_within_all_limits_passes_bit_for_bit() -> None:
+    wanted = np.array([0.1 + 0.2, 0.5])
+    command, limited = guard().limit(wanted, wanted - 0.01, wanted)
+    np.testing.assert_array_equal(command, wanted)
+    assert limited == ()
+
+
+def test_position_limit_names_the_joint_and_is_counted() -> None:
+    checked = guard()
+    previous = np.array([0.99, 0.0])
+    command, limited = checked.limit(np.array([1.2, 0.0]), previous, previous)
+    assert command[0] == 1.0
+    assert [(change.kind, change.joint) for change in limited] == [("position", "pan")]
+    assert "pan: 1.200 rad limited to 1.000 (lower_limits, upper_limits)" in str(limited[0])
+    assert checked.limited_commands == 1
+    assert checked.counts[("position", "pan")] == 1
+
+
+def test_speed_is_limited_per_cycle() -> None:
+    command, limited = guard().limit(np.array([0.5, 0.0]), np.zeros(2), np.zeros(2))
+    assert command[0] == pytest.approx(0.02)
+    assert limited[0].kind == "step"
+    assert "(max_speed, max_step)" in str(limited[0])
+
+
+def test_the_smaller_of_step_and_speed_counts() -> None:
+    command, _ = guard(max_step=0.005).limit(np.array([0.5, 0.0]), np.zeros(2), np.zeros(2))
+    assert command[0] == pytest.approx(0.005)
+
+
+def test_tracking_error_keeps_the_command_near_a_blocked_arm() -> None:
+    checked = guard(max_tracking_error=0.1)
+    blocked = np.zeros(2)
+    command = blocked
+    for _ in range(100):
+        command, limited = checked.limit(np.array([0.8, 0.0]), command, blocked)
+    assert command[0] == pytest.approx(0.1)
+    assert limited[0].kind == "tracking"
+
+
+def test_an_arm_outside_its_limits_is_led_back_slowly_and_never_farther_out() -> None:
+    checked = guard()
+    command = np.array([1.3, 0.0])
+    for _ in range(20):
+        following, _ = checked.limit(np.array([1.5, 0.0]), command, command)
+        assert command[0] - 0.02 - 1e-12 <= following[0] <= command[0]
+        command = following
+    assert command[0] == 1.0
+
+
+def test_a_command_that_is_not_finite_never_comes_out() -> None:
+    with pytest.raises(ValueError, match="not finite"):
+        guard().limit(np.array([np.nan, 0.0]), np.zeros(2), np.zeros(2))
+
+
+def test_a_chunk_in_degrees_is_refused() -> None:
+    problem = guard().chunk_problem(Chunk(1, 0, np.array([[0.0, 0.0], [-90.0, 3.0]]), 0.05))
+    assert "pan at -90.00 rad in row 1" in problem
+    assert "degrees" in problem
+
+
+def test_a_chunk_a_little_beyond_the_limits_is_not_refused() -> None:
+    assert guard().chunk_problem(Chunk(1, 0, np.array([[1.4, 0.0]]), 0.05)) == ""
+
+
+def test_a_start_far_from_the_first_action_is_refused_with_both_positions() -> None:
+    checked = guard(start_jump=0.5)
+    assert checked.approach_problem(np.zeros(2), np.array([0.4, 0.0])) == ""
+    problem = checked.approach_problem(np.zeros(2), np.array([0.6, 0.0]))
+    assert "pan at 0.60 rad, but it stands at 0.00 rad" in problem
+
+
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        ({"lower": (0.0, 0.0, 0.0)}, "lower_limits needs one number"),
+        ({"lower": (2.0, 0.0)}, "limits of pan leave no room"),
+        ({"upper": (np.inf, 0.0)}, "upper_limits must be finite"),
+        ({"max_speed": 0.0}, "max_speed must be greater than 0"),
+        ({"max_step": -1.0}, "max_step"),
+        ({"max_tracking_error": 0.0}, "max_tracking_error"),
+    ],
+)
+def test_contradictory_limits_are_refused(limits: dict[str, object], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        guard(**limits)
+
+
+POSITIONS = arrays(np.float64, 2, elements=st.floats(-50, 50))
+
+
+@given(wanted=st.lists(POSITIONS, min_size=1, max_size=20), measured=POSITIONS)
+def test_any_wish_gives_bounded_speed_and_limits(
+    wanted: list[np.ndarray], measured: np.ndarray
+) -> None:
+    checked = guard(max_tracking_error=0.3)
+    inside = np.array([0.2, 0.2])
+    command = inside
+    for wish in wanted:
+        following, _ = checked.limit(wish, command, measured)
+        assert np.abs(following - command).max() <= 0.02 + 1e-12
+        assert (following >= [-1.0, -0.2]).all()
+        assert (following <= [1.0, 1.7]).all()
+        command = following

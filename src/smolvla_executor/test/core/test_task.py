@@ -1,0 +1,301 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What begins a task, what ends it, and that the arm is at rest afterwards."""
+
+import math
+
+import numpy as np
+import pytest
+from smolvla_core.instruction import NewestInstruction
+from smolvla_executor.core.executor_types import State
+from smolvla_executor.core.task import REPEATED, Goal, Reason, TaskRunner, goal_problem
+
+STALL = 3.0
+
+
+class TaskRig:
+    """A rig whose tasks are watched after each cycle, as `executor_node` does."""
+
+    def __init__(self, rig, stall_timeout=STALL, stop_on_success=False):
+        self.rig = rig
+        self.outcomes = []
+        self.newest = NewestInstruction()
+        self.tasks = TaskRunner(
+            rig.core, stall_timeout, self.outcomes.append, self.newest, stop_on_success
+        )
+        self.instructions = []  # of each request
+        answer = rig.policy
+
+        def policy(request):
+            self.instructions.append(self.newest.current)
+            answer(request)
+
+        rig.policy = policy
+
+    def begin(self, name="a", instruction="pick", time_limit=0.0):
+        self.tasks.begin(Goal(name, instruction, time_limit), self.rig.now)
+
+    def judge(self, *verdicts):
+        for verdict in verdicts:
+            self.tasks.on_verdict(verdict, "the judge", self.rig.now)
+
+    def cycle(self, count=1):
+        for _ in range(count):
+            output = self.rig.cycle()
+            self.tasks.watch(output, self.rig.now)
+        return output
+
+    def until(self, condition, limit=400):
+        for _ in range(limit):
+            if condition():
+                return
+            self.cycle()
+        raise AssertionError("never")
+
+    def running(self):
+        return self.rig.outputs[-1:] and self.rig.outputs[-1].state == State.RUNNING
+
+    @property
+    def outcome(self):
+        return self.outcomes[-1] if self.outcomes else None
+
+
+@pytest.fixture
+def task(make_rig):
+    return TaskRig(make_rig())
+
+
+def test_a_goal_starts_an_idle_executor_and_its_requests_carry_its_instruction(task):
+    task.cycle(3)
+    assert task.rig.requests == []
+    task.begin(instruction="pick up the cube")
+    task.until(task.running)
+    assert set(task.instructions) == {"pick up the cube"}
+    assert task.outcome is None
+
+
+def test_cancel_stops_in_the_very_next_cycle_and_leaves_the_executor_idle(task):
+    task.begin()
+    task.until(task.running)
+    task.rig.now += 0.01
+    task.tasks.cancel("a", task.rig.now)
+    commands = len(task.rig.commands)
+    output = task.cycle(20)
+    assert len(task.rig.commands) == commands
+    assert output.state == State.IDLE
+    assert "task ended: canceled" in output.reason
+    assert "call ~/start" in output.reason
+    assert task.outcome.reason == Reason.CANCELED
+    assert task.outcome.chunks > 0
+    assert task.tasks.goal is None
+
+
+def test_the_cancel_of_another_goal_changes_nothing(task):
+    task.begin("a")
+    task.until(task.running)
+    task.tasks.cancel("b", task.rig.now)
+    assert task.cycle().state == State.RUNNING
+    assert task.outcomes == []
+
+
+def test_the_time_limit_ends_a_goal(task):
+    begun = task.rig.now
+    task.begin(time_limit=1.0)
+    task.until(lambda: task.outcomes)
+    assert task.outcome.reason == Reason.TIME_LIMIT
+    assert task.outcome.elapsed == pytest.approx(1.0, abs=0.06)
+    assert task.rig.now - begun == pytest.approx(1.0, abs=0.06)
+    assert task.cycle().command is None
+
+
+def test_without_a_time_limit_it_runs_on(task):
+    task.begin(time_limit=0.0)
+    task.cycle(2000)
+    assert task.outcomes == []
+
+
+def test_a_success_ends_a_goal_and_leaves_the_executor_idle(task):
+    task.judge(False)
+    task.begin()
+    task.until(task.running)
+    task.judge(False)
+    assert task.outcomes == []
+    task.judge(True)
+    assert (task.outcome.reason, task.outcome.message) == (
+        Reason.SUCCEEDED,
+        "done: the judge said so",
+    )
+    assert task.cycle(3).state == State.IDLE
+    assert task.cycle().command is None
+
+
+def test_a_success_that_is_told_on_and_on_ends_no_later_goal(task):
+    """At 10 Hz, as the simulation tells it, for as long as the scene stays as it is."""
+    task.begin("a")
+    task.until(task.running)
+    task.judge(True)
+    for name in "bc":
+        for _ in range(40):
+            task.cycle(2)
+            task.judge(True)
+        task.rig._in_flight = None  # the answer to it is awaited no longer
+        task.begin(name)
+        assert len(task.outcomes) == 1 + (name == "c")
+    for _ in range(80):
+        task.cycle(2)
+        task.judge(True)
+    assert [outcome.reason for outcome in task.outcomes] == [Reason.SUCCEEDED, Reason.PREEMPTED]
+    task.judge(False, True)
+    assert (task.outcome.goal_id, task.outcome.reason) == ("c", Reason.SUCCEEDED)
+
+
+def test_a_success_of_before_does_not_count_and_one_told_anew_does(task):
+    task.judge(True)
+    task.begin("a")
+    task.until(task.running)
+    assert task.outcomes == []
+    task.cycle(round((REPEATED + 0.1) * task.rig.config.control_rate))
+    task.judge(True)  # by a judge that only ever says true
+    assert task.outcome.reason == Reason.SUCCEEDED
+
+
+@pytest.mark.parametrize("stop", [True, False])
+def test_a_success_without_a_goal_stops_only_where_that_is_wanted(make_rig, stop):
+    task = TaskRig(make_rig(), stop_on_success=stop)
+    task.rig.start()
+    task.until(task.running)
+    task.judge(True)
+    output = task.cycle()
+    assert (output.state == State.IDLE) == stop
+    assert ("stop_on_success" in output.reason) == stop
+    task.rig.start()
+    task.judge(True)
+    assert task.cycle().state != State.IDLE
+
+
+def test_a_newer_goal_preempts_and_is_asked_for_at_once(task):
+    task.begin("a", "first")
+    task.until(task.running)
+    while not task.rig.status().queue_depth > 5:
+        task.cycle()
+    asked = len(task.rig.requests)
+    task.begin("b", "second")
+    assert (task.outcome.goal_id, task.outcome.reason) == ("a", Reason.PREEMPTED)
+    assert "second" in task.outcome.message
+    assert task.rig.status().queue_depth == 0
+    task.rig._in_flight = None  # the answer to the first goal's request is awaited no longer
+    before = task.rig.outputs[-1].command
+    held = task.cycle().command
+    assert len(task.rig.requests) == asked + 1
+    assert task.rig.requests[-1].must_go
+    assert task.instructions[-1] == "second"
+    np.testing.assert_array_equal(held, before)
+    task.until(task.running)
+    assert len(task.outcomes) == 1
+
+
+def test_a_goal_drops_what_was_executed_without_one_and_counts_its_own_chunks(task):
+    task.rig.start()
+    task.until(task.running)
+    task.cycle(50)
+    before = task.rig.status().chunks_merged
+    assert before > 2
+    task.rig._in_flight = None
+    task.begin()
+    progress = task.tasks.progress(task.rig.now)
+    assert (progress.chunks, progress.queue_depth) == (0, 0)
+    assert math.isnan(progress.latency)
+    task.until(lambda: task.rig.status().chunks_merged == before + 1)
+    progress = task.tasks.progress(task.rig.now)
+    assert progress.chunks == 1
+    assert progress.latency == pytest.approx(0.1, abs=0.06)
+
+
+def test_stale_joint_states_abort_it_with_words(task):
+    task.begin()
+    task.until(task.running)
+    task.rig.publish_states = False
+    task.until(lambda: task.outcomes)
+    assert task.outcome.reason == Reason.FAULT
+    assert "joint state" in task.outcome.message
+    task.rig.publish_states = True
+    assert task.cycle(20).state == State.IDLE  # the arm does not go on by itself
+
+
+@pytest.mark.parametrize("silent", [True, False])
+def test_a_policy_that_brings_nothing_stalls_it_with_its_last_words(task, silent):
+    rig = task.rig
+
+    def refuse(request):
+        if not silent:
+            rig.post_refusal(0.05, request.request_id, "camera top is dark")
+
+    rig.policy = refuse
+    task.begin()
+    task.until(lambda: task.outcomes)
+    assert task.outcome.reason == Reason.FAULT
+    assert task.outcome.elapsed == pytest.approx(STALL, abs=0.06)
+    words = "is policy_node running" if silent else "camera top is dark"
+    assert words in task.outcome.message
+    assert rig.commands.size == 0
+
+
+def test_a_policy_that_comes_back_in_time_goes_on_with_the_goal(make_rig):
+    task = TaskRig(make_rig(request_timeout=0.2))
+    task.begin(instruction="hang it up")
+    task.until(task.running)
+    answers, task.rig.policy = task.rig.policy, lambda request: None
+    rate = task.rig.config.control_rate
+    task.until(lambda: task.rig.outputs[-1].state == State.HOLDING)
+    task.cycle(round(0.8 * STALL * rate))
+    assert task.outcomes == []
+    del task.instructions[:]
+    task.rig.policy = answers
+    task.until(task.running)
+    task.cycle(round(STALL * rate))
+    assert task.outcomes == []
+    assert set(task.instructions) == {"hang it up"}
+
+
+def test_a_slow_policy_is_not_taken_for_a_stalled_one(make_rig):
+    rig = make_rig(request_timeout=60.0)
+    rig.policy = lambda request: rig.post_chunk(1.5, rig.chunk_for(request))
+    task = TaskRig(rig, stall_timeout=1.8)
+    task.begin()
+    task.until(task.running)
+    rig.policy = lambda request: rig.post_chunk(2.5, rig.chunk_for(request))
+    task.cycle(200)
+    assert task.outcomes == []
+
+
+def test_abort_ends_the_goal_and_only_a_goal(task):
+    task.tasks.abort("deactivated", task.rig.now)
+    assert task.outcomes == []
+    task.begin()
+    task.until(task.running)
+    task.tasks.abort("deactivated", task.rig.now)
+    assert (task.outcome.reason, task.outcome.message) == (Reason.FAULT, "deactivated")
+    assert task.cycle().command is None
+
+
+def test_an_executor_that_is_stopped_ends_the_goal(task):
+    task.begin()
+    task.until(task.running)
+    task.rig.core.stop(task.rig.now, "stopped by hand")
+    task.cycle()
+    assert (task.outcome.reason, task.outcome.message) == (Reason.FAULT, "stopped by hand")
+
+
+@pytest.mark.parametrize(
+    ("instruction", "limit", "words"),
+    [
+        (" ", 1.0, "blank"),
+        ("pick", -1.0, "time_limit"),
+        ("pick", math.nan, "time_limit"),
+        ("pick", math.inf, "time_limit"),
+        ("pick", 0.0, ""),
+    ],
+)
+def test_what_makes_a_goal(instruction, limit, words):
+    problem = goal_problem(instruction, limit)
+    assert bool(problem) == bool(words)
+    assert words in problem

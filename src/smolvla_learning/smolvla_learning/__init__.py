@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Learning from demonstrations: datasets, recording, training."""

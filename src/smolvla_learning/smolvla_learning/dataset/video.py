@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write video: one episode of one camera, and many episodes joined into one file.
+
+Frame k is shown at k / fps exactly. There are no B-frames, so the packets are in the order of
+the frames and files can be joined packet by packet without decoding.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import cast
+
+import av
+import numpy as np
+from av.container import OutputContainer
+from av.video.stream import VideoStream
+
+from smolvla_learning.dataset.errors import DatasetError, damaged, missing
+from smolvla_learning.dataset.features import Array
+
+ENCODERS = {"h264": "libx264", "av1": "libsvtav1"}
+PRESETS = {"h264": "veryfast", "av1": "12"}
+
+
+@dataclass(frozen=True)
+class VideoOptions:
+    """How camera images are compressed.
+
+    Attributes:
+        codec: "h264", which every machine decodes, or "av1", smaller and slower.
+        crf: quality; smaller is better and larger. 18 to 23 is hard to tell from the original.
+        keyframe_interval: frames from one keyframe to the next; small for fast random access.
+        preset: the encoder's own speed setting; None for a fast one.
+        threads: of each camera's encoder.
+    """
+
+    codec: str = "h264"
+    crf: int = 20
+    keyframe_interval: int = 2
+    preset: str | None = None
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        if self.codec not in ENCODERS:
+            raise DatasetError(f"video codec {self.codec!r}: choose one of {list(ENCODERS)}")
+        if not 0 <= self.crf <= 63 or (self.codec == "h264" and self.crf > 51):
+            raise DatasetError(f"video crf {self.crf} is outside of the range of {self.codec}")
+        if self.keyframe_interval < 1 or self.threads < 1:
+            raise DatasetError("video keyframe_interval and threads must be at least 1")
+        try:
+            av.codec.Codec(ENCODERS[self.codec], "w")
+        except av.error.FFmpegError as error:
+            raise DatasetError(
+                f"video codec {self.codec!r}: this PyAV has no encoder {ENCODERS[self.codec]}; "
+                "take 'h264'"
+            ) from error
+
+    def encoder_options(self) -> dict[str, str]:
+        """Options of the encoder."""
+        options = {
+            "crf": str(self.crf),
+            "g": str(self.keyframe_interval),
+            "preset": self.preset or PRESETS[self.codec],
+        }
+        if self.codec == "av1":
+            return {**options, "svtav1-params": f"lp={self.threads}"}
+        return {**options, "bf": "0", "threads": str(self.threads)}
+
+
+def _realtime_threads() -> set[int]:
+    found = set()
+    for thread in map(int, os.listdir("/proc/self/task")):
+        with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+            if os.sched_getscheduler(thread) == os.SCHED_FIFO:
+                found.add(thread)
+    return found
+
+
+@contextlib.contextmanager
+def _no_new_realtime_threads() -> Iterator[None]:
+    """Undo what libsvtav1 does where root runs it.
+
+    Its threads and the one that calls it get SCHED_FIFO 99, and leave nothing for a control loop
+    on the same cores.
+    """
+    before = _realtime_threads()
+    yield
+    for thread in _realtime_threads() - before:
+        with contextlib.suppress(ProcessLookupError):
+            os.sched_setscheduler(thread, os.SCHED_OTHER, os.sched_param(0))
+
+
+class EpisodeVideo:
+    """The video of one camera in one episode, while it is being written.
+
+    Args:
+        path: the file.
+        fps: frames per second.
+        height: of the images.
+        width: of the images.
+        options: how they are compressed.
+    """
+
+    def __init__(
+        self, path: Path, fps: int, height: int, width: int, options: VideoOptions
+    ) -> None:
+        self.frames = 0
+        if options.codec == "av1":
+            os.environ.setdefault("SVT_LOG", "1")  # errors only: it prints its settings else
+        self._container: OutputContainer = av.open(str(path), "w", format="mp4")
+        try:
+            added = self._container.add_stream(
+                ENCODERS[options.codec], rate=fps, options=options.encoder_options()
+            )
+            stream = cast(VideoStream, added)
+            stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
+            stream.codec_context.thread_count = options.threads
+            stream.codec_context.time_base = Fraction(1, fps)
+        except BaseException:
+            self._container.close()
+            raise
+        self._stream: VideoStream = stream
+        self._time_base = Fraction(1, fps)
+
+    def add(self, image: Array) -> None:
+        """Append a frame: (height, width, 3) uint8 RGB."""
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+        frame.pts, frame.time_base = self.frames, self._time_base
+        self.frames += 1
+        if self.frames > 1:
+            self._write(frame)
+            return
+        # The encoder begins with its first frame. In a thread that ends: the C library would go
+        # on to give the threads of this one what the encoder gave it.
+        with _no_new_realtime_threads(), ThreadPoolExecutor(1) as beginning:
+            beginning.submit(self._write, frame).result()
+
+    def _write(self, frame: av.VideoFrame | None) -> None:
+        for packet in self._stream.encode(frame):
+            packet.duration = 1
+            self._container.mux(packet)
+
+    def finish(self) -> None:
+        """Write what the encoder holds back and close the file."""
+        try:
+            self._write(None)
+        finally:
+            self._container.close()
+
+    def abandon(self) -> None:
+        """Close the file without completing it."""
+        with contextlib.suppress(OSError, av.error.FFmpegError):  # as on a full disk
+            self._container.close()
+
+
+class JoinedVideo:
+    """A video file that episodes are appended to without encoding them again.
+
+    Args:
+        path: the file.
+        fps: frames per second of all episodes.
+    """
+
+    def __init__(self, path: Path, fps: int) -> None:
+        self.path = path
+        self.frames = 0
+        self.size = 0
+        self._fps = fps
+        self._container: OutputContainer = av.open(str(path), "w", format="mp4")
+        self._stream: VideoStream | None = None
+        self._format: tuple[object, ...] = ()
+
+    def append(self, path: Path, length: int) -> bool:
+        """Append an episode's video.
+
+        Args:
+            path: of the episode's video.
+            length: frames that it must have.
+
+        Returns:
+            False if its compression differs, so that it has to begin a new file.
+
+        Raises:
+            DatasetError: the file is damaged or has another number of frames.
+        """
+        try:
+            with av.open(str(path)) as source:
+                stream = source.streams.video[0]
+                context = stream.codec_context
+                about = (context.name, context.extradata, context.width, context.height)
+                if self._stream is None:
+                    self._format = about
+                    self._stream = self._container.add_stream_from_template(stream, opaque=True)
+                    self._stream.time_base = Fraction(1, self._fps)
+                elif about != self._format:
+                    return False
+                count = self._copy(source.demux(stream))
+        except FileNotFoundError as error:
+            raise missing(path) from error
+        except (av.error.InvalidDataError, IndexError) as error:
+            raise damaged(path, error) from error
+        if count != length:
+            raise damaged(path, f"it has {count} frames, its episode {length}")
+        self.size += path.stat().st_size
+        return True
+
+    def _copy(self, packets: object) -> int:
+        count = 0
+        for packet in packets:  # type: ignore[attr-defined]
+            if packet.dts is None:  # the demuxer's mark of the end
+                continue
+            packet.stream = self._stream
+            packet.time_base = Fraction(1, self._fps)
+            packet.pts = packet.dts = self.frames
+            packet.duration = 1
+            self._container.mux(packet)
+            self.frames += 1
+            count += 1
+        return count
+
+    def close(self) -> None:
+        """Complete the file."""
+        self._container.close()

@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`record_node`: cameras, joints, commands and a sentence become a LeRobot dataset.
+
+One thread receives and samples, another compresses and writes; see `recording.recorder`.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]
+from rclpy.node import Node
+from sensor_msgs.msg import JointState
+from smolvla_core.ros import converters, qos
+from smolvla_core.ros.parameters import read
+from smolvla_core.ros.run import run
+from smolvla_core.ros.sensors import SensorIntake
+from smolvla_core.ros.tuning import Tuning
+from std_msgs.msg import Float32, Float64MultiArray, String
+from std_srvs.srv import Trigger
+from trajectory_msgs.msg import JointTrajectory
+
+from smolvla_learning.dataset import DatasetError
+from smolvla_learning.record_node.parameters import (
+    RECORD_PARAMETERS,
+    episode_store,
+    observation_config,
+    recorder_config,
+)
+from smolvla_learning.recording.commands import CommandBuffer
+from smolvla_learning.recording.encoder import EpisodeEncoder
+from smolvla_learning.recording.inputs import Inputs
+from smolvla_learning.recording.recorder import Recorder
+from smolvla_msgs.msg import ExecutorStatus
+
+SAVE_TIMEOUT = 30.0
+"""How long an order to save is waited for [s]. Nothing is received meanwhile, which does no
+harm between two episodes."""
+STATUS_PERIOD = 0.5
+COMMAND_TOPICS = {
+    "command": "arm_controller/commands",
+    "joint_trajectory": "arm_controller/joint_trajectory",
+    "leader": "leader/joint_states",
+}
+
+
+@dataclass(frozen=True)
+class _Robot:
+    """What is received of the robot."""
+
+    cameras: tuple[str, ...]
+    joint_names: tuple[str, ...]
+    needs_objects: bool = False
+
+
+class RecordNode(Node):
+    """Wires topics and services to a `Recorder`.
+
+    Raises:
+        ValueError: a parameter does not fit or the dataset cannot be continued; the text says
+            why.
+    """
+
+    def __init__(self, **node_options: Any) -> None:
+        # First what `destroy_node` needs: it is called also when a parameter does not fit.
+        self._recorder: Recorder | None = None
+        self.failed = False
+        super().__init__("record_node", **node_options)
+        values = read(self, RECORD_PARAMETERS)
+        config = recorder_config(values)
+        self._commands = self._listen_to_commands(values)
+        self._sensors = sensors = SensorIntake(
+            self,
+            _Robot(config.cameras, tuple(values["joints"])),
+            observation_config(values),
+            values["camera_topic"],
+            compressed=values["image_transport"] == "compressed",
+        )
+        self._inputs = Inputs(
+            sensors.snapshot,
+            self._commands,
+            values["task"],
+            self.resolve_topic_name("task_instruction"),
+            self._topics(values),
+        )
+        self._status = ""
+        self._statuses = self.create_publisher(String, "~/status", qos.status_qos())
+        store = episode_store(values)  # last, as it locks the dataset
+        self._recorder = Recorder(
+            config, self._inputs, store, EpisodeEncoder(values["queue_size"]), self._notify
+        )
+        self._instructions: Any = None
+        self._heard: int | None = None  # so many the executor has heard
+        self._told = bool(values["task"].strip())
+        self._executor = self.create_subscription(
+            ExecutorStatus, "executor_node/status", self._on_executor, qos.status_qos()
+        )
+        self.create_subscription(Float32, "sim/score", self._on_score, qos.status_qos())
+        Tuning(self, RECORD_PARAMETERS, check=_check, take=self._tune)
+        recorder = self._recorder
+        self._serve("~/start_episode", lambda: recorder.start(time.monotonic()))
+        self._serve("~/save_episode", lambda: recorder.save(SAVE_TIMEOUT))
+        self._serve("~/discard_episode", recorder.discard)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(1.0 / config.fps, lambda: recorder.tick(time.monotonic()), clock=steady)
+        self.create_timer(STATUS_PERIOD, self._look, clock=steady)
+        self.get_logger().info(
+            f"{store.folder}: {store.num_episodes} episodes; {config.fps} frames/s of cameras "
+            f"{', '.join(config.cameras) or '(none)'}, action: {values['action_source']}"
+        )
+
+    # Commands, by their source.
+
+    def _listen_to_commands(self, values: dict[str, Any]) -> CommandBuffer | None:
+        topic = COMMAND_TOPICS.get(values["action_source"])
+        if topic is None:
+            return None
+        name = self.resolve_topic_name(topic)
+        what = "leader arm" if values["action_source"] == "leader" else "commands"
+        commands = CommandBuffer(values["joints"], values["max_command_age"], f"{what} on {name}")
+        kind, receive, profile = {
+            "command": (Float64MultiArray, self._on_command, qos.command_qos()),
+            "joint_trajectory": (JointTrajectory, self._on_trajectory, qos.command_qos()),
+            "leader": (JointState, self._on_leader, qos.joint_state_qos()),
+        }[values["action_source"]]
+        self.create_subscription(kind, topic, receive, profile)
+        return commands
+
+    def _on_command(self, message: Float64MultiArray) -> None:
+        assert self._commands is not None
+        self._commands.add(message.data, time.monotonic())
+
+    def _on_leader(self, message: JointState) -> None:
+        assert self._commands is not None
+        self._commands.add(message.position, time.monotonic(), message.name)
+
+    def _on_trajectory(self, message: JointTrajectory) -> None:
+        assert self._commands is not None
+        stamp, now = message.header.stamp, self.get_clock().now().nanoseconds
+        begin = stamp.sec * 10**9 + stamp.nanosec or now  # without a stamp it begins at once
+        self._commands.add_trajectory(
+            message.joint_names,
+            [converters.from_duration(point.time_from_start) for point in message.points],
+            [point.positions for point in message.points],
+            time.monotonic() + (begin - now) * 1e-9,
+        )
+
+    # Words.
+
+    def _topics(self, values: dict[str, Any]) -> dict[str, str]:
+        """Return subject of a problem -> topic."""
+        suffix = "/compressed" if values["image_transport"] == "compressed" else ""
+        topics = {
+            f"camera {camera}": values["camera_topic"].replace("{name}", camera) + suffix
+            for camera in values["cameras"]
+        }
+        topics["joint states"] = "joint_states"
+        return {subject: self.resolve_topic_name(topic) for subject, topic in topics.items()}
+
+    def _choose_listener(self) -> None:
+        """Listen to instructions only where no executor does.
+
+        Who publishes one and leaves waits for one listener, and the other may miss it.
+        """
+        alone = self.count_publishers(self._executor.topic_name) == 0
+        if alone and self._instructions is None:
+            self._instructions = self.create_subscription(
+                String, "task_instruction", self._on_instruction, qos.instruction_qos()
+            )
+        elif not alone and self._instructions is not None:
+            self.destroy_subscription(self._instructions)
+            self._instructions = None
+
+    def _on_executor(self, message: ExecutorStatus) -> None:
+        """Take the instruction that the executor heard, of the topic or of a goal."""
+        heard, self._heard = self._heard, message.instructions
+        # What it heard before this node came counts where this node was told nothing.
+        known = self._told if heard is None else heard == message.instructions
+        if message.instruction and not known:
+            self._inputs.instruct(message.instruction)
+
+    def _on_instruction(self, message: String) -> None:
+        self._inputs.instruct(message.data)
+
+    def _tune(self, values: dict[str, Any], names: set[str]) -> None:
+        """Go by new values of the parameters."""
+        if self._recorder is not None:
+            self._recorder.reconfigure(recorder_config(values))
+        self._sensors.reconfigure(observation_config(values))
+        if self._commands is not None:
+            self._commands.max_age = values["max_command_age"]
+        if "task" in names:
+            self._told = True
+            self._inputs.instruct(values["task"])
+
+    def _on_score(self, message: Float32) -> None:
+        self._inputs.take_score(message.data, time.monotonic())
+
+    def _notify(self, text: str, bad: bool) -> None:
+        if not self.context.ok():  # after a signal; the log of ROS has ended
+            print(f"record_node: {text}", file=sys.stderr)
+            return
+        # Two calls: rclpy wants one severity for each place that logs.
+        if bad:
+            self.get_logger().warning(text)
+        else:
+            self.get_logger().info(text)
+
+    def _look(self) -> None:
+        self._publish_status()
+        self._choose_listener()
+
+    def _publish_status(self) -> None:
+        assert self._recorder is not None
+        status = self._recorder.status
+        if status != self._status:
+            self._status = status
+            self._statuses.publish(String(data=status))
+
+    def _serve(self, name: str, order: Callable[[], str]) -> None:
+        """Offer a service that carries out `order` and answers with its message."""
+
+        def answer(request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+            try:
+                response.message, response.success = order(), True
+            except ValueError as error:
+                response.message = str(error)
+                self.get_logger().warning(response.message, throttle_duration_sec=5.0)
+            self._publish_status()
+            return response
+
+        self.create_service(Trigger, name, answer)
+
+    def destroy_node(self) -> None:
+        """Discard the running episode, close the dataset, then end the node."""
+        recorder, self._recorder = self._recorder, None
+        try:
+            if recorder is not None:
+                print(f"record_node: {recorder.close()}", file=sys.stderr)
+        except DatasetError as error:
+            self.failed = True
+            print(f"record_node: {error}", file=sys.stderr)
+        finally:
+            super().destroy_node()
+
+
+def _check(values: dict[str, Any], changed: set[str]) -> None:
+    recorder_config(values)
+
+
+def main() -> int:
+    """Run the node until it is interrupted; 78 when it cannot record, 1 when it cannot close."""
+    return run("record_node", RecordNode, RECORD_PARAMETERS)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

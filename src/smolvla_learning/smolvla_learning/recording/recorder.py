@@ -1,0 +1,406 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The recorder: a state machine without ROS and without a clock of its own.
+
+    recorder = Recorder(config, inputs, store, EpisodeEncoder(60), notify)
+    recorder.tick(now)             # fps times per second
+    recorder.start(now)            # or ValueError with all that is missing
+    recorder.save(timeout)         # or ValueError
+    recorder.discard()
+    recorder.close()
+
+All calls come from one thread. A dataset has a constant rate, so an episode has no gaps: what
+is missing for a frame ends the episode, which is discarded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass
+from enum import Enum
+
+from smolvla_core.observation import Missing
+from smolvla_core.units.joint_units import JointUnits
+
+from smolvla_learning.dataset import DatasetWriter
+from smolvla_learning.recording.debouncer import Debouncer
+from smolvla_learning.recording.encoder import EpisodeEncoder
+from smolvla_learning.recording.episode import EpisodeCount, FrameSchedule
+from smolvla_learning.recording.frames import FrameMaker
+from smolvla_learning.recording.inputs import Inputs, Sample
+from smolvla_learning.recording.motion import Evidence, RestWatch
+from smolvla_learning.recording.store import EpisodeStore
+
+SIMULATED = "in a simulation"
+"""Of the status, while a simulation judges the task."""
+
+
+class State(Enum):
+    """What the recorder does."""
+
+    IDLE = "idle"
+    ARMED = "armed"  # the next command begins the episode
+    RECORDING = "recording"
+    FULL = "full"  # takes no more frames, waits to be saved or discarded
+    SAVING = "saving"
+
+
+@dataclass(frozen=True)
+class RecorderConfig:
+    """Settings.
+
+    Attributes:
+        fps: frames per second.
+        cameras: names.
+        units: of the dataset.
+        next_state: the action of a frame is the state of the next one.
+        max_late: a frame that is due longer than this ends the episode [s].
+        max_seconds: an episode takes no more frames after this [s]; 0: no limit.
+        min_free_bytes: free space below which no frame is taken.
+        max_start_speed: with a joint faster than this no episode begins [rad/s]; 0: any may.
+        min_motion: an episode with less motion is saved only when asked twice [rad]; 0: any is.
+    """
+
+    fps: int
+    cameras: tuple[str, ...]
+    units: JointUnits
+    next_state: bool = False
+    max_late: float = 0.2
+    max_seconds: float = 0.0
+    min_free_bytes: int = 0
+    max_start_speed: float = 0.0
+    min_motion: float = 0.0
+
+
+class Recorder:
+    """Records samples as episodes of a dataset.
+
+    Args:
+        config: settings.
+        inputs: what the robot sends.
+        store: the dataset.
+        encoder: writes into it.
+        notify: called with a message for each event, and whether it is bad news.
+    """
+
+    def __init__(
+        self,
+        config: RecorderConfig,
+        inputs: Inputs,
+        store: EpisodeStore,
+        encoder: EpisodeEncoder,
+        notify: Callable[[str, bool], None],
+    ) -> None:
+        self._config = config
+        self._inputs = inputs
+        self._store = store
+        self._encoder = encoder
+        self._notify = notify
+        self.state = State.IDLE
+        self._counts = {"saved": 0, "discarded": 0, "broken": 0}
+        self._missing = ""
+        self._judged = False
+        self._debouncer = Debouncer(lambda message: notify(message, False))
+        self._last_end = "no episode was begun"
+        self._saving: Future[int] | None = None
+        self._rest = RestWatch(config.units.joints, config.max_start_speed)
+        self._begin(None)
+
+    def _begin(self, writer: DatasetWriter | None) -> None:
+        config = self._config
+        self._writer = writer
+        self._number = self._store.num_episodes
+        self._count = EpisodeCount(config.cameras, config.fps)
+        self._schedule = FrameSchedule(config.fps)
+        self._maker = FrameMaker(config.units, config.next_state)
+        self._evidence = Evidence(config.min_motion)
+        self._held_back = False
+
+    def reconfigure(self, config: RecorderConfig) -> None:
+        """Go by other limits from now on, in the running episode too.
+
+        Args:
+            config: with the rate, the cameras, the units and `next_state` of the present one.
+        """
+        self._config = config
+        self._rest.max_speed = config.max_start_speed
+        self._evidence.min_motion = config.min_motion
+
+    @property
+    def status(self) -> str:
+        """What it does now, in one line."""
+        taken = f"episode {self._number}: {self._count.frames} frames, {self._count.seconds:.1f} s"
+        if self.state == State.IDLE:
+            total = self._store.num_episodes
+            doing = f"waiting: {self._missing}" if self._missing else "ready"
+            if self._judged:
+                doing += f", {SIMULATED}"
+            return f"{doing} ({total} episodes in the dataset; last: {self._last_end})"
+        if self.state == State.ARMED:
+            reason = f" ({self._missing})" if self._missing else ""
+            return f"armed: episode {self._number} begins with the next command{reason}"
+        if self.state == State.FULL:
+            return f"full: {taken}; {self._last_end}"
+        return f"{self.state.value} {taken}"
+
+    # Orders.
+
+    def start(self, now: float) -> str:
+        """Begin an episode with the next command, or tick where commands are not recorded.
+
+        Returns a message for the caller.
+
+        Raises:
+            ValueError: it cannot begin; the text names all reasons.
+        """
+        if self.state != State.IDLE:
+            raise ValueError(
+                f"episode {self._number} is still being saved"
+                if self.state == State.SAVING
+                else f"episode {self._number} has begun already: save or discard it first"
+            )
+        sample = self._sample(now)
+        problems = list(sample.problems) if isinstance(sample, Missing) else []
+        moves = "" if problems else self._rest.problem(now)
+        if moves:
+            problems.append(moves)
+        full = self._store.disk_problem(self._config.min_free_bytes)
+        if full:
+            problems.append(full)
+        if isinstance(sample, Missing) or problems:
+            raise ValueError("not started: " + "; ".join(problems))
+        try:
+            writer = self._store.open(
+                {camera: picture.decode().shape for camera, picture in sample.images.items()}
+            )
+        except ValueError as error:
+            raise ValueError(f"not started: {error}") from error
+        self._begin(writer)
+        self._encoder.new_episode()
+        message = f'episode {self._number}: "{sample.task}"'
+        # A command from before belongs to another motion, however fresh it is.
+        if self._inputs.await_command():
+            self.state = State.ARMED
+            self._missing = sample.silent
+            message = f"armed: {message}, from the next command on" + (
+                f" ({sample.silent})" if sample.silent else ""
+            )
+        else:
+            self.state = State.RECORDING
+            message = f"recording {message}"
+        self._notify(message, False)
+        return message
+
+    def save(self, timeout: float) -> str:
+        """Save the episode. Returns a message once it is safe on the disk.
+
+        An episode without motion, or without success where that is judged, is saved only when
+        it is asked for once more; until then it takes no more frames.
+
+        Args:
+            timeout: how long to wait for the frames that are still being compressed [s].
+
+        Raises:
+            ValueError: there is none, it is doubted, it could not be saved, or it takes longer
+                than `timeout` (then the next ticks go on waiting).
+        """
+        if self.state == State.ARMED:
+            raise ValueError(f"nothing was saved: no command came yet; {self._missing}")
+        if self.state in (State.RECORDING, State.FULL):
+            if self._encoder.problem:
+                self._break(self._encoder.problem)
+                raise ValueError(f"nothing was saved: {self._last_end}")
+            if not self._count.frames:
+                raise ValueError("nothing was saved: the episode has no frames yet")
+            self._hold_back()
+            assert self._writer is not None
+            self._saving = self._encoder.save(self._writer)
+            self.state = State.SAVING
+        elif self.state == State.IDLE:
+            raise ValueError(f"nothing to save: {self._last_end}")
+        assert self._saving is not None
+        try:
+            self._saving.exception(timeout)
+        except FutureTimeoutError:
+            raise ValueError(
+                f"still saving: {self._encoder.waiting} frames are being compressed; the status "
+                "tells when it is done"
+            ) from None
+        if not self._finish_saving():
+            raise ValueError(f"nothing was saved: {self._last_end}")
+        return self._last_end
+
+    def discard(self) -> str:
+        """Give up the episode. Returns a message for the caller.
+
+        Raises:
+            ValueError: there is none, or it is being saved.
+        """
+        if self.state not in (State.ARMED, State.RECORDING, State.FULL):
+            raise ValueError(
+                "nothing to discard: the episode is being saved"
+                if self.state == State.SAVING
+                else f"nothing to discard: {self._last_end}"
+            )
+        self._give_up("discarded", "discarded")
+        self._notify(self._last_end, False)
+        return self._last_end
+
+    def close(self) -> str:
+        """Discard a running episode, close the dataset. Nothing can follow but another close.
+
+        Returns:
+            Words on what was recorded.
+
+        Raises:
+            DatasetError: the dataset could not be closed; the text says what to do.
+        """
+        if self._saving is not None:
+            self._saving.exception()
+            self._finish_saving()
+        elif self.state in (State.ARMED, State.RECORDING, State.FULL):
+            self._give_up("discarded", "discarded, as the recorder ends")
+            self._notify(self._last_end, True)
+        total = self._store.num_episodes
+        self._encoder.close(self._store.writer)
+        counts = ", ".join(f"{count} {what}" for what, count in self._counts.items())
+        return f"{self._store.folder}: {total} episodes; now {counts}"
+
+    # The clock.
+
+    def tick(self, now: float) -> None:
+        """Take the frames that are due at `now` [s, monotonic]; `fps` times per second."""
+        if self.state == State.SAVING:
+            if self._saving is not None and self._saving.done():
+                self._finish_saving()
+        elif self.state == State.ARMED:
+            self._await_command(now)
+        elif self.state == State.RECORDING:
+            self._record(now)
+        elif self.state == State.IDLE:
+            self._tell_missing(now)
+        elif self._encoder.problem:
+            self._break(self._encoder.problem)
+
+    def _sample(self, now: float) -> Sample | Missing:
+        sample = self._inputs.sample(now)
+        if self._inputs.positions is not None:
+            self._rest.add(self._inputs.positions, now)
+        return sample
+
+    def _await_command(self, now: float) -> None:
+        sample = self._sample(now)
+        if isinstance(sample, Missing):
+            self._break(sample.message)
+            return
+        self._missing = sample.silent
+        if not sample.silent:
+            self.state = State.RECORDING
+            self._notify(f'recording episode {self._number}: "{sample.task}"', False)
+            self._record(now)
+        elif moves := self._rest.moving():
+            self._break(f"{moves}; {sample.silent}")
+
+    def _record(self, now: float) -> None:
+        if self._encoder.problem:
+            self._break(self._encoder.problem)
+            return
+        due = self._schedule.due(now)
+        if not due:
+            return
+        late = (due - 1) / self._config.fps
+        if late > self._config.max_late:
+            self._break(
+                f"the recorder was {late:.2f} s late, more than {self._config.max_late:g} s: this "
+                "machine has too much to do; end other programs, take fewer or smaller images"
+            )
+            return
+        sample = self._sample(now)
+        if isinstance(sample, Missing) or sample.silent:
+            self._break(sample.message if isinstance(sample, Missing) else sample.silent)
+            return
+        self._evidence.add(sample.positions, sample.command, sample.score)
+        self._count.add(sample, due, now)
+        if not all(self._take(sample) for _ in range(due)):
+            self._break(
+                f"compressing cannot keep up, {self._encoder.capacity} frames wait: use fewer or "
+                "smaller images, a faster video_preset (ultrafast), or lower fps"
+            )
+            return
+        self._check_limits()
+
+    def _take(self, sample: Sample) -> bool:
+        """Hand the sample's frame to the encoder. Returns False when its queue is full."""
+        frame = self._maker.make(sample)
+        if frame is None:
+            return True
+        assert self._writer is not None
+        self._count.frames += 1
+        return self._encoder.add(self._writer, frame)
+
+    def _check_limits(self) -> None:
+        count, limit = self._count, self._config.max_seconds
+        reason = ""
+        if limit and count.seconds >= limit:
+            reason = f"it has reached max_episode_seconds ({limit:g} s)"
+        elif count.frames % self._config.fps == 0:
+            reason = self._store.disk_problem(self._config.min_free_bytes)
+        if reason:
+            self.state = State.FULL
+            self._last_end = f"no more frames are taken: {reason}; save or discard it"
+            self._notify(f"episode {self._number}: {self._last_end}", True)
+
+    # Ends.
+
+    def _hold_back(self) -> None:
+        """Raise ValueError, once an episode, when it is hardly worth keeping."""
+        doubts = "" if self._held_back else self._evidence.doubts()
+        if not doubts:
+            return
+        self._held_back = True
+        self.state = State.FULL
+        self._last_end = f"not saved yet: {doubts}; save again to keep it, or discard it"
+        self._notify(f"episode {self._number}: {self._last_end}", True)
+        raise ValueError(f"episode {self._number}: {self._last_end}")
+
+    def _break(self, reason: str) -> None:
+        self._give_up("broken", f"broken and discarded: {reason}")
+        self._notify(self._last_end, True)
+
+    def _give_up(self, kind: str, how: str) -> None:
+        assert self._writer is not None
+        self._counts[kind] += 1
+        self._last_end = f"episode {self._number} after {self._count.frames} frames: {how}"
+        self.state = State.IDLE
+        self._encoder.discard(self._writer)
+
+    def _finish_saving(self) -> bool:
+        """Take note of how saving went. Returns whether the episode is saved."""
+        assert self._saving is not None
+        saving, self._saving = self._saving, None
+        self.state = State.IDLE
+        error = saving.exception()
+        if error is not None:
+            self._counts["broken"] += 1
+            self._last_end = (
+                f"episode {self._number} could not be saved and was discarded: {error}"
+            )
+            self._notify(self._last_end, True)
+            return False
+        self._counts["saved"] += 1
+        self._last_end = f"saved episode {saving.result()}: {self._count.message()}"
+        self._notify(self._last_end, False)
+        slow = self._count.slow_cameras()
+        if slow:
+            self._notify(slow, True)
+        return True
+
+    def _tell_missing(self, now: float) -> None:
+        sample = self._sample(now)
+        self._judged = self._inputs.score(now) is not None
+        self._missing = sample.message if isinstance(sample, Missing) else ""
+        ready = "ready: start an episode"
+        if isinstance(sample, Sample) and sample.silent:
+            ready += f", which will begin with the first command ({sample.silent})"
+        self._debouncer.update(f"waiting: {self._missing}" if self._missing else ready, now)

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The dataset that is recorded into: begun with the first episode, or one that is continued."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from smolvla_policy.checkpoint.config import ACTION
+from smolvla_policy.checkpoint.robot import CONVERSION, RobotFacts
+
+from smolvla_learning.dataset import (
+    DatasetError,
+    DatasetWriter,
+    Feature,
+    VideoOptions,
+    camera_feature,
+    holds_dataset,
+    joint_features,
+)
+from smolvla_learning.dataset.features import feature_differences
+from smolvla_learning.recording.frames import image_feature
+
+
+class EpisodeStore:
+    """Opens the dataset; what it shall hold is known only when the first images came.
+
+    Args:
+        folder: new or empty, or a dataset with the same features, which is continued; one of
+            which no episode was saved is begun anew.
+        fps: frames per second.
+        robot_type: name of the robot.
+        joints: names; their features are called ``<joint>.pos``.
+        cameras: names.
+        video: how images are compressed.
+        robot: whose units, signs and gripper are noted in the dataset, for its state and action.
+
+    Raises:
+        DatasetError: the folder holds something else, or a dataset that differs; the text says
+            in what.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        fps: int,
+        robot_type: str,
+        joints: Sequence[str],
+        cameras: Sequence[str],
+        video: VideoOptions,
+        robot: RobotFacts | None = None,
+    ) -> None:
+        self.folder = folder
+        self._fps = fps
+        self._robot_type = robot_type
+        self._numbers = joint_features([f"{joint}.pos" for joint in joints])
+        self._cameras = tuple(cameras)
+        self._video = video
+        self._told = {} if robot is None else robot.known(*CONVERSION)
+        self._writer: DatasetWriter | None = None
+        if holds_dataset(folder):
+            self._writer = self._resumed()
+
+    @property
+    def writer(self) -> DatasetWriter | None:
+        """The open dataset; None before the first episode of a new one."""
+        return self._writer
+
+    @property
+    def num_episodes(self) -> int:
+        """Saved episodes, those of earlier recordings included."""
+        return 0 if self._writer is None else self._writer.num_episodes
+
+    def disk_problem(self, least: int) -> str:
+        """Say that fewer than `least` bytes are free; empty when enough are."""
+        folder = self.folder.absolute()
+        while not folder.exists():
+            folder = folder.parent
+        free = shutil.disk_usage(folder).free
+        if free >= least:
+            return ""
+        return (
+            f"only {free / 1e9:.1f} GB are free at {folder}, less than min_free_disk "
+            f"({least / 1e9:g} GB)"
+        )
+
+    def open(self, shapes: Mapping[str, tuple[int, ...]]) -> DatasetWriter:
+        """Return the dataset, which is begun if there is none yet.
+
+        Args:
+            shapes: camera name -> (height, width, 3) of its images.
+
+        Raises:
+            DatasetError: a size is odd or not that of the dataset, or nothing can be written.
+        """
+        features = self._features(
+            {camera: camera_feature(*shape[:2]) for camera, shape in shapes.items()}
+        )
+        if self._writer is None:
+            self._writer = DatasetWriter.create(
+                self.folder,
+                fps=self._fps,
+                robot_type=self._robot_type,
+                features=features,
+                video=self._video,
+                about=dict.fromkeys(self._numbers, self._told) if self._told else None,
+            )
+        else:
+            self._check(self._writer, features)
+        return self._writer
+
+    def _features(self, cameras: Mapping[str, Feature]) -> dict[str, Feature]:
+        return {**self._numbers, **{image_feature(name): of for name, of in cameras.items()}}
+
+    def _resumed(self) -> DatasetWriter:
+        writer = DatasetWriter.resume(
+            self.folder, fps=self._fps, robot_type=self._robot_type, video=self._video
+        )
+        known, told = writer.features, writer.about(ACTION)
+        names = {camera: image_feature(camera) for camera in self._cameras}
+        lacking = [name for name in names.values() if name not in known]
+        try:
+            if lacking:
+                raise DatasetError(
+                    f"{self.folder}: cannot be continued: it has no {', '.join(lacking)}; its "
+                    f"features are {', '.join(known)}"
+                )
+            for name, value in self._told.items():
+                if told.get(name, value) != value:
+                    raise DatasetError(
+                        f"{self.folder}: cannot be continued: {name} is {told[name]} in the "
+                        f"dataset, wanted {value}"
+                    )
+            # Sizes of images are not known yet: they are compared when an episode begins.
+            self._check(
+                writer, self._features({camera: known[name] for camera, name in names.items()})
+            )
+        except DatasetError:
+            writer.close()
+            raise
+        return writer
+
+    def _check(self, writer: DatasetWriter, features: Mapping[str, Feature]) -> None:
+        differences = list(feature_differences(features, writer.features))
+        if differences:
+            raise DatasetError(f"{self.folder}: cannot be continued: {'; '.join(differences)}")

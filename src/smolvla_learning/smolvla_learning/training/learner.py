@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The module that is trained: the policy's network, its losses, and the auxiliary heads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from smolvla_policy.model.context import ExpertCache
+from smolvla_policy.model.loss import denoising_errors, flow_matching_loss, sample_times
+from smolvla_policy.policy import SmolVLAPolicy
+from torch import Tensor, nn
+
+from smolvla_learning.training.augmentation import Augmentation
+from smolvla_learning.training.grounding import GroundingHead, ImageGrid, add_named, grounding_loss
+from smolvla_learning.training.samples import Batch
+
+
+@dataclass(frozen=True)
+class LossOptions:
+    """Weights of the losses.
+
+    Attributes:
+        flow: of the flow-matching loss.
+        grounding: of the auxiliary grounding loss; 0 leaves it out.
+        draws: noise draws for each observation; the prefix is computed once for all.
+    """
+
+    flow: float = 1.0
+    grounding: float = 0.0
+    draws: int = 1
+
+
+class Learner(nn.Module):
+    """Computes the loss of a batch.
+
+    Args:
+        policy: what is trained.
+        options: weights of the losses.
+        augmentation: of the images.
+        objects: how many objects the grounding labels have; 0 for no labels.
+    """
+
+    def __init__(
+        self,
+        policy: SmolVLAPolicy,
+        options: LossOptions,
+        augmentation: Augmentation | None,
+        objects: int,
+    ) -> None:
+        super().__init__()
+        self.network = policy.network
+        self.options = options
+        self._augmentation = augmentation
+        self._action_dim = policy.action_dim
+        self._side = policy.config.image_side or policy.network.sizes.vision.image
+        self._ends = policy.image_tokens_around
+        self._absent = int(policy.config.empty_cameras)
+        sizes = policy.network.sizes
+        unit = sizes.vision.patch * sizes.vision.shuffle
+        self._token_side = self._side // unit
+        self.heads = nn.ModuleList()
+        if options.grounding > 0 and objects:
+            self.heads.extend(GroundingHead(sizes.text.hidden, objects) for _ in policy.cameras)
+
+    def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """Compute the loss.
+
+        Args:
+            batch: on the network's device.
+            generator: source of noise, times and augmentation, on the CPU.
+
+        Returns:
+            ``loss`` to be minimized; for the record ``flow_loss`` and, with labels,
+            ``grounding_loss`` and per camera ``grounding_error/<index>`` (named object, median,
+            shares of the image's side).
+        """
+        count = len(batch.tokens)
+        pixels = torch.cat([self._pixels(images, generator) for images in batch.images])
+        embedded = list(self.network.encode_images(pixels).split(count))
+        start, end = self._ends
+        prefix = self.network.embed_prefix(
+            [*embedded, *[None] * self._absent],
+            [None] * (len(embedded) + self._absent),
+            batch.tokens,
+            batch.token_valid,
+            batch.state,
+            image_start=self._ids(start),
+            image_end=self._ids(end),
+        )
+        keys_values, stream = self.network.prefill(prefix)
+        loss = stream.new_zeros(())
+        found: dict[str, Tensor] = {}
+        if self.options.flow > 0:
+            cache = self.network.expert_cache(keys_values, prefix).repeat(self.options.draws)
+            flow = self._flow_loss(batch, cache, generator)
+            found["flow_loss"] = flow.detach()
+            loss = loss + self.options.flow * flow
+        if len(self.heads):
+            grounding, errors = self._grounding(batch, stream, len(start), len(end))
+            found["grounding_loss"] = grounding.detach()
+            found.update(errors)
+            loss = loss + self.options.grounding * grounding
+        found["loss"] = loss
+        return found
+
+    def _flow_loss(self, batch: Batch, cache: ExpertCache, generator: torch.Generator) -> Tensor:
+        draws = self.options.draws
+        actions = batch.actions.repeat_interleave(draws, 0)
+        noise = torch.randn(actions.shape, generator=generator).to(actions.device)
+        time = sample_times(len(actions), generator).to(actions.device)
+        errors = denoising_errors(self.network, cache, actions, noise, time)
+        ignored = batch.is_pad | ~batch.acts[:, None]
+        return flow_matching_loss(
+            errors, action_dim=self._action_dim, is_pad=ignored.repeat_interleave(draws, 0)
+        )
+
+    def _grounding(
+        self, batch: Batch, stream: Tensor, before: int, behind: int
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        total = stream.new_zeros(())
+        errors: dict[str, Tensor] = {}
+        tokens = self._token_side**2
+        for index, head in enumerate(self.heads):
+            labels = batch.labels[index]
+            if labels is None:
+                continue
+            at = index * (before + tokens + behind) + before
+            logits, offsets = head(stream[:, at : at + tokens])
+            height, width = batch.images[index].shape[1:3]
+            grid = ImageGrid(self._token_side, width / self._side, height / self._side)
+            loss, error = grounding_loss(logits, offsets, add_named(labels, batch.named), grid)
+            total = total + loss
+            errors[f"grounding_error/{index}"] = error.nanmedian()
+        return total, errors
+
+    def _pixels(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Bring fitted frames (batch, height, width, 3) to (batch, 3, side, side) in [-1, 1]."""
+        values = images.permute(0, 3, 1, 2).float() / 255.0
+        if self._augmentation is not None:
+            values = self._augmentation(values, generator)
+        side = self._side
+        height, width = values.shape[-2:]
+        out = values.new_full((len(values), 3, side, side), -1.0)
+        out[:, :, side - height :, side - width :] = values * 2.0 - 1.0
+        return out
+
+    def _ids(self, ids: tuple[int, ...]) -> Tensor | None:
+        return torch.tensor(ids, device=self.network.device) if ids else None

@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From datasets to batches: the numbers, the images and the words that a step needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from smolvla_policy.checkpoint.config import ACTION, STATE
+from smolvla_policy.policy import SmolVLAPolicy
+from torch import Tensor
+
+from smolvla_learning.dataset import Dataset
+from smolvla_learning.training.grounding import PREFIX, VALUES, named_object
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples of one step.
+
+    Attributes:
+        images: per camera (batch, fitted height, fitted width, 3) uint8 RGB.
+        tokens: (batch, words) token ids.
+        token_valid: (batch, words) Boolean, None if no word is padding.
+        state: (batch, state_dim) normalized and padded.
+        actions: (batch, chunk, action_dim) normalized and padded.
+        is_pad: (batch, chunk) True behind the end of the episode.
+        acts: (batch,) False where the actions teach nothing.
+        labels: per camera (batch, objects, 3), or None; see `grounding.VALUES`.
+        named: (batch,) index of the object that the sentence names, below 0 for none.
+    """
+
+    images: list[Tensor]
+    tokens: Tensor
+    token_valid: Tensor | None
+    state: Tensor
+    actions: Tensor
+    is_pad: Tensor
+    acts: Tensor
+    labels: list[Tensor | None]
+    named: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch on a device."""
+
+        def move(tensor: Tensor) -> Tensor:
+            return tensor.to(device, non_blocking=True)
+
+        return replace(
+            self,
+            images=[move(image) for image in self.images],
+            tokens=move(self.tokens),
+            token_valid=None if self.token_valid is None else move(self.token_valid),
+            state=move(self.state),
+            actions=move(self.actions),
+            is_pad=move(self.is_pad),
+            acts=move(self.acts),
+            labels=[None if label is None else move(label) for label in self.labels],
+            named=move(self.named),
+        )
+
+
+class Source:
+    """One dataset, ready to be sampled.
+
+    Args:
+        dataset: checked already, see `checks`.
+        policy: whose units, sizes and words apply.
+        images: per camera of the policy all its frames, see `frame_cache`.
+        cameras: names of these cameras in the dataset, by which its labels go.
+        acts: False for a dataset of scenes, whose actions teach nothing.
+        grounded: whether labels are read.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        policy: SmolVLAPolicy,
+        images: Sequence[NDArray[np.uint8]],
+        cameras: Sequence[str],
+        *,
+        acts: bool = True,
+        grounded: bool = False,
+    ) -> None:
+        self.dataset = dataset
+        self.acts = acts
+        self.images = list(images)
+        self.length = dataset.num_frames
+        self._chunk = policy.chunk_size
+        normalizers = policy.normalizers
+        sizes = policy.network.sizes
+        self._state = _padded(
+            normalizers[STATE].normalize(dataset.column(STATE).astype(np.float32)),
+            sizes.state_dim,
+        )
+        self._actions = _padded(
+            normalizers[ACTION].normalize(dataset.column(ACTION).astype(np.float32)),
+            sizes.action_dim,
+        )
+        self._ends = np.empty(self.length, np.int64)
+        for episode in dataset.episodes:
+            self._ends[episode.from_index : episode.to_index] = episode.to_index
+        self._task = dataset.column("task_index").astype(np.int64).reshape(-1)
+        self.sentences = list(dataset.tasks)
+        self.objects: tuple[str, ...] = ()
+        self.labels: list[Floats | None] = [None] * len(cameras)
+        if grounded:
+            self._read_labels(cameras)
+
+    def _read_labels(self, cameras: Sequence[str]) -> None:
+        for index, camera in enumerate(cameras):
+            name = PREFIX + camera.rpartition(".")[2]
+            if name not in self.dataset.features:
+                continue
+            names = self.dataset.features[name].names or ()
+            self.objects = tuple(label.rpartition(".")[0] for label in names[::VALUES])
+            values = self.dataset.column(name).astype(np.float32)
+            self.labels[index] = values.reshape(self.length, -1, VALUES)
+
+    def chunk(self, frames: NDArray[np.int64]) -> tuple[Floats, NDArray[np.bool_]]:
+        """Return (n, chunk, action_dim) actions from each frame on, and which are padding.
+
+        Behind the end of the episode its last action is repeated, as in LeRobot.
+        """
+        wanted = frames[:, None] + np.arange(self._chunk)
+        ends = self._ends[frames][:, None]
+        return self._actions[np.minimum(wanted, ends - 1)], wanted >= ends
+
+    def state(self, frames: NDArray[np.int64]) -> Floats:
+        """Return the (n, state_dim) states of frames."""
+        return self._state[frames]
+
+    def task(self, frames: NDArray[np.int64]) -> list[str]:
+        """Return the instructions of frames."""
+        return [self.sentences[index] for index in self._task[frames]]
+
+
+class Batches:
+    """Puts batches together from several sources.
+
+    Args:
+        sources: in the order of `SampleOrder`.
+        policy: whose tokenizer applies.
+    """
+
+    def __init__(self, sources: Sequence[Source], policy: SmolVLAPolicy) -> None:
+        self.sources = list(sources)
+        self._tokenizer = policy.tokenizer
+        self._ids: dict[str, list[int]] = {}
+        self.objects = next((source.objects for source in sources if source.objects), ())
+        self._cameras = len(policy.cameras)
+
+    def __call__(self, rows: NDArray[np.int64]) -> Batch:
+        """Gather samples.
+
+        Args:
+            rows: (batch, 2) from `SampleOrder`.
+        """
+        # Samples of one source lie behind each other; their order within a batch is free.
+        rows = rows[np.argsort(rows[:, 0], kind="stable")]
+        groups = [
+            (source, rows[rows[:, 0] == index, 1])
+            for index, source in enumerate(self.sources)
+            if (rows[:, 0] == index).any()
+        ]
+        chunks = [source.chunk(frames) for source, frames in groups]
+        sentences = [text for source, frames in groups for text in source.task(frames)]
+        tokens, valid = self._encode(sentences)
+        return Batch(
+            images=[
+                _join([source.images[camera][frames] for source, frames in groups])
+                for camera in range(self._cameras)
+            ],
+            tokens=tokens,
+            token_valid=valid,
+            state=_join([source.state(frames) for source, frames in groups]),
+            actions=_join([actions for actions, _ in chunks]),
+            is_pad=_join([is_pad for _, is_pad in chunks]),
+            acts=_join([np.full(len(frames), source.acts) for source, frames in groups]),
+            labels=[self._labels(groups, camera) for camera in range(self._cameras)],
+            named=torch.tensor([named_object(text, self.objects) for text in sentences]),
+        )
+
+    def _labels(
+        self, groups: Sequence[tuple[Source, NDArray[np.int64]]], camera: int
+    ) -> Tensor | None:
+        if all(source.labels[camera] is None for source in self.sources):
+            return None
+        parts: list[Floats] = []
+        for source, frames in groups:
+            labels = source.labels[camera]
+            if labels is None:  # nothing is visible to a source without labels
+                parts.append(np.zeros((len(frames), len(self.objects), VALUES), np.float32))
+            else:
+                parts.append(labels[frames])
+        return _join(parts)
+
+    def _encode(self, sentences: Sequence[str]) -> tuple[Tensor, Tensor | None]:
+        for text in set(sentences) - self._ids.keys():
+            self._ids[text] = self._tokenizer.encode(text)
+        longest = max(len(self._ids[text]) for text in sentences)
+        padded = [self._tokenizer.pad(self._ids[text], longest) for text in sentences]
+        tokens = torch.tensor([ids for ids, _ in padded])
+        valid = torch.tensor([real for _, real in padded])
+        return tokens, None if bool(valid.all()) else valid
+
+
+def _padded(values: Floats, width: int) -> Floats:
+    return np.pad(values, ((0, 0), (0, width - values.shape[1])))
+
+
+def _join(parts: Sequence[NDArray[np.generic]]) -> Tensor:
+    return torch.from_numpy(np.concatenate(parts))

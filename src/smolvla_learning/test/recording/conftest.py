@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A recorder on a robot that the test plays, by a clock that the test turns."""
+
+import threading
+
+import numpy as np
+import pytest
+from smolvla_core.observation import ObservationBuffer, ObservationConfig
+from smolvla_core.units.joint_units import units_from_lists
+from smolvla_learning.dataset import VideoOptions
+from smolvla_learning.recording.commands import CommandBuffer
+from smolvla_learning.recording.encoder import EpisodeEncoder
+from smolvla_learning.recording.inputs import Inputs
+from smolvla_learning.recording.recorder import Recorder, RecorderConfig
+from smolvla_learning.recording.store import EpisodeStore
+
+JOINTS = ("pan", "gripper")
+CAMERAS = ("top", "wrist")
+FPS = 10
+TASK = "pick up the cube"
+
+
+class Picture:
+    """An image of one gray; `gate`, if there is one, must open before it is decoded."""
+
+    def __init__(self, gray, size=(12, 16), gate=None):
+        self.pixels = np.full((*size, 3), gray, dtype=np.uint8)
+        self.gate = gate
+
+    def decode(self):
+        if self.gate is not None:
+            assert self.gate.wait(10)
+        return self.pixels
+
+
+class Bench:
+    """The robot: at frame k the joints stand at (k / 100, k / 50) rad and are sent to twice
+    that; the images are 8 * k bright."""
+
+    def __init__(self, folder, *, cameras=CAMERAS, capacity=200, task=TASK, source=True, **config):
+        fps = config.pop("fps", FPS)
+        self.period = 1.0 / fps
+        self.now, self.frame = 1000.0, 0
+        self.silent, self.size, self.gate = set(), (12, 16), None
+        self.joints = list(JOINTS)
+        self.told = []
+        self._closed = ""
+        self.buffer = ObservationBuffer(
+            cameras,
+            JOINTS,
+            ObservationConfig(max_image_age=0.25, max_state_age=0.25, max_state_skew=1.0),
+        )
+        self.commands = CommandBuffer(JOINTS, 0.5, "commands on /arm/commands") if source else None
+        self.inputs = Inputs(
+            lambda: self.buffer.snapshot(self.now),
+            self.commands,
+            task,
+            "/task_instruction",
+            {"camera top": "/camera/top/image_raw", "joint states": "/joint_states"},
+        )
+        self.store = EpisodeStore(
+            folder,
+            fps=fps,
+            robot_type=config.pop("robot_type", "test_arm"),
+            joints=config.pop("names", JOINTS),
+            cameras=cameras,
+            video=VideoOptions(preset="ultrafast"),
+            robot=config.pop("robot", None),
+        )
+        self.encoder = EpisodeEncoder(capacity)
+        self.recorder = Recorder(
+            RecorderConfig(
+                fps=fps,
+                cameras=tuple(cameras),
+                units=units_from_lists("degrees", JOINTS, [1.0], [0.0, 2.0]),
+                **config,
+            ),
+            self.inputs,
+            self.store,
+            self.encoder,
+            lambda words, bad: self.told.append(words),
+        )
+
+    def publish(self):
+        """Send everything that is not silent, once."""
+        stamp = round(self.now * 1e9)
+        for camera in self.buffer.cameras:
+            if camera not in self.silent:
+                picture = Picture(8 * self.frame % 256, self.size, self.gate)
+                self.buffer.add_image(camera, picture, stamp, self.now)
+        positions = np.array([self.frame / 100, self.frame / 50])
+        if "joints" not in self.silent:
+            self.buffer.add_joint_state(self.joints, positions, stamp, self.now)
+        if "commands" not in self.silent and self.commands is not None:
+            self.commands.add(2 * positions, self.now)
+
+    def run(self, frames):
+        """Let the robot live for so many frames."""
+        for _ in range(frames):
+            self.publish()
+            self.recorder.tick(self.now)
+            self.frame += 1
+            self.now += self.period
+        return self
+
+    def start(self):
+        self.frame = 0
+        self.publish()
+        return self.recorder.start(self.now)
+
+    def save(self):
+        return self.recorder.save(10.0)
+
+    def record(self, frames):
+        """One whole episode."""
+        self.start()
+        self.run(frames)
+        return self.save()
+
+    def close(self):
+        """End the recorder, once; returns its words."""
+        self._closed = self._closed or self.recorder.close()
+        return self._closed
+
+    def hold_up(self):
+        """Images that come from now on cannot be decoded before the gate opens."""
+        self.gate = threading.Event()
+        return self.gate
+
+
+@pytest.fixture
+def make_bench(tmp_path):
+    benches = []
+
+    def make(**options):
+        bench = Bench(options.pop("folder", tmp_path / "dataset"), **options)
+        benches.append(bench)
+        return bench
+
+    yield make
+    for bench in benches:
+        if bench.gate is not None:
+            bench.gate.set()
+        bench.close()
+
+
+@pytest.fixture
+def bench(make_bench):
+    return make_bench()

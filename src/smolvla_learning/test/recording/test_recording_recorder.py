@@ -1,0 +1,311 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Episodes from start to end: what is in them, what breaks them, what is told."""
+
+import numpy as np
+import pytest
+from smolvla_learning.dataset import Dataset, DatasetError
+from smolvla_learning.recording.recorder import State
+
+
+def test_an_episode_holds_what_was_in_force_at_each_frame(bench):
+    words = bench.record(15)
+    bench.close()
+    assert "saved episode 0: 15 frames, 1.5 s, measured 10.00 frames/s" in words
+    assert "top 10.0, wrist 10.0" in words
+    data = Dataset.open(bench.store.folder)
+    data.check(deep=True)
+    assert (data.fps, data.robot_type, data.tasks) == (10, "test_arm", ["pick up the cube"])
+    assert data.features["action"].names == ("pan.pos", "gripper.pos")
+    frames = np.arange(15)
+    # Degrees, and per cent of the gripper's 2 rad.
+    state = np.stack([np.rad2deg(frames / 100), frames / 50 * 50], axis=1)
+    np.testing.assert_allclose(data.column("observation.state"), state, atol=1e-4)
+    np.testing.assert_allclose(data.column("action"), 2 * state, atol=1e-4)
+    for camera in data.cameras:
+        grays = [image.mean() for image in data.frames(camera, 0)]
+        np.testing.assert_allclose(grays, 8 * frames, atol=3)
+
+
+def test_the_action_is_the_last_command_before_the_frame(bench):
+    bench.start()
+    bench.run(1)
+    bench.commands.add([0.1, 0.2], bench.now - 0.05)
+    bench.commands.add([0.3, 0.4], bench.now - 0.01)
+    bench.silent.add("commands")
+    bench.run(1)
+    bench.save()
+    bench.close()
+    action = Dataset.open(bench.store.folder).column("action")[1]
+    np.testing.assert_allclose(action, [np.rad2deg(0.3), 20.0], atol=1e-4)
+
+
+def test_next_state_is_the_action_where_nobody_commands(make_bench):
+    bench = make_bench(source=False, next_state=True)
+    assert "9 frames" in bench.record(10)
+    bench.close()
+    data = Dataset.open(bench.store.folder)
+    state, action = data.column("observation.state"), data.column("action")
+    np.testing.assert_allclose(state[:, 1], np.arange(9), atol=1e-4)
+    np.testing.assert_allclose(action[:, 1], np.arange(1, 10), atol=1e-4)
+
+
+def test_a_new_instruction_belongs_to_the_frames_after_it(bench):
+    bench.start()
+    bench.run(4)
+    bench.inputs.instruct("put it down")
+    bench.run(3)
+    bench.save()
+    bench.close()
+    data = Dataset.open(bench.store.folder)
+    assert data.tasks == ["pick up the cube", "put it down"]
+    assert data.column("task_index").tolist() == [0] * 4 + [1] * 3
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda b: b.silent.add("top"), "camera top: no image yet"),
+        (lambda b: b.silent.add("joints"), "joint states: none yet"),
+        (lambda b: b.joints.__setitem__(1, "claw"), "no gripper among the joints pan, claw"),
+        (lambda b: b.inputs.instruct(" "), "publish one on /task_instruction"),
+        (lambda b: setattr(b, "size", (12, 15)), "needs an even width and height"),
+    ],
+)
+def test_a_start_is_refused_with_the_reason(bench, spoil, words):
+    spoil(bench)
+    with pytest.raises(ValueError, match="not started") as caught:
+        bench.start()
+    assert words in str(caught.value)
+    assert not bench.store.folder.exists()
+    assert bench.recorder.state == State.IDLE
+
+
+def test_a_refusal_names_all_reasons_and_topics(bench):
+    bench.silent |= {"top", "joints", "commands"}
+    with pytest.raises(ValueError, match="not started") as caught:
+        bench.start()
+    for words in ("(topic /camera/top/image_raw)", "(topic /joint_states)", "/arm/commands"):
+        assert words in str(caught.value)
+
+
+def test_a_start_needs_free_space(make_bench):
+    with pytest.raises(ValueError, match="GB are free at"):
+        make_bench(min_free_bytes=10**18).start()
+
+
+@pytest.mark.parametrize(
+    ("silent", "words"),
+    [
+        ("top", "camera top: newest image is 0.30 s old, more than 0.25 s"),
+        ("joints", "joint states: newest is 0.30 s old, more than 0.25 s"),
+        ("commands", "commands on /arm/commands: newest is 0."),
+    ],
+)
+def test_silence_breaks_the_episode_and_only_this_one(bench, silent, words):
+    bench.record(5)
+    bench.start()
+    bench.run(6)
+    bench.silent.add(silent)
+    bench.run(10)
+    assert bench.recorder.state == State.IDLE
+    assert any("broken and discarded" in told and words in told for told in bench.told)
+    with pytest.raises(ValueError, match=r"nothing to save: episode 1 .* broken and discarded"):
+        bench.save()
+    bench.silent.clear()
+    bench.record(7)
+    assert "1 broken" in bench.close()
+    assert [of.length for of in Dataset.open(bench.store.folder).episodes] == [5, 7]
+
+
+def test_a_short_silence_repeats_the_image_and_is_counted(bench):
+    bench.start()
+    bench.run(5)
+    bench.silent.add("top")
+    bench.run(2)
+    bench.silent.clear()
+    bench.run(5)
+    assert "top 8.3" in bench.save()
+    assert "fewer images per second than the 10 frames: top (8.3)" in bench.told[-1]
+
+
+def test_not_a_number_in_a_command_breaks_the_episode(bench):
+    bench.start()
+    bench.run(2)
+    bench.commands.add([np.nan, 0.0], bench.now)
+    bench.run(1)
+    assert "the position of pan is not finite" in bench.told[-1]
+
+
+def test_an_instruction_that_ends_breaks_the_episode(bench):
+    bench.start()
+    bench.run(2)
+    bench.inputs.instruct("")
+    bench.run(1)
+    assert "broken and discarded: instruction: none" in bench.told[-1]
+
+
+def test_frames_are_made_up_for_when_the_recorder_is_a_little_late(bench):
+    bench.start()
+    bench.run(3)
+    bench.now += 2 * bench.period
+    bench.run(3)
+    words = bench.save()
+    assert "8 frames, 0.8 s, measured 10.00 frames/s" in words
+    assert "2 frames repeat the one before" in words
+
+
+def test_a_recorder_that_is_very_late_breaks_the_episode(bench):
+    bench.start()
+    bench.run(3)
+    bench.now += 0.35
+    bench.run(1)
+    assert "the recorder was 0.30 s late, more than 0.2 s" in bench.told[-1]
+
+
+def test_a_slow_encoder_breaks_the_episode_in_words(make_bench):
+    bench = make_bench(capacity=5)
+    bench.start()
+    gate = bench.hold_up()
+    bench.run(5)
+    assert bench.recorder.state == State.RECORDING
+    bench.run(2)
+    assert bench.recorder.state == State.IDLE
+    assert "compressing cannot keep up, 5 frames wait" in bench.told[-1]
+    assert "ultrafast" in bench.told[-1]
+    gate.set()
+    bench.gate = None
+    assert "saved episode 0: 4 frames" in bench.record(4)
+
+
+def test_an_image_that_does_not_fit_breaks_the_episode(bench):
+    bench.start()
+    bench.run(2)
+    bench.size = (14, 16)
+    bench.run(2)
+    with pytest.raises(ValueError, match="nothing was saved") as caught:
+        bench.save()
+    assert "the size of a camera cannot change" in str(caught.value)
+    assert bench.recorder.state == State.IDLE
+
+
+def test_a_frame_that_cannot_be_written_is_noticed_by_the_next_ticks(bench):
+    bench.start()
+    bench.size = (14, 16)
+    bench.run(1)
+    bench.encoder.discard(bench.store.writer).result(10)  # all frames before are worked off
+    bench.encoder._problem = "the disk is full"
+    bench.run(1)
+    assert "broken and discarded: the disk is full" in bench.told[-1]
+
+
+def test_an_episode_has_a_longest_time(make_bench):
+    bench = make_bench(max_seconds=0.8)
+    bench.start()
+    bench.run(20)
+    assert bench.recorder.state == State.FULL
+    assert "max_episode_seconds (0.8 s); save or discard it" in bench.told[-1]
+    assert "full: episode 0: 8 frames" in bench.recorder.status
+    with pytest.raises(ValueError, match="save or discard it first"):
+        bench.start()
+    assert "8 frames" in bench.save()
+    bench.start()
+    bench.run(20)
+    assert "after 8 frames: discarded" in bench.recorder.discard()
+
+
+def test_no_more_frames_are_taken_when_the_disk_fills_up(bench, monkeypatch):
+    bench.start()
+    bench.run(9)
+    monkeypatch.setattr(bench.store, "disk_problem", lambda least: "only 1 GB are free")
+    bench.run(5)
+    assert bench.recorder.state == State.FULL
+    assert "only 1 GB are free" in bench.told[-1]
+    assert "10 frames" in bench.save()
+
+
+def test_saving_that_takes_long_goes_on_by_itself(bench):
+    bench.start()
+    gate = bench.hold_up()
+    bench.run(5)
+    with pytest.raises(ValueError, match=r"still saving: [45] frames"):
+        bench.recorder.save(0.0)
+    assert bench.recorder.state == State.SAVING
+    for order in (bench.start, bench.recorder.discard):
+        with pytest.raises(ValueError, match="being saved"):
+            order()
+    bench.run(2)
+    assert bench.recorder.state == State.SAVING
+    gate.set()
+    bench.recorder._saving.result(10)
+    bench.run(1)
+    assert bench.recorder.state == State.IDLE
+    assert "saved episode 0: 5 frames" in bench.told[-1]
+
+
+def test_an_episode_that_cannot_be_saved_is_told(bench, monkeypatch):
+    bench.start()
+    bench.run(3)
+
+    def fail():
+        raise DatasetError("the disk is full; episode 0 is lost")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.store.writer, "save_episode", fail)
+        with pytest.raises(ValueError, match=r"could not be saved .* the disk is full"):
+            bench.save()
+    assert "saved episode 0: 4 frames" in bench.record(4)
+
+
+def test_a_discarded_episode_leaves_nothing(bench):
+    bench.start()
+    bench.run(5)
+    assert bench.recorder.discard() == "episode 0 after 5 frames: discarded"
+    for order, words in ((bench.recorder.discard, "nothing to discard"), (bench.save, "nothing")):
+        with pytest.raises(ValueError, match=words):
+            order()
+    bench.record(3)
+    bench.close()
+    assert [of.length for of in Dataset.open(bench.store.folder).episodes] == [3]
+
+
+def test_orders_that_do_not_fit(make_bench):
+    bench = make_bench(source=False, next_state=True)
+    with pytest.raises(ValueError, match="nothing to save: no episode was begun"):
+        bench.save()
+    bench.start()
+    with pytest.raises(ValueError, match="episode 0 has begun already"):
+        bench.start()
+    with pytest.raises(ValueError, match="has no frames yet"):
+        bench.save()
+
+
+def test_closing_discards_the_running_episode_and_finishes_the_saved(bench):
+    bench.record(4)
+    bench.start()
+    bench.run(3)
+    words = bench.close()
+    assert "1 episodes; now 1 saved, 1 discarded, 0 broken" in words
+    assert "episode 1 after 3 frames: discarded, as the recorder ends" in bench.told
+    data = Dataset.open(bench.store.folder)
+    assert (data.num_episodes, data.interrupted) == (1, False)
+    data.check(deep=True)
+
+
+def test_the_status_follows(bench):
+    bench.silent.add("top")
+    bench.run(1)
+    assert bench.recorder.status.startswith("waiting: camera top: no image yet")
+    bench.silent.clear()
+    bench.run(1)
+    assert bench.recorder.status.startswith("ready (0 episodes")
+    bench.start()
+    bench.run(12)
+    assert bench.recorder.status == "recording episode 0: 12 frames, 1.2 s"
+
+
+def test_waiting_is_told_once_per_change(bench):
+    bench.silent.add("top")
+    bench.run(30)
+    bench.silent.clear()
+    bench.run(30)
+    assert [words.partition(":")[0] for words in bench.told] == ["waiting", "ready"]

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The order of the samples depends on the seed alone and leaves nothing out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from smolvla_learning.training.order import SampleOrder
+
+
+def test_an_epoch_shows_every_frame_once():
+    order = SampleOrder([5, 3])
+    rows = order(0, order.epoch_length)
+    assert sorted(map(tuple, rows)) == [(0, f) for f in range(5)] + [(1, f) for f in range(3)]
+
+
+def test_any_part_can_be_asked_for_without_those_before():
+    whole = SampleOrder([7, 4], seed=3)(0, 50)
+    for first, count in ((0, 1), (9, 5), (10, 30), (44, 6)):
+        assert np.array_equal(
+            SampleOrder([7, 4], seed=3)(first, count), whole[first : first + count]
+        )
+
+
+def test_epochs_and_seeds_differ():
+    order = SampleOrder([50])
+    assert not np.array_equal(order(0, 50), order(50, 50))
+    assert not np.array_equal(order(0, 50), SampleOrder([50], seed=1)(0, 50))
+
+
+def test_shares_decide_how_often_a_dataset_comes_up():
+    order = SampleOrder([10, 90], shares=[3, 1])
+    rows = order(0, order.epoch_length)
+    small = rows[rows[:, 0] == 0, 1]
+    assert len(small) == 75
+    counts = np.bincount(small, minlength=10)
+    assert counts.min() >= 7
+    assert counts.max() <= 8
+
+
+@pytest.mark.parametrize(
+    ("lengths", "shares"), [([], None), ([3, 0], None), ([3], [1, 2]), ([3, 3], [1, 0])]
+)
+def test_what_cannot_be_sampled_is_refused(lengths, shares):
+    with pytest.raises(ValueError, match="got"):
+        SampleOrder(lengths, shares)

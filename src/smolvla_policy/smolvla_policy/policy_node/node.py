@@ -1,0 +1,366 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`policy_node`: cameras, joints and a sentence become chunks of actions.
+
+Loading and thinking happen in threads of their own, so receiving never stops: the newest
+images and joint states are at hand when a request comes, and every request has an answer.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections import deque
+from typing import Any
+
+from smolvla_core.backend import LIVE_OPTIONS, Backend, ChunkRequest, Observation
+from smolvla_core.joints.order import JointOrder
+from smolvla_core.level import PATIENCE, Level
+from smolvla_core.ros import converters, qos
+from smolvla_core.ros.diagnostics import policy_diagnostics
+from smolvla_core.ros.diagnostics_publisher import DiagnosticsPublisher
+from smolvla_core.ros.managed_node import ACTIVE, CONFIGURING, INACTIVE, ManagedNode
+from smolvla_core.ros.policy_parameters import POLICY_PARAMETERS, observation_config
+from smolvla_core.ros.run import run
+from smolvla_core.ros.sensors import SensorIntake
+from smolvla_core.ros.sparse_log import AGAIN, SparseLog, log_at
+
+from smolvla_msgs.msg import ActionChunk, InferenceRequest, PolicyStatus
+from smolvla_policy.backends.registry import create_backend
+from smolvla_policy.backends.session import Answer, answer
+from smolvla_policy.backends.worker import LatestJobWorker
+from smolvla_policy.checkpoint.robot import unlearned
+from smolvla_policy.policy_node.figures import PolicyFigures
+
+INFERENCE_TIMEOUT = 30.0
+"""How long the cleanup waits for the inference that runs [s]."""
+
+
+class PolicyNode(ManagedNode):
+    """Wires topics to a `Backend` that runs in its own thread.
+
+    Raises:
+        ValueError: a parameter is none of its choices; the text names it.
+    """
+
+    def __init__(self, **node_options: Any) -> None:
+        # First what `destroy_node` needs: it is called also when a parameter does not fit.
+        self._worker: LatestJobWorker[InferenceRequest] | None = None
+        self._backend: Backend | None = None
+        self._sensors: SensorIntake | None = None
+        self._wishes: deque[dict[str, Any]] = deque()  # to the backend, for its own thread
+        super().__init__("policy_node", POLICY_PARAMETERS, background=True, **node_options)
+        self._instruction = ""  # of the newest request
+        self._figures = PolicyFigures(time.monotonic)
+        self._chunks = self.create_publisher(ActionChunk, "smolvla/action_chunk", qos.chunk_qos())
+        self._statuses = self.create_publisher(PolicyStatus, "~/status", qos.status_qos())
+        self._status_changed = self.create_guard_condition(self._publish_status)
+        self._diagnostics = DiagnosticsPublisher(self, policy_diagnostics)
+        self._status_timer = self.create_timer(1.0, self._publish_status)
+        self._set_status_rate(self.get_parameter("status_rate").value)
+        self._tell_refusal = {level: self._sparse_log(level) for level in Level}
+        self._refusal_level = Level.OK  # of the newest refusal
+        self._complete = False  # whether all cameras and joints have been there
+        self._active_since = math.inf
+        self._asker = self._executor = ""
+        self._replaced: set[str] = set()
+        self.create_subscription(
+            InferenceRequest, "smolvla/inference_request", self._on_request, qos.request_qos()
+        )
+
+    # What the base calls in the transitions.
+
+    def configure(self, values: dict[str, Any]) -> None:
+        """Load the backend and warm it up, then listen to what it needs."""
+        name = values["backend"]
+        self.get_logger().info(f"loading backend '{name}' {values['checkpoint']}".rstrip())
+        start = time.monotonic()
+        try:
+            backend = create_backend(name, values)
+        except ValueError as error:  # others are no mistake in the parameters: see `misconfigured`
+            raise ValueError(f"backend '{name}': {error}") from error
+        self._backend = backend
+        self._wishes.clear()
+        self._figures.reset()
+        self._complete = False
+        self._worker = LatestJobWorker(self._work)
+        self.in_ros_thread(lambda: self._listen(backend, values))
+        for remark in getattr(backend, "remarks", ()):
+            self.get_logger().info(remark)
+        for doubt in getattr(backend, "doubts", ()):
+            self.get_logger().warning(doubt)
+        self.get_logger().info(
+            f"loaded in {time.monotonic() - start:.1f} s: {backend.description} on "
+            f"{backend.device}, {backend.dtype}; cameras {', '.join(backend.cameras) or 'none'}"
+        )
+
+    def _listen(self, backend: Backend, values: dict[str, Any]) -> None:
+        self._sensors = SensorIntake(
+            self,
+            backend,
+            observation_config(values),
+            values["camera_topic"],
+            compressed=values["image_transport"] == "compressed",
+        )
+        self._take(values)
+
+    def _take(self, values: dict[str, Any]) -> None:
+        """Go by what of `values` can be changed at any time."""
+        self._least_time: float = values["inference_delay"]
+        executor = converters.node_name(self.get_namespace(), values["executor"])
+        if executor != self._executor:
+            self._executor, self._asker, self._replaced = executor, "", set()
+        self._set_status_rate(values["status_rate"])
+        self._diagnostics.limit(
+            max_image_age=values["max_image_age"],
+            max_joint_state_age=values["max_joint_state_age"],
+        )
+
+    def check(self, values: dict[str, Any], changed: set[str]) -> None:
+        """See whether the backend that is loaded takes other values."""
+        backend = self._backend
+        if backend is not None and not hasattr(backend, "tune"):
+            for name in LIVE_OPTIONS:
+                if name in changed:
+                    why = self.reconfigure_first(name)
+                    raise ValueError(f"backend '{backend.name}' does not take it: {why}")
+
+    def tune(self, values: dict[str, Any], names: set[str]) -> None:
+        """Go by new values; the backend does from its next inference on."""
+        self._take(values)
+        sensors = self._sensors
+        if sensors is not None:
+            sensors.reconfigure(observation_config(values))
+        wishes = {name: values[name] for name in LIVE_OPTIONS if name in names}
+        if wishes and hasattr(self._backend, "tune"):
+            self._wishes.append(wishes)
+
+    def activate(self) -> None:
+        """Begin to answer requests."""
+        self._active_since = time.monotonic()
+
+    def deactivate(self) -> None:
+        """Refuse the request that waits; the one that is worked on is refused at its end."""
+        waiting = self._worker.withdraw() if self._worker is not None else None
+        if waiting is not None:
+            self._refuse(waiting, f"{self.get_name()} was deactivated", Level.OK)
+
+    def release(self) -> None:
+        """Let the running inference end, then free the backend and hear nothing any more."""
+        worker, self._worker = self._worker, None
+        sensors, self._sensors = self._sensors, None
+        backend, self._backend = self._backend, None
+        try:
+            if worker is not None:
+                worker.close(INFERENCE_TIMEOUT)
+        finally:
+            if backend is not None:
+                backend.close()
+            if sensors is not None:
+                self.in_ros_thread(sensors.close)
+
+    def phase_changed(self) -> None:
+        """Tell the phase."""
+        self._status_changed.trigger()
+
+    # In the thread of ROS: receive.
+
+    def _on_request(self, message: InferenceRequest) -> None:
+        self._figures.on_request()
+        worker = self._worker
+        if worker is None or self.phase != ACTIVE:
+            self._refuse_inactive(message)
+            return
+        stranger = self._stranger(message)
+        if stranger:
+            self._refuse(message, stranger)
+            return
+        if message.instruction != self._instruction:
+            self._instruction = message.instruction
+            warning = unlearned(message.instruction, getattr(self._backend, "tasks", ()))
+            if warning:
+                self.get_logger().warning(warning)
+        replaced = worker.submit(message)
+        if replaced is not None:
+            self._refuse(replaced, f"replaced by request {message.request_id}", Level.OK)
+
+    def _stranger(self, message: InferenceRequest) -> str:
+        """Say why a request is not of the executor that this node was started for."""
+        served, name = self._executor, converters.executor_name(message.executor)
+        if name != served:
+            return (
+                f"{self.get_name()} serves {served} (parameter executor), and the request is of "
+                f"{name or 'nobody: InferenceRequest.executor is empty'}"
+            )
+        if message.executor in self._replaced:
+            return (
+                f"another executor named {served} was started after this one and is served: end "
+                "one of them, or start them in namespaces of their own"
+            )
+        # A restarted executor has the name of the one that ended, and an id of its own.
+        if message.executor != self._asker:
+            self._replaced |= {self._asker} - {""}
+            self._asker = message.executor
+        return ""
+
+    # In the worker's thread: think.
+
+    def _work(self, message: InferenceRequest) -> None:
+        backend, sensors = self._backend, self._sensors
+        if backend is None or sensors is None:  # released meanwhile
+            self._refuse_inactive(message)
+            return
+        self._status_changed.trigger()
+        while self._wishes:
+            backend.tune(self._wishes.popleft())  # type: ignore[attr-defined]
+        stamp_ns = 0
+
+        def observe() -> Observation:
+            nonlocal stamp_ns
+            observation, stamp_ns = sensors.observe(message.instruction)
+            return observation
+
+        try:
+            request = ChunkRequest(
+                request_id=message.request_id,
+                tick=message.tick,
+                committed=converters.request_committed(message, JointOrder(backend.joint_names)),
+                expected_delay=message.expected_delay,
+            )
+        except ValueError as error:
+            self._refuse(message, f"inference request: {error}")
+            return
+        result = answer(
+            backend,
+            request,
+            observe,
+            least_time=self._least_time,
+        )
+        if result.positions is not None and self.phase == ACTIVE:
+            self._publish_chunk(message, backend, result, stamp_ns)
+            return
+        if not result.error:  # deactivated meanwhile
+            self._refuse_inactive(message)
+        elif result.failed:
+            self._figures.on_failure()
+            self._refuse(message, result.error, Level.ERROR)
+        else:
+            level = self._missing_level()
+            # What is still to come needs no line.
+            self._refuse(message, result.error, level, tell=level > Level.OK)
+
+    def _publish_chunk(
+        self, message: InferenceRequest, backend: Backend, result: Answer, stamp_ns: int
+    ) -> None:
+        assert result.positions is not None
+        chunk = converters.chunk_message(message, backend, result.positions, stamp_ns)
+        chunk.inference_time = converters.to_duration(result.inference_time)
+        chunk.instruction = result.instruction
+        self._send(chunk)
+        self._figures.on_chunk(result.inference_time)
+        self._status_changed.trigger()
+
+    def _send(self, chunk: ActionChunk) -> None:
+        try:
+            self._chunks.publish(chunk)
+        except Exception:
+            if self.context.ok():  # after a signal there is nobody to answer
+                raise
+
+    def _refuse_inactive(self, message: InferenceRequest) -> None:
+        """Refuse what comes while the node cannot answer, which its log has said before."""
+        self._refuse(message, self.hint, Level.ERROR if self.problem else Level.OK, tell=False)
+
+    def _refuse(
+        self,
+        message: InferenceRequest,
+        error: str,
+        level: Level = Level.WARN,
+        tell: bool = True,
+    ) -> None:
+        self._refusal_level = level
+        self._figures.on_refusal(error)
+        self._send(
+            ActionChunk(
+                executor=message.executor,
+                request_id=message.request_id,
+                first_tick=message.tick,
+                error=error,
+                waiting=level == Level.OK,
+            )
+        )
+        self._status_changed.trigger()
+        if tell:
+            self._tell_refusal[level](error)
+
+    def _sparse_log(self, level: Level) -> SparseLog:
+        return SparseLog(
+            lambda why: log_at(self.get_logger(), level, f"no chunk: {why}"),
+            again=math.inf if level == Level.OK else AGAIN,
+        )
+
+    def _missing_level(self) -> Level:
+        """Say how bad it is that a camera or the joints are missing: at first they just come."""
+        young = time.monotonic() - self._active_since < PATIENCE
+        return Level.OK if young and not self._complete else Level.ERROR
+
+    # Status.
+
+    def _set_status_rate(self, rate: float) -> None:
+        self._status_timer.timer_period_ns = round(1e9 / rate)
+
+    def _publish_status(self) -> None:
+        message = PolicyStatus(
+            instruction=self._instruction,
+            backend=self.get_parameter("backend").value,
+            checkpoint=self.get_parameter("checkpoint").value,
+            joint_state_age=math.inf,
+        )
+        message.header.stamp = self.get_clock().now().to_msg()
+        missing = ""
+        backend, sensors = self._backend, self._sensors
+        if backend is not None:
+            message.device, message.dtype = backend.device, backend.dtype
+        if sensors is not None:
+            health = sensors.health()
+            message.cameras = list(health.camera_ages)
+            message.camera_ages = list(health.camera_ages.values())
+            message.joint_state_age = health.joint_state_age
+            missing = health.missing
+            self._complete |= not missing
+        self._figures.write(message)
+        message.state, message.message, message.level = self._state(missing)
+        self._statuses.publish(message)
+        self._diagnostics.add(message)
+
+    def _state(self, missing: str) -> tuple[int, str, int]:
+        """Return the state, why, and how bad it is."""
+        if self.phase == CONFIGURING:
+            return PolicyStatus.LOADING, "loading", Level.OK
+        if self.problem and self.phase != ACTIVE:
+            return PolicyStatus.ERROR, self.problem, Level.ERROR
+        if self.phase != ACTIVE:
+            idle = PolicyStatus.INACTIVE if self.phase == INACTIVE else PolicyStatus.UNCONFIGURED
+            return idle, self.hint, Level.OK
+        if missing:
+            return PolicyStatus.WAITING, missing, self._missing_level()
+        worker = self._worker
+        busy = worker is not None and worker.busy
+        state = PolicyStatus.INFERRING if busy else PolicyStatus.READY
+        error = self._figures.error
+        return state, error, self._refusal_level if error else Level.OK
+
+
+def main() -> int:
+    """Run the node until it is interrupted; 78 or 1 when it cannot be configured, see `run`."""
+
+    def create() -> PolicyNode:
+        node = PolicyNode()
+        os.nice(node.get_parameter("niceness").value)  # before the threads, which inherit it
+        return node
+
+    return run("policy_node", create, POLICY_PARAMETERS)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

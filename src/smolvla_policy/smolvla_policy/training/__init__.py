@@ -1,2 +1,0 @@
-# SPDX-License-Identifier: Apache-2.0
-"""Training of SmolVLA on LeRobot datasets: ``python -m smolvla_policy.training.train``."""

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The scripted expert as a policy backend: shows the whole system without a checkpoint.
+
+It reads the poses of the things instead of the pictures, so it works with the simulation
+(or with anything else that publishes those poses).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from smolvla_core.backend import ChunkRequest, Observation, SceneObject
+
+from smolvla_sim.expert.expert import ScriptedExpert
+from smolvla_sim.expert.world import ObjectPose
+from smolvla_sim.world.arm import JOINT_NAMES
+from smolvla_sim.world.rendering import DEFAULT_CAMERAS
+
+_OPTIONS = ("model", "cameras", "chunk_size", "period", "max_speed")
+
+
+class ScriptedBackend:
+    """Implements `smolvla_core.backend.Backend` with the scripted expert.
+
+    Args:
+        model: ``so100`` or ``so101``.
+        cameras: camera names that it asks for; the pictures are not looked at.
+        chunk_size: rows of a chunk.
+        period: seconds between two rows.
+        max_speed: highest joint speed, rad/s.
+
+    Raises:
+        ValueError: a value does not fit.
+    """
+
+    def __init__(
+        self,
+        model: str = "so100",
+        cameras: tuple[str, ...] = DEFAULT_CAMERAS,
+        chunk_size: int = 50,
+        period: float = 1.0 / 30.0,
+        max_speed: float = 1.8,
+    ) -> None:
+        for name, value in (
+            ("chunk_size", chunk_size),
+            ("period", period),
+            ("max_speed", max_speed),
+        ):
+            if not value > 0:
+                raise ValueError(f"option {name} of backend 'scripted' must be above 0: {value}")
+        self._expert = ScriptedExpert(model, period=period, max_speed=max_speed)
+        self.name = "scripted"
+        self.description = f"scripted expert for the simulated {model}"
+        self.device = "cpu"
+        self.dtype = "float64"
+        self.cameras = tuple(cameras)
+        self.joint_names: tuple[str, ...] = JOINT_NAMES
+        self.chunk_size = chunk_size
+        self.period = period
+        self.needs_objects = True
+
+    def infer(self, observation: Observation, request: ChunkRequest) -> NDArray[np.float64]:
+        """Return the actions for ticks ``request.tick`` and following.
+
+        Committed actions that run before the answer can arrive are repeated; the plan
+        continues from them without a jump.
+
+        Returns:
+            (`chunk_size`, 6) radians in the order of `joint_names`.
+
+        Raises:
+            ValueError: joints or objects are missing, or the instruction is not understood.
+        """
+        missing = [name for name in JOINT_NAMES if name not in observation.joint_names]
+        if missing:
+            raise ValueError(
+                f"backend 'scripted' needs the joints {', '.join(missing)}, which the robot "
+                f"does not report; it reports {', '.join(observation.joint_names)}"
+            )
+        order = [observation.joint_names.index(name) for name in JOINT_NAMES]
+        return self._expert.plan(
+            np.asarray(observation.positions)[order],
+            {name: _pose(thing) for name, thing in observation.objects.items()},
+            observation.instruction,
+            self.chunk_size,
+            committed=np.asarray(request.committed),
+            keep=request.expected_delay,
+        )
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+def _pose(thing: SceneObject) -> ObjectPose:
+    x, y, z, w = thing.quaternion
+    return ObjectPose(np.asarray(thing.position), np.array([w, x, y, z]))
+
+
+def create(options: Mapping[str, Any]) -> ScriptedBackend:
+    """Make the backend from the parameters of `policy_node`.
+
+    Args:
+        options: ``model``, ``cameras``, ``chunk_size``, ``period`` and ``max_speed`` are read;
+            what other backends need (``checkpoint``, ``device``, …) is not. A camera may be
+            given as ``name:feature``; no cameras are the usual ones.
+
+    Raises:
+        ValueError: a value does not fit.
+    """
+    values = {name: options[name] for name in _OPTIONS if name in options}
+    cameras = tuple(str(camera).partition(":")[0] for camera in values.pop("cameras", ()))
+    if cameras:
+        values["cameras"] = cameras
+    return ScriptedBackend(**values)

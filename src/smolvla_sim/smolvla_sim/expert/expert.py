@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A scripted expert: a stateless receding-horizon planner for the tasks of this package.
+
+From the joint positions, the poses of the things and the instruction alone it decides what to
+do next and plays the coming rows through in a kinematic model of the world. As it remembers
+nothing, it recovers from a push, a restart in mid-motion or a dropped cube.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smolvla_sim.expert.moves import CARRY_HEIGHT, CLOSED, Moves
+from smolvla_sim.expert.world import ModelWorld, ObjectPose
+from smolvla_sim.world.arm import arm_spec
+from smolvla_sim.world.kinematics import ArmKinematics
+from smolvla_sim.world.simulation import Simulation
+from smolvla_sim.world.tasks import PickUp, PlaceInBowl, Reach, Sort, Stack, Task, parse_task
+
+Array = NDArray[np.float64]
+
+# A queued plan this far from where the arm is no longer describes it, radians.
+_TRUSTED_LAG = 0.50
+
+
+def scene_poses(simulation: Simulation) -> dict[str, ObjectPose]:
+    """Return what the expert may know about the things of a simulation."""
+    return {
+        name: ObjectPose(state.position, state.quaternion)
+        for name, state in simulation.objects().items()
+    }
+
+
+class ScriptedExpert:
+    """Plans chunks of joint positions.
+
+    Args:
+        model: ``so100`` or ``so101``.
+        period: seconds between two rows.
+        max_speed: highest joint speed, rad/s.
+        max_acceleration: highest joint acceleration, rad/s^2.
+
+    Raises:
+        ValueError: unknown arm.
+    """
+
+    def __init__(
+        self,
+        model: str = "so100",
+        *,
+        period: float = 1.0 / 30.0,
+        max_speed: float = 1.8,
+        max_acceleration: float = 9.0,
+    ) -> None:
+        spec = arm_spec(model)
+        self.kinematics = ArmKinematics(spec)
+        self.period = period
+        self._moves = Moves(self.kinematics)
+        self._max_speed = max_speed
+        self._max_acceleration = max_acceleration
+        self._lower = np.array([joint.lower for joint in spec.joints])
+        self._upper = np.array([joint.upper for joint in spec.joints])
+
+    def plan(
+        self,
+        positions: Array,
+        objects: Mapping[str, ObjectPose],
+        instruction: str,
+        rows: int,
+        *,
+        committed: Array | None = None,
+        keep: int = 0,
+    ) -> Array:
+        """Return the next rows.
+
+        Args:
+            positions: (6,) measured joint positions, radians.
+            objects: poses of the things that the task is about.
+            instruction: one of the sentences of `tasks`.
+            rows: how many to plan.
+            committed: (n, 6) rows that are still queued for the same ticks; the plan continues
+                them smoothly where they still describe the arm.
+            keep: how many committed rows will be executed before the plan arrives; these are
+                repeated unchanged.
+
+        Returns:
+            (rows, 6) radians.
+
+        Raises:
+            OutOfReachError: an object is out of reach.
+            ValueError: unknown instruction or missing object.
+        """
+        task = parse_task(instruction)
+        world = self._observe(np.asarray(positions, dtype=np.float64), objects, task)
+        plan = np.empty((rows, 6))
+        row = 0
+        if committed is not None and self._describes(world, committed):
+            for queued in committed[: min(max(keep, 1), rows)]:
+                world.apply(queued)
+                plan[row] = queued
+                row += 1
+            world.velocity = _last_velocity(committed, row, self.period)
+        while row < rows:
+            self._step(world, self._target(world, task))
+            plan[row] = world.command
+            row += 1
+        return plan
+
+    def _observe(
+        self, positions: Array, objects: Mapping[str, ObjectPose], task: Task
+    ) -> ModelWorld:
+        missing = [name for name in task.things if name not in objects]
+        if missing:
+            raise ValueError(
+                f"'{task.sentence}' needs the pose of {' and '.join(missing)}; known are "
+                f"{', '.join(sorted(objects)) or 'no objects'}"
+            )
+        command = np.clip(positions, self._lower, self._upper)
+        return ModelWorld(self.kinematics, command, objects, task.movable)
+
+    def _describes(self, world: ModelWorld, committed: Array) -> bool:
+        if len(committed) == 0:
+            return False
+        # The gripper's command is far from its position whenever it squeezes a cube.
+        return bool(np.max(np.abs(committed[0, :5] - world.command[:5])) < _TRUSTED_LAG)
+
+    def _step(self, world: ModelWorld, target: Array) -> None:
+        """Move the model one row toward `target` at limited speed and acceleration."""
+        error = target - world.command
+        wanted = np.empty(6)
+        # The arm's joints arrive together; the gripper has its own pace.
+        for joints in (slice(0, 5), slice(5, 6)):
+            distance = float(np.max(np.abs(error[joints])))
+            if distance < 1e-9:
+                wanted[joints] = 0.0
+                continue
+            speed = min(
+                self._max_speed,
+                0.9 * float(np.sqrt(2.0 * self._max_acceleration * distance)),
+                distance / self.period,
+            )
+            wanted[joints] = error[joints] / distance * speed
+        step = self._max_acceleration * self.period
+        velocity = np.clip(wanted, world.velocity - step, world.velocity + step)
+        before = world.command
+        world.apply(np.clip(before + velocity * self.period, self._lower, self._upper))
+        world.velocity = (world.command - before) / self.period
+
+    def _target(self, world: ModelWorld, task: Task) -> Array:
+        """Decide what to do now and return the (6,) joint positions to head for."""
+        moves = self._moves
+        if isinstance(task, Reach):
+            if world.held:
+                return moves.squeeze(world)
+            return moves.fetch(world, task.cube)
+        if isinstance(task, PickUp):
+            if world.held:
+                return moves.lift(world, CARRY_HEIGHT, CLOSED)
+            return moves.fetch(world, task.cube)
+        if isinstance(task, Stack):
+            if world.held:
+                return moves.set_onto(world, task.cube, task.second_cube)
+            if world.stands_on(task.cube, task.second_cube):
+                return moves.leave(world, task.cube)
+            return moves.fetch(world, task.cube)
+        if isinstance(task, PlaceInBowl | Sort):
+            places = task.places
+            if world.held:
+                return moves.carry(world, world.held, places[world.held])
+            for cube, bowl in places.items():
+                if not world.inside(cube, bowl):
+                    return moves.fetch(world, cube)
+            return moves.retreat(world)
+        raise ValueError(f"the scripted expert cannot do '{task.sentence}'")
+
+
+def _last_velocity(committed: Array, used: int, period: float) -> Array:
+    """Return the velocity at the last committed row that is used, (6,) rad/s."""
+    if len(committed) < 2:
+        return np.zeros(6)
+    last = min(max(used - 1, 0), len(committed) - 1)
+    first = last - 1 if last > 0 else 0
+    return np.asarray(committed[first + 1] - committed[first]) / period

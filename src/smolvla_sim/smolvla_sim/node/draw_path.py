@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Draws what RViz would show of a running simulation, where there is no RViz.
+
+    python -m smolvla_sim.node.draw_path --out predicted_path.png
+
+Listens to the joint states, the things on the table and the markers of `visualization_node`, and
+draws the instant of the run at which most of the path was to be seen, with a seam in it. The frame
+of the markers must be that of the arm's base.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import mujoco
+import numpy as np
+import rclpy
+from numpy.typing import NDArray
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+from sensor_msgs.msg import JointState
+from smolvla_core.joints.order import JointOrder
+from smolvla_core.ros import qos
+from smolvla_core.ros.converters import scene_objects
+from smolvla_executor.visualization_node.markers import AHEAD, EXECUTED, SEAM_TEXT
+from std_msgs.msg import Float32
+from visualization_msgs.msg import Marker, MarkerArray
+
+from smolvla_sim.node.marker_geoms import add_markers
+from smolvla_sim.world.arm import ARMS, JOINT_NAMES
+from smolvla_sim.world.rendering import CameraRenderer, RenderingError
+from smolvla_sim.world.scene import CAMERAS, OBJECTS
+from smolvla_sim.world.simulation import Simulation
+
+_SMALL = (240, 180)
+_VISIBLE = 24
+"""Change of a pixel that an eye sees, of 255."""
+_TEXT_SIZE = 300
+"""Of the seams' numbers [% of MuJoCo's usual font]."""
+
+
+@dataclass(frozen=True)
+class Instant:
+    """What was there at one time.
+
+    Attributes:
+        positions: (6,) [rad].
+        objects: name -> (7,) position [m] and quaternion w, x, y, z.
+        markers: what was to be seen.
+    """
+
+    positions: NDArray[np.float64]
+    objects: dict[str, NDArray[np.float64]]
+    markers: tuple[Marker, ...]
+
+
+class PathListener(Node):
+    """Keeps the instants at which there were seams and both sides of now in `instants`, until
+    the task is done."""
+
+    def __init__(self, **node_options: Any) -> None:
+        super().__init__("draw_path", **node_options)
+        self.instants: list[Instant] = []
+        self._done = False
+        self._order = JointOrder(JOINT_NAMES)
+        self._positions: NDArray[np.float64] | None = None
+        self._objects: dict[str, NDArray[np.float64]] = {}
+        self.create_subscription(
+            JointState, "joint_states", self._on_joint_state, qos.joint_state_qos()
+        )
+        self.create_subscription(Float32, "sim/score", self._on_score, qos.status_qos())
+        self.create_subscription(MarkerArray, "sim/objects", self._on_objects, qos.scene_qos())
+        self.create_subscription(
+            MarkerArray, "visualization_node/predicted_path", self._on_path, qos.scene_qos()
+        )
+
+    def _on_joint_state(self, message: JointState) -> None:
+        self._positions = self._order.pick(message.name, message.position)
+
+    def _on_objects(self, message: MarkerArray) -> None:
+        for name, thing in scene_objects(message).items():
+            x, y, z, w = thing.quaternion
+            self._objects[name] = np.concatenate([thing.position, [w, x, y, z]])
+
+    def _on_score(self, message: Float32) -> None:
+        self._done = message.data >= 1.0
+
+    def _on_path(self, message: MarkerArray) -> None:
+        if self._positions is None or self._done:
+            return
+        markers = tuple(m for m in message.markers if m.action == Marker.ADD)
+        if {AHEAD, EXECUTED, SEAM_TEXT} <= {marker.ns for marker in markers}:
+            self.instants.append(Instant(self._positions, dict(self._objects), markers))
+
+
+class Painter:
+    """Draws instants.
+
+    Args:
+        model: ``so100`` or ``so101``.
+        camera: one of `scene.CAMERAS`.
+        size: width and height of the pictures [pixels].
+        zoom: how much nearer than the camera usually is.
+        fine: with shadows and smooth edges.
+
+    Raises:
+        RenderingError: no OpenGL.
+    """
+
+    def __init__(
+        self, model: str, camera: str, size: tuple[int, int], zoom: float, *, fine: bool
+    ) -> None:
+        self._camera = camera
+        self._simulation = Simulation(model, shadows=fine, variation=False)
+        self._simulation.model.camera(camera).fovy /= zoom
+        self._renderer = CameraRenderer(
+            self._simulation.model,
+            [camera],
+            width=size[0],
+            height=size[1],
+            supersample=2 if fine else 1,
+            text_size=_TEXT_SIZE,
+        )
+
+    def draw(self, instant: Instant) -> NDArray[np.uint8]:
+        """Return the picture of an instant, uint8 (height, width, 3) RGB."""
+        data = self._simulation.data
+        data.qpos[:6] = instant.positions
+        for name, pose in instant.objects.items():
+            if name in OBJECTS:
+                data.joint(name).qpos[:] = pose
+        mujoco.mj_forward(self._simulation.model, data)
+        pictures = self._renderer.render(data, lambda scene: add_markers(scene, instant.markers))
+        return pictures[self._camera]
+
+    def close(self) -> None:
+        """Free the renderer."""
+        self._renderer.close()
+
+
+def most_to_be_seen(instants: Sequence[Instant], painter: Painter) -> Instant:
+    """Return the instant whose path reaches farthest in the picture, hidden parts left out."""
+
+    def extent(instant: Instant, namespace: str, empty: NDArray[np.int64]) -> float:
+        line = tuple(m for m in instant.markers if m.ns == namespace)
+        picture = painter.draw(dataclasses.replace(instant, markers=line)).astype(np.int64)
+        rows, columns = np.nonzero(np.abs(picture - empty).max(axis=2) > _VISIBLE)
+        return float(np.hypot(np.ptp(rows), np.ptp(columns))) if len(rows) else 0.0
+
+    def worth(instant: Instant) -> float:
+        empty = painter.draw(dataclasses.replace(instant, markers=())).astype(np.int64)
+        extents = [extent(instant, namespace, empty) for namespace in (AHEAD, EXECUTED)]
+        return sum(extents) + min(extents)  # both sides of now shall be seen
+
+    return max(instants, key=worth)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Listen, then draw; the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--out", type=Path, required=True, help="the picture, .png")
+    parser.add_argument("--seconds", type=float, default=20.0, help="how long to listen [s]")
+    parser.add_argument("--model", choices=sorted(ARMS), default="so100", help="which arm")
+    parser.add_argument("--camera", choices=list(CAMERAS), default="beauty", help="from where")
+    parser.add_argument("--zoom", type=float, default=1.2, help="how much nearer")
+    parser.add_argument("--width", type=int, default=960, help="of the picture [pixels]")
+    parser.add_argument("--height", type=int, default=720, help="of the picture [pixels]")
+    arguments = parser.parse_args(argv)
+    # Before the minutes of listening, not after them.
+    if arguments.out.suffix.lower() != ".png":
+        parser.error(f"--out is {arguments.out}, but the picture is a .png")
+    try:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"--out is {arguments.out}: {error.filename}: {error.strerror}")
+    rclpy.init(args=[])
+    listener = PathListener()
+    try:
+        deadline = time.monotonic() + arguments.seconds
+        while (left := deadline - time.monotonic()) > 0:
+            rclpy.spin_once(listener, timeout_sec=left)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        listener.destroy_node()
+        rclpy.try_shutdown()
+    if not listener.instants:
+        print(
+            "draw_path: no path with a seam came on visualization_node/predicted_path together "
+            "with joint states: start the simulation, the policy, the executor and "
+            "visualization_node, and give an instruction",
+            file=sys.stderr,
+        )
+        return 1
+    size = (arguments.width, arguments.height)
+    try:
+        view = (arguments.model, arguments.camera)
+        with closing(Painter(*view, _SMALL, arguments.zoom, fine=False)) as painter:
+            best = most_to_be_seen(listener.instants, painter)
+        with closing(Painter(*view, size, arguments.zoom, fine=True)) as painter:
+            pixels = painter.draw(best)
+    except RenderingError as error:
+        print(f"draw_path: {error}", file=sys.stderr)
+        return 1
+    if not cv2.imwrite(str(arguments.out), cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)):
+        print(f"draw_path: {arguments.out} cannot be written", file=sys.stderr)
+        return 1
+    print(f"{arguments.out}: {arguments.width} x {arguments.height}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`sim_node`: the simulated arm on the topics of the real one."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from typing import Any
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from rclpy.node import Node
+from sensor_msgs.msg import CameraInfo, Image, JointState
+from smolvla_core.level import Level
+from smolvla_core.ros import qos
+from smolvla_core.ros.parameters import read
+from smolvla_core.ros.run import run
+from smolvla_core.ros.sparse_log import SparseLog, teller
+from smolvla_core.ros.tuning import Tuning
+from std_msgs.msg import Bool, Float32, Float64MultiArray
+from visualization_msgs.msg import MarkerArray
+
+from smolvla_msgs.msg import ExecutorStatus
+from smolvla_msgs.srv import ResetSim, SetTask
+from smolvla_sim.node import messages
+from smolvla_sim.node.camera_thread import CameraThread, Images
+from smolvla_sim.node.parameters import SIM_PARAMETERS
+from smolvla_sim.node.runner import RealTimeRunner
+from smolvla_sim.node.viewer import open_viewer, require_display
+from smolvla_sim.world.arm import JOINT_NAMES
+from smolvla_sim.world.rendering import CameraRenderer, RenderingError, check_cameras
+from smolvla_sim.world.restock import restock_rng
+from smolvla_sim.world.simulation import Simulation
+from smolvla_sim.world.tasks import parse_task
+
+
+class SimNode(Node):
+    """Runs the physics in one thread and draws the cameras in another.
+
+    Raises:
+        ValueError: a parameter does not fit, no OpenGL draws or the viewer has no display.
+    """
+
+    def __init__(self, **node_options: Any) -> None:
+        # First what `destroy_node` needs: it is called also when a parameter does not fit.
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._cameras: CameraThread[Time] | None = None
+        self._viewer: Any = None
+        self.failed = False
+        super().__init__("sim_node", **node_options)
+        values = read(self, SIM_PARAMETERS)
+        # To end from another thread: the shutdown joins that thread.
+        self._gave_up = self.create_guard_condition(lambda: self.context.try_shutdown())
+        if sorted(values["joints"]) != sorted(JOINT_NAMES):
+            raise ValueError(
+                f"parameter 'joints' is {values['joints']}; it must name "
+                f"{', '.join(JOINT_NAMES)}, each once"
+            )
+        if values["viewer"]:
+            require_display()
+        self._order = [values["joints"].index(name) for name in JOINT_NAMES]
+        self._frame_prefix: str = values["frame_prefix"]
+        self._size = (values["image_width"], values["image_height"])
+        self._told = ""  # whose success the log has told
+        self._instruction = ""  # what the executor is to do
+        self._restock: bool = values["restock"]
+        self._restock_rng = restock_rng(values["seed"])
+        simulation = Simulation(
+            values["model"],
+            task=values["task"],
+            seed=values["seed"],
+            physics_rate=values["physics_rate"],
+            variation=values["variation"],
+        )
+        cameras = check_cameras(values["cameras"]) if values["render"] else ()
+        self._create_publishers(cameras)
+        if cameras:
+            try:
+                self._cameras = CameraThread(
+                    simulation.model,
+                    lambda: CameraRenderer(
+                        simulation.model, cameras, width=self._size[0], height=self._size[1]
+                    ),
+                    self._publish_images,
+                    self._fail,
+                )
+            except RenderingError as error:
+                raise ValueError(str(error)) from error
+        self._tell_refused = SparseLog(teller(self.get_logger(), Level.ERROR))
+        self._runner = RealTimeRunner(simulation, _rates(values), time.monotonic)
+        self.create_subscription(
+            Float64MultiArray, "arm_controller/commands", self._on_command, qos.command_qos()
+        )
+        self.create_subscription(
+            ExecutorStatus, "executor_node/status", self._on_executor, qos.status_qos()
+        )
+        self.create_service(ResetSim, "sim/reset", self._on_reset)
+        self.create_service(SetTask, "sim/set_task", self._on_set_task)
+        if values["viewer"]:
+            self._viewer = open_viewer(simulation.model, simulation.data)
+        Tuning(
+            self,
+            SIM_PARAMETERS,
+            check=lambda values, _: self._runner.check_rates(_rates(values)),
+            take=self._tune,
+        )
+        self._thread = threading.Thread(target=self._simulate, name="physics")
+        self._thread.start()
+        drawn = ", ".join(cameras) or "none"
+        self.get_logger().info(
+            f'{values["model"]}, task "{simulation.task.sentence}", cameras: {drawn}'
+        )
+
+    def _create_publishers(self, cameras: tuple[str, ...]) -> None:
+        self._joint_states = self.create_publisher(JointState, "joint_states", 10)
+        self._objects = self.create_publisher(MarkerArray, "sim/objects", qos.scene_qos())
+        self._scores = self.create_publisher(Float32, "sim/score", qos.status_qos())
+        self._verdicts = self.create_publisher(Bool, "sim/success", qos.status_qos())
+        self._images = {
+            name: self.create_publisher(Image, f"camera/{name}/image_raw", qos.image_qos())
+            for name in cameras
+        }
+        self._infos = {
+            name: self.create_publisher(CameraInfo, f"camera/{name}/camera_info", qos.image_qos())
+            for name in cameras
+        }
+
+    def destroy_node(self) -> None:
+        """End the threads and free everything."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+        if self._cameras is not None:
+            self._cameras.stop()
+        if self._viewer is not None:
+            self._viewer.close()
+        super().destroy_node()
+
+    # In the thread of ROS.
+
+    def _tune(self, values: dict[str, Any], names: set[str]) -> None:
+        """Go by new values of the parameters."""
+        self._restock = values["restock"]
+        self._runner.rates = _rates(values)
+
+    def _on_command(self, message: Float64MultiArray) -> None:
+        values = np.array(message.data)
+        if len(values) != len(JOINT_NAMES):
+            problem = f"it has {len(values)} values instead of {len(JOINT_NAMES)}"
+        elif not np.all(np.isfinite(values)):
+            problem = f"it is not finite: {values.tolist()}"
+        else:
+            self._runner.command(values[self._order])
+            return
+        self._tell_refused(
+            f"command on arm_controller/commands refused, the last one stays: {problem}"
+        )
+
+    def _on_executor(self, status: ExecutorStatus) -> None:
+        self._instruction = status.instruction.strip()
+
+    def _on_reset(
+        self, request: ResetSim.Request, response: ResetSim.Response
+    ) -> ResetSim.Response:
+        self._runner.reset(request.seed)
+        self._restock_rng = restock_rng(request.seed)
+        response.success = True
+        return response
+
+    def _on_set_task(
+        self, request: SetTask.Request, response: SetTask.Response
+    ) -> SetTask.Response:
+        try:
+            self._runner.set_task(request.task)
+            if self._restock:
+                self._runner.restock(self._restock_rng)
+            response.success = True
+        except ValueError as error:
+            response.message = str(error)
+        return response
+
+    # In the thread of the physics.
+
+    def _simulate(self) -> None:
+        try:
+            while not self._stop.wait(self._runner.wait_time()):
+                self._publish(self._runner.advance())
+        except Exception as error:
+            self._fail(error)
+
+    def _publish(self, due: frozenset[str]) -> None:
+        if not due:
+            return
+        stamp = self.get_clock().now().to_msg()
+        simulation = self._runner.simulation
+        # A reset comes from another thread and must not be seen half done.
+        with self._runner.lock:
+            arm = (simulation.positions, simulation.velocities, simulation.efforts)
+            objects = simulation.objects() if "objects" in due else None
+            score = simulation.score() if "score" in due else None
+            sentence = simulation.task.sentence
+            state = simulation.state() if "cameras" in due else None
+        if "joint_states" in due:
+            self._joint_states.publish(messages.joint_state(stamp, JOINT_NAMES, *arm))
+        if objects is not None:
+            base_frame = f"{self._frame_prefix}base_link"
+            self._objects.publish(messages.object_markers(stamp, base_frame, objects))
+        if score is not None:
+            self._judge(score, sentence)
+        if state is not None:
+            if self._cameras is not None:
+                self._cameras.submit(stamp, state)
+            if self._viewer is not None and self._viewer.is_running():
+                with self._runner.lock:
+                    self._viewer.sync()
+
+    def _judge(self, score: float, sentence: str) -> None:
+        self._scores.publish(Float32(data=score))
+        done = score >= 1.0
+        self._verdicts.publish(Bool(data=done and self._is_asked_for(sentence)))
+        if score == 0.0:  # less than done is also a gripper that touches the cube again
+            self._told = ""
+        elif done and self._told != sentence:
+            self._told = sentence
+            self.get_logger().info(f"success: {sentence}")
+
+    def _is_asked_for(self, sentence: str) -> bool:
+        """Say whether what is judged is what the arm is to do; True where nobody says what."""
+        if not self._instruction:
+            return True
+        try:
+            return parse_task(self._instruction).sentence == sentence
+        except ValueError:
+            return False
+
+    # In the thread of the cameras.
+
+    def _publish_images(self, stamp: Time, images: Images) -> None:
+        for name, pixels in images.items():
+            self._images[name].publish(messages.image(stamp, name, pixels, self._frame_prefix))
+            self._infos[name].publish(
+                messages.camera_info(stamp, name, *self._size, self._frame_prefix)
+            )
+
+    def _fail(self, error: Exception) -> None:
+        # After a shutdown publishing fails, and that is the normal end.
+        if self._stop.is_set() or not self.context.ok():
+            return
+        self.failed = True
+        self.get_logger().fatal(f"the simulation stops: {type(error).__name__}: {error}")
+        self._gave_up.trigger()
+
+
+def _rates(values: dict[str, Any]) -> dict[str, float]:
+    """Return the rates of `RealTimeRunner` from the parameters."""
+    return {
+        "cameras": values["camera_rate"],
+        "joint_states": values["joint_state_rate"],
+        "objects": values["object_rate"],
+        "score": values["score_rate"],
+    }
+
+
+def main() -> None:
+    """Run the node; the console script `sim_node`."""
+    sys.exit(run("sim_node", SimNode, SIM_PARAMETERS))

@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The simulated world: physics, servos, objects and the judge of the task.
+
+No clock, no ROS, no rendering: time passes when `step` is called. The same seed and the same
+commands give the same states bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from smolvla_sim.world.arm import JOINT_NAMES, arm_spec
+from smolvla_sim.world.kinematics import ArmKinematics
+from smolvla_sim.world.layout import random_layout
+from smolvla_sim.world.mjcf import PHYSICS_RATE, build_model, servo_of
+from smolvla_sim.world.right_bowl import RightBowl
+from smolvla_sim.world.scene import CUBE_EDGE, CUBES, OBJECTS, RIGHT_BOWL
+from smolvla_sim.world.servo import ServoProfile
+from smolvla_sim.world.tasks import LIFT, ObjectState, Progress, Task, parse_task
+from smolvla_sim.world.variation import SceneLook, random_variation
+
+Array = NDArray[np.float64]
+
+DEFAULT_TASK = "put the red cube into the bowl"
+# Where the arm waits, radians: the gripper above the near edge of the work space.
+HOME = (0.0, -1.2, 0.8, 1.4, 0.0, 0.1)
+_SETTLE_SECONDS = 0.25
+
+
+class Simulation:
+    """One arm on its table.
+
+    Args:
+        model: ``so100`` or ``so101``.
+        task: the instruction that is judged.
+        seed: of the first layout.
+        physics_rate: steps per second.
+        shadows: draw shadows and smooth edges (see `mjcf.build_model`).
+        variation: draw light, colors and camera mounts of each episode from its seed too
+            (see `variation`); the layout is the same either way.
+
+    Raises:
+        ValueError: unknown arm or instruction.
+    """
+
+    def __init__(
+        self,
+        model: str = "so100",
+        *,
+        task: str = DEFAULT_TASK,
+        seed: int = 0,
+        physics_rate: float = PHYSICS_RATE,
+        shadows: bool = False,
+        variation: bool = True,
+    ) -> None:
+        self.spec = arm_spec(model)
+        self.kinematics = ArmKinematics(self.spec)
+        self.model = build_model(model, physics_rate=physics_rate, shadows=shadows)
+        self.data = mujoco.MjData(self.model)
+        self.joint_names = JOINT_NAMES
+        self.lower = np.array([joint.lower for joint in self.spec.joints])
+        self.upper = np.array([joint.upper for joint in self.spec.joints])
+        servos = [servo_of(name) for name in JOINT_NAMES]
+        self._servos = ServoProfile(
+            self.lower,
+            self.upper,
+            np.array([servo.speed for servo in servos]),
+            np.array([servo.acceleration for servo in servos]),
+            self.period,
+        )
+        # Joints are the first six coordinates; each thing follows with seven.
+        self._names = {self.model.body(name).id: name for name in (*OBJECTS, RIGHT_BOWL)}
+        self._coordinates = {name: int(self.model.joint(name).qposadr[0]) for name in OBJECTS}
+        self._speeds = {name: int(self.model.joint(name).dofadr[0]) for name in OBJECTS}
+        self._cube_heights = np.array([self._coordinates[name] + 2 for name in CUBES])
+        gripper = [self.model.body(name).id for name in ("wrist_roll", "gripper")]
+        self._is_gripper = np.isin(self.model.geom_bodyid, gripper)
+        self._right_bowl = RightBowl(self.model)
+        self._two_bowls = False
+        self._look = SceneLook(self.model)
+        self._variation = variation
+        self._task = parse_task(task)
+        self._progress = Progress()
+        self._touched_before: set[str] = set()
+        self._seed = seed
+        self.reset(seed)
+
+    @property
+    def period(self) -> float:
+        """Seconds per physics step."""
+        return float(self.model.opt.timestep)
+
+    @property
+    def time(self) -> float:
+        """Simulated seconds since the last reset."""
+        return float(self.data.time)
+
+    @property
+    def task(self) -> Task:
+        """The task that is judged."""
+        return self._task
+
+    @property
+    def progress(self) -> Progress:
+        """What has happened since the last reset or change of the task."""
+        return self._progress
+
+    @property
+    def positions(self) -> Array:
+        """(6,) joint positions, radians."""
+        return np.array(self.data.qpos[:6])
+
+    @property
+    def velocities(self) -> Array:
+        """(6,) joint velocities, rad/s."""
+        return np.array(self.data.qvel[:6])
+
+    @property
+    def efforts(self) -> Array:
+        """(6,) servo torques, N m."""
+        return np.array(self.data.actuator_force[:6])
+
+    def set_task(self, sentence: str) -> None:
+        """Judge another task from now on.
+
+        Another cube that the gripper still touches from the task before never counts as
+        touched first, as the arm has to let go of it somehow. A task that needs another
+        number of bowls resets the scene: the last seed, the arm at home.
+
+        Raises:
+            ValueError: the sentence is not understood; the text lists what is.
+        """
+        self._task = parse_task(sentence)
+        self._progress = Progress()
+        self._touched_before = self._touched() - {self._task.cube}
+        if self._two_bowls != (RIGHT_BOWL in self._task.things):
+            self.reset(self._seed)
+
+    def reset(self, seed: int, *, home: Array | None = None) -> None:
+        """Put the arm home and draw a new layout.
+
+        Args:
+            seed: the same seed gives the same scene.
+            home: (6,) joint positions to start from instead of the usual home, radians.
+        """
+        mujoco.mj_resetData(self.model, self.data)
+        self._look.apply(random_variation(seed) if self._variation else None)
+        rng = np.random.default_rng(seed)
+        pan_x, pan_y = self.kinematics.pan_axis
+        self._seed = seed
+        self._two_bowls = RIGHT_BOWL in self._task.things
+        layout = random_layout(rng, (float(pan_x), float(pan_y)), two_bowls=self._two_bowls)
+        if self._two_bowls:
+            self._right_bowl.place(layout.pop(RIGHT_BOWL))
+        else:
+            self._right_bowl.remove()
+        for name, place in layout.items():
+            start = self._coordinates[name]
+            self.data.qpos[start : start + 3] = place.x, place.y, place.z
+            half = place.yaw / 2
+            self.data.qpos[start + 3 : start + 7] = np.cos(half), 0.0, 0.0, np.sin(half)
+        positions = np.array(HOME if home is None else home, dtype=np.float64)
+        self._servos.reset(positions)
+        self.data.qpos[:6] = self._servos.target
+        # Let the things come to rest, so that nothing moves in the first picture.
+        for _ in range(round(_SETTLE_SECONDS / self.period)):
+            self._step_once()
+        self.data.time = 0.0
+        self._progress = Progress()
+        self._touched_before = set()
+
+    def command(self, positions: Array) -> None:
+        """Hold a command until the next one.
+
+        Args:
+            positions: (6,) radians; clamped to the joint limits.
+
+        Raises:
+            ValueError: wrong length, or a value that is not finite.
+        """
+        values = np.asarray(positions, dtype=np.float64)
+        if values.shape != (6,):
+            raise ValueError(f"a command needs 6 joint positions, got shape {values.shape}")
+        if not np.all(np.isfinite(values)):
+            raise ValueError(f"a command must be finite, got {values.tolist()}")
+        self._servos.command(values)
+
+    def step(self, count: int = 1) -> None:
+        """Let `count` physics steps pass."""
+        for _ in range(count):
+            self._step_once()
+            self._record()
+
+    def _step_once(self) -> None:
+        self.data.ctrl[:] = self._servos.advance()
+        mujoco.mj_step(self.model, self.data)
+
+    def _record(self) -> None:
+        """Note what only this instant shows."""
+        progress = self._progress
+        if progress.first_touched is None:
+            touched = self._touched() - self._touched_before
+            # Of two in one step the named one counts.
+            for name in (self._task.cube, *CUBES):
+                if name in touched:
+                    progress.first_touched = name
+                    break
+            return
+        # The height alone is cheap and rules out almost every step.
+        high = self.data.qpos[self._cube_heights] > CUBE_EDGE / 2 + LIFT
+        if high.any():
+            for name in np.array(CUBES)[high]:
+                if name not in progress.lifted and self.objects()[name].lifted:
+                    progress.lifted.add(str(name))
+
+    def objects(self) -> dict[str, ObjectState]:
+        """Return the state of every thing in the scene by name, in the base frame."""
+        touched = self._touched()
+        things = {
+            name: ObjectState(
+                position=np.array(self.data.qpos[at : at + 3]),
+                quaternion=np.array(self.data.qpos[at + 3 : at + 7]),
+                speed=float(
+                    np.linalg.norm(self.data.qvel[self._speeds[name] : self._speeds[name] + 3])
+                ),
+                touched=name in touched,
+            )
+            for name, at in self._coordinates.items()
+        }
+        if self._two_bowls:
+            bowl = self.model.body(RIGHT_BOWL)
+            things[RIGHT_BOWL] = ObjectState(
+                bowl.pos.copy(), bowl.quat.copy(), 0.0, RIGHT_BOWL in touched
+            )
+        return things
+
+    def _touched(self) -> set[str]:
+        pairs = self.data.contact.geom
+        first, second = pairs[:, 0], pairs[:, 1]
+        others = np.concatenate([second[self._is_gripper[first]], first[self._is_gripper[second]]])
+        bodies = self.model.geom_bodyid[others]
+        return {self._names[body] for body in bodies if body in self._names}
+
+    def move_object(self, name: str, position: Array, *, yaw: float | None = None) -> None:
+        """Put a thing somewhere else at rest, while the simulation goes on.
+
+        Args:
+            name: one of `scene.OBJECTS`.
+            position: (3,) meters.
+            yaw: stand it upright, turned by this, radians; None keeps its orientation.
+        """
+        at = self._coordinates[name]
+        self.data.qpos[at : at + 3] = position
+        if yaw is not None:
+            self.data.qpos[at + 3 : at + 7] = np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2)
+        self.data.qvel[self._speeds[name] : self._speeds[name] + 6] = 0.0
+
+    def score(self) -> float:
+        """Return the graded success of the task, 0 to 1."""
+        return self._task.grade(self.objects(), self._progress)
+
+    @property
+    def lost(self) -> bool:
+        """Whether nothing can make the task a success any more."""
+        return self._task.lost(self._progress)
+
+    def state(self) -> Array:
+        """Return all coordinates, e.g. to draw the scene from another thread."""
+        return np.array(self.data.qpos)
+
+
+def object_poses(objects: Mapping[str, ObjectState]) -> dict[str, Array]:
+    """Return name -> (7,) position in meters and quaternion w, x, y, z."""
+    return {
+        name: np.concatenate([state.position, state.quaternion]) for name, state in objects.items()
+    }
