@@ -4,6 +4,7 @@
 #include <sys/signalfd.h>
 
 #include <algorithm>
+#include <charconv>
 #include <csignal>
 #include <functional>
 #include <iostream>
@@ -51,6 +52,18 @@ using Reader = std::function<std::function<void(Identity &)>(const std::string &
 bool within(const std::optional<int> & number, int low, int high)
 {
   return number && *number >= low && *number <= high;
+}
+
+std::function<std::string(const std::string &)> up_to(int highest)
+{
+  return [highest](const std::string & text) {
+    double value = -1.0;
+    const char * end = text.data() + text.size();
+    const auto [stop, error] = std::from_chars(text.data(), end, value);
+    return error == std::errc() && stop == end && value >= 0.0 && value <= highest
+             ? std::string()
+             : "must be a number from 0 to " + std::to_string(highest) + ", but is '" + text + "'";
+  };
 }
 
 void per_servo(
@@ -139,6 +152,7 @@ int run(int argc, char ** argv)
   std::vector<Setting> settings;
   std::vector<std::string> commands;
   double gravity = 1.0;
+  bool no_timing = false;
   bool torque_on_holds = false;
   bool goal_enables_torque = false;
   CommandLine program(
@@ -149,7 +163,7 @@ int run(int argc, char ** argv)
     kNotes);
   program.text(
     "--link", "PATH", options.link, "symbolic link to the pseudo-terminal, removed at the end");
-  program.add_flag("!--no-timing", options.timing, "answer at once instead of at wire speed");
+  program.add_flag("--no-timing", no_timing, "answer at once instead of at wire speed");
   program.add_flag("--any-baud", options.any_baud, "answer whatever baud rate the client has set");
   program.text(
     "--eeprom", "FILE", options.eeprom, "keep the EEPROMs here, so that a calibration survives");
@@ -163,11 +177,11 @@ int run(int argc, char ** argv)
     program, "--firmware", "[ID=]X.Y", "firmware version (default: 3.10)", settings, firmware);
   program.add_option("--voltage", options.supply_voltage, "supply")
     ->type_name("VOLTS")
-    ->check(CLI::Range(0.0, 25.0, "0-25"))
+    ->check(up_to(25))
     ->capture_default_str();
   program.add_option("--gravity", gravity, "weight of the arm, 0 for none")
     ->type_name("FACTOR")
-    ->check(CLI::Range(0.0, 3.0, "0-3"))
+    ->check(up_to(3))
     ->capture_default_str();
   program.add_flag(
     "--torque-on-holds", torque_on_holds,
@@ -194,6 +208,7 @@ int run(int argc, char ** argv)
   if (const auto code = program.read(argc, argv)) {
     return *code;
   }
+  options.timing = !no_timing;
   // What is said of one servo wins over what is said of all, in any order.
   std::stable_sort(settings.begin(), settings.end(), [](const Setting & a, const Setting & b) {
     return a.id < 0 && b.id >= 0;

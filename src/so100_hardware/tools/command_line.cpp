@@ -56,6 +56,7 @@ CommandLine::CommandLine(
 : CLI::App(summary + "\n", program)
 {
   footer(notes);
+  set_help_flag("-h,--help", "print this text");
 }
 
 CLI::Option * CommandLine::text(
