@@ -22,12 +22,14 @@ def robot_file(joints=("a", "b"), lower=-3.0, upper=3.0, speed=100.0, changes=No
     Args:
         joints: names; LeRobot's have their roles, others are joints.
         lower, upper, speed: of all joints, or of each.
-        changes: joint -> entries of its own.
+        changes: joint -> entries of its own; a name in ``.vel`` has no others.
         entries: others of the file.
     """
     numbers = [np.broadcast_to(each, len(joints)).tolist() for each in (lower, upper, speed)]
     content = {
-        name: {
+        name: {}
+        if name.endswith(".vel")
+        else {
             **({} if name in LEROBOT_JOINTS else {"role": "joint"}),
             **dict(zip(("lower", "upper", "speed"), each, strict=True)),
             **(changes or {}).get(name, {}),

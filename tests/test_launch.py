@@ -256,7 +256,7 @@ def heavy_arm(tmp_path):
         f"  - {{name: {name}, driver: usb_cam, device: {device}, {size}}}\n"
         for name, device in (("top", "/dev/null"), ("wrist", "/dev/zero"))
     )
-    cameras.write_text(f"transport: raw\ncameras:\n{listed}")
+    cameras.write_text(f"base: so100\ncameras:\n{listed}")
     prefix = tmp_path / "prefix"
     driver = prefix / "lib/usb_cam/usb_cam_node_exe"
     driver.parent.mkdir(parents=True)
@@ -268,9 +268,7 @@ def heavy_arm(tmp_path):
     (index / "usb_cam").touch()
     slow = tmp_path / "slow.yaml"  # for a busy machine
     slow.write_text("controller_manager:\n  ros__parameters:\n    update_rate: 25\n")
-    emulator = subprocess.Popen(
-        [program, "--realtime", "--link", port], stdout=subprocess.PIPE, text=True
-    )
+    emulator = subprocess.Popen([program, "--link", port], stdout=subprocess.PIPE, text=True)
     assert emulator.stdout.readline().startswith("/dev/")
     write = [program.with_name("so100_calibrate"), "--port", port, "--from-file", calibration]
     subprocess.run(write, stdin=subprocess.DEVNULL, check=True)
@@ -279,7 +277,7 @@ def heavy_arm(tmp_path):
             "hardware:=real",
             f"port:={port}",
             f"calibration:={calibration}",
-            f"cameras_file:={cameras}",
+            f"robot:={cameras}",
             f"checkpoint:={CHECKPOINT}",
             f"params_file:={slow}",
             "rviz:=false",

@@ -84,7 +84,7 @@ def test_what_all_cells_have_in_common_reaches_the_nodes(workspace: Path) -> Non
     sim, thinks = nodes["sim_node"].configured, nodes["policy_node"].configured
     assert [sim(name) for name in ("image_width", "image_height")] == [320, 240]
     assert sim("cameras") == ["top", "wrist"]
-    assert sim("model") == thinks("model") == "so101"
+    assert sim("robot") == thinks("robot") == "so101"
     assert sim("variation") is False
     assert sim("restock") is True
     assert sim("task") == Assignment("reach").task(0).sentence

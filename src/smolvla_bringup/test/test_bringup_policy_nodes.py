@@ -97,7 +97,7 @@ def test_options_reach_the_parameters_of_the_nodes() -> None:
         Options(
             checkpoint="some/checkpoint",
             calibration="my_arm",
-            model="so101",
+            robot="so101",
             output="joint_trajectory",
             rate=100.0,
             chunk_size_threshold=0.5,
@@ -109,12 +109,13 @@ def test_options_reach_the_parameters_of_the_nodes() -> None:
     )
     assert policy.parameters == {
         "backend": "smolvla",
-        "model": "so101",
+        "robot": "so101",
         "autostart": False,
         "calibration": "my_arm",
         "checkpoint": "some/checkpoint",
     }
     assert executor.parameters == {
+        "robot": "so101",
         "output": "joint_trajectory",
         "rate": 100.0,
         "chunk_size_threshold": 0.5,
@@ -270,17 +271,13 @@ def test_a_missing_calibration_file_is_noticed_before_anything_starts() -> None:
         policy_nodes(sim(calibration="/nowhere.json"))
 
 
-def test_cameras_of_the_file_reach_the_policy(tmp_path: Path) -> None:
-    file = tmp_path / "cameras.yaml"
-    file.write_text(
-        "transport: compressed\n"
-        "cameras:\n"
-        "  - {name: top, driver: none, topic: /real/image, feature: observation.images.a}\n"
-    )
-    policy = policy_nodes(Options(checkpoint="x", cameras_file=str(file)))[0]
-    assert policy.parameters["image_transport"] == "compressed"
-    assert policy.parameters["cameras"] == ["top:observation.images.a"]
-    assert policy.remappings["camera/top/image_raw/compressed"] == "/real/image/compressed"
+def test_the_robot_file_reaches_policy_and_executor(tmp_path: Path) -> None:
+    file = tmp_path / "arm.yaml"
+    file.write_text("base: so101\n")
+    policy, executor = policy_nodes(Options(checkpoint="x", robot=str(file)))
+    assert policy.parameters["robot"] == executor.parameters["robot"] == str(file)
+    with pytest.raises(SetupError, match=r"robot: .*no robot 'so9'"):
+        policy_nodes(Options(checkpoint="x", robot="so9"))
 
 
 @pytest.mark.parametrize("config", ["policy", "executor", "sim", "visualization"])

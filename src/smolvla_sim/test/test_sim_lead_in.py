@@ -8,6 +8,7 @@ from itertools import cycle
 
 import numpy as np
 import pytest
+from smolvla_core.robot import load_robot
 from smolvla_core.units.joint_units import joint_units
 from smolvla_sim.demonstrations import lead_in, record_dataset
 from smolvla_sim.demonstrations.demonstration import (
@@ -183,7 +184,7 @@ def test_nothing_of_the_lead_in_is_recorded(scripted, takeovers):
         demonstration = demonstrator.record(seed)
         positions, begun, task = takeovers[-1]
         assert demonstration.success
-        state = joint_units("degrees", JOINT_NAMES).to_policy(positions)
+        state = joint_units("degrees", load_robot("so100").joints).to_policy(positions)
         np.testing.assert_array_equal(demonstration.frames[0]["observation.state"], state)
         seconds = demonstrator._simulation.time - begun
         assert len(demonstration.frames) == pytest.approx(seconds * OPTIONS.fps, abs=0.01)

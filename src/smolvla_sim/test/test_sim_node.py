@@ -171,7 +171,7 @@ def test_rates_can_be_changed_while_it_runs(rig):
     rig.until(lambda: len(begun) >= 3, "slow joint states")
     stamps = [m.header.stamp.sec + m.header.stamp.nanosec * 1e-9 for m in begun[1:]]
     assert stamps[1] - stamps[0] > 0.15
-    assert "read-only" in put(model="so101").reason
+    assert "read-only" in put(robot="so101").reason
     assert put(joint_state_rate=usual).successful
 
 

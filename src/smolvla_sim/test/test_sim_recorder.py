@@ -9,6 +9,7 @@ from itertools import count
 
 import numpy as np
 import pytest
+from smolvla_core.robot import load_robot
 from smolvla_core.units.joint_units import joint_units
 from smolvla_learning.dataset import Dataset
 from smolvla_learning.training.facts import dataset_facts
@@ -22,7 +23,6 @@ from smolvla_sim.demonstrations.demonstration import (
 )
 from smolvla_sim.demonstrations.pool import demonstrations
 from smolvla_sim.demonstrations.record_dataset import NOTES, main, record
-from smolvla_sim.world.arm import JOINT_NAMES
 from smolvla_sim.world.scene import OBJECTS
 from smolvla_sim.world.simulation import HOME
 from smolvla_sim.world.tasks import parse_task
@@ -46,7 +46,7 @@ def test_a_demonstration_of_reaching():
     state, action = stacked(demonstration, "observation.state"), stacked(demonstration, "action")
     assert state.shape == action.shape
     assert 12 <= len(state) <= 40
-    units = joint_units("degrees", JOINT_NAMES)
+    units = joint_units("degrees", load_robot("so100").joints)
     np.testing.assert_allclose(state[0], units.to_policy(HOME), atol=1.0)
     # An action is where the arm is one frame later, up to the lag of the servos.
     moving = np.abs(np.diff(action[:, :5], axis=0)).max(axis=1) > 2.0

@@ -28,7 +28,7 @@ def test_unknown_backend_lists_the_installed_ones():
 
 
 def test_a_backend_without_checkpoints_is_told_a_period():
-    settings = backend_settings("scripted")(backend="scripted", model="so101")
+    settings = backend_settings("scripted")(backend="scripted", robot="so101")
     assert create_backend(settings).period == pytest.approx(1 / 30)
     assert create_backend(dataclasses.replace(settings, period=0.2)).period == 0.2
 

@@ -28,7 +28,6 @@ def options(folder, **changes):
         "checkpoint": str(folder),
         "device": "cpu",
         "units": "auto",
-        "joints": JOINTS,
         "threads": 1,
         **changes,
     }
@@ -111,7 +110,7 @@ def test_the_node_takes_units_period_and_gripper_from_it(copy):
     assert backend.period == pytest.approx(1 / 12)
     assert not backend.doubts
     assert f"units: degrees, because {ROBOT} of the checkpoint says so" in backend.remarks[0]
-    assert any("gripper_range: 0, 1.25" in remark for remark in backend.remarks)
+    assert any("gripper: open is 1.25" in remark for remark in backend.remarks)
 
 
 def test_a_parameter_wins_over_it(copy):

@@ -13,9 +13,9 @@ import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import Image, JointState
-from smolvla_core.node_settings import SO100_JOINTS
 from smolvla_core.ros import qos
 from smolvla_core.ros.images import encode_image
+from smolvla_core.units.calibration import LEROBOT_JOINTS
 from smolvla_policy.backends.smolvla_settings import SmolVLASettings
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "ckpt"
@@ -55,7 +55,7 @@ class Robot:
         rclpy.init(context=self.context)
         self.node = Node("robot", context=self.context)
         self.positions = [0.1, 0.2, 0.3, -0.4, -0.2, 0.4]
-        self.names = list(SO100_JOINTS)
+        self.names = list(LEROBOT_JOINTS)
         self.stamp_offset_ns = 0
         self._publishers = {}
         self._executor = SingleThreadedExecutor(context=self.context)
