@@ -36,7 +36,10 @@ BROKEN = {
     "cut in the header": (lambda c: raw(c, lambda b: b[:100]), "cut short"),
     "empty file": (lambda c: raw(c, lambda b: b""), "no safetensors file"),
     "not safetensors": (lambda c: raw(c, lambda b: b"hello world, no header"), "no safetensors"),
-    "bad header": (lambda c: raw(c, lambda b: struct.pack("<Q", 4) + b"nope"), "invalid JSON in header"),
+    "bad header": (
+        lambda c: raw(c, lambda b: struct.pack("<Q", 4) + b"nope"),
+        "invalid JSON in header",
+    ),
     "pickle": (lambda c: raw(c, lambda b: b"\x80\x02" + b), "pickle"),
     "zipped pickle": (lambda c: raw(c, lambda b: b"PK\x03\x04" + b), "pickle"),
     "no weights": (lambda c: (c.folder / MODEL).unlink(), "has no model.safetensors"),
