@@ -9,7 +9,7 @@ Real-time chunking (Black, Galliker, Levine, "Real-Time Execution of Action Chun
 Policies", arXiv 2506.07339): a new chunk continues the actions that are already decided. While a
 policy thinks, the arm goes on with the chunk before. A new chunk that is drawn without regard to
 it may have decided otherwise (left instead of right, close the gripper now instead of later), and
-the seam becomes a jump. Guidance pulls each denoising step towards the old actions: fully where
+the seam becomes a jump. Guidance pulls each denoising step toward the old actions: fully where
 they will have been executed anyway, less and less behind. The correction is that of LeRobot's
 "guided" mode, with the Jacobian of the network taken as the identity, so it costs no backward
 pass.
