@@ -161,7 +161,7 @@ def test_the_table_says_type_default_and_range():
 
 
 def test_a_name_of_before_leads_to_the_present_one():
-    assert renamed("aggregation", settings_of(Mixer)) == "aggregate"
+    assert renamed("aggregation", settings_of(Mixer)) == "it is called 'aggregate' now"
     assert renamed("g", settings_of(Mixer)) == ""  # there is no such setting here
     assert renamed("turns", settings_of(Mixer)) == ""
 
