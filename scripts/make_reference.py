@@ -10,7 +10,6 @@ python scripts/make_reference.py --yaml executor_node > my.yaml # a parameter fi
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +22,7 @@ from smolvla_core.node_settings import (
     RecordSettings,
 )
 from smolvla_core.ros.parameters import takes_effect
-from smolvla_core.settings import Settings, commented_yaml, settings_of, table_rows, written
+from smolvla_core.settings import Settings, commented_yaml, settings_of, table_rows
 from smolvla_executor.visualization_node.parameters import VisualizationSettings
 from smolvla_policy.backends.registry import backend_settings
 from smolvla_sim.node.parameters import SimSettings
@@ -92,14 +91,8 @@ def page() -> str:
             own = _parameters(backend_settings(name), PolicySettings)
             parts.append(f"\n### {node} with backend: {name}\n{own}")
     rows = [
-        (
-            f"`{option.name}`",
-            option.metadata["kind"].__name__,
-            "" if option.default is None else f"`{written(option.default)}`",
-            ", ".join(option.metadata["choices"]),
-            option.metadata["description"],
-        )
-        for option in dataclasses.fields(Options)
+        (f"`{name}`", kind, default and f"`{default}`", choices, text)
+        for name, kind, default, choices, text in table_rows(Options)
     ]
     return "".join([*parts, _LAUNCH, _table(_HEAD[:-1], rows)])
 

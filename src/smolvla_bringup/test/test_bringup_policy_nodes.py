@@ -100,8 +100,8 @@ def test_options_reach_the_parameters_of_the_nodes() -> None:
             robot="so101",
             output="joint_trajectory",
             rate=100.0,
-            g=0.5,
-            aggregation="latest",
+            chunk_size_threshold=0.5,
+            aggregate="latest",
             dry_run=True,
             autostart=False,
             wait_for_start=True,
@@ -288,7 +288,9 @@ def test_only_parameters_are_given_that_the_node_declares(config: str) -> None:
         "sim": settings_of(SimSettings),
         "visualization": settings_of(VisualizationSettings),
     }[config]
-    options = sim(checkpoint="x", rate=1.0, g=1.0, calibration="my_arm", namespace="left")
+    options = sim(
+        checkpoint="x", rate=1.0, chunk_size_threshold=1.0, calibration="my_arm", namespace="left"
+    )
     spec = {node.name: node for node in node_list(options, say=lambda line: None)}[
         f"{config}_node"
     ]

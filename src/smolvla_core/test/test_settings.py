@@ -96,7 +96,7 @@ def test_the_command_line_takes_what_is_declared():
         (("--turns", "x"), "argument --turns: is x, but must be a whole number"),
         (("--weights", "1", "-2"), "argument --weights: is -2.0, but must be above 0"),
         (("--mode", "beat"), "argument --mode: is beat, which is not one of stir, fold"),
-        (("--blend", "latest"), "--blend is called --aggregate now"),
+        (("--blend", "latest"), "--blend has become --aggregate"),
     ],
 )
 def test_a_wrong_option_ends_in_one_line(arguments, message, capsys):

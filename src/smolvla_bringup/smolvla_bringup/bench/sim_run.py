@@ -84,8 +84,8 @@ def specs(claim: Claim, cell: Cell) -> list[NodeSpec]:
             checkpoint=policy.checkpoint if policy.name == "smolvla" else None,
             task=options.assignment.task(0).sentence,
             rate=options.rate,
-            g=cell.execution.g,
-            aggregation=cell.execution.aggregate,
+            chunk_size_threshold=cell.execution.g,
+            aggregate=cell.execution.aggregate,
             wait_for_start=True,
         )
     )

@@ -18,8 +18,7 @@ if __name__ == "__main__":
     end_on_interrupt(130)  # what follows takes long to import
 
 from smolvla_bringup.demo.live_line import LiveLine
-from smolvla_bringup.system.option_arguments import add_arguments, from_arguments
-from smolvla_bringup.system.options import Options, SetupError
+from smolvla_bringup.system.options import Options, SetupError, add_arguments, from_arguments
 from smolvla_bringup.system.signals import StopSignals
 
 _DONE, _FAILED, _COULD_NOT_RUN, _INTERRUPTED = 0, 1, 2, 130
@@ -30,8 +29,8 @@ _OPTIONS = (
     "task",
     "seed",
     "rate",
-    "g",
-    "aggregation",
+    "chunk_size_threshold",
+    "aggregate",
     "viewer",
     "params_file",
 )
@@ -103,7 +102,7 @@ def _run(arguments: argparse.Namespace, line: LiveLine, stop: StopSignals) -> in
     settings = demo_run.DemoSettings(
         out=arguments.out,
         time_limit=arguments.time_limit,
-        ready_limit=arguments.ready_limit or _READY_LIMIT[options.policy],
+        ready_limit=arguments.ready_limit or _READY_LIMIT.get(options.policy, 900.0),
         video=not arguments.no_video,
     )
     if warning := _unlearned(options):

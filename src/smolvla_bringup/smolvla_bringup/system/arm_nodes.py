@@ -52,7 +52,6 @@ def _sim(options: Options) -> NodeSpec:
         options,
         "smolvla_sim",
         "sim_node",
-        config=("sim",),
         parameters=parameters,
         restarts=False,
     )

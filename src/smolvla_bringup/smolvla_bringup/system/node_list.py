@@ -87,10 +87,9 @@ def _again(options: Options, part: str) -> str:
     if part not in ("cameras", "policy", "visualization") or not shutil.which("ros2"):
         return ""
     given = [
-        f"{field.name}:={value if field.metadata['kind'] is not bool else str(value).lower()}"
-        for field in dataclasses.fields(options)
-        if part in field.metadata["parts"]
-        and (value := getattr(options, field.name)) != field.default
+        f"{name}:={str(value).lower() if isinstance(value, bool) else value}"
+        for name, option in settings_of(Options).items()
+        if part in option.tags and (value := getattr(options, name)) != option.default
     ]
     return shlex.join(["ros2", "launch", "smolvla_bringup", f"{part}.launch.py", *given])
 

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
+from smolvla_core.settings import settings_of
 from smolvla_sim.shipped import CHECKPOINT
 
 from smolvla_bringup.system.node_spec import NodeSpec
@@ -31,7 +31,11 @@ def policy_nodes(options: Options) -> list[NodeSpec]:
 
 
 def _policy(options: Options) -> NodeSpec:
-    parameters: dict[str, Any] = {"backend": options.policy, "robot": options.robot_source}
+    parameters: dict[str, Any] = {
+        "backend": options.policy,
+        "robot": options.robot_source,
+        **{k: list(v) if isinstance(v, tuple) else v for k, v in options.backend.items()},
+    }
     if options.calibration:
         parameters["calibration"] = options.existing_calibration()
     if options.checkpoint:
@@ -42,7 +46,6 @@ def _policy(options: Options) -> NodeSpec:
             options,
             "smolvla_policy",
             "policy_node",
-            config=("policy",),
             parameters=parameters,
         )
 
@@ -77,8 +80,8 @@ def _executor(options: Options) -> NodeSpec:
     optional = {
         "output": options.output,
         "rate": options.rate,
-        "chunk_size_threshold": options.g,
-        "aggregate": options.aggregation,
+        "chunk_size_threshold": options.chunk_size_threshold,
+        "aggregate": options.aggregate,
     }
     parameters: dict[str, Any] = {
         "robot": options.robot_source,
@@ -90,7 +93,6 @@ def _executor(options: Options) -> NodeSpec:
             options,
             "smolvla_executor",
             "executor_node",
-            config=("executor",),
             parameters=parameters,
         )
 
@@ -105,7 +107,7 @@ def _flags(options: Options, spec: NodeSpec, *names: str) -> dict[str, bool]:
 
     What is not asked for must not end a dry run that the user's file asks for.
     """
-    defaults = {field.name: field.default for field in dataclasses.fields(Options)}
+    defaults = {name: option.default for name, option in settings_of(Options).items()}
     flags = {name: getattr(options, name) for name in names}
     return {
         name: flag for name, flag in flags.items() if flag != defaults[name] or not spec.has(name)

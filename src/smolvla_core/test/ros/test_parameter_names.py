@@ -164,7 +164,7 @@ def test_the_command_line(arguments, words):
 
 
 def test_a_name_of_before_leads_to_the_present_one():
-    with pytest.raises(ValueError, match="there is no parameter 'g' of /e; it is called "):
+    with pytest.raises(ValueError, match="there is no parameter 'g' of /e; it has become "):
         check_arguments(["--ros-args", "-p", "g:=0.5"], {"e": settings_of(ExecutorSettings)})
 
 
