@@ -348,7 +348,7 @@ class _Renamed(argparse.Action):
             parser.error(
                 f"{old} stands in the robot file now, as {entry}: {flag(self.const)} FILE"
             )
-        parser.error(f"{old} is called {flag(self.const)} now")
+        parser.error(f"{old} has become {flag(self.const)}")
 
 
 def add_arguments(
@@ -432,7 +432,7 @@ def renamed(name: str, known: Collection[str]) -> str:
         return ""
     if name in _ROBOT_FILE:
         return f"it stands in the robot file now, as {_ROBOT_FILE[name]}: {new}:=FILE"
-    return f"it is called '{new}' now"
+    return f"it has become '{new}'"
 
 
 def written(value: Any) -> str:

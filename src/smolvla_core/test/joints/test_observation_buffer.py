@@ -11,7 +11,7 @@ import pytest
 from smolvla_core.backend import Observation
 from smolvla_core.joints.order import JointOrder
 from smolvla_core.node_settings import ObservationSettings
-from smolvla_core.observation import Missing, ObservationBuffer
+from smolvla_core.observation import Matched, Missing, ObservationBuffer
 
 EPOCH = 1_700_000_000_000_000_000
 JOINTS = ("pan", "lift")
