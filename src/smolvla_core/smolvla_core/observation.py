@@ -98,7 +98,7 @@ class ObservationBuffer:
         }
         self._repeats: dict[str, int] = dict.fromkeys(self.cameras, 0)
         self._states = JointHistory(len(self._order.joints))
-        self._strangers: tuple[str, ...] = ()  # other joints that were heard
+        self._heard: dict[str, None] = {}  # names of joints, in the order they came in
         self._sources = JointSources(tuple(joints))
         self._state_problem = ""
 
@@ -142,8 +142,8 @@ class ObservationBuffer:
         except ValueError as error:
             self._state_problem = str(error)
             return self._state_problem
+        self._heard.update(dict.fromkeys(names))
         if not part.joints.size:
-            self._strangers = tuple(names)
             return ""
         self._sources.update(part, source, now)
         newest = self._states.newest(part)
@@ -206,15 +206,13 @@ class ObservationBuffer:
         joints = self._order.joints
         named = ", ".join(joint for joint, is_late in zip(joints, late, strict=True) if is_late)
         if math.isinf(age):
-            if late.all() and not self._strangers:
+            if not self._heard:
                 return (
                     f"joint states: none yet{why}: is the arm's driver or the simulation running?"
                 )
-            known = [joint for joint, is_late in zip(joints, late, strict=True) if not is_late]
-            heard = ", ".join([*known, *self._strangers]) or "none"
             return (
-                f"joint states: none of {named} yet{why}; heard of {heard}: the names on the "
-                "topics, and the topics, are the robot file's joints and joint_states"
+                f"joint states: no {named} among the joints {', '.join(self._heard)}{why}: their "
+                "names, and the topics, are the robot file's joints and joint_states"
             )
         of = "" if late.all() else f" of {named}"
         return (

@@ -31,6 +31,19 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+_ROBOT_FILE = {
+    "calibration_file": "calibration",
+    "camera_topic": "topic of a camera",
+    "cameras_file": "cameras",
+    "gripper_range": "closed and open of the gripper",
+    "joint_names": "joints",
+    "joint_signs": "sign of a joint",
+    "joints": "joints",
+    "lower_limits": "lower of a joint",
+    "model": "model",
+    "robot_type": "robot_type",
+    "upper_limits": "upper of a joint",
+}
 RENAMED: dict[str, str] = {
     "aggregation": "aggregate",
     "blend": "aggregate",
@@ -40,16 +53,7 @@ RENAMED: dict[str, str] = {
     "g": "chunk_size_threshold",
     "out": "output",
     "seeds": "episodes",
-    # What the robot is stands in its file.
-    "camera_topic": "robot",
-    "cameras_file": "robot",
-    "gripper_range": "robot",
-    "joint_signs": "robot",
-    "joints": "robot",
-    "lower_limits": "robot",
-    "model": "robot",
-    "robot_type": "robot",
-    "upper_limits": "robot",
+    **dict.fromkeys(_ROBOT_FILE, "robot"),
 }
 """Names of parameters, launch arguments and options that were in use -> the present ones."""
 
@@ -338,7 +342,13 @@ class _Renamed(argparse.Action):
     """An option of an earlier version: an error that names the present one."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:  # type: ignore[override]
-        parser.error(f"{self.option_strings[0]} has become {flag(self.const)}")
+        old = self.option_strings[0]
+        entry = _ROBOT_FILE.get(old.removeprefix("--").replace("-", "_"))
+        if entry:
+            parser.error(
+                f"{old} stands in the robot file now, as {entry}: {flag(self.const)} FILE"
+            )
+        parser.error(f"{old} has become {flag(self.const)}")
 
 
 def add_arguments(
@@ -416,9 +426,13 @@ def from_arguments(
 
 
 def renamed(name: str, known: Collection[str]) -> str:
-    """Return the present name of what was called `name`; empty where it never was, or still is."""
+    """Say what there is for what was called `name`; empty where it never was, or still is."""
     new = RENAMED.get(name, "")
-    return new if new in known and name not in known else ""
+    if new not in known or name in known:
+        return ""
+    if name in _ROBOT_FILE:
+        return f"it stands in the robot file now, as {_ROBOT_FILE[name]}: {new}:=FILE"
+    return f"it has become '{new}'"
 
 
 def written(value: Any) -> str:

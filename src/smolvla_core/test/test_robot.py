@@ -134,7 +134,7 @@ def test_arm_and_gripper_may_have_outputs_of_their_own(robot):
         ("joint: {}", "no entry 'joint'; did you mean 'joints'"),
         ("[]", "not a list"),
         ("", "not a nothing"),
-        ("base: so10", "base: there is no robot 'so10': choose so100"),
+        ("base: so10", "base: there is no robot 'so10': choose lekiwi, so100"),
         ("base: arm.yaml", "based on itself"),
         ("base: other.yaml", r"other\.yaml does not exist"),
         ("robot_type: x", "joints: name at least one"),
@@ -194,7 +194,7 @@ def test_a_mistake_is_named_with_file_and_entry(robot, text, said):
 
 
 def test_a_robot_that_is_not_there_is_named_with_those_that_are():
-    with pytest.raises(RobotError, match="no robot 'so102': choose so100, so101, two_so101"):
+    with pytest.raises(RobotError, match="no robot 'so102': choose lekiwi, so100, so101"):
         load_robot("so102")
     with pytest.raises(RobotError, match=r"/x\.yaml does not exist"):
         load_robot("x.yaml")

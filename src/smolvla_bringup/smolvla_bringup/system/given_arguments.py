@@ -73,7 +73,7 @@ def refuse_typos(arguments: Iterable[str], names: Sequence[str]) -> list[str]:
     unknown = [name for name in arguments if name not in names]
     for name in unknown:
         if renamed(name, names):
-            raise SetupError(f"argument '{name}' has become '{renamed(name, names)}'")
+            raise SetupError(f"there is no argument '{name}'; {renamed(name, names)}")
         habit = _HABITS.get(name)
         meant = [habit] if habit else get_close_matches(name, names, 1, 0.75)
         if meant:

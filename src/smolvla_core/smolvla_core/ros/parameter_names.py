@@ -242,7 +242,7 @@ def _unknown(section: _Section, nodes: Mapping[str, Collection[str]]) -> Iterato
             continue
         said = f"{section.source}: there is no parameter '{name}' of {' and '.join(nodes)}"
         if renamed(name, known):
-            yield f"{said}; it has become '{renamed(name, known)}'"
+            yield f"{said}; {renamed(name, known)}"
             continue
         nearest = _nearest(name, known, _SOME if strict else _VERY)
         if nearest:

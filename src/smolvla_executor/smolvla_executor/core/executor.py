@@ -153,7 +153,7 @@ class ExecutorCore:
         if old.dry_run and not settings.dry_run:
             self._stand_still()  # the arm did not follow: it may be anywhere
             return
-        limits_differ = _differ(settings, old, PER_JOINT)
+        limits_differ = settings.body != old.body or _differ(settings, old, PER_JOINT)
         if limits_differ and self._would_rush():
             self._arrived, self._approach = False, None
             if self._upsampler is not None:

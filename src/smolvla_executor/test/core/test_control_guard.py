@@ -48,7 +48,7 @@ def test_speed_is_limited_per_cycle() -> None:
     command, limited = guard().limit(np.array([0.5, 0.0]), np.zeros(2), np.zeros(2))
     assert command[0] == pytest.approx(0.02)
     assert limited[0].kind == "step"
-    assert "(max_speed, max_step)" in str(limited[0])
+    assert "(max_speed, max_step, speed of the robot file)" in str(limited[0])
 
 
 def test_the_smaller_of_step_and_speed_counts() -> None:

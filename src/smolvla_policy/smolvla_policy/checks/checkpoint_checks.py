@@ -114,15 +114,17 @@ def check_joint_names(
     if not own:
         found = f"{listed}; the checkpoint does not name its own to compare"
         return [Row("joints", Status.OK, found), *rows], robot
-    if own in (tuple(j.lerobot for j in robot.joints), tuple(j.kind for j in robot.joints)):
+    kinds = tuple(joint.kind for joint in robot.joints)
+    theirs = tuple(map(base_name, own))
+    one_arm = len(set(kinds)) == len(kinds)
+    if own == tuple(j.lerobot for j in robot.joints) or (one_arm and theirs == kinds):
         return [Row("joints", Status.OK, f"{listed}: the checkpoint's order"), *rows], robot
     differs = f"the robot's joints are {listed}, the checkpoint's {', '.join(own)}"
     advice = (
         "is each in its place? Say with lerobot in the robot file which of the checkpoint's "
         "joints each is, then the order is found"
     )
-    kinds = sorted(base_name(name) for name in own)
-    wrong = kinds == sorted(joint.kind for joint in robot.joints)
+    wrong = sorted(theirs) == sorted(kinds)
     return [Row("joints", Status.FIX if wrong else Status.WARN, differs, advice), *rows], robot
 
 

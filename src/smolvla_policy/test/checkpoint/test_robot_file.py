@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 from smolvla_policy.backends.smolvla import create
+from smolvla_policy.backends.smolvla_settings import SmolVLASettings
 from smolvla_policy.checkpoint.robot import ROBOT, RobotFacts, read_robot, unlearned, write_robot
 
 from smolvla_policy import CheckpointError, SmolVLAPolicy
@@ -24,13 +25,8 @@ FACTS = RobotFacts(
 
 
 def options(folder, **changes):
-    return {
-        "checkpoint": str(folder),
-        "device": "cpu",
-        "units": "auto",
-        "threads": 1,
-        **changes,
-    }
+    given = {"device": "cpu", "units": "auto", "threads": 1, **changes}
+    return SmolVLASettings(checkpoint=str(folder), **given)
 
 
 def test_what_is_written_is_read(tmp_path):

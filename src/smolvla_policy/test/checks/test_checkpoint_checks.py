@@ -228,7 +228,8 @@ def test_sizes_that_the_configuration_has_wrong_are_told(options, folder, edit):
     (row,), contents = checks.check_checkpoint(options)
     assert row.status is Status.OK
     assert "says 5 numbers for 'observation.state', the statistics are of 6" in row.found
-    assert checks.check_joint_names(options, contents)[0].status is Status.OK
+    (row,), _ = checks.check_joint_names(options, SO100, contents)
+    assert row.status is Status.OK
 
 
 def test_a_state_that_is_more_than_the_joints(options, folder):
@@ -237,7 +238,7 @@ def test_a_state_that_is_more_than_the_joints(options, folder):
             tensors[key] = np.concatenate([tensors[key], np.ones(3, np.float32)])
 
     statistics(folder, longer)
-    (row,) = checks.check_joint_names(options, contents_of(options))
+    (row,), _ = checks.check_joint_names(options, SO100, contents_of(options))
     assert row.status is Status.FIX
     assert "a state of 9 and actions of 6 numbers" in row.found
     assert "from Python" in row.found
