@@ -126,7 +126,7 @@ def test_a_checkpoint_for_four_joints_runs_with_the_policys_parameters(tmp_path)
 
 def test_the_backend_of_the_example_is_one():
     module = load(EXAMPLES / "wave_backend.py")
-    backend = module.create(module.WaveSettings(joints=("a", "b"), period=0.1, amplitude=0.2))
+    backend = module.create(module.WaveSettings(robot=str(robot), period=0.1, amplitude=0.2))
     chunks = [
         answer(
             backend,
