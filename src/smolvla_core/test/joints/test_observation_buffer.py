@@ -11,7 +11,7 @@ import pytest
 from smolvla_core.backend import Observation
 from smolvla_core.joints.order import JointOrder
 from smolvla_core.node_settings import ObservationSettings
-from smolvla_core.observation import Matched, Missing, ObservationBuffer
+from smolvla_core.observation import Missing, ObservationBuffer
 
 EPOCH = 1_700_000_000_000_000_000
 JOINTS = ("pan", "lift")
@@ -234,7 +234,7 @@ def test_joint_states_that_come_in_parts_are_merged() -> None:
             observations.add_joint_state(("lift", "x"), [-t, 0.0], stamp(t), t, source="hand")
     observations.add_image("top", "image", stamp(5.2), 5.29)
     matched = observations.snapshot(5.29)
-    assert isinstance(matched, Matched)
+    assert isinstance(matched, Observation)
     np.testing.assert_allclose(matched.positions, [5.2, -5.2], atol=1e-6)
 
 
@@ -243,7 +243,7 @@ def test_each_joint_has_an_age_of_its_own() -> None:
     observations.add_joint_state(("pan", "claw"), [0.1, 0.0], stamp(5.0), 5.0)
     assert "no lift among the joints pan, claw" in words(observations, 5.0)
     observations.add_joint_state(("lift",), [0.2], stamp(5.0), 5.0)
-    assert isinstance(observations.snapshot(5.1), Matched)
+    assert isinstance(observations.snapshot(5.1), Observation)
     observations.add_joint_state(("pan",), [0.1], stamp(5.3), 5.3)
     assert "newest of lift is 0.30 s old" in words(observations, 5.3)
     assert observations.joint_state_age(5.3) == pytest.approx(0.3)
