@@ -30,7 +30,7 @@ from smolvla_core.latency import LatencyWindow
 from smolvla_core.level import PATIENCE, Level
 from smolvla_core.node_settings import PER_JOINT, ExecutorSettings
 
-from smolvla_executor.core.chunk import Chunk
+from smolvla_executor.core.chunk_queue import Chunk
 from smolvla_executor.core.executor_types import (
     CycleOutput,
     Request,

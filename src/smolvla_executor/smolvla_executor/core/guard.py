@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from smolvla_core.node_settings import ExecutorSettings
 
-from smolvla_executor.core.chunk import Chunk, chunk_problem
+from smolvla_executor.core.chunk_queue import Chunk, chunk_problem
 
 MAX_EXCESS = 2.0 * math.pi
 """A chunk with an action farther than this beyond the position limits is refused as a whole [rad]:

@@ -9,12 +9,9 @@ from dataclasses import replace
 from smolvla_core.latency import LatencyWindow
 from smolvla_core.level import Level
 from smolvla_core.node_settings import ExecutorSettings
-from smolvla_core.trigger import Trigger, why_dry
+from smolvla_core.trigger import wants_chunk, why_dry
 
-from smolvla_executor.core.aggregation import aggregation
-from smolvla_executor.core.alignment import alignment
-from smolvla_executor.core.chunk import Chunk
-from smolvla_executor.core.chunk_queue import ChunkQueue
+from smolvla_executor.core.chunk_queue import Chunk, ChunkQueue
 from smolvla_executor.core.executor_types import Request
 from smolvla_executor.core.guard import Guard
 from smolvla_executor.core.interpolation import Upsampler
@@ -39,7 +36,6 @@ class Planner:
     def __init__(self, settings: ExecutorSettings, guard: Guard, first_request_id: int) -> None:
         self._settings = settings
         self._guard = guard
-        self._trigger = Trigger(settings.chunk_size_threshold)
         self.latency = LatencyWindow()
         self.requests = RequestTracker(
             first_request_id, settings.request_timeout, settings.retry_delay, self.latency
@@ -52,17 +48,12 @@ class Planner:
     def reconfigure(self, settings: ExecutorSettings, guard: Guard) -> None:
         """Go by other settings from now on; queue and requests stay."""
         self._settings, self._guard = settings, guard
-        self._trigger = Trigger(settings.chunk_size_threshold)
-        self.queue.reconfigure(aggregation(settings.aggregate), alignment(settings.alignment))
+        self.queue.reconfigure(settings)
         self.requests.reconfigure(settings.request_timeout, settings.retry_delay)
 
     def reset(self) -> None:
         """Begin anew at tick 0 with all counters at zero; latencies stay known."""
-        self.queue = ChunkQueue(
-            len(self._settings.joints),
-            aggregation(self._settings.aggregate),
-            alignment(self._settings.alignment),
-        )
+        self.queue = ChunkQueue(len(self._settings.joints), self._settings)
         self.requests.reset()
         self.period = 0.0
         """Time between two queued actions [s]; 0 before the first chunk."""
@@ -93,7 +84,8 @@ class Planner:
         if self.uninstructed:
             return None
         queued = len(self.queue)
-        if not self._trigger.wants(queued, self.chunk_size) or not self.requests.free(now):
+        share = self._settings.chunk_size_threshold
+        if not wants_chunk(share, queued, self.chunk_size) or not self.requests.free(now):
             return None
         tick = self.queue.next_tick
         delay = self.latency.expected_delay(self.period) if self.period else 0

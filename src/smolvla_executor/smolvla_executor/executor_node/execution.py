@@ -24,7 +24,7 @@ from smolvla_core.ros.diagnostics import GUARD_SHARE, SPAN
 from smolvla_core.ros.sparse_log import AGAIN, SparseLog, StateLog, log_at, teller
 from std_msgs.msg import Bool, String
 
-from smolvla_executor.core.chunk import Chunk
+from smolvla_executor.core.chunk_queue import Chunk
 from smolvla_executor.core.executor import ExecutorCore
 from smolvla_executor.core.executor_types import CycleOutput, State
 from smolvla_executor.core.task import Goal, Outcome, Progress, TaskRunner

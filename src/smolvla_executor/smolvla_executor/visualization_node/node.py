@@ -26,7 +26,7 @@ from smolvla_core.settings import settings_of
 from std_msgs.msg import String
 from visualization_msgs.msg import MarkerArray
 
-from smolvla_executor.core.chunk import Chunk, chunk_problem
+from smolvla_executor.core.chunk_queue import Chunk, chunk_problem
 from smolvla_executor.visualization_node.kinematics import KinematicChain
 from smolvla_executor.visualization_node.markers import PathMarkers
 from smolvla_executor.visualization_node.newest import NewestMessage

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from robot_files import robot_file
 from smolvla_core.node_settings import ExecutorSettings
-from smolvla_executor.core.chunk import Chunk
+from smolvla_executor.core.chunk_queue import Chunk
 from smolvla_executor.core.executor import ExecutorCore
 from smolvla_executor.core.executor_types import CycleOutput, Request, State
 

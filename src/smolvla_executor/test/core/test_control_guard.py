@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from robot_files import robot_file
 from smolvla_core.node_settings import ExecutorSettings
-from smolvla_executor.core.chunk import Chunk
+from smolvla_executor.core.chunk_queue import Chunk
 from smolvla_executor.core.guard import Guard
 
 JOINTS = ("pan", "gripper")

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from smolvla_executor.core.aggregation import AGGREGATIONS
-from smolvla_executor.core.alignment import ALIGNMENTS
+from smolvla_executor.core.chunk_queue import AGGREGATIONS, ALIGNMENTS
 from smolvla_executor.core.executor_types import State
 
 SETTINGS = settings(

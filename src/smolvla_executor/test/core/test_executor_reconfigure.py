@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from robot_files import robot_file
-from smolvla_executor.core.chunk import Chunk
+from smolvla_executor.core.chunk_queue import Chunk
 from smolvla_executor.core.executor_types import State
 
 

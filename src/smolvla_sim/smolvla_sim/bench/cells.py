@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from smolvla_executor.core.aggregation import aggregation
+from smolvla_core.node_settings import ExecutorSettings
 
 from smolvla_sim.play.execution import NO_APPROACH, USUAL_AGGREGATE, USUAL_G, Execution
 
@@ -60,7 +60,7 @@ def executions(
             raise ValueError(f"g is {g:g}; asynchronous execution needs 0 < g <= 1")
     for name in blends:
         if name != RTC:
-            aggregation(name)
+            ExecutorSettings(aggregate=name)
     g_shares = tuple(dict.fromkeys(g_shares))
     found = [Execution(0.0, actions_per_chunk=n_action_steps, resume_jump=NO_APPROACH)]
     if n_action_steps < chunk_size:

@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass
 
 from smolvla_core.backend import ChunkRequest
-from smolvla_executor.core.chunk import Chunk
+from smolvla_executor.core.chunk_queue import Chunk
 from smolvla_executor.core.executor import ExecutorCore
 from smolvla_executor.core.executor_types import Request, State
 from smolvla_policy.backends.session import Answer, answer
