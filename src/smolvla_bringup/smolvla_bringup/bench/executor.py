@@ -15,30 +15,21 @@ import json
 import os
 import platform
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import rclpy
-from rclpy.client import Client
-from rclpy.node import Node
-from smolvla_core.ros import qos
-from std_msgs.msg import String
-from std_srvs.srv import Trigger
+from smolvla_core.client import ClientError
 
 from smolvla_bringup.system.environment import enter_own_graph
 from smolvla_bringup.system.node_list import simulation_nodes
 from smolvla_bringup.system.node_spec import NodeSpec
 from smolvla_bringup.system.options import Options, SetupError
-from smolvla_bringup.system.starter import Starter
+from smolvla_bringup.system.session import Session, SessionError
 from smolvla_msgs.msg import ExecutorStatus
 
 _READY_LIMIT = 300.0  # [s]: a full-size checkpoint loads and warms up meanwhile
-
-
-class BenchError(Exception):
-    """A case could not be measured; the text says why."""
+_PERIOD = 0.2  # [s] between two looks for messages, which cost the machine that is measured
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,74 +63,30 @@ def _specs(case: Case, cycles: int, priority: int) -> list[NodeSpec]:
     return specs
 
 
-class _Measurement:
-    """Runs one case and returns the executor's last status."""
-
-    def __init__(self, starter: Starter) -> None:
-        self._starter = starter
-        self._status: ExecutorStatus | None = None
-        self._node = Node("bench_executor")
-        self._node.create_subscription(
-            ExecutorStatus, "executor_node/status", self._on_status, qos.status_qos()
-        )
-        self._instruction = self._node.create_publisher(
-            String, "task_instruction", qos.instruction_qos()
-        )
-        self._calls: list[Client[Any, Any]] = [
-            self._node.create_client(Trigger, f"executor_node/{name}")
-            for name in ("stop", "start")
-        ]
-
-    def _on_status(self, status: ExecutorStatus) -> None:
-        self._status = status
-
-    def _spin(self, seconds: float, done: Callable[[], bool] = lambda: False) -> bool:
-        deadline = time.monotonic() + seconds
-        while not done() and time.monotonic() < deadline:
-            ended = self._starter.wait()
-            if ended is not None:
-                raise BenchError(ended.words())
-            rclpy.spin_once(self._node, timeout_sec=0.2)
-        return done()
-
-    def run(self, task: str, seconds: float) -> ExecutorStatus:
-        """Wait for the first chunk, start the counters anew, run for `seconds`.
-
-        Raises:
-            BenchError: a node died, or no chunk came in time.
-        """
-
-        def moving() -> bool:
-            status = self._status
-            if status is None or status.chunks_merged == 0:
-                self._instruction.publish(String(data=task))
-            return status is not None and status.state == ExecutorStatus.RUNNING
-
-        if not self._spin(_READY_LIMIT, moving):
-            reason = self._status.reason if self._status else "executor_node is silent"
-            raise BenchError(f"no motion after {_READY_LIMIT:g} s: {reason}")
-        for client in self._calls:  # stop and start: all counters begin anew
-            future = client.call_async(Trigger.Request())
-            if not self._spin(10.0, future.done):
-                raise BenchError(f"{client.srv_name} did not answer")
-        self._spin(seconds + 2.5)  # the status is published every 2 s
-        assert self._status is not None
-        return self._status
-
-    def close(self) -> None:
-        """Destroy the node."""
-        self._node.destroy_node()
-
-
 def measure(case: Case, seconds: float, priority: int, log_folder: Path) -> dict[str, Any]:
-    """Run `case` and return its figures, times in milliseconds."""
+    """Run `case` and return its figures, times in milliseconds.
+
+    Raises:
+        SetupError: the nodes cannot be started.
+        ClientError: a node died, or nothing moves.
+    """
     specs = _specs(case, int(case.rate * seconds), priority)
-    with Starter(specs, log_folder) as starter:
-        measurement = _Measurement(starter)
-        try:
-            status = measurement.run(case.options.task, seconds)
-        finally:
-            measurement.close()
+    with Session(specs, log_folder, "bench_executor", period=_PERIOD) as session:
+        client = session.client
+        session.wait_until_ready(_READY_LIMIT)
+        client.instruct(case.options.task)
+
+        def running() -> bool:
+            now = client.executor_status
+            return now is not None and now.state == ExecutorStatus.RUNNING
+
+        if not client.until(running, _READY_LIMIT):
+            raise SessionError(f"no motion after {_READY_LIMIT:g} s")
+        client.stop()
+        client.start()  # all counters begin anew
+        client.spin(seconds + 2.5)  # the status is published every 2 s
+        status = client.executor_status
+        assert status is not None
     return {
         "beside": case.label,
         "rate_hz": case.rate,
@@ -197,7 +144,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows = []
     try:
         enter_own_graph()
-        rclpy.init(args=[])
         for case in cases(arguments.rates, arguments.checkpoint):
             print(f"{case.label}, {case.rate:g} Hz, {arguments.seconds:g} s …", flush=True)
             rows.append(
@@ -205,13 +151,11 @@ def main(argv: Sequence[str] | None = None) -> int:
                     case, arguments.seconds, arguments.realtime_priority, arguments.out / "log"
                 )
             )
-    except (BenchError, SetupError) as error:
+    except (ClientError, SetupError) as error:
         print(f"bench_executor: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
-    finally:
-        rclpy.try_shutdown()
     machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
     print(f"\nPeriod of the control loop on {machine}, {arguments.seconds:g} s a row\n")
     print(table(rows))

@@ -12,11 +12,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict
+import time
+from bisect import bisect
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
-import rclpy
+import numpy as np
+from smolvla_core.client import ClientError
 from smolvla_sim.bench import bars, report
 from smolvla_sim.bench.bars import Bar
 from smolvla_sim.bench.cells import Cell
@@ -25,10 +29,169 @@ from smolvla_sim.bench.results import ResultsFile
 from smolvla_sim.bench.runs import EPISODE, MEASUREMENTS, MINUTE, Job
 from smolvla_sim.bench.summary import Row, row
 from smolvla_sim.play.intervals import Interval
+from smolvla_sim.play.trace import Trace
 
-from smolvla_bringup.bench.sim_run import BenchError, CellRun
 from smolvla_bringup.system.environment import enter_own_graph
-from smolvla_bringup.system.options import SetupError
+from smolvla_bringup.system.node_list import simulation_nodes
+from smolvla_bringup.system.node_spec import NodeSpec
+from smolvla_bringup.system.options import Options, SetupError
+from smolvla_bringup.system.run_log import RunLog
+from smolvla_bringup.system.session import Session
+from smolvla_msgs.msg import ExecutorStatus
+
+_READY_LIMIT = 300.0  # [s]: a full-size checkpoint loads and warms up meanwhile
+# After a reset, until joint states and all cameras show the new scene [s].
+_SETTLE = 0.4
+_PERIOD = 0.005  # [s] between two looks for messages
+# Noise of the policy differs from run to run with real nodes, as requests come when they come.
+_POLICY_SEED = 0
+
+
+def specs(claim: Claim, cell: Cell) -> list[NodeSpec]:
+    """Return the nodes for a cell: those of the demo with the cell's settings.
+
+    Raises:
+        SetupError: something is not installed, or the options contradict each other.
+    """
+    options, policy = claim.options, claim.options.policy
+    cameras = list(claim.facts.cameras)
+    given: dict[str, dict[str, Any]] = {
+        "sim_node": {
+            "cameras": cameras,
+            "image_width": options.size[0],
+            "image_height": options.size[1],
+            "variation": options.variation,
+            "score_rate": 50.0,
+            "restock": True,
+        },
+        "policy_node": {
+            "period": 1.0 / policy.fps,
+            "inference_delay": cell.delay_ms / 1e3,
+            "cameras": list(policy.cameras) or cameras,
+            "stats": policy.stats,
+            "device": policy.device,
+            "dtype": policy.dtype,
+            "seed": _POLICY_SEED,
+            "noise_scale": policy.noise_scale,
+            "real_time_chunking": cell.execution.real_time_chunking,
+            "chunk_size": claim.facts.chunk_size,
+        },
+        "executor_node": {
+            "alignment": cell.execution.alignment,
+            "actions_per_chunk": cell.execution.actions_per_chunk,
+            "resume_jump": cell.execution.resume_jump,
+            "status_rate": 100.0,  # more than cycles: a status with every one
+        },
+    }
+    nodes = simulation_nodes(
+        Options(
+            hardware="sim",
+            model=policy.model,
+            policy=policy.name,
+            checkpoint=policy.checkpoint if policy.name == "smolvla" else None,
+            task=options.assignment.task(0).sentence,
+            rate=options.rate,
+            g=cell.execution.g,
+            aggregation=cell.execution.aggregate,
+            wait_for_start=True,
+        )
+    )
+    return [replace(spec, parameters={**spec.parameters, **given[spec.name]}) for spec in nodes]
+
+
+def run(session: Session, claim: Claim, measurement: str, seed: int) -> dict[str, Any]:
+    """Measure; return the figures as `smolvla_sim.bench.runs.BenchPlayer` does.
+
+    Raises:
+        ClientError: a node died, does not answer or refuses.
+    """
+    options, client, logger = claim.options, session.client, session.logger
+    one = measurement == EPISODE
+    tasks = iter([options.assignment.task(seed)]) if one else options.assignment.sequence(seed)
+    sentences = (task.sentence for task in tasks)
+    first = next(sentences)
+    client.stop()
+    client.set_task(first)
+    client.reset(seed)
+    client.instruct(first)
+    client.spin(_SETTLE)
+    log = logger.begin()
+    client.start()
+    done, failed = _play(session, claim, sentences, options.seconds if one else None)
+    logger.end()
+    assert client.executor_status is not None
+    trace = trace_of(log, options.rate, client.executor_status)
+    measures = trace.measures(options.rate / options.policy.fps)
+    if one:
+        seconds = done[0] if done else log.end_time
+        return {"task": first, "success": bool(done), "seconds": seconds, **measures}
+    return {"cubes": len(done), "failed": failed, "seconds": done, **measures}
+
+
+def _play(
+    session: Session, claim: Claim, sentences: Iterator[str], only: float | None
+) -> tuple[list[float], int]:
+    """Watch one task with the time limit `only`, or a minute of tasks.
+
+    Returns:
+        The times of the tasks that were done [s], and how many were not done in time.
+    """
+    client, options = session.client, claim.options
+    start = time.monotonic()
+    end = start + (options.minute if only is None else only)
+    done: list[float] = []
+    failed = 0
+    while True:
+        limit = min(start + options.seconds, end)
+        success = client.until(lambda: client.succeeded, limit - time.monotonic())
+        now = time.monotonic()
+        if success:
+            done.append(round(now - start, 3))
+        if only is not None or now >= end:
+            return done, failed
+        failed += not success
+        sentence = next(sentences)
+        client.set_task(sentence)
+        client.instruct(sentence)
+        start = now
+
+
+def trace_of(log: RunLog, rate: float, status: ExecutorStatus) -> Trace:
+    """Return what the benchmark measures of a run.
+
+    Args:
+        log: the run, with a status of the executor for every control cycle.
+        rate: of the control loop [Hz].
+        status: the executor's last one; its counters began with the run.
+    """
+    chunks = [chunk for chunk in log.chunks if len(chunk.positions)]
+    arrivals = [chunk.time for chunk in chunks]
+    commanded = [time for time, _ in log.commands]
+    trace = Trace(
+        commands=[np.array(command) for _, command in log.commands],
+        merges=[bisect(commanded, arrival) for arrival in arrivals],
+        starved=status.starved_cycles,
+        requests=status.requests,
+        refusals=status.requests_refused,
+    )
+    tick, first = 0, None
+    counted = approaching = 0
+    for now in log.progress:
+        if now.state == ExecutorStatus.IDLE:
+            continue
+        # With one status a cycle a tick that is new began in this very cycle.
+        newest = bisect(arrivals, now.time)
+        if now.tick > tick and newest:
+            first = now.time if first is None else first
+            trace.ages += [now.time - chunks[newest - 1].observed] * (now.tick - tick)
+        tick = max(tick, now.tick)
+        if first is not None:
+            counted += 1
+            approaching += now.state == ExecutorStatus.APPROACHING
+    if first is not None:
+        trace.cycles = round((log.end_time - first) * rate)
+        trace.approaching = round(approaching / counted * trace.cycles)
+    return trace
 
 
 def measure(
@@ -37,21 +200,24 @@ def measure(
     """Do all runs that `results` lacks and return the two rows.
 
     Raises:
-        SetupError, BenchError: they cannot be done; the text says why.
+        SetupError, ClientError: they cannot be done; the text says why.
     """
     rows = []
     for cell in (claim.sync, claim.best):
         jobs = [Job(cell, kind, seed) for seed in seeds for kind in MEASUREMENTS]
         missing = results.missing(jobs)
         if missing:
-            with CellRun(claim, cell, log_folder) as run:
+            with Session(
+                specs(claim, cell), log_folder, "bench_sim_nodes", period=_PERIOD
+            ) as session:
+                session.wait_until_ready(_READY_LIMIT)
                 for number, job in enumerate(missing, 1):
                     print(
                         f"{cell.execution.name}, {cell.delay_ms} ms, seed {job.seed}, "
                         f"{job.measurement} ({number}/{len(missing)}) …",
                         flush=True,
                     )
-                    results.add(job, run.run(job.measurement, job.seed))
+                    results.add(job, run(session, claim, job.measurement, job.seed))
         rows.append(_row(cell, seeds, results))
     return rows
 
@@ -127,11 +293,7 @@ def _run(arguments: argparse.Namespace) -> None:
         path.unlink(missing_ok=True)
     results = ResultsFile(path, {**claim.setup, "nodes": "real"})
     enter_own_graph()
-    rclpy.init(args=[])
-    try:
-        real = measure(claim, seeds, results, arguments.out / "log")
-    finally:
-        rclpy.try_shutdown()
+    real = measure(claim, seeds, results, arguments.out / "log")
     print(write_report(claim, seeds, simulated, real, arguments.out))
 
 
@@ -154,7 +316,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         _run(arguments)
-    except (BenchError, SetupError, ValueError, OSError) as error:
+    except (ClientError, SetupError, ValueError, OSError) as error:
         print(f"bench_sim_nodes: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
