@@ -160,9 +160,9 @@ def test_rows_must_come_in_pairs() -> None:
 def test_without_a_claim_the_command_says_what_to_do_first(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["--out", str(tmp_path)]) == 2
+    assert main(["--output", str(tmp_path)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("bench_sim_nodes: ")
+    assert line.startswith("smolvla bench sim-nodes: ")
     assert f"run 'python -m smolvla_sim.bench --out {tmp_path}' first" in line
 
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """How well the executor keeps its rate, alone and beside cameras and a busy policy.
 
-    python -m smolvla_bringup.bench.executor --seconds 60 --rates 30 100
-
 Every case runs the real nodes as processes: the simulation with three cameras, a policy and
 the executor. The figures are the executor's own, over all cycles of the measured time.
 """
@@ -11,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import os
 import platform
 import sys
@@ -20,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from smolvla_core.client import ClientError
+from smolvla_core.console import COULD_NOT_RUN, DONE, command_parser, write_json
+from smolvla_core.settings import Settings, add_arguments, from_arguments, setting
 
 from smolvla_bringup.system.environment import enter_own_graph
 from smolvla_bringup.system.node_list import simulation_nodes
@@ -30,6 +29,19 @@ from smolvla_msgs.msg import ExecutorStatus
 
 _READY_LIMIT = 300.0  # [s]: a full-size checkpoint loads and warms up meanwhile
 _PERIOD = 0.2  # [s] between two looks for messages, which cost the machine that is measured
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExecutorBenchSettings(Settings):
+    """What is measured."""
+
+    seconds: float = setting(60.0, "Measured time of a case [s].", above=0)
+    rates: tuple[float, ...] = setting((30.0, 100.0), "Rates of the control loop [Hz].", above=0)
+    checkpoint: str = setting(
+        "", "SmolVLA checkpoint that keeps the policy busy; without: only the scripted one."
+    )
+    realtime_priority: int = setting(0, "SCHED_FIFO priority of the executor; 0: none.", 0, 99)
+    output: Path = setting(Path("bench_out"), "Folder for executor.json and log/.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,15 +75,15 @@ def _specs(case: Case, cycles: int, priority: int) -> list[NodeSpec]:
     return specs
 
 
-def measure(case: Case, seconds: float, priority: int, log_folder: Path) -> dict[str, Any]:
+def measure(case: Case, settings: ExecutorBenchSettings) -> dict[str, Any]:
     """Run `case` and return its figures, times in milliseconds.
 
     Raises:
         SetupError: the nodes cannot be started.
         ClientError: a node died, or nothing moves.
     """
-    specs = _specs(case, int(case.rate * seconds), priority)
-    with Session(specs, log_folder, "bench_executor", period=_PERIOD) as session:
+    specs = _specs(case, int(case.rate * settings.seconds), settings.realtime_priority)
+    with Session(specs, settings.output / "log", "bench_executor", period=_PERIOD) as session:
         client = session.client
         session.wait_until_ready(_READY_LIMIT)
         client.instruct(case.options.task)
@@ -84,7 +96,7 @@ def measure(case: Case, seconds: float, priority: int, log_folder: Path) -> dict
             raise SessionError(f"no motion after {_READY_LIMIT:g} s")
         client.stop()
         client.start()  # all counters begin anew
-        client.spin(seconds + 2.5)  # the status is published every 2 s
+        client.spin(settings.seconds + 2.5)  # the status is published every 2 s
         status = client.executor_status
         assert status is not None
     return {
@@ -100,7 +112,7 @@ def measure(case: Case, seconds: float, priority: int, log_folder: Path) -> dict
     }
 
 
-def cases(rates: Sequence[float], checkpoint: str | None) -> list[Case]:
+def cases(rates: Sequence[float], checkpoint: str) -> list[Case]:
     """Return the cases: nearly idle, and beside a busy policy where a checkpoint is given."""
     rows = []
     for rate in rates:
@@ -128,40 +140,35 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    made = command_parser(
+        "smolvla bench executor",
+        "Measure how well the control loop keeps its rate: alone, and beside a busy policy.",
+        "smolvla bench executor --checkpoint bench_out/checkpoint --seconds 20",
+    )
+    add_arguments(made, ExecutorBenchSettings)
+    return made
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, print the table and write it as JSON; 0 on success, 2 when it could not run."""
-    parser = argparse.ArgumentParser(prog="bench_executor", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=60.0, help="measured time a case [s]")
-    parser.add_argument("--rates", type=float, nargs="+", default=[30.0, 100.0], metavar="HZ")
-    parser.add_argument(
-        "--checkpoint", help="SmolVLA checkpoint that keeps the policy busy; none: scripted only"
-    )
-    parser.add_argument(
-        "--realtime-priority", type=int, default=0, help="SCHED_FIFO priority of the executor"
-    )
-    parser.add_argument("--out", type=Path, default=Path("bench_out"), help="folder of the JSON")
-    arguments = parser.parse_args(argv)
+    """Measure, print the table and write it as JSON; return the exit status."""
+    settings = from_arguments(ExecutorBenchSettings, parser().parse_args(argv))
     rows = []
     try:
         enter_own_graph()
-        for case in cases(arguments.rates, arguments.checkpoint):
-            print(f"{case.label}, {case.rate:g} Hz, {arguments.seconds:g} s …", flush=True)
-            rows.append(
-                measure(
-                    case, arguments.seconds, arguments.realtime_priority, arguments.out / "log"
-                )
-            )
+        for case in cases(settings.rates, settings.checkpoint):
+            print(f"{case.label}, {case.rate:g} Hz, {settings.seconds:g} s …", flush=True)
+            rows.append(measure(case, settings))
     except (ClientError, SetupError) as error:
-        print(f"bench_executor: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+        print(f"smolvla bench executor: {error}", file=sys.stderr)
+        return COULD_NOT_RUN
     machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
-    print(f"\nPeriod of the control loop on {machine}, {arguments.seconds:g} s a row\n")
+    print(f"\nPeriod of the control loop on {machine}, {settings.seconds:g} s a row\n")
     print(table(rows))
-    result = {"machine": machine, "seconds": arguments.seconds, "rows": rows}
-    (arguments.out / "executor.json").write_text(json.dumps(result, indent=2), encoding="utf-8")
-    return 0
+    result = {"machine": machine, "seconds": settings.seconds, "rows": rows}
+    write_json(settings.output / "executor.json", result)
+    return DONE
 
 
 if __name__ == "__main__":

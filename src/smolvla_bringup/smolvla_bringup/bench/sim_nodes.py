@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rows that carry the claim once more, with the real nodes in real time.
 
-    python -m smolvla_bringup.bench.sim_nodes --out bench_out --seeds 5
-
-After ``python -m smolvla_sim.bench``: policy, executor and simulation run as processes on a ROS
+After ``smolvla bench sim``: policy, executor and simulation run as processes on a ROS
 domain of their own, with synchronous and the best asynchronous settings at the delay of the
 claim, on the same scenes. Then says whether simulated and real time agree.
 """
@@ -15,12 +13,14 @@ import sys
 import time
 from bisect import bisect
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from smolvla_core.client import ClientError
+from smolvla_core.console import COULD_NOT_RUN, DONE, command_parser
+from smolvla_core.settings import Settings, add_arguments, from_arguments, setting
 from smolvla_sim.bench import bars, report
 from smolvla_sim.bench.bars import Bar
 from smolvla_sim.bench.cells import Cell
@@ -45,6 +45,15 @@ _SETTLE = 0.4
 _PERIOD = 0.005  # [s] between two looks for messages
 # Noise of the policy differs from run to run with real nodes, as requests come when they come.
 _POLICY_SEED = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodesBenchSettings(Settings):
+    """What is repeated."""
+
+    episodes: int = setting(5, "How many of the seeds in simulated time.", 1)
+    output: Path = setting(Path("bench_out"), "Folder of the results in simulated time, and ours.")
+    fresh: bool = setting(False, "Forget the runs done so far.")
 
 
 def specs(claim: Claim, cell: Cell) -> list[NodeSpec]:
@@ -281,48 +290,43 @@ def write_report(
     return text
 
 
-def _run(arguments: argparse.Namespace) -> None:
-    claim = read_claim(arguments.out)
-    seeds = claim.seeds[: arguments.seeds]
-    if not seeds:
-        raise ValueError(f"--seeds is {arguments.seeds}; it must be 1 or more")
-    runs = ResultsFile(arguments.out / f"{NAME}.jsonl", claim.setup)
+def _run(settings: NodesBenchSettings) -> None:
+    claim = read_claim(settings.output)
+    seeds = claim.seeds[: settings.episodes]
+    runs = ResultsFile(settings.output / f"{NAME}.jsonl", claim.setup)
     simulated = [_row(cell, seeds, runs) for cell in (claim.sync, claim.best)]
-    path = arguments.out / f"{NAME}_nodes.jsonl"
-    if arguments.fresh:
+    path = settings.output / f"{NAME}_nodes.jsonl"
+    if settings.fresh:
         path.unlink(missing_ok=True)
     results = ResultsFile(path, {**claim.setup, "nodes": "real"})
     enter_own_graph()
-    real = measure(claim, seeds, results, arguments.out / "log")
-    print(write_report(claim, seeds, simulated, real, arguments.out))
+    real = measure(claim, seeds, results, settings.output / "log")
+    print(write_report(claim, seeds, simulated, real, settings.output))
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    made = command_parser(
+        "smolvla bench sim-nodes",
+        "Repeat the rows of 'smolvla bench sim' that carry its claim with the real nodes in real "
+        "time.",
+        "smolvla bench sim-nodes --episodes 3",
+        "0 measured, whatever the bars say, 2 it could not be, 130 Ctrl-C: the same command "
+        "continues",
+    )
+    add_arguments(made, NodesBenchSettings)
+    return made
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print and write; return the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="bench_sim_nodes",
-        description="Repeat the rows of 'python -m smolvla_sim.bench' that carry its claim with "
-        "the real nodes in real time.",
-        epilog="exit status: 0 measured, whatever the bars say; 2 it could not be; 130 Ctrl-C, "
-        "the same command continues",
-    )
-    parser.add_argument(
-        "--out", type=Path, default=Path("bench_out"), help="folder (default: bench_out)"
-    )
-    parser.add_argument(
-        "--seeds", type=int, default=5, help="of those in simulated time, so many (default: 5)"
-    )
-    parser.add_argument("--fresh", action="store_true", help="forget the runs done so far")
-    arguments = parser.parse_args(argv)
+    settings = from_arguments(NodesBenchSettings, parser().parse_args(argv))
     try:
-        _run(arguments)
+        _run(settings)
     except (ClientError, SetupError, ValueError, OSError) as error:
-        print(f"bench_sim_nodes: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("bench_sim_nodes: interrupted; the same command continues", file=sys.stderr)
-        return 130
-    return 0
+        print(f"smolvla bench sim-nodes: {error}", file=sys.stderr)
+        return COULD_NOT_RUN
+    return DONE
 
 
 if __name__ == "__main__":

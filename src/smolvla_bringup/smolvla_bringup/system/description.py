@@ -113,7 +113,7 @@ def _drivers(options: Options) -> dict[str, str]:
     if not source:
         raise SetupError(
             "a real arm needs its calibration: calibration:= the path of LeRobot's JSON file or "
-            "its --robot.id; `ros2 run so100_hardware so100_calibrate` makes one"
+            "its --robot.id; `smolvla arm calibrate` makes one"
         )
     arguments["port"] = choose_port(options.port)
     arguments["calibration_file" if options.calibration_is_path else "calibration_id"] = source
@@ -155,8 +155,7 @@ def choose_port(given: str | None, dev: Path = Path("/dev")) -> str:
         port = Path(given).expanduser().absolute()
         if not port.exists():
             raise SetupError(
-                f"no such port {port}; plug the arm in, `ros2 run so100_hardware so100_scan` "
-                "lists the ports"
+                f"no such port {port}; plug the arm in, `smolvla arm scan` lists the ports"
             )
         return str(port)
     ports = list_ports(dev)
