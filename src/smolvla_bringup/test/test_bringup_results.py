@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from smolvla_bringup.system.run_log import Progress, ReceivedChunk, RunLog
-from smolvla_core.pictures import decode_picture
+from smolvla_core.images import decode_picture
 
 JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
 PERIOD = 1 / 30
@@ -159,9 +159,9 @@ def test_summary_of_a_failure_says_what_hindered() -> None:
 def serialized(value: int) -> bytes:
     """A camera image of one brightness, as it comes over the wire."""
     from rclpy.serialization import serialize_message
-    from smolvla_core.ros.images import encode_image
+    from smolvla_core.ros.converters import image_message
 
-    return serialize_message(encode_image(np.full((48, 64, 3), value, np.uint8)))
+    return serialize_message(image_message(np.full((48, 64, 3), value, np.uint8)))
 
 
 class TestVideo:

@@ -122,10 +122,10 @@ def policy_facts(spec: PolicySpec) -> PolicyFacts:
     if spec.name != "smolvla":
         raise ValueError(f"unknown policy '{spec.name}'; there are {', '.join(POLICIES)}")
     # Not at the top: the scripted policy needs no PyTorch.
+    from smolvla_policy.checkpoint.cameras import default_cameras
     from smolvla_policy.checkpoint.config import read_config
     from smolvla_policy.checkpoint.processors import read_processors
     from smolvla_policy.checkpoint.source import find_checkpoint
-    from smolvla_policy.preprocess import default_cameras
 
     folder = find_checkpoint(spec.checkpoint)
     config = read_config(folder)
