@@ -179,7 +179,10 @@ class SmolVLAPolicy:
             report,
             unknown_fields=config.unknown,
             statistics=contents.stats or "checkpoint",
-            remarks=(*contents.remarks, *(f"{name}: {reason}" for name, reason in constant.items())),
+            remarks=(
+                *contents.remarks,
+                *(f"{name}: {reason}" for name, reason in constant.items()),
+            ),
         )
         return cls(network, contents, text, report, cameras)
 
