@@ -2,14 +2,13 @@
 """Nodes under test in one process: real rclpy, real topics, no sleeping."""
 
 import functools
-import io
 import threading
 import time
 
+import cv2
 import numpy as np
 import pytest
 import rclpy
-from PIL import Image as PilImage
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.node import Node
@@ -286,9 +285,8 @@ class World:
             if self.transport == "raw":
                 message = encode_image(PIXELS)
             else:
-                buffer = io.BytesIO()
-                PilImage.fromarray(PIXELS).save(buffer, "PNG")
-                message = CompressedImage(format="png", data=buffer.getvalue())
+                _, png = cv2.imencode(".png", cv2.cvtColor(PIXELS, cv2.COLOR_RGB2BGR))
+                message = CompressedImage(format="png", data=png.tobytes())
             message.header.stamp = stamp
             publisher.publish(message)
         if "joints" not in self.silent:

@@ -82,7 +82,7 @@ def canonical(name: str) -> str:
 
 
 # rosdep key -> distribution on PyPI, where the two differ by more than "python3-…(-pip)".
-ON_PYPI = {"pil": "pillow", "pytorch": "torch", "transformers": "tokenizers"}
+ON_PYPI = {"opencv": "opencv-python-headless", "pytorch": "torch", "transformers": "tokenizers"}
 
 
 def test_what_rosdep_skips_the_virtual_environment_has():

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from smolvla_bringup.demo.record import Chunk, QueueSample, Record
+from smolvla_core.pictures import decode_picture
 
 JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
 PERIOD = 1 / 30
@@ -77,13 +78,11 @@ def test_tick_times_without_any_status_are_unknown() -> None:
 
 @pytest.mark.parametrize("empty", [False, True])
 def test_plot_shows_the_run(record: Record, empty: bool, tmp_path: Path) -> None:
-    image = pytest.importorskip("PIL.Image")
     from smolvla_bringup.demo.plot import plot_record
 
     path = tmp_path / "demo.png"
     plot_record(Record(JOINTS) if empty else record, "put the red cube into the bowl", path)
-    with image.open(path) as picture:
-        pixels = np.asarray(picture.convert("RGB"))
+    pixels, _ = decode_picture(path.read_bytes())
     assert pixels.shape[0] > 800
     assert pixels.shape[1] > 1400
     orange = np.all(np.abs(pixels.astype(int) - (0xD5, 0x5E, 0x00)) < 30, axis=-1)
@@ -126,6 +125,19 @@ def test_summary_counts_and_speaks(record: Record, tmp_path: Path) -> None:
         "note: no video",
     ):
         assert words in text
+
+
+@pytest.mark.parametrize(("latency", "slow"), [(1.6, False), (1.7, True), (float("nan"), False)])
+def test_summary_says_when_answers_come_later_than_chunks_reach(
+    record: Record, latency: float, slow: bool
+) -> None:
+    msgs = pytest.importorskip("smolvla_msgs.msg")
+    from smolvla_bringup.demo.report import summarize, summary_text
+    from smolvla_bringup.system.options import Options
+
+    executor = msgs.ExecutorStatus(latency_p50=latency)  # 50 rows of 1/30 s reach 1.67 s
+    text = summary_text(summarize(record, Options(), executor, msgs.PolicyStatus(), []))
+    assert ("too slow for this checkpoint: an answer takes 1.7 s" in text) == slow
 
 
 def test_summary_of_a_failure_says_what_hindered() -> None:
@@ -191,7 +203,6 @@ class TestVideo:
 
 
 def test_main_picture_is_the_beauty_camera() -> None:
-    pytest.importorskip("PIL")
     from smolvla_bringup.demo.video import compose
 
     def gray(value: int) -> np.ndarray:

@@ -83,7 +83,8 @@ class Backend(Protocol):
         period: seconds between two rows.
         needs_objects: whether it reads `Observation.objects`.
 
-    It may also have ``remarks``, lines of text that `policy_node` logs once it is loaded, and
+    It may also have ``remarks``, lines of text that `policy_node` logs once it is loaded,
+    ``tasks``, the only instructions that it learned, so that another one gets a warning, and
     ``tune(options)``, which takes new values of those of `LIVE_OPTIONS` that were changed, between
     two calls of `infer`; without it they are read when it is made.
     """

@@ -1,17 +1,56 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The console scripts of the nodes: quiet and quick to end while Python still imports.
+"""What all programs have in common between the shell and their `main`.
 
 Importing takes a second, with PyTorch several, and an interrupt meanwhile would end in the
-traceback of some import.
+traceback of some import; so would a closed pipe, a folder without the right to write, or a ROS
+domain that does not exist.
 """
 
 from __future__ import annotations
 
+import argparse
+import errno
 import os
+import re
 import signal
+import sys
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
+
+DONE, NO, COULD_NOT_RUN, BROKEN_PIPE, INTERRUPTED = 0, 1, 2, 141, 130
+"""Exit statuses: done; done, and the answer is no; could not be done; the shell's for who writes
+into a pipe that nobody reads, and for Ctrl-C."""
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_LAST_DOMAIN = 232  # the ports of a higher one would be above 65535
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, without all the options in front of it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(COULD_NOT_RUN, f"{self.prog}: {message} ({self.prog} --help shows all)\n")
+
+
+def command_parser(
+    prog: str, description: str, example: str, statuses: str = ""
+) -> argparse.ArgumentParser:
+    """Return a parser whose help ends with an example and the exit statuses.
+
+    Args:
+        prog: how the program is called, e.g. ``smolvla train``.
+        description: what it does.
+        example: a whole command line that works.
+        statuses: what its exit statuses mean, where they say more than 0 done, 2 could not run,
+            130 Ctrl-C.
+    """
+    statuses = statuses or "0 done, 2 it could not be done, 130 Ctrl-C"
+    return _Parser(
+        prog=prog,
+        description=description,
+        epilog=f"example: {example}\nexit status: {statuses}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
 
 
 def end_on_interrupt(status: int = 0) -> None:
@@ -26,6 +65,54 @@ def end_on_interrupt(status: int = 0) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
+def guarded(name: str, run: Callable[[], Any]) -> int:
+    """Run a program; where its surroundings stop it, say so in one line.
+
+    Args:
+        name: of the program, for that line.
+        run: the program; returns its exit status.
+
+    Returns:
+        The exit status: 2 where a file cannot be read or written or a Python module is missing.
+    """
+    try:
+        status = int(run() or 0)
+        sys.stdout.flush()
+        return status
+    except SystemExit:
+        sys.stdout.flush()
+        raise
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # What is still in the buffer would fail once more when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(f"{name}: nobody reads the output any more", file=sys.stderr)
+        return BROKEN_PIPE
+    except ModuleNotFoundError as error:
+        if "." in str(error.name):
+            raise  # a part of what is installed
+        print(
+            f"{name}: it needs the Python module '{error.name}', which is not installed here: run "
+            "it in a workspace that make build has set up, after . ./env.sh",
+            file=sys.stderr,
+        )
+    except OSError as error:
+        if error.filename is None and error.errno not in _FULL:
+            raise
+        where = f"{error.filename}: " if error.filename is not None else ""
+        print(f"{name}: {where}{error.strerror}", file=sys.stderr)
+    return COULD_NOT_RUN
+
+
+def ros_problem() -> str:
+    """Say why no node can join the graph that the environment names; empty when one can."""
+    domain = os.environ.get("ROS_DOMAIN_ID", "").strip()
+    if not domain or (re.fullmatch(r"[0-9]+", domain) and int(domain) <= _LAST_DOMAIN):
+        return ""
+    return f"ROS_DOMAIN_ID is '{domain}', but must be a whole number from 0 up to {_LAST_DOMAIN}"
+
+
 def script(module: str, status: int = 0) -> Callable[[], Any]:
     """Return a console script that runs `main` of `module`.
 
@@ -36,6 +123,6 @@ def script(module: str, status: int = 0) -> Callable[[], Any]:
 
     def run() -> Any:
         end_on_interrupt(status)
-        return import_module(module).main()
+        return guarded(os.path.basename(sys.argv[0]), lambda: import_module(module).main())
 
     return run

@@ -19,7 +19,7 @@ if __name__ == "__main__":
 
 from smolvla_bringup.demo.live_line import LiveLine
 from smolvla_bringup.system.option_arguments import add_arguments, from_arguments
-from smolvla_bringup.system.options import SetupError
+from smolvla_bringup.system.options import Options, SetupError
 from smolvla_bringup.system.signals import StopSignals
 
 _DONE, _FAILED, _COULD_NOT_RUN, _INTERRUPTED = 0, 1, 2, 130
@@ -106,6 +106,8 @@ def _run(arguments: argparse.Namespace, line: LiveLine, stop: StopSignals) -> in
         ready_limit=arguments.ready_limit or _READY_LIMIT[options.policy],
         video=not arguments.no_video,
     )
+    if warning := _unlearned(options):
+        line.say(f"demo: {warning}")
     run = demo_run.DemoRun(options, settings, line, stop)
     status = _DONE
     try:
@@ -126,6 +128,22 @@ def _run(arguments: argparse.Namespace, line: LiveLine, stop: StopSignals) -> in
         if status == _DONE and not run.summary["success"]:
             status = _FAILED
     return status
+
+
+def _unlearned(options: Options) -> str:
+    """Say that the checkpoint never learned the task, where it says what it learned."""
+    from smolvla_policy.checkpoint.errors import CheckpointError
+    from smolvla_policy.checkpoint.robot import read_robot, unlearned
+
+    from smolvla_sim import shipped
+
+    folder = shipped.CHECKPOINT if options.shipped_checkpoint else Path(options.checkpoint or "")
+    if options.policy != "smolvla" or not folder.is_dir():
+        return ""  # policy_node says it of one that it downloads
+    try:
+        return unlearned(options.task, read_robot(folder).tasks)
+    except CheckpointError:
+        return ""  # policy_node says what is wrong
 
 
 if __name__ == "__main__":

@@ -51,6 +51,7 @@ def summarize(
         policy: its newest status.
         notes: what did not work but did not stop the demo either.
     """
+    too_slow = _too_slow(record, executor.latency_p50)
     summary: dict[str, Any] = {
         "success": record.success_time is not None,
         "time_to_success": record.success_time,
@@ -68,11 +69,28 @@ def summarize(
         "chunk_size": executor.chunk_size,
         "executor_state": executor.reason,
         "last_refusal": executor.last_refusal,
-        "notes": notes,
+        "notes": [*notes, *([too_slow] if too_slow else [])],
     }
     for name in (*_COUNTERS, *_FIGURES):
         summary[name] = getattr(executor, name)
     return {name: _finite(value) for name, value in summary.items()}
+
+
+def _too_slow(record: Record, latency: float) -> str:
+    """Say that answers come later than the chunks reach; empty where they do not.
+
+    Args:
+        record: what was seen.
+        latency: from a request to its usable chunk [s].
+    """
+    reach = max((len(chunk.positions) * chunk.period for chunk in record.chunks), default=0.0)
+    if not latency >= reach > 0.0:  # nor NaN
+        return ""
+    return (
+        f"this machine is too slow for this checkpoint: an answer takes {latency:.1f} s, and a "
+        f"chunk reaches {reach:.1f} s ahead, so the arm waits in between; take a GPU or a faster "
+        "machine, a smaller network, or one with longer chunks"
+    )
 
 
 def _finite(value: Any) -> Any:

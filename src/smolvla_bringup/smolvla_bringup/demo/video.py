@@ -15,9 +15,9 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
 
 Pixels = NDArray[np.uint8]
 
@@ -44,15 +44,20 @@ def compose(images: Mapping[str, Pixels], caption: str) -> Pixels:
     beside = [name for name in _BESIDE if name in images and name != main]
     beside += [name for name in ranked[1:] if name not in beside]
     (width, height), (small_width, small_height) = _MAIN_SIZE, _SMALL_SIZE
-    canvas = Image.new("RGB", (width + small_width, height + _CAPTION_HEIGHT), _BACKGROUND)
-    canvas.paste(Image.fromarray(images[main]).resize(_MAIN_SIZE), (0, 0))
+    canvas = np.full((height + _CAPTION_HEIGHT, width + small_width, 3), _BACKGROUND, np.uint8)
+    canvas[:height, :width] = _resized(images[main], _MAIN_SIZE)
     for row, name in enumerate(beside[:2]):
-        small = Image.fromarray(images[name]).resize(_SMALL_SIZE, Image.Resampling.BOX)
-        canvas.paste(small, (width, row * small_height))
-    draw = ImageDraw.Draw(canvas)
-    font = ImageFont.load_default(size=20)
-    draw.text((12, height + _CAPTION_HEIGHT // 2), caption, _TEXT, font, anchor="lm")
-    return np.asarray(canvas)
+        top = row * small_height
+        canvas[top : top + small_height, width:] = _resized(images[name], _SMALL_SIZE)
+    below = (12, height + _CAPTION_HEIGHT // 2 + 7)  # left end of the letters' base line
+    cv2.putText(canvas, caption, below, cv2.FONT_HERSHEY_SIMPLEX, 0.6, _TEXT, 1, cv2.LINE_AA)
+    return canvas
+
+
+def _resized(image: Pixels, size: tuple[int, int]) -> Pixels:
+    shrinks = image.shape[1] > size[0]
+    kind = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(image, size, interpolation=kind), np.uint8)
 
 
 class VideoWriter:

@@ -1,169 +1,133 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Image messages to RGB arrays, without cv_bridge (which ROS 2 from PyPI does not have).
+"""Image messages to RGB arrays with OpenCV, as cv_bridge converts them.
 
-A message that is no picture of a color camera, as depth or video, is refused with the reason
-and what to do. A gray one is taken, its one channel for all three; `is_gray` tells.
+cv_bridge itself is not used: it comes with a ROS distribution only. A message that is no picture
+of a color camera, as depth or video, is refused with the reason and what to do. A gray one is
+taken, its one channel for all three; `is_gray` tells.
 """
 
 from __future__ import annotations
 
-import io
 import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as PilImage
-from PIL import UnidentifiedImageError
 from sensor_msgs.msg import CompressedImage, Image
 
-# Encoding -> bytes per pixel and the order of the channels that make up RGB
-# (sensor_msgs/image_encodings.hpp).
-_PACKED = {
-    "rgb8": (3, (0, 1, 2)),
-    "8UC3": (3, (0, 1, 2)),
-    "bgr8": (3, (2, 1, 0)),
-    "rgba8": (4, (0, 1, 2)),
-    "bgra8": (4, (2, 1, 0)),
-    "mono8": (1, (0, 0, 0)),
-    "8UC1": (1, (0, 0, 0)),
+from smolvla_core.pictures import (
+    NoColorsError,
+    Pixels,
+    UnknownFormatError,
+    decode_picture,
+    to_rgb8,
+)
+
+# Encodings of sensor_msgs/image_encodings.hpp, those of color and of gray.
+# One value per channel and pixel -> bits of a value, channels, conversion to RGB; None: it is RGB.
+_PACKED: dict[str, tuple[int, int, int | None]] = {
+    f"{name}{bits}": (bits, channels, code)
+    for name, channels, code in (
+        ("rgb", 3, None),
+        ("bgr", 3, cv2.COLOR_BGR2RGB),
+        ("rgba", 4, cv2.COLOR_RGBA2RGB),
+        ("bgra", 4, cv2.COLOR_BGRA2RGB),
+        ("mono", 1, cv2.COLOR_GRAY2RGB),
+        ("bayer_rggb", 1, cv2.COLOR_BayerRGGB2RGB),
+        ("bayer_bggr", 1, cv2.COLOR_BayerBGGR2RGB),
+        ("bayer_gbrg", 1, cv2.COLOR_BayerGBRG2RGB),
+        ("bayer_grbg", 1, cv2.COLOR_BayerGRBG2RGB),
+    )
+    for bits in (8, 16)
+} | {
+    "8UC1": (8, 1, cv2.COLOR_GRAY2RGB),
+    "8UC3": (8, 3, None),
+    "8UC4": (8, 4, cv2.COLOR_RGBA2RGB),
+    "16UC3": (16, 3, None),
+    "16UC4": (16, 4, cv2.COLOR_RGBA2RGB),
 }
-# Encoding -> positions of Y0, U, Y1, V in four bytes.
+# Two values per pixel; columns come in pairs.
 _YUV422 = {
-    "yuv422_yuy2": (0, 1, 2, 3),
-    "yuyv": (0, 1, 2, 3),
-    "yuv422": (1, 0, 3, 2),
-    "uyvy": (1, 0, 3, 2),
+    "uyvy": cv2.COLOR_YUV2RGB_UYVY,
+    "yuv422": cv2.COLOR_YUV2RGB_UYVY,
+    "yuyv": cv2.COLOR_YUV2RGB_YUYV,
+    "yuv422_yuy2": cv2.COLOR_YUV2RGB_YUYV,
 }
-_GRAY = frozenset(("mono8", "8UC1"))
+# A plane of luma, then one of chroma with half as many rows and columns, in pairs.
+_YUV420 = {"nv12": cv2.COLOR_YUV2RGB_NV12, "nv21": cv2.COLOR_YUV2RGB_NV21}
+# A plane of luma, then one of pairs U, V for each pixel.
+_YUV444 = "nv24"
+# ITU-R BT.601 in the studio range, what OpenCV takes for the others: Y, U, V, 1 -> R, G, B.
+_BT601 = np.array(
+    [
+        [1.164, 0.0, 1.596, -222.912],
+        [1.164, -0.391, -0.813, 135.488],
+        [1.164, 2.018, 0.0, -276.928],
+    ]
+)
+_GRAY = frozenset(("mono8", "mono16", "8UC1"))
 # What depth cameras send: REP 118, and openni's and librealsense's drivers.
 _DEPTH = frozenset(("16UC1", "16SC1", "32SC1", "32FC1", "64FC1", "z16"))
 _SET_COLOR = "set camera_topic to the topic of the camera's color images"
-# What a camera or a transport may compress a single picture to, and Pillow reads. Not all that
-# it reads: the data come from the network.
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
-# Pillow's modes of at most 8 bits a channel: with color, and without.
-_COLOR_MODES = frozenset(("RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr", "LAB", "HSV"))
-_GRAY_MODES = frozenset(("1", "L", "LA"))
 _VIDEO = re.compile(r"h\.?26[45]|hevc|avc|av1|vp[89]|mpeg|theora|ffmpeg", re.IGNORECASE)
 
 
-def decode_image(message: Image) -> NDArray[np.uint8]:
-    """Return the pixels of `message` as uint8 (height, width, 3) RGB.
+def decode_image(message: Image | CompressedImage) -> Pixels:
+    """Return the pixels of `message`, uint8 (height, width, 3) RGB.
+
+    16 bits a channel become 8 as cv_bridge does it: divided by 257. YUV is taken for
+    ITU-R BT.601 in the studio range.
 
     Raises:
-        ValueError: an encoding that is not understood, or fewer bytes than height and step
-            promise; the text names the encoding and what is understood.
+        ValueError: no picture of a color or gray camera, an encoding that is not understood, or
+            fewer bytes than the size promises; the text says which and what to do.
     """
-    height, width, step = message.height, message.width, message.step
-    data = np.frombuffer(message.data, dtype=np.uint8)
-    encoding = message.encoding
+    if isinstance(message, CompressedImage):
+        return _decode(message)[0]
+    encoding, height, width = message.encoding, message.height, message.width
     if encoding in _PACKED:
-        pixel_bytes = _PACKED[encoding][0]
-    elif encoding in _YUV422 and width % 2 == 0:
-        pixel_bytes = 2
-    elif encoding in _DEPTH:
+        bits, channels, conversion = _PACKED[encoding]
+        if encoding.startswith("bayer") and min(height, width) < 2:
+            raise ValueError(f"broken image: {width}x{height} {encoding} has no cell of 2x2")
+        length = width * channels * bits // 8
+        rows = _rows(message, height, length)[:, :length]
+        if bits == 16:
+            rows = rows.view(">u2" if message.is_bigendian else "<u2").astype(np.uint16)
+        return to_rgb8(rows.reshape(height, width, channels), conversion)
+    if encoding in _YUV422 and width % 2 == 0:
+        pairs = _rows(message, height, 2 * width)[:, : 2 * width]
+        return to_rgb8(pairs.reshape(height, width, 2), _YUV422[encoding])
+    if encoding in _YUV420 and width % 2 == 0 and height % 2 == 0:
+        planes = _rows(message, height * 3 // 2, width)[:, :width]
+        return to_rgb8(np.ascontiguousarray(planes), _YUV420[encoding])
+    if encoding == _YUV444:
+        planes = _rows(message, 3 * height, width)
+        chroma = planes[height:].reshape(height, -1)[:, : 2 * width].reshape(height, width, 2)
+        return to_rgb8(cv2.transform(np.dstack((planes[:height, :width], chroma)), _BT601), None)
+    if encoding in _DEPTH:
         raise ValueError(
             f"encoding '{encoding}' ({width}x{height}) is depth and no color picture: {_SET_COLOR}"
         )
-    else:
-        known = ", ".join((*_PACKED, *_YUV422))
-        raise ValueError(
-            f"image encoding '{encoding}' ({width}x{height}) is not understood; set the camera "
-            f"driver to one of: {known}"
-        )
-    if height == 0 or width == 0 or step < width * pixel_bytes or data.size < height * step:
-        raise ValueError(
-            f"broken image: {width}x{height} {encoding} with step {step} needs "
-            f"{height * max(step, width * pixel_bytes)} bytes, got {data.size}"
-        )
-    rows = data[: height * step].reshape(height, step)[:, : width * pixel_bytes]
-    if encoding in _YUV422:
-        return _yuv422_to_rgb(rows.reshape(height, width // 2, 4), _YUV422[encoding])
-    pixels = rows.reshape(height, width, pixel_bytes)
-    order = _PACKED[encoding][1]
-    if order == (0, 1, 2) and pixel_bytes == 3:
-        return np.ascontiguousarray(pixels)
-    return np.ascontiguousarray(pixels[..., list(order)])
-
-
-def decode_compressed(message: CompressedImage) -> NDArray[np.uint8]:
-    """Return the pixels of a JPEG, PNG, WebP, BMP or TIFF as uint8 (height, width, 3) RGB.
-
-    Raises:
-        ValueError: the message is empty, depth, video, or no picture that can be read; the text
-            says which and what to do.
-    """
-    with _opened(message) as image:
-        return np.asarray(image.convert("RGB"), dtype=np.uint8)
+    known = ", ".join((*_PACKED, *_YUV422, *_YUV420, _YUV444))
+    raise ValueError(
+        f"image encoding '{encoding}' ({width}x{height}) is not understood; set the camera "
+        f"driver to one of: {known}"
+    )
 
 
 def is_gray(message: Image | CompressedImage) -> bool:
     """Say whether a picture has one channel only, so that a policy sees no color.
 
     Raises:
-        ValueError: it is no picture; see `decode_image` and `decode_compressed`.
+        ValueError: it is no picture; see `decode_image`.
     """
-    if isinstance(message, Image):
-        return message.encoding in _GRAY
-    with _opened(message) as image:
-        return image.mode in _GRAY_MODES
+    if isinstance(message, CompressedImage):
+        return _decode(message)[1]
+    return message.encoding in _GRAY
 
 
-@contextmanager
-def _opened(message: CompressedImage) -> Iterator[PilImage.Image]:
-    """Open the picture in `message`; it has 8 bits a channel.
-
-    Raises:
-        ValueError: there is none; also from within the ``with``, where the pixels are broken.
-    """
-    size, kind = len(message.data), message.format
-    if size == 0:
-        raise ValueError(
-            f"the message of format '{kind}' is empty: the camera's driver or its transport "
-            "could not compress the picture; its log says why, and image_transport 'raw' does "
-            "without"
-        )
-    # "16UC1; png compressed", "16UC1; compressedDepth rvl": compressed_image_transport and
-    # compressed_depth_image_transport name the encoding of the raw image first.
-    if kind.partition(";")[0].strip() in _DEPTH or "compressedDepth" in kind:
-        raise ValueError(f"format '{kind}' is depth and no color picture: {_SET_COLOR}")
-    try:
-        image = PilImage.open(io.BytesIO(bytes(message.data)), formats=_FORMATS)
-    except UnidentifiedImageError:
-        what = (
-            "is video, of which one message is no picture"
-            if _VIDEO.search(kind)
-            else f"holds {size} bytes that are none of {', '.join(_FORMATS)}"
-        )
-        raise ValueError(
-            f"format '{kind}' {what}: let the camera's driver publish JPEG or PNG (the transport "
-            "'compressed' of image_transport), or set image_transport to 'raw'"
-        ) from None
-    except Exception as error:  # of whatever kind: Pillow's readers raise many
-        raise _broken(message, error) from error
-    if image.mode not in _COLOR_MODES | _GRAY_MODES:
-        raise ValueError(
-            f"the {image.format} of format '{kind}' has one channel of more than 8 bits, as depth "
-            f"has, and is no color picture: {_SET_COLOR}"
-        )
-    with image:
-        try:
-            yield image
-        except Exception as error:
-            raise _broken(message, error) from error
-
-
-def _broken(message: CompressedImage, error: Exception) -> ValueError:
-    size = len(message.data)
-    return ValueError(
-        f"the picture of format '{message.format}' ({size} bytes) is broken: {error}"
-    )
-
-
-def encode_image(pixels: NDArray[np.uint8]) -> Image:
+def encode_image(pixels: Pixels) -> Image:
     """Return an rgb8 message (without header) of uint8 (height, width, 3) pixels."""
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
         raise ValueError(f"expected uint8 (height, width, 3), got {pixels.dtype} {pixels.shape}")
@@ -174,11 +138,51 @@ def encode_image(pixels: NDArray[np.uint8]) -> Image:
     return message
 
 
-def _yuv422_to_rgb(pairs: NDArray[np.uint8], order: tuple[int, ...]) -> NDArray[np.uint8]:
-    """(height, width/2, 4) packed 4:2:2 to RGB, ITU-R BT.601 in the studio range."""
-    y0, u, y1, v = (pairs[..., index].astype(np.float32) for index in order)
-    luma = 1.164 * (np.stack((y0, y1), axis=-1) - 16.0)
-    u, v = (u - 128.0)[..., None], (v - 128.0)[..., None]
-    rgb = np.stack((luma + 1.596 * v, luma - 0.392 * u - 0.813 * v, luma + 2.017 * u), axis=-1)
-    height, half, _ = pairs.shape
-    return np.clip(np.rint(rgb), 0, 255).astype(np.uint8).reshape(height, 2 * half, 3)
+def _rows(message: Image, count: int, length: int) -> NDArray[np.uint8]:
+    """Return `count` rows of `step` bytes each, of which the first `length` are the picture's.
+
+    Planes of chroma follow with the step of the luma. Drivers also send planes without a gap
+    and a step that counts all planes of a row; then the size tells.
+    """
+    data = np.frombuffer(message.data, dtype=np.uint8)
+    step = length if count > message.height and data.size == count * length else message.step
+    if count == 0 or length == 0 or step < length or data.size < count * step:
+        raise ValueError(
+            f"broken image: {message.width}x{message.height} {message.encoding} with step "
+            f"{message.step} needs {count * max(step, length)} bytes, got {data.size}"
+        )
+    return data[: count * step].reshape(count, step)
+
+
+def _decode(message: CompressedImage) -> tuple[Pixels, bool]:
+    """Return the pixels of a picture and whether it is gray.
+
+    Raises:
+        ValueError: see `decode_image`.
+    """
+    data, kind = bytes(message.data), message.format
+    if not data:
+        raise ValueError(
+            f"the message of format '{kind}' is empty: the camera's driver or its transport "
+            "could not compress the picture; its log says why, and image_transport 'raw' does "
+            "without"
+        )
+    # "16UC1; png compressed", "16UC1; compressedDepth rvl": compressed_image_transport and
+    # compressed_depth_image_transport name the encoding of the raw image first.
+    if kind.partition(";")[0].strip() in _DEPTH or "compressedDepth" in kind:
+        raise ValueError(f"format '{kind}' is depth and no color picture: {_SET_COLOR}")
+    try:
+        return decode_picture(data)
+    except NoColorsError as error:
+        raise ValueError(f"format '{kind}': {error}: {_SET_COLOR}") from error
+    except UnknownFormatError as error:
+        video = "is video, of which one message is no picture"
+        raise ValueError(
+            f"format '{kind}' {video if _VIDEO.search(kind) else error}: let the camera's driver "
+            "publish JPEG or PNG (the transport 'compressed' of image_transport), or set "
+            "image_transport to 'raw'"
+        ) from error
+    except ValueError as error:
+        raise ValueError(
+            f"format '{kind}': {error}: look at the camera's cable and the network"
+        ) from error

@@ -26,7 +26,7 @@ from smolvla_core.backend import Observation, SceneObject
 from smolvla_core.observation import GRAY, Matched, Missing, ObservationBuffer, ObservationConfig
 from smolvla_core.ros import qos
 from smolvla_core.ros.converters import scene_objects
-from smolvla_core.ros.images import decode_compressed, decode_image, is_gray
+from smolvla_core.ros.images import decode_image, is_gray
 from smolvla_core.ros.publishers import PublisherNames
 
 
@@ -51,20 +51,19 @@ class SerializedImage:
             ValueError: see `ros.images`; the text begins with the topic.
         """
         try:
-            if self.compressed:
-                return decode_compressed(deserialize_message(self.data, CompressedImage))
-            return decode_image(deserialize_message(self.data, Image))
+            return decode_image(self._message())
         except ValueError as error:
             raise ValueError(f"{self.topic}: {error}" if self.topic else str(error)) from error
 
     def gray(self) -> bool | None:
         """Say whether the picture has one channel only; None where it cannot be read."""
         try:
-            return is_gray(
-                deserialize_message(self.data, CompressedImage if self.compressed else Image)
-            )
+            return is_gray(self._message())
         except ValueError:
             return None
+
+    def _message(self) -> Image | CompressedImage:
+        return deserialize_message(self.data, CompressedImage if self.compressed else Image)
 
     @property
     def stamp_ns(self) -> int:

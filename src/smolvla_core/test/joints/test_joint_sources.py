@@ -6,8 +6,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from smolvla_core.joints.sources import CLEAR, JointSources
-from smolvla_core.level import Level
-from smolvla_executor.core.executor_types import State
 
 JOINTS = ("base", "tilt")
 
@@ -95,20 +93,3 @@ def test_what_is_over_is_forgiven():
         sources.update(np.array([0.0, 0.0]), "a", 51.0 + 0.01 * count)
     assert sources.problem(51.0 + CLEAR - 1.1) != ""
     assert sources.problem(51.0 + CLEAR + 0.5) == ""
-
-
-def test_the_arm_is_not_moved_by_contradicting_states(rig):
-    rig.start()
-    rig.run_until(State.RUNNING)
-    rig.core.on_joint_state(rig.measured + np.array([0.0, 0.8, 0.0]), rig.now, "gui")
-    output = rig.cycle()
-    assert output.state == State.FAULT
-    assert output.command is None
-    assert output.request is None
-    assert "lift" in output.reason
-    assert "gui" in output.reason
-    assert rig.status().level == Level.ERROR
-    rig.cycle(20)
-    assert rig.outputs[-1].state == State.FAULT
-    rig.run_until(State.APPROACHING)
-    rig.run_until(State.RUNNING)

@@ -193,18 +193,18 @@ def test_no_parameter_of_the_suite_is_taken_for_a_typing_error_of_another_nodes(
 
 
 @pytest.mark.parametrize(
-    ("module", "name", "arguments", "words"),
+    ("package", "name", "arguments", "words"),
     [
-        ("policy_node", "policy_node", ["-p", "perod:=0.1"], "did you mean 'period'"),
-        ("executor_node", "executor_node", ["-p", "reta:=9.0"], "did you mean 'rate'"),
-        ("record_node", "record_node", ["-p", "fsp:=15"], "did you mean 'fps'"),
-        ("visualization_node", "visualization_node", ["-p", "colours:=x"], "'colors'"),
-        ("executor_node", "executor_node", ["-p", "rate:=[1, x"], ""),
+        ("smolvla_policy", "policy_node", ["-p", "perod:=0.1"], "did you mean 'period'"),
+        ("smolvla_executor", "executor_node", ["-p", "reta:=9.0"], "did you mean 'rate'"),
+        ("smolvla_learning", "record_node", ["-p", "fsp:=15"], "did you mean 'fps'"),
+        ("smolvla_executor", "visualization_node", ["-p", "colours:=x"], "'colors'"),
+        ("smolvla_executor", "executor_node", ["-p", "rate:=[1, x"], ""),
     ],
 )
-def test_a_process_ends_with_one_line(module, name, arguments, words):
+def test_a_process_ends_with_one_line(package, name, arguments, words):
     ended = subprocess.run(
-        [sys.executable, "-m", f"smolvla_policy.nodes.{module}", "--ros-args", *arguments],
+        [sys.executable, "-m", f"{package}.{name}.node", "--ros-args", *arguments],
         capture_output=True,
         text=True,
         timeout=60,

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from smolvla_core.level import Level
 from smolvla_executor.core.chunk import Chunk
 from smolvla_executor.core.executor_types import State
 from smolvla_executor.core.guard import GuardConfig
@@ -345,3 +346,20 @@ def test_simulated_time_needs_no_wall_clock(make_rig) -> None:
         rig.start()
         rig.cycle(150)
     np.testing.assert_array_equal(first.commands, second.commands)
+
+
+def test_the_arm_is_not_moved_by_contradicting_states(rig):
+    rig.start()
+    rig.run_until(State.RUNNING)
+    rig.core.on_joint_state(rig.measured + np.array([0.0, 0.8, 0.0]), rig.now, "gui")
+    output = rig.cycle()
+    assert output.state == State.FAULT
+    assert output.command is None
+    assert output.request is None
+    assert "lift" in output.reason
+    assert "gui" in output.reason
+    assert rig.status().level == Level.ERROR
+    rig.cycle(20)
+    assert rig.outputs[-1].state == State.FAULT
+    rig.run_until(State.APPROACHING)
+    rig.run_until(State.RUNNING)

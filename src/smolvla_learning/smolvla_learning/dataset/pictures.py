@@ -3,20 +3,15 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
+from smolvla_core.pictures import NoColorsError, decode_picture
 
 from smolvla_learning.dataset.errors import DatasetError, damaged
 from smolvla_learning.dataset.features import Array
 from smolvla_learning.dataset.tables import read_slice
-
-COLOR_MODES = ("RGB", "RGBA", "L", "LA", "P", "1")
-"""Pillow's names of 8-bit formats; all others hold depth or are no colors of a camera."""
 
 
 def read_pictures(
@@ -42,13 +37,11 @@ def read_pictures(
         where = f"{path}: row {at}: {column!r}"
         content = _content(folder, row.as_py(), where)
         try:
-            picture = Image.open(io.BytesIO(content))
-            picture.load()
-        except (OSError, SyntaxError, ValueError) as error:
+            yield decode_picture(content)[0]
+        except NoColorsError as error:
+            raise DatasetError(f"{where}: holds depth, not colors: {error}") from error
+        except ValueError as error:
             raise damaged(path, f"row {at}: {column!r}: {error}") from error
-        if picture.mode not in COLOR_MODES:
-            raise DatasetError(f"{where}: holds depth ({picture.mode}), not colors")
-        yield np.asarray(picture.convert("RGB"))
 
 
 def _content(folder: Path, value: Any, where: str) -> bytes:

@@ -17,13 +17,9 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-import time
 from collections.abc import Sequence
 
-import rclpy
-from rclpy.exceptions import NameValidationException
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.validate_namespace import validate_namespace
+from smolvla_core.client import ClientError
 
 from smolvla_learning.record_node.client import START_WAIT, RecorderClient
 from smolvla_learning.record_node.keys import Keys
@@ -64,22 +60,24 @@ class Session:
         """Carry out the order of a key. Returns words for the user, None to end.
 
         Raises:
-            ValueError: it was refused; the text says why.
+            ClientError: it was refused; the text says why.
         """
         if key in "\r\n s":
             if not self._client.busy:
-                return self._client.start(self.task, self._wait, reset=not self._keep_scene)
-            words = self._client.save()
+                return self._client.start_episode(
+                    self.task, self._wait, reset=not self._keep_scene
+                )
+            words = self._client.save_episode()
             return f"{words}{self._next()}"
         if key == "d":
-            return self._client.discard()
+            return self._client.discard_episode()
         if key == "r":
-            return self._client.reset(self.task)
+            return self._client.new_scene(self.task)
         if key == "n":
             return f"task{self._next() or ' stays: there is one'}"
         if key == "q":
             if self._client.busy:
-                raise ValueError("an episode is running: save it (Enter) or discard it (d) first")
+                raise ClientError("an episode is running: save it (Enter) or discard it (d) first")
             return None
         return HELP
 
@@ -99,7 +97,7 @@ def run_session(session: Session, client: RecorderClient, keys: Keys) -> None:
         if key:
             try:
                 words = session.press(key)
-            except ValueError as error:
+            except ClientError as error:
                 words = f"! {error}"
             if words is None:
                 return
@@ -169,12 +167,12 @@ def _carry_out(options: argparse.Namespace, client: RecorderClient, keys: Keys) 
         return ""
     if options.order == "start":
         wait = START_WAIT if options.wait is None else options.wait
-        return client.start(task, wait, options.seed, not options.keep_scene)
+        return client.start_episode(task, wait, options.seed, not options.keep_scene)
     if options.order == "save":
-        return client.save(options.wait or 0.0)
+        return client.save_episode(options.wait or 0.0)
     if options.order == "reset":
-        return client.reset(task, options.seed)
-    return client.discard()
+        return client.new_scene(task, options.seed)
+    return client.discard_episode()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -186,39 +184,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.seed is not None and not 0 <= options.seed < 2**64:
         parser.error(f"--seed {options.seed} must be 0 or more")
     namespace, _, recorder = options.recorder.rpartition("/")
-    context = rclpy.Context()
-    rclpy.init(args=[], context=context)
+    stream = sys.stdin if options.order == "session" else None
     try:
-        validate_namespace(f"/{namespace.strip('/')}")  # create_node adds a warning of its own
-        node = rclpy.create_node("episode_orders", namespace=namespace, context=context)
-        executor = SingleThreadedExecutor(context=context)
-        executor.add_node(node)
-
-        def spin(seconds: float) -> None:
-            end = time.monotonic() + seconds
-            while (left := end - time.monotonic()) > 0:
-                executor.spin_once(timeout_sec=left)
-
-        client = RecorderClient(node, spin, recorder, options.timeout)
-        stream = sys.stdin if options.order == "session" else None
-        with Keys(stream, lambda: spin(0.05)) as keys:
+        with (
+            RecorderClient.connect(
+                "episode_orders", namespace, recorder=recorder, timeout=options.timeout
+            ) as client,
+            Keys(stream, lambda: client.spin(0.05)) as keys,
+        ):
             words = _carry_out(options, client, keys)
         if words:
             print(words)
-        client.close()
-        executor.shutdown()
-        node.destroy_node()
-    except NameValidationException as error:
-        words = str(error).splitlines()[0]
-        print(f"--recorder '{options.recorder}': {words}", file=sys.stderr)
-        return 1
-    except ValueError as error:
+    except ClientError as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
-    finally:
-        rclpy.try_shutdown(context=context)
     return 0
 
 

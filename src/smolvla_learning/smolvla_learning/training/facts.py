@@ -12,6 +12,8 @@ from smolvla_policy.checkpoint.robot import CONVERSION, RobotFacts, parse_facts
 from smolvla_learning.dataset import Dataset
 from smolvla_learning.training.errors import TrainingError
 
+_MOST_TASKS = 1000  # a policy of more is one for any sentence
+
 
 def dataset_facts(dataset: Dataset) -> RobotFacts:
     """Return what a dataset says about its robot.
@@ -48,7 +50,9 @@ def common_facts(datasets: Sequence[Dataset], cameras: Sequence[str]) -> tuple[R
                 f"{dataset.folder} is in {facts.units} and {datasets[0].folder} in "
                 f"{every[0].units}; a policy knows only one: record both in the same units"
             )
-    common = replace(every[0], cameras=tuple(cameras))
+    tasks = dict.fromkeys(task for dataset in datasets for task in dataset.tasks)
+    learned = tuple(tasks) if len(tasks) <= _MOST_TASKS else ()
+    common = replace(every[0], cameras=tuple(cameras), tasks=learned)
     # Robots that are wired otherwise may be mixed: which of them will be driven is not known.
     for name in CONVERSION:
         if any(getattr(facts, name) != getattr(common, name) for facts in every):

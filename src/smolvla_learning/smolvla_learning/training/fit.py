@@ -26,8 +26,7 @@ from smolvla_policy.preprocess import CAMERA_PREFIX
 
 from smolvla_learning.dataset import Dataset
 from smolvla_learning.training.errors import TrainingError
-
-RENAME = "--rename-map"
+from smolvla_learning.training.options import RENAME
 
 
 @dataclass(frozen=True)
@@ -59,33 +58,6 @@ class Fit:
     config: SmolVLAConfig
     processors: Processors
     remarks: tuple[str, ...] = ()
-
-
-def parse_rename_map(entries: Sequence[str]) -> dict[str, str]:
-    """Read LeRobot's notation, one JSON object, or entries ``top=camera1``.
-
-    Raises:
-        TrainingError: it is neither.
-    """
-    text = " ".join(entries).strip()
-    try:
-        pairs: Any = json.loads(text) if text.startswith("{") else None
-        if pairs is None:
-            split = [entry.partition("=") for entry in entries]
-            if not split or not all(old and new for old, _, new in split):
-                raise ValueError("an entry is no NAME=NAME")
-            pairs = {old: new for old, _, new in split}
-            if len(pairs) < len(split):
-                raise ValueError("a name is there twice")
-        if not isinstance(pairs, dict) or not all(isinstance(to, str) for to in pairs.values()):
-            raise ValueError("names must map to names")
-    except ValueError as error:
-        raise TrainingError(
-            f"{RENAME} is {text!r} ({error}); write the dataset's name first: {RENAME} "
-            f'top=camera1 wrist=camera2, or as LeRobot: \'{{"{CAMERA_PREFIX}top": '
-            f'"{CAMERA_PREFIX}camera1"}}\''
-        ) from error
-    return dict(pairs)
 
 
 def chosen_cameras(dataset: Dataset, wished: Sequence[str]) -> list[str]:

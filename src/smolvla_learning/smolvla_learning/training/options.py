@@ -1,269 +1,215 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options of a training, on the command line and in ``train_config.json``."""
+"""Settings of a training, on the command line and in ``train_config.json``."""
 
 from __future__ import annotations
 
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from smolvla_core.console import command_parser
+from smolvla_core.settings import (
+    REQUIRED,
+    SettingError,
+    Settings,
+    add_arguments,
+    flag,
+    from_arguments,
+    from_values,
+    setting,
+)
+
 from smolvla_learning.training.errors import TrainingError
-from smolvla_learning.training.fit import RENAME, parse_rename_map
-from smolvla_learning.training.state import CONFIG, whole_checkpoints
 
-PRECISIONS = ("auto", "float32", "bfloat16")
+CONFIG = "train_config.json"
+RENAME = "--rename-map"
+_KEPT = " (default: the checkpoint's)."
 
 
-@dataclass
-class TrainOptions:
-    """All options; the help text of each is in `parser`."""
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings(Settings):
+    """What is trained, on what, and how."""
 
-    output: str
-    dataset: list[str] = field(default_factory=list)
-    shares: list[float] = field(default_factory=list)
-    scenes: list[str] = field(default_factory=list)
-    checkpoint: str | None = None
-    architecture: str | None = None
-    keep_statistics: bool = False
-    cameras: list[str] = field(default_factory=list)
-    rename_map: dict[str, str] | None = None
-    empty_cameras: int | None = None
-    steps: int = 20_000
-    batch_size: int = 64
-    accumulate: int = 1
-    lr: float | None = None
-    warmup_steps: int | None = None
-    decay_steps: int | None = None
-    decay_lr: float | None = None
-    weight_decay: float | None = None
-    grad_clip_norm: float | None = None
-    freeze_vision_encoder: bool | None = None
-    train_expert_only: bool | None = None
-    train_state_proj: bool | None = None
-    flow_weight: float = 1.0
-    grounding_weight: float = 0.0
-    draws: int = 1
-    brightness: float = 0.0
-    contrast: float = 0.0
-    color: float = 0.0
-    noise: float = 0.0
-    shift: int = 0
-    device: str = "auto"
-    precision: str = "auto"
-    threads: int = 0
-    seed: int = 0
-    save_every: int = 2000
-    log_every: int = 50
-    cache: str | None = None
-    resume: bool = False
+    output: Path = setting(REQUIRED, "Folder of checkpoints and metrics.")
+    dataset: tuple[str, ...] = setting(
+        (), "LeRobot datasets: folders, or owner/name[@revision] on the Hugging Face Hub."
+    )
+    shares: tuple[float, ...] = setting(
+        (),
+        "Share of the samples from each dataset, those of --scenes behind the others; by default "
+        "by the number of frames.",
+        above=0,
+    )
+    scenes: tuple[str, ...] = setting(
+        (), "Datasets of which only the grounding labels are learned, not the actions."
+    )
+    checkpoint: str | None = setting(None, "Fine-tune this checkpoint (folder or hub id).")
+    architecture: str | None = setting(
+        None, "Start from random weights: JSON file of the network's sizes."
+    )
+    keep_statistics: bool = setting(
+        False, "Normalize with the checkpoint's statistics instead of the datasets'."
+    )
+    cameras: tuple[str, ...] = setting(
+        (),
+        "Cameras of the dataset that are used, in the order in which they take the place of the "
+        "checkpoint's where names differ (default: all).",
+    )
+    rename_map: tuple[str, ...] | None = setting(
+        None,
+        "Camera of the dataset to camera of the checkpoint: top=camera1 wrist=camera2, or "
+        "LeRobot's JSON.",
+    )
+    empty_cameras: int | None = setting(
+        None, f"Cameras that are padded with an empty image, as LeRobot's field{_KEPT}", 0
+    )
+    steps: int = setting(20_000, "Optimizer steps.", 1)
+    batch_size: int = setting(64, "Observations of one pass on one device.", 1)
+    accumulate: int = setting(1, "Passes before an optimizer step.", 1)
+    lr: float | None = setting(None, f"Peak learning rate{_KEPT}", above=0)
+    warmup_steps: int | None = setting(None, f"Steps of the linear rise{_KEPT}", 0)
+    decay_steps: int | None = setting(None, f"Steps of the cosine{_KEPT}", 0)
+    decay_lr: float | None = setting(None, f"Learning rate at the end{_KEPT}", 0)
+    weight_decay: float | None = setting(None, f"Of AdamW{_KEPT}", 0)
+    grad_clip_norm: float | None = setting(None, f"Largest norm of the gradients{_KEPT}", above=0)
+    freeze_vision_encoder: bool | None = setting(None, f"Keep the image encoder as it is{_KEPT}")
+    train_expert_only: bool | None = setting(
+        None, f"Keep image encoder and text model as they are{_KEPT}"
+    )
+    train_state_proj: bool | None = setting(None, f"Train the projection of the state{_KEPT}")
+    flow_weight: float = setting(1.0, "Weight of the flow-matching loss.", 0)
+    grounding_weight: float = setting(
+        0.0,
+        "Weight of the auxiliary grounding loss (0: off); needs features grounding.<camera>.",
+        0,
+    )
+    draws: int = setting(1, "Noise draws for each observation.", 1)
+    brightness: float = setting(0.0, "Image augmentation: spread of the brightness.", 0)
+    contrast: float = setting(0.0, "Image augmentation: spread of the contrast.", 0)
+    color: float = setting(0.0, "Image augmentation: spread of each color channel.", 0)
+    noise: float = setting(0.0, "Image augmentation: noise on each value.", 0)
+    shift: int = setting(0, "Image augmentation: largest shift [pixels].", 0)
+    device: str = setting("auto", "auto, cpu, cuda, cuda:1, mps.")
+    precision: str = setting(
+        "auto",
+        "Of the products: auto is bfloat16 autocast where the hardware has it.",
+        choices=("auto", "float32", "bfloat16"),
+    )
+    threads: int = setting(0, "Of PyTorch on the CPU; 0: its own choice.", 0)
+    seed: int = setting(0, "Of order, noise and new weights.", 0)
+    save_every: int = setting(2000, "Steps between checkpoints.", 1)
+    log_every: int = setting(50, "Steps between rows of metrics.csv.", 1)
+    cache: str | None = setting(None, "Folder for decoded frames.")
+    resume: bool = setting(
+        False, "Go on from the last checkpoint in --output, with the options it was started with."
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.dataset and not self.scenes:
+            raise TrainingError("no data: give --dataset FOLDER")
+        if (self.checkpoint is None) == (self.architecture is None):
+            raise TrainingError(
+                "give either --checkpoint to fine-tune or --architecture for new weights"
+            )
+        for name in ("rename_map", "empty_cameras"):
+            if self.checkpoint is None and getattr(self, name) is not None:
+                raise SettingError(name, "changes a checkpoint; with --architecture there is none")
+        sources = len(self.dataset) + len(self.scenes)
+        if self.shares and len(self.shares) != sources:
+            raise SettingError(
+                "shares", f"are {len(self.shares)}, but there are {sources} datasets"
+            )
+        if self.scenes and not self.grounding_weight:
+            raise TrainingError("--scenes teach nothing without --grounding-weight above 0")
+        if not self.flow_weight and not self.grounding_weight:
+            raise TrainingError("both losses are off: --flow-weight and --grounding-weight are 0")
+        if not self.dataset and self.flow_weight:
+            raise TrainingError("scenes have no actions to learn: set --flow-weight 0")
+        parse_rename_map(self.rename_map)
 
     def save(self) -> None:
         """Write ``train_config.json`` into the output folder."""
-        values = {name: value for name, value in asdict(self).items() if name != "resume"}
-        path = Path(self.output) / CONFIG
-        path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        text = json.dumps(asdict(self), indent=2, default=str)
+        (self.output / CONFIG).write_text(text + "\n", encoding="utf-8")
 
     @classmethod
-    def load(cls, output: str) -> TrainOptions:
-        """Read the options that a training was started with.
+    def load(cls, output: Path) -> TrainSettings:
+        """Read the settings that a training was started with, to go on with it.
 
         Raises:
             TrainingError: there are none, or they are of another version.
         """
-        path = Path(output) / CONFIG
+        path = output / CONFIG
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
-            return cls(**{**values, "output": output, "resume": True})
+            return from_values(cls, {**values, "output": output, "resume": True})
         except FileNotFoundError as error:
             raise TrainingError(
                 f"{output} is no output folder of a training: {CONFIG} is missing"
             ) from error
-        except (TypeError, ValueError) as error:
+        except (AttributeError, TypeError, ValueError) as error:
             raise TrainingError(f"{path} cannot be read: {error}") from error
+
+
+def parse_rename_map(entries: Sequence[str] | None) -> dict[str, str] | None:
+    """Read LeRobot's notation, one JSON object, or entries ``top=camera1``; None of None.
+
+    Raises:
+        TrainingError: it is neither.
+    """
+    if entries is None:
+        return None
+    text = " ".join(entries).strip()
+    try:
+        pairs: Any = json.loads(text) if text.startswith("{") else None
+        if pairs is None:
+            split = [entry.partition("=") for entry in entries]
+            if not split or not all(old and new for old, _, new in split):
+                raise ValueError("an entry is no NAME=NAME")
+            pairs = {old: new for old, _, new in split}
+            if len(pairs) < len(split):
+                raise ValueError("a name is there twice")
+        if not isinstance(pairs, dict) or not all(isinstance(to, str) for to in pairs.values()):
+            raise ValueError("names must map to names")
+    except ValueError as error:
+        raise TrainingError(
+            f"{RENAME} is {text!r} ({error}); write the dataset's name first: {RENAME} "
+            "top=camera1 wrist=camera2, or as LeRobot: "
+            '\'{"observation.images.top": "observation.images.camera1"}\''
+        ) from error
+    return dict(pairs)
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    made = argparse.ArgumentParser(
-        prog="train",
-        description="Train SmolVLA on LeRobot datasets (v3.0). Several GPUs: start with torchrun.",
+    made = command_parser(
+        "smolvla train",
+        "Train SmolVLA on LeRobot datasets (v3.0). Several GPUs: start with torchrun.",
+        "smolvla train --checkpoint lerobot/smolvla_base --dataset data/my_task --output out/mine",
     )
-    add = made.add_argument
-    add("--output", required=True, help="folder of checkpoints and metrics")
-    add(
-        "--dataset",
-        nargs="+",
-        default=[],
-        help="LeRobot datasets: folders, or owner/name[@revision] on the Hugging Face Hub",
-    )
-    add(
-        "--shares",
-        nargs="+",
-        type=float,
-        default=[],
-        help="share of the samples from each dataset, those of --scenes behind the others; "
-        "default: by the number of frames",
-    )
-    add(
-        "--scenes",
-        nargs="+",
-        default=[],
-        help="datasets of which only the grounding labels are learned, not the actions",
-    )
-    start = made.add_mutually_exclusive_group()
-    start.add_argument("--checkpoint", help="fine-tune this checkpoint (folder or hub id)")
-    start.add_argument("--architecture", help="start from random weights: JSON file of the sizes")
-    add(
-        "--keep-statistics",
-        action="store_true",
-        help="normalize with the checkpoint's statistics instead of the datasets'",
-    )
-    add(
-        "--cameras",
-        nargs="+",
-        default=[],
-        metavar="NAME",
-        help="of the dataset, that are used, in the order in which they take the place of the "
-        "checkpoint's where names differ (default: all)",
-    )
-    add(
-        RENAME,
-        "--rename_map",
-        nargs="+",
-        metavar="MAP",
-        help="camera of the dataset to camera of the checkpoint: top=camera1 wrist=camera2, or "
-        "LeRobot's JSON",
-    )
-    add(
-        "--empty-cameras",
-        type=int,
-        help="cameras that are padded with an empty image, as LeRobot's field (default: the "
-        "checkpoint's)",
-    )
-    add("--steps", type=int, help="optimizer steps")
-    add("--batch-size", type=int, help="observations of one pass on one device")
-    add("--accumulate", type=int, help="passes before an optimizer step")
-    for name, text in (
-        ("lr", "peak learning rate"),
-        ("decay-lr", "learning rate at the end"),
-        ("weight-decay", "of AdamW"),
-        ("grad-clip-norm", "largest norm of the gradients"),
-    ):
-        add(f"--{name}", type=float, help=f"{text} (default: the checkpoint's)")
-    for name, text in (
-        ("warmup-steps", "steps of the linear rise"),
-        ("decay-steps", "steps of the cosine"),
-    ):
-        add(f"--{name}", type=int, help=f"{text} (default: the checkpoint's)")
-    for name, text in (
-        ("freeze-vision-encoder", "keep the image encoder as it is"),
-        ("train-expert-only", "keep image encoder and text model as they are"),
-        ("train-state-proj", "train the projection of the state"),
-    ):
-        add(
-            f"--{name}",
-            action=argparse.BooleanOptionalAction,
-            default=None,
-            help=f"{text} (default: the checkpoint's)",
-        )
-    add("--flow-weight", type=float, help="weight of the flow-matching loss")
-    add(
-        "--grounding-weight",
-        type=float,
-        help="weight of the auxiliary grounding loss (0: off); needs features grounding.<camera>",
-    )
-    add("--draws", type=int, help="noise draws for each observation")
-    for name, text in (
-        ("brightness", "spread of the brightness"),
-        ("contrast", "spread of the contrast"),
-        ("color", "spread of each color channel"),
-        ("noise", "noise on each value"),
-    ):
-        add(f"--{name}", type=float, help=f"image augmentation: {text} (0: none)")
-    add("--shift", type=int, help="image augmentation: largest shift in pixels (0: none)")
-    add("--device", help="auto, cpu, cuda, cuda:1, mps")
-    add(
-        "--precision",
-        choices=PRECISIONS,
-        help="of the products: auto is bfloat16 autocast where the hardware has it",
-    )
-    add("--threads", type=int, help="of PyTorch on the CPU; 0: its own choice")
-    add("--seed", type=int, help="of order, noise and new weights")
-    add("--save-every", type=int, help="steps between checkpoints")
-    add("--log-every", type=int, help="steps between rows of metrics.csv")
-    add("--cache", help="folder for decoded frames")
-    add(
-        "--resume",
-        action="store_true",
-        help="go on from the last checkpoint in --output, with the options it was started with",
+    add_arguments(made, TrainSettings)
+    made.add_argument(  # as LeRobot spells it
+        "--rename_map", nargs="+", default=argparse.SUPPRESS, help=argparse.SUPPRESS
     )
     return made
 
 
-def parse(arguments: Sequence[str] | None = None) -> TrainOptions:
+def parse(arguments: Sequence[str] | None = None) -> TrainSettings:
     """Read the command line.
 
     Raises:
-        TrainingError: options contradict each other.
+        ValueError: options contradict each other.
     """
-    given = vars(parser().parse_args(arguments))
-    defaults = {entry.name: entry for entry in fields(TrainOptions)}
-    values: dict[str, Any] = {
-        name: value for name, value in given.items() if value is not None and name in defaults
-    }
-    if given["resume"]:
-        extra = [
-            "--" + name.replace("_", "-")
-            for name, value in values.items()
-            if name not in ("output", "resume") and value not in ([], False)
-        ]
-        if extra:
-            raise TrainingError(
-                f"--resume goes on with the options in {CONFIG}; leave out {', '.join(extra)}"
-            )
-        options = TrainOptions.load(given["output"])
-        # Before its first checkpoint a training has nothing to go on from.
-        options.resume = bool(whole_checkpoints(Path(options.output)))
-        return options
-    if "rename_map" in values:
-        values["rename_map"] = parse_rename_map(values["rename_map"])
-    options = TrainOptions(**values)
-    _check(options)
-    return options
-
-
-def _check(options: TrainOptions) -> None:
-    if not options.dataset and not options.scenes:
-        raise TrainingError("no data: give --dataset FOLDER")
-    if options.checkpoint is None and options.architecture is None:
+    given = parser().parse_args(arguments)
+    if not getattr(given, "resume", False):
+        return from_arguments(TrainSettings, given)
+    if extra := sorted(set(vars(given)) - {"output", "resume"}):
         raise TrainingError(
-            "nothing to start from: give --checkpoint to fine-tune or --architecture for new "
-            "weights"
+            f"--resume goes on with the options in {CONFIG}; leave out "
+            f"{', '.join(map(flag, extra))}"
         )
-    if options.checkpoint is None:
-        for name in ("rename_map", "empty_cameras"):
-            if getattr(options, name) is not None:
-                raise TrainingError(
-                    f"--{name.replace('_', '-')} changes a checkpoint; with --architecture there "
-                    "is none"
-                )
-    if options.empty_cameras is not None and options.empty_cameras < 0:
-        raise TrainingError(f"--empty-cameras is {options.empty_cameras}; it must be 0 or more")
-    for name in ("steps", "batch_size", "accumulate", "draws", "save_every", "log_every"):
-        if getattr(options, name) < 1:
-            raise TrainingError(f"--{name.replace('_', '-')} must be at least 1")
-    sources = len(options.dataset) + len(options.scenes)
-    if options.shares and (len(options.shares) != sources or min(options.shares) <= 0):
-        raise TrainingError(
-            f"--shares needs as many shares above 0 as there are datasets ({sources}), got "
-            f"{options.shares}"
-        )
-    if options.scenes and options.grounding_weight <= 0:
-        raise TrainingError("--scenes teach nothing without --grounding-weight above 0")
-    if options.flow_weight <= 0 and options.grounding_weight <= 0:
-        raise TrainingError("both losses are off: --flow-weight and --grounding-weight are 0")
-    if not options.dataset and options.flow_weight > 0:
-        raise TrainingError("scenes have no actions to learn: set --flow-weight 0")
+    return TrainSettings.load(given.output)

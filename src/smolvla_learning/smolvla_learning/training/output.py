@@ -11,7 +11,8 @@ from typing import IO
 from smolvla_learning.training.errors import TrainingError
 from smolvla_learning.training.metrics import FILE as METRICS
 from smolvla_learning.training.metrics import TENSORBOARD
-from smolvla_learning.training.state import CHECKPOINTS, CONFIG, LAST, whole_checkpoints
+from smolvla_learning.training.options import CONFIG
+from smolvla_learning.training.state import CHECKPOINTS, LAST, whole_checkpoints
 
 INITIAL = "initial"
 """Folder of the random weights that a training from an architecture starts with."""

@@ -26,7 +26,6 @@ CHECKPOINTS = "checkpoints"
 LAST = "last"
 MODEL = "pretrained_model"
 STATE = "training_state"
-CONFIG = "train_config.json"
 STEP = "training_step.json"
 MOMENTS = ("exp_avg", "exp_avg_sq")
 

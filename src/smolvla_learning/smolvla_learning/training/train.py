@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from smolvla_core.console import COULD_NOT_RUN
+from smolvla_core.settings import SettingError
 from smolvla_policy.checkpoint.config import ACTION, STATE, SmolVLAConfig
 from smolvla_policy.checkpoint.errors import CheckpointError
 from smolvla_policy.checkpoint.processors import Processors
@@ -39,7 +41,7 @@ from smolvla_learning.training.fit import Wishes, chosen_cameras, dataset_camera
 from smolvla_learning.training.frame_cache import cache_folder, fitted_frames
 from smolvla_learning.training.learner import Learner, LossOptions
 from smolvla_learning.training.optimizer import OptimizerOptions, make_optimizer
-from smolvla_learning.training.options import TrainOptions, parse
+from smolvla_learning.training.options import TrainSettings, parse, parse_rename_map
 from smolvla_learning.training.order import SampleOrder
 from smolvla_learning.training.output import INITIAL, lock, prepare
 from smolvla_learning.training.samples import Batches, Source
@@ -50,7 +52,7 @@ from smolvla_learning.training.trainer import Trainer
 FREEZING = ("freeze_vision_encoder", "train_expert_only", "train_state_proj")
 
 
-def train(options: TrainOptions) -> None:
+def train(options: TrainSettings) -> None:
     """Run a training from its options to its last checkpoint.
 
     Raises:
@@ -66,10 +68,10 @@ def train(options: TrainOptions) -> None:
         if options.grounding_weight > 0:
             check_labels(datasets)
         if place.first and not options.resume:
-            prepare(Path(options.output))
+            prepare(options.output)
             options.save()
         if place.first:
-            stack.enter_context(lock(Path(options.output)))
+            stack.enter_context(lock(options.output))
         policy = _policy(options, datasets, place)
         check_policy(policy)
         policy.network.to(place.device)
@@ -87,7 +89,7 @@ def train(options: TrainOptions) -> None:
         optimizer = make_optimizer(learner.parameters(), optimization)
         step = 0
         if options.resume:
-            step = load_state(last_checkpoint(Path(options.output)), learner, optimizer)
+            step = load_state(last_checkpoint(options.output), learner, optimizer)
         order = SampleOrder(
             [source.length for source in sources], options.shares or None, options.seed
         )
@@ -96,8 +98,8 @@ def train(options: TrainOptions) -> None:
         Trainer(options, optimization, policy, learner, optimizer, batches, order, place).run(step)
 
 
-def _policy(options: TrainOptions, datasets: Sequence[Dataset], place: Place) -> SmolVLAPolicy:
-    output = Path(options.output)
+def _policy(options: TrainSettings, datasets: Sequence[Dataset], place: Place) -> SmolVLAPolicy:
+    output = options.output
     if options.resume:
         return SmolVLAPolicy.from_pretrained(last_checkpoint(output) / MODEL, dtype="float32")
     acting = datasets[: len(options.dataset)] or datasets
@@ -114,13 +116,13 @@ def _policy(options: TrainOptions, datasets: Sequence[Dataset], place: Place) ->
 
 
 def _adapted(
-    options: TrainOptions, acting: Sequence[Dataset]
+    options: TrainSettings, acting: Sequence[Dataset]
 ) -> tuple[SmolVLAPolicy, Sequence[str]]:
     """Load the checkpoint that is fine-tuned, made to fit the first dataset; and remarks."""
     folder = find_checkpoint(str(options.checkpoint))
     if options.keep_statistics:
         check_kept(folder, acting[0])
-    wishes = Wishes(options.cameras, options.rename_map, options.empty_cameras)
+    wishes = Wishes(options.cameras, parse_rename_map(options.rename_map), options.empty_cameras)
     stats = None if options.keep_statistics else as_mapping(pooled_statistics(acting))
     remarks: list[str] = []
 
@@ -137,7 +139,7 @@ def _adapted(
 
 
 def _new(
-    options: TrainOptions, datasets: Sequence[Dataset], acting: Sequence[Dataset], place: Place
+    options: TrainSettings, datasets: Sequence[Dataset], acting: Sequence[Dataset], place: Place
 ) -> SmolVLAPolicy:
     """Make a checkpoint with random weights for the datasets."""
     first = datasets[0]
@@ -148,7 +150,7 @@ def _new(
         statistics=pooled_statistics(acting),
         sentences=[task for dataset in datasets for task in dataset.tasks],
     )
-    folder = Path(options.output) / INITIAL
+    folder = options.output / INITIAL
     if place.first:
         new_policy(str(options.architecture), robot, folder, seed=options.seed)
     if place.world > 1:
@@ -157,7 +159,7 @@ def _new(
 
 
 def _sources(
-    options: TrainOptions, datasets: Sequence[Dataset], policy: SmolVLAPolicy, place: Place
+    options: TrainSettings, datasets: Sequence[Dataset], policy: SmolVLAPolicy, place: Place
 ) -> list[Source]:
     folder = Path(options.cache).expanduser() if options.cache else cache_folder()
     if place.world > 1 and not place.first:
@@ -192,19 +194,19 @@ def _sources(
     return sources
 
 
-def _augmentation(options: TrainOptions) -> Augmentation | None:
+def _augmentation(options: TrainSettings) -> Augmentation | None:
     made = Augmentation(
         options.brightness, options.contrast, options.color, options.noise, options.shift
     )
     return None if made == Augmentation() else made
 
 
-def _field(options: TrainOptions, policy: SmolVLAPolicy, name: str) -> bool:
+def _field(options: TrainSettings, policy: SmolVLAPolicy, name: str) -> bool:
     chosen = getattr(options, name)
     return bool(getattr(policy.config, name) if chosen is None else chosen)
 
 
-def _optimization(options: TrainOptions, policy: SmolVLAPolicy) -> OptimizerOptions:
+def _optimization(options: TrainSettings, policy: SmolVLAPolicy) -> OptimizerOptions:
     """Take each number from the options, else from the checkpoint, else LeRobot's default."""
     raw = policy.config.raw
     kinds = {"warmup_steps": "scheduler_", "decay_steps": "scheduler_", "decay_lr": "scheduler_"}
@@ -219,7 +221,7 @@ def _optimization(options: TrainOptions, policy: SmolVLAPolicy) -> OptimizerOpti
 
 
 def _announce(
-    options: TrainOptions,
+    options: TrainSettings,
     policy: SmolVLAPolicy,
     learner: Learner,
     datasets: Sequence[Dataset],
@@ -248,15 +250,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = None
     try:
         options = parse(arguments)
-        train(options)
-    except (TrainingError, DatasetError, CheckpointError) as error:
+        # Before its first checkpoint a training has nothing to go on from.
+        resume = options.resume and bool(whole_checkpoints(options.output))
+        train(replace(options, resume=resume))
+    except BrokenPipeError:
+        raise
+    except (TrainingError, SettingError, DatasetError, CheckpointError) as error:
         print(f"train: {error}", file=sys.stderr)
-        return 1
+        return COULD_NOT_RUN
     except OSError as error:
         print(f"train: {error}; make room or choose another --output", file=sys.stderr)
-        return 1
+        return COULD_NOT_RUN
     except KeyboardInterrupt:
-        saved = options and whole_checkpoints(Path(options.output))
+        saved = options and whole_checkpoints(options.output)
         words = "before the first checkpoint: nothing was kept; the same command begins anew"
         words = "go on with --resume" if saved else words
         print(f"train: interrupted; {words}", file=sys.stderr)

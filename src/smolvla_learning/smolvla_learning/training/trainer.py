@@ -6,7 +6,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
-from pathlib import Path
 
 import torch
 from smolvla_policy.policy import SmolVLAPolicy
@@ -19,7 +18,7 @@ from smolvla_learning.training.errors import TrainingError
 from smolvla_learning.training.learner import Learner
 from smolvla_learning.training.metrics import Metrics
 from smolvla_learning.training.optimizer import OptimizerOptions, learning_rate
-from smolvla_learning.training.options import TrainOptions
+from smolvla_learning.training.options import TrainSettings
 from smolvla_learning.training.order import SampleOrder
 from smolvla_learning.training.samples import Batches
 from smolvla_learning.training.state import save_state
@@ -43,7 +42,7 @@ class Trainer:
 
     def __init__(
         self,
-        options: TrainOptions,
+        options: TrainSettings,
         optimization: OptimizerOptions,
         policy: SmolVLAPolicy,
         learner: Learner,
@@ -74,7 +73,7 @@ class Trainer:
             TrainingError: the loss is not a number, or a checkpoint cannot be written.
         """
         options, first = self._options, self._place.first
-        folder = Path(options.output)
+        folder = options.output
         cameras = [f"grounding_error/{index}" for index in range(len(self._learner.heads))]
         metrics = Metrics(folder, [*COLUMNS, *cameras], step) if first else None
         bar = tqdm(total=options.steps, initial=step, unit="step", disable=not first)

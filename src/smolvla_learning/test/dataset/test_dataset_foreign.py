@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What LeRobot and its tools write besides color videos, and other ways of declaring cameras."""
 
-import io
 import json
 from fractions import Fraction
 
 import av
+import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
 from smolvla_learning.dataset import Dataset, DatasetError, DatasetWriter, VideoOptions
 from smolvla_learning.dataset.inspect import main as inspect
 
@@ -266,9 +265,9 @@ def inside_parquet(folder, picture, shape, names, row_group_size):
 
 
 def png(image, at=0):
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG")
-    return {"bytes": buffer.getvalue(), "path": f"frame-{at:06d}.png"}
+    content = image[..., ::-1] if image.ndim == 3 else image  # OpenCV writes BGR
+    _, data = cv2.imencode(".png", content)
+    return {"bytes": data.tobytes(), "path": f"frame-{at:06d}.png"}
 
 
 @pytest.mark.parametrize(
@@ -297,7 +296,7 @@ def test_pictures_beside_the_parquet_file_are_read(copy, capsys):
     def beside(image, at):
         path = copy / "images" / f"{at}.png"
         path.parent.mkdir(exist_ok=True)
-        Image.fromarray(image).save(path)
+        path.write_bytes(png(image)["bytes"])
         return {"bytes": None, "path": f"images/{at}.png"}
 
     images = inside_parquet(copy, beside, [32, 48, 3], None, 100)

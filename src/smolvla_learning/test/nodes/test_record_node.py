@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`record` over real topics and services, and how it ends."""
 
-import io
 import json
 import os
 import re
@@ -9,14 +8,15 @@ import signal
 import subprocess
 import sys
 
+import cv2
 import numpy as np
 import pytest
-from PIL import Image as PilImage
 from rcl_interfaces.msg import Parameter as ParameterMessage
 from rcl_interfaces.msg import ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import CompressedImage, Image, JointState
+from smolvla_core.client import ClientError
 from smolvla_core.ros import qos
 from smolvla_core.ros.images import encode_image
 from smolvla_executor.executor_node import messages
@@ -97,9 +97,8 @@ class World:
     def _publish(self):
         stamp = self.graph.node.get_clock().now().to_msg()
         image = encode_image(PIXELS)
-        buffer = io.BytesIO()
-        PilImage.fromarray(PIXELS).save(buffer, "PNG")
-        compressed = CompressedImage(format="png", data=buffer.getvalue())
+        _, png = cv2.imencode(".png", cv2.cvtColor(PIXELS, cv2.COLOR_RGB2BGR))
+        compressed = CompressedImage(format="png", data=png.tobytes())
         state = JointState(name=JOINTS[::-1], position=POSITIONS[::-1])
         for message in (image, compressed, state):
             message.header.stamp = stamp
@@ -233,9 +232,8 @@ def test_discarding(world):
 
 
 def test_depth_instead_of_a_color_picture_begins_no_episode(world):
-    buffer = io.BytesIO()
-    PilImage.fromarray(np.full((12, 16), 850, np.uint16)).save(buffer, "PNG")
-    depth = CompressedImage(format="png", data=buffer.getvalue())
+    _, png = cv2.imencode(".png", np.full((12, 16), 850, np.uint16))
+    depth = CompressedImage(format="png", data=png.tobytes())
 
     def publish():
         depth.header.stamp = world.graph.node.get_clock().now().to_msg()
@@ -252,27 +250,27 @@ def test_depth_instead_of_a_color_picture_begins_no_episode(world):
 
     world.graph.until(refused, what="a refusal of the picture")
     assert not any(answer.success for answer in answers)
-    assert "not started: /camera/top/image_raw/compressed: the PNG" in answers[-1].message
+    assert (
+        "not started: /camera/top/image_raw/compressed: format 'png': the PNG"
+        in answers[-1].message
+    )
 
 
 def client_of(graph, recorder="record_node", timeout=10.0):
-    def spin(seconds):
-        graph.during(seconds, lambda: True)
-
-    return RecorderClient(graph.node, spin, recorder, timeout)
+    return RecorderClient(graph.node, recorder, timeout)
 
 
 def test_a_client_gives_orders(world, graph):
     world.add(task="")
     client = client_of(graph)
-    assert '"stack the cubes"' in client.start("stack the cubes", wait=10.0)
-    assert client.discard()
-    with pytest.raises(ValueError, match="nothing to save"):
-        client.save()
-    with pytest.raises(ValueError, match=r"no service /.*sim/reset: there is no simulation"):
-        client_of(graph, timeout=0.1).reset("")
-    with pytest.raises(ValueError, match=r"no service /.*nobody/start_episode: is the recorder"):
-        client_of(graph, "nobody", timeout=0.1).save()
+    assert '"stack the cubes"' in client.start_episode("stack the cubes", wait=10.0)
+    assert client.discard_episode()
+    with pytest.raises(ClientError, match="nothing to save"):
+        client.save_episode()
+    with pytest.raises(ClientError, match=r"no service /.*sim/reset: there is no simulation"):
+        client_of(graph, timeout=0.1).new_scene("")
+    with pytest.raises(ClientError, match=r"no service /.*nobody/start_episode: is the recorder"):
+        client_of(graph, "nobody", timeout=0.1).save_episode()
 
 
 def test_the_instruction_is_a_parameter_that_can_be_set(world, graph):
@@ -355,13 +353,18 @@ class FakeSimulation:
         node.create_service(SetTask, "sim/set_task", self._set_task)
         node.create_service(Trigger, "executor_node/start", self._start)
         node.create_service(Trigger, "executor_node/stop", self._stop)
-        node.create_subscription(
-            String, "task_instruction", lambda m: self._note(f"told {m.data}"), 10
-        )
+        node.create_subscription(String, "task_instruction", self._on_instruction, 10)
         scores = node.create_publisher(Float32, "sim/score", qos.status_qos())
         node.create_timer(0.05, lambda: scores.publish(Float32(data=self.score)))
-        states = node.create_publisher(ExecutorStatus, "executor_node/status", qos.status_qos())
-        states.publish(ExecutorStatus(state=ExecutorStatus.HOLDING))
+        self.states = node.create_publisher(
+            ExecutorStatus, "executor_node/status", qos.status_qos()
+        )
+        self.states.publish(ExecutorStatus(state=ExecutorStatus.HOLDING))
+
+    def _on_instruction(self, message):
+        self._note(f"told {message.data}")
+        holding = ExecutorStatus.HOLDING
+        self.states.publish(ExecutorStatus(state=holding, instruction=message.data))
 
     def _note(self, what):
         self.calls.append((what, self.world.status.partition(":")[0]))
@@ -402,16 +405,16 @@ def test_a_simulation_is_put_back_before_each_episode(world, graph):
     for task in ("sit", "stand"):
         simulation.calls.clear()
         simulation.score = 0.0
-        words = client.start(task)
+        words = client.start_episode(task)
         assert f'"{task}"' in words
         assert f"(scene {simulation.scenes[-1]})" in words
         graph.until(lambda: f"told {task}" in simulation.names)  # noqa: B023
         assert simulation.names[:4] == [f"judges {task}", "stop", "told ", "reset"]
         assert dict(simulation.calls)["start"] == "armed"
         world.until_status("recording episode")
-        with pytest.raises(ValueError, match=r"no success: the simulation's score is 0\.00"):
-            client.save(wait=0.5)
-        assert client.discard()
+        with pytest.raises(ClientError, match=r"no success: the simulation's score is 0\.00"):
+            client.save_episode(wait=0.5)
+        assert client.discard_episode()
     assert len(set(simulation.scenes)) == 2
 
 
@@ -429,7 +432,7 @@ def test_a_simulation_that_comes_up_during_the_start_is_put_back_too(world, grap
         world.silent.discard(Image)
 
     timer = graph.node.create_timer(0.3, come_up)
-    words = client.start("sit", wait=20.0)
+    words = client.start_episode("sit", wait=20.0)
     assert f"(scene {simulations[0].scenes[-1]})" in words
     assert simulations[0].names[:4] == ["judges sit", "stop", "told ", "reset"]
 
@@ -438,15 +441,15 @@ def test_saving_waits_for_the_success(world, graph):
     simulation = FakeSimulation(world, graph)
     world.add()
     client = client_of(graph)
-    client.start("sit", seed=77)
+    client.start_episode("sit", seed=77)
     assert simulation.scenes == [77]
     world.until_status("recording episode")
-    for disturb in (client.reset, client.start):
-        with pytest.raises(ValueError, match=r"save or discard the episode first \(recording"):
+    for disturb in (client.new_scene, client.start_episode):
+        with pytest.raises(ClientError, match=r"save or discard the episode first \(recording"):
             disturb("stand")
     assert simulation.scenes == [77]
     timer = graph.node.create_timer(0.3, lambda: setattr(simulation, "score", 1.0))
-    assert "saved episode 0" in client.save(wait=20.0)
+    assert "saved episode 0" in client.save_episode(wait=20.0)
     graph.node.destroy_timer(timer)
 
 
@@ -455,11 +458,11 @@ def test_a_start_that_fails_leaves_nobody_obeying(world, graph):
     world.silent.add(Image)
     world.add()
     client = client_of(graph)
-    with pytest.raises(ValueError, match=r"I judge: sit, stand\. Take one of these"):
-        client.start("dance")
+    with pytest.raises(ClientError, match=r"I judge: sit, stand\. Take one of these"):
+        client.start_episode("dance")
     assert simulation.names == ["judges dance"]
-    with pytest.raises(ValueError, match="camera top: no image yet"):
-        client.start("sit", wait=0.0)
+    with pytest.raises(ClientError, match="camera top: no image yet"):
+        client.start_episode("sit", wait=0.0)
     assert simulation.names[1:5] == ["judges sit", "stop", "told ", "reset"]
     graph.until(lambda: "start" in simulation.names)
     assert simulation.names[-2:] == ["told ", "start"]
@@ -469,13 +472,13 @@ def test_a_reset_by_itself_and_a_scene_that_is_kept(world, graph):
     simulation = FakeSimulation(world, graph)
     world.add()
     client = client_of(graph)
-    assert client.reset("stand", seed=5) == 'scene 5, the arm is at home; task: "stand"'
+    assert client.new_scene("stand", seed=5) == 'scene 5, the arm is at home; task: "stand"'
     graph.until(lambda: "start" in simulation.names)
     assert simulation.names == ["judges stand", "stop", "told ", "reset", "start"]
     simulation.calls.clear()
-    client.start("dance", wait=10.0, reset=False)
+    client.start_episode("dance", wait=10.0, reset=False)
     graph.until(lambda: simulation.names == ["told dance"])
-    client.discard()
+    client.discard_episode()
 
 
 @pytest.mark.parametrize(

@@ -58,14 +58,14 @@ def test_resume_begins_anew_with_the_same_options(interrupted, options, tmp_path
 def test_a_failed_start_does_not_block_the_next(options, tmp_path):
     bad = tmp_path / "bad.json"
     bad.write_text("{}")
-    assert main(options(architecture=bad)) == 1
-    assert main(options(architecture=None, checkpoint="/no/such/checkpoint")) == 1
+    assert main(options(architecture=bad)) == 2
+    assert main(options(architecture=None, checkpoint="/no/such/checkpoint")) == 2
     assert main(options(steps=1)) == 0
 
 
 def test_a_checkpoint_is_never_begun_over(interrupted, options, tmp_path, capsys):
     interrupted(3)
-    assert main(options()) == 1
+    assert main(options()) == 2
     assert "000002 as its newest checkpoint; go on with --resume" in capsys.readouterr().err
     (tmp_path / "out" / "checkpoints" / "last").unlink()  # killed before the link was made
     assert main(["--resume", "--output", str(tmp_path / "out")]) == 0
@@ -76,7 +76,7 @@ def test_a_training_that_runs_is_left_alone(interrupted, options, tmp_path, caps
     interrupted(1)
     before = (tmp_path / "out" / "metrics.csv").read_text()
     with lock(tmp_path / "out"):
-        assert main(options()) == 1
+        assert main(options()) == 2
     assert "another training is writing into" in capsys.readouterr().err
     assert (tmp_path / "out" / "metrics.csv").read_text() == before
 
@@ -85,10 +85,10 @@ def test_a_folder_of_something_else_is_left_alone(options, tmp_path, capsys):
     out = tmp_path / "out"
     (out / "tensorboard").mkdir(parents=True)
     (out / "tensorboard" / "picture.png").write_bytes(b"mine")
-    assert main(options()) == 1
+    assert main(options()) == 2
     assert "holds no training; choose another --output" in capsys.readouterr().err
     assert [path.name for path in out.rglob("*")] == ["tensorboard", "picture.png"]
     shutil.rmtree(out)
     out.write_text("a file")
-    assert main(options()) == 1
+    assert main(options()) == 2
     assert "is a file" in capsys.readouterr().err

@@ -9,9 +9,10 @@ import shutil
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
-from smolvla_learning.dataset import DatasetWriter
+from smolvla_learning.dataset import Dataset, DatasetWriter
 from smolvla_learning.training.errors import TrainingError
-from smolvla_learning.training.fit import Wishes, dataset_cameras, fit, parse_rename_map
+from smolvla_learning.training.fit import Wishes, dataset_cameras, fit
+from smolvla_learning.training.options import parse_rename_map
 from smolvla_learning.training.scratch import Robot, new_policy
 from smolvla_learning.training.train import main
 
@@ -78,7 +79,7 @@ def refused(options, base, set_of, capsys):
 
     def run(cameras=("top", "wrist"), joints=6, **changes):
         changes = {"architecture": None, "checkpoint": base, "steps": 1, **changes}
-        assert main(options(dataset=[set_of(cameras, joints)], **changes)) == 1
+        assert main(options(dataset=[set_of(cameras, joints)], **changes)) == 2
         lines = [line for line in capsys.readouterr().err.splitlines() if "train:" in line]
         assert len(lines) == 1
         return lines[0]
@@ -192,7 +193,6 @@ def test_more_joints_than_there_is_room_for(refused):
         ({"rename_map": ['{"top": 3}']}, "names must map to names"),
         ({"rename_map": ["top=camera1", "wrist=camera1"]}, "two cameras are to be"),
         ({"cameras": ("camera1", "side")}, "--rename-map side=camera2"),
-        ({"empty_cameras": -1}, "--empty-cameras is -1"),
     ],
 )
 def test_what_does_not_fit_is_told_with_the_remedy(refused, changes, words):
@@ -272,8 +272,9 @@ def test_what_a_dataset_says_goes_into_the_checkpoint(options, set_of, tmp_path,
     robot = saved(tmp_path, "robot.json")
     assert (robot["units"], robot["fps"], robot["joint_signs"][5]) == ("radians", 10.0, -1.0)
     assert robot["cameras"] == [IMAGES + "top", IMAGES + "wrist"]
+    assert robot["tasks"] == list(Dataset.open(mine).tasks)
     other = relabel(set_of(), tmp_path / "other", "degrees")
-    assert main(options(dataset=[mine, other], output=tmp_path / "both")) == 1
+    assert main(options(dataset=[mine, other], output=tmp_path / "both")) == 2
     assert "is in degrees and" in capsys.readouterr().err
 
 
@@ -296,7 +297,7 @@ def test_statistics_in_other_units_are_not_kept(options, set_of, tmp_path, capsy
         output=tmp_path / "second",
         keep_statistics=True,
     )
-    assert main(line) == 1
+    assert main(line) == 2
     assert "leave out --keep-statistics" in capsys.readouterr().err
 
 
@@ -309,7 +310,7 @@ def test_statistics_of_other_joints_are_not_kept(options, set_of, tmp_path, caps
         output=tmp_path / "second",
         keep_statistics=True,
     )
-    assert main(line) == 1
+    assert main(line) == 2
     assert "of 6 numbers for 'observation.state'" in capsys.readouterr().err
 
 
@@ -321,7 +322,7 @@ def test_the_joints_of_the_base_in_another_order(options, record, tmp_path, caps
     line = options(
         dataset=[turned], checkpoint=tmp_path / "out", architecture=None, output=tmp_path / "next"
     )
-    assert main(line) == 1
+    assert main(line) == 2
     assert "the order must agree" in capsys.readouterr().err
 
 

@@ -75,6 +75,7 @@ class SmolVLABackend:
         remarks: lines for the log of whoever loads it: units, period and cameras and why, and
             what else is to be known of the checkpoint.
         doubts: warnings for the log.
+        tasks: the instructions that it learned; empty where the checkpoint does not say.
 
     Raises:
         CheckpointError: the checkpoint cannot be used.
@@ -112,6 +113,7 @@ class SmolVLABackend:
         self.description = str(checkpoint)
         self.remarks = tuple(remarks)
         self.doubts = tuple(doubts)
+        self.tasks = self.policy.robot.tasks
         self.device = str(self.policy.device)
         self.dtype = self.policy.dtype
         self.joint_names = tuple(joint_names)

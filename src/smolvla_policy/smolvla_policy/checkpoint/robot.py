@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What LeRobot's files do not say about a robot: the file ``robot.json`` of a checkpoint.
+"""What LeRobot's files do not say about robot and tasks: the file ``robot.json`` of a checkpoint.
 
 A checkpoint of LeRobot holds numbers without their units and actions without the time between
 them. Recordings know both, so a training here writes them beside LeRobot's files. LeRobot does
@@ -9,9 +9,10 @@ under ``info`` of state and action, which LeRobot and its editing tools keep.
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ class RobotFacts:
         cameras: feature names of the dataset's cameras, in the network's order.
         joint_signs: +1 or -1 for each joint, or one number for all; see `UnitParameters`.
         gripper_range: the gripper's angles when closed and when open [rad].
+        tasks: the instructions that were learned.
     """
 
     units: str = ""
@@ -48,6 +50,7 @@ class RobotFacts:
     cameras: tuple[str, ...] = ()
     joint_signs: tuple[float, ...] = ()
     gripper_range: tuple[float, ...] = ()
+    tasks: tuple[str, ...] = ()
 
     def known(self, *names: str) -> dict[str, Any]:
         """Return what is known, as plain data; of all or of these attributes."""
@@ -86,8 +89,8 @@ def _problem(name: str, value: Any) -> str:
         return "" if fits else f"not a rate above 0 and up to {MAX_FPS:g} Hz"
     if not isinstance(value, list) or not value:
         return "not a list"
-    if name in ("joints", "cameras"):
-        return "" if all(isinstance(entry, str) for entry in value) else "not a list of names"
+    if name in ("joints", "cameras", "tasks"):
+        return "" if all(isinstance(entry, str) for entry in value) else "not a list of texts"
     if not all(_is_number(entry) for entry in value):
         return "not a list of numbers"
     if name == "joint_signs":
@@ -133,6 +136,19 @@ def robot_of(folder: Path, size: int) -> tuple[RobotFacts, tuple[str, ...]]:
         f"{ROBOT} is not used: it is of {other} joints, the actions are of {size}; mend or delete "
         "it",
     )
+
+
+def unlearned(instruction: str, tasks: Sequence[str]) -> str:
+    """Say in a line that `instruction` was not among the learned `tasks`, and which are like it.
+
+    Empty where it was, and where nothing is known about what was learned.
+    """
+    wanted = instruction.strip()
+    if not wanted or not tasks or wanted in map(str.strip, tasks):
+        return ""
+    near = difflib.get_close_matches(wanted, tasks, 2, 0.3)
+    known = " or ".join(f"'{task}'" for task in near or tasks[:2])
+    return f"the checkpoint never learned '{wanted}'; {'nearest' if near else 'it knows'}: {known}"
 
 
 def write_robot(folder: Path, facts: RobotFacts) -> None:

@@ -27,6 +27,7 @@ from smolvla_policy.checkpoint.contents import (
     read_contents,
 )
 from smolvla_policy.checkpoint.errors import CheckpointError
+from smolvla_policy.checkpoint.robot import unlearned
 from smolvla_policy.checkpoint.tensor_file import TensorFile
 from smolvla_policy.checkpoint.text import find_tokenizer
 from smolvla_policy.checkpoint.vlm import model_sizes, read_vlm_config
@@ -310,6 +311,9 @@ def check_instruction(task: str, contents: CheckpointContents, wish: str = "") -
     count = tokenizer.count(task)
     found = f"{count} of at most {most} tokens"
     if count <= most:
+        unknown = unlearned(task, contents.robot.tasks)
+        if unknown:
+            return [Row("instruction", Status.WARN, unknown, "give a sentence that it learned")]
         return [Row("instruction", Status.OK, found)]
     if not tokenizer.truncate:
         return [Row("instruction", Status.WARN, found, "longer than any in training: shorten it")]

@@ -29,6 +29,7 @@ from smolvla_msgs.msg import ActionChunk, InferenceRequest, PolicyStatus
 from smolvla_policy.backends.registry import create_backend
 from smolvla_policy.backends.session import Answer, answer
 from smolvla_policy.backends.worker import LatestJobWorker
+from smolvla_policy.checkpoint.robot import unlearned
 from smolvla_policy.policy_node.figures import PolicyFigures
 
 INFERENCE_TIMEOUT = 30.0
@@ -174,7 +175,11 @@ class PolicyNode(ManagedNode):
         if stranger:
             self._refuse(message, stranger)
             return
-        self._instruction = message.instruction
+        if message.instruction != self._instruction:
+            self._instruction = message.instruction
+            warning = unlearned(message.instruction, getattr(self._backend, "tasks", ()))
+            if warning:
+                self.get_logger().warning(warning)
         replaced = worker.submit(message)
         if replaced is not None:
             self._refuse(replaced, f"replaced by request {message.request_id}", Level.OK)

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 from smolvla_policy.backends.smolvla import create
-from smolvla_policy.checkpoint.robot import ROBOT, RobotFacts, read_robot, write_robot
+from smolvla_policy.checkpoint.robot import ROBOT, RobotFacts, read_robot, unlearned, write_robot
 
 from smolvla_policy import CheckpointError, SmolVLAPolicy
 
@@ -42,6 +42,36 @@ def test_what_is_written_is_read(tmp_path):
     assert read_robot(tmp_path) == RobotFacts()
 
 
+LEARNED = ("open the drawer", "close the drawer", "wipe the plate")
+
+
+@pytest.mark.parametrize(
+    ("instruction", "tasks", "nearest"),
+    [
+        ("open the drawers", LEARNED, "'open the drawer'"),
+        ("wipe a plate", LEARNED, "'wipe the plate'"),
+        ("Close the drawer", LEARNED, "'close the drawer'"),
+        (" open the drawer \n", LEARNED, None),
+        ("wipe the plate", ("wipe the plate\n",), None),
+        ("", LEARNED, None),
+        ("dance", (), None),
+    ],
+)
+def test_a_sentence_that_was_not_learned_gets_the_nearest_ones(instruction, tasks, nearest):
+    line = unlearned(instruction, tasks)
+    assert "\n" not in line
+    if nearest is None:
+        assert line == ""
+    else:
+        assert line.partition(": ")[2].startswith(nearest)
+
+
+def test_where_nothing_is_near_two_that_it_knows_are_named():
+    line = unlearned("zzz", LEARNED)
+    assert "'open the drawer'" in line
+    assert "'close the drawer'" in line
+
+
 def test_entries_of_a_later_version_are_passed_over(tmp_path):
     (tmp_path / ROBOT).write_text(json.dumps({"fps": 50, "wheels": 4}))
     assert read_robot(tmp_path) == RobotFacts(fps=50)
@@ -55,7 +85,7 @@ def test_entries_of_a_later_version_are_passed_over(tmp_path):
         ({"fps": True}, "fps is True"),
         ({"fps": float("nan")}, "fps is nan"),
         ({"joints": "elbow"}, "joints is 'elbow', not a list"),
-        ({"cameras": [1]}, "not a list of names"),
+        ({"cameras": [1]}, "not a list of texts"),
         ({"joint_signs": [1, 0.5]}, "signs are 1 or -1"),
         ({"gripper_range": [0.5, 0.5]}, "not two different angles"),
     ],

@@ -39,6 +39,15 @@ def test_offline_it_checks_all_but_the_robot(capsys, folder):
     assert code == 0
 
 
+def test_a_sentence_that_the_checkpoint_never_learned(capsys, folder):
+    write_robot(folder, RobotFacts(tasks=("stir the soup", "salt the soup")))
+    asked = ("--offline", "--no-speed", "--task")
+    code, rows = run(capsys, folder, *asked, "stir a soup")
+    assert (code, rows["instruction"]["status"]) == (0, "warn")
+    assert "'stir the soup'" in rows["instruction"]["found"]
+    assert run(capsys, folder, *asked, "salt the soup")[1]["instruction"]["status"] == "ok"
+
+
 def test_a_robot_that_fits(capsys, folder, robot):
     robot.complete().start()
     code, rows = listen(capsys, folder)

@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """`policy_node` over real topics: what it answers, what it refuses, and that it keeps hearing."""
 
-import io
 import math
 import os
 import subprocess
 import sys
 import threading
 
+import cv2
 import numpy as np
 import pytest
-from PIL import Image as PilImage
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, JointState
@@ -61,6 +60,15 @@ def test_the_instruction_may_change_while_running(world):
     assert world.ready("first").ask().instruction == "first"
     assert world.ready("second").ask().instruction == "second"
     world.graph.until(lambda: world.status.instruction == "second")
+
+
+def test_a_sentence_that_was_not_learned_gets_one_warning(world, capfd):
+    world.backend.tasks = ("pick up the pear", "peel the pear")
+    for sentence in ("pick up a pear", "pick up a pear", "peel the pear"):
+        assert world.ready(sentence).ask().error == ""
+    log = capfd.readouterr().err
+    assert log.count("never learned 'pick up a pear'; nearest: 'pick up the pear'") == 1
+    assert "never learned 'peel" not in log
 
 
 @pytest.mark.parametrize("instruction", ["", " \n"])
@@ -234,9 +242,8 @@ def test_an_image_without_color_is_refused_with_camera_and_topic(world):
 
 def test_gray_pictures_are_told_once_and_used(make_world, capfd):
     world = make_world(active=False, image_transport="compressed")
-    buffer = io.BytesIO()
-    PilImage.fromarray(np.full((12, 16), 77, np.uint8)).save(buffer, "JPEG")
-    show(world, CompressedImage(format="bgr8; jpeg compressed mono8", data=buffer.getvalue()))
+    _, jpeg = cv2.imencode(".jpg", np.full((12, 16), 77, np.uint8))
+    show(world, CompressedImage(format="bgr8; jpeg compressed mono8", data=jpeg.tobytes()))
     assert world.policy.trigger_configure() == world.policy.trigger_activate() == SUCCESS
     world.ready()
     for _ in range(3):

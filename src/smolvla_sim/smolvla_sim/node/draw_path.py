@@ -20,11 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import mujoco
 import numpy as np
 import rclpy
 from numpy.typing import NDArray
-from PIL import Image as PilImage
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
@@ -211,7 +211,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RenderingError as error:
         print(f"draw_path: {error}", file=sys.stderr)
         return 1
-    PilImage.fromarray(pixels).save(arguments.out, optimize=True)
+    if not cv2.imwrite(str(arguments.out), cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)):
+        print(f"draw_path: {arguments.out} cannot be written", file=sys.stderr)
+        return 1
     print(f"{arguments.out}: {arguments.width} x {arguments.height}")
     return 0
 

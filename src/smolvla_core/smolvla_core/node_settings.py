@@ -1,0 +1,460 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The parameters of executor, policy and recorder.
+
+What two nodes need is declared once. A backend of `policy_node` adds its own by a class that
+inherits from `PolicySettings`; see `smolvla_policy.backends.registry`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from smolvla_core.settings import SettingError, Settings, setting
+
+SO100_JOINTS = (
+    "shoulder_pan",
+    "shoulder_lift",
+    "elbow_flex",
+    "wrist_flex",
+    "wrist_roll",
+    "gripper",
+)
+GRIPPER_RANGE = (-0.174, 1.75)
+"""Angles of the gripper of SO-100 and SO-101 [rad]: closed and open."""
+# Joint limits of both arms in SO-101's "new calibration" zero [rad], the tighter ones, but for the
+# gripper: fully closed and fully open, as driver and units have them, are never beyond its limits.
+_LOWER = (-1.91986, -1.74533, -1.69, -1.65806, -2.74385, min(-0.174533, GRIPPER_RANGE[0]))
+_UPPER = (1.91986, 1.74533, 1.569, 1.65806, 2.79, GRIPPER_RANGE[1])
+
+AGGREGATIONS = {
+    "latest": "the new actions only",
+    "weighted": "0.3 old + 0.7 new",
+    "average": "half and half",
+    "conservative": "0.7 old + 0.3 new",
+    "temporal_ensemble": "ACT's temporal ensemble",
+}
+"""How a new chunk is combined with queued actions; computed in `smolvla_executor.core`."""
+
+
+def _joints_problem(name: str, joints: Sequence[str]) -> None:
+    if not joints or len(set(joints)) != len(joints):
+        raise SettingError(name, f"is {list(joints)}, but must name joints, each of them once")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManagedSettings(Settings):
+    """Of every managed node."""
+
+    autostart: bool = setting(
+        False,
+        "Configure and activate the node by itself at its start; false: wait for `ros2 lifecycle "
+        "set`. A node that is to start by itself and cannot be configured ends its process.",
+        fixed=True,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObservationSettings(Settings):
+    """How old and how far apart the parts of an observation may be."""
+
+    max_image_age: float = setting(
+        0.5,
+        "An image older than this is stale and no chunk is made from it [s].",
+        0.01,
+        60.0,
+        live=True,
+    )
+    max_joint_state_age: float = setting(
+        0.25,
+        "A joint state older than this is stale and no chunk is made from it [s].",
+        0.01,
+        60.0,
+        live=True,
+    )
+    max_skew: float = setting(
+        0.1,
+        "Largest difference between the stamps of an observation's images and joint state [s].",
+        0.001,
+        10.0,
+        live=True,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SensorSettings(ObservationSettings):
+    """What is received from the robot."""
+
+    joints: tuple[str, ...] = setting(
+        SO100_JOINTS, "Names of the joints in the order of state and action."
+    )
+    cameras: tuple[str, ...] = setting(
+        (),
+        "The cameras that there are, as 'name' or 'name:feature', e.g. "
+        "'wrist:observation.images.camera2'; those of the checkpoint that are not named are left "
+        "out, as in LeRobot. Empty: those that the checkpoint was trained with, called as in its "
+        "rename_map or else by their features' last names.",
+    )
+    camera_topic: str = setting(
+        "camera/{name}/image_raw", "Topic of a camera's images; {name} is replaced."
+    )
+    image_transport: str = setting(
+        "raw",
+        "'compressed' subscribes to sensor_msgs/CompressedImage on <camera_topic>/compressed.",
+        choices=("raw", "compressed"),
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _joints_problem("joints", self.joints)
+
+    def image_topic(self, camera: str) -> str:
+        """Return the topic of a camera's images."""
+        suffix = "/compressed" if self.image_transport == "compressed" else ""
+        return self.camera_topic.replace("{name}", camera) + suffix
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicySettings(SensorSettings, ManagedSettings):
+    """Of `policy_node`, whatever the backend."""
+
+    backend: str = setting(
+        "smolvla",
+        "Who thinks: 'smolvla' runs a checkpoint, 'scripted' the simulation's expert; other "
+        "packages may offer more (entry points smolvla_policy.backends). Each has parameters of "
+        "its own in addition.",
+    )
+    period: float = setting(
+        0.0,
+        "Time between two actions of a chunk: 1/fps of the data that the checkpoint was trained "
+        "on [s]. 0: what the checkpoint says (robot.json), else 1/30 with a warning.",
+        0.0,
+        1.0,
+    )
+    inference_delay: float = setting(
+        0.0,
+        "For benchmarks: an answer takes at least this long, from taking the observation to "
+        "publishing the chunk, the inference included [s].",
+        0.0,
+        60.0,
+        live=True,
+    )
+    niceness: int = setting(
+        5,
+        "How far the policy's process steps back behind the control loop on the same machine "
+        "(0-19, as nice(1)).",
+        0,
+        19,
+        fixed=True,
+    )
+    executor: str = setting(
+        "executor_node",
+        "Name of the executor's node that is answered, in the namespace of this node or, with a "
+        "slash in front, in full; the requests of others are refused.",
+        live=True,
+    )
+    status_rate: float = setting(
+        2.0, "How often the status is published [Hz].", 0.1, 100.0, live=True
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecutorSettings(ManagedSettings):
+    """Of `executor_node` and of `smolvla_executor.core`."""
+
+    joints: tuple[str, ...] = setting(
+        SO100_JOINTS, "Names of the joints in the order of the commands."
+    )
+    rate: float = setting(30.0, "Rate of the control loop [Hz].", 1.0, 1000.0)
+    output: str = setting(
+        "forward",
+        "'forward' publishes std_msgs/Float64MultiArray for forward_command_controller, "
+        "'joint_trajectory' one-point trajectories for joint_trajectory_controller.",
+        choices=("forward", "joint_trajectory"),
+    )
+    chunk_size_threshold: float = setting(
+        0.7,
+        "g: the next chunk is asked for when fewer than this share of a chunk is queued. 0: only "
+        "when the queue is empty (synchronous); 1: every tick.",
+        0.0,
+        1.0,
+        live=True,
+    )
+    aggregate: str = setting(
+        "weighted",
+        "How a new chunk is blended with the queued actions of the same ticks: "
+        + "; ".join(f"'{name}': {meaning}" for name, meaning in AGGREGATIONS.items())
+        + ".",
+        choices=AGGREGATIONS,
+        live=True,
+    )
+    alignment: str = setting(
+        "pose",
+        "Where in a chunk to go on that comes in motion. 'tick': at the row of the present tick. "
+        "'pose': there, or at an earlier row that is nearer to what would be executed next, so "
+        "that a new plan is begun at its beginning.",
+        choices=("tick", "pose"),
+        live=True,
+    )
+    actions_per_chunk: int = setting(
+        0,
+        "Use only so many of a chunk's first actions; 0: all. With chunk_size_threshold 0 it is "
+        "LeRobot's n_action_steps: act so many steps, then think anew.",
+        0,
+        10_000,
+        live=True,
+    )
+    request_timeout: float = setting(
+        2.0,
+        "A request without an answer is repeated after this time, or after three times the p95 "
+        "latency where that is longer [s].",
+        0.05,
+        600.0,
+        live=True,
+    )
+    state_timeout: float = setting(
+        0.25,
+        "Joint states older than this are stale: nothing is commanded [s].",
+        0.01,
+        10.0,
+        live=True,
+    )
+    lower_limits: tuple[float, ...] = setting(_LOWER, "Lower joint limits [rad].", live=True)
+    upper_limits: tuple[float, ...] = setting(_UPPER, "Upper joint limits [rad].", live=True)
+    max_speed: tuple[float, ...] = setting(
+        (3.0, 3.0, 3.0, 3.0, 4.0, 4.0),
+        "Largest speed of each joint [rad/s]; commands beyond it are slowed down. One number "
+        "serves all joints.",
+        0.001,
+        live=True,
+    )
+    max_step: tuple[float, ...] = setting(
+        (0.5,),
+        "Largest change of a command within one control cycle [rad]; one number serves all "
+        "joints.",
+        0.0001,
+        live=True,
+    )
+    max_start_jump: tuple[float, ...] = setting(
+        (2.0,),
+        "A first action farther than this from where the arm stands is refused [rad]; one number "
+        "serves all joints.",
+        0.001,
+        live=True,
+    )
+    max_tracking_error: tuple[float, ...] = setting(
+        (0.0,),
+        "Commands stay within this distance of the measured position, which bounds how hard a "
+        "blocked arm pushes [rad]; 0: no bound, of all joints or of one. One number serves all "
+        "joints.",
+        0.0,
+        live=True,
+    )
+    resume_jump: float = setting(
+        0.2,
+        "When an action that ends a hold is farther than this from the held command, the arm "
+        "approaches it first [rad].",
+        0.0,
+        10.0,
+        live=True,
+    )
+    approach_speed: float = setting(
+        0.6,
+        "Largest joint speed of the approach to the first action [rad/s].",
+        0.01,
+        5.0,
+        live=True,
+    )
+    wait_for_start: bool = setting(
+        False,
+        "Stay idle after the activation until ~/start is called or a RunTask goal comes; false: "
+        "execute at once.",
+        live=True,
+    )
+    task_stall_timeout: float = setting(
+        10.0,
+        "A RunTask goal for which no action has come for this long is aborted, or after three "
+        "times the p95 latency where that is longer [s].",
+        0.1,
+        3600.0,
+        live=True,
+    )
+    success_topic: str = setting(
+        "",
+        "Topic (std_msgs/Bool) on which a judge says `true` when the task is done, and `false` as "
+        "long as it is not: a RunTask goal then ends SUCCEEDED. Empty: nobody does.",
+    )
+    stop_on_success: bool = setting(
+        False,
+        "Stop on a success also what is executed without a goal, for a sentence on "
+        "task_instruction; ~/start goes on.",
+        live=True,
+    )
+    feedback_rate: float = setting(
+        5.0, "How often a RunTask goal gets feedback [Hz].", 0.1, 100.0, live=True
+    )
+    dry_run: bool = setting(False, "Compute everything, command nothing.", live=True)
+    realtime_priority: int = setting(
+        0,
+        "SCHED_FIFO priority of the control loop; 0: none. Needs the right to it (ulimit -r, "
+        "CAP_SYS_NICE).",
+        0,
+        99,
+    )
+    period_window: int = setting(
+        1000, "The status gives the period of the control loop over so many cycles.", 2, 1_000_000
+    )
+    status_rate: float = setting(
+        10.0, "How often the status is published [Hz].", 0.1, 100.0, live=True
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _joints_problem("joints", self.joints)
+        for name in PER_JOINT:
+            count = len(getattr(self, name))
+            if count not in (1, len(self.joints)):
+                raise SettingError(
+                    name,
+                    f"has {count} numbers, but needs one, or one for each of "
+                    f"{', '.join(self.joints)}",
+                )
+        limits = zip(
+            self.joints,
+            self.per_joint("lower_limits"),
+            self.per_joint("upper_limits"),
+            strict=True,
+        )
+        for joint, lower, upper in limits:
+            if lower >= upper:
+                raise SettingError(
+                    "upper_limits", f"leave no room for {joint}: {lower} to {upper} rad"
+                )
+
+    def per_joint(self, name: str) -> tuple[float, ...]:
+        """Return one number for each joint of the setting `name`."""
+        values: tuple[float, ...] = getattr(self, name)
+        return values * len(self.joints) if len(values) == 1 else values
+
+
+PER_JOINT = (
+    "lower_limits",
+    "upper_limits",
+    "max_speed",
+    "max_step",
+    "max_start_jump",
+    "max_tracking_error",
+)
+"""Settings of the executor that are one number for all joints or one for each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordSettings(SensorSettings):
+    """Of `record_node`."""
+
+    dataset: str = setting(
+        "",
+        "Folder of the dataset: a new one, or one recorded with the same settings, which is "
+        "continued.",
+    )
+    task: str = setting(
+        "",
+        "The instruction until one comes on task_instruction. Set while the node runs, it counts "
+        "from then on.",
+        live=True,
+    )
+    cameras: tuple[str, ...] = setting(
+        ("top", "wrist"), "Names of the cameras; observation.images.<name>."
+    )
+    action_source: str = setting(
+        "command",
+        "What the action is: 'command' arm_controller/commands (Float64MultiArray), "
+        "'joint_trajectory' arm_controller/joint_trajectory, 'leader' the joint states of a "
+        "leader arm on leader/joint_states, 'next_state' the measured state one frame later.",
+        choices=("command", "joint_trajectory", "leader", "next_state"),
+    )
+    fps: int = setting(30, "Frames per second, the same for the whole dataset.", 1, 240)
+    robot_type: str = setting("so100_follower", "Name of the robot in the dataset.")
+    units: str = setting(
+        "degrees",
+        "What state and action are written in: 'degrees' (as LeRobot records: degrees, gripper "
+        "0-100) or 'radians'.",
+        choices=("degrees", "radians"),
+    )
+    joint_signs: tuple[float, ...] = setting(
+        (1.0,),
+        "+1 or -1 per joint where the dataset's positive direction is the URDF's or its "
+        "opposite; one number serves all.",
+    )
+    gripper_range: tuple[float, ...] = setting(
+        GRIPPER_RANGE, "Gripper angles [rad] that are written as 0 (closed) and 100 (open)."
+    )
+    max_image_age: float = setting(
+        0.2,
+        "With an image older than this, or when the recorder itself is late by more, the episode "
+        "is broken [s].",
+        0.01,
+        10.0,
+        live=True,
+    )
+    max_joint_state_age: float = setting(
+        0.2, "With a joint state older than this the episode is broken [s].", 0.01, 10.0, live=True
+    )
+    max_command_age: float = setting(
+        0.5,
+        "With a command older than this the episode is broken [s]; 0: a command is active until "
+        "the next one, however long.",
+        0.0,
+        3600.0,
+        live=True,
+    )
+    max_episode_seconds: float = setting(
+        0.0,
+        "After this an episode takes no more frames and waits to be saved or discarded [s]; 0: "
+        "no limit.",
+        0.0,
+        86400.0,
+        live=True,
+    )
+    max_start_speed: float = setting(
+        0.05,
+        "With a joint faster than this an episode is not begun, as episodes begin at rest "
+        "[rad/s]; 0: they may begin in motion.",
+        0.0,
+        100.0,
+        live=True,
+    )
+    min_motion: float = setting(
+        0.02,
+        "An episode in which no joint moves, or no command changes, by this much is saved only "
+        "when asked twice [rad]; 0: it is saved like any other.",
+        0.0,
+        100.0,
+        live=True,
+    )
+    min_free_disk: float = setting(
+        2.0,
+        "With less free space no frame is taken [GB]. Closing a dataset needs as much again as "
+        "the new episodes take.",
+        0.0,
+        1e6,
+        live=True,
+    )
+    queue_size: int = setting(
+        60,
+        "Frames that may wait to be compressed, in memory; with more the episode is broken.",
+        1,
+        10_000,
+    )
+    video_codec: str = setting(
+        "h264",
+        "'h264' is fast and decoded everywhere, 'av1' smaller and slower.",
+        choices=("h264", "av1"),
+    )
+    video_crf: int = setting(20, "Quality of the videos: smaller is better and larger.", 0, 63)
+    video_preset: str = setting(
+        "",
+        "The encoder's own speed setting, e.g. ultrafast or veryfast for h264, 12 for av1. Empty: "
+        "a fast one.",
+    )
+    video_threads: int = setting(1, "Threads of each camera's encoder.", 1, 64)
