@@ -100,7 +100,7 @@ class EpisodePlayer:
         loop.step()
         if loop.trace.refusals:
             raise ValueError(loop.trace.refusal)
-        loop.play(task, end=self._settings.limit)
+        loop.play(end=self._settings.limit)
         score = simulation.score()
         return EpisodeResult(
             seed=seed,

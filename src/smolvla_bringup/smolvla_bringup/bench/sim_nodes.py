@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rows that carry the claim once more, with the real nodes in real time.
 
-    python -m smolvla_bringup.bench.sim_nodes --out bench_out --seeds 5
+    smolvla bench sim-nodes --output bench_out --episodes 5
 
-After ``python -m smolvla_sim.bench``: policy, executor and simulation run as processes on a ROS
+After ``smolvla bench sim``: policy, executor and simulation run as processes on a ROS
 domain of their own, with synchronous and the best asynchronous settings at the delay of the
 claim, on the same scenes. Then says whether simulated and real time agree.
 """
@@ -17,14 +17,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import rclpy
-from smolvla_sim.bench import bars, report
-from smolvla_sim.bench.bars import Bar
-from smolvla_sim.bench.cells import Cell
-from smolvla_sim.bench.files import NAME, Claim, read_claim, write_json
-from smolvla_sim.bench.results import ResultsFile
-from smolvla_sim.bench.runs import EPISODE, MEASUREMENTS, MINUTE, Job
-from smolvla_sim.bench.summary import Row, row
-from smolvla_sim.play.intervals import Interval
+from smolvla_sim.bench import report
+from smolvla_sim.bench.files import NAME, Claim, ResultsFile, read_claim, write_json
+from smolvla_sim.bench.runs import EPISODE, MEASUREMENTS, MINUTE, Cell, Job
+from smolvla_sim.bench.summary import Bar, Row, bars, row
+from smolvla_sim.play.measures import Interval
 
 from smolvla_bringup.bench.sim_run import BenchError, CellRun
 from smolvla_bringup.system.environment import enter_own_graph
@@ -94,13 +91,12 @@ def write_report(
 ) -> str:
     """Write table and JSON into `out`; return the table's text."""
     lines = [
-        f"{claim.options.policy.description}; task {claim.options.assignment.text}; "
-        f"{len(seeds)} seeds from {seeds[0]}",
+        f"{claim.settings.player}; task {claim.settings.task}; {len(seeds)} seeds from {seeds[0]}",
         "policy_node, executor_node and sim_node as processes in real time, the policy's answers "
         f"held back to {claim.sync.delay_ms} ms in all",
     ]
-    checks = [*bars.bars(real[0], real[1]), *agreement(simulated, real)]
-    text = report.markdown("The same with real nodes", lines, real, checks, claim.options.minute)
+    checks = [*bars(real[0], real[1]), *agreement(simulated, real)]
+    text = report.markdown("The same with real nodes", lines, real, checks, claim.settings.minute)
     (out / f"{NAME}_nodes.md").write_text(text, encoding="utf-8")
     write_json(
         out / f"{NAME}_nodes.json",
@@ -116,39 +112,39 @@ def write_report(
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    claim = read_claim(arguments.out)
-    seeds = claim.seeds[: arguments.seeds]
+    claim = read_claim(arguments.output)
+    seeds = claim.seeds[: arguments.episodes]
     if not seeds:
-        raise ValueError(f"--seeds is {arguments.seeds}; it must be 1 or more")
-    runs = ResultsFile(arguments.out / f"{NAME}.jsonl", claim.setup)
+        raise ValueError(f"--episodes is {arguments.episodes}; it must be 1 or more")
+    runs = ResultsFile(arguments.output / f"{NAME}.jsonl", claim.setup)
     simulated = [_row(cell, seeds, runs) for cell in (claim.sync, claim.best)]
-    path = arguments.out / f"{NAME}_nodes.jsonl"
+    path = arguments.output / f"{NAME}_nodes.jsonl"
     if arguments.fresh:
         path.unlink(missing_ok=True)
     results = ResultsFile(path, {**claim.setup, "nodes": "real"})
     enter_own_graph()
     rclpy.init(args=[])
     try:
-        real = measure(claim, seeds, results, arguments.out / "log")
+        real = measure(claim, seeds, results, arguments.output / "log")
     finally:
         rclpy.try_shutdown()
-    print(write_report(claim, seeds, simulated, real, arguments.out))
+    print(write_report(claim, seeds, simulated, real, arguments.output))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print and write; return the exit status."""
     parser = argparse.ArgumentParser(
         prog="bench_sim_nodes",
-        description="Repeat the rows of 'python -m smolvla_sim.bench' that carry its claim with "
+        description="Repeat the rows of 'smolvla bench sim' that carry its claim with "
         "the real nodes in real time.",
         epilog="exit status: 0 measured, whatever the bars say; 2 it could not be; 130 Ctrl-C, "
         "the same command continues",
     )
     parser.add_argument(
-        "--out", type=Path, default=Path("bench_out"), help="folder (default: bench_out)"
+        "--output", type=Path, default=Path("bench_out"), help="folder (default: bench_out)"
     )
     parser.add_argument(
-        "--seeds", type=int, default=5, help="of those in simulated time, so many (default: 5)"
+        "--episodes", type=int, default=5, help="of those in simulated time, so many (default: 5)"
     )
     parser.add_argument("--fresh", action="store_true", help="forget the runs done so far")
     arguments = parser.parse_args(argv)

@@ -11,9 +11,9 @@ from typing import Any
 
 from rclpy.client import Client
 from rclpy.executors import SingleThreadedExecutor
-from smolvla_sim.bench.cells import Cell
 from smolvla_sim.bench.files import Claim
-from smolvla_sim.bench.runs import EPISODE
+from smolvla_sim.bench.runs import EPISODE, Cell
+from smolvla_sim.world.tasks import task_sequence
 from std_srvs.srv import Trigger
 
 from smolvla_bringup.bench.sim_monitor import BenchMonitor
@@ -46,46 +46,45 @@ def specs(claim: Claim, cell: Cell) -> list[NodeSpec]:
     Raises:
         SetupError: something is not installed, or the options contradict each other.
     """
-    options, policy = claim.options, claim.options.policy
+    settings, execution = claim.settings, cell.execution
     cameras = list(claim.facts.cameras)
     given: dict[str, dict[str, Any]] = {
         "sim_node": {
             "cameras": cameras,
-            "image_width": options.size[0],
-            "image_height": options.size[1],
-            "variation": options.variation,
+            "image_width": settings.size[0],
+            "image_height": settings.size[1],
+            "variation": settings.variation,
             "score_rate": 50.0,
             "restock": True,
         },
         "policy_node": {
-            "period": 1.0 / policy.fps,
+            "period": 1.0 / settings.fps,
             "inference_delay": cell.delay_ms / 1e3,
-            "cameras": list(policy.cameras) or cameras,
-            "stats": policy.stats,
-            "device": policy.device,
-            "dtype": policy.dtype,
+            "cameras": list(settings.cameras) or cameras,
+            "stats": settings.stats,
+            "device": settings.device,
             "seed": _POLICY_SEED,
-            "noise_scale": policy.noise_scale,
-            "real_time_chunking": cell.execution.real_time_chunking,
+            "noise_scale": settings.noise_scale,
+            "real_time_chunking": execution.real_time_chunking,
             "chunk_size": claim.facts.chunk_size,
         },
         "executor_node": {
-            "alignment": cell.execution.alignment,
-            "actions_per_chunk": cell.execution.actions_per_chunk,
-            "resume_jump": cell.execution.resume_jump,
+            "alignment": execution.alignment,
+            "actions_per_chunk": execution.actions_per_chunk,
+            "resume_jump": execution.resume_jump,
             "status_rate": 100.0,  # more than cycles: a status with every one
         },
     }
     nodes = simulation_nodes(
         Options(
             hardware="sim",
-            model=policy.model,
-            policy=policy.name,
-            checkpoint=policy.checkpoint if policy.name == "smolvla" else None,
-            task=options.assignment.task(0).sentence,
-            rate=options.rate,
-            g=cell.execution.g,
-            aggregation=cell.execution.aggregate,
+            model=settings.model,
+            policy=settings.policy,
+            checkpoint=settings.checkpoint if settings.policy == "smolvla" else None,
+            task=next(task_sequence(settings.task, 0)).sentence,
+            rate=settings.rate,
+            g=execution.chunk_size_threshold,
+            aggregation=execution.aggregate,
             wait_for_start=True,
         )
     )
@@ -105,9 +104,9 @@ class CellRun:
     """
 
     def __init__(self, claim: Claim, cell: Cell, log_folder: Path) -> None:
-        self._options = claim.options
+        self._settings = claim.settings
         self._starter = Starter(specs(claim, cell), log_folder)
-        self._monitor = BenchMonitor(claim.options.rate)
+        self._monitor = BenchMonitor(claim.settings.rate)
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self._monitor)
 
@@ -133,20 +132,18 @@ class CellRun:
         Raises:
             BenchError: a node died, does not answer or refuses.
         """
-        assignment = self._options.assignment
         one = measurement == EPISODE
-        tasks = iter([assignment.task(seed)]) if one else assignment.sequence(seed)
-        sentences = (task.sentence for task in tasks)
+        sentences = (task.sentence for task in task_sequence(self._settings.task, seed))
         first = next(sentences)
         self._prepare(seed, first)
         monitor = self._monitor
         monitor.begin()
         begun = time.monotonic()
         self._call(monitor.start_client, Trigger.Request())
-        done, failed = self._play(sentences, begun, self._options.seconds if one else None)
+        done, failed = self._play(sentences, begun, self._settings.limit if one else None)
         taken = time.monotonic() - begun
         trace = monitor.end()
-        measures = trace.measures(self._options.rate / self._options.policy.fps)
+        measures = trace.measures(self._settings.rate / self._settings.fps)
         if one:
             success = bool(done)
             seconds = done[0] if success else taken
@@ -185,11 +182,11 @@ class CellRun:
             The times of the tasks that were done [s], and how many were not done in time.
         """
         monitor = self._monitor
-        end = begun + (self._options.minute if only is None else only)
+        end = begun + (self._settings.minute if only is None else only)
         done: list[float] = []
         failed, start = 0, begun
         while True:
-            limit = min(start + self._options.seconds, end)
+            limit = min(start + self._settings.limit, end)
             success = self._spin(
                 lambda: monitor.score is not None and monitor.score >= 1.0,
                 limit - time.monotonic(),

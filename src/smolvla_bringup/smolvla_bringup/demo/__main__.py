@@ -134,10 +134,9 @@ def _unlearned(options: Options) -> str:
     """Say that the checkpoint never learned the task, where it says what it learned."""
     from smolvla_policy.checkpoint.errors import CheckpointError
     from smolvla_policy.checkpoint.robot import read_robot, unlearned
+    from smolvla_sim.settings import CHECKPOINT
 
-    from smolvla_sim import shipped
-
-    folder = shipped.CHECKPOINT if options.shipped_checkpoint else Path(options.checkpoint or "")
+    folder = CHECKPOINT if options.shipped_checkpoint else Path(options.checkpoint or "")
     if options.policy != "smolvla" or not folder.is_dir():
         return ""  # policy_node says it of one that it downloads
     try:

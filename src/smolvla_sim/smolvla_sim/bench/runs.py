@@ -145,12 +145,8 @@ class BenchPlayer:
         """Return the figures of a job as plain data."""
         settings, simulation = self._settings, self._simulation
         tasks = task_sequence(settings.task, job.seed)
-        one = job.measurement == EPISODE
-        if one:
-            task = next(tasks)
-            simulation.set_task(task.sentence)
-        simulation.reset(job.seed)
         execution = job.cell.execution
+        simulation.reset(job.seed)
         loop = EpisodeLoop(
             self._observer,
             execution.executor(settings.rate),
@@ -159,24 +155,21 @@ class BenchPlayer:
             seed=job.seed,
             real_time_chunking=execution.real_time_chunking,
         )
-        if one:
-            # Real nodes do not know either that a task is lost.
-            ended = loop.play(task, settings.limit, give_up=False)
+        # Real nodes do not know either that a task is lost: nothing is given up.
+        if job.measurement == EPISODE:
+            simulation.set_task(next(tasks).sentence)
+            ended = loop.play(settings.limit, give_up=False)
             score = simulation.score()
             figures = {
-                "task": task.sentence,
+                "task": simulation.task.sentence,
                 "success": ended == DONE,
                 "score": score,
                 "seconds": loop.now,
-                "outcome": outcome(task, score, simulation.progress),
+                "outcome": outcome(simulation.task, score, simulation.progress),
             }
         else:
-            tally = loop.play_all(
+            done, failed = loop.play_all(
                 tasks, settings.minute, restock_rng(job.seed), settings.limit, give_up=False
             )
-            figures = {
-                "cubes": len(tally.seconds),
-                "failed": tally.failed,
-                "seconds": tally.seconds,
-            }
+            figures = {"cubes": len(done), "failed": failed, "seconds": done}
         return {**figures, **loop.trace.measures(loop.cycles_per_action)}

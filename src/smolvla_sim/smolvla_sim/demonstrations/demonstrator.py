@@ -151,7 +151,7 @@ class Demonstrator:
             on_command=film,
         )
         # The expert refuses a cube that was pushed out of its reach: no demonstration.
-        result.success = loop.play(task, _TIME_LIMIT, patient=False) == DONE
+        result.success = loop.play(_TIME_LIMIT, patient=False) == DONE
         if not result.success:
             result.frames.clear()
             return result
@@ -172,7 +172,8 @@ class Demonstrator:
             seed=seed,
             real_time_chunking=way.real_time_chunking,
         )
-        return loop.play_all(task_sequence(self._settings.task, seed), end, rng).task
+        loop.play_all(task_sequence(self._settings.task, seed), end, rng)
+        return self.simulation.task
 
     def _scenes(self, seed: int) -> Demonstration:
         rng = np.random.default_rng([seed, 3])

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.random import Generator
@@ -193,21 +193,6 @@ class Observer:
         self.backend.close()
 
 
-@dataclass
-class Tally:
-    """Tasks that were done one after another.
-
-    Attributes:
-        task: the present one.
-        seconds: time of each that was done [s].
-        failed: how many were not done in their time, or lost.
-    """
-
-    task: Task
-    seconds: list[float] = field(default_factory=list)
-    failed: int = 0
-
-
 @dataclass(frozen=True)
 class _Reply:
     """An answer under way."""
@@ -287,25 +272,22 @@ class EpisodeLoop:
 
     def play(
         self,
-        task: Task,
         limit: float = math.inf,
         *,
         end: float = math.inf,
         give_up: bool = True,
         patient: bool = True,
     ) -> str:
-        """Ask for a task and go on until it is `DONE`, `LOST`, `REFUSED` or its time is `OVER`.
+        """Ask for the simulation's task until it is `DONE`, `LOST`, `REFUSED` or time is `OVER`.
 
         Args:
-            task: the instruction, and what the simulation judges.
             limit: time for it [s].
             end: of the run [s].
             give_up: end a task that is lost at once, instead of when its time is over.
             patient: go on and ask again when the policy refuses.
         """
         simulation, begun = self._simulation, self.now
-        simulation.set_task(task.sentence)
-        self.instruction = task.sentence
+        self.instruction = simulation.task.sentence
         while self.now < end and self.now - begun < limit:
             self.step()
             if simulation.score() >= 1.0:
@@ -324,8 +306,10 @@ class EpisodeLoop:
         limit: float = math.inf,
         *,
         give_up: bool = True,
-    ) -> Tally:
+    ) -> tuple[list[float], int]:
         """Do one task after another until `end` [s], with the cubes put back in between.
+
+        The last one is not ended; it is the simulation's task then.
 
         Args:
             tasks: what to do; there must be enough of them.
@@ -333,19 +317,24 @@ class EpisodeLoop:
             rng: draws where cubes go.
             limit: time for each task [s].
             give_up: see `play`.
+
+        Returns:
+            The time of each task that was done [s], and how many were lost or not done in time.
         """
-        tally = Tally(next(tasks))
+        done: list[float] = []
+        failed = 0
+        self._simulation.set_task(next(tasks).sentence)
         while True:
             begun = self.now
-            ended = self.play(tally.task, limit, end=end, give_up=give_up)
+            ended = self.play(limit, end=end, give_up=give_up)
             taken = self.now - begun
             if ended == OVER and taken < limit:
-                return tally
+                return done, failed
             if ended == DONE:
-                tally.seconds.append(round(taken, 6))
+                done.append(round(taken, 6))
             else:
-                tally.failed += 1
-            tally.task = next(tasks)
+                failed += 1
+            self._simulation.set_task(next(tasks).sentence)
             self._simulation.restock(rng)
 
     def step(self) -> None:
