@@ -7,29 +7,26 @@ SHELL := bash
 
 ENV := . ./env.sh;
 
-# make demo CHECKPOINT=folder-or-hub-id TASK="…" SEED=1 ARGS="--no-video"
+# What a target takes: make demo CHECKPOINT=folder-or-hub-id TASK="…" SEED=1 ARGS="--no-video".
+# The recipes read TASK from the environment, whatever characters it has.
 CHECKPOINT ?=
 TASK ?=
+KIND ?=
 SEED ?=
+EPISODES ?=
+OUTPUT ?=
 ARGS ?=
 # make bench SECONDS=20
 SECONDS ?= 60
-# make eval TASK=reach N=100 SEED=1000 CHECKPOINT=folder-or-hub-id ARGS="--policy scripted"
-N ?=
-EVAL_ARGS = $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(if $(TASK),--task "$(TASK)") \
-	$(if $(N),--episodes "$(N)") $(if $(SEED),--seed "$(SEED)") $(ARGS)
-# make dataset TASK=pick_place N=50 OUT=data/pick_place ARGS="--cameras top,wrist --grounding"
-OUT ?=
-DATASET_TASK = $(or $(TASK),pick_place)
-DATASET_ARGS = --task "$(DATASET_TASK)" --episodes "$(or $(N),50)" \
-	--out "$(or $(OUT),data/$(DATASET_TASK))" $(if $(SEED),--seed "$(SEED)") $(ARGS)
-# make bench-sim TASK=reach N=20 CHECKPOINT=folder-or-hub-id ARGS="--quick" NODES="--seeds 3"
+# make bench-sim NODES="--episodes 3"
 NODES ?=
-BENCH_SIM_ARGS = $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") \
-	$(if $(TASK),--task "$(TASK)") $(if $(N),--seeds "$(N)") \
-	$(if $(SEED),--first-seed "$(SEED)") $(ARGS)
-DEMO_ARGS = $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(if $(TASK),--task "$(TASK)") \
-	$(if $(SEED),--seed "$(SEED)") $(ARGS)
+export TASK
+GIVEN = $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(if $(TASK),--task "$$TASK") \
+	$(if $(SEED),--seed "$(SEED)")
+SIMULATED = $(GIVEN) $(if $(KIND),--kind "$(KIND)") $(if $(EPISODES),--episodes "$(EPISODES)")
+DATASET_KIND = $(or $(KIND),pick_place)
+$(if $(N),$(error N is called EPISODES now))
+$(if $(OUT),$(error OUT is called OUTPUT now))
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,13 +38,15 @@ build: setup ## Set this machine up and build the workspace (happens by itself b
 	@echo "Built. Next: make demo, or '. ./env.sh' for a shell with the nodes."
 
 demo: setup ## Simulated SO-100 obeys a sentence over real ROS 2 (CHECKPOINT=, TASK=, SEED=, ARGS=)
-	@$(ENV) exec python -m smolvla_bringup.demo $(DEMO_ARGS)
+	@$(ENV) exec smolvla demo $(GIVEN) $(ARGS)
 
-dataset: setup ## Record the simulation's expert as a LeRobot dataset (TASK=, N=, OUT=, SEED=, ARGS=)
-	@$(ENV) exec python -m smolvla_sim.demonstrations.record_dataset $(DATASET_ARGS)
+dataset: setup ## Record the simulation's expert as a LeRobot dataset (KIND=, EPISODES=, OUTPUT=, SEED=, ARGS=)
+	@$(ENV) exec smolvla dataset simulate --kind "$(DATASET_KIND)" \
+		--episodes "$(or $(EPISODES),50)" --output "$(or $(OUTPUT),data/$(DATASET_KIND))" \
+		$(if $(SEED),--seed "$(SEED)") $(ARGS)
 
-eval: setup ## How often a checkpoint does a task in the simulation (TASK=, N=, SEED=, CHECKPOINT=)
-	@$(ENV) exec python -m smolvla_sim.evaluate $(EVAL_ARGS)
+eval: setup ## How often a checkpoint does a task in the simulation (KIND=, TASK=, EPISODES=, SEED=, CHECKPOINT=)
+	@$(ENV) exec smolvla eval $(SIMULATED) $(ARGS)
 
 test: setup ## Run all tests, C++ and Python (ARGS= goes to pytest and leaves the C++ ones out)
 	@$(if $(ARGS),,scripts/test_cpp.sh)
@@ -65,20 +64,18 @@ format: setup ## Format the sources
 	if [ -n "$$files" ]; then .venv/bin/clang-format -i $$files; fi
 
 bench: setup ## Measure inference and the executor's timing here (LEROBOT_PYTHON=, SECONDS=60)
-	@mkdir -p bench_out
 	@$(ENV) test -e bench_out/checkpoint/model.safetensors || \
-		python -m smolvla_policy.bench_inference --make-checkpoint bench_out/checkpoint
-	@$(ENV) python -m smolvla_policy.bench_inference --checkpoint bench_out/checkpoint \
+		smolvla bench inference --make-checkpoint bench_out/checkpoint
+	@$(ENV) smolvla bench inference --checkpoint bench_out/checkpoint \
 		--json bench_out/inference.json $(ARGS)
-	@$(ENV) python -m smolvla_bringup.bench.executor --checkpoint bench_out/checkpoint \
-		--seconds $(SECONDS)
+	@$(ENV) exec smolvla bench executor --checkpoint bench_out/checkpoint --seconds $(SECONDS)
 
-bench-sim: setup ## Synchronous against asynchronous in the simulation (TASK=, N=, CHECKPOINT=, NODES=)
-	@$(ENV) python -m smolvla_sim.bench --out bench_out $(BENCH_SIM_ARGS)
-	@$(ENV) python -m smolvla_bringup.bench.sim_nodes --out bench_out $(NODES)
+bench-sim: setup ## Synchronous against asynchronous in the simulation (KIND=, EPISODES=, CHECKPOINT=, NODES=)
+	@$(ENV) smolvla bench sim --output bench_out $(SIMULATED) $(ARGS)
+	@$(ENV) exec smolvla bench sim-nodes --output bench_out $(NODES)
 
 bench-bus: setup ## Time the servo bus beside Feetech's SDK, at the servo emulator (ARGS=)
-	@$(ENV) exec python scripts/bench_bus.py $(ARGS)
+	@$(ENV) exec smolvla bench bus $(ARGS)
 
 clean: ## Remove what was built and recorded; keep .venv
 	@rm -rf build install log demo_out bench_out

@@ -5,7 +5,7 @@
 set -euo pipefail
 
 # requirements/run.txt has these, newer than the distribution.
-keys=(python3-matplotlib python3-opencv python3-tqdm)
+keys=(python3-argcomplete python3-matplotlib python3-opencv python3-scipy python3-tqdm)
 # RViz is an argument of the image.
 keys+=(rviz2 rviz_common rviz_default_plugins)
 # What rosdep would install with pip, outside of the virtual environment.

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Builds src/so100_hardware plainly with CMake and runs its tests, twice: optimised with -Werror,
+# Builds src/so100_hardware plainly with CMake and runs its tests, twice: optimized with -Werror,
 # and under AddressSanitizer and UBSan. Where the sourced ROS 2 has ros2_control, the plugin is
 # built too and its own tests run through ros2_control. Nothing is rebuilt that did not change.
 #

@@ -106,23 +106,6 @@ def test_no_key_is_left_for_rosdep_to_install_with_pip():
     assert asked <= skipped_keys()
 
 
-def test_the_debian_image_has_what_the_set_up_would_install():
-    script = (ROOT / "scripts/setup.sh").read_text("utf-8")
-    body = re.search(r"^install_system_packages\(\) \{(.*?)^\}", script, re.MULTILINE | re.DOTALL)[
-        1
-    ]
-    wanted = set(re.findall(r"missing\+=\((\w[\w+-]*)\)", body))
-    wanted |= {
-        f"python3-{part}" for part in re.findall(r'missing\+=\("python\$version-(\w+)"\)', body)
-    }
-    wanted |= set(re.search(r"for name in ([^;]+);", body)[1].split())
-    assert {"cmake", "python3-venv", "libegl1"} <= wanted
-    installed = " ".join(
-        rest for name, rest in instructions(DOCKER / "Dockerfile.debian") if name == "RUN"
-    ).split()
-    assert wanted <= set(installed)
-
-
 def command_of(service: str) -> list[str]:
     """The command, variables replaced by their defaults."""
     words = COMPOSE["services"][service]["command"]

@@ -142,6 +142,19 @@ def test_a_wish_that_cannot_be_had_is_told(clone):
     assert "SMOLVLA_TORCH is 'gpu', but must be cpu or cuda" in ended.stderr
 
 
+def test_the_debian_image_has_the_system_packages_that_are_installed(clone):
+    packages = clone.folder / "packages"
+    clone.program("bin/dpkg-query", "#!/bin/sh\nexit 1\n")
+    clone.program("bin/apt-get", f'#!/bin/sh\necho "$*" >>"{packages}"\n')
+    clone.program("bin/sudo", '#!/bin/sh\n[ "$1" = -n ] || exec "$@"\n')
+    ended, _ = clone.has(VERSION).set_up()
+    assert ended.returncode == 0, ended.stderr
+    installed = {word for word in packages.read_text().split() if not word.startswith("-")}
+    installed -= {"update", "install"}
+    assert "libegl1" in installed
+    assert installed <= set((ROOT / "docker/Dockerfile.debian").read_text().split())
+
+
 def test_programs_start_in_a_path_with_spaces(clone):
     clone.has(VERSION).set_up()
     started = subprocess.run([clone.built, "x"], capture_output=True, text=True, check=False)

@@ -14,6 +14,9 @@ setup(
         (f"share/{package_name}", ["package.xml"]),
         (f"share/{package_name}/launch", glob("launch/*.launch.py")),
         (f"share/{package_name}/config", glob("config/*")),
+        # Sourced with the workspace, as ros2cli's.
+        (f"share/{package_name}/environment", glob("completion/*")),
+        ("bin", ["bin/smolvla"]),
     ],
     install_requires=["setuptools"],
     zip_safe=False,
@@ -23,8 +26,9 @@ setup(
     license="Apache-2.0",
     entry_points={
         "console_scripts": [
-            "start = smolvla_bringup.console:start",
-            "demo = smolvla_bringup.console:demo",
+            "smolvla = smolvla_bringup.cli:main",
+            "start = smolvla_bringup.cli:start",
+            "demo = smolvla_bringup.cli:demo",
         ],
     },
 )

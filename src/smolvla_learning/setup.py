@@ -21,7 +21,7 @@ setup(
     entry_points={
         "console_scripts": [
             "record = smolvla_learning.record_node:main",
-            "train = smolvla_learning.training.train:main",
+            "train = smolvla_learning.training:main",
         ],
     },
 )

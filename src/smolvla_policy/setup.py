@@ -21,7 +21,7 @@ setup(
     entry_points={
         "console_scripts": [
             "policy_node = smolvla_policy.policy_node:main",
-            "check = smolvla_policy.check:main",
+            "check = smolvla_policy.checks:main",
         ],
         "smolvla_policy.backends": [
             "smolvla = smolvla_policy.backends.smolvla:create",

@@ -204,9 +204,11 @@ def test_what_only_draws_needs_no_arm() -> None:
 
 
 def test_a_real_arm_without_calibration_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SetupError, match=r"needs its calibration: .*so100_calibrate"):
+    with pytest.raises(SetupError, match=r"needs its calibration: .*smolvla arm calibrate"):
         robot_description(Options(port=str(tmp_path)))
-    with pytest.raises(SetupError, match=r"no such calibration /nowhere/a.json; .*so100_calibr"):
+    with pytest.raises(
+        SetupError, match=r"no such calibration /nowhere/a.json; .*smolvla arm cal"
+    ):
         robot_description(Options(port=str(tmp_path), calibration="/nowhere/a.json"))
 
 
@@ -272,5 +274,5 @@ def test_no_port_several_ports_and_a_wrong_one_are_explained(tmp_path: Path) -> 
         (tmp_path / name).touch()
     with pytest.raises(SetupError, match=r"several serial ports found; .*ttyACM0, .*ttyUSB0"):
         choose_port("", tmp_path)
-    with pytest.raises(SetupError, match=r"no such port /dev/tty-none; .*so100_scan"):
+    with pytest.raises(SetupError, match=r"no such port /dev/tty-none; .*smolvla arm scan"):
         choose_port("/dev/tty-none", tmp_path)

@@ -166,7 +166,7 @@ def start_command(executable: Callable[..., None], tmp_path: Path) -> list[str]:
     executable("smolvla_policy", "policy_node", "/bin/sh", "-c", POLITE)
     executable("smolvla_executor", "executor_node", "/bin/sh", "-c", POLITE)
     executable("smolvla_executor", "visualization_node", "/bin/sh", "-c", POLITE)
-    command = [sys.executable, "-m", "smolvla_bringup.system.start", "--hardware", "sim"]
+    command = [sys.executable, "-m", "smolvla_bringup.cli", "run", "--hardware", "sim"]
     return [*command, "--no-rviz", "--log-dir", str(tmp_path / "log")]
 
 
@@ -252,7 +252,7 @@ class Arm:
         for package in ("joint_state_broadcaster", "forward_command_controller"):
             (index / package).touch()
         executable("controller_manager", "spawner", "/bin/sh", "-c", "exit 0")
-        command = [sys.executable, "-m", "smolvla_bringup.system.start", "--hardware", "mock"]
+        command = [sys.executable, "-m", "smolvla_bringup.cli", "run", "--hardware", "mock"]
         command += ["--checkpoint", "owner/name", "--no-rviz", "--log-dir", str(log)]
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1

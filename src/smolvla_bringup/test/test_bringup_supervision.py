@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 from smolvla_bringup.system.node_list import node_list
@@ -140,7 +141,12 @@ def test_the_arms_own_nodes_alone_are_never_started_anew(hardware: str) -> None:
 
 
 @pytest.mark.usefixtures("ros2_control")
-def test_the_command_that_starts_a_part_again_has_the_arguments_of_that_part() -> None:
+def test_the_command_that_starts_a_part_again_has_the_arguments_of_that_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ros2").write_text("#!/bin/sh\n")
+    (tmp_path / "ros2").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     options = Options(
         hardware="mock",
         checkpoint="my run/last",

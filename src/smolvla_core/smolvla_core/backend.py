@@ -23,9 +23,9 @@ class SceneObject:
     """Pose and size of a thing in the scene, in the robot's base frame.
 
     Attributes:
-        position: (3,) metres.
+        position: (3,) meters.
         quaternion: (4,) unit quaternion in ROS order x, y, z, w.
-        size: (3,) edge lengths of the bounding box, metres.
+        size: (3,) edge lengths of the bounding box, meters.
     """
 
     position: NDArray[np.float64]

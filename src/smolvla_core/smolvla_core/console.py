@@ -9,13 +9,18 @@ domain that does not exist.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
+import json
 import os
 import re
+import shutil
 import signal
 import sys
+import textwrap
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NoReturn
 
 DONE, NO, COULD_NOT_RUN, BROKEN_PIPE, INTERRUPTED = 0, 1, 2, 141, 130
@@ -47,10 +52,17 @@ def command_parser(
     statuses = statuses or "0 done, 2 it could not be done, 130 Ctrl-C"
     return _Parser(
         prog=prog,
-        description=description,
-        epilog=f"example: {example}\nexit status: {statuses}",
+        description=textwrap.fill(description, _width()),
+        epilog="\n".join(
+            textwrap.fill(f"{what}: {text}", _width(), subsequent_indent="  ")
+            for what, text in (("example", example), ("exit status", statuses))
+        ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
+
+def _width() -> int:
+    return max(shutil.get_terminal_size().columns - 2, 40)
 
 
 def end_on_interrupt(status: int = 0) -> None:
@@ -63,6 +75,23 @@ def end_on_interrupt(status: int = 0) -> None:
         signal.signal(signal.SIGINT, lambda signum, frame: os._exit(status))
     # Blocked by who started the process, so that no interrupt comes before this line.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+def write_json(target: Path, content: Any) -> None:
+    """Write `content` as JSON to a file, whose folder is made if needed; ``-`` prints it."""
+    text = json.dumps(content, indent=2, ensure_ascii=False)
+    if str(target) == "-":
+        print(text, flush=True)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(text + "\n", encoding="utf-8")
+
+
+def beside_json(target: Path | None) -> contextlib.AbstractContextManager[Any]:
+    """Return a context in which what is printed leaves standard output to the JSON for ``-``."""
+    if str(target) == "-":
+        return contextlib.redirect_stdout(sys.stderr)
+    return contextlib.nullcontext()
 
 
 def guarded(name: str, run: Callable[[], Any]) -> int:

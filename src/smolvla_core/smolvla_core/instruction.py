@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from enum import IntEnum
 
 EXAMPLE = "pick up the red cube"
@@ -25,11 +26,18 @@ def quoted(sentence: str) -> str:
     return json.dumps(shown, ensure_ascii=False)
 
 
-def command(topic: str) -> str:
-    """Return what to type to give an instruction on `topic`.
+def command(topic: str, order: str = "instruct") -> str:
+    """Return what to type to give an instruction on `topic`, with what this machine has.
 
-    Without ``--keep-alive`` the publisher lives 0.1 s, which is too short on a crowded machine.
+    Args:
+        topic: with its namespace.
+        order: of the command ``smolvla``; ``task`` waits until it is done.
     """
+    namespace, _, name = topic.rpartition("/")
+    if name == "task_instruction" and (shutil.which("smolvla") or not shutil.which("ros2")):
+        where = f" --namespace {namespace}" if namespace else ""
+        return f'smolvla {order} "{EXAMPLE}"{where}'
+    # Without --keep-alive the publisher lives 0.1 s, too short on a crowded machine.
     return f'ros2 topic pub --once --keep-alive 1 {topic} std_msgs/msg/String "data: {EXAMPLE}"'
 
 
@@ -54,7 +62,7 @@ class NewestInstruction:
         self._ever = self._in_goal = False
 
     def on_topic(self, sentence: str) -> str:
-        """Take a sentence of the topic. Returns words for the log."""
+        """Take a sentence of the topic. Returns a message for the log."""
         blank = not sentence.strip()
         if blank and self._in_goal:
             return "instruction: a blank one, ignored while a goal runs"

@@ -5,7 +5,7 @@
     buffer.add_image("top", message, stamp_ns, now)             # any object; decoded later
     problem = buffer.add_joint_state(names, positions, stamp_ns, now)
     matched = buffer.snapshot(now)
-    if isinstance(matched, Missing): say(matched.words)
+    if isinstance(matched, Missing): print(matched.message)
 
 `now` is the time of reception [s] of a monotonic clock; `stamp_ns` is the time of acquisition
 by the clock of the source [ns], 0 when the source gives none.
@@ -80,7 +80,7 @@ class Missing:
     problems: tuple[str, ...]
 
     @property
-    def words(self) -> str:
+    def message(self) -> str:
         """All problems in one line."""
         return "; ".join(self.problems)
 

@@ -34,7 +34,12 @@ from typing import Any, TypeVar
 RENAMED: dict[str, str] = {
     "aggregation": "aggregate",
     "blend": "aggregate",
+    "cameras": "num_cameras",
+    "dtypes": "dtype",
+    "first_seed": "seed",
     "g": "chunk_size_threshold",
+    "out": "output",
+    "seeds": "episodes",
 }
 """Names of parameters, launch arguments and options that were in use -> the present ones."""
 
@@ -326,7 +331,7 @@ def add_arguments(
             parser.add_argument(flag(name), action=argparse.BooleanOptionalAction, **common)
             continue
         if declared.is_list:
-            common["nargs"] = "+"
+            common |= {"nargs": "+", "action": "extend"}  # also where it is given twice
         common["choices"] = declared.choices or None  # for completion in a shell
         metavar = name.upper() if declared.kind in (str, Path) else declared.kind.__name__.upper()
         parser.add_argument(flag(name), type=_argument(declared), metavar=metavar, **common)

@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A console script that is interrupted while it imports ends at once and says nothing."""
+"""How programs end: interrupted while they import, or stopped by what surrounds them."""
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
+from importlib import import_module
+from pathlib import Path
 
 import pytest
+from smolvla_core.console import beside_json, guarded, write_json
 
 PROGRAM = """
 import signal, sys
@@ -55,3 +59,42 @@ def test_where_interrupts_are_ignored_they_stay_so() -> None:
         stdin=subprocess.DEVNULL,
     )
     assert ended.stdout == "imports\ngoes on\n"
+
+
+def test_a_module_that_is_not_installed_ends_in_one_line(capsys):
+    assert guarded("smolvla dance", lambda: import_module("smolvla_ballet")) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("smolvla dance: it needs the Python module 'smolvla_ballet'")
+
+
+def test_a_file_that_cannot_be_written_ends_in_one_line(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    target = tmp_path / "file" / "figures.json"
+    assert guarded("smolvla weigh", lambda: write_json(target, {})) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"smolvla weigh: {tmp_path / 'file'}")
+
+
+def refuse():
+    raise ConnectionRefusedError
+
+
+def test_other_errors_keep_their_traceback():
+    with pytest.raises(ValueError, match="a mistake"):
+        guarded("x", lambda: int("a mistake"))
+    with pytest.raises(ConnectionRefusedError):
+        guarded("x", refuse)
+
+
+@pytest.mark.parametrize("value", [3, True, None])
+def test_the_status_is_what_the_program_returns(value):
+    assert guarded("x", lambda: value) == int(value or 0)
+
+
+def test_json_on_standard_output_is_alone_there(capsys):
+    with beside_json(Path("-")):
+        print("a table")
+    write_json(Path("-"), {"a": [1.5]})
+    captured = capsys.readouterr()
+    assert captured.err == "a table\n"
+    assert json.loads(captured.out) == {"a": [1.5]}

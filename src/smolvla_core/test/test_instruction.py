@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from smolvla_core.instruction import NewestInstruction, Source, quoted
+from smolvla_core.instruction import NewestInstruction, Source, command, quoted
 
 
 @pytest.fixture
@@ -26,14 +26,14 @@ def test_without_a_goal_it_is_the_topics(newest):
 
 @pytest.mark.parametrize("blank", ["", "  \t\n"])
 def test_a_blank_sentence_means_none(newest, blank):
-    assert newest.missing("/left/task_instruction").startswith("no instruction yet: ros2 topic")
+    assert newest.missing("/left/task_instruction").startswith("no instruction yet: ")
     newest.on_topic("wipe the table")
     assert newest.missing("/left/task_instruction") == ""
     assert "none any more" in newest.on_topic(blank)
     assert now(newest) == ("", Source.NONE)
     words = newest.missing("/left/task_instruction")
     assert words.startswith("no instruction any more: ")
-    assert " /left/task_instruction std_msgs/msg/String " in words
+    assert "--namespace /left" in words
 
 
 def test_a_goal_counts_until_it_is_over(newest):
@@ -66,3 +66,22 @@ def test_a_blank_sentence_leaves_a_goal_alone(newest):
 def test_a_sentence_is_quoted_on_one_line_and_not_too_long():
     assert quoted('say "grüß dich"\n\x1b[31m') == '"say \\"grüß dich\\"\\n\\u001b[31m"'
     assert len(quoted("pick " * 5000)) < 250
+
+
+@pytest.mark.parametrize(
+    ("programs", "topic", "advice"),
+    [
+        (("ros2", "smolvla"), "/task_instruction", 'smolvla instruct "pick up the red cube"'),
+        (("smolvla",), "/a/b/task_instruction", "--namespace /a/b"),
+        (("ros2",), "/task_instruction", "ros2 topic pub --once --keep-alive 1 /task_instruction"),
+        (("ros2", "smolvla"), "/orders", "ros2 topic pub --once --keep-alive 1 /orders"),
+        ((), "/task_instruction", "smolvla instruct"),
+    ],
+)
+def test_advice_is_what_this_machine_has(programs, topic, advice, tmp_path, monkeypatch):
+    for name in programs:
+        (tmp_path / name).write_text("#!/bin/sh\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert advice in command(topic)
+    assert ("ros2" in command(topic)) == advice.startswith("ros2")

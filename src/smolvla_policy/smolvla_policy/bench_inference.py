@@ -3,8 +3,7 @@
 
 Each contender runs in a process of its own, so that peak memory includes loading and belongs
 to it alone. The chunks are interleaved, ours, theirs, ours, theirs, so that other load on the
-machine meets both. LeRobot gets images that are converted to float tensors already; its own
-file runs in its own Python, so this file imports this package only where it is needed.
+machine meets both. LeRobot gets images that are converted to float tensors already.
 """
 
 from __future__ import annotations
@@ -13,142 +12,43 @@ import argparse
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from smolvla_core.console import DONE, beside_json, command_parser, write_json
+from smolvla_core.settings import Settings, add_arguments, from_arguments, setting
+
 STAGES = ("images", "prefix", "steps", "total")
 CAMERAS = ("top", "wrist", "side")
-TASK = "pick up the red cube"
-HEIGHT, WIDTH = 480, 640
-
-Predict = Callable[[int], dict[str, float]]
-"""Predicts a chunk from that many cameras and returns the seconds of the stages."""
 
 
-def load_ours(folder: Path, dtype: str, device: str) -> Predict:
-    """Load the checkpoint with this package."""
-    from dataclasses import replace
+@dataclass(frozen=True, kw_only=True)
+class InferenceBenchSettings(Settings):
+    """What is measured."""
 
-    import numpy as np
-
-    from smolvla_policy.policy import SmolVLAPolicy
-
-    policy = SmolVLAPolicy.from_pretrained(folder, dtype=dtype, device=device)
-    config, state = policy.config, np.zeros(policy.state_dim, np.float32)
-    random = np.random.default_rng(0)
-    noise = random.standard_normal(
-        (policy.chunk_size, int(config.max_action_dim)), dtype=np.float32
+    checkpoint: Path | None = setting(None, "Folder (default: a random one of full size).")
+    make_checkpoint: Path | None = setting(
+        None, "Write such a random checkpoint into this folder and stop."
     )
-    pictures = [
-        random.integers(0, 256, (HEIGHT, WIDTH, 3)).astype(np.uint8) for _ in policy.cameras
-    ]
-    narrowed: dict[int, SmolVLAPolicy] = {}
-
-    def predict(cameras: int) -> dict[str, float]:
-        if cameras not in narrowed:
-            dropped = policy.cameras[cameras:]
-            inputs = {name: f for name, f in config.inputs.items() if name not in dropped}
-            narrowed[cameras] = SmolVLAPolicy(
-                policy.network,
-                replace(config, inputs=inputs),
-                policy.processors,
-                policy.tokenizer,
-                policy.statistics,
-                policy.load_report,
-            )
-            narrowed[cameras].profile = True
-        chosen = narrowed[cameras]
-        images = dict(zip(chosen.cameras, pictures, strict=False))
-        started = time.perf_counter()
-        chosen.predict_chunk(images, state, TASK, noise)
-        return {**chosen.stage_times, "total": time.perf_counter() - started}
-
-    return predict
-
-
-def load_lerobot(folder: Path, dtype: str, device: str) -> Predict:
-    """Load the checkpoint with LeRobot, whose modules have no types here."""
-    os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
-    os.chdir(folder)  # the VLM's configuration is named relative to the checkpoint
-    import torch
-    from lerobot.policies.factory import make_pre_post_processors
-    from lerobot.policies.smolvla.modeling_smolvla import SmolVLAPolicy
-
-    policy = SmolVLAPolicy.from_pretrained(str(folder))
-    # The mix of released checkpoints; LeRobot gives it only with the VLM's weights at hand.
-    if dtype == "float32":
-        policy.float()
-    else:
-        policy.model.vlm_with_expert.vlm.to(torch.bfloat16)
-    policy.to(device).eval()
-    before, after = make_pre_post_processors(policy.config, pretrained_path=str(folder))
-    names = list(policy.config.image_features)
-    torch.manual_seed(0)
-    pictures = [torch.rand(3, HEIGHT, WIDTH) for _ in names]
-    state = torch.zeros(policy.config.input_features["observation.state"].shape[0])
-    noise = torch.randn(1, policy.config.chunk_size, policy.config.max_action_dim, device=device)
-    spent: dict[str, float] = {}
-
-    def timed(owner: Any, method: str, stage: str) -> None:
-        inner = getattr(owner, method)
-
-        def outer(*args: Any, **kwargs: Any) -> Any:
-            started = time.perf_counter()
-            result = inner(*args, **kwargs)
-            if device.startswith("cuda"):
-                torch.cuda.synchronize()
-            spent[stage] = spent.get(stage, 0.0) + time.perf_counter() - started
-            return result
-
-        setattr(owner, method, outer)
-
-    timed(policy, "prepare_images", "images")
-    timed(policy.model.vlm_with_expert, "embed_image", "images")
-    timed(policy.model, "denoise_step", "steps")
-
-    def predict(cameras: int) -> dict[str, float]:
-        spent.clear()
-        batch = dict(zip(names[:cameras], pictures, strict=False))
-        started = time.perf_counter()
-        ready = before({**batch, "observation.state": state, "task": TASK})
-        after(policy.predict_action_chunk(ready, noise=noise))
-        total = time.perf_counter() - started
-        rest = total - spent["images"] - spent["steps"]
-        return {**spent, "prefix": rest, "total": total}
-
-    return predict
-
-
-def serve(contender: str, folder: Path, dtype: str, device: str, threads: int) -> None:
-    """Load one contender and answer each line of standard input, a number of cameras."""
-    output = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print must not mix with the answers
-    started = time.perf_counter()
-    import torch
-
-    torch.set_num_threads(threads)
-    load = load_ours if contender == "ours" else load_lerobot
-    predict = load(folder, dtype, device)
-    about: dict[str, Any] = {"load": time.perf_counter() - started, "torch": torch.__version__}
-    print(json.dumps({**about, "memory": peak_memory()}), file=output, flush=True)
-    for line in sys.stdin:
-        times: dict[str, Any] = predict(int(line))
-        times["memory"] = peak_memory()
-        print(json.dumps(times), file=output, flush=True)
-
-
-def peak_memory() -> float:
-    """Return this process's highest resident memory so far in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return float(peak if platform.system() == "Darwin" else 1024 * peak)
+    num_cameras: tuple[int, ...] = setting((1, 2, 3), "Numbers of cameras.", 1, len(CAMERAS))
+    dtype: tuple[str, ...] = setting(
+        ("float32", "bfloat16"), "Number types.", choices=("auto", "float32", "bfloat16")
+    )
+    device: str = setting("cpu", "Where the network runs: cpu, cuda, mps.")
+    threads: int = setting(os.cpu_count() or 1, "Threads of PyTorch.", 1)
+    repeats: int = setting(5, "Chunks per measurement.", 1)
+    lerobot_python: str | None = setting(
+        None,
+        "Python with LeRobot (default: $LEROBOT_PYTHON, or this one if it has LeRobot).",
+    )
+    json: Path | None = setting(None, "Also write the results to this file; -: standard output.")
 
 
 class Contender:
@@ -157,7 +57,7 @@ class Contender:
     Args:
         name: ``ours`` or ``lerobot``.
         python: interpreter to run it in.
-        arguments: of `serve`.
+        arguments: of `bench_contender.serve`.
     """
 
     def __init__(self, name: str, python: str, arguments: Sequence[str]) -> None:
@@ -171,7 +71,7 @@ class Contender:
         # A pipe that nobody reads fills up; the file lives until `close`.
         self._errors = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115
         self._process = subprocess.Popen(
-            [python, __file__, "--serve", name, *arguments],
+            [python, str(Path(__file__).with_name("bench_contender.py")), name, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -270,21 +170,12 @@ def checkpoint_or_random(folder: Path | None) -> Iterator[Path]:
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line."""
-    made = argparse.ArgumentParser(prog="bench_inference", description=__doc__)
-    made.add_argument("--checkpoint", type=Path, help="folder; default: a random one")
-    made.add_argument("--make-checkpoint", type=Path, metavar="DIR", help="write one and stop")
-    made.add_argument("--cameras", type=int, nargs="+", default=[1, 2, 3])
-    made.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
-    made.add_argument("--device", default="cpu")
-    made.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of PyTorch")
-    made.add_argument("--repeats", type=int, default=5, help="chunks per measurement")
-    made.add_argument(
-        "--lerobot-python",
-        default=os.environ.get("LEROBOT_PYTHON"),
-        help="Python with LeRobot; default: $LEROBOT_PYTHON, or this one if it has LeRobot",
+    made = command_parser(
+        "smolvla bench inference",
+        "Measure one chunk of actions, stage by stage; also of LeRobot where that is installed.",
+        "smolvla bench inference --dtype float32 --num-cameras 2",
     )
-    made.add_argument("--json", type=Path, help="also write the results here")
-    made.add_argument("--serve", choices=("ours", "lerobot"), help=argparse.SUPPRESS)
+    add_arguments(made, InferenceBenchSettings)
     return made
 
 
@@ -297,37 +188,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         Exit status.
     """
-    options = parser().parse_args(argv)
-    if options.serve:
-        dtype = options.dtypes[0]
-        serve(options.serve, options.checkpoint, dtype, options.device, options.threads)
-        return 0
+    options = from_arguments(InferenceBenchSettings, parser().parse_args(argv))
     if options.make_checkpoint is not None:
         from smolvla_policy.checkpoint.synthetic import make_checkpoint
 
         make_checkpoint(options.make_checkpoint, cameras=CAMERAS)
-        return 0
+        return DONE
     pythons = {"ours": sys.executable}
-    if options.lerobot_python:
-        pythons["lerobot"] = options.lerobot_python
+    if lerobot := options.lerobot_python or os.environ.get("LEROBOT_PYTHON"):
+        pythons["lerobot"] = lerobot
     else:
         from importlib.util import find_spec
 
         if find_spec("lerobot") is not None:
             pythons["lerobot"] = sys.executable
     results: list[dict[str, Any]] = []
-    with checkpoint_or_random(options.checkpoint) as folder:
+    with beside_json(options.json), checkpoint_or_random(options.checkpoint) as folder:
         print(
             f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
-            f"{options.threads} threads, medians of {options.repeats} interleaved chunks, ms"
+            f"{options.threads} threads, medians of {options.repeats} interleaved chunks, ms",
         )
         print(HEADER, flush=True)
-        for dtype in options.dtypes:
-            arguments = ["--checkpoint", str(folder), "--dtypes", dtype]
-            arguments += ["--device", options.device, "--threads", str(options.threads)]
+        for dtype in options.dtype:
+            arguments = [str(folder), dtype, options.device, str(options.threads)]
             running = [Contender(name, python, arguments) for name, python in pythons.items()]
             try:
-                for cameras in sorted(options.cameras):
+                for cameras in sorted(options.num_cameras):
                     result = measure(running, cameras, options.repeats)
                     for contender in running:
                         result[contender.name]["load"] = contender.about["load"]
@@ -338,8 +224,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                     contender.close()
     if options.json is not None:
         about = {"machine": platform.platform(), "threads": options.threads}
-        options.json.write_text(json.dumps({**about, "results": results}, indent=2) + "\n")
-    return 0
+        write_json(options.json, {**about, "results": results})
+    return DONE
 
 
 if __name__ == "__main__":

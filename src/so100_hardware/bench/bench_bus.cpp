@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Times the cycle of a controller: one sync read of everything that six servos measure, one sync
-// write of their goals. scripts/bench_bus.py runs it beside scservo_sdk and prints the table.
+// write of their goals. `smolvla bench bus` runs it beside scservo_sdk and prints the table.
 #include <sys/resource.h>
 
 #include <algorithm>

@@ -114,7 +114,7 @@ def _drivers(options: Options) -> dict[str, str]:
     if not source:
         raise SetupError(
             "a real arm needs its calibration: calibration:= the path of LeRobot's JSON file or "
-            "its --robot.id; `ros2 run so100_hardware so100_calibrate` makes one"
+            "its --robot.id; `smolvla arm calibrate` makes one"
         )
     arguments["port"] = choose_port(options.port)
     arguments["calibration_file" if options.calibration_is_path else "calibration_id"] = source

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -81,6 +82,8 @@ def apt_line(*packages: str) -> str:
         pypi = False
     if pypi:
         return "not to be had with the ROS 2 from PyPI; source one from apt, then make build"
+    if not shutil.which("apt-get"):
+        return f"install {', '.join(packages)} of your ROS distribution"
     distro = os.environ.get("ROS_DISTRO", "$ROS_DISTRO")
     names = " ".join(f"ros-{distro}-{package.replace('_', '-')}" for package in packages)
     return f"sudo apt-get install {names}"

@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import shlex
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -75,7 +76,7 @@ def node_list(
 
 def _again(options: Options, part: str) -> str:
     """Return the command that starts `part` beside the rest; empty where there is none."""
-    if part not in ("cameras", "policy", "visualization"):
+    if part not in ("cameras", "policy", "visualization") or not shutil.which("ros2"):
         return ""
     given = [
         f"{field.name}:={value if field.metadata['kind'] is not bool else str(value).lower()}"

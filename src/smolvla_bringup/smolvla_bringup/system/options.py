@@ -264,10 +264,7 @@ class Options:
         """
         source = self.calibration_source
         if self.calibration_is_path and not Path(source).is_file():
-            raise SetupError(
-                f"no such calibration {source}; `ros2 run so100_hardware so100_calibrate` "
-                "makes one"
-            )
+            raise SetupError(f"no such calibration {source}; `smolvla arm calibrate` makes one")
         return source
 
     @classmethod

@@ -29,8 +29,7 @@ def choose_port(given: str | None, dev: Path = Path("/dev")) -> str:
         port = Path(given).expanduser().absolute()
         if not port.exists():
             raise SetupError(
-                f"no such port {port}; plug the arm in, `ros2 run so100_hardware so100_scan` "
-                "lists the ports"
+                f"no such port {port}; plug the arm in, `smolvla arm scan` lists the ports"
             )
         return str(port)
     ports = list_ports(dev)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``ros2 run smolvla_bringup start``: the whole system without launch_ros."""
+"""``smolvla run``: the whole system without launch_ros."""
 
 from __future__ import annotations
 
@@ -10,10 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from smolvla_core.console import end_on_interrupt
-
-if __name__ == "__main__":
-    end_on_interrupt()  # what follows takes long to import
+from smolvla_core.console import command_parser
 
 from smolvla_bringup.system.node_list import node_list, say_to_stderr
 from smolvla_bringup.system.node_spec import NodeSpec
@@ -41,6 +38,21 @@ def _show(line: str) -> None:
     sys.stdout.flush()
 
 
+def parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    made = command_parser(
+        "smolvla run",
+        "Start arm, cameras, policy and RViz, as so100.launch.py does, also without launch_ros. "
+        "Ctrl-C ends everything.",
+        "smolvla run --hardware sim",
+        "0 after Ctrl-C, 1 a node ended without which the system cannot go on, 2 the start was "
+        "impossible",
+    )
+    add_arguments(made)
+    made.add_argument("--log-dir", type=Path, help="folder for one log file per node")
+    return made
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the nodes until Ctrl-C or until the system cannot go on; see `supervision`.
 
@@ -48,14 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 after Ctrl-C or SIGTERM, 1 when a node ended without which the system cannot go on, 2
         when the start was impossible.
     """
-    parser = argparse.ArgumentParser(
-        prog="start",
-        description="Start arm, cameras, policy and RViz, as so100.launch.py does, on machines "
-        "without launch_ros. Ctrl-C ends everything.",
-    )
-    add_arguments(parser)
-    parser.add_argument("--log-dir", type=Path, help="folder for one log file per node")
-    arguments = parser.parse_args(argv)
+    arguments = parser().parse_args(argv)
     log_folder = arguments.log_dir or _log_folder()
     with StopSignals() as stop:
         try:
@@ -67,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 _show(f"started; Ctrl-C ends everything. Logs: {log_folder}")
                 return _supervise(starter, specs, stop)
         except SetupError as error:
-            print(f"start: {error}", file=sys.stderr)
+            print(f"smolvla run: {error}", file=sys.stderr)
             return 2
 
 
@@ -102,7 +107,3 @@ def _supervise(starter: Starter, specs: Sequence[NodeSpec], stop: StopSignals) -
             due[name] = time.monotonic() + RESTART_DELAY
     _show("ending all nodes")
     return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -129,7 +129,8 @@ class Supervisor:
             return Verdict(
                 Outcome.HOLD,
                 f"{words}; as long as its driver runs, the arm holds its position with its torque "
-                f"on. Hold the arm and press Ctrl-C, which takes the torque off, or {again}",
+                "on. Hold the arm and press Ctrl-C, which takes the torque off"
+                f"{f', or {again}' if spec.again else ''}",
             )
         return Verdict(Outcome.END, words)
 

@@ -84,8 +84,8 @@ class JointSources:
                 self._notice(
                     f"the joint states jump there and back: {self._joints[joint]} from "
                     f"{state.positions[joint]:.2f} to {positions[joint]:.2f} rad in "
-                    f"{now - state.time:.3f} s; do two programs publish on this topic "
-                    "(ros2 topic info -v)? Else check the servo and its cable",
+                    f"{now - state.time:.3f} s; do two programs publish on this topic? "
+                    "Else check the servo and its cable",
                     now,
                 )
         self._newest[source] = _State(positions, now, stood, since)

@@ -35,7 +35,7 @@ class PublisherNames:
         """Return the name of the node that published a message; no two publishers have one name.
 
         Args:
-            info: what rclpy tells with a message; before ROS 2 Kilted not who sent it, and the
+            info: rclpy's information on a message; before ROS 2 Kilted not who sent it, and the
                 name is empty.
         """
         sender = info.get("publisher_gid")

@@ -8,6 +8,7 @@ and by who listens to commands, and the policy by its status; whatever started t
 from __future__ import annotations
 
 import math
+import shutil
 import time
 from collections.abc import Callable
 
@@ -95,14 +96,16 @@ class ReadyLine:
             return f"ready{dry}: the goal is {quoted(status.instruction)}"
         if status.state != ExecutorStatus.IDLE:
             return f"ready{dry}: {instruct}"
+        if instruct.startswith("smolvla"):
+            return f"ready{dry}: {command(topic, 'task')}"
         action = node.resolve_service_name("smolvla/run_task")
-        return (
-            f"ready{dry}: ros2 action send_goal {action} smolvla_msgs/action/RunTask "
-            f'"{{instruction: {EXAMPLE}}}"; or {instruct}, and ros2 service call '
-            f"{node.resolve_service_name('~/start')} std_srvs/srv/Trigger"
-        )
+        goal = f"ros2 action send_goal {action} smolvla_msgs/action/RunTask"
+        start = f"ros2 service call {node.resolve_service_name('~/start')} std_srvs/srv/Trigger"
+        return f'ready{dry}: {goal} "{{instruction: {EXAMPLE}}}"; or {instruct}, and {start}'
 
     def _how_to_activate(self) -> str:
+        if not shutil.which("ros2"):
+            return "ready to be activated by a lifecycle manager"
         executor = self._node.get_fully_qualified_name()
         policy = self._node.resolve_topic_name("policy_node")
         return (

@@ -176,7 +176,7 @@ class SensorIntake:
         """
         matched = self.snapshot()
         if isinstance(matched, Missing):
-            raise ValueError(matched.words)
+            raise ValueError(matched.message)
         if self._needs_objects and self._objects is None:
             raise ValueError(
                 "no objects on sim/objects yet: the backend works in the simulation only"
@@ -201,7 +201,7 @@ class SensorIntake:
             return SensorHealth(
                 self._buffer.camera_ages(now),
                 self._buffer.joint_state_age(now),
-                snapshot.words if isinstance(snapshot, Missing) else "",
+                snapshot.message if isinstance(snapshot, Missing) else "",
             )
 
     def _subscribe(self, camera: str, topic: str, compressed: bool) -> None:

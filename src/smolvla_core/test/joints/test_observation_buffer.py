@@ -36,7 +36,7 @@ def fill(observations: ObservationBuffer, now: float, states: bool = True) -> No
 def words(observations: ObservationBuffer, now: float) -> str:
     missing = observations.snapshot(now)
     assert isinstance(missing, Missing)
-    return missing.words
+    return missing.message
 
 
 def test_the_joint_state_is_that_of_the_oldest_image() -> None:

@@ -10,7 +10,15 @@ from smolvla_core.ros import qos, ready
 from smolvla_msgs.msg import ExecutorStatus, PolicyStatus
 
 SUCCESS = TransitionCallbackReturn.SUCCESS
-INSTRUCT = "ready: ros2 topic pub --once --keep-alive 1 /task_instruction std_msgs/msg/String"
+INSTRUCT = 'ready: smolvla instruct "pick up the red cube"'
+
+
+@pytest.fixture
+def ros2(tmp_path, monkeypatch):
+    """Put a program ros2 on the PATH, and nothing else."""
+    (tmp_path / "ros2").write_text("#!/bin/sh\n")
+    (tmp_path / "ros2").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
 
 
 class Policy:
@@ -113,12 +121,17 @@ def test_an_arm_whose_controller_does_not_listen_is_not_ready(
 
 def test_a_dry_run_and_an_executor_that_waits_say_so(graph, make_robot, policy):
     up(graph, make_robot(instruction="", dry_run=True, wait_for_start=True))
+    assert "ready (DRY RUN: the arm gets no commands): smolvla task" in policy.tell()
+
+
+def test_without_smolvla_on_the_path_it_is_said_with_ros2(graph, make_robot, policy, ros2):
+    up(graph, make_robot(instruction="", dry_run=True, wait_for_start=True))
     said = policy.tell()
     assert "ready (DRY RUN: the arm gets no commands): ros2 action send_goal /smolvla/run" in said
     assert "ros2 service call /executor_node/start std_srvs/srv/Trigger" in said
 
 
-def test_what_was_not_started_says_how_to_activate_it(graph, make_robot, policy):
+def test_what_was_not_started_says_how_to_activate_it(graph, make_robot, policy, ros2):
     robot = make_robot(instruction="", active=False, autostart=False)
     said = policy.tell(PolicyStatus.UNCONFIGURED)
     assert "ready to be activated: for node in /policy_node /executor_node; do ros2 life" in said
@@ -126,7 +139,7 @@ def test_what_was_not_started_says_how_to_activate_it(graph, make_robot, policy)
     assert robot.executor.trigger_configure() == SUCCESS
     assert robot.executor.trigger_activate() == SUCCESS
     up(graph, robot)
-    assert INSTRUCT in policy.tell()
+    assert "ready: ros2 topic pub" in policy.tell()
 
 
 def test_an_autostarted_node_gives_no_order_to_activate(graph, make_robot, policy):

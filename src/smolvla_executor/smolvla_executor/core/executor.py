@@ -92,10 +92,10 @@ class ExecutorCore:
         self._wanted: NDArray[np.float64] | None = None
         self._action: NDArray[np.float64] | None = None
 
-    # What a driver tells the executor.
+    # Inputs from the driver.
 
     def start(self, now: float) -> str:
-        """Begin: counters and ticks from 0. Returns words for the caller of the service."""
+        """Begin: counters and ticks from 0. Returns a message for the caller."""
         if self._state != State.IDLE:
             return "was started already"
         self._reset()
@@ -104,11 +104,11 @@ class ExecutorCore:
         return "started"
 
     def stop(self, now: float, reason: str = "stopped: call ~/start to go on") -> str:
-        """Stop publishing commands and drop the plan. Returns words for the caller.
+        """Stop publishing commands and drop the plan. Returns a message for the caller.
 
         Args:
             now: the time.
-            reason: why, and what to do to go on; the status tells it.
+            reason: why, and what to do to go on; shown in the status.
         """
         was_idle = self._state == State.IDLE
         self._stand_still()
@@ -222,7 +222,7 @@ class ExecutorCore:
         """
         self._planner.uninstructed = problem
 
-    # What is cheap to ask in every cycle; `status` tells all.
+    # Cheap enough for every cycle; `status` has all.
 
     @property
     def state(self) -> State:
@@ -414,7 +414,7 @@ class ExecutorCore:
         self._level = _LEVELS.get(state, Level.OK) if level is None else level
 
     def status(self, now: float) -> Status:
-        """Return all that ``smolvla_msgs/ExecutorStatus`` tells."""
+        """Return all fields of ``smolvla_msgs/ExecutorStatus``."""
         p50, p99, longest = self._cycles.percentiles()
         planner = self._planner
         return Status(

@@ -48,7 +48,7 @@ _LIMITS = {
     "step": "max_speed, max_step",
     "tracking": "max_tracking_error",
 }
-"""The parameters behind each kind of limit, for the words of the log."""
+"""the parameters behind each kind of limit, for the log."""
 _PARAMETERS = {"lower": "lower_limits", "upper": "upper_limits", "start_jump": "max_start_jump"}
 """Fields of `GuardConfig` that the node's parameters call otherwise."""
 

@@ -51,7 +51,7 @@ class Goal:
     """What a caller wants.
 
     Attributes:
-        goal_id: tells goals apart.
+        goal_id: identifies the goal.
         instruction: what the robot shall do.
         time_limit: [s]; 0 for none.
     """
@@ -98,8 +98,8 @@ class TaskRunner:
     Args:
         core: the executor; `begin` starts it, the end of a goal stops it.
         stall_timeout: a goal without motion for this long is ended [s].
-        on_end: is told how each goal ended.
-        newest: is told of the goals' instructions.
+        on_end: called with how each goal ended.
+        newest: gets the goals' instructions.
         stop_on_success: whether a success ends what is executed without a goal, too.
     """
 
@@ -168,7 +168,7 @@ class TaskRunner:
 
         Args:
             success: whether the task is done.
-            source: of the verdict, for the words.
+            source: of the verdict, for the message.
             now: the time.
         """
         repeated = now - self._success <= REPEATED

@@ -29,9 +29,9 @@ class ControlThread:
     Args:
         rate: steps per second [Hz].
         step: called with the time [s, monotonic].
-        failed: is told what escaped from a step or from posted work; the loop has then ended.
+        failed: called with the exception of a step or of posted work; the loop has then ended.
         priority: SCHED_FIFO priority; 0 for none.
-        warn: is told that the priority was not granted.
+        warn: called where the priority was not granted.
     """
 
     def __init__(

@@ -35,8 +35,8 @@ from smolvla_msgs.msg import ActionChunk, ExecutorStatus
 
 
 @dataclass(frozen=True)
-class Reports:
-    """Who is told what, all in the thread of the control loop.
+class Callbacks:
+    """Callbacks invoked from the control-loop thread.
 
     Attributes:
         status: the newest status.
@@ -60,7 +60,7 @@ class Execution:
         commands: publisher of Float64MultiArray or, with ``output: joint_trajectory``, of
             JointTrajectory.
         requests: publisher of InferenceRequest.
-        reports: who is told what.
+        reports: callbacks.
         newest: the instruction; until `close` no other thread may use it.
         reason: why it is idle.
 
@@ -74,7 +74,7 @@ class Execution:
         values: dict[str, Any],
         commands: Any,
         requests: Any,
-        reports: Reports,
+        reports: Callbacks,
         newest: NewestInstruction,
         reason: str,
     ) -> None:
@@ -126,7 +126,7 @@ class Execution:
     # Orders; they wait for the control loop and raise TimeoutError where it does not run.
 
     def start(self) -> str:
-        """Begin to execute. Returns words for the caller."""
+        """Begin to execute. Returns a message for the caller."""
         return self._thread.call(self._core.start)
 
     def stop(self, why: str, reason: str) -> str:
@@ -209,7 +209,7 @@ class Execution:
         self._thread.post(lambda now: self._tasks.on_verdict(message.data, source, now))
 
     def on_joint_state(self, message: JointState, info: Mapping[str, Any]) -> None:
-        """Take a joint state, matched by name, with what rclpy tells about the message."""
+        """Take a joint state, matched by name, with rclpy's information on the message."""
         received = time.monotonic()
         try:
             positions = self._state_order.pick(message.name, message.position)
@@ -221,7 +221,7 @@ class Execution:
             self._thread.post(lambda now: self._core.on_joint_state(positions, received, source))
 
     def on_chunk(self, message: ActionChunk) -> None:
-        """Take a chunk or a refusal for this executor; take no notice of those for others."""
+        """Take a chunk or a refusal for this executor; ignore those for others."""
         if message.executor != self._executor:
             if not message.executor:
                 self._tell_unused(

@@ -25,7 +25,7 @@ from trajectory_msgs.msg import JointTrajectory
 
 from smolvla_executor.core.task import Goal
 from smolvla_executor.executor_node import messages
-from smolvla_executor.executor_node.execution import Execution, Reports
+from smolvla_executor.executor_node.execution import Callbacks, Execution
 from smolvla_executor.executor_node.parameters import EXECUTOR_PARAMETERS
 from smolvla_executor.executor_node.task_server import TaskServer
 from smolvla_msgs.msg import ActionChunk, ExecutorStatus, InferenceRequest
@@ -92,7 +92,7 @@ class ExecutorNode(ManagedNode):
         requests = self._publisher(
             InferenceRequest, "smolvla/inference_request", qos.request_qos()
         )
-        reports = Reports(
+        reports = Callbacks(
             self._on_status, self._task_server.end, self._task_server.feed_back, self._on_failure
         )
         self._execution = execution = Execution(
@@ -150,7 +150,7 @@ class ExecutorNode(ManagedNode):
             destroy(entity)
 
     def phase_changed(self) -> None:
-        """Tell the phase where no control loop does."""
+        """Publish the lifecycle state where no control loop does."""
         if self.phase not in (ACTIVE, INACTIVE):
             self._on_status(self._idle_status())
 
@@ -231,7 +231,7 @@ class ExecutorNode(ManagedNode):
         )
 
     def _look_for_others(self) -> None:
-        """Say it when somebody else commands the arm, too: it would jerk between the two."""
+        """Warn if another publisher commands the arm, which would jerk between the two."""
         if self._status.state not in _MOVING or self._status.dry_run:
             return
         names: list[str] = []
@@ -249,7 +249,7 @@ class ExecutorNode(ManagedNode):
     def _answer(
         self, response: Trigger.Response, order: Callable[[Execution], str]
     ) -> Trigger.Response:
-        """Let the control loop carry out `order` and answer with its words."""
+        """Let the control loop carry out `order` and answer with its message."""
         response.message = self.hint
         if self._execution is not None and not self.hint:
             try:

@@ -57,12 +57,12 @@ class TaskServer:
     # From the control loop's thread.
 
     def end(self, outcome: Outcome) -> None:
-        """Take how a goal ended; its caller is told by the thread that receives."""
+        """Take how a goal ended; the receiving thread answers its caller."""
         self._outcomes.append(outcome)
         self._changed.trigger()
 
     def feed_back(self, progress: Progress) -> None:
-        """Take how a goal goes; its caller is told by the thread that receives."""
+        """Take how a goal goes; the receiving thread publishes the feedback."""
         self._progress = progress
         self._changed.trigger()
 

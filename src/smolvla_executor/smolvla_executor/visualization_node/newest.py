@@ -11,7 +11,7 @@ from rclpy.qos import QoSProfile
 
 
 class _Never(CallbackGroup):
-    """Keeps an executor from waiting for what is in it: each wake-up costs half a millisecond."""
+    """Callback group that never wakes the executor: each wake-up costs half a millisecond."""
 
     def can_execute(self, entity: Any) -> bool:
         return False

@@ -18,9 +18,9 @@ def missing(path: Path) -> DatasetError:
     return DatasetError(f"{path}: is missing; {_remedy(path)}")
 
 
-def damaged(path: Path, why: object) -> DatasetError:
+def damaged(path: Path, reason: object) -> DatasetError:
     """Make the error for a file that cannot be understood."""
-    first_line = (str(why).splitlines() or [""])[0]
+    first_line = (str(reason).splitlines() or [""])[0]
     return DatasetError(f"{path}: is damaged or cut short ({first_line}); {_remedy(path)}")
 
 
@@ -28,6 +28,6 @@ def _remedy(path: Path) -> str:
     if RECORDING in path.parts and path.stem.startswith("episode-"):
         return (
             "to give up this episode and those after it, remove their lines from "
-            f"{RECORDING}/journal.jsonl and run python -m smolvla_learning.dataset.repair"
+            f"{RECORDING}/journal.jsonl and run smolvla dataset repair"
         )
     return "copy or download it again"

@@ -256,7 +256,7 @@ def _checked(name: str, feature: Feature, value: object, where: str) -> Array:
 def feature_differences(
     wanted: Mapping[str, Feature], present: Mapping[str, Feature]
 ) -> Iterable[str]:
-    """Say in words what differs between two sets of features; annotations do not count."""
+    """Say what differs between two sets of features; annotations do not count."""
     present = {name: item for name, item in present.items() if not item.is_annotation}
     for name in [*wanted, *(name for name in present if name not in wanted)]:
         if name not in present:

@@ -1,10 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Say what a dataset holds and whether it is sound.
-
-    python -m smolvla_learning.dataset.inspect DATASET [--deep]
-
-Exits with 0 if all is well, with 1 and the errors if not.
-"""
+"""``smolvla dataset inspect``: says what a dataset holds and whether it is sound."""
 
 from __future__ import annotations
 
@@ -12,6 +7,8 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Sequence
+
+from smolvla_core.console import DONE, NO, command_parser
 
 from smolvla_learning.dataset.check import find_problems, video_files
 from smolvla_learning.dataset.decode import video_facts
@@ -30,7 +27,7 @@ def describe(dataset: Dataset) -> list[tuple[str, str]]:
         ("frames", f"{dataset.num_frames} at {dataset.fps} per second: {seconds / 60:.1f} min"),
     ]
     if dataset.interrupted:
-        rows.append(("state", "not closed; for LeRobot run smolvla_learning.dataset.repair"))
+        rows.append(("state", "not closed; for LeRobot run `smolvla dataset repair`"))
     used = Counter(task for episode in dataset.episodes for task in episode.tasks)
     rows += [("task", f"{task!r}: {used[task]} episodes") for task in dataset.tasks]
     for name, feature in dataset.features.items():
@@ -71,18 +68,25 @@ def _images(dataset: Dataset, camera: str) -> str:
     return f"{about}, {len(paths)} files, {megabytes:.1f} MB"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table and the errors of a dataset."""
-    parser = argparse.ArgumentParser(
-        prog="python -m smolvla_learning.dataset.inspect",
-        description="Say what a LeRobot dataset holds and whether it is sound.",
+def parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    made = command_parser(
+        "smolvla dataset inspect",
+        "Say what a LeRobot dataset holds and whether it is sound.",
+        "smolvla dataset inspect data/my_task --deep",
+        "0 it is sound, 1 it is not, 2 wrong options, 130 Ctrl-C",
     )
-    parser.add_argument(
+    made.add_argument(
         "dataset",
         help="folder that holds meta/, data/ and videos/, or owner/name[@revision] on the hub",
     )
-    parser.add_argument("--deep", action="store_true", help="decode all images too")
-    options = parser.parse_args(arguments)
+    made.add_argument("--deep", action="store_true", help="decode all images too")
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the table and the errors of a dataset."""
+    options = parser().parse_args(arguments)
     try:
         dataset = Dataset.open(options.dataset)
         for title, text in describe(dataset):
@@ -94,8 +98,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {problem}", file=sys.stderr)
     if not problems:
         print("sound" if options.deep else "sound (--deep would decode all images too)")
-    return 1 if problems else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return NO if problems else DONE

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Complete a dataset whose recording was interrupted, so that LeRobot can read it.
-
-python -m smolvla_learning.dataset.repair FOLDER
-"""
+"""``smolvla dataset repair``: completes a dataset whose recording was interrupted."""
 
 from __future__ import annotations
 
@@ -10,6 +7,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from smolvla_core.console import COULD_NOT_RUN, DONE, command_parser
 
 from smolvla_learning.dataset.errors import DatasetError
 from smolvla_learning.dataset.journal import journal_path
@@ -20,7 +19,7 @@ def repair(folder: Path) -> str:
     """Bring the saved episodes of an interrupted recording into the final files.
 
     Returns:
-        What was done, in words.
+        What was done.
 
     Raises:
         DatasetError: it is no dataset, is being recorded, has no episodes, or is damaged.
@@ -35,20 +34,22 @@ def repair(folder: Path) -> str:
     return f"{folder}: complete, {count} episodes"
 
 
+def parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    made = command_parser(
+        "smolvla dataset repair",
+        "Complete a LeRobot dataset whose recording was interrupted, so that LeRobot can read it.",
+        "smolvla dataset repair data/my_task",
+    )
+    made.add_argument("folder", type=Path, help="that holds meta/ and recording/")
+    return made
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Repair the dataset in a folder."""
-    parser = argparse.ArgumentParser(
-        prog="python -m smolvla_learning.dataset.repair",
-        description="Complete a LeRobot dataset whose recording was interrupted.",
-    )
-    parser.add_argument("folder", type=Path, help="that holds meta/ and recording/")
     try:
-        print(repair(parser.parse_args(arguments).folder))
+        print(repair(parser().parse_args(arguments).folder))
     except DatasetError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        print(f"smolvla dataset repair: {error}", file=sys.stderr)
+        return COULD_NOT_RUN
+    return DONE

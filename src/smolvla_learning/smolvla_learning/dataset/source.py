@@ -105,10 +105,10 @@ def _reason(repo_id: str, revision: str | None, error: Exception) -> str:
     if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
         return "the disk is full; make room, or set HF_HOME to a folder on another disk"
     at = f" --revision {revision}" if revision else ""
-    why = (str(error).strip().splitlines() or [""])[0]
+    reason = (str(error).strip().splitlines() or [""])[0]
     return (
         f"there is no folder of this name here, it is not complete in the cache of the Hugging "
-        f"Face Hub, and the hub cannot be reached ({type(error).__name__}: {why}). Give a "
+        f"Face Hub, and the hub cannot be reached ({type(error).__name__}: {reason}). Give a "
         "folder; or, where there is a network and HF_HUB_OFFLINE is not set, run `hf download "
         f"--repo-type dataset {repo_id}{at}`"
     )

@@ -62,7 +62,7 @@ class VideoOptions:
             ) from error
 
     def encoder_options(self) -> dict[str, str]:
-        """Options in the words of the encoder."""
+        """Options of the encoder."""
         options = {
             "crf": str(self.crf),
             "g": str(self.keyframe_interval),

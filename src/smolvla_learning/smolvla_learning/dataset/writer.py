@@ -243,7 +243,7 @@ class DatasetWriter:
         Raises:
             DatasetError: frames of a running episode are neither saved nor discarded, or the
                 files cannot be written; the saved episodes stay safe and closing can be tried
-                again, with `python -m smolvla_learning.dataset.repair`.
+                again, with `smolvla dataset repair`.
         """
         if self._closed:
             return
@@ -264,7 +264,7 @@ class DatasetWriter:
                 f"{self._folder}: {_reason(error)} while closing the dataset; all "
                 f"{self.num_episodes} episodes are safe in {self._folder / RECORDING} and the "
                 "files before. Closing needs as much free space again as the new episodes take; "
-                f"then run: python -m smolvla_learning.dataset.repair {self._folder}"
+                f"then run: smolvla dataset repair {self._folder}"
             ) from error
         finally:
             self._journal.close()

@@ -16,14 +16,12 @@ from smolvla_core.ros import qos
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from smolvla_learning.recording.motion import REST_WINDOW
+from smolvla_learning.recording.motion import START_WAIT
 from smolvla_learning.recording.recorder import SIMULATED
 from smolvla_msgs.msg import ExecutorStatus
 
 RETRY_PERIOD = 0.2  # [s]
 DISCOVERY = 1.0  # [s] without a new node, after which all are taken to be found
-START_WAIT = REST_WINDOW + 3.0
-"""How long a start is tried again by default [s]: an arm that stands is known to be at rest."""
 EPILOGUE = 0.5  # [s] recorded after the success
 
 
@@ -116,7 +114,7 @@ class RecorderClient(SmolVLAClient):
         try:
             if task:
                 self._tell_recorder(task)
-            words = self._order("start", wait)
+            text = self._order("start", wait)
             begun = True
             if reset and not scene and self._simulated:
                 # The simulation came up only while the start was refused.
@@ -136,7 +134,7 @@ class RecorderClient(SmolVLAClient):
         finally:
             if was_running:
                 self.start()
-        return words + scene
+        return text + scene
 
     def save_episode(self, wait: float = 0.0) -> str:
         """Save the episode; with a simulation, wait so many seconds for the success first [s]."""

@@ -1,28 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Give orders to `record_node` from a script or a machine without the command ros2.
-
-    python -m smolvla_learning.record_node.episode session --task "put the red cube into the bowl"
-    python -m smolvla_learning.record_node.episode start [--task "put the red cube into the bowl"]
-    python -m smolvla_learning.record_node.episode save
-    python -m smolvla_learning.record_node.episode discard
-    python -m smolvla_learning.record_node.episode reset          # a simulation
+"""``smolvla record``: starts the recorder and gives it orders.
 
 `session` takes its orders from the keyboard, one key each. With a simulation every start puts
-the scene and the arm back. Prints the answers. Exits with 0 when the order was carried out,
-with 1 when it was refused or nobody answered.
+the scene and the arm back.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from smolvla_core.client import ClientError
+from smolvla_core.console import DONE, INTERRUPTED, NO, command_parser
+from smolvla_core.node_settings import RecordSettings
+from smolvla_core.settings import Settings, add_arguments, from_arguments, setting, written
 
-from smolvla_learning.record_node.client import START_WAIT, RecorderClient
+from smolvla_learning.record_node.client import RecorderClient
 from smolvla_learning.record_node.keys import Keys
+from smolvla_learning.recording.motion import START_WAIT
 
 HELP = (
     "Enter or space: start, then save | d: discard | r: reset the simulation | n: next task | "
@@ -30,6 +27,42 @@ HELP = (
 )
 SESSION_WAIT = 20.0
 """How long a session waits for a start that is refused at first [s]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrderSettings(Settings):
+    """Of the orders; `ORDERS` says which order has which."""
+
+    task: tuple[str, ...] = setting(
+        (),
+        "The instruction, for the recorder and then for all others; in a session it may be given "
+        "several times: they take turns.",
+    )
+    wait: float | None = setting(
+        None,
+        "Start: try again for so long while it is refused, e.g. until the arm is at rest (by "
+        f"default {START_WAIT:g}, in a session {SESSION_WAIT:g}); save: with a simulation, wait "
+        "so long for the success of the task first (by default 0) [s].",
+        0,
+    )
+    seed: int | None = setting(
+        None, "Of the simulated scene (default: a new scene each time).", 0, 2**64 - 1
+    )
+    keep_scene: bool = setting(False, "Leave a simulation as it is.")
+    recorder: str = setting(
+        "record_node", "Name of its node, with its namespace if it has one: /left/record_node."
+    )
+    timeout: float = setting(10.0, "To find the recorder [s].", 0)
+
+
+ORDERS = {
+    "session": ("Record episode after episode, by keys.", ("task", "wait", "keep_scene")),
+    "start": ("Begin an episode.", ("task", "wait", "seed", "keep_scene")),
+    "save": ("End the episode and save it.", ("wait",)),
+    "discard": ("End the episode and forget it.", ()),
+    "reset": ("Put a simulation back.", ("task", "seed")),
+}
+"""Order -> what it does, and which of `OrderSettings` it has."""
 
 
 class Session:
@@ -57,7 +90,7 @@ class Session:
         return self._tasks[self._turn % len(self._tasks)]
 
     def press(self, key: str) -> str | None:
-        """Carry out the order of a key. Returns words for the user, None to end.
+        """Carry out the order of a key. Returns a message for the user, None to end.
 
         Raises:
             ClientError: it was refused; the text says why.
@@ -67,8 +100,8 @@ class Session:
                 return self._client.start_episode(
                     self.task, self._wait, reset=not self._keep_scene
                 )
-            words = self._client.save_episode()
-            return f"{words}{self._next()}"
+            message = self._client.save_episode()
+            return f"{message}{self._next()}"
         if key == "d":
             return self._client.discard_episode()
         if key == "r":
@@ -96,12 +129,12 @@ def run_session(session: Session, client: RecorderClient, keys: Keys) -> None:
     while (key := keys.read()) is not None:
         if key:
             try:
-                words = session.press(key)
+                message = session.press(key)
             except ClientError as error:
-                words = f"! {error}"
-            if words is None:
+                message = f"! {error}"
+            if message is None:
                 return
-            print(words, flush=True)
+            print(message, flush=True)
             told = client.status
         elif client.status.partition(":")[0] != told.partition(":")[0]:
             # What the recorder does by itself: an episode that begins, ends or breaks.
@@ -111,80 +144,70 @@ def run_session(session: Session, client: RecorderClient, keys: Keys) -> None:
         print("the input ended; the episode is left running: save or discard it", file=sys.stderr)
 
 
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not (math.isfinite(value) and value >= 0):
-        raise argparse.ArgumentTypeError(f"{text} must be 0 or more seconds")
-    return value
+def parser(order: str) -> argparse.ArgumentParser:
+    """Return the command line of an order."""
+    description, names = ORDERS[order]
+    sentence = ' --task "put the red cube into the bowl"' if "task" in names else ""
+    made = command_parser(
+        f"smolvla record {order}",
+        description,
+        f"smolvla record {order}{sentence}",
+        "0 carried out, 1 refused or nobody answered, 2 wrong options, 130 Ctrl-C",
+    )
+    add_arguments(made, OrderSettings, (*names, "recorder", "timeout"))
+    return made
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m smolvla_learning.record_node.episode",
-        description="Start, save or discard an episode of the recorder, or put a simulation back.",
+def node_parser() -> argparse.ArgumentParser:
+    """Return the command line of ``smolvla record node``."""
+    made = command_parser(
+        "smolvla record node",
+        "Start the recorder: cameras, joints, commands and a sentence become a LeRobot dataset. "
+        "--ros-args may follow, as for every node.",
+        "smolvla record node --dataset data/my_task --cameras top wrist",
+        "0 ended by Ctrl-C, 1 the dataset could not be closed, 78 wrong parameters",
     )
-    parser.add_argument("order", choices=("session", "start", "save", "discard", "reset"))
-    parser.add_argument(
-        "--task",
-        action="append",
-        default=[],
-        help="the instruction, for the recorder and then for all others; with `session` it may be "
-        "given several times: they take turns",
-    )
-    parser.add_argument(
-        "--recorder",
-        default="record_node",
-        help="name of its node, with its namespace if it has one, e.g. /left/record_node "
-        "(default: record_node)",
-    )
-    parser.add_argument(
-        "--wait",
-        type=_seconds,
-        help="start: try again for so many seconds while it is refused, e.g. until the arm is at "
-        f"rest (default: {START_WAIT:g}, in a session {SESSION_WAIT:g}); save: with a simulation, "
-        "wait so long for the success of the task first (default: 0)",
-    )
-    parser.add_argument(
-        "--seed",
-        type=int,
-        help="start, reset: of the simulated scene (default: a new scene each time)",
-    )
-    parser.add_argument(
-        "--keep-scene", action="store_true", help="start: leave a simulation as it is"
-    )
-    parser.add_argument(
-        "--timeout", type=_seconds, default=10.0, help="to find the recorder [s] (default: 10)"
-    )
-    return parser
+    add_arguments(made, RecordSettings)
+    return made
 
 
-def _carry_out(options: argparse.Namespace, client: RecorderClient, keys: Keys) -> str:
+def node(arguments: Sequence[str]) -> int:
+    """Run the recorder until it is interrupted; return its exit status."""
+    own = list(arguments)
+    ros = own.index("--ros-args") if "--ros-args" in own else len(own)
+    given = vars(node_parser().parse_args(own[:ros]))
+    from smolvla_learning.record_node.node import main as run
+
+    parameters = [part for name in given for part in ("-p", f"{name}:={written(given[name])}")]
+    sys.argv = ["record_node", "--ros-args", *parameters, *own[ros + 1 :]]
+    return run()
+
+
+def _carry_out(order: str, options: OrderSettings, client: RecorderClient, keys: Keys) -> str:
     task = options.task[0] if options.task else ""
-    if options.order == "session":
+    if order == "session":
         wait = SESSION_WAIT if options.wait is None else options.wait
         session = Session(client, options.task, wait, options.keep_scene)
         run_session(session, client, keys)
         return ""
-    if options.order == "start":
+    if order == "start":
         wait = START_WAIT if options.wait is None else options.wait
         return client.start_episode(task, wait, options.seed, not options.keep_scene)
-    if options.order == "save":
+    if order == "save":
         return client.save_episode(options.wait or 0.0)
-    if options.order == "reset":
+    if order == "reset":
         return client.new_scene(task, options.seed)
     return client.discard_episode()
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Carry out one order, or those of a session."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    if len(options.task) > 1 and options.order != "session":
-        parser.error("--task may be given several times only with 'session'")
-    if options.seed is not None and not 0 <= options.seed < 2**64:
-        parser.error(f"--seed {options.seed} must be 0 or more")
+def main(arguments: Sequence[str]) -> int:
+    """Carry out an order, or those of a session; `arguments` begin with it."""
+    order = arguments[0]
+    options = from_arguments(OrderSettings, parser(order).parse_args(arguments[1:]))
+    if len(options.task) > 1 and order != "session":
+        parser(order).error("--task may be given several times only with 'session'")
     namespace, _, recorder = options.recorder.rpartition("/")
-    stream = sys.stdin if options.order == "session" else None
+    stream = sys.stdin if order == "session" else None
     try:
         with (
             RecorderClient.connect(
@@ -192,16 +215,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             ) as client,
             Keys(stream, lambda: client.spin(0.05)) as keys,
         ):
-            words = _carry_out(options, client, keys)
-        if words:
-            print(words)
+            message = _carry_out(order, options, client, keys)
+        if message:
+            print(message)
     except ClientError as error:
-        print(error, file=sys.stderr)
-        return 1
+        print(f"smolvla record {order}: {error}", file=sys.stderr)
+        return NO
     except KeyboardInterrupt:
-        return 130
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        return INTERRUPTED
+    return DONE

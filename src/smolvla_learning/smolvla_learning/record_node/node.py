@@ -200,15 +200,15 @@ class RecordNode(Node):
     def _on_score(self, message: Float32) -> None:
         self._inputs.take_score(message.data, time.monotonic())
 
-    def _notify(self, words: str, bad: bool) -> None:
+    def _notify(self, text: str, bad: bool) -> None:
         if not self.context.ok():  # after a signal; the log of ROS has ended
-            print(f"record_node: {words}", file=sys.stderr)
+            print(f"record_node: {text}", file=sys.stderr)
             return
         # Two calls: rclpy wants one severity for each place that logs.
         if bad:
-            self.get_logger().warning(words)
+            self.get_logger().warning(text)
         else:
-            self.get_logger().info(words)
+            self.get_logger().info(text)
 
     def _look(self) -> None:
         self._publish_status()
@@ -222,7 +222,7 @@ class RecordNode(Node):
             self._statuses.publish(String(data=status))
 
     def _serve(self, name: str, order: Callable[[], str]) -> None:
-        """Offer a service that carries out `order` and answers with its words."""
+        """Offer a service that carries out `order` and answers with its message."""
 
         def answer(request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
             try:

@@ -91,7 +91,7 @@ RECORD_PARAMETERS = (
     Parameter(
         "max_command_age",
         0.5,
-        "With a command older than this the episode is broken [s]; 0: a command is in force until "
+        "With a command older than this the episode is broken [s]; 0: a command holds until "
         "the next one, however long.",
         minimum=0.0,
         maximum=3600.0,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command that is in force at an instant: the last one that came before it."""
+"""The active command at an instant: the last one that came before it."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ class _Command:
 
 
 class CommandBuffer:
-    """Keeps the command in force. A bad one is told once, at the next look.
+    """Keeps the active command. A bad one is reported once, at the next query.
 
     Args:
         joints: names, the order of all positions.
-        max_age: a command older than this is stale [s]; 0: it is in force until the next one. It
+        max_age: a command older than this is stale [s]; 0: it holds until the next one. It
             may be changed at any time.
-        source: what the commands are called in words to the user, with their topic.
+        source: name of the commands in messages, with their topic.
 
     Raises:
         ValueError: a joint is named twice.

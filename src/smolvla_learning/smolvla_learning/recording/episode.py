@@ -83,8 +83,8 @@ class EpisodeCount:
         seconds = max(self._samples, 1) / self._fps
         return {camera: count / seconds for camera, count in self._new_images.items()}
 
-    def words(self) -> str:
-        """Return length and rates in words."""
+    def message(self) -> str:
+        """Return length and rates as text."""
         spent = self._last - self._first
         rate = (self._samples - 1) / spent if spent > 0 else float(self._fps)
         images = ", ".join(f"{camera} {of:.1f}" for camera, of in self.image_rates().items())

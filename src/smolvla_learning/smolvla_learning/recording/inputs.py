@@ -103,7 +103,7 @@ class Inputs:
         self._task = task.strip()
 
     def sample(self, now: float) -> Sample | Missing:
-        """Return what is in force at `now` [s, monotonic], or all that is missing.
+        """Return what is active at `now` [s, monotonic], or all that is missing.
 
         Commands that are merely silent are missing only where something else is, too.
         """
@@ -119,7 +119,7 @@ class Inputs:
             problems.append(
                 f"instruction: none: publish one on {self._task_topic}, or set the parameter task"
             )
-        silent = command.words if isinstance(command, Silent) else ""
+        silent = command.message if isinstance(command, Silent) else ""
         if isinstance(matched, Missing) or "; ".join(problems) != silent:
             return Missing(tuple(problems))
         return Sample(

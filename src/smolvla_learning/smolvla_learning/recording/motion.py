@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 REST_WINDOW = 0.5
 """How long the joints must stand still to be at rest [s]."""
+START_WAIT = REST_WINDOW + 3.0
+"""How long a start is tried again by default [s]: an arm that stands is known to be at rest."""
 SUCCESS = 1.0
 """Score of a task that is done."""
 

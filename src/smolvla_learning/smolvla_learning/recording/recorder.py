@@ -24,7 +24,7 @@ from smolvla_core.observation import Missing
 from smolvla_core.units.joint_units import JointUnits
 
 from smolvla_learning.dataset import DatasetWriter
-from smolvla_learning.recording.announcer import Announcer
+from smolvla_learning.recording.debouncer import Debouncer
 from smolvla_learning.recording.encoder import EpisodeEncoder
 from smolvla_learning.recording.episode import EpisodeCount, FrameSchedule
 from smolvla_learning.recording.frames import FrameMaker
@@ -74,14 +74,14 @@ class RecorderConfig:
 
 
 class Recorder:
-    """Takes samples into episodes and episodes into a dataset.
+    """Records samples as episodes of a dataset.
 
     Args:
         config: settings.
         inputs: what the robot sends.
         store: the dataset.
         encoder: writes into it.
-        notify: called with each event in words, and whether it is bad news.
+        notify: called with a message for each event, and whether it is bad news.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Recorder:
         self._counts = {"saved": 0, "discarded": 0, "broken": 0}
         self._missing = ""
         self._judged = False
-        self._announcer = Announcer(lambda words: notify(words, False))
+        self._debouncer = Debouncer(lambda message: notify(message, False))
         self._last_end = "no episode was begun"
         self._saving: Future[int] | None = None
         self._rest = RestWatch(config.units.joints, config.max_start_speed)
@@ -138,8 +138,8 @@ class Recorder:
                 doing += f", {SIMULATED}"
             return f"{doing} ({total} episodes in the dataset; last: {self._last_end})"
         if self.state == State.ARMED:
-            why = f" ({self._missing})" if self._missing else ""
-            return f"armed: episode {self._number} begins with the next command{why}"
+            reason = f" ({self._missing})" if self._missing else ""
+            return f"armed: episode {self._number} begins with the next command{reason}"
         if self.state == State.FULL:
             return f"full: {taken}; {self._last_end}"
         return f"{self.state.value} {taken}"
@@ -149,7 +149,7 @@ class Recorder:
     def start(self, now: float) -> str:
         """Begin an episode with the next command, or tick where commands are not recorded.
 
-        Returns words for the caller.
+        Returns a message for the caller.
 
         Raises:
             ValueError: it cannot begin; the text names all reasons.
@@ -178,22 +178,22 @@ class Recorder:
             raise ValueError(f"not started: {error}") from error
         self._begin(writer)
         self._encoder.new_episode()
-        words = f'episode {self._number}: "{sample.task}"'
+        message = f'episode {self._number}: "{sample.task}"'
         # A command from before belongs to another motion, however fresh it is.
         if self._inputs.await_command():
             self.state = State.ARMED
             self._missing = sample.silent
-            words = f"armed: {words}, from the next command on" + (
+            message = f"armed: {message}, from the next command on" + (
                 f" ({sample.silent})" if sample.silent else ""
             )
         else:
             self.state = State.RECORDING
-            words = f"recording {words}"
-        self._notify(words, False)
-        return words
+            message = f"recording {message}"
+        self._notify(message, False)
+        return message
 
     def save(self, timeout: float) -> str:
-        """Save the episode. Returns words for the caller once it is safe on the disk.
+        """Save the episode. Returns a message once it is safe on the disk.
 
         An episode without motion, or without success where that is judged, is saved only when
         it is asked for once more; until then it takes no more frames.
@@ -232,7 +232,7 @@ class Recorder:
         return self._last_end
 
     def discard(self) -> str:
-        """Give up the episode. Returns words for the caller.
+        """Give up the episode. Returns a message for the caller.
 
         Raises:
             ValueError: there is none, or it is being saved.
@@ -292,7 +292,7 @@ class Recorder:
     def _await_command(self, now: float) -> None:
         sample = self._sample(now)
         if isinstance(sample, Missing):
-            self._break(sample.words)
+            self._break(sample.message)
             return
         self._missing = sample.silent
         if not sample.silent:
@@ -318,7 +318,7 @@ class Recorder:
             return
         sample = self._sample(now)
         if isinstance(sample, Missing) or sample.silent:
-            self._break(sample.words if isinstance(sample, Missing) else sample.silent)
+            self._break(sample.message if isinstance(sample, Missing) else sample.silent)
             return
         self._evidence.add(sample.positions, sample.command, sample.score)
         self._count.add(sample, due, now)
@@ -341,14 +341,14 @@ class Recorder:
 
     def _check_limits(self) -> None:
         count, limit = self._count, self._config.max_seconds
-        why = ""
+        reason = ""
         if limit and count.seconds >= limit:
-            why = f"it has reached max_episode_seconds ({limit:g} s)"
+            reason = f"it has reached max_episode_seconds ({limit:g} s)"
         elif count.frames % self._config.fps == 0:
-            why = self._store.disk_problem(self._config.min_free_bytes)
-        if why:
+            reason = self._store.disk_problem(self._config.min_free_bytes)
+        if reason:
             self.state = State.FULL
-            self._last_end = f"no more frames are taken: {why}; save or discard it"
+            self._last_end = f"no more frames are taken: {reason}; save or discard it"
             self._notify(f"episode {self._number}: {self._last_end}", True)
 
     # Ends.
@@ -364,8 +364,8 @@ class Recorder:
         self._notify(f"episode {self._number}: {self._last_end}", True)
         raise ValueError(f"episode {self._number}: {self._last_end}")
 
-    def _break(self, why: str) -> None:
-        self._give_up("broken", f"broken and discarded: {why}")
+    def _break(self, reason: str) -> None:
+        self._give_up("broken", f"broken and discarded: {reason}")
         self._notify(self._last_end, True)
 
     def _give_up(self, kind: str, how: str) -> None:
@@ -389,7 +389,7 @@ class Recorder:
             self._notify(self._last_end, True)
             return False
         self._counts["saved"] += 1
-        self._last_end = f"saved episode {saving.result()}: {self._count.words()}"
+        self._last_end = f"saved episode {saving.result()}: {self._count.message()}"
         self._notify(self._last_end, False)
         slow = self._count.slow_cameras()
         if slow:
@@ -399,8 +399,8 @@ class Recorder:
     def _tell_missing(self, now: float) -> None:
         sample = self._sample(now)
         self._judged = self._inputs.score(now) is not None
-        self._missing = sample.words if isinstance(sample, Missing) else ""
+        self._missing = sample.message if isinstance(sample, Missing) else ""
         ready = "ready: start an episode"
         if isinstance(sample, Sample) and sample.silent:
             ready += f", which will begin with the first command ({sample.silent})"
-        self._announcer.update(f"waiting: {self._missing}" if self._missing else ready, now)
+        self._debouncer.update(f"waiting: {self._missing}" if self._missing else ready, now)

@@ -83,7 +83,7 @@ def _check_tasks(dataset: Dataset) -> None:
         raise TrainingError(
             f"{dataset.folder}: task_index is {numbers[bad[0]]} in frame {bad[0]}, but "
             f"meta/tasks.parquet has {len(dataset.tasks)} tasks; see what else is wrong with "
-            f"python -m smolvla_learning.dataset.inspect {dataset.folder}"
+            f"smolvla dataset inspect {dataset.folder}"
         )
 
 

@@ -14,8 +14,8 @@ from smolvla_learning.training.errors import TrainingError
 
 
 @dataclass(frozen=True)
-class Place:
-    """One process of a training.
+class DistributedContext:
+    """The device and rank of one training process.
 
     Attributes:
         device: where it computes.
@@ -35,8 +35,8 @@ class Place:
         return self.rank == 0
 
 
-def join(device: str, precision: str) -> Place:
-    """Find the device and, under torchrun, meet the other processes.
+def init_distributed(device: str, precision: str) -> DistributedContext:
+    """Choose the device and, under torchrun, initialize the process group.
 
     Raises:
         TrainingError: the device is absent or has no bfloat16.
@@ -54,12 +54,12 @@ def join(device: str, precision: str) -> Place:
     native = _has_bfloat16(chosen)
     if precision == "bfloat16" and not native:
         raise TrainingError(f"{chosen} has no bfloat16; use --precision float32")
-    return Place(chosen, rank, world, native and precision != "float32")
+    return DistributedContext(chosen, rank, world, native and precision != "float32")
 
 
-def leave(place: Place) -> None:
-    """Part from the other processes."""
-    if place.world > 1:
+def close_distributed(context: DistributedContext) -> None:
+    """Destroy the process group."""
+    if context.world > 1:
         distributed.destroy_process_group()
 
 

@@ -193,7 +193,11 @@ def parser() -> argparse.ArgumentParser:
     )
     add_arguments(made, TrainSettings)
     made.add_argument(  # as LeRobot spells it
-        "--rename_map", nargs="+", default=argparse.SUPPRESS, help=argparse.SUPPRESS
+        "--rename_map",
+        nargs="+",
+        action="extend",
+        default=argparse.SUPPRESS,
+        help=argparse.SUPPRESS,
     )
     return made
 

@@ -22,12 +22,13 @@ from smolvla_policy.checkpoint.save import (
 )
 from smolvla_policy.checkpoint.source import CONFIG, WEIGHTS, read_json
 from smolvla_policy.checkpoint.synthetic import policy_config, write_vlm
-from smolvla_policy.checkpoint.tensor_file import Outgoing, outgoing, write_tensor_file
+from smolvla_policy.checkpoint.tensor_file import write_tensor_file
 from smolvla_policy.checkpoint.vlm import model_sizes
 from smolvla_policy.model.network import SmolVLANetwork
 from smolvla_policy.model.precision import Precision
 from smolvla_policy.policy import SmolVLAPolicy
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from torch import Tensor
 
 from smolvla_learning.training.errors import TrainingError
 
@@ -102,10 +103,10 @@ def new_policy(
     return SmolVLAPolicy.from_pretrained(folder, dtype="float32")
 
 
-def _numbers(statistics: Statistics) -> dict[str, Outgoing]:
+def _numbers(statistics: Statistics) -> dict[str, Tensor]:
     return {
-        f"{feature}.{statistic}": outgoing(
-            torch.from_numpy(np.array(values[statistic], np.float32).reshape(-1))
+        f"{feature}.{statistic}": torch.from_numpy(
+            np.array(values[statistic], np.float32).reshape(-1)
         )
         for feature, values in statistics.items()
         if feature in (STATE, ACTION)

@@ -73,9 +73,9 @@ def save_state(
     except (OSError, SafetensorError) as error:
         shutil.rmtree(part, ignore_errors=True)
         full = getattr(error, "errno", None) == errno.ENOSPC or "os error 28" in str(error)
-        why = "the disk is full" if full else str(error)
+        reason = "the disk is full" if full else str(error)
         raise TrainingError(
-            f"cannot write the checkpoint of step {step} to {root}: {why}. Make room and go on "
+            f"cannot write the checkpoint of step {step} to {root}: {reason}. Make room and go on "
             f"from the one before with --resume --output {folder}"
         ) from error
     return whole

@@ -34,7 +34,11 @@ from smolvla_learning.training.checks import (
     check_policy,
     pooled_statistics,
 )
-from smolvla_learning.training.devices import Place, join, leave
+from smolvla_learning.training.devices import (
+    DistributedContext,
+    close_distributed,
+    init_distributed,
+)
 from smolvla_learning.training.errors import TrainingError
 from smolvla_learning.training.facts import common_facts
 from smolvla_learning.training.fit import Wishes, chosen_cameras, dataset_cameras, fit
@@ -58,25 +62,25 @@ def train(options: TrainSettings) -> None:
     Raises:
         TrainingError: something does not fit; see also `DatasetError` and `CheckpointError`.
     """
-    place = join(options.device, options.precision)
+    context = init_distributed(options.device, options.precision)
     with ExitStack() as stack:
-        stack.callback(leave, place)
+        stack.callback(close_distributed, context)
         if options.threads:
             torch.set_num_threads(options.threads)
         datasets = [Dataset.open(folder) for folder in [*options.dataset, *options.scenes]]
         check_datasets(datasets, options.cameras)
         if options.grounding_weight > 0:
             check_labels(datasets)
-        if place.first and not options.resume:
+        if context.first and not options.resume:
             prepare(options.output)
             options.save()
-        if place.first:
+        if context.first:
             stack.enter_context(lock(options.output))
-        policy = _policy(options, datasets, place)
+        policy = _policy(options, datasets, context)
         check_policy(policy)
-        policy.network.to(place.device)
+        policy.network.to(context.device)
         set_trainable(policy.network, **{name: _field(options, policy, name) for name in FREEZING})
-        sources = _sources(options, datasets, policy, place)
+        sources = _sources(options, datasets, policy, context)
         batches = Batches(sources, policy)
         torch.manual_seed(options.seed)  # the auxiliary heads start at random
         learner = Learner(
@@ -84,7 +88,7 @@ def train(options: TrainSettings) -> None:
             LossOptions(options.flow_weight, options.grounding_weight, options.draws),
             _augmentation(options),
             len(batches.objects),
-        ).to(place.device)
+        ).to(context.device)
         optimization = _optimization(options, policy)
         optimizer = make_optimizer(learner.parameters(), optimization)
         step = 0
@@ -93,12 +97,16 @@ def train(options: TrainSettings) -> None:
         order = SampleOrder(
             [source.length for source in sources], options.shares or None, options.seed
         )
-        if place.first:
-            _announce(options, policy, learner, datasets, place, step)
-        Trainer(options, optimization, policy, learner, optimizer, batches, order, place).run(step)
+        if context.first:
+            _announce(options, policy, learner, datasets, context, step)
+        Trainer(options, optimization, policy, learner, optimizer, batches, order, context).run(
+            step
+        )
 
 
-def _policy(options: TrainSettings, datasets: Sequence[Dataset], place: Place) -> SmolVLAPolicy:
+def _policy(
+    options: TrainSettings, datasets: Sequence[Dataset], context: DistributedContext
+) -> SmolVLAPolicy:
     output = options.output
     if options.resume:
         return SmolVLAPolicy.from_pretrained(last_checkpoint(output) / MODEL, dtype="float32")
@@ -106,10 +114,10 @@ def _policy(options: TrainSettings, datasets: Sequence[Dataset], place: Place) -
     if options.checkpoint is not None:
         policy, remarks = _adapted(options, acting)
     else:
-        policy, remarks = _new(options, datasets, acting, place), []
+        policy, remarks = _new(options, datasets, acting, context), []
     used = dataset_cameras(policy.config, policy.processors, acting[0], options.cameras)
     policy.robot, open_ends = common_facts(acting, list(used.values()))
-    if place.first:
+    if context.first:
         for remark in filter(None, [*remarks, open_ends]):
             print(remark)
     return policy
@@ -139,7 +147,10 @@ def _adapted(
 
 
 def _new(
-    options: TrainSettings, datasets: Sequence[Dataset], acting: Sequence[Dataset], place: Place
+    options: TrainSettings,
+    datasets: Sequence[Dataset],
+    acting: Sequence[Dataset],
+    context: DistributedContext,
 ) -> SmolVLAPolicy:
     """Make a checkpoint with random weights for the datasets."""
     first = datasets[0]
@@ -151,18 +162,21 @@ def _new(
         sentences=[task for dataset in datasets for task in dataset.tasks],
     )
     folder = options.output / INITIAL
-    if place.first:
+    if context.first:
         new_policy(str(options.architecture), robot, folder, seed=options.seed)
-    if place.world > 1:
+    if context.world > 1:
         distributed.barrier()
     return SmolVLAPolicy.from_pretrained(folder, dtype="float32")
 
 
 def _sources(
-    options: TrainSettings, datasets: Sequence[Dataset], policy: SmolVLAPolicy, place: Place
+    options: TrainSettings,
+    datasets: Sequence[Dataset],
+    policy: SmolVLAPolicy,
+    context: DistributedContext,
 ) -> list[Source]:
     folder = Path(options.cache).expanduser() if options.cache else cache_folder()
-    if place.world > 1 and not place.first:
+    if context.world > 1 and not context.first:
         distributed.barrier()  # the first process decodes, the others find it done
     sources = []
     side = policy.config.image_side
@@ -173,7 +187,7 @@ def _sources(
             total=total,
             unit="frame",
             desc=f"frames of {dataset.folder.name}",
-            disable=not place.first,
+            disable=not context.first,
         ) as bar:
             images = [
                 fitted_frames(dataset, camera, side, folder, bar.update)
@@ -189,7 +203,7 @@ def _sources(
                 grounded=options.grounding_weight > 0,
             )
         )
-    if place.world > 1 and place.first:
+    if context.world > 1 and context.first:
         distributed.barrier()
     return sources
 
@@ -225,7 +239,7 @@ def _announce(
     policy: SmolVLAPolicy,
     learner: Learner,
     datasets: Sequence[Dataset],
-    place: Place,
+    context: DistributedContext,
     step: int,
 ) -> None:
     trained = sum(p.numel() for p in policy.network.parameters() if p.requires_grad)
@@ -233,8 +247,8 @@ def _announce(
     episodes = sum(dataset.num_episodes for dataset in datasets)
     print(
         f"{policy.num_parameters / 1e6:.2f} M parameters, {trained / 1e6:.2f} M trained; "
-        f"{episodes} episodes, {frames} frames at {datasets[0].fps:g} Hz; {place.world} x "
-        f"{place.device} in {'bfloat16 autocast' if place.autocast else 'float32'}"
+        f"{episodes} episodes, {frames} frames at {datasets[0].fps:g} Hz; {context.world} x "
+        f"{context.device} in {'bfloat16 autocast' if context.autocast else 'float32'}"
     )
     for dataset in datasets:
         if dataset.depth_cameras:
@@ -256,16 +270,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         raise
     except (TrainingError, SettingError, DatasetError, CheckpointError) as error:
-        print(f"train: {error}", file=sys.stderr)
+        print(f"smolvla train: {error}", file=sys.stderr)
         return COULD_NOT_RUN
     except OSError as error:
-        print(f"train: {error}; make room or choose another --output", file=sys.stderr)
+        print(f"smolvla train: {error}; make room or choose another --output", file=sys.stderr)
         return COULD_NOT_RUN
     except KeyboardInterrupt:
         saved = options and whole_checkpoints(options.output)
-        words = "before the first checkpoint: nothing was kept; the same command begins anew"
-        words = "go on with --resume" if saved else words
-        print(f"train: interrupted; {words}", file=sys.stderr)
+        message = "before the first checkpoint: nothing was kept; the same command begins anew"
+        message = "go on with --resume" if saved else message
+        print(f"smolvla train: interrupted; {message}", file=sys.stderr)
         return 130
     return 0
 

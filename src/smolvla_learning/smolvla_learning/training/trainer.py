@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from smolvla_learning.training.devices import Place
+from smolvla_learning.training.devices import DistributedContext
 from smolvla_learning.training.errors import TrainingError
 from smolvla_learning.training.learner import Learner
 from smolvla_learning.training.metrics import Metrics
@@ -37,7 +37,7 @@ class Trainer:
         optimizer: over the learner's parameters.
         batches: puts samples together.
         order: of the samples.
-        place: where it runs.
+        context: where it runs.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Trainer:
         optimizer: torch.optim.Optimizer,
         batches: Batches,
         order: SampleOrder,
-        place: Place,
+        context: DistributedContext,
     ) -> None:
         self._options = options
         self._optimization = optimization
@@ -58,9 +58,9 @@ class Trainer:
         self._optimizer = optimizer
         self._batches = batches
         self._order = order
-        self._place = place
+        self._context = context
         self._module: nn.Module = learner
-        if place.world > 1:
+        if context.world > 1:
             # The grounding heads have no part in steps without labels.
             self._module = DistributedDataParallel(learner, find_unused_parameters=True)
         self._sums: dict[str, float] = {}
@@ -72,7 +72,7 @@ class Trainer:
         Raises:
             TrainingError: the loss is not a number, or a checkpoint cannot be written.
         """
-        options, first = self._options, self._place.first
+        options, first = self._options, self._context.first
         folder = options.output
         cameras = [f"grounding_error/{index}" for index in range(len(self._learner.heads))]
         metrics = Metrics(folder, [*COLUMNS, *cameras], step) if first else None
@@ -107,24 +107,24 @@ class Trainer:
 
     @property
     def _samples_per_step(self) -> int:
-        return self._options.batch_size * self._options.accumulate * self._place.world
+        return self._options.batch_size * self._options.accumulate * self._context.world
 
     def _step(self, step: int) -> None:
-        options, place = self._options, self._place
+        options, context = self._options, self._context
         rate = learning_rate(step, options.steps, self._optimization)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         for part in range(options.accumulate):
-            number = (step * options.accumulate + part) * place.world + place.rank
+            number = (step * options.accumulate + part) * context.world + context.rank
             rows = self._order(number * options.batch_size, options.batch_size)
-            batch = self._batches(rows).to(place.device)
+            batch = self._batches(rows).to(context.device)
             generator = torch.Generator().manual_seed(
                 (options.seed * 1_000_003 + number) % (1 << 63)
             )
             last = part == options.accumulate - 1
             waits = isinstance(self._module, DistributedDataParallel) and not last
             with self._module.no_sync() if waits else nullcontext():  # type: ignore[operator]
-                with torch.autocast(place.device.type, torch.bfloat16, enabled=place.autocast):
+                with torch.autocast(context.device.type, torch.bfloat16, enabled=context.autocast):
                     losses: Mapping[str, Tensor] = self._module(batch, generator)
                 (losses["loss"] / options.accumulate).backward()
             self._record({name: float(value.detach()) for name, value in losses.items()})

@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+INSPECT = "import sys; from smolvla_learning.dataset.inspect import main; sys.exit(main())"
 COMMITS = {"v3.0": "a" * 40, "main": "b" * 40, "half": "c" * 40}
 
 
@@ -107,7 +108,7 @@ def inspect(hub, tmp_path):
             if not name.startswith(("HF_", "XDG_"))
         }
         done = subprocess.run(
-            [sys.executable, "-m", "smolvla_learning.dataset.inspect", *arguments],
+            [sys.executable, "-c", INSPECT, *arguments],
             env={
                 **kept,
                 "HF_ENDPOINT": hub.url,

@@ -126,7 +126,7 @@ def test_a_recorder_name_that_ros_does_not_take_is_told_in_one_line(capsys):
     for name in ("/an arm/record_node", "re corder"):
         assert main(["save", "--recorder", name]) == 1
         said = capsys.readouterr().err
-        assert said.startswith("Invalid ")
+        assert said.startswith("smolvla record save: Invalid ")
         assert said.count("\n") == 1
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which command is in force when, and what is not one."""
+"""Which command is active when, and what is not one."""
 
 import math
 
@@ -27,9 +27,9 @@ def test_named_positions_are_put_in_order(commands):
 
 
 def test_no_command_and_a_stale_one_name_the_source(commands):
-    assert "commands on /c: none yet" in commands.at(10.0).words
+    assert "commands on /c: none yet" in commands.at(10.0).message
     commands.add([1.0, 2.0], 10.0)
-    words = commands.at(10.6).words
+    words = commands.at(10.6).message
     assert "commands on /c" in words
     assert "0.60 s old, more than 0.5 s" in words
 
@@ -48,7 +48,7 @@ def test_a_bad_command_is_told_even_when_good_ones_follow(commands, positions, w
     commands.add([1.0, 2.0], 10.0)
     assert words in commands.add(positions, 10.1)
     commands.add([3.0, 4.0], 10.2)
-    assert words in commands.at(10.2).words
+    assert words in commands.at(10.2).message
     np.testing.assert_array_equal(commands.at(10.2), [3.0, 4.0])
 
 
@@ -72,7 +72,7 @@ def test_a_trajectory_runs_between_its_points_and_ages_from_its_end(commands):
     commands.add_trajectory(("a", "b"), [0.0, 2.0], [[0.0, 10.0], [4.0, 10.0]], 10.0)
     np.testing.assert_allclose(commands.at(11.0), [2.0, 10.0])
     np.testing.assert_allclose(commands.at(12.4), [4.0, 10.0])
-    assert "0.60 s old" in commands.at(12.6).words
+    assert "0.60 s old" in commands.at(12.6).message
 
 
 @pytest.mark.parametrize(
@@ -86,4 +86,4 @@ def test_a_trajectory_runs_between_its_points_and_ages_from_its_end(commands):
 )
 def test_a_trajectory_that_is_none(commands, times, points, words):
     assert words in commands.add_trajectory(("a", "b"), times, points, 10.0)
-    assert words in commands.at(10.0).words
+    assert words in commands.at(10.0).message

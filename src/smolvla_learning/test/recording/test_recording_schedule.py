@@ -3,7 +3,7 @@
 
 import numpy as np
 import pytest
-from smolvla_learning.recording.announcer import Announcer
+from smolvla_learning.recording.debouncer import Debouncer
 from smolvla_learning.recording.episode import FrameSchedule
 
 
@@ -41,15 +41,15 @@ def test_calls_at_a_higher_rate_give_no_more_frames():
 
 def test_what_is_waited_for_is_told_once_it_lasts_and_once_per_change():
     told = []
-    announcer = Announcer(told.append)
+    debouncer = Debouncer(told.append)
     for step in range(30):  # 3 s; its age grows
-        announcer.update(f"camera is {step / 10} s old", step / 10)
+        debouncer.update(f"camera is {step / 10} s old", step / 10)
     assert told == ["camera is 1.0 s old"]
     for step in range(30, 35):  # too short to be told
-        announcer.update("no joints", step / 10)
+        debouncer.update("no joints", step / 10)
     for step in range(35, 60):
-        announcer.update("camera is 9 s old", step / 10)
+        debouncer.update("camera is 9 s old", step / 10)
     assert len(told) == 1
     for step in range(60, 80):
-        announcer.update("ready", step / 10)
+        debouncer.update("ready", step / 10)
     assert told[1:] == ["ready"]

@@ -80,7 +80,7 @@ def refused(options, base, set_of, capsys):
     def run(cameras=("top", "wrist"), joints=6, **changes):
         changes = {"architecture": None, "checkpoint": base, "steps": 1, **changes}
         assert main(options(dataset=[set_of(cameras, joints)], **changes)) == 2
-        lines = [line for line in capsys.readouterr().err.splitlines() if "train:" in line]
+        lines = [line for line in capsys.readouterr().err.splitlines() if "smolvla train:" in line]
         assert len(lines) == 1
         return lines[0]
 

@@ -24,9 +24,8 @@ def fails(options, capsys):
 
     def run(**changes) -> str:
         assert main(options(**changes)) == 2
-        lines = [
-            line for line in capsys.readouterr().err.splitlines() if line.startswith("train:")
-        ]
+        printed = capsys.readouterr().err.splitlines()
+        lines = [line for line in printed if line.startswith("smolvla train:")]
         assert len(lines) == 1
         return lines[0]
 

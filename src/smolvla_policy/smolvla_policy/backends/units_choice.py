@@ -30,7 +30,7 @@ from smolvla_policy.checkpoint.robot import ROBOT
 
 @dataclass(frozen=True)
 class ChosenUnits:
-    """The units in force.
+    """The active units.
 
     Attributes:
         regime: one of `units.REGIMES`.

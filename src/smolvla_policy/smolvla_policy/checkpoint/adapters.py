@@ -57,7 +57,7 @@ def merge_adapter(folder: Path, targets: dict[str, Tensor]) -> int:
     pairs: dict[str, dict[str, Tensor]] = {}
     changed = 0
     with TensorFile(path) as file:
-        for key in file.entries:
+        for key in file.shapes:
             name = key.removeprefix(WRAPPER)
             match = KEY.fullmatch(name)
             if match:

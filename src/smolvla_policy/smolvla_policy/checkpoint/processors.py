@@ -104,7 +104,7 @@ def _trained_cameras(config: SmolVLAConfig, values: dict[str, Any]) -> tuple[str
     if "input_state" in values:
         # LeRobot keeps the statistics of all features of the data, by the data's own names.
         with TensorFile(values["input_state"]) as file:
-            found = {key.rpartition(".")[0] for key in file.entries}
+            found = {key.rpartition(".")[0] for key in file.shapes}
     for names in ({rename_map.get(name, name) for name in found}, set(rename_map.values())):
         cameras = tuple(camera for camera in config.cameras if camera in names)
         if cameras:

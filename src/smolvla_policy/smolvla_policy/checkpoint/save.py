@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from smolvla_policy.checkpoint.config import ACTION, DEFAULTS, OTHER_FIELDS, SmolVLAConfig
 from smolvla_policy.checkpoint.errors import CheckpointError
@@ -23,7 +24,7 @@ from smolvla_policy.checkpoint.source import (
     companion_here,
 )
 from smolvla_policy.checkpoint.statistics import Statistics
-from smolvla_policy.checkpoint.tensor_file import Outgoing, TensorFile, outgoing, write_tensor_file
+from smolvla_policy.checkpoint.tensor_file import TensorFile, write_tensor_file
 from smolvla_policy.checkpoint.text import TOKENIZER, TOKENIZER_CONFIG, InstructionTokenizer
 from smolvla_policy.checkpoint.vlm import WIDTH
 from smolvla_policy.checkpoint.weights import COMPILED
@@ -83,9 +84,7 @@ def save_checkpoint(
         _write_json(folder / file, content)
     for file in (PREPROCESSOR_STATE, POSTPROCESSOR_STATE):
         flat = {
-            f"{feature}.{statistic}": outgoing(
-                torch.from_numpy(np.atleast_1d(values).astype(np.float32))
-            )
+            f"{feature}.{statistic}": torch.from_numpy(np.atleast_1d(values).astype(np.float32))
             for feature, entries in statistics.items()
             for statistic, values in entries.items()
         }
@@ -108,19 +107,17 @@ def save_weights(path: Path, network: SmolVLANetwork, source: Path | None) -> No
         source: the file that the network was loaded from.
     """
     places = locations(network)
-    tensors: dict[str, Outgoing] = {}
+    tensors: dict[str, Tensor] = {}
     for name, tensor in views(network).items():
         parameter = places[name].parameter
         held = parameter == "text.embedding"
-        tensors[name] = outgoing(tensor, None if held else network.value_dtype(parameter))
-    if source is None or not source.is_file():
-        write_tensor_file(path, tensors)
-        return
-    with TensorFile(source) as file:
-        for name, entry in file.entries.items():
-            if name.replace(COMPILED, "") == LM_HEAD:
-                tensors[LM_HEAD] = Outgoing(entry.dtype, entry.shape, file.pieces(name))
-        write_tensor_file(path, tensors)
+        tensors[name] = tensor if held else tensor.to(network.value_dtype(parameter))
+    if source is not None and source.is_file():
+        with TensorFile(source) as file:
+            for name in file.shapes:
+                if name.replace(COMPILED, "") == LM_HEAD:
+                    tensors[LM_HEAD] = file.read(name)
+    write_tensor_file(path, tensors)
 
 
 def processor_files(

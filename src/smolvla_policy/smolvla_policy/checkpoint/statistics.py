@@ -65,7 +65,7 @@ def find_statistics(
         if path is None:
             continue
         with TensorFile(path) as file:
-            for key in file.entries:
+            for key in file.shapes:
                 feature, _, statistic = key.rpartition(".")
                 match = MIGRATED.fullmatch(feature)
                 set_name = match["set"] if match else DEFAULT_SET
@@ -75,7 +75,7 @@ def find_statistics(
                 if outputs == (known.get(_plain(feature)) in config.outputs) or match:
                     add(set_name, feature, statistic, values)
     if weights is not None:
-        for key in weights.entries:
+        for key in weights.shapes:
             match = BUFFER.fullmatch(key)
             if match:
                 values = weights.read(key).float().numpy()

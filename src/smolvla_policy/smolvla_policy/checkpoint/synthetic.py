@@ -9,19 +9,20 @@ instead of 7 for "pick up the red cube"), which makes a benchmark slower, never 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from tokenizers import pre_tokenizers
+from torch import Tensor
 
 from smolvla_policy.checkpoint.config import ACTION, DEFAULTS, STATE, parse_config
 from smolvla_policy.checkpoint.processors import Processors
 from smolvla_policy.checkpoint.save import POSTPROCESSOR_STATE, PREPROCESSOR_STATE, processor_files
 from smolvla_policy.checkpoint.source import CONFIG, WEIGHTS
-from smolvla_policy.checkpoint.tensor_file import PIECE, Outgoing, outgoing, write_tensor_file
+from smolvla_policy.checkpoint.tensor_file import write_tensor_file
 from smolvla_policy.checkpoint.text import (
     FAKE_IMAGE_TOKEN,
     GLOBAL_IMAGE_TOKEN,
@@ -35,6 +36,7 @@ from smolvla_policy.model.precision import Precision
 
 SPREAD = 0.02
 """Standard deviation of random matrices, as at the start of a training."""
+_PIECE = 1 << 20  # numbers made at a time
 
 
 def make_checkpoint(
@@ -69,14 +71,13 @@ def make_checkpoint(
     network = SmolVLANetwork(sizes, Precision(half, half, half))
     generator = torch.Generator().manual_seed(seed)
     places = locations(network)
-    tensors: dict[str, Outgoing] = {}
+    tensors: dict[str, Tensor] = {}
     for name, tensor in views(network).items():
         dtype = network.value_dtype(places[name].parameter)
         offset = 1.0 if name.endswith("weight") and tensor.ndim == 1 else 0.0
-        shape = tuple(tensor.shape)
-        tensors[name] = Outgoing(dtype, shape, _random(shape, dtype, offset, generator))
+        tensors[name] = _random(tuple(tensor.shape), dtype, offset, generator)
     head = (sizes.vocabulary, sizes.text.hidden)
-    tensors[LM_HEAD] = Outgoing(half, head, _random(head, half, 0.0, generator))
+    tensors[LM_HEAD] = _random(head, half, 0.0, generator)
     write_tensor_file(folder / WEIGHTS, tensors)
     settings = Processors(
         max_length=config.tokenizer_max_length, norm_map=dict(config.normalization_mapping)
@@ -85,12 +86,12 @@ def make_checkpoint(
         _write(folder / file, content)
     numbers = np.random.default_rng(seed)
     for file in (PREPROCESSOR_STATE, POSTPROCESSOR_STATE):
-        flat: dict[str, Outgoing] = {}
+        flat: dict[str, Tensor] = {}
         for feature in (STATE, ACTION):
             mean = numbers.uniform(-30.0, 30.0, joints).astype(np.float32)
             std = numbers.uniform(5.0, 30.0, joints).astype(np.float32)
-            flat[f"{feature}.mean"] = outgoing(torch.from_numpy(mean))
-            flat[f"{feature}.std"] = outgoing(torch.from_numpy(std))
+            flat[f"{feature}.mean"] = torch.from_numpy(mean)
+            flat[f"{feature}.std"] = torch.from_numpy(std)
         write_tensor_file(folder / file, flat)
 
 
@@ -117,12 +118,11 @@ def policy_config(
 
 def _random(
     shape: tuple[int, ...], dtype: torch.dtype, offset: float, generator: torch.Generator
-) -> Iterator[bytes]:
-    count = int(np.prod(shape))
-    for at in range(0, count, PIECE):
-        piece = torch.randn(min(PIECE, count - at), generator=generator, dtype=torch.float32)
-        values = (piece * SPREAD + offset).to(dtype)
-        yield values.view(torch.uint8).numpy().tobytes()
+) -> Tensor:
+    values = torch.empty(shape, dtype=dtype)
+    for piece in values.view(-1).split(_PIECE):  # and not all of it in float32
+        piece.copy_(torch.randn(len(piece), generator=generator) * SPREAD + offset)
+    return values
 
 
 def write_vlm(

@@ -78,8 +78,8 @@ def read_vlm_config(config: SmolVLAConfig, folder: Path, weights: TensorFile) ->
     here = companion_here([name], folder, CONFIG, (VLM_FOLDER,))
     if here is not None:
         return read_json(here / CONFIG)
-    stored = {key.replace(COMPILED, ""): entry for key, entry in weights.entries.items()}
-    usual = EMBEDDING not in stored or stored[EMBEDDING].shape[-1] == WIDTH
+    stored = {key.replace(COMPILED, ""): shape for key, shape in weights.shapes.items()}
+    usual = EMBEDDING not in stored or stored[EMBEDDING][-1] == WIDTH
     called_so = model_name(name) == model_name(SMOLVLM2)
     # What a folder of another machine held, the weights tell.
     if name == SMOLVLM2 or (usual and (called_so or not HUB_ID.fullmatch(name))):

@@ -67,7 +67,7 @@ def load_weights(
     Raises:
         CheckpointError: weights are missing or have another shape.
     """
-    stored = {name.replace(COMPILED, ""): name for name in file.entries}
+    stored = {name.replace(COMPILED, ""): name for name in file.shapes}
     places = locations(network)
     missing = [name for name in places if name not in stored]
     if missing:
@@ -76,22 +76,17 @@ def load_weights(
             "It belongs to another configuration, or was not saved completely"
         )
     for name, tensor in views(network).items():
-        entry = file.entries[stored[name]]
-        if entry.shape != tuple(tensor.shape):
-            raise CheckpointError(
-                f"{file.path}: tensor {stored[name]!r} has shape {list(entry.shape)}, but by its "
-                f"configuration the network needs {list(tensor.shape)}"
-            )
+        file.check_shape(stored[name], tensor)
     ignored = sorted(name for name in stored if name == LM_HEAD or is_buffer(name))
     unexpected = sorted(set(stored) - set(places) - set(ignored))
     if unexpected:
         logger.warning(
             "%s: %d tensors are not used: %s", file.path, len(unexpected), _some(unexpected)
         )
-    stored_dtype = file.entries[stored[EMBEDDING]].dtype
-    wide = network.precision.text == torch.float32
-    narrow = stored_dtype in (torch.bfloat16, torch.float16)
-    network.allocate(device, embedding_dtype=stored_dtype if wide and narrow else None)
+    stored_dtype = (
+        file.half(stored[EMBEDDING]) if network.precision.text == torch.float32 else None
+    )
+    network.allocate(device, embedding_dtype=stored_dtype)
     targets = views(network)
     rounded = {
         name: tensor.dtype if name == EMBEDDING else network.value_dtype(places[name].parameter)

@@ -157,7 +157,7 @@ class RobotListener:
                 self._states.stamp_age,
             ),
             tuple(sorted(topics)),
-            snapshot.words if isinstance(snapshot, Missing) else "",
+            snapshot.message if isinstance(snapshot, Missing) else "",
         )
 
     def _camera(self, camera: str, now: float) -> CameraHeard:

@@ -15,7 +15,7 @@ from smolvla_policy.model.layers import Rotary
 
 @dataclass(frozen=True)
 class Prefix:
-    """What the action expert is told about the world, as tokens.
+    """What the action expert attends to, as tokens.
 
     Attributes:
         embeddings: (batch, tokens, hidden) float32.

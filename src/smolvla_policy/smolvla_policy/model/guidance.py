@@ -5,7 +5,7 @@ Black, Galliker, Levine, "Real-Time Execution of Action Chunking Flow Policies"
 (arXiv 2506.07339). While a policy thinks, the arm goes on with the chunk before. A new chunk
 that is drawn without regard to it may have decided otherwise (left instead of right, close the
 gripper now instead of later), and the seam becomes a jump. Guidance pulls each denoising step
-towards the old actions: fully where they will have been executed anyway, less and less behind.
+toward the old actions: fully where they will have been executed anyway, less and less behind.
 
 The correction is that of LeRobot's "guided" mode, with the Jacobian of the network taken as the
 identity, so it costs no backward pass.

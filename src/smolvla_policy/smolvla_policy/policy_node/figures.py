@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The figures of `policy_node`: what is counted and measured, from several threads."""
+"""Counters and timings of `policy_node`, from several threads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from smolvla_msgs.msg import PolicyStatus
 
 
 class PolicyFigures:
-    """Counters, times and the last words of a policy.
+    """Counters, timings and the last error of a policy.
 
     Args:
         clock: [s], monotonic.
@@ -53,7 +53,7 @@ class PolicyFigures:
             self._failures += 1
 
     def on_refusal(self, error: str) -> None:
-        """Count a refusal and keep its words."""
+        """Count a refusal and keep its reason."""
         with self._lock:
             self._refused += 1
             self.error = error

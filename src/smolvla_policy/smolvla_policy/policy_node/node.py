@@ -160,7 +160,7 @@ class PolicyNode(ManagedNode):
                 self.in_ros_thread(sensors.close)
 
     def phase_changed(self) -> None:
-        """Tell the phase."""
+        """Publish the lifecycle state."""
         self._status_changed.trigger()
 
     # In the thread of ROS: receive.

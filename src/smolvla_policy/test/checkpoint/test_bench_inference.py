@@ -17,8 +17,8 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 def test_table_and_file(tmp_path, capsys, monkeypatch):
     monkeypatch.delenv("LEROBOT_PYTHON", raising=False)
     report = tmp_path / "bench.json"
-    arguments = ["--checkpoint", str(GOLDEN / "ckpt"), "--cameras", "1", "3", "--repeats", "2"]
-    arguments += ["--dtypes", "float32", "--threads", "1", "--json", str(report)]
+    arguments = ["--checkpoint", str(GOLDEN / "ckpt"), "--num-cameras", "1", "3", "--repeats", "2"]
+    arguments += ["--dtype", "float32", "--threads", "1", "--json", str(report)]
     assert bench_inference.main(arguments) == 0
     lines = capsys.readouterr().out.splitlines()
     assert sum("ours" in line for line in lines) == 2
@@ -29,6 +29,14 @@ def test_table_and_file(tmp_path, capsys, monkeypatch):
         assert ours["total"] >= ours["images"] > 0
         assert ours["memory"] > 1e7
         assert ours["load"] > 0
+
+
+def test_old_names_of_options_name_the_new_ones(capsys):
+    for old, new in (("--dtypes", "--dtype"), ("--cameras", "--num-cameras")):
+        with pytest.raises(SystemExit) as ended:
+            bench_inference.main([old, "1"])
+        assert ended.value.code == 2
+        assert f"{old} is called {new} now" in capsys.readouterr().err
 
 
 def test_ratio_of_two_contenders():
@@ -42,5 +50,5 @@ def test_ratio_of_two_contenders():
 def test_contender_that_fails_says_why():
     with pytest.raises(RuntimeError, match=r"No module named|neither an existing"):
         bench_inference.Contender(
-            "ours", sys.executable, ["--checkpoint", "/nowhere/at/all", "--dtypes", "float32"]
+            "ours", sys.executable, ["/nowhere/at/all", "float32", "cpu", "1"]
         )

@@ -34,9 +34,12 @@ PRE = "policy_preprocessor.json"
 BROKEN = {
     "cut short": (lambda c: raw(c, lambda b: b[:-100]), "cut short"),
     "cut in the header": (lambda c: raw(c, lambda b: b[:100]), "cut short"),
-    "empty file": (lambda c: raw(c, lambda b: b""), "only 0 bytes"),
+    "empty file": (lambda c: raw(c, lambda b: b""), "no safetensors file"),
     "not safetensors": (lambda c: raw(c, lambda b: b"hello world, no header"), "no safetensors"),
-    "bad header": (lambda c: raw(c, lambda b: struct.pack("<Q", 4) + b"nope"), "bad header"),
+    "bad header": (
+        lambda c: raw(c, lambda b: struct.pack("<Q", 4) + b"nope"),
+        "invalid JSON in header",
+    ),
     "pickle": (lambda c: raw(c, lambda b: b"\x80\x02" + b), "pickle"),
     "zipped pickle": (lambda c: raw(c, lambda b: b"PK\x03\x04" + b), "pickle"),
     "no weights": (lambda c: (c.folder / MODEL).unlink(), "has no model.safetensors"),

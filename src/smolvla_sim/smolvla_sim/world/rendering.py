@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -65,10 +66,16 @@ def choose_gl(environment: Mapping[str, str] | None = None) -> str:
             return backend
         reasons.append(f"{backend}: {reason}")
     raise RenderingError(
-        "no OpenGL can draw the cameras; on Debian or Ubuntu install one with "
-        "'sudo apt install libegl1 libgl1-mesa-dri' (draws without a display), "
-        "or run without cameras. Tried " + "; ".join(reasons)
+        "no OpenGL can draw the cameras; install one that draws without a display "
+        f"({_mesa()}), or run without cameras. Tried {'; '.join(reasons)}"
     )
+
+
+def _mesa() -> str:
+    """Say how Mesa, which draws in software, is installed here."""
+    if shutil.which("apt-get"):
+        return "sudo apt-get install libegl1 libgl1-mesa-dri"
+    return "Mesa's libEGL and its software driver"
 
 
 def _probe(backend: str) -> str | None:
@@ -154,8 +161,7 @@ class CameraRenderer:
         except Exception as error:
             raise RenderingError(
                 f"MUJOCO_GL={backend} does not draw here ({error}); "
-                "unset MUJOCO_GL, or on Debian or Ubuntu 'sudo apt install libegl1 "
-                "libgl1-mesa-dri'"
+                f"unset MUJOCO_GL, or install Mesa ({_mesa()})"
             ) from error
         room = np.maximum(self._size, SEGMENTATION_SIZE)
         mujoco.mjr_resizeOffscreen(int(room[0]), int(room[1]), self._context)

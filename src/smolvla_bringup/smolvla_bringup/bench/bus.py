@@ -6,7 +6,6 @@ one sync read, decode it, write six goals in one sync write. The emulator keeps 
 1 Mbit/s wire. A cycle ends when the write is handed to the kernel; its 0.26 ms on the wire then
 lie between two cycles, so that back to back they count and at 100 Hz they do not.
 
-Usage: python scripts/bench_bus.py [--rounds 5] [--cycles 300] [--json FILE] [--bin FOLDER]
 scservo_sdk is PyPI's feetech-servo-sdk; without it only our side is measured.
 """
 
@@ -22,16 +21,31 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+from smolvla_core.console import COULD_NOT_RUN, DONE, NO, beside_json, command_parser, write_json
+from smolvla_core.settings import Settings, add_arguments, from_arguments, setting
+
+from smolvla_bringup.cli import Tool
+
 IDS = range(1, 7)
 STATE_ADDRESS, STATE_SIZE = 56, 15
 GOAL_ADDRESS, GOAL_SIZE = 42, 2
 WIRE_MS = 1.66
 # The bars of the project: p50 and p99 of our cycle at 100 Hz, ms.
 P50_MS, P99_MS = 2.2, 3.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class BusBenchSettings(Settings):
+    """What is measured."""
+
+    rounds: int = setting(5, "Turns of each program.", 1)
+    cycles: int = setting(300, "Cycles a turn.", 1)
+    json: Path | None = setting(None, "Also write the figures to this file; -: standard output.")
 
 
 def scservo_cycles(port_name: str, cycles: int, rate: float) -> dict[str, Any]:
@@ -80,7 +94,7 @@ def run_json(command: list[str]) -> dict[str, Any]:
     """Run a program and return the JSON object that it prints."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise SystemExit(f"{command[0]} failed:\n{done.stderr}")
+        raise RuntimeError(f"{command[0]} failed:\n{done.stderr}")
     result: dict[str, Any] = json.loads(done.stdout)
     return result
 
@@ -119,27 +133,26 @@ def print_table(title: str, rows: dict[str, dict[str, float]]) -> None:
         print(f"  {'ratio':24}" + "".join(f"{ratio:8.2f}x" for ratio in ratios))
 
 
-def find_programs(folder: str) -> Path:
-    """Return the folder with so100_emulator and so100_bench_bus."""
-    candidates = [Path(folder)] if folder else [ROOT / "install/so100_hardware/lib/so100_hardware"]
-    for candidate in candidates:
-        if (candidate / "so100_bench_bus").exists() and (candidate / "so100_emulator").exists():
-            return candidate
-    raise SystemExit(f"no so100_bench_bus and so100_emulator in {candidates[0]}; run 'make build'")
+def find_program(executable: str) -> str:
+    """Return the path of a program of so100_hardware."""
+    path = Tool("", executable).path()
+    if path is None:
+        raise RuntimeError(f"there is no {executable}; run 'make build'")
+    return path
 
 
-def measure(programs: Path, rounds: int, cycles: int) -> dict[str, dict[str, dict[str, float]]]:
+def measure(rounds: int, cycles: int) -> dict[str, dict[str, dict[str, float]]]:
     """Run all programs in turns against one emulator; return the figures by rate and program."""
     # Ours goes first: it sets the servos to answer at once, as LeRobot's configure() does.
     emulator = subprocess.Popen(
-        [str(programs / "so100_emulator"), "--gravity", "0"], stdout=subprocess.PIPE, text=True
+        [find_program("so100_emulator"), "--gravity", "0"], stdout=subprocess.PIPE, text=True
     )
     try:
         assert emulator.stdout is not None
         port = emulator.stdout.readline().strip()
         if not port:
-            raise SystemExit("so100_emulator did not start")
-        sides = {"so100_hardware": [str(programs / "so100_bench_bus"), port]}
+            raise RuntimeError("so100_emulator did not start")
+        sides = {"so100_hardware": [find_program("so100_bench_bus"), port]}
         if importlib.util.find_spec("scservo_sdk"):
             sides["scservo_sdk (PyPI)"] = [sys.executable, __file__, "--sdk", port]
         figures = {}
@@ -156,34 +169,52 @@ def measure(programs: Path, rounds: int, cycles: int) -> dict[str, dict[str, dic
             emulator.wait(5)
 
 
-def main() -> int:
+def parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    made = command_parser(
+        "smolvla bench bus",
+        "Time the servo bus beside Feetech's SDK, at the servo emulator, in turns.",
+        "smolvla bench bus --rounds 3",
+        "0 the bars are met, 1 they are not, 2 it could not be measured, 130 Ctrl-C",
+    )
+    add_arguments(made, BusBenchSettings)
+    made.add_argument("--sdk", nargs=3, help=argparse.SUPPRESS)
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print; return 1 when our cycle misses its bars."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5, help="turns of each program (5)")
-    parser.add_argument("--cycles", type=int, default=300, help="cycles a turn (300)")
-    parser.add_argument("--bin", default="", help="folder of the programs")
-    parser.add_argument("--json", default="", help="write the figures to this file")
-    parser.add_argument("--sdk", nargs=3, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
+    arguments = parser().parse_args(argv)
     if arguments.sdk:
         port, cycles, rate = arguments.sdk
         print(json.dumps(scservo_cycles(port, int(cycles), float(rate))))
-        return 0
-
+        return DONE
+    options = from_arguments(BusBenchSettings, arguments)
     load = os.getloadavg()[0]
-    figures = measure(find_programs(arguments.bin), arguments.rounds, arguments.cycles)
+    try:
+        figures = measure(options.rounds, options.cycles)
+    except RuntimeError as error:
+        print(f"smolvla bench bus: {error}", file=sys.stderr)
+        return COULD_NOT_RUN
+    with beside_json(options.json):
+        good = report(figures, load)
+    if options.json is not None:
+        write_json(options.json, figures)
+    return DONE if good else NO
+
+
+def report(figures: dict[str, dict[str, dict[str, float]]], load: float) -> bool:
+    """Print the figures; return whether our cycle meets its bars."""
     print(f"One cycle: 15 bytes of six servos read, six goals written; wire alone {WIRE_MS} ms")
     print(f"load of the machine before: {load:.1f} on {os.cpu_count()} cores (p99 wants it quiet)")
     for title, rows in figures.items():
         print_table(f"{title}, {next(iter(rows.values()))['cycles']} cycles each", rows)
-    if arguments.json:
-        Path(arguments.json).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     if not importlib.util.find_spec("scservo_sdk"):
         print("\nscservo_sdk is not installed (pip install feetech-servo-sdk): our side only.")
     ours = figures["100 Hz"]["so100_hardware"]
     good = ours["p50_ms"] <= P50_MS and ours["p99_ms"] <= P99_MS and ours["missing"] == 0
     print(f"\nbars: p50 <= {P50_MS} ms, p99 <= {P99_MS} ms: {'met' if good else 'MISSED'}")
-    return 0 if good else 1
+    return good
 
 
 if __name__ == "__main__":

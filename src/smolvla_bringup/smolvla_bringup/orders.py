@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``smolvla instruct`` and ``smolvla task``: tell a running arm what to do."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from smolvla_core.console import COULD_NOT_RUN, DONE, INTERRUPTED, NO, command_parser
+
+
+def _add_arm(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("sentence", metavar="SENTENCE", help="what to do")
+    parser.add_argument("--namespace", default="", help="of the arm (default: none)")
+
+
+def instruct_parser() -> argparse.ArgumentParser:
+    """Return the command line of ``smolvla instruct``."""
+    parser = command_parser(
+        "smolvla instruct",
+        "Give a running arm an instruction on the topic task_instruction, and come back when it "
+        'has it. "" means none any more.',
+        'smolvla instruct "put the red cube into the bowl"',
+    )
+    _add_arm(parser)
+    return parser
+
+
+def task_parser() -> argparse.ArgumentParser:
+    """Return the command line of ``smolvla task``."""
+    parser = command_parser(
+        "smolvla task",
+        "Run a task as a goal of the action smolvla/run_task and wait for its end; Ctrl-C cancels "
+        "it.",
+        'smolvla task "put the red cube into the bowl" --time-limit 30',
+        "0 the task is done, 1 it is not (time over, canceled, failed), 2 it could not begin, "
+        "130 Ctrl-C",
+    )
+    _add_arm(parser)
+    parser.add_argument(
+        "--time-limit", type=float, default=30.0, metavar="S", help="0: none (default: 30)"
+    )
+    return parser
+
+
+def instruct(argv: Sequence[str] | None = None) -> int:
+    """Give an instruction; return the exit status."""
+    arguments = instruct_parser().parse_args(argv)
+    from smolvla_core.client import ClientError, SmolVLAClient
+
+    try:
+        with SmolVLAClient.connect("smolvla_instruct", arguments.namespace) as client:
+            client.instruct(arguments.sentence)
+    except ClientError as error:
+        print(f"smolvla instruct: {error}", file=sys.stderr)
+        return COULD_NOT_RUN
+    return DONE
+
+
+def task(argv: Sequence[str] | None = None) -> int:
+    """Run a task; return the exit status."""
+    arguments = task_parser().parse_args(argv)
+    from smolvla_core.client import ClientError, SmolVLAClient
+
+    from smolvla_msgs.action import RunTask
+
+    def show(feedback: RunTask.Feedback) -> None:
+        line = f"{feedback.elapsed:5.1f} s, {feedback.chunks} chunks, queue {feedback.queue_depth}"
+        print(f"\r{line} ", end="", file=sys.stderr, flush=True)
+
+    try:
+        with SmolVLAClient.connect("smolvla_task", arguments.namespace) as client:
+            result = client.run_task(arguments.sentence, arguments.time_limit, show)
+    except ClientError as error:
+        print(f"smolvla task: {error}", file=sys.stderr)
+        return COULD_NOT_RUN
+    except KeyboardInterrupt:
+        print("\nsmolvla task: canceled", file=sys.stderr)
+        return INTERRUPTED
+    print(file=sys.stderr)
+    print(f"{result.message} ({result.elapsed:.1f} s, {result.chunks} chunks)")
+    return DONE if result.reason == RunTask.Result.SUCCEEDED else NO

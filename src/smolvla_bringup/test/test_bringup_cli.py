@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command `smolvla`: what it finds, how it ends, and what it completes."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from smolvla_bringup import cli
+
+COMPLETION = Path(__file__).parents[1] / "completion" / "smolvla-argcomplete.bash"
+
+
+def commands(
+    table: dict[str, object], path: tuple[str, ...] = ()
+) -> Iterator[tuple[str, cli.Command | cli.Tool]]:
+    """Yield each command with the words that call it."""
+    for name, entry in table.items():
+        if isinstance(entry, cli.Group):
+            yield from commands(dict(entry.commands), (*path, name))
+        else:
+            assert isinstance(entry, (cli.Command, cli.Tool))
+            yield " ".join((*path, name)), entry
+
+
+ALL = dict(commands(dict(cli.COMMANDS)))
+PROGRAMS = {words: entry for words, entry in ALL.items() if isinstance(entry, cli.Command)}
+
+
+def run(
+    *arguments: str, environment: dict[str, str] | None = None, stdout: int = subprocess.PIPE
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "smolvla_bringup.cli", *arguments],
+        env={**os.environ, "COLUMNS": "100", **(environment or {})},
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_help_imports_neither_network_nor_ros() -> None:
+    code = (
+        "import sys; from smolvla_bringup import cli; cli.main(['--help']); "
+        "cli.main(['train', '--help']); "
+        "sys.exit(bool({'torch', 'rclpy', 'numpy', 'mujoco'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert all(f"    {name}" in done.stdout for name in cli.COMMANDS)
+    assert "example: smolvla train" in done.stdout
+
+
+@pytest.mark.parametrize("words", PROGRAMS)
+def test_every_program_has_a_help_with_an_example_of_its_own(words: str) -> None:
+    try:
+        parser = PROGRAMS[words].parser()
+    except AttributeError:
+        pytest.skip("has no parser() yet")
+    assert parser.prog == f"smolvla {words}"
+    assert re.search(rf"example: smolvla {words}( |\n)", parser.format_help())
+    shown = set(re.findall(r"--[a-z-]+", parser.format_help()))
+    assert not shown & {"--out", "--seeds", "--first-seed", "--dtypes", "--blend"}
+
+
+@pytest.mark.parametrize("words", ["bench", "arm", "dataset", "record"])
+def test_a_group_lists_its_commands(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([words, "--help"]) == 0
+    group = cli.COMMANDS[words]
+    assert isinstance(group, cli.Group)
+    shown = capsys.readouterr().out
+    assert all(f"    {name}" in shown for name in group.commands)
+    assert cli.main([words]) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["recrod", "node"], "no command 'recrod'; did you mean 'record'?"),
+        (["arm", "calibrat"], "smolvla arm: there is no command 'calibrat'"),
+        (["xyz"], "there are: demo, run"),
+    ],
+)
+def test_a_command_that_is_none(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(words) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+
+
+def test_a_tool_is_found_in_the_workspace_and_gets_all_arguments(tmp_path: Path) -> None:
+    folder = tmp_path / "lib" / "so100_hardware"
+    folder.mkdir(parents=True)
+    (folder / "so100_scan").write_text('#!/bin/sh\necho "got $*"\nexit 7\n')
+    (folder / "so100_scan").chmod(0o755)
+    prefixes = f"/nowhere:{tmp_path}"
+    done = run("arm", "scan", "--deep", "a b", environment={"AMENT_PREFIX_PATH": prefixes})
+    assert (done.stdout, done.returncode) == ("got --deep a b\n", 7)
+
+
+def test_a_tool_that_is_not_built_is_said_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AMENT_PREFIX_PATH", "/nowhere")
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert cli.main(["arm", "monitor"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "so100_monitor is not installed" in line
+    assert "so100_hardware" in line
+
+
+@pytest.mark.parametrize("domain", ["seven", "-3", "233", "1.5"])
+@pytest.mark.parametrize("words", ["run", "task", "record save", "check"])
+def test_a_domain_that_does_not_exist(
+    words: str, domain: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ROS_DOMAIN_ID", domain)
+    assert cli.main(words.split()) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"smolvla {words}: ROS_DOMAIN_ID is '{domain}', but must be a whole ")
+
+
+def test_a_pipe_that_nobody_reads_ends_in_one_line() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = run("dataset", "--help", environment={"PYTHONUNBUFFERED": ""}, stdout=writing)
+    os.close(writing)
+    assert done.returncode == 141
+    assert done.stderr.splitlines() == ["smolvla dataset: nobody reads the output any more"]
+
+
+def test_a_folder_without_the_right_to_write_ends_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    target = tmp_path / "file" / "out.json"  # a part of its path is no folder, also for root
+    golden = Path(__file__).parents[2] / "smolvla_policy" / "test" / "golden" / "ckpt"
+    done = run(
+        *("bench", "inference", "--checkpoint", str(golden), "--num-cameras", "1"),
+        *("--dtype", "float32", "--repeats", "1", "--threads", "1", "--json", str(target)),
+    )
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("smolvla bench inference: ")
+    assert "file" in line
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("smolvla da", {"dataset"}),
+        ("smolvla arm c", {"calibrate"}),
+        ("smolvla record st", {"start"}),
+        ("smolvla train --precision b", {"bfloat16"}),
+        ("smolvla task --ti", {"--time-limit"}),
+        ("smolvla bench inference --first", set()),
+    ],
+)
+def test_completion_in_bash(line: str, expected: set[str], tmp_path: Path) -> None:
+    program = tmp_path / "smolvla"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m smolvla_bringup.cli "$@"\n')
+    program.chmod(0o755)
+    script = f"""
+        . {COMPLETION}
+        COMP_LINE="$1" COMP_POINT=${{#1}} COMP_TYPE=9
+        _smolvla_complete
+        [ $? = 124 ] && _python_argcomplete smolvla 2>/dev/null
+        echo ${{COMPREPLY[@]}}
+    """
+    path = os.pathsep.join((str(tmp_path), str(Path(sys.executable).parent), os.environ["PATH"]))
+    done = subprocess.run(
+        ["bash", "-c", script, "bash", line],
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert set(done.stdout.split()) == expected, done.stderr

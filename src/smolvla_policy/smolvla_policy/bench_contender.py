@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One side of the inference benchmark: a process that predicts chunks on demand.
+
+LeRobot's side runs in LeRobot's own Python, so this file imports nothing of this suite but where
+our side needs it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+TASK = "pick up the red cube"
+HEIGHT, WIDTH = 480, 640
+
+Predict = Callable[[int], dict[str, float]]
+"""Predicts a chunk from that many cameras and returns the seconds of the stages."""
+
+
+def load_ours(folder: Path, dtype: str, device: str) -> Predict:
+    """Load the checkpoint with this package."""
+    from dataclasses import replace
+
+    import numpy as np
+
+    from smolvla_policy.policy import SmolVLAPolicy
+
+    policy = SmolVLAPolicy.from_pretrained(folder, dtype=dtype, device=device)
+    config, state = policy.config, np.zeros(policy.state_dim, np.float32)
+    random = np.random.default_rng(0)
+    noise = random.standard_normal(
+        (policy.chunk_size, int(config.max_action_dim)), dtype=np.float32
+    )
+    pictures = [
+        random.integers(0, 256, (HEIGHT, WIDTH, 3)).astype(np.uint8) for _ in policy.cameras
+    ]
+    narrowed: dict[int, SmolVLAPolicy] = {}
+
+    def predict(cameras: int) -> dict[str, float]:
+        if cameras not in narrowed:
+            dropped = policy.cameras[cameras:]
+            inputs = {name: f for name, f in config.inputs.items() if name not in dropped}
+            narrowed[cameras] = SmolVLAPolicy(
+                policy.network,
+                replace(config, inputs=inputs),
+                policy.processors,
+                policy.tokenizer,
+                policy.statistics,
+                policy.load_report,
+            )
+            narrowed[cameras].profile = True
+        chosen = narrowed[cameras]
+        images = dict(zip(chosen.cameras, pictures, strict=False))
+        started = time.perf_counter()
+        chosen.predict_chunk(images, state, TASK, noise)
+        return {**chosen.stage_times, "total": time.perf_counter() - started}
+
+    return predict
+
+
+def load_lerobot(folder: Path, dtype: str, device: str) -> Predict:
+    """Load the checkpoint with LeRobot, whose modules have no types here."""
+    os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
+    os.chdir(folder)  # the VLM's configuration is named relative to the checkpoint
+    import torch
+    from lerobot.policies.factory import make_pre_post_processors
+    from lerobot.policies.smolvla.modeling_smolvla import SmolVLAPolicy
+
+    policy = SmolVLAPolicy.from_pretrained(str(folder))
+    # The mix of released checkpoints; LeRobot gives it only with the VLM's weights at hand.
+    if dtype == "float32":
+        policy.float()
+    else:
+        policy.model.vlm_with_expert.vlm.to(torch.bfloat16)
+    policy.to(device).eval()
+    before, after = make_pre_post_processors(policy.config, pretrained_path=str(folder))
+    names = list(policy.config.image_features)
+    torch.manual_seed(0)
+    pictures = [torch.rand(3, HEIGHT, WIDTH) for _ in names]
+    state = torch.zeros(policy.config.input_features["observation.state"].shape[0])
+    noise = torch.randn(1, policy.config.chunk_size, policy.config.max_action_dim, device=device)
+    spent: dict[str, float] = {}
+
+    def timed(owner: Any, method: str, stage: str) -> None:
+        inner = getattr(owner, method)
+
+        def outer(*args: Any, **kwargs: Any) -> Any:
+            started = time.perf_counter()
+            result = inner(*args, **kwargs)
+            if device.startswith("cuda"):
+                torch.cuda.synchronize()
+            spent[stage] = spent.get(stage, 0.0) + time.perf_counter() - started
+            return result
+
+        setattr(owner, method, outer)
+
+    timed(policy, "prepare_images", "images")
+    timed(policy.model.vlm_with_expert, "embed_image", "images")
+    timed(policy.model, "denoise_step", "steps")
+
+    def predict(cameras: int) -> dict[str, float]:
+        spent.clear()
+        batch = dict(zip(names[:cameras], pictures, strict=False))
+        started = time.perf_counter()
+        ready = before({**batch, "observation.state": state, "task": TASK})
+        after(policy.predict_action_chunk(ready, noise=noise))
+        total = time.perf_counter() - started
+        rest = total - spent["images"] - spent["steps"]
+        return {**spent, "prefix": rest, "total": total}
+
+    return predict
+
+
+def serve(contender: str, folder: Path, dtype: str, device: str, threads: int) -> None:
+    """Load one contender and answer each line of standard input, a number of cameras."""
+    output = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print must not mix with the answers
+    started = time.perf_counter()
+    import torch
+
+    torch.set_num_threads(threads)
+    load = load_ours if contender == "ours" else load_lerobot
+    predict = load(folder, dtype, device)
+    about: dict[str, Any] = {"load": time.perf_counter() - started, "torch": torch.__version__}
+    print(json.dumps({**about, "memory": peak_memory()}), file=output, flush=True)
+    for line in sys.stdin:
+        times: dict[str, Any] = predict(int(line))
+        times["memory"] = peak_memory()
+        print(json.dumps(times), file=output, flush=True)
+
+
+def peak_memory() -> float:
+    """Return this process's highest resident memory so far in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return float(peak if platform.system() == "Darwin" else 1024 * peak)
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1], Path(sys.argv[2]), sys.argv[3], sys.argv[4], int(sys.argv[5]))
