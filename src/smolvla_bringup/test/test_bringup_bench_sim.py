@@ -36,7 +36,7 @@ DECLARED = {
 
 def claim_of(**settings: Any) -> Claim:
     common = BenchSettings(
-        task="reach",
+        kind="reach",
         minute=30.0,
         rate=25.0,
         camera_size="320x240",

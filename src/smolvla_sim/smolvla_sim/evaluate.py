@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How well a policy does a task, in the plain simulation: no ROS, no delay, no clock.
 
-    smolvla eval --task reach --episodes 100 --seed 1000 --checkpoint FOLDER
+    smolvla eval --kind reach --episodes 100 --seed 1000 --checkpoint FOLDER
 
 Observe, think, execute ``n_action_steps`` rows at the checkpoint's rate, and again, until the
 task is done or its time is over. An episode depends on its seed alone, so the same command
@@ -10,6 +10,7 @@ gives the same figures with any number of workers.
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import functools
 import json
@@ -21,14 +22,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from smolvla_core.settings import from_arguments
+from smolvla_core.console import command_parser
+from smolvla_core.settings import add_arguments, from_arguments
 from tqdm import tqdm
 
 from smolvla_sim.play import measures
 from smolvla_sim.play.loop import EpisodeLoop, Observer, direct
 from smolvla_sim.play.policies import completed, load_backend
 from smolvla_sim.play.workers import spread
-from smolvla_sim.settings import EvaluationSettings, evaluation_parser
+from smolvla_sim.settings import EvaluationSettings
 from smolvla_sim.world.layout import random_start
 from smolvla_sim.world.rendering import choose_gl
 from smolvla_sim.world.simulation import Simulation
@@ -89,7 +91,7 @@ class EpisodePlayer:
             ValueError: the policy refused the very first observation: it does not fit at all.
         """
         simulation = self._simulation
-        task = next(task_sequence(self._settings.task, seed))
+        task = next(task_sequence(self._settings.asked, seed))
         rng = np.random.default_rng([seed, 6])
         somewhere = random_start(rng, simulation.kinematics)
         simulation.set_task(task.sentence)
@@ -189,10 +191,21 @@ def success_line(successes: int, episodes: int) -> str:
     )
 
 
+def parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    made = command_parser(
+        "smolvla eval",
+        "Measure how well a policy does a task in the simulation, without ROS.",
+        "smolvla eval --kind pick_place --episodes 20",
+    )
+    add_arguments(made, EvaluationSettings)
+    return made
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print; return the exit status."""
-    parser = evaluation_parser()
-    arguments = parser.parse_args(argv)
+    prog = parser().prog
+    arguments = parser().parse_args(argv)
     try:
         settings, _ = completed(from_arguments(EvaluationSettings, arguments))
         if settings.policy != "scripted":
@@ -200,7 +213,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             choose_gl()
         out = sys.stderr if settings.json == Path("-") else sys.stdout
         print(
-            f"{settings.player}, task {settings.task}, {settings.episodes} episodes from seed "
+            f"{settings.player}, task {settings.asked}, {settings.episodes} episodes from seed "
             f"{settings.seed}, {settings.n_action_steps} actions a chunk at {settings.fps:g} Hz, "
             f"at most {settings.limit:g} s each",
             file=out,
@@ -212,7 +225,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if settings.json:
             _write(settings.json, settings, results)
     except (ValueError, OSError, RuntimeError) as error:  # RenderingError is a RuntimeError
-        print(f"{parser.prog}: {error}", file=sys.stderr)
+        print(f"{prog}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

@@ -1,17 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The settings of evaluation, benchmark and recorder, and their command lines.
-
-Nothing in here imports MuJoCo or PyTorch, so that help and completion are quick.
-"""
+"""The settings of evaluation, benchmark and recorder."""
 
 from __future__ import annotations
 
-import argparse
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from smolvla_core.settings import REQUIRED, SettingError, Settings, add_arguments, setting
+from smolvla_core.settings import REQUIRED, SettingError, Settings, setting
 from smolvla_policy.checkpoint.robot import read_robot
 
 from smolvla_sim.world.arm import ARMS
@@ -30,17 +26,17 @@ LEAD_IN = 14.0
 SCENES = "scenes"
 """The task of a recording that holds still pictures."""
 
-_NAMES = ", ".join(TASK_NAMES)
+_SENTENCE = "A whole sentence instead of a kind."
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlaySettings(Settings):
     """Who plays, what and in which scenes: what evaluation and benchmark share."""
 
-    task: str = setting(
-        "reach",
-        f"The task: {_NAMES}, whose colors rotate with the seed, or a whole sentence.",
+    kind: str = setting(
+        "reach", "Kind of task, whose colors rotate with the seed.", choices=TASK_NAMES
     )
+    task: str = setting("", _SENTENCE)
     policy: str = setting(
         "smolvla",
         "Who plays: an installed backend such as smolvla, which runs a checkpoint, or scripted, "
@@ -81,9 +77,14 @@ class PlaySettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        tasks_asked(self.task)
+        tasks_asked(self.asked)
         object.__setattr__(self, "cameras", _names(self.cameras))
         size_of(self.camera_size)
+
+    @property
+    def asked(self) -> str:
+        """The sentence or the kind; see `tasks.tasks_asked`."""
+        return self.task or self.kind
 
     @property
     def size(self) -> tuple[int, int]:
@@ -93,7 +94,7 @@ class PlaySettings(Settings):
     @property
     def limit(self) -> float:
         """Time limit of a task [s]."""
-        return self.time_limit or tasks_asked(self.task)[0].time_limit
+        return self.time_limit or tasks_asked(self.asked)[0].time_limit
 
     @property
     def player(self) -> str:
@@ -130,7 +131,9 @@ class BenchSettings(PlaySettings):
 
     # The paper's task: cubes in a minute. With noise, chunks differ by their draws, too, and not
     # only by what was seen meanwhile.
-    task: str = setting("pick_place", f"The task: {_NAMES}; its colors rotate with the seed.")
+    kind: str = setting(
+        "pick_place", "Kind of task, whose colors rotate with the seed.", choices=TASK_NAMES
+    )
     noise_scale: float = setting(
         0.0,
         "Scale of the noise that chunks are made from: 1 as trained, 0 the most typical chunk.",
@@ -156,9 +159,11 @@ class BenchSettings(PlaySettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.task not in TASK_NAMES:
+        if len(tasks_asked(self.asked)) == 1:
             raise SettingError(
-                "task", f"is '{self.task}', but continuous operation needs one of {_NAMES}"
+                "task",
+                f"is '{self.task}', but continuous operation needs a kind: give --kind, one of "
+                f"{', '.join(TASK_NAMES)}",
             )
 
 
@@ -166,10 +171,12 @@ class BenchSettings(PlaySettings):
 class DemonstrationSettings(Settings):
     """What is recorded of the scripted expert."""
 
-    task: str = setting(
-        REQUIRED,
-        f"The task: {_NAMES}, or a whole sentence; {SCENES}: still pictures to label.",
+    kind: str = setting(
+        "pick_place",
+        f"Kind of task, whose colors are drawn; {SCENES}: still pictures to label.",
+        choices=(*TASK_NAMES, SCENES),
     )
+    task: str = setting("", _SENTENCE)
     model: str = setting("so100", "The arm.", choices=sorted(ARMS))
     cameras: tuple[str, ...] = setting(
         ("top", "wrist"), f"Cameras that are filmed, any of {', '.join(CAMERAS)}; '' for none."
@@ -193,15 +200,14 @@ class DemonstrationSettings(Settings):
     )
     scene_tasks: tuple[str, ...] = setting(
         ("reach", "pick_up", "pick_place"),
-        f"Tasks whose instructions the still pictures of {SCENES} get.",
+        f"Kinds whose instructions the still pictures of {SCENES} get.",
+        choices=TASK_NAMES,
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.task != SCENES:
-            tasks_asked(self.task)
-        for name in self.scene_tasks:
-            tasks_asked(name)
+        if self.asked != SCENES:
+            tasks_asked(self.asked)
         object.__setattr__(self, "cameras", _names(self.cameras))
         unknown = [name for name in self.cameras if name not in CAMERAS]
         if unknown:
@@ -211,6 +217,11 @@ class DemonstrationSettings(Settings):
         size_of(self.camera_size)
         if self.grounding and not self.cameras:
             raise SettingError("grounding", "needs a camera")
+
+    @property
+    def asked(self) -> str:
+        """The sentence or the kind."""
+        return self.task or self.kind
 
     @property
     def size(self) -> tuple[int, int]:
@@ -246,49 +257,3 @@ def size_of(text: str) -> tuple[int, int]:
         if 16 <= width <= 1920 and 16 <= height <= 1440:
             return width, height
     raise SettingError("camera_size", f"is '{text}'; give e.g. 640x480, at most 1920x1440")
-
-
-def evaluation_parser() -> argparse.ArgumentParser:
-    """Return the command line of `evaluate`."""
-    return _parser(
-        EvaluationSettings,
-        "eval",
-        "Measure how well a policy does a task in the simulation, without ROS.",
-        "--task pick_place --episodes 20",
-        "0 measured, 2 it could not be, 130 Ctrl-C",
-    )
-
-
-def bench_parser() -> argparse.ArgumentParser:
-    """Return the command line of `bench`."""
-    return _parser(
-        BenchSettings,
-        "bench sim",
-        "Synchronous against asynchronous execution, in simulated time.",
-        "--quick --output bench_out",
-        "0 measured, whatever the bars say; 2 it could not be; 130 Ctrl-C, the same command "
-        "continues",
-    )
-
-
-def recording_parser() -> argparse.ArgumentParser:
-    """Return the command line of `record_dataset`."""
-    return _parser(
-        RecordingSettings,
-        "dataset simulate",
-        "Record demonstrations of the scripted expert as a LeRobot dataset.",
-        "--task reach --episodes 100 --output data/reach",
-        "0 recorded, 2 it could not be, 130 Ctrl-C, the same command with --resume continues",
-    )
-
-
-def _parser(
-    settings: type[Settings], command: str, about: str, example: str, status: str
-) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=f"smolvla {command}",
-        description=about,
-        epilog=f"example: smolvla {command} {example}. Exit status: {status}",
-    )
-    add_arguments(parser, settings)
-    return parser

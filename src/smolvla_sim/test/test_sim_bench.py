@@ -29,7 +29,7 @@ from smolvla_sim.settings import BenchSettings
 
 SYNC = Execution(0.0, actions_per_chunk=8, resume_jump=NO_APPROACH)
 ASYNC = Execution(0.7, "latest")
-REACH, _ = completed(BenchSettings(policy="scripted", task="reach", time_limit=4.0, minute=3.0))
+REACH, _ = completed(BenchSettings(policy="scripted", kind="reach", time_limit=4.0, minute=3.0))
 
 
 def names(*arguments, **options):
@@ -147,7 +147,7 @@ def call(*arguments):
     return status, out.getvalue(), err.getvalue()
 
 
-PLAYED = ("--policy", "scripted", "--task", "reach", "--time-limit", "4", "--minute", "1.5")
+PLAYED = ("--policy", "scripted", "--kind", "reach", "--time-limit", "4", "--minute", "1.5")
 QUICK = (*PLAYED, "--quick", "--aggregate", "weighted")
 
 
@@ -307,7 +307,7 @@ def test_wrong_options_are_explained_in_one_line(arguments, words, tmp_path):
 def test_a_sentence_is_no_task_for_continuous_operation(tmp_path):
     status, _, err = call("--task", "touch the red cube", "--output", tmp_path)
     assert status == 2
-    assert "continuous operation needs one of pick_place" in err
+    assert "continuous operation needs a kind: give --kind, one of pick_place" in err
 
 
 def test_a_mistyped_option_does_not_bind_the_next_try(tmp_path):

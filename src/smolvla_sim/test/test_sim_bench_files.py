@@ -25,7 +25,7 @@ ASYNC = Execution(0.7)
 RTC = Execution(0.7, "latest", real_time_chunking=True)
 FACTS = PolicyFacts(16, 8, ("top", "wrist"))
 SETTINGS = BenchSettings(
-    task="reach",
+    kind="reach",
     policy="scripted",
     cameras=("top",),
     fps=15.0,

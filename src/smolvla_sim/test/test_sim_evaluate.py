@@ -28,7 +28,7 @@ from smolvla_sim.world.simulation import HOME
 SCRIPTED = ["--policy", "scripted", "--workers", "1"]
 REACH, _ = completed(
     EvaluationSettings(
-        policy="scripted", task="reach", time_limit=4.0, episodes=3, seed=1000, workers=1
+        policy="scripted", kind="reach", time_limit=4.0, episodes=3, seed=1000, workers=1
     )
 )
 
@@ -115,7 +115,7 @@ def test_the_report_of_nothing_but_one_kind():
 
 def test_the_command_prints_the_success_last_and_writes_all(tmp_path, capsys):
     path = tmp_path / "new" / "reach.json"
-    arguments = ["--task", "reach", "--episodes", "2", "--seed", "1000", "--json", str(path)]
+    arguments = ["--kind", "reach", "--episodes", "2", "--seed", "1000", "--json", str(path)]
     assert main([*SCRIPTED, "--time-limit", "4", *arguments]) == 0
     out = capsys.readouterr().out.splitlines()
     assert out[0] == (

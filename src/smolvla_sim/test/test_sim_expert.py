@@ -23,7 +23,7 @@ SORT = "sort the red cube into the left bowl and the green cube into the right b
 
 
 def scores(**settings):
-    usual = {"policy": "scripted", "task": "pick_place", "seed": 1000, "workers": 1}
+    usual = {"policy": "scripted", "kind": "pick_place", "seed": 1000, "workers": 1}
     played, _ = completed(EvaluationSettings(**{**usual, **settings}))
     return [result.score for result in evaluate(played)]
 
@@ -47,7 +47,7 @@ def test_succeeds(settings):
 def test_does_the_other_tasks(task, fps):
     # At a higher rate as much of a motion as at the lower one before the next plan.
     steps = round(fps / 3)
-    found = scores(task=task, fps=fps, n_action_steps=steps, episodes=4, random_starts=1.0)
+    found = scores(kind=task, fps=fps, n_action_steps=steps, episodes=4, random_starts=1.0)
     assert found == [1.0] * 4
 
 

@@ -30,7 +30,7 @@ from smolvla_sim.world.simulation import HOME
 from smolvla_sim.world.tasks import parse_task
 
 SMALL = {"camera_size": "64x48"}
-BLIND = DemonstrationSettings(task="reach", cameras=(), random_starts=0.0)
+BLIND = DemonstrationSettings(kind="reach", cameras=(), random_starts=0.0)
 
 
 def made(demonstrating, seed):
@@ -77,13 +77,13 @@ def test_a_cube_that_is_out_of_reach_makes_a_failed_episode(monkeypatch):
 
 
 def test_episodes_end_soon_after_the_success():
-    longer = Demonstrator(DemonstrationSettings(task="pick_place", cameras=(), random_starts=0.0))
+    longer = Demonstrator(DemonstrationSettings(kind="pick_place", cameras=(), random_starts=0.0))
     lengths = [len(made(longer, seed).frames) for seed in range(4)]
     assert max(lengths) < 90
 
 
 def test_an_episode_depends_on_its_seed_alone():
-    options = DemonstrationSettings(task="reach", cameras=(), random_starts=0.5, noise=0.02)
+    options = DemonstrationSettings(kind="reach", cameras=(), random_starts=0.5, noise=0.02)
     used, fresh = Demonstrator(options), Demonstrator(options)
     for seed in (7, 8):
         used.record(seed)
@@ -94,7 +94,7 @@ def test_an_episode_depends_on_its_seed_alone():
 
 def test_colors_and_starts_change_with_the_seed():
     demonstrating = Demonstrator(
-        DemonstrationSettings(task="reach", cameras=(), random_starts=0.5)
+        DemonstrationSettings(kind="reach", cameras=(), random_starts=0.5)
     )
     episodes = [made(demonstrating, seed) for seed in range(12)]
     assert {parse_task(e.tasks[0]).color for e in episodes} == {"red", "green", "blue"}
@@ -106,7 +106,7 @@ def test_noise_disturbs_the_arm_and_not_the_actions():
     quiet = made(Demonstrator(BLIND), 3)
     noisy = made(
         Demonstrator(
-            DemonstrationSettings(task="reach", cameras=(), random_starts=0.0, noise=0.03)
+            DemonstrationSettings(kind="reach", cameras=(), random_starts=0.0, noise=0.03)
         ),
         3,
     )
@@ -121,7 +121,7 @@ def test_noise_disturbs_the_arm_and_not_the_actions():
 
 
 def test_pictures_and_labels_belong_to_their_frame():
-    demonstrating = Demonstrator(DemonstrationSettings(task="reach", grounding=True, **SMALL))
+    demonstrating = Demonstrator(DemonstrationSettings(kind="reach", grounding=True, **SMALL))
     frame = made(demonstrating, 2).frames[0]
     demonstrating.close()
     assert set(frame) == {
@@ -142,7 +142,7 @@ def test_pictures_and_labels_belong_to_their_frame():
 
 
 def test_scenes_are_still_pictures_of_different_scenes():
-    demonstrating = Demonstrator(DemonstrationSettings(task="scenes", grounding=True, **SMALL))
+    demonstrating = Demonstrator(DemonstrationSettings(kind="scenes", grounding=True, **SMALL))
     demonstration = made(demonstrating, 1)
     demonstrating.close()
     assert len(demonstration.frames) == len(demonstration.tasks) == SCENES_PER_EPISODE
@@ -250,7 +250,7 @@ def test_ctrl_c_says_how_to_go_on(in_process, tmp_path, capsys):
     _, until = in_process
     until.append(4)
     folder = tmp_path / "data"
-    arguments = ["--task", "reach", "--cameras", "", "--episodes", "5", "--seed", "0"]
+    arguments = ["--kind", "reach", "--cameras", "", "--episodes", "5", "--seed", "0"]
     assert main([*arguments, "--output", str(folder)]) == 130
     assert f"--resume continues {folder}" in capsys.readouterr().err
     assert Dataset.open(folder).num_episodes == 3
@@ -281,7 +281,7 @@ def test_an_early_ctrl_c_does_not_block_the_next_run(in_process, tmp_path, resum
 def test_episodes_are_not_recorded_over(in_process, tmp_path, capsys):
     record(recording(tmp_path / "data", 1), progress=False)
     line = [
-        "--task",
+        "--kind",
         "reach",
         "--cameras",
         "",
@@ -306,28 +306,30 @@ def test_the_dataset_says_its_units(in_process, tmp_path):
     ("arguments", "words"),
     [
         (["--cameras", "front"], "--cameras has front; there are "),
-        (["--scene-tasks", "dance"], "unknown task 'dance'"),
         (["--task", "dance"], "unknown task 'dance'; there are pick_place"),
         (["--cameras", "", "--grounding"], "--grounding needs a camera"),
         (["--camera-size", "9x9"], "--camera-size is '9x9'"),
     ],
 )
 def test_wrong_options_are_explained(arguments, words, tmp_path, capsys):
-    usual = ["--task", "reach", "--episodes", "1", "--output", str(tmp_path / "data")]
+    usual = ["--kind", "reach", "--episodes", "1", "--output", str(tmp_path / "data")]
     assert main([*usual, *arguments]) == 2
     assert words in capsys.readouterr().err
     assert not (tmp_path / "data").exists()
 
 
-@pytest.mark.parametrize("value", ["--episodes 0", "--noise 1", "--random-starts 2"])
+@pytest.mark.parametrize(
+    "value",
+    ["--episodes 0", "--noise 1", "--random-starts 2", "--kind dance", "--scene-tasks dance"],
+)
 def test_values_out_of_range_are_refused_by_the_command_line(value, capsys):
     with pytest.raises(SystemExit) as ended:
-        main(["--task", "reach", "--output", "data", "--episodes", "1", *value.split()])
+        main(["--kind", "reach", "--output", "data", "--episodes", "1", *value.split()])
     assert ended.value.code == 2
     assert f"argument {value.split()[0]}: is {value.split()[1]}" in capsys.readouterr().err
 
 
-LED = DemonstrationSettings(task="reach", cameras=(), lead_in="some/checkpoint")
+LED = DemonstrationSettings(kind="reach", cameras=(), lead_in="some/checkpoint")
 
 
 class Sleeper:
@@ -414,7 +416,7 @@ def test_a_led_episode_depends_on_its_seed_alone(driven):
 def test_still_pictures_and_plain_recordings_load_no_checkpoint(driven):
     install, asked = driven
     install(Sleeper())
-    Demonstrator(DemonstrationSettings(task="scenes", cameras=(), lead_in="some/checkpoint"))
+    Demonstrator(DemonstrationSettings(kind="scenes", cameras=(), lead_in="some/checkpoint"))
     Demonstrator(BLIND)
     assert asked == []
 
@@ -422,7 +424,7 @@ def test_still_pictures_and_plain_recordings_load_no_checkpoint(driven):
 def test_a_recording_resumes_only_with_the_same_checkpoint(in_process, tmp_path, capsys):
     def run(*arguments):
         usual = [
-            "--task",
+            "--kind",
             "reach",
             "--cameras",
             "",

@@ -91,7 +91,8 @@ def write_report(
 ) -> str:
     """Write table and JSON into `out`; return the table's text."""
     lines = [
-        f"{claim.settings.player}; task {claim.settings.task}; {len(seeds)} seeds from {seeds[0]}",
+        f"{claim.settings.player}; task {claim.settings.asked}; "
+        f"{len(seeds)} seeds from {seeds[0]}",
         "policy_node, executor_node and sim_node as processes in real time, the policy's answers "
         f"held back to {claim.sync.delay_ms} ms in all",
     ]

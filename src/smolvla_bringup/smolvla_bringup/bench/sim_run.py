@@ -81,7 +81,7 @@ def specs(claim: Claim, cell: Cell) -> list[NodeSpec]:
             model=settings.model,
             policy=settings.policy,
             checkpoint=settings.checkpoint if settings.policy == "smolvla" else None,
-            task=next(task_sequence(settings.task, 0)).sentence,
+            task=next(task_sequence(settings.asked, 0)).sentence,
             rate=settings.rate,
             g=execution.chunk_size_threshold,
             aggregation=execution.aggregate,
@@ -133,7 +133,7 @@ class CellRun:
             BenchError: a node died, does not answer or refuses.
         """
         one = measurement == EPISODE
-        sentences = (task.sentence for task in task_sequence(self._settings.task, seed))
+        sentences = (task.sentence for task in task_sequence(self._settings.asked, seed))
         first = next(sentences)
         self._prepare(seed, first)
         monitor = self._monitor

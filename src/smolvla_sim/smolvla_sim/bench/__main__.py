@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Synchronous against asynchronous execution, in simulated time: ``make bench-sim``.
 
-    smolvla bench sim --task pick_place --checkpoint FOLDER --episodes 20
+    smolvla bench sim --kind pick_place --checkpoint FOLDER --episodes 20
 
 The executor of `executor_node`, the policy and the simulation run under one clock; an answer
 counts as given so and so many milliseconds after its observation. Runs are appended to
@@ -10,12 +10,14 @@ counts as given so and so many milliseconds after its observation. Runs are appe
 
 from __future__ import annotations
 
+import argparse
 import functools
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-from smolvla_core.settings import from_arguments
+from smolvla_core.console import command_parser
+from smolvla_core.settings import add_arguments, from_arguments
 from tqdm import tqdm
 
 from smolvla_sim.bench import runs
@@ -24,7 +26,7 @@ from smolvla_sim.bench.runs import EPISODE, MEASUREMENTS, MINUTE, BenchPlayer, J
 from smolvla_sim.bench.summary import Row, row
 from smolvla_sim.play.policies import completed
 from smolvla_sim.play.workers import spread
-from smolvla_sim.settings import BenchSettings, bench_parser
+from smolvla_sim.settings import BenchSettings
 from smolvla_sim.world.rendering import choose_gl
 
 
@@ -75,10 +77,23 @@ def _whole(settings: BenchSettings) -> BenchSettings:
     )
 
 
+def parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    made = command_parser(
+        "smolvla bench sim",
+        "Synchronous against asynchronous execution, in simulated time.",
+        "smolvla bench sim --quick --output bench_out",
+        "0 measured, whatever the bars say; 2 it could not be; 130 Ctrl-C, the same command "
+        "continues",
+    )
+    add_arguments(made, BenchSettings)
+    return made
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print and write; return the exit status."""
-    parser = bench_parser()
-    arguments = parser.parse_args(argv)
+    prog = parser().prog
+    arguments = parser().parse_args(argv)
     try:
         settings, facts = completed(_whole(from_arguments(BenchSettings, arguments)))
         assert settings.episodes is not None
@@ -107,10 +122,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         rows = measure(settings, matrix, seeds, results, progress=True)
         print(write_report(rows, seeds, settings, facts, settings.output))
     except (ValueError, OSError, RuntimeError) as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
+        print(f"{prog}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"{parser.prog}: interrupted; the same command continues", file=sys.stderr)
+        print(f"{prog}: interrupted; the same command continues", file=sys.stderr)
         return 130
     return 0
 

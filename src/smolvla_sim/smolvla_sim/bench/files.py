@@ -63,7 +63,7 @@ def write_report(
 ) -> str:
     """Write table, JSON and picture of the rows into `folder`; return the table's text."""
     lines = [
-        f"{settings.player}; task {settings.task}; {len(seeds)} seeds from {seeds[0]}",
+        f"{settings.player}; task {settings.asked}; {len(seeds)} seeds from {seeds[0]}",
         f"actions at {settings.fps:g} Hz in chunks of {facts.chunk_size}, control loop at "
         f"{settings.rate:g} Hz, simulated time",
         f"the noise that chunks are made from is scaled by {settings.noise_scale:g}",
@@ -94,7 +94,7 @@ def write_report(
     wanted = (USUAL, best.cell.execution if best else None)
     measured = dict.fromkeys(row.cell.execution for row in rows)
     drawn = [one for one in measured if one.synchronous or one in wanted]
-    title = f"{settings.task}, {len(seeds)} seeds, 95 % CI of the mean"
+    title = f"{settings.asked}, {len(seeds)} seeds, 95 % CI of the mean"
     report.plot(rows, drawn, title, settings.minute, folder / f"{NAME}.png")
     return text
 

@@ -144,7 +144,7 @@ class BenchPlayer:
     def __call__(self, job: Job) -> dict[str, Any]:
         """Return the figures of a job as plain data."""
         settings, simulation = self._settings, self._simulation
-        tasks = task_sequence(settings.task, job.seed)
+        tasks = task_sequence(settings.asked, job.seed)
         execution = job.cell.execution
         simulation.reset(job.seed)
         loop = EpisodeLoop(

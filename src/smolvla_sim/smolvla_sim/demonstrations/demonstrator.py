@@ -101,7 +101,7 @@ class Demonstrator:
         self._renderer: CameraRenderer | None = None
         self._labeler: GroundingLabeler | None = None
         self._driver: Observer | None = None
-        if settings.lead_in and settings.task != SCENES:
+        if settings.lead_in and settings.asked != SCENES:
             driver = PlaySettings(
                 checkpoint=settings.lead_in, fps=settings.fps, model=settings.model
             )
@@ -123,10 +123,10 @@ class Demonstrator:
 
     def record(self, seed: int) -> Demonstration:
         """Make the episode of a seed."""
-        if self._settings.task == SCENES:
+        if self._settings.asked == SCENES:
             return self._scenes(seed)
         rng = np.random.default_rng([seed, 3])
-        task, words = self._draw_task(rng, tasks_asked(self._settings.task))
+        task, words = self._draw_task(rng, tasks_asked(self._settings.asked))
         self._start(seed, task, rng)
         if self._driver is not None:
             task = self._lead_in(self._driver, seed, rng)
@@ -172,7 +172,7 @@ class Demonstrator:
             seed=seed,
             real_time_chunking=way.real_time_chunking,
         )
-        loop.play_all(task_sequence(self._settings.task, seed), end, rng)
+        loop.play_all(task_sequence(self._settings.asked, seed), end, rng)
         return self.simulation.task
 
     def _scenes(self, seed: int) -> Demonstration:

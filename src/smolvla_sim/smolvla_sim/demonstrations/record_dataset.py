@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Records demonstrations of the scripted expert as a LeRobot dataset.
 
-    python -m smolvla_sim.demonstrations.record_dataset --task reach --episodes 1000 \\
-        --out data/reach
+    smolvla dataset simulate --kind reach --episodes 1000 --output data/reach
 
 Worker processes simulate and draw; this process writes the episodes in the order of their
 seeds, so the dataset does not depend on the number of workers.
@@ -10,6 +9,7 @@ seeds, so the dataset does not depend on the number of workers.
 
 from __future__ import annotations
 
+import argparse
 import functools
 import json
 import signal
@@ -19,7 +19,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from smolvla_core.settings import SettingError, from_arguments, settings_of
+from smolvla_core.console import command_parser
+from smolvla_core.settings import SettingError, add_arguments, from_arguments, settings_of
 from smolvla_learning.dataset import (
     DatasetWriter,
     Feature,
@@ -36,7 +37,7 @@ from tqdm import tqdm
 
 from smolvla_sim.demonstrations.demonstrator import ROBOT, Demonstration, Demonstrator
 from smolvla_sim.play.workers import spread
-from smolvla_sim.settings import DemonstrationSettings, RecordingSettings, recording_parser
+from smolvla_sim.settings import DemonstrationSettings, RecordingSettings
 from smolvla_sim.world.arm import JOINT_NAMES
 from smolvla_sim.world.mjcf import PHYSICS_RATE
 from smolvla_sim.world.rendering import choose_gl
@@ -160,9 +161,7 @@ def _read_notes(settings: RecordingSettings) -> list[int]:
         ) from error
     wanted = _contents(settings)
     # A setting that is younger than the dataset had its default.
-    usual = _contents(
-        RecordingSettings(task=settings.task, output=folder, episodes=settings.episodes)
-    )
+    usual = _contents(RecordingSettings(output=folder, episodes=settings.episodes))
     found = {name: notes["options"].get(name, usual[name]) for name in wanted}
     other = [name for name in wanted if found[name] != wanted[name]]
     if other:
@@ -174,10 +173,22 @@ def _read_notes(settings: RecordingSettings) -> list[int]:
     return [int(seed) for seed in notes["seeds"]]
 
 
+def parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    made = command_parser(
+        "smolvla dataset simulate",
+        "Record demonstrations of the scripted expert as a LeRobot dataset.",
+        "smolvla dataset simulate --kind reach --episodes 100 --output data/reach",
+        "0 recorded, 2 it could not be, 130 Ctrl-C, the same command with --resume continues",
+    )
+    add_arguments(made, RecordingSettings)
+    return made
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Record; return the exit status: 0 done, 2 impossible, 130 Ctrl-C or SIGTERM."""
-    parser = recording_parser()
-    arguments = parser.parse_args(argv)
+    prog = parser().prog
+    arguments = parser().parse_args(argv)
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         settings = from_arguments(RecordingSettings, arguments)
@@ -186,12 +197,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             choose_gl()
         failed = record(settings)
     except (ValueError, OSError, RuntimeError) as error:  # RenderingError is a RuntimeError
-        print(f"{parser.prog}: {error}", file=sys.stderr)
+        print(f"{prog}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(
-            f"{parser.prog}: interrupted; the same command with --resume continues "
-            f"{arguments.output}",
+            f"{prog}: interrupted; the same command with --resume continues {arguments.output}",
             file=sys.stderr,
         )
         return 130
