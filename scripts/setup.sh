@@ -102,9 +102,9 @@ install_system_packages() {
       ;;
   esac
   if command -v dpkg-query >/dev/null; then
-    # MuJoCo renders through EGL; Mesa does it in software where there is no GPU. The other two
+    # MuJoCo renders through EGL; Mesa does it in software where there is no GPU. The other three
     # are for so100_hardware and its tests.
-    for name in libegl1 libgl1 libgl1-mesa-dri nlohmann-json3-dev libgtest-dev; do
+    for name in libegl1 libgl1 libgl1-mesa-dri nlohmann-json3-dev libcli11-dev libgtest-dev; do
       dpkg-query -W -f='${Status}' "$name" 2>/dev/null | grep -q 'ok installed' ||
         missing+=("$name")
     done

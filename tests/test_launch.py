@@ -268,9 +268,7 @@ def heavy_arm(tmp_path):
     (index / "usb_cam").touch()
     slow = tmp_path / "slow.yaml"  # for a busy machine
     slow.write_text("controller_manager:\n  ros__parameters:\n    update_rate: 25\n")
-    emulator = subprocess.Popen(
-        [program, "--realtime", "--link", port], stdout=subprocess.PIPE, text=True
-    )
+    emulator = subprocess.Popen([program, "--link", port], stdout=subprocess.PIPE, text=True)
     assert emulator.stdout.readline().startswith("/dev/")
     write = [program.with_name("so100_calibrate"), "--port", port, "--from-file", calibration]
     subprocess.run(write, stdin=subprocess.DEVNULL, check=True)

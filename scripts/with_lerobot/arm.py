@@ -51,7 +51,7 @@ class Emulator:
         self._process = subprocess.Popen(
             [
                 *(PROGRAMS / "so100_emulator", "--link", self.port, "--control", control),
-                *("--eeprom", folder / "eeprom.json", "--gravity", "0", "--realtime"),
+                *("--eeprom", folder / "eeprom.json", "--gravity", "0"),
             ],
             stdout=subprocess.PIPE,
             stderr=self._output,

@@ -17,7 +17,6 @@
 #include "so100_hardware/feetech/eeprom.hpp"
 #include "so100_hardware/feetech/registers.hpp"
 #include "so100_hardware/feetech/serial_port.hpp"
-#include "so100_hardware/feetech/servo_state.hpp"
 
 namespace
 {
@@ -86,7 +85,7 @@ int main(int argc, char ** argv)
     return fail(first.error());
   }
   for (std::size_t i = 0; i < ids.size(); ++i) {
-    goals[i] = states[i].position;
+    goals[i] = states[i].get(feetech::registers::present_position);
   }
 
   std::vector<double> times(static_cast<std::size_t>(cycles));

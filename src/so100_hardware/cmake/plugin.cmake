@@ -4,8 +4,6 @@ add_library(so100_hardware_arm STATIC
   src/diagnostics.cpp
   src/servo_setup.cpp
   src/so100_arm.cpp
-  src/so100_arm_connect.cpp
-  src/so100_arm_cycle.cpp
   src/system_config.cpp)
 add_library(so100_hardware::arm ALIAS so100_hardware_arm)
 target_compile_features(so100_hardware_arm PUBLIC cxx_std_17)

@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "arm.hpp"
 
+#include <algorithm>
 #include <array>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <nlohmann/json.hpp>
 
 namespace so100_hardware::emulator
 {
@@ -22,6 +28,9 @@ constexpr std::array<Joint, 6> kSo100{{
   {0.0, 2048.0, 2048.0},
   {0.0, 2048.0, 2048.0},
 }};
+
+using Json = nlohmann::ordered_json;
+constexpr const char * kServos = "servos";
 }  // namespace
 
 Joint so100_joint(std::size_t index, double gravity)
@@ -69,6 +78,76 @@ void Arm::advance_to(TimePoint now)
     step();
     time_ += kStep;
   }
+}
+
+unsigned EepromFile::revision(const Arm & arm) const
+{
+  unsigned sum = 0;
+  for (std::size_t i = 0; i < std::min(servos_, arm.size()); ++i) {
+    sum += arm.unit(i).servo.memory().revision();
+  }
+  return sum;
+}
+
+std::string EepromFile::load(Arm & arm)
+{
+  std::ifstream file(path_);
+  if (!file) {
+    if (errno == ENOENT) {
+      saved_revision_ = revision(arm);
+      return "";
+    }
+    return "cannot read the EEPROM file '" + path_ + "': " + std::strerror(errno);
+  }
+  const Json root = Json::parse(file, nullptr, false);
+  if (root.is_discarded() || !root.is_object() || !root.value(kServos, Json()).is_array()) {
+    return "'" + path_ + "' is no EEPROM file of this program; move it away or name another file";
+  }
+  const Json & list = root[kServos];
+  for (std::size_t i = 0; i < std::min({servos_, arm.size(), list.size()}); ++i) {
+    ServoModel & servo = arm.unit(i).servo;
+    for (const feetech::Register & entry : feetech::registers::all) {
+      if (list[i].is_object() && list[i].contains(entry.name)) {
+        const Json & value = list[i][entry.name];
+        if (!value.is_number_integer()) {
+          return "'" + path_ + "': " + entry.name + " of servo " + std::to_string(i + 1) +
+                 " is no integer";
+        }
+        servo.memory().restore(entry, value.get<int>());
+      }
+    }
+    servo.power_cycle();
+  }
+  saved_revision_ = revision(arm);
+  return "";
+}
+
+std::string EepromFile::save(const Arm & arm)
+{
+  const unsigned now = revision(arm);
+  if (now == saved_revision_) {
+    return "";
+  }
+  Json list = Json::array();
+  for (std::size_t i = 0; i < std::min(servos_, arm.size()); ++i) {
+    Json servo = Json::object();
+    for (const feetech::Register & entry : feetech::registers::all) {
+      if (entry.eeprom) {
+        servo[entry.name] = arm.unit(i).servo.memory().stored(entry);
+      }
+    }
+    list.push_back(servo);
+  }
+  // A new file takes the old one's place whole, so that a kill leaves one or the other.
+  const std::string fresh = path_ + ".new";
+  std::ofstream file(fresh);
+  file << Json{{kServos, list}}.dump(2) << '\n';
+  file.close();
+  if (!file || std::rename(fresh.c_str(), path_.c_str()) != 0) {
+    return "cannot write the EEPROM file '" + path_ + "': " + std::strerror(errno);
+  }
+  saved_revision_ = now;
+  return "";
 }
 
 }  // namespace so100_hardware::emulator

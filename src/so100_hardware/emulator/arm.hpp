@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "servo_model.hpp"
@@ -56,5 +57,28 @@ private:
 /// What hangs on servo `index` (0 …) of an SO-100: gravity on shoulder_lift, elbow_flex and
 /// wrist_flex, nothing on the others. `gravity` scales it, 0 takes it away.
 Joint so100_joint(std::size_t index, double gravity = 1.0);
+
+/// Keeps the EEPROMs of the first `servos` servos of the chain in a JSON file, one object a
+/// servo with LeRobot's register names, so that a calibration survives the emulator.
+class EepromFile
+{
+public:
+  EepromFile(std::string path, std::size_t servos) : path_(std::move(path)), servos_(servos) {}
+
+  /// Puts the file's values into the servos and power cycles them. A file that does not exist is
+  /// no error. Returns what is wrong, else an empty text.
+  std::string load(Arm & arm);
+
+  /// Writes the file anew if an EEPROM has changed since the last load or save. Returns what went
+  /// wrong, else an empty text.
+  std::string save(const Arm & arm);
+
+private:
+  unsigned revision(const Arm & arm) const;
+
+  std::string path_;
+  std::size_t servos_;
+  unsigned saved_revision_ = 0;
+};
 
 }  // namespace so100_hardware::emulator

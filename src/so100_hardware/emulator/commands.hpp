@@ -3,11 +3,11 @@
 
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "arm.hpp"
 #include "emulated_bus.hpp"
-#include "faults.hpp"
 
 namespace so100_hardware::emulator
 {
@@ -40,38 +40,17 @@ public:
 
 private:
   using Words = std::vector<std::string>;
-  using Indices = std::vector<std::size_t>;
-  using Handler = std::string (Commands::*)(const Words &);
   struct Entry;
   static const std::vector<Entry> & table();
 
-  /// The servos that `word` names; empty, with `error` set, when there are none.
-  Indices servos(const std::string & word, std::string & error) const;
-  std::string set_rate(const Words & words, double FaultRates::* rate);
-
-  std::string drop(const Words & words);
-  std::string corrupt(const Words & words);
-  std::string bad_checksum(const Words & words);
-  std::string truncate(const Words & words);
-  std::string delay(const Words & words);
-  std::string clear(const Words & words);
-  std::string seed(const Words & words);
-  std::string silent(const Words & words);
-  std::string double_id(const Words & words);
-  std::string voltage(const Words & words);
-  std::string temperature(const Words & words);
-  std::string encoder(const Words & words);
-  std::string push(const Words & words);
-  std::string block(const Words & words);
-  std::string release(const Words & words);
-  std::string overload(const Words & words);
-  std::string reboot(const Words & words);
-  std::string unplug(const Words & words);
-  std::string plug(const Words & words);
-  std::string show(const Words & words);
-  std::string stats(const Words & words);
-  std::string list(const Words & words);
-  std::string quit(const Words & words);
+  /// The index of each servo that `word` names. Throws std::invalid_argument when there is none.
+  std::vector<std::size_t> servos(const std::string & word) const;
+  /// Sets a fault's rate, words[at] percent, of the servo in the next word or of all.
+  void set_rate(const Words & words, std::size_t at, double FaultRates::* rate);
+  void add_double(std::uint8_t id);
+  void remove_double(std::uint8_t id);
+  std::string show(const std::string & which) const;
+  std::string stats() const;
 
   Arm & arm_;
   Faults & faults_;

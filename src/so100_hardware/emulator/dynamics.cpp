@@ -21,14 +21,7 @@ constexpr double kMostDamping = 4.0;  // more would make 1 ms steps unstable
 constexpr double kRestWidth = 200.0;
 /// The gearbox eats most of the torque that turns it from outside.
 constexpr double kLimpShare = 0.2;
-constexpr double kDampedShare = 0.05;
 constexpr double kMovingSpeed = 5.0;  // steps/s
-// Thermal: 4.4 Ω of winding, 8 K/W to the air, 300 s; a blocked servo reaches 70 °C in a minute.
-constexpr double kWinding = 4.4;
-constexpr double kElectronics = 0.3;  // W
-constexpr double kThermalResistance = 8.0;
-constexpr double kThermalTime = 300.0;
-
 double approach(double value, double goal, double most)
 {
   return value + std::clamp(goal - value, -most, most);
@@ -80,15 +73,10 @@ void Dynamics::move_reference(double dt, const DriveCommand & command)
 
 double Dynamics::duty_for(const DriveCommand & command, double no_load_speed) const
 {
-  double duty = 0.0;
-  if (command.drive == Drive::pwm) {
-    duty = command.duty;
-  } else if (command.drive == Drive::position || command.drive == Drive::velocity) {
-    const double stiffness = command.p_gain / (kFactoryP * kFullDutyError);
-    const double damping = std::min(command.d_gain / kFactoryD, kMostDamping);
-    const double speed = reference_velocity_ + damping * (reference_velocity_ - velocity_);
-    duty = stiffness * (reference_ - position_) + speed / no_load_speed;
-  }
+  const double stiffness = command.p_gain / (kFactoryP * kFullDutyError);
+  const double damping = std::min(command.d_gain / kFactoryD, kMostDamping);
+  const double speed = reference_velocity_ + damping * (reference_velocity_ - velocity_);
+  const double duty = stiffness * (reference_ - position_) + speed / no_load_speed;
   return std::clamp(duty, -command.torque_limit, command.torque_limit);
 }
 
@@ -99,13 +87,6 @@ void Dynamics::follow_hand(double dt)
   velocity_ = (position_ - before) / dt;
 }
 
-void Dynamics::heat(double dt)
-{
-  const double loss = kWinding * current_ * current_ + kElectronics;
-  const double settled = kAmbient + kThermalResistance * loss;
-  temperature_ += (settled - temperature_) * (1.0 - std::exp(-dt / kThermalTime));
-}
-
 void Dynamics::step(double dt, const DriveCommand & command)
 {
   if (command.drive != last_drive_) {
@@ -113,26 +94,22 @@ void Dynamics::step(double dt, const DriveCommand & command)
     reference_velocity_ = velocity_;
     last_drive_ = command.drive;
   }
-  const bool limp = command.drive == Drive::off || command.drive == Drive::damped;
+  const bool limp = command.drive == Drive::off;
   const double volts = std::max(command.voltage, 1.0) / kRatedVoltage;
   const double no_load_speed = kNoLoadSpeed * volts;
-  if (!limp && command.drive != Drive::pwm) {
+  if (!limp) {
     move_reference(dt, command);
   }
   duty_ = limp ? 0.0 : duty_for(command, no_load_speed);
   if (hand_) {
     follow_hand(dt);
   } else {
-    double share = duty_ - gravity() / volts;
-    if (limp) {
-      share *= command.drive == Drive::off ? kLimpShare : kDampedShare;
-    }
+    const double share = (duty_ - gravity() / volts) * (limp ? kLimpShare : 1.0);
     velocity_ += (no_load_speed * share - velocity_) * (1.0 - std::exp(-dt / kMechanicalLag));
     position_ += velocity_ * dt;
   }
   strain_ = limp ? 0.0 : std::abs(duty_ - velocity_ / no_load_speed);
   current_ = kStallCurrent * volts * strain_;
-  heat(dt);
   const bool underway = command.drive == Drive::position && reference_ != command.target;
   moving_ = underway || std::abs(velocity_) > kMovingSpeed;
 }

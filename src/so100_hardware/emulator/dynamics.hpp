@@ -17,10 +17,8 @@ struct Joint
 /// What the servo's electronics ask of the motor.
 enum class Drive {
   off,       ///< limp: only the gearbox brakes
-  damped,    ///< windings shorted: sinks slower still
   position,  ///< to `target`, along a trapezoid of speed
   velocity,  ///< at `speed`
-  pwm,       ///< at `duty`, open loop
 };
 
 /// One set of demands; steps are ticks.
@@ -30,7 +28,6 @@ struct DriveCommand
   double target = 0.0;            ///< ticks, not wrapped
   double speed = 3400.0;          ///< steps/s: the limit (position) or the signed goal (velocity)
   double acceleration = 25400.0;  ///< steps/s²
-  double duty = 0.0;              ///< −1…1
   double torque_limit = 1.0;      ///< 0…1, caps the duty
   double p_gain = 32.0;           ///< register 21; stiffness grows with it
   double d_gain = 32.0;           ///< register 22; damping grows with it
@@ -38,8 +35,8 @@ struct DriveCommand
 };
 
 /// A geared DC motor with a joint on it: a first-order lag behind the torque balance
-/// `speed = no-load speed · (duty − load)`, a PD controller with feed-forward of the speed, and a
-/// first-order housing temperature. Pure arithmetic; the same inputs give the same outputs.
+/// `speed = no-load speed · (duty − load)`, and a PD controller with feed-forward of the speed. Pure
+/// arithmetic; the same inputs give the same outputs.
 class Dynamics
 {
 public:
@@ -47,7 +44,6 @@ public:
   static constexpr double kNoLoadSpeed = 3400.0;
   /// Current of the blocked motor at 12 V, A.
   static constexpr double kStallCurrent = 2.7;
-  static constexpr double kAmbient = 25.0;  ///< °C
 
   explicit Dynamics(const Joint & joint);
 
@@ -60,8 +56,6 @@ public:
   void release();
   bool held() const { return hand_.has_value(); }
 
-  void set_temperature(double celsius) { temperature_ = celsius; }
-
   /// Encoder angle, ticks, not wrapped: it counts turns.
   double position() const { return position_; }
   double velocity() const { return velocity_; }  ///< steps/s
@@ -70,7 +64,6 @@ public:
   /// duty alone is high at full speed too.
   double strain() const { return strain_; }
   double current() const { return current_; }  ///< A, never negative
-  double temperature() const { return temperature_; }
   /// True on the way to a goal, and when the joint turns at all.
   bool moving() const { return moving_; }
 
@@ -79,7 +72,6 @@ private:
   double duty_for(const DriveCommand & command, double no_load_speed) const;
   double gravity() const;
   void follow_hand(double dt);
-  void heat(double dt);
 
   Joint joint_;
   double position_;
@@ -87,7 +79,6 @@ private:
   double duty_ = 0.0;
   double strain_ = 0.0;
   double current_ = 0.0;
-  double temperature_ = kAmbient;
   bool moving_ = false;
   Drive last_drive_ = Drive::off;
   double reference_;

@@ -2,18 +2,27 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "arm.hpp"
 #include "commands.hpp"
-#include "control_socket.hpp"
-#include "eeprom_file.hpp"
 #include "emulated_bus.hpp"
-#include "faults.hpp"
-#include "options.hpp"
-#include "pseudo_terminal.hpp"
+#include "ports.hpp"
 
 namespace so100_hardware::emulator
 {
+
+/// What the command line asks for.
+struct Options
+{
+  std::vector<ServoOptions> servos;
+  double supply_voltage = 12.0;
+  bool timing = true;
+  bool any_baud = false;
+  std::string link;
+  std::string control;
+  std::string eeprom;
+};
 
 /// The running emulator: one thread that waits for the port, the control socket and signals, and
 /// sends each reply when its last bit would have arrived.

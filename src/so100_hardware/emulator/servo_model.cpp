@@ -5,31 +5,78 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <utility>
+
+#include "so100_hardware/feetech/registers.hpp"
+#include "so100_hardware/telemetry.hpp"
 
 namespace so100_hardware::emulator
 {
 namespace
 {
 namespace reg = feetech::registers;
+using feetech::Register;
+
+constexpr std::array<int, 8> kBauds{1000000, 500000, 250000, 128000, 115200, 57600, 38400, 19200};
+constexpr std::uint8_t kHighestId = 253;
+
+/// A 12 V STS3215 as it comes. Values not in the manuals (moving threshold and later) are
+/// assumed; 84 counts 50 steps/s, so 68 is the servo's top speed.
+const std::array<std::pair<Register, int>, 35> kFactory{{
+  {reg::return_delay, 250},
+  {reg::status_level, 1},
+  {reg::min_position_limit, 0},
+  {reg::max_position_limit, 4095},
+  {reg::max_temperature, 70},
+  {reg::max_voltage, 140},
+  {reg::min_voltage, 60},
+  {reg::max_torque, 1000},
+  {reg::phase, 12},
+  {reg::unload_condition, 44},
+  {reg::led_alarm_condition, 47},
+  {reg::p_coefficient, 32},
+  {reg::d_coefficient, 32},
+  {reg::i_coefficient, 0},
+  {reg::min_startup_force, 16},
+  {reg::cw_dead_zone, 1},
+  {reg::ccw_dead_zone, 1},
+  {reg::protection_current, 500},
+  {reg::angular_resolution, 1},
+  {reg::homing_offset, 0},
+  {reg::operating_mode, 0},
+  {reg::protective_torque, 20},
+  {reg::protection_time, 200},
+  {reg::overload_torque, 80},
+  {reg::velocity_p, 10},
+  {reg::over_current_time, 200},
+  {reg::velocity_i, 10},
+  {reg::lock, 1},
+  {reg::moving_velocity, 10},
+  {reg::dts, 10},
+  {reg::velocity_unit, 1},
+  {reg::hts, 0},
+  {reg::max_velocity_limit, 68},
+  {reg::max_acceleration, 150},
+  {reg::acceleration_multiplier, 1},
+}};
+
+namespace reg = feetech::registers;
 namespace bits = feetech::status_bits;
 
 constexpr double kTurn = feetech::kTicksPerTurn;
 constexpr int kCentre = 2048;
-constexpr double kBrownOut = 4.0;  // V
-constexpr double kCurrentUnit = 0.0065;
+constexpr double kBrownOut = 4.0;       // V
 constexpr double kVelocityUnit = 50.0;  // of Maximum_Velocity_Limit, steps/s
 constexpr double kAccelerationUnit = 100.0;
 constexpr int kFastest = 254;
 constexpr int kMultiTurnBit = 0x10;
 constexpr std::uint8_t kTorqueOff = 0;
-constexpr std::uint8_t kDamped = 2;
+constexpr std::uint8_t kFree = 2;
 constexpr std::uint8_t kCentreHere = 128;
 /// An overload is forgiven when torque returns with the goal this close to the joint.
 constexpr int kForgiven = 64;
-/// Sign bit of the duty in Goal_Time (mode 2).
-constexpr int kPwmSign = 0x400;
 
-enum Mode { kPosition = 0, kVelocity = 1, kPwm = 2, kStep = 3 };
+enum Mode { kPosition = 0, kVelocity = 1 };
 
 int rounded(double value) { return static_cast<int>(std::lround(value)); }
 
@@ -44,6 +91,148 @@ double limit_or_never(int value, double unit)
 }
 }  // namespace
 
+int baud_of_code(int code)
+{
+  return code >= 0 && code < static_cast<int>(kBauds.size()) ? kBauds[code] : 0;
+}
+
+int code_of_baud(int baud)
+{
+  const auto * found = std::find(kBauds.begin(), kBauds.end(), baud);
+  return found == kBauds.end() ? -1 : static_cast<int>(found - kBauds.begin());
+}
+
+Memory::Memory(const Identity & identity) : identity_(identity)
+{
+  load_factory();
+  set(reg::id, identity.id);
+  set(reg::baud_rate, identity.baud_code);
+  power_cycle();
+}
+
+void Memory::load_factory()
+{
+  set(reg::firmware_major, identity_.firmware_major);
+  set(reg::firmware_minor, identity_.firmware_minor);
+  set(reg::model_number, identity_.model);
+  for (const auto & [entry, value] : kFactory) {
+    set(entry, value);
+  }
+}
+
+void Memory::store(std::uint8_t address, std::uint8_t value)
+{
+  if (eeprom_[address] != value) {
+    eeprom_[address] = value;
+    ++revision_;
+  }
+}
+
+void Memory::set(const Register & entry, int value)
+{
+  const int fitting = std::clamp(value, feetech::min_value(entry), feetech::max_value(entry));
+  encode(entry, fitting, &ram_[entry.address]);
+  if (entry.eeprom) {
+    for (int i = 0; i < entry.size; ++i) {
+      store(entry.address + i, ram_[entry.address + i]);
+    }
+  }
+}
+
+void Memory::client_write(std::uint8_t address, std::uint8_t value)
+{
+  const Register * entry = feetech::find_register(address);
+  if (entry == nullptr || entry->read_only) {
+    return;
+  }
+  if (address == reg::id.address && value > kHighestId) {
+    return;
+  }
+  if (address == reg::baud_rate.address && baud_of_code(value) == 0) {
+    return;
+  }
+  ram_[address] = value;
+  if (entry->eeprom && get(reg::lock) == 0) {
+    store(address, value);
+  }
+}
+
+void Memory::power_cycle()
+{
+  ram_.fill(0);
+  for (const Register & entry : reg::all) {
+    if (entry.eeprom) {
+      std::copy_n(&eeprom_[entry.address], entry.size, &ram_[entry.address]);
+    }
+  }
+  set(reg::lock, 1);
+  set(reg::torque_limit, get(reg::max_torque));
+}
+
+void Memory::factory_reset()
+{
+  load_factory();
+  set(reg::torque_limit, get(reg::max_torque));
+}
+
+void Memory::restore(const Register & entry, int value)
+{
+  std::array<std::uint8_t, 2> bytes{};
+  if (!entry.eeprom || entry.read_only || !encode(entry, value, bytes.data())) {
+    return;
+  }
+  if (entry.address == reg::id.address && value > kHighestId) {
+    return;
+  }
+  if (entry.address == reg::baud_rate.address && baud_of_code(value) == 0) {
+    return;
+  }
+  for (int i = 0; i < entry.size; ++i) {
+    store(entry.address + i, bytes[i]);
+  }
+}
+
+namespace bits = feetech::status_bits;
+
+std::uint8_t Protection::step(double dt, const Measurements & now, const ProtectionLimits & limits)
+{
+  // Exactly the limit counts: the torque is capped, so it never gets above a limit that equals
+  // the cap.
+  overload_for_ = now.strain >= limits.overload ? overload_for_ + dt : 0.0;
+  over_current_for_ = now.current >= limits.max_current ? over_current_for_ + dt : 0.0;
+  if (overload_for_ > limits.overload_time) {
+    latched_ |= bits::overload;
+  }
+  if (over_current_for_ > limits.current_time) {
+    latched_ |= bits::over_current;
+  }
+  status_ = latched_;
+  if (now.voltage < limits.min_voltage || now.voltage > limits.max_voltage) {
+    status_ |= bits::voltage;
+  }
+  if (now.temperature > limits.max_temperature) {
+    status_ |= bits::overheat;
+  }
+  if (now.encoder_fault) {
+    status_ |= bits::encoder;
+  }
+  return status_;
+}
+
+void Protection::force_overload()
+{
+  latched_ |= bits::overload;
+  status_ |= bits::overload;
+}
+
+void Protection::clear_latches()
+{
+  latched_ = 0;
+  overload_for_ = 0.0;
+  over_current_for_ = 0.0;
+  status_ &= static_cast<std::uint8_t>(~(bits::overload | bits::over_current));
+}
+
 ServoModel::ServoModel(const ServoOptions & options)
 : options_(options), memory_(options.identity), dynamics_(options.joint)
 {
@@ -55,7 +244,7 @@ bool ServoModel::multi_turn() const { return (get(reg::phase) & kMultiTurnBit) !
 bool ServoModel::torque_on() const
 {
   const int value = get(reg::torque_enable);
-  return value != kTorqueOff && value != kDamped;
+  return value != kTorqueOff && value != kFree;
 }
 
 double ServoModel::counted() const
@@ -129,14 +318,13 @@ void ServoModel::apply_torque_enable(std::uint8_t before)
     centre_here();
     return;
   }
-  const bool was_on = before != kTorqueOff && before != kDamped;
+  const bool was_on = before != kTorqueOff && before != kFree;
   if (was_on || !torque_on()) {
     return;
   }
   if (options_.torque_on_holds) {
     memory_.set(reg::goal_position, present_position());
   }
-  step_target_ = counted();
   if (std::abs(clamped_goal() - present_position()) <= kForgiven) {
     protection_.clear_latches();
   }
@@ -163,10 +351,8 @@ void ServoModel::write(std::uint8_t address, const std::uint8_t * bytes, std::si
   }
   if (get(reg::operating_mode) != mode_before) {
     forget_turns();
-    step_target_ = counted();
   }
   if (touches(reg::goal_position, address, size)) {
-    step_target_ += get(reg::goal_position);
     if (options_.goal_enables_torque && !torque_on()) {
       memory_.set(reg::torque_enable, 1);
     }
@@ -207,8 +393,8 @@ DriveCommand ServoModel::command(double voltage) const
     result.torque_limit = std::min(result.torque_limit, get(reg::protective_torque) / 100.0);
   }
   const bool unloaded = (tripped & ~bits::overload) != 0;
-  if (!torque_on() || unloaded) {
-    result.drive = get(reg::torque_enable) == kDamped && !unloaded ? Drive::damped : Drive::off;
+  const int mode = get(reg::operating_mode);
+  if (!torque_on() || unloaded || mode > kVelocity) {
     return result;
   }
   const int most = get(reg::max_acceleration) == 0 ? kFastest : get(reg::max_acceleration);
@@ -220,26 +406,11 @@ DriveCommand ServoModel::command(double voltage) const
   const double speed = goal_velocity == 0.0 ? fastest : std::abs(goal_velocity);
   result.speed = std::min(speed, fastest);
   result.drive = Drive::position;
-  double goal = clamped_goal();
-  switch (get(reg::operating_mode)) {
-    case kVelocity:
-      result.drive = Drive::velocity;
-      result.speed = std::clamp(goal_velocity, -fastest, fastest);
-      break;
-    case kPwm: {
-      const int raw = get(reg::goal_time);
-      const double duty = (raw & (kPwmSign - 1)) / 1000.0;
-      result.drive = Drive::pwm;
-      result.duty = (raw & kPwmSign) != 0 ? -duty : duty;
-      break;
-    }
-    case kStep:
-      goal = step_target_;
-      break;
-    default:
-      break;
+  if (mode == kVelocity) {
+    result.drive = Drive::velocity;
+    result.speed = std::clamp(goal_velocity, -fastest, fastest);
   }
-  result.target = goal + get(reg::homing_offset) + kTurn * turns_;
+  result.target = clamped_goal() + get(reg::homing_offset) + kTurn * turns_;
   return result;
 }
 
@@ -251,7 +422,7 @@ ProtectionLimits ServoModel::limits() const
   result.max_temperature = get(reg::max_temperature);
   result.overload = limit_or_never(get(reg::overload_torque), 0.01);
   result.overload_time = get(reg::protection_time) / 100.0;
-  result.max_current = limit_or_never(get(reg::protection_current), kCurrentUnit);
+  result.max_current = limit_or_never(get(reg::protection_current), amperes_from_raw(1));
   result.current_time = get(reg::over_current_time) / 100.0;
   return result;
 }
@@ -274,7 +445,7 @@ void ServoModel::step(double dt, double voltage)
   }
   Measurements now;
   now.voltage = std::round(voltage * 10.0) / 10.0;  // judged as it is shown
-  now.temperature = dynamics_.temperature();
+  now.temperature = temperature_;
   now.strain = dynamics_.strain();
   now.current = dynamics_.current();
   now.encoder_fault = encoder_fault_;
@@ -284,14 +455,18 @@ void ServoModel::step(double dt, double voltage)
 
 void ServoModel::refresh(double voltage)
 {
-  memory_.set(reg::present_position, present_position());
-  memory_.set(reg::present_velocity, rounded(dynamics_.velocity()));
-  memory_.set(reg::present_load, rounded(dynamics_.load() * 1000.0));
-  memory_.set(reg::present_voltage, rounded(voltage * 10.0));
-  memory_.set(reg::present_temperature, rounded(dynamics_.temperature()));
-  memory_.set(reg::status, protection_.status());
+  const JointState now{
+    radians_from_ticks(present_position()),
+    radians_per_second_from_steps(1) * dynamics_.velocity(),
+    dynamics_.load(),
+    dynamics_.current(),
+    voltage,
+    temperature_,
+    static_cast<double>(protection_.status())};
+  for (const Measurement & one : kMeasurements) {
+    memory_.set(one.reg, rounded(now.*one.value / one.si(1)));
+  }
   memory_.set(reg::moving, dynamics_.moving() ? 1 : 0);
-  memory_.set(reg::present_current, rounded(dynamics_.current() / kCurrentUnit));
   memory_.set(reg::goal_position_mirror, clamped_goal());
 }
 

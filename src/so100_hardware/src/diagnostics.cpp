@@ -249,29 +249,30 @@ Diagnostic describe_servo(
                      " were no numbers and were not sent: look at what commands the arm");
   }
   const JointState & state = servo.state;
-  return {
+  Diagnostic told{
     findings.level(),
     joint.name,
     findings.words_or(
       text("%.1f V, %.0f °C, %.2f A", state.voltage, state.temperature, state.current)),
     {{"id", std::to_string(joint.id)},
      {"torque", servo.torque ? "on" : "off"},
-     {"faults", feetech::status_text(servo.faults)},
-     {"voltage", text("%.1f", state.voltage)},
-     {"voltage_lowest", text("%.1f", servo.lowest_voltage)},
-     {"voltage_min", text("%.1f", servo.limits.min_voltage)},
-     {"voltage_max", text("%.1f", servo.limits.max_voltage)},
-     {"temperature", text("%.0f", state.temperature)},
-     {"temperature_max", text("%.0f", servo.limits.max_temperature)},
-     {"load", text("%.3f", state.effort)},
-     {"load_max", text("%.3f", servo.limits.overload_torque)},
-     {"current", text("%.3f", state.current)},
-     {"current_highest", text("%.3f", servo.highest_current)},
-     {"current_max", text("%.3f", servo.limits.protection_current)},
-     {"missed_reads", count(servo.counters.missed_reads)},
-     {"missed_reads_lately", count(missed)},
-     {"clamped_goals", count(servo.counters.clamped_goals)},
-     {"rejected_goals", count(servo.counters.rejected_goals)}}};
+     {"faults", feetech::status_text(servo.faults)}}};
+  for (const Measurement & one : kMeasurements) {
+    told.values.emplace_back(one.label, text("%.*f", one.decimals, state.*one.value));
+  }
+  for (const Counter & one : kCounters) {
+    told.values.emplace_back(one.name, count(servo.counters.*one.value));
+  }
+  told.values.insert(
+    told.values.end(), {{"voltage_lowest", text("%.1f", servo.lowest_voltage)},
+                        {"voltage_min", text("%.1f", servo.limits.min_voltage)},
+                        {"voltage_max", text("%.1f", servo.limits.max_voltage)},
+                        {"temperature_max", text("%.0f", servo.limits.max_temperature)},
+                        {"load_max", text("%.3f", servo.limits.overload_torque)},
+                        {"current_highest", text("%.3f", servo.highest_current)},
+                        {"current_max", text("%.3f", servo.limits.protection_current)},
+                        {"missed_reads_lately", count(missed)}});
+  return told;
 }
 
 }  // namespace
@@ -317,7 +318,7 @@ void ArmRecorder::merge(const So100Arm & arm)
     servo.highest_current = anew_ ? state.current : std::max(servo.highest_current, state.current);
     servo.lowest_effort = anew_ ? effort : std::min(servo.lowest_effort, effort);
     servo.highest_speed = anew_ ? speed : std::max(servo.highest_speed, speed);
-    servo.faults = static_cast<std::uint8_t>((anew_ ? 0 : servo.faults) | state.status);
+    servo.faults = static_cast<std::uint8_t>((anew_ ? 0 : servo.faults) | state.faults());
   }
   anew_ = false;
 }

@@ -68,12 +68,9 @@ feetech::Result<ServoTable> read_servo_table(feetech::Bus & bus, std::uint8_t id
 Report check_servo(const JointConfig & joint, const ServoTable & table)
 {
   Report report;
-  const int model = table.get(registers::model_number);
-  if (model != feetech::kModelSts3215) {
-    report.errors.push_back(
-      joint.label() + ": the servo is model " + std::to_string(model) +
-      "; this driver is for the " + "STS3215 (model " + std::to_string(feetech::kModelSts3215) +
-      ")");
+  const std::string model = feetech::model_problem(table.get(registers::model_number));
+  if (!model.empty()) {
+    report.errors.push_back(joint.label() + ": " + model);
     return report;  // the table of another model means something else
   }
   if (table.get(registers::status_level) == 0) {

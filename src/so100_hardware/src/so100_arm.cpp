@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// Switching on and off.
 #include "so100_hardware/so100_arm.hpp"
 
 #include <algorithm>
+#include <array>
+#include <cstdio>
+#include <string>
 #include <utility>
 
+#include "so100_hardware/calibration_files.hpp"
 #include "so100_hardware/feetech/serial_port.hpp"
+#include "so100_hardware/joints.hpp"
 #include "so100_hardware/servo_setup.hpp"
 
 namespace so100_hardware
@@ -29,6 +33,28 @@ feetech::Result<std::unique_ptr<feetech::Transport>> open_serial_port(
   return std::unique_ptr<feetech::Transport>(std::move(port.value()));
 }
 
+ServoLimits limits_of(const ServoTable & table, const ServoSettings & settings)
+{
+  ServoLimits limits;
+  limits.supply = volts_from_raw(table.voltage_dv);
+  limits.min_voltage = volts_from_raw(table.get(registers::min_voltage));
+  limits.max_voltage = volts_from_raw(table.get(registers::max_voltage));
+  limits.max_temperature = celsius_from_raw(table.get(registers::max_temperature));
+  limits.protection_current = amperes_from_raw(
+    settings.protection_current.value_or(table.get(registers::protection_current)));
+  limits.overload_torque =
+    settings.overload_torque.value_or(table.get(registers::overload_torque)) / 100.0;
+  return limits;
+}
+
+// Time alone proves nothing where the host stops now and then: most of it was the host's own.
+constexpr std::uint32_t kFewestMisses = 5;
+// A servo that starts anew misses more than one read.
+constexpr std::uint32_t kRebootMisses = 2;
+// Times answer_timeout, where answers come, but too late: the servos are well and hold the arm,
+// which would fall if it were given up.
+constexpr int kLatePatience = 5;
+
 }  // namespace
 
 So100Arm::So100Arm(SystemConfig config, OpenPort open_port)
@@ -51,6 +77,188 @@ So100Arm::So100Arm(SystemConfig config, OpenPort open_port)
 }
 
 So100Arm::~So100Arm() { disconnect(); }
+
+// --- connecting: the calibration, the port, and whether the servos are the right ones ---
+
+Report So100Arm::connect()
+{
+  disconnect();
+  cycles_ = 0;
+  late_ = 0;
+  late_before_ = 0;
+  late_seen_ = 0;
+  counters_.assign(size(), JointCounters{});
+  Report report;
+  if (
+    report.add(prepare_calibration()) && report.add(open_port()) && report.add(find_servos()) &&
+    report.add(check_servos())) {
+    report.add(read_all());
+  }
+  if (report.ok()) {
+    now_ = transport_->now();
+    use_cycle_timing();
+  } else {
+    bus_.reset();
+    transport_.reset();
+  }
+  return report;
+}
+
+Report So100Arm::prepare_calibration()
+{
+  // A file of LeRobot's arm has all its joints, also where the URDF has fewer.
+  std::vector<std::string> motors;
+  bool lerobots = true;
+  for (const JointConfig & joint : config_.joints) {
+    motors.push_back(joint.motor);
+    lerobots = lerobots && find_joint(std::string_view(joint.motor)) != nullptr;
+  }
+  const LoadedCalibration loaded = find_calibration(
+    config_.calibration_file.empty() ? config_.calibration_id : config_.calibration_file,
+    lerobots ? lerobot_joints() : motors);
+  Report report{loaded.problems, loaded.remarks};
+  calibration_ = loaded.calibration;
+  conversions_.clear();
+  for (const JointConfig & joint : config_.joints) {
+    const JointCalibration * file = loaded.ok() ? calibration_.find(joint.motor) : nullptr;
+    if (file == nullptr) {
+      continue;  // a problem above says so
+    }
+    if (file->id != joint.id) {
+      report.errors.push_back(
+        joint.label() + ": " + loaded.file.string() + " was made with id " +
+        std::to_string(file->id) + "; is it the calibration of this arm?");
+    }
+    const auto conversion =
+      joint.motor == kGripper
+        ? JointConversion::gripper(file->range(), file->drive_mode, joint.gripper)
+        : JointConversion::centered(file->range());
+    if (conversion) {
+      conversions_.push_back(*conversion);
+    } else {
+      report.errors.push_back(
+        joint.label() + ": " + loaded.file.string() +
+        " has no usable range for it; calibrate anew");
+    }
+  }
+  return report;
+}
+
+Report So100Arm::open_port()
+{
+  auto opened = open_port_(config_.port, config_.baud);
+  if (!opened.ok()) {
+    return {{opened.error().text()}, {}};
+  }
+  transport_ = std::move(opened.value());
+  bus_ = std::make_unique<feetech::Bus>(*transport_);
+  return_delay_ = kReturnDelayStep * 250;  // factory value
+  use_setup_timing();
+  const std::string hint = feetech::latency_hint(config_.port);
+  return {{}, hint.empty() ? std::vector<std::string>() : std::vector<std::string>{hint}};
+}
+
+Report So100Arm::find_servos()
+{
+  Report report;
+  std::size_t silent = 0;
+  for (std::size_t i = 0; i < size(); ++i) {
+    const auto unique = bus_->check_unique(ids_[i]);
+    if (!unique.ok()) {
+      silent += unique.error().code == feetech::Errc::timeout;
+      report.errors.push_back(label(i) + ": " + unique.error().text());
+    }
+  }
+  if (silent == size()) {
+    report.errors = {
+      "no servo answers on " + config_.port + " at " + std::to_string(config_.baud) +
+      " baud; is the power supply on, the cable in, and the port the one of this arm? "
+      "so100_scan looks at all ports and rates"};
+    return report;
+  }
+  const auto found = bus_->broadcast_ping();
+  if (!found.ok()) {
+    report.errors.push_back(found.error().text());
+    return report;
+  }
+  for (const feetech::FoundServo & servo : found.value().servos) {
+    if (std::find(ids_.begin(), ids_.end(), servo.id) == ids_.end()) {
+      report.remarks.push_back(
+        "a servo with id " + std::to_string(servo.id) +
+        " answers too and belongs to no joint; it is left alone");
+    }
+  }
+  return report;
+}
+
+Report So100Arm::check_servos()
+{
+  Report report;
+  std::string firmwares;
+  bool mixed = false;
+  std::string first_firmware;
+  return_delay_ = {};
+  for (std::size_t i = 0; i < size(); ++i) {
+    const JointConfig & joint = config_.joints[i];
+    const auto table = read_servo_table(*bus_, ids_[i]);
+    if (!table.ok()) {
+      report.errors.push_back(label(i) + ": " + table.error().text());
+      continue;
+    }
+    return_delay_ = std::max(
+      return_delay_, kReturnDelayStep * table.value().get(feetech::registers::return_delay));
+    limits_[i] = limits_of(table.value(), joint.settings);
+    torque_[i] = table.value().get(feetech::registers::torque_enable) != 0;
+    const std::string firmware = table.value().firmware();
+    firmwares += (i == 0 ? "" : ", ") + label(i) + " " + firmware;
+    mixed = mixed || (!first_firmware.empty() && firmware != first_firmware);
+    first_firmware = first_firmware.empty() ? firmware : first_firmware;
+    if (report.add(check_servo(joint, table.value()))) {
+      report.add(check_calibration(i));
+    }
+  }
+  if (mixed) {
+    report.remarks.push_back(
+      "the servos have different firmware: " + firmwares +
+      "; this works here, LeRobot refuses such an arm (Feetech's tool FD updates the firmware)");
+  }
+  return report;
+}
+
+Report So100Arm::check_calibration(std::size_t joint)
+{
+  const JointConfig & config = config_.joints[joint];
+  const JointCalibration & file = *calibration_.find(config.motor);
+  const auto differences = differing_calibration(*bus_, config, file);
+  if (!differences.ok()) {
+    return {{label(joint) + ": " + differences.error().text()}, {}};
+  }
+  Report report;
+  if (differences.value().empty()) {
+    return report;
+  }
+  std::string text;
+  for (const std::string & difference : differences.value()) {
+    // "elbow_flex (id 3): homing_offset is …": the joint is named once.
+    text += text.empty() ? difference : ", " + difference.substr(difference.find(": ") + 2);
+  }
+  if (!config_.write_calibration) {
+    report.errors.push_back(
+      text +
+      ". Write the file's to the servo (so100_calibrate --from-file, or write_calibration: "
+      "true), or give the file that this arm was calibrated with");
+    return report;
+  }
+  const auto stored = store_calibration(*bus_, config, file);
+  if (stored.ok()) {
+    report.remarks.push_back(text + ". The file's was written to the servo");
+  } else {
+    report.errors.push_back(label(joint) + ": " + stored.error().text());
+  }
+  return report;
+}
+
+// --- switching on and off ---
 
 Report So100Arm::activate()
 {
@@ -82,7 +290,7 @@ Report So100Arm::hold_and_enable()
   Report report = read_all();
   for (std::size_t i = 0; i < size() && report.ok(); ++i) {
     const TickRange range = conversions_[i].range();
-    const int present = raw_[i].position;
+    const int present = raw_[i].get(registers::present_position);
     const int outside = std::max(range.min - present, present - range.max);
     if (outside > kFarOutside) {
       report.remarks.push_back(
@@ -203,6 +411,203 @@ void So100Arm::set_timing(std::chrono::microseconds margin, int retries)
   options.retries = retries;
   options.budget = (retries + 2) * options.margin;
   bus_->set_options(options);
+}
+
+// --- the control cycle: nothing here allocates but the texts at the end ---
+
+void So100Arm::update(std::size_t joint)
+{
+  states_[joint] = measure(raw_[joint], &conversions_[joint]);
+}
+
+bool So100Arm::read()
+{
+  port_failed_ = false;
+  if (!connected()) {
+    failure_ = feetech::Error{feetech::Errc::not_open};
+    port_failed_ = true;
+    return false;
+  }
+  ++cycles_;
+  use_cycle_timing();
+  const feetech::TimePoint begin = transport_->now();
+  const auto count =
+    feetech::read_states(*bus_, ids_.data(), ids_.size(), raw_.data(), errors_.data());
+  if (!count.ok()) {
+    failure_ = count.error();
+    port_failed_ = true;
+    return false;
+  }
+  now_ = transport_->now();
+  bool all = true;
+  for (std::size_t i = 0; i < ids_.size(); ++i) {
+    JointCounters & counters = counters_[i];
+    if (raw_[i].fresh) {
+      update(i);
+      doubtful_[i] |= counters.missed_in_a_row >= kRebootMisses ? 1 : 0;
+      counters.missed_in_a_row = 0;
+      continue;
+    }
+    asked_[i] = counters.missed_in_a_row == 0 ? begin : asked_[i];
+    ++counters.missed_reads;
+    ++counters.missed_in_a_row;
+    all = false;
+  }
+  const std::uint64_t late = count_late();
+  late_ += late != late_seen_ ? 1 : 0;
+  late_seen_ = late;
+  late_before_ = all ? late_ : late_before_;
+  bool good = true;
+  for (std::size_t i = 0; i < ids_.size(); ++i) {
+    good = good && !silent(i);
+  }
+  return good && (!active_ || torque_kept());
+}
+
+bool So100Arm::torque_kept()
+{
+  std::array<std::size_t, feetech::kMaxSyncServos> joints{};
+  std::array<std::uint8_t, feetech::kMaxSyncServos> ids{};
+  std::size_t count = 0;
+  for (std::size_t i = 0; i < ids_.size(); ++i) {
+    // A silent one is asked when it answers again.
+    if (doubtful_[i] != 0 && counters_[i].missed_in_a_row == 0) {
+      joints[count] = i;
+      ids[count++] = ids_[i];
+    }
+  }
+  if (count == 0) {
+    return true;
+  }
+  constexpr feetech::Register reg = feetech::registers::torque_enable;
+  std::array<feetech::BlockReply, feetech::kMaxSyncServos> replies;
+  const auto heard =
+    bus_->sync_read(feetech::Block{reg.address, reg.size}, ids.data(), count, replies.data());
+  if (!heard.ok()) {
+    failure_ = heard.error();
+    port_failed_ = true;
+    return false;
+  }
+  bool kept = true;
+  for (std::size_t k = 0; k < count; ++k) {
+    if (replies[k].ok()) {
+      doubtful_[joints[k]] = 0;
+      torque_[joints[k]] = replies[k].data[0];
+      kept = kept && replies[k].data[0] != 0;
+    }
+  }
+  return kept;
+}
+
+bool So100Arm::silent(std::size_t joint) const
+{
+  return counters_[joint].missed_in_a_row >= kFewestMisses &&
+         now_ - asked_[joint] >= config_.answer_timeout * (come_late() ? kLatePatience : 1);
+}
+
+bool So100Arm::stale() const
+{
+  for (std::size_t i = 0; i < ids_.size(); ++i) {
+    if (counters_[i].missed_in_a_row > 0 && now_ - asked_[i] >= config_.answer_timeout) {
+      return true;
+    }
+  }
+  return false;
+}
+
+// What came after its time was up: bytes before the next request, and packets after it.
+std::uint64_t So100Arm::count_late() const
+{
+  std::uint64_t late = bus_->statistics().late_bytes;
+  for (const std::uint8_t id : ids_) {
+    late += bus_->statistics(id).late;
+  }
+  return late;
+}
+
+bool So100Arm::write(const double * goals)
+{
+  if (!active_ || stale()) {
+    return true;
+  }
+  for (std::size_t i = 0; i < ids_.size(); ++i) {
+    const auto goal = conversions_[i].goal(goals[i]);
+    if (!goal) {
+      ++counters_[i].rejected_goals;
+      continue;
+    }
+    counters_[i].clamped_goals += goal->clamped;
+    goals_[i] = goal->tick;
+  }
+  const auto sent =
+    bus_->sync_write(feetech::registers::goal_position, ids_.data(), goals_.data(), ids_.size());
+  port_failed_ = !sent.ok();
+  if (!sent.ok()) {
+    failure_ = sent.error();
+  }
+  return sent.ok();
+}
+
+double So100Arm::goal(std::size_t joint) const
+{
+  return conversions_[joint].radians(goals_[joint]);
+}
+
+std::string So100Arm::failure() const
+{
+  if (port_failed_) {
+    return failure_.text();
+  }
+  std::string names;
+  for (std::size_t i = 0; i < size() && active_; ++i) {
+    names += torque_[i] != 0 ? "" : (names.empty() ? "" : ", ") + label(i);
+  }
+  if (!names.empty()) {
+    return names +
+           ": without power for a moment, and so without torque; check the power supply, its plug "
+           "and the cables";
+  }
+  std::size_t count = 0;
+  std::size_t last = 0;
+  feetech::TimePoint since = now_;
+  for (std::size_t i = 0; i < size(); ++i) {
+    if (silent(i)) {
+      names += (names.empty() ? "" : ", ") + label(i);
+      ++count;
+      last = i;
+      since = std::min(since, asked_[i]);
+    }
+  }
+  char time[32];
+  std::snprintf(time, sizeof(time), "%.2f s", std::chrono::duration<double>(now_ - since).count());
+  if (come_late()) {
+    return names + ": no answer in time for " + time +
+           ", but some came too late; the machine is too busy for the control loop: give the "
+           "controller manager real-time priority, or run less beside it";
+  }
+  if (count == size()) {
+    return std::string("no servo has answered for ") + time + "; is the power supply still on?";
+  }
+  if (count > 1) {
+    return names + " have not answered for " + time + "; is the cable between the servos loose?";
+  }
+  return names + " has not answered for " + time + ": " + errors_[last].text();
+}
+
+std::string So100Arm::summary() const
+{
+  std::string text = std::to_string(cycles_) + " cycles";
+  for (std::size_t i = 0; i < size(); ++i) {
+    const JointCounters & counters = counters_[i];
+    for (const Counter & one : kCounters) {
+      if (const std::uint64_t count = counters.*one.value; count > 0) {
+        std::string what = one.name;
+        std::replace(what.begin(), what.end(), '_', ' ');
+        text += "; " + config_.joints[i].name + " " + std::to_string(count) + " " + what;
+      }
+    }
+  }
+  return text;
 }
 
 }  // namespace so100_hardware

@@ -255,10 +255,11 @@ bool SO100System::find_interfaces()
   interfaces_.clear();
   for (const JointConfig & joint : arm_->config().joints) {
     JointInterfaces found;
-    for (const StateValue & one : state_values()) {
-      if (auto state = find(joint_states_, joint.name + "/" + one.name)) {
-        found.states.emplace_back(std::move(state), one.value);
-      }
+    for (std::size_t i = 0; i < kMeasurements.size(); ++i) {
+      found.measurements[i] = find(joint_states_, joint.name + "/" + kMeasurements[i].interface);
+    }
+    for (std::size_t i = 0; i < kCounters.size(); ++i) {
+      found.counters[i] = find(joint_states_, joint.name + "/" + kCounters[i].name);
     }
     found.command = find(joint_commands_, joint.name + "/position");
     if (found.command == nullptr) {
@@ -272,10 +273,18 @@ bool SO100System::find_interfaces()
 
 void SO100System::publish_states()
 {
-  for (std::size_t i = 0; i < interfaces_.size(); ++i) {
-    for (const auto & [interface, value] : interfaces_[i].states) {
-      // False while another thread reads the interface: the next cycle brings a newer value.
-      static_cast<void>(interface->set_value(value(arm_->state(i), arm_->counters(i))));
+  // False while another thread reads the interface: the next cycle brings a newer value.
+  const auto set = [](const State & interface, double value) {
+    static_cast<void>(interface != nullptr && interface->set_value(value));
+  };
+  for (std::size_t joint = 0; joint < interfaces_.size(); ++joint) {
+    for (std::size_t i = 0; i < kMeasurements.size(); ++i) {
+      set(interfaces_[joint].measurements[i], arm_->state(joint).*kMeasurements[i].value);
+    }
+    for (std::size_t i = 0; i < kCounters.size(); ++i) {
+      set(
+        interfaces_[joint].counters[i],
+        static_cast<double>(arm_->counters(joint).*kCounters[i].value));
     }
   }
 }
@@ -283,7 +292,7 @@ void SO100System::publish_states()
 void SO100System::warn_of_faults()
 {
   for (std::size_t i = 0; i < arm_->size(); ++i) {
-    const std::uint8_t faults = arm_->state(i).status;
+    const std::uint8_t faults = arm_->state(i).faults();
     if ((faults & ~known_faults_[i]) != 0) {
       RCLCPP_WARN_THROTTLE(
         get_logger(), *get_clock(), kThrottleMs, "%s reports: %s",

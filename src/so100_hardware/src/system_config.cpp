@@ -2,17 +2,149 @@
 #include "so100_hardware/system_config.hpp"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
+#include <sstream>
+#include <string_view>
+#include <utility>
 
-#include "parameter_reader.hpp"
 #include "so100_hardware/feetech/packet.hpp"
 #include "so100_hardware/feetech/registers.hpp"
 #include "so100_hardware/joints.hpp"
+#include "so100_hardware/telemetry.hpp"
 
 namespace so100_hardware
 {
 namespace
 {
+
+std::string_view trimmed(std::string_view text)
+{
+  const auto first = text.find_first_not_of(" \t\r\n");
+  if (first == std::string_view::npos) {
+    return {};
+  }
+  return text.substr(first, text.find_last_not_of(" \t\r\n") - first + 1);
+}
+
+std::string quoted(std::string_view text) { return "'" + std::string(text) + "'"; }
+
+std::string joined(const std::vector<std::string> & parts)
+{
+  std::string text;
+  for (const std::string & part : parts) {
+    text += (text.empty() ? "" : ", ") + part;
+  }
+  return text;
+}
+
+bool contains(const std::vector<std::string> & names, const std::string & name)
+{
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+template <class Number>
+std::optional<Number> number(std::string_view text)
+{
+  Number value{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size()) {
+    return std::nullopt;
+  }
+  return value;
+}
+
+/// The parameters of one component; what is wrong goes to `errors` with the component's name. A
+/// parameter that is not given leaves its default, and so does a wrong one.
+class ParameterReader
+{
+public:
+  ParameterReader(
+    std::string owner, const Parameters & parameters, std::vector<std::string> & errors)
+  : owner_(std::move(owner)), parameters_(parameters), errors_(errors)
+  {
+  }
+
+  void error(const std::string & text) { errors_.push_back(owner_ + ": " + text); }
+
+  std::optional<std::string_view> text(const char * name) const
+  {
+    const auto found = parameters_.find(name);
+    if (found == parameters_.end()) {
+      return std::nullopt;
+    }
+    return trimmed(found->second);
+  }
+
+  void read(const char * name, std::string & value)
+  {
+    if (const auto given = text(name)) {
+      value = std::string(*given);
+    }
+  }
+
+  template <class Target>
+  void read(const char * name, Target & value, int low, int high)
+  {
+    if (const auto given = text(name)) {
+      const auto parsed = number<int>(*given);
+      if (!parsed || *parsed < low || *parsed > high) {
+        error(
+          std::string(name) + " is " + quoted(*given) + "; give a whole number from " +
+          std::to_string(low) + " to " + std::to_string(high));
+      } else {
+        value = *parsed;
+      }
+    }
+  }
+
+  void read(const char * name, double & value, double low, double high, const char * unit)
+  {
+    if (const auto given = text(name)) {
+      const auto parsed = number<double>(*given);
+      // The comparison is written so that NaN fails it.
+      if (!parsed || !(*parsed >= low && *parsed <= high)) {
+        std::ostringstream range;
+        range << low << " to " << high << " " << unit;
+        error(std::string(name) + " is " + quoted(*given) + "; give " + range.str());
+      } else {
+        value = *parsed;
+      }
+    }
+  }
+
+  void read(const char * name, bool & value)
+  {
+    if (const auto given = text(name)) {
+      if (*given == "true" || *given == "True") {
+        value = true;
+      } else if (*given == "false" || *given == "False") {
+        value = false;
+      } else {
+        error(std::string(name) + " is " + quoted(*given) + "; give true or false");
+      }
+    }
+  }
+
+  void refuse_unknown(const std::vector<std::string> & known)
+  {
+    std::vector<std::string> unknown;
+    for (const auto & parameter : parameters_) {
+      if (!contains(known, parameter.first)) {
+        unknown.push_back(quoted(parameter.first));
+      }
+    }
+    std::sort(unknown.begin(), unknown.end());
+    if (!unknown.empty()) {
+      error("no such parameter: " + joined(unknown) + "; known are: " + joined(known));
+    }
+  }
+
+private:
+  std::string owner_;
+  const Parameters & parameters_;
+  std::vector<std::string> & errors_;
+};
 
 void read_time(
   ParameterReader & reader, const char * name, std::chrono::microseconds & time, double shortest,
@@ -119,18 +251,26 @@ JointConfig read_joint(
   JointConfig joint;
   joint.name = description.name;
   joint.motor = description.name;
-  if (joint.name.compare(0, prefix.size(), prefix) != 0) {
-    reader.error("its name does not begin with joint_prefix " + quoted(prefix));
+  reader.read("lerobot_name", joint.motor);
+  if (joint.motor.empty()) {
+    reader.error("lerobot_name is empty; give LeRobot's name of the joint, such as gripper");
+  } else if (reader.text("lerobot_name")) {
+    // Any name will do: the calibration has to have it.
+  } else if (joint.name.compare(0, prefix.size(), prefix) != 0) {
+    reader.error(
+      "its name does not begin with joint_prefix " + quoted(prefix) +
+      "; or say which joint of LeRobot's it is: <param name=\"lerobot_name\">gripper</param>");
   } else {
     joint.motor = joint.name.substr(prefix.size());
     if (find_joint(std::string_view(joint.motor)) == nullptr) {
       std::string known;
       for (const JointInfo & info : kJoints) {
-        known += (known.empty() ? "" : ", ") + prefix + std::string(info.name);
+        known += (known.empty() ? "" : ", ") + std::string(info.name);
       }
       reader.error(
-        "not a joint of this arm; the joints are " + known +
-        " (names with something before them need joint_prefix)");
+        "its name is none of LeRobot's (" + known +
+        "); say which joint it is: <param name=\"lerobot_name\">gripper</param>, or give what "
+        "stands before the names as joint_prefix");
     }
   }
 
@@ -157,15 +297,6 @@ JointConfig read_joint(
 
 std::string JointConfig::label() const { return name + " (id " + std::to_string(id) + ")"; }
 
-std::string ParsedConfig::text() const
-{
-  std::string all;
-  for (const std::string & error : errors) {
-    all += (all.empty() ? "" : "\n") + error;
-  }
-  return all;
-}
-
 ParsedConfig parse_config(const SystemDescription & description)
 {
   ParsedConfig parsed;
@@ -187,6 +318,12 @@ ParsedConfig parse_config(const SystemDescription & description)
           "joint " + quoted(config.joints[i].name) + ": has id " +
           std::to_string(config.joints[i].id) + ", and so has " + quoted(config.joints[k].name) +
           "; every servo needs its own id");
+      }
+      if (config.joints[i].motor == config.joints[k].motor) {
+        parsed.errors.push_back(
+          "joint " + quoted(config.joints[i].name) + ": is LeRobot's " +
+          quoted(config.joints[i].motor) + ", and so is " + quoted(config.joints[k].name) +
+          "; give each its own lerobot_name");
       }
     }
   }
@@ -213,6 +350,7 @@ const std::vector<std::string> & joint_parameter_names()
 {
   static const std::vector<std::string> names{
     "id",
+    "lerobot_name",
     "p_coefficient",
     "i_coefficient",
     "d_coefficient",

@@ -52,7 +52,6 @@ class Emulator:
         self.process = subprocess.Popen(
             [
                 find_emulator(),
-                "--realtime",
                 *("--control", control),
                 *("--link", self.link),
                 *("--eeprom", self.eeprom),
@@ -283,7 +282,11 @@ def test_the_wrong_speed_is_not_understood(sdk, emulator):
     ("options", "code", "text"),
     [
         (["--help"], 0, "Usage: so100_emulator"),
-        (["--fly"], 2, "--help lists the options"),
+        (["--linc", "x"], 2, "unknown argument '--linc'; did you mean '--link'? (see --help)"),
+        (["--voltage", "26"], 2, "--voltage"),
+        (["--firmware", "3"], 2, "as in 3.10 or 4=3.9"),
+        (["--baud", "9600"], 2, "the servos know 1000000"),
+        (["--ids", "1,x"], 2, "must be like 1-6 or 1,2,5"),
         (["--do", "fly"], 2, "unknown command 'fly'"),
         (["--link", "/no/such/folder/port"], 1, "cannot make the link"),
     ],

@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "so100_hardware/feetech/eeprom.hpp"
-#include "text_table.hpp"
+#include "terminal.hpp"
 
 namespace so100_hardware::tools
 {

@@ -39,6 +39,9 @@ struct PortChoice
 };
 PortChoice choose_port(const std::string & given);
 
+/// What --port means.
+inline constexpr const char * kPortHelp = "serial port (default: the only one there is)";
+
 /// "elbow_flex (id 3)", or "servo 9" for an id that is not LeRobot's.
 std::string servo_label(int id);
 

@@ -9,8 +9,8 @@
 
 #include "arm.hpp"
 #include "calibration_procedure.hpp"
+#include "command_line.hpp"
 #include "connection.hpp"
-#include "options.hpp"
 #include "so100_hardware/calibration_files.hpp"
 #include "terminal.hpp"
 
@@ -33,6 +33,8 @@ constexpr const char * kNotes =
   "Calibrating: the torque goes off. Bring the arm to the middle of all its ranges, press Enter,\n"
   "move each joint but wrist_roll to both of its ends, press Enter. Ctrl-C ends it at any time;\n"
   "the servos then get back what they had, and the torque stays off.\n"
+  "\n"
+  "Example: so100_calibrate --port /dev/ttyACM0 --id my_arm\n"
   "Returns 0: done, or no difference. 1: --check found differences. 2: it failed.";
 
 void print_lines(const char * label, const std::vector<std::string> & lines)
@@ -43,10 +45,10 @@ void print_lines(const char * label, const std::vector<std::string> & lines)
 }
 
 // Says all problems on stderr. Returns kCouldNot.
-int fail_all(const Options & options, const std::vector<std::string> & problems)
+int fail_all(const CommandLine & program, const std::vector<std::string> & problems)
 {
   for (const std::string & problem : problems) {
-    options.fail(problem);
+    program.fail(problem);
   }
   return kCouldNot;
 }
@@ -69,13 +71,13 @@ std::string check_writable(const fs::path & file)
   return "";
 }
 
-int check(const Options & options, feetech::Bus & bus, const Calibration & calibration)
+int check(const CommandLine & program, feetech::Bus & bus, const Calibration & calibration)
 {
   std::vector<std::string> differences;
   for (const JointCalibration & joint : calibration.joints) {
     const auto servo = read_joint_eeprom(bus, static_cast<std::uint8_t>(joint.id));
     if (!servo) {
-      return options.fail(joint.joint + ": " + servo.error().text());
+      return program.fail(joint.joint + ": " + servo.error().text());
     }
     for (std::string & line : calibration_differences(joint, servo.value())) {
       differences.push_back(std::move(line));
@@ -91,12 +93,13 @@ int check(const Options & options, feetech::Bus & bus, const Calibration & calib
   return kCheckFailed;
 }
 
-int write_to_servos(const Options & options, feetech::Bus & bus, const Calibration & calibration)
+int write_to_servos(
+  const CommandLine & program, feetech::Bus & bus, const Calibration & calibration)
 {
   const Arm arm = arm_of(calibration);
   const auto before = read_eeprom(bus, arm);
   if (!before) {
-    return options.fail(before.error().text() + "; nothing was written");
+    return program.fail(before.error().text() + "; nothing was written");
   }
   ArmEeprom values;
   for (const ArmServo & servo : arm) {
@@ -109,12 +112,12 @@ int write_to_servos(const Options & options, feetech::Bus & bus, const Calibrati
   std::puts("The torque goes off, as the positions get another meaning.");
   const auto off = torque_off(bus, arm);
   if (!off) {
-    return options.fail(off.error().text() + "; nothing was written");
+    return program.fail(off.error().text() + "; nothing was written");
   }
   const auto written = write_eeprom(bus, arm, values);
   if (!written) {
     const auto restored = write_eeprom(bus, arm, before.value());
-    return options.fail(
+    return program.fail(
       written.error().text() + (restored.ok()
                                   ? "; the servos have got back what they had"
                                   : "; some servos hold the new values, some the old: try again"));
@@ -129,15 +132,15 @@ int write_to_servos(const Options & options, feetech::Bus & bus, const Calibrati
 }
 
 // Ends the procedure: the servos get back what they had.
-int give_up(const Options & options, CalibrationProcedure & procedure, const std::string & why)
+int give_up(const CommandLine & program, CalibrationProcedure & procedure, const std::string & why)
 {
   const Step restored = procedure.restore();
   if (!restored.ok()) {
-    return options.fail(
+    return program.fail(
       why + "; and the servos could not be restored: " + restored.problem +
       ". Write a calibration to them with --from-file, or calibrate again");
   }
-  return options.fail(why + "; the servos have got back what they had, no file was written");
+  return program.fail(why + "; the servos have got back what they had, no file was written");
 }
 
 std::string stopped(Input input)
@@ -145,41 +148,41 @@ std::string stopped(Input input)
   return input == Input::ended ? "the input has ended" : "interrupted";
 }
 
-int calibrate(const Options & options, feetech::Bus & bus, const fs::path & file)
+int calibrate(const CommandLine & program, feetech::Bus & bus, const fs::path & file)
 {
   const std::string unwritable = check_writable(file);
   if (!unwritable.empty()) {
-    return options.fail(unwritable);
+    return program.fail(unwritable);
   }
   const auto on = torque_on(bus, lerobot_arm());
   if (!on) {
-    return options.fail(on.error().text());
+    return program.fail(on.error().text());
   }
   if (on.value()) {
     std::puts("The torque is on. Hold the arm, then press Enter to switch it off (Ctrl-C ends).");
     const Input input = wait_for_enter();
     if (input != Input::enter) {
-      return options.fail(stopped(input) + "; nothing was written");
+      return program.fail(stopped(input) + "; nothing was written");
     }
   }
   CalibrationProcedure procedure(bus, lerobot_arm());
   Step step = procedure.begin();
   if (!step.ok()) {
-    return give_up(options, procedure, step.problem);
+    return give_up(program, procedure, step.problem);
   }
   std::puts("Move every joint to the middle of its range, then press Enter (Ctrl-C ends).");
   std::fflush(stdout);
   while (true) {
     const Input input = wait_for_enter();
     if (input != Input::enter) {
-      return give_up(options, procedure, stopped(input));
+      return give_up(program, procedure, stopped(input));
     }
     step = procedure.home();
     if (step.ok()) {
       break;
     }
     if (!step.again) {
-      return give_up(options, procedure, step.problem);
+      return give_up(program, procedure, step.problem);
     }
     std::printf("%s (Ctrl-C ends).\n", step.problem.c_str());
   }
@@ -191,7 +194,7 @@ int calibrate(const Options & options, feetech::Bus & bus, const fs::path & file
     const Input input = wait_for_enter(kSweepPeriod);
     if (input == Input::ended || input == Input::interrupted) {
       live.finish(procedure.table());
-      return give_up(options, procedure, stopped(input));
+      return give_up(program, procedure, stopped(input));
     }
     if (input == Input::enter) {
       live.entered();
@@ -199,7 +202,7 @@ int calibrate(const Options & options, feetech::Bus & bus, const fs::path & file
     step = procedure.sweep();
     if (!step.ok()) {
       live.finish(procedure.table());
-      return give_up(options, procedure, step.problem);
+      return give_up(program, procedure, step.problem);
     }
     if (input == Input::none) {
       live.show(procedure.table());
@@ -222,13 +225,13 @@ int calibrate(const Options & options, feetech::Bus & bus, const fs::path & file
   }
   step = procedure.store();
   if (!step.ok()) {
-    return give_up(options, procedure, step.problem);
+    return give_up(program, procedure, step.problem);
   }
   const SavedCalibration saved = save_calibration(file, procedure.calibration());
   if (!saved.ok()) {
     // The servos are right already; the values must not get lost with the file.
     std::printf("%s\n", to_json(procedure.calibration()).c_str());
-    return options.fail(
+    return program.fail(
       saved.error + "; the servos are calibrated, so put the text above into the file yourself");
   }
   print_lines("Note: ", calibration_remarks(procedure.calibration()));
@@ -246,22 +249,23 @@ int run(int argc, char ** argv)
   std::string from_file;
   bool check_only = false;
   int baud = feetech::kBaudRates.front();
-  Options options(
+  CommandLine program(
     "so100_calibrate",
     "Calibrates the arm with LeRobot's procedure and writes LeRobot's file and the servos; or\n"
     "compares a file with the servos (--check); or writes a file to the servos (--from-file).",
     kNotes);
-  options.text("--port", "PATH", port, "serial port (default: the only one there is)");
-  options.text("--id", "NAME", id, "the arm's name, or the path of its calibration file");
-  options.flag("--check", check_only, "compare the file of --id with the servos, write nothing");
-  options.text(
+  program.text("--port", "PATH", port, kPortHelp);
+  program.text("--id", "NAME", id, "the arm's name, or the path of its calibration file");
+  program.add_flag(
+    "--check", check_only, "compare the file of --id with the servos, write nothing");
+  program.text(
     "--from-file", "NAME", from_file, "write this calibration to the servos (the torque goes off)");
-  options.number("--baud", "RATE", baud, 1, 4000000, "baud rate of the bus (default: 1000000)");
-  if (const auto code = options.parse(argc, argv)) {
+  program.number("--baud", "RATE", baud, 1, 4000000, "baud rate of the bus")->capture_default_str();
+  if (const auto code = program.read(argc, argv)) {
     return *code;
   }
   if (id.empty() == from_file.empty() || (check_only && id.empty())) {
-    return options.fail(
+    return program.fail(
       "give --id NAME to calibrate, --check --id NAME to compare, or --from-file NAME to write "
       "(see --help)");
   }
@@ -270,35 +274,35 @@ int run(int argc, char ** argv)
   if (check_only || !from_file.empty()) {
     loaded = find_calibration(check_only ? id : from_file);
     if (!loaded.ok()) {
-      return fail_all(options, loaded.problems);
+      return fail_all(program, loaded.problems);
     }
     print_lines("Note: ", loaded.remarks);
     std::printf("Calibration: %s\n", loaded.file.c_str());
   } else {
     file = calibration_path(id);
     if (!file) {
-      return options.fail("no home folder to keep the calibration in; give a path with --id");
+      return program.fail("no home folder to keep the calibration in; give a path with --id");
     }
   }
   const PortChoice choice = choose_port(port);
   if (!choice.error.empty()) {
-    return options.fail(choice.error);
+    return program.fail(choice.error);
   }
   catch_interrupts();
   auto connection = Connection::open(choice.port, baud);
   if (!connection) {
-    return options.fail(connection.error().text());
+    return program.fail(connection.error().text());
   }
   feetech::Bus & bus = connection.value().bus();
   if (check_only) {
-    return check(options, bus, loaded.calibration);
+    return check(program, bus, loaded.calibration);
   }
   const ArmCheck arm = check_arm(bus, file ? lerobot_arm() : arm_of(loaded.calibration));
   if (!arm.problems.empty()) {
-    return fail_all(options, arm.problems);
+    return fail_all(program, arm.problems);
   }
   print_lines("Warning: ", arm.warnings);
-  return file ? calibrate(options, bus, *file) : write_to_servos(options, bus, loaded.calibration);
+  return file ? calibrate(program, bus, *file) : write_to_servos(program, bus, loaded.calibration);
 }
 
 }  // namespace

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "arm.hpp"
+#include "command_line.hpp"
 #include "connection.hpp"
-#include "options.hpp"
 #include "so100_hardware/calibration_files.hpp"
 #include "so100_hardware/joints.hpp"
 #include "telemetry.hpp"
@@ -31,7 +31,7 @@ struct Settings
   int rate = 20;
 };
 
-int watch(const Options & options, Telemetry & telemetry, const Settings & settings)
+int watch(const CommandLine & program, Telemetry & telemetry, const Settings & settings)
 {
   const auto period = std::chrono::microseconds(1000000 / settings.rate);
   const int count = settings.once ? 1 : settings.count;
@@ -44,7 +44,7 @@ int watch(const Options & options, Telemetry & telemetry, const Settings & setti
     const auto read = telemetry.read();
     if (!read) {
       live.finish(settings.csv ? "" : telemetry.table());
-      return options.fail(read.error().text());
+      return program.fail(read.error().text());
     }
     if (settings.csv) {
       std::fputs(telemetry.csv().c_str(), stdout);
@@ -87,53 +87,55 @@ int run(int argc, char ** argv)
 {
   std::string port;
   std::string id;
-  std::string ids;
+  std::vector<int> ids;
   int baud = feetech::kBaudRates.front();
   Settings settings;
-  Options options(
+  CommandLine program(
     "so100_monitor",
     "Shows position, speed, load, current, voltage, temperature and faults of the servos, and how\n"
     "many answers got lost or damaged. Writes nothing; Ctrl-C ends it.",
     "LOST %: requests without an answer. BAD %: answers that were damaged or not the servo's.\n"
     "With --id the table shows the position in radians as ROS does, and in LeRobot's units\n"
     "(degrees, gripper 0-100).\n"
+    "\n"
+    "Example: so100_monitor --id my_arm --csv --count 200 > motion.csv\n"
     "Returns 0: done. 1: --once, and a servo is silent or reports a fault. 2: it failed.");
-  options.text("--port", "PATH", port, "serial port (default: the only one there is)");
-  options.text("--id", "NAME", id, "the arm's calibration: LeRobot's name of it, or a path");
-  options.text(
-    "--ids", "LIST", ids, "servos, as 1-6 or 1,2,5 (default: 1-6; with --id the file's)");
-  options.flag("--once", settings.once, "read once, print, end");
-  options.flag("--csv", settings.csv, "print each read as lines of comma-separated values");
-  options.number("--count", "N", settings.count, 1, 1000000000, "end after so many reads");
-  options.number("--rate", "HZ", settings.rate, 1, 500, "reads per second (default: 20)");
-  options.number("--baud", "RATE", baud, 1, 4000000, "baud rate of the bus (default: 1000000)");
-  if (const auto code = options.parse(argc, argv)) {
+  program.text("--port", "PATH", port, kPortHelp);
+  program.text("--id", "NAME", id, "the arm's calibration: LeRobot's name of it, or a path");
+  program.ids(ids, "servos, as 1-6 or 1,2,5 (default: 1-6; with --id the file's)");
+  program.add_flag("--once", settings.once, "read once, print, end");
+  program.add_flag("--csv", settings.csv, "print each read as lines of comma-separated values");
+  program.number("--count", "N", settings.count, 1, 1000000000, "end after so many reads");
+  program.number("--rate", "HZ", settings.rate, 1, 500, "reads per second")->capture_default_str();
+  program.number("--baud", "RATE", baud, 1, 4000000, "baud rate of the bus")->capture_default_str();
+  if (const auto code = program.read(argc, argv)) {
     return *code;
   }
-  const auto list = parse_ids(ids.empty() ? "1-6" : ids);
-  if (!list || list->size() > feetech::kMaxSyncServos) {
-    return options.fail("--ids must be like 1-6 or 1,2,5, up to 32 ids, but is '" + ids + "'");
+  if (ids.size() > feetech::kMaxSyncServos) {
+    return program.fail("--ids: up to 32 ids (see --help)");
   }
   LoadedCalibration loaded;
   if (!id.empty()) {
     loaded = find_calibration(id);
     if (!loaded.ok()) {
-      return options.fail(loaded.problems.front());
+      return program.fail(loaded.problems.front());
     }
   }
   const Arm calibrated = arm_of(loaded.calibration);
-  const Arm arm = !id.empty() && ids.empty() ? calibrated : arm_with(*list, calibrated);
+  const Arm arm = !id.empty() && ids.empty()
+                    ? calibrated
+                    : arm_with(ids.empty() ? *parse_ids("1-6") : ids, calibrated);
   const PortChoice choice = choose_port(port);
   if (!choice.error.empty()) {
-    return options.fail(choice.error);
+    return program.fail(choice.error);
   }
   catch_interrupts();
   auto connection = Connection::open(choice.port, baud);
   if (!connection) {
-    return options.fail(connection.error().text());
+    return program.fail(connection.error().text());
   }
   Telemetry telemetry(connection.value().bus(), arm, loaded.calibration);
-  return watch(options, telemetry, settings);
+  return watch(program, telemetry, settings);
 }
 
 }  // namespace

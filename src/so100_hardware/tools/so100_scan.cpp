@@ -4,12 +4,11 @@
 #include <cstdio>
 #include <vector>
 
+#include "command_line.hpp"
 #include "connection.hpp"
-#include "options.hpp"
 #include "scan.hpp"
 #include "so100_hardware/joints.hpp"
 #include "terminal.hpp"
-#include "text_table.hpp"
 
 namespace so100_hardware::tools
 {
@@ -27,8 +26,9 @@ void add_row(TextTable & table, const ScannedServo & servo)
                                : "?";
   table.add(
     {servo.port, std::to_string(servo.baud), std::to_string(servo.id),
-     joint != nullptr ? std::string(joint->name) : "", servo.model ? model_name(*servo.model) : "?",
-     or_unknown(firmware_text(servo)), servo.voltage ? fixed(*servo.voltage / 10.0, 1) : "?",
+     joint != nullptr ? std::string(joint->name) : "",
+     servo.model ? feetech::model_name(*servo.model) : "?", or_unknown(firmware_text(servo)),
+     servo.voltage ? fixed(*servo.voltage / 10.0, 1) : "?",
      servo.temperature ? std::to_string(*servo.temperature) : "?",
      servo.position ? std::to_string(*servo.position) : "?", status});
 }
@@ -36,31 +36,28 @@ void add_row(TextTable & table, const ScannedServo & servo)
 int run(int argc, char ** argv)
 {
   std::string port;
-  std::string ids;
+  std::vector<int> ids;
   int baud = 0;
-  Options options(
+  CommandLine program(
     "so100_scan",
     "Lists the servos on the serial ports of this machine: id, model, firmware, supply voltage,\n"
     "temperature, position and faults. Writes nothing.",
+    "Example: so100_scan --port /dev/ttyACM0 --baud 1000000\n"
     "Returns 0: all servos are there and well. 1: one is missing, or something needs attention.\n"
     "2: no port could be scanned.");
-  options.text("--port", "PATH", port, "scan this port only (default: all)");
-  options.number(
+  program.text("--port", "PATH", port, "scan this port only (default: all)");
+  program.number(
     "--baud", "RATE", baud, 1, 4000000, "scan this rate only (default: all, 1 s each)");
-  options.text(
-    "--ids", "LIST", ids,
-    "servos that must be there on each port, as 1-6 or 1,2,5 (default: 1-6, an SO-100's)");
-  if (const auto code = options.parse(argc, argv)) {
+  program.ids(
+    ids, "servos that must be there on each port, as 1-6 or 1,2,5 (default: 1-6, an SO-100's)");
+  if (const auto code = program.read(argc, argv)) {
     return *code;
   }
-  const auto expected = parse_ids(ids.empty() ? "1-6" : ids);
-  if (!expected) {
-    return options.fail("--ids must be like 1-6 or 1,2,5, but is '" + ids + "'");
-  }
+  const std::vector<int> expected = ids.empty() ? *parse_ids("1-6") : ids;
   std::vector<std::string> ports =
     port.empty() ? feetech::list_ports() : std::vector<std::string>{port};
   if (ports.empty()) {
-    return options.fail(choose_port("").error);
+    return program.fail(choose_port("").error);
   }
   std::vector<int> bauds(feetech::kScanBaudRates.begin(), feetech::kScanBaudRates.end());
   if (baud != 0) {
@@ -82,12 +79,12 @@ int run(int argc, char ** argv)
         std::fflush(stdout);
       }
     };
-    const auto scan = scan_port(path, bauds, *expected, progress);
+    const auto scan = scan_port(path, bauds, expected, progress);
     if (stdout_is_terminal()) {
       std::fputs("\r\x1b[K", stdout);
     }
     if (!scan) {
-      options.fail(scan.error().text());
+      program.fail(scan.error().text());
       continue;
     }
     ++scanned;
@@ -98,7 +95,7 @@ int run(int argc, char ** argv)
     for (const Notice & notice : scan.value().notices) {
       warnings.push_back(notice.text);
     }
-    const std::string absent = missing_servos(scan.value().servos, *expected);
+    const std::string absent = missing_servos(scan.value().servos, expected);
     if (scan.value().servos.empty() && scan.value().notices.empty()) {
       warnings.push_back(
         path +
@@ -128,7 +125,7 @@ int run(int argc, char ** argv)
     std::printf("Warning: %s\n", line.c_str());
   }
   if (interrupted()) {
-    return options.fail("interrupted");
+    return program.fail("interrupted");
   }
   return servos > 0 && warnings.empty() && scanned == ports.size() ? kOk : kCheckFailed;
 }

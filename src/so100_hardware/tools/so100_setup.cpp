@@ -5,8 +5,8 @@
 #include <cstdio>
 #include <vector>
 
+#include "command_line.hpp"
 #include "connection.hpp"
-#include "options.hpp"
 #include "scan.hpp"
 #include "so100_hardware/feetech/eeprom.hpp"
 #include "so100_hardware/joints.hpp"
@@ -29,7 +29,7 @@ struct Task
 };
 
 // Finds the servo; nothing, after saying why, when there is not exactly one fit servo.
-std::optional<ScannedServo> find_servo(const Options & options, const Task & task, int & code)
+std::optional<ScannedServo> find_servo(const CommandLine & program, const Task & task, int & code)
 {
   const auto progress = [&task](int rate) {
     if (stdout_is_terminal()) {
@@ -43,16 +43,16 @@ std::optional<ScannedServo> find_servo(const Options & options, const Task & tas
   }
   code = kCouldNot;
   if (!scan) {
-    options.fail(scan.error().text());
+    program.fail(scan.error().text());
     return std::nullopt;
   }
   if (interrupted()) {
-    options.fail("interrupted; nothing was written");
+    program.fail("interrupted; nothing was written");
     return std::nullopt;
   }
   const auto & servos = scan.value().servos;
   if (servos.empty()) {
-    options.fail(
+    program.fail(
       scan.value().notices.empty()
         ? "no servo answered on " + task.port + "; check the power supply and the servo's cable"
         : scan.value().notices.front().text);
@@ -65,7 +65,7 @@ std::optional<ScannedServo> find_servo(const Options & options, const Task & tas
   }
   const ScannedServo & servo = servos.front();
   if (servos.size() > 1 || servo.duplicate) {
-    options.fail(
+    program.fail(
       "several servos answer (id " + id_list(ids) +
       "); connect only the one to set up. Nothing was written");
     return std::nullopt;
@@ -73,7 +73,7 @@ std::optional<ScannedServo> find_servo(const Options & options, const Task & tas
   for (const Notice & notice : scan.value().notices) {
     // The baud rate is what is mended here, and a fault is no hindrance to an id.
     if (notice.kind != Notice::Kind::baud && notice.kind != Notice::Kind::fault) {
-      options.fail(notice.text + ". Nothing was written");
+      program.fail(notice.text + ". Nothing was written");
       return std::nullopt;
     }
   }
@@ -125,16 +125,16 @@ void lock_at(const Task & task, int baud, std::uint8_t id)
 
 // `given`: ids of servos that were set up just before.
 int set_up(
-  const Options & options, const Task & task, int wanted, const std::vector<int> & given = {})
+  const CommandLine & program, const Task & task, int wanted, const std::vector<int> & given = {})
 {
   int code = kOk;
-  const auto servo = find_servo(options, task, code);
+  const auto servo = find_servo(program, task, code);
   if (!servo) {
     return code;
   }
   // Enter pressed twice, or a cable forgotten: another id would undo the last step.
   if (servo->id != wanted && std::find(given.begin(), given.end(), servo->id) != given.end()) {
-    options.fail(
+    program.fail(
       servo_label(servo->id) + " is still connected; connect the servo of " + servo_label(wanted) +
       " in its place. If this is that one, set it up with --id " + std::to_string(wanted) +
       ". Nothing was written");
@@ -167,7 +167,7 @@ int set_up(
     }
   }
   if (!result) {
-    return options.fail(
+    return program.fail(
       result.error().text() + ". Look with so100_scan what was written, then try again");
   }
   std::printf(
@@ -177,7 +177,7 @@ int set_up(
 }
 
 // From the gripper down to the base, as LeRobot does it: one servo after the other.
-int set_up_all(const Options & options, const Task & task)
+int set_up_all(const CommandLine & program, const Task & task)
 {
   std::vector<int> given;
   for (auto joint = kJoints.rbegin(); joint != kJoints.rend(); ++joint) {
@@ -189,11 +189,11 @@ int set_up_all(const Options & options, const Task & task)
       const Input input = wait_for_enter();
       if (input != Input::enter) {
         std::puts("");
-        return options.fail(
+        return program.fail(
           input == Input::ended ? "the input has ended before the last servo"
                                 : "interrupted; servos already set up keep their ids");
       }
-      code = set_up(options, task, joint->id, given);
+      code = set_up(program, task, joint->id, given);
     }
     given.push_back(joint->id);
   }
@@ -208,42 +208,44 @@ int run(int argc, char ** argv)
   int id = -1;
   int baud = 0;
   bool all = false;
-  Options options(
+  CommandLine program(
     "so100_setup",
     "Gives the one connected servo the id of its joint and sets it to 1000000 baud.\n"
     "Connect only this servo to the board; with several it refuses and writes nothing.",
     "Joints and ids: shoulder_pan 1, shoulder_lift 2, elbow_flex 3, wrist_flex 4, wrist_roll 5,\n"
     "gripper 6.\n"
-    "Returns 0: done. 1: refused, as not exactly one fit STS3215 is connected. 2: it failed.");
-  options.text("--port", "PATH", port, "serial port (default: the only one there is)");
-  options.text("--joint", "NAME", joint, "the joint that the servo is for");
-  options.number("--id", "ID", id, 0, feetech::kMaxServoId, "the id, in place of --joint");
-  options.flag("--all", all, "guide through all six, one after the other");
-  options.number(
+    "\n"
+    "Example: so100_setup --port /dev/ttyACM0 --all\n"
+    "Returns 0: done. 1: refused, as not exactly one fit servo is connected. 2: it failed.");
+  program.text("--port", "PATH", port, kPortHelp);
+  program.text("--joint", "NAME", joint, "the joint that the servo is for");
+  program.number("--id", "ID", id, 0, feetech::kMaxServoId, "the id, in place of --joint");
+  program.add_flag("--all", all, "guide through all six, one after the other");
+  program.number(
     "--baud", "RATE", baud, 1, 4000000, "look for the servo at this rate only (default: all)");
-  if (const auto code = options.parse(argc, argv)) {
+  if (const auto code = program.read(argc, argv)) {
     return *code;
   }
   if ((joint.empty() ? 0 : 1) + (id >= 0 ? 1 : 0) + (all ? 1 : 0) != 1) {
-    return options.fail("give one of --joint NAME, --id ID and --all (see --help)");
+    return program.fail("give one of --joint NAME, --id ID and --all (see --help)");
   }
   if (!joint.empty()) {
     const JointInfo * info = find_joint(joint);
     if (info == nullptr) {
-      return options.fail("there is no joint '" + joint + "' (see --help)");
+      return program.fail("there is no joint '" + joint + "' (see --help)");
     }
     id = info->id;
   }
   const PortChoice choice = choose_port(port);
   if (!choice.error.empty()) {
-    return options.fail(choice.error);
+    return program.fail(choice.error);
   }
   Task task{choice.port, {feetech::kScanBaudRates.begin(), feetech::kScanBaudRates.end()}};
   if (baud != 0) {
     task.bauds = {baud};
   }
   catch_interrupts();
-  return all ? set_up_all(options, task) : set_up(options, task, id);
+  return all ? set_up_all(program, task) : set_up(program, task, id);
 }
 
 }  // namespace

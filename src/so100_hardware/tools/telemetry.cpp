@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "so100_hardware/conversions.hpp"
-#include "text_table.hpp"
+#include "terminal.hpp"
 
 namespace so100_hardware::tools
 {
@@ -68,7 +68,7 @@ feetech::Result<std::size_t> Telemetry::read()
 bool Telemetry::faults() const
 {
   return std::any_of(states_.begin(), states_.end(), [](const feetech::ServoState & state) {
-    return !state.fresh || state.status != 0;
+    return !state.fresh || state.get(feetech::registers::status) != 0;
   });
 }
 
@@ -78,9 +78,12 @@ std::string Telemetry::table() const
   if (calibrated_) {
     columns.insert(columns.end(), {">RAD", ">LEROBOT"});
   }
-  columns.insert(
-    columns.end(),
-    {">RAD/S", ">LOAD %", ">AMPERE", ">VOLT", ">TEMP", ">LOST %", ">BAD %", "STATUS"});
+  for (const Measurement & one : kMeasurements) {
+    if (*one.heading != '\0') {
+      columns.push_back(one.heading);
+    }
+  }
+  columns.insert(columns.end(), {">LOST %", ">BAD %", "STATUS"});
   TextTable table(columns);
   for (std::size_t i = 0; i < arm_.size(); ++i) {
     table.add(row(i));
@@ -92,71 +95,70 @@ std::string Telemetry::table() const
 
 std::string Telemetry::csv_header()
 {
-  return "time_s,joint,id,fresh,position_tick,position_rad,velocity_rad_s,load,current_a,"
-         "voltage_v,temperature_c,status,requests,lost,damaged\n";
+  std::string line = "time_s,joint,id,fresh,position_tick";
+  for (const Measurement & one : kMeasurements) {
+    line += std::string(",") + one.label + (*one.symbol == '\0' ? "" : "_") + one.symbol;
+  }
+  return line + ",requests,lost,damaged\n";
 }
 
 std::string Telemetry::csv() const
 {
   std::string lines;
   for (std::size_t i = 0; i < arm_.size(); ++i) {
-    const feetech::ServoState & state = states_[i];
+    const JointState state = this->state(i);
     const feetech::ServoStatistics & counts = bus_.statistics(ids_[i]);
-    // An old value must not pass for a measurement.
-    const auto fresh = [&state](const std::string & cell) { return state.fresh ? cell : ""; };
-    const std::vector<std::string> cells{
-      fixed(time_, 4),
-      arm_[i].servo.joint,
-      std::to_string(ids_[i]),
-      state.fresh ? "1" : "0",
-      fresh(std::to_string(state.position)),
-      fresh(arm_[i].radians ? fixed(arm_[i].radians->radians(state.position), 5) : ""),
-      fresh(fixed(velocity(i), 4)),
-      fresh(fixed(duty_from_load(state.load), 3)),
-      fresh(fixed(amperes_from_raw(state.current), 4)),
-      fresh(fixed(volts_from_raw(state.voltage_dv), 1)),
-      fresh(std::to_string(state.temperature_c)),
-      fresh(std::to_string(state.status)),
-      std::to_string(counts.requests),
-      std::to_string(counts.timeouts),
-      std::to_string(damaged(counts))};
-    for (std::size_t k = 0; k < cells.size(); ++k) {
-      lines += (k > 0 ? "," : "") + cells[k];
+    lines += fixed(time_, 4) + "," + arm_[i].servo.joint + "," + std::to_string(ids_[i]) + "," +
+             (states_[i].fresh ? "1" : "0");
+    // An old value must not pass for a measurement, nor an encoder's angle for a joint's.
+    const auto add = [&](bool known, const std::string & cell) {
+      lines += "," + (known && states_[i].fresh ? cell : "");
+    };
+    add(true, std::to_string(tick(i)));
+    for (const Measurement & one : kMeasurements) {
+      add(
+        arm_[i].radians || one.value != &JointState::position,
+        fixed(state.*one.value, one.decimals));
     }
-    lines += "\n";
+    lines += "," + std::to_string(counts.requests) + "," + std::to_string(counts.timeouts) + "," +
+             std::to_string(damaged(counts)) + "\n";
   }
   return lines;
 }
 
-double Telemetry::velocity(std::size_t i) const
+JointState Telemetry::state(std::size_t i) const
 {
-  return arm_[i].radians ? arm_[i].radians->radians_per_second(states_[i].velocity)
-                         : radians_per_second_from_steps(states_[i].velocity);
+  return measure(states_[i], arm_[i].radians ? &*arm_[i].radians : nullptr);
+}
+
+int Telemetry::tick(std::size_t i) const
+{
+  return states_[i].get(feetech::registers::present_position);
 }
 
 std::vector<std::string> Telemetry::row(std::size_t i) const
 {
   const Entry & entry = arm_[i];
-  const feetech::ServoState & state = states_[i];
+  const JointState state = this->state(i);
   const feetech::ServoStatistics & counts = bus_.statistics(ids_[i]);
   std::vector<std::string> cells{entry.servo.joint, std::to_string(ids_[i])};
   const auto add = [&](const std::string & cell) { cells.push_back(entry.answered ? cell : "-"); };
-  add(std::to_string(state.position));
+  add(std::to_string(tick(i)));
   if (calibrated_) {
-    add(entry.radians ? fixed(entry.radians->radians(state.position), 3) : "");
-    add(entry.calibration ? lerobot_value(*entry.calibration, state.position) : "");
+    add(entry.radians ? fixed(state.position, 3) : "");
+    add(entry.calibration ? lerobot_value(*entry.calibration, tick(i)) : "");
   }
-  add(fixed(velocity(i), 2));
-  add(fixed(duty_from_load(state.load) * 100, 1));
-  add(fixed(amperes_from_raw(state.current), 2));
-  add(fixed(volts_from_raw(state.voltage_dv), 1));
-  add(std::to_string(state.temperature_c));
+  for (const Measurement & one : kMeasurements) {
+    if (*one.heading != '\0') {
+      add(fixed(state.*one.value * one.scale, one.digits));
+    }
+  }
   cells.push_back(fixed(percent(counts.timeouts, counts.requests), 1));
   cells.push_back(fixed(percent(damaged(counts), counts.requests), 1));
   cells.push_back(
-    !state.fresh        ? "no answer"
-    : state.status == 0 ? "ok"
-                        : feetech::status_text(state.status));
+    !states_[i].fresh     ? "no answer"
+    : state.faults() == 0 ? "ok"
+                          : feetech::status_text(state.faults()));
   return cells;
 }
 

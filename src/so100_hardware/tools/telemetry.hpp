@@ -10,7 +10,7 @@
 
 #include "arm.hpp"
 #include "so100_hardware/calibration.hpp"
-#include "so100_hardware/feetech/servo_state.hpp"
+#include "so100_hardware/telemetry.hpp"
 
 namespace so100_hardware::tools
 {
@@ -46,7 +46,8 @@ private:
   };
 
   std::vector<std::string> row(std::size_t i) const;
-  double velocity(std::size_t i) const;
+  JointState state(std::size_t i) const;
+  int tick(std::size_t i) const;
 
   feetech::Bus & bus_;
   std::vector<Entry> arm_;

@@ -11,7 +11,6 @@
 #include "so100_hardware/calibration.hpp"
 #include "so100_hardware/feetech/bus.hpp"
 #include "so100_hardware/feetech/eeprom.hpp"
-#include "so100_hardware/report.hpp"
 #include "so100_hardware/system_config.hpp"
 
 namespace so100_hardware

@@ -14,34 +14,12 @@
 #include "so100_hardware/calibration.hpp"
 #include "so100_hardware/conversions.hpp"
 #include "so100_hardware/feetech/bus.hpp"
-#include "so100_hardware/feetech/servo_state.hpp"
 #include "so100_hardware/feetech/transport.hpp"
-#include "so100_hardware/report.hpp"
 #include "so100_hardware/system_config.hpp"
+#include "so100_hardware/telemetry.hpp"
 
 namespace so100_hardware
 {
-
-/// What a joint measures, in SI units. Held, not zeroed, while its servo does not answer.
-struct JointState
-{
-  double position = 0.0;     ///< rad
-  double velocity = 0.0;     ///< rad/s
-  double effort = 0.0;       ///< share of the full duty cycle, -1 to 1
-  double voltage = 0.0;      ///< V
-  double temperature = 0.0;  ///< degrees Celsius
-  double current = 0.0;      ///< A
-  std::uint8_t status = 0;   ///< fault bits, see feetech::status_bits
-};
-
-/// What went wrong with a joint and was tolerated, since connect().
-struct JointCounters
-{
-  std::uint64_t missed_reads = 0;    ///< cycles in which the servo did not answer
-  std::uint64_t clamped_goals = 0;   ///< goals outside of the calibrated range
-  std::uint64_t rejected_goals = 0;  ///< goals that are no number; the last good one stays
-  std::uint32_t missed_in_a_row = 0;
-};
 
 /// What a servo was told to bear, in SI units, as connect() found it and activate() sets it. Beyond
 /// its limits it reports a fault, and its torque may go off.
@@ -55,17 +33,7 @@ struct ServoLimits
   double overload_torque = 0.0;     ///< share of the torque at standstill, 0 to 1; 0: none
 };
 
-/// A state interface that a joint may have: its name and where its value comes from.
-struct StateValue
-{
-  const char * name;
-  double (*value)(const JointState & state, const JointCounters & counters);
-};
-
-/// All of them, in the order of the reference page.
-const std::vector<StateValue> & state_values();
-
-/// Six servos as one arm. Nothing throws but for want of memory. read() and write() allocate
+/// The servos of one bus as one arm. Nothing throws but for want of memory. read() and write() allocate
 /// nothing; all other calls belong outside of the control cycle. Not thread-safe.
 class So100Arm
 {

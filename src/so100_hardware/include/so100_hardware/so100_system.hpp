@@ -2,12 +2,12 @@
 // The arm as a ros2_control hardware component: lifecycle, interfaces and log lines over So100Arm.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <deque>
 #include <memory>
 #include <mutex>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "hardware_interface/hardware_info.hpp"
@@ -17,9 +17,9 @@
 #include "rclcpp/time.hpp"
 #include "rclcpp_lifecycle/state.hpp"
 #include "so100_hardware/diagnostics.hpp"
-#include "so100_hardware/report.hpp"
 #include "so100_hardware/so100_arm.hpp"
 #include "so100_hardware/system_config.hpp"
+#include "so100_hardware/telemetry.hpp"
 
 // Kilted, and Jazzy from 4.33 on, hand on_init() a struct; older releases the HardwareInfo alone.
 #if __has_include("hardware_interface/types/hardware_component_interface_params.hpp")
@@ -68,12 +68,12 @@ public:
     const rclcpp::Time & time, const rclcpp::Duration & period) override;
 
 private:
-  /// The interfaces of one joint that the URDF names, states with where their value comes from.
+  using State = hardware_interface::StateInterface::SharedPtr;
+  /// The interfaces of one joint that the URDF names; the others are empty.
   struct JointInterfaces
   {
-    std::vector<
-      std::pair<hardware_interface::StateInterface::SharedPtr, decltype(StateValue::value)>>
-      states;
+    std::array<State, kMeasurements.size()> measurements;
+    std::array<State, kCounters.size()> counters;
     hardware_interface::CommandInterface::SharedPtr command;
   };
 

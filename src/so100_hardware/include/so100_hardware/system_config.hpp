@@ -18,6 +18,34 @@
 namespace so100_hardware
 {
 
+/// What came of a step outside of the control cycle. One line a mistake: which joint, what is
+/// wrong, what to do.
+struct Report
+{
+  std::vector<std::string> errors;
+  std::vector<std::string> remarks;  ///< what the user should know, no hindrance
+
+  bool ok() const { return errors.empty(); }
+
+  /// The errors, one a line.
+  std::string text() const
+  {
+    std::string all;
+    for (const std::string & error : errors) {
+      all += (all.empty() ? "" : "\n") + error;
+    }
+    return all;
+  }
+
+  /// Takes over what another step found. Returns whether that step went well.
+  bool add(const Report & other)
+  {
+    errors.insert(errors.end(), other.errors.begin(), other.errors.end());
+    remarks.insert(remarks.end(), other.remarks.begin(), other.remarks.end());
+    return other.ok();
+  }
+};
+
 /// The `<param>` tags of a component, as ros2_control hands them over.
 using Parameters = std::unordered_map<std::string, std::string>;
 
@@ -55,7 +83,8 @@ struct ServoSettings
 struct JointConfig
 {
   std::string name;   ///< in the URDF
-  std::string motor;  ///< LeRobot's name, the key in the calibration: `name` without the prefix
+  std::string motor;  ///< LeRobot's name, the key in the calibration: lerobot_name, or `name`
+                      ///< without the prefix
   int id = -1;        ///< of its servo; -1 only where the parse failed
   ServoSettings settings;
   GripperAngles gripper;  ///< of the gripper only
@@ -79,15 +108,11 @@ struct SystemConfig
   std::vector<JointConfig> joints;  ///< in the order of the URDF
 };
 
-/// The checked configuration; usable only where `errors` is empty.
-struct ParsedConfig
+/// The checked configuration; usable only where there are no errors: which joint, which value, what
+/// to do.
+struct ParsedConfig : Report
 {
   SystemConfig config;
-  std::vector<std::string> errors;  ///< one line each: which joint, which value, what to do
-
-  bool ok() const { return errors.empty(); }
-  /// All errors, one a line.
-  std::string text() const;
 };
 
 /// Checks everything that can be checked without port and files, and names every mistake at once.
@@ -98,7 +123,5 @@ ParsedConfig parse_config(const SystemDescription & description);
 const std::vector<std::string> & system_parameter_names();
 /// The names that a `<joint>` may give.
 const std::vector<std::string> & joint_parameter_names();
-/// State interfaces that a joint may have: the names of state_values() in so100_arm.hpp.
-const std::vector<std::string> & state_interface_names();
 
 }  // namespace so100_hardware

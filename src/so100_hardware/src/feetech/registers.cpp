@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "so100_hardware/feetech/registers.hpp"
 
+#include <cstdio>
 #include <utility>
 
 namespace so100_hardware::feetech
@@ -14,6 +15,42 @@ const Register * find_register(int address)
     }
   }
   return nullptr;
+}
+
+std::string model_name(int number)
+{
+  for (const Model & model : kModels) {
+    if (model.number == number) {
+      return model.name;
+    }
+  }
+  return std::to_string(number);
+}
+
+std::string model_problem(int number)
+{
+  const Model * known = nullptr;
+  std::string usable;
+  for (const Model & model : kModels) {
+    known = model.number == number ? &model : known;
+    if (model.usable) {
+      usable += (usable.empty() ? "" : " or ") + std::string(model.name) + " (model " +
+                std::to_string(model.number) + ")";
+    }
+  }
+  if (known != nullptr) {
+    return known->usable ? ""
+                         : std::string("is an ") + known->name +
+                             ", whose registers are others; put an " + usable + " in its place";
+  }
+  char text[160];
+  std::snprintf(
+    text, sizeof(text),
+    "is model %d (0x%04X; bytes swapped, as the SCS series has them: %d, 0x%04X), which is unknown",
+    number, static_cast<unsigned>(number), (number & 0xFF) << 8 | number >> 8,
+    static_cast<unsigned>((number & 0xFF) << 8 | number >> 8));
+  return std::string(text) + "; read the type on its label: an " + usable +
+         " needs new firmware (Feetech's program FD), any other servo has to be replaced by one";
 }
 
 std::string status_text(std::uint8_t bits)

@@ -10,7 +10,6 @@
 
 #include "arm.hpp"
 #include "emulated_bus.hpp"
-#include "faults.hpp"
 #include "servo_fixture.hpp"
 #include "so100_hardware/feetech/packet.hpp"
 

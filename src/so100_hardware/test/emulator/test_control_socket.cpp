@@ -6,7 +6,7 @@
 #include <array>
 #include <fstream>
 
-#include "control_socket.hpp"
+#include "ports.hpp"
 #include "temporary_folder.hpp"
 
 namespace so100_hardware::emulator

@@ -4,8 +4,8 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "arm.hpp"
 #include "bus_fixture.hpp"
-#include "eeprom_file.hpp"
 #include "temporary_folder.hpp"
 
 namespace so100_hardware::emulator

@@ -183,7 +183,7 @@ TEST_F(EmulatedBusTest, SyncWriteOfAWrongLengthChangesNothing)
 
 TEST_F(EmulatedBusTest, FaultBitsAreInTheErrorByteBesideTheData)
 {
-  servo(3).dynamics().set_temperature(90.0);
+  servo(3).set_temperature(90.0);
   servo(3).protection().force_overload();
   now_ += std::chrono::milliseconds(5);
   const auto replies = send(kAll, Instruction::sync_read, {63, 1, 2, 3});

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // When the answers come.
 #include "bus_fixture.hpp"
-#include "wire.hpp"
+#include "emulated_bus.hpp"
 
 namespace so100_hardware::emulator
 {

@@ -4,14 +4,13 @@
 #include <bitset>
 #include <vector>
 
-#include "faults.hpp"
+#include "emulated_bus.hpp"
 
 namespace so100_hardware::emulator
 {
 namespace
 {
 using Bytes = std::vector<std::uint8_t>;
-using std::chrono::milliseconds;
 
 const Bytes kFrame{0xFF, 0xFF, 0x03, 0x04, 0x00, 0x12, 0x34, 0xB2};
 
@@ -71,18 +70,6 @@ TEST(Faults, CorruptFlipsExactlyOneBitAnywhere)
   EXPECT_EQ(faults.counts(0).corrupted, 1000U);
 }
 
-TEST(Faults, BadChecksumChangesTheLastByteAlone)
-{
-  Faults faults(1);
-  faults.rates(0).bad_checksum = 1.0;
-  Bytes frame = kFrame;
-  faults.apply(0, frame);
-  EXPECT_NE(frame.back(), kFrame.back());
-  frame.back() = kFrame.back();
-  EXPECT_EQ(frame, kFrame);
-  EXPECT_EQ(faults.counts(0).bad_checksum, 1U);
-}
-
 TEST(Faults, TruncateLeavesABeginning)
 {
   Faults faults(1);
@@ -98,20 +85,6 @@ TEST(Faults, TruncateLeavesABeginning)
   }
   EXPECT_EQ(std::count(lengths.begin(), lengths.end(), true), 7);
   EXPECT_EQ(faults.counts(0).truncated, 1000U);
-}
-
-TEST(Faults, DelayIsReturned)
-{
-  Faults faults(1);
-  faults.rates(0).delay = 0.5;
-  faults.rates(0).delay_time = milliseconds(20);
-  int late = 0;
-  for (int i = 0; i < 1000; ++i) {
-    Bytes frame = kFrame;
-    late += faults.apply(0, frame) == milliseconds(20) ? 1 : 0;
-  }
-  EXPECT_NEAR(late, 500, 80);
-  EXPECT_EQ(faults.counts(0).delayed, static_cast<std::uint64_t>(late));
 }
 
 TEST(Faults, SameSeedGivesTheSameFaults)
@@ -153,39 +126,11 @@ TEST(Faults, SwitchingOneFaultOnDoesNotMoveTheOthers)
   }
 }
 
-TEST(Faults, RatesAreOfOneServo)
-{
-  Faults faults(2);
-  faults.rates(1).drop = 1.0;
-  Bytes first = kFrame;
-  Bytes second = kFrame;
-  faults.apply(0, first);
-  faults.apply(1, second);
-  EXPECT_EQ(first, kFrame);
-  EXPECT_TRUE(second.empty());
-  faults.clear_rates();
-  second = kFrame;
-  faults.apply(1, second);
-  EXPECT_EQ(second, kFrame);
-  faults.clear_counts();
-  EXPECT_EQ(faults.counts(1).dropped, 0U);
-}
-
 TEST(Faults, CollisionIsWhatALineGivesOnWhichLowWins)
 {
   EXPECT_EQ(
     Faults::collide({0xFF, 0xF0, 0x0F}, {0xFF, 0x33, 0x55}, 1), (Bytes{0xFF, 0xF0, 0x03, 0x55}));
   EXPECT_EQ(Faults::collide({0x01}, {0x02}, 3), (Bytes{0x01, 0xFF, 0xFF, 0x02}));
-}
-
-TEST(Faults, SecondOfTwoIsOneToThreeBytesLate)
-{
-  Faults faults(1);
-  std::vector<bool> seen(5);
-  for (int i = 0; i < 200; ++i) {
-    seen.at(faults.draw_lateness()) = true;
-  }
-  EXPECT_EQ(seen, (std::vector<bool>{false, true, true, true, false}));
 }
 
 }  // namespace

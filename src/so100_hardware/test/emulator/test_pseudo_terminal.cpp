@@ -8,7 +8,7 @@
 #include <array>
 #include <fstream>
 
-#include "pseudo_terminal.hpp"
+#include "ports.hpp"
 #include "temporary_folder.hpp"
 
 namespace so100_hardware::emulator

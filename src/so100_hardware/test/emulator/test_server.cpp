@@ -24,10 +24,8 @@ using Clock = std::chrono::steady_clock;
 class Running
 {
 public:
-  explicit Running(const std::vector<std::string> & arguments) : stop_(eventfd(0, EFD_CLOEXEC))
+  explicit Running(const Options & options) : stop_(eventfd(0, EFD_CLOEXEC))
   {
-    Options options;
-    EXPECT_EQ(parse_options(arguments, options), "");
     server_ = std::make_unique<Server>(options);
     EXPECT_EQ(server_->open(), "");
     port_ = server_->port();
@@ -47,6 +45,15 @@ private:
   std::string port_;
   std::thread thread_;
 };
+
+/// Six servos that answer at once.
+Options quick()
+{
+  Options options;
+  options.servos = numbered({1, 2, 3, 4, 5, 6});
+  options.timing = false;
+  return options;
+}
 
 FileDescriptor open_client(const std::string & path, speed_t speed = B1000000)
 {
@@ -83,7 +90,9 @@ const Bytes kPong{0xFF, 0xFF, 0x01, 0x02, 0x00, 0xFC};
 
 TEST(Server, AnswersNotBeforeTheWireWouldHave)
 {
-  const Running server({});
+  Options options = quick();
+  options.timing = true;
+  const Running server(options);
   const FileDescriptor client = open_client(server.port());
   const Bytes request = frame(0xFE, Instruction::sync_read, {56, 15, 1, 2, 3, 4, 5, 6});
   const auto start = Clock::now();
@@ -96,7 +105,7 @@ TEST(Server, AnswersNotBeforeTheWireWouldHave)
 
 TEST(Server, ServesOneClientAfterTheOther)
 {
-  const Running server({"--no-timing"});
+  const Running server(quick());
   for (int i = 0; i < 3; ++i) {
     const FileDescriptor client = open_client(server.port());
     EXPECT_EQ(ask(client, kPing, kPong.size()), kPong);
@@ -105,7 +114,7 @@ TEST(Server, ServesOneClientAfterTheOther)
 
 TEST(Server, WrongSpeedGetsNoAnswer)
 {
-  const Running server({"--no-timing"});
+  const Running server(quick());
   const FileDescriptor client = open_client(server.port(), B115200);
   EXPECT_TRUE(ask(client, kPing, kPong.size(), 50).empty());
   const FileDescriptor right = open_client(server.port(), B1000000);
@@ -116,8 +125,8 @@ TEST(Server, LinkFollowsThePortThroughUnplugAndPlug)
 {
   const TemporaryFolder folder;
   const std::string link = folder.file("arm");
-  Options options;
-  ASSERT_EQ(parse_options({"--no-timing", "--link", link}, options), "");
+  Options options = quick();
+  options.link = link;
   Server server(options);
   ASSERT_EQ(server.open(), "");
   EXPECT_EQ(server.command("plug").substr(0, 6), "error:");
@@ -132,9 +141,8 @@ TEST(Server, LinkFollowsThePortThroughUnplugAndPlug)
 TEST(Server, QuitEndsItAndTheEepromIsSaved)
 {
   const TemporaryFolder folder;
-  Options options;
-  const std::string eeprom = folder.file("eeprom.json");
-  ASSERT_EQ(parse_options({"--no-timing", "--eeprom", eeprom}, options), "");
+  Options options = quick();
+  const std::string eeprom = options.eeprom = folder.file("eeprom.json");
   Server server(options);
   ASSERT_EQ(server.open(), "");
   const FileDescriptor client = open_client(server.port());
@@ -157,9 +165,9 @@ TEST(Server, MistakesAreReportedByOpen)
 {
   const TemporaryFolder folder;
   Options options;
-  ASSERT_EQ(parse_options({"--link", folder.file("no/such")}, options), "");
+  options.link = folder.file("no/such");
   EXPECT_NE(Server(options).open().find("cannot make the link"), std::string::npos);
-  ASSERT_EQ(parse_options({"--control", folder.file("no/such")}, options), "");
+  options.control = folder.file("no/such");
   EXPECT_NE(Server(options).open().find("cannot listen"), std::string::npos);
 }
 

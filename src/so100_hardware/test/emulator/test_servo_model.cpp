@@ -228,28 +228,62 @@ TEST(ServoModel, VelocityMode)
   EXPECT_LT(servo.get(reg::present_position), 4096);
 }
 
-TEST(ServoModel, PwmMode)
+TEST(ServoModel, EepromWriteActsAtOnceAndIsKeptOnlyWhenUnlocked)
 {
   ServoModel servo(at(2048.0));
-  put(servo, reg::operating_mode, 2);
-  put(servo, reg::goal_time, 500 | 0x400);  // sign bit 10
-  put(servo, reg::torque_enable, 1);
-  live(servo, 1.0);
-  EXPECT_NEAR(servo.get(reg::present_velocity), -1700, 20);
-  EXPECT_EQ(servo.get(reg::present_load), -500);
+  for (const feetech::Register & entry : {reg::p_coefficient, reg::max_acceleration}) {
+    const int factory = servo.get(entry);
+    put(servo, entry, 16);
+    EXPECT_EQ(servo.get(entry), 16);
+    servo.power_cycle();
+    EXPECT_EQ(servo.get(entry), factory);
+    put(servo, reg::lock, 0);
+    put(servo, entry, 16);
+    servo.power_cycle();
+    EXPECT_EQ(servo.get(entry), 16);
+    EXPECT_EQ(servo.get(reg::lock), 1);
+  }
 }
 
-TEST(ServoModel, StepModeAddsUpItsGoals)
+TEST(ServoModel, MaxTorqueBecomesTheLimitOnlyWithThePower)
 {
   ServoModel servo(at(2048.0));
-  put(servo, reg::operating_mode, 3);
-  put(servo, reg::torque_enable, 1);
-  put(servo, reg::goal_position, 100);
-  live(servo, 1.0);
-  EXPECT_EQ(servo.get(reg::present_position), 2148);
-  put(servo, reg::goal_position, -300);
-  live(servo, 1.0);
-  EXPECT_EQ(servo.get(reg::present_position), 1848);
+  put(servo, reg::lock, 0);
+  put(servo, reg::max_torque, 500);
+  EXPECT_EQ(servo.get(reg::torque_limit), 1000);
+  servo.power_cycle();
+  EXPECT_EQ(servo.get(reg::torque_limit), 500);
+}
+
+TEST(ServoModel, WhatAClientMayNotWriteStays)
+{
+  ServoModel servo(at(2048.0));
+  put(servo, reg::lock, 0);
+  put(servo, reg::model_number, 1);
+  put(servo, reg::present_voltage, 3);
+  const std::uint8_t byte = 254;
+  servo.write(reg::id.address, &byte, 1);
+  servo.write(reg::baud_rate.address, &byte, 1);
+  servo.write(50, &byte, 1);  // reserved
+  EXPECT_EQ(servo.get(reg::model_number), 777);
+  EXPECT_EQ(servo.get(reg::present_voltage), 120);
+  EXPECT_EQ(servo.id(), 1);
+  EXPECT_EQ(servo.baud(), 1000000);
+  std::uint8_t reserved = 1;
+  servo.read(50, 1, &reserved);
+  EXPECT_EQ(reserved, 0);
+}
+
+TEST(ServoModel, HasNoPwmAndNoStepMode)
+{
+  for (const int mode : {2, 3}) {
+    ServoModel servo(at(2048.0));
+    put(servo, reg::operating_mode, mode);
+    put(servo, reg::torque_enable, 1);
+    put(servo, reg::goal_position, 100);
+    live(servo, 1.0);
+    EXPECT_EQ(servo.get(reg::present_position), 2048) << mode;
+  }
 }
 
 TEST(ServoModel, ReturnDelayIsInTwoMicroseconds)
@@ -278,7 +312,9 @@ TEST(ServoModel, FactoryResetSwitchesTheTorqueOff)
   ServoModel servo(at(1000.0));
   put(servo, reg::homing_offset, 500);
   put(servo, reg::torque_enable, 1);
+  put(servo, reg::id, 7);
   servo.factory_reset();
+  EXPECT_EQ(servo.id(), 7);
   EXPECT_EQ(servo.get(reg::torque_enable), 0);
   EXPECT_EQ(servo.get(reg::present_position), 1000);
 }

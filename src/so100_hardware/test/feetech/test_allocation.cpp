@@ -7,7 +7,6 @@
 #include <new>
 
 #include "so100_hardware/feetech/bus.hpp"
-#include "so100_hardware/feetech/servo_state.hpp"
 
 namespace
 {

@@ -6,7 +6,6 @@
 
 #include "fake_servos.hpp"
 #include "so100_hardware/feetech/bus.hpp"
-#include "so100_hardware/feetech/servo_state.hpp"
 
 namespace so100_hardware::feetech
 {
@@ -37,7 +36,7 @@ TEST_F(BusTest, ReadsWordsAndBytesWithSign)
   servos.set(2, r::present_temperature, 41);
   EXPECT_EQ(bus.read(2, r::present_velocity).value().value, -1234);
   EXPECT_EQ(bus.read(2, r::present_temperature).value().value, 41);
-  EXPECT_EQ(bus.read(2, r::model_number).value().value, kModelSts3215);
+  EXPECT_EQ(bus.read(2, r::model_number).value().value, 777);
 }
 
 TEST_F(BusTest, OneWriteForEachRequestAndFlushBefore)
@@ -78,8 +77,8 @@ TEST_F(BusTest, SyncReadsTheStateOfAllInOneExchange)
   EXPECT_EQ(good.value(), 6U);
   for (int i = 0; i < 6; ++i) {
     EXPECT_TRUE(states[i].fresh);
-    EXPECT_EQ(states[i].position, 1001 + i);
-    EXPECT_EQ(states[i].current, 10 * (i + 1));
+    EXPECT_EQ(states[i].get(r::present_position), 1001 + i);
+    EXPECT_EQ(states[i].get(r::present_current), 10 * (i + 1));
   }
   EXPECT_EQ(
     transport.writes, (std::vector<Bytes>{frame(kBroadcastId, 0x82, {56, 15, 1, 2, 3, 4, 5, 6})}));
@@ -133,9 +132,9 @@ TEST_F(BusTest, ErrorBitsComeWithTheData)
   ServoState states[6];
   ASSERT_TRUE(read_states(bus, kIds, 6, states).ok());
   EXPECT_TRUE(states[3].fresh);
-  EXPECT_EQ(states[3].position, 1500);
-  EXPECT_EQ(states[3].status, status_bits::overload);
-  EXPECT_EQ(states[2].status, 0);
+  EXPECT_EQ(states[3].get(r::present_position), 1500);
+  EXPECT_EQ(states[3].get(r::status), status_bits::overload);
+  EXPECT_EQ(states[2].get(r::status), 0);
   EXPECT_EQ(bus.statistics(4).last_status, status_bits::overload);
 }
 
@@ -215,11 +214,11 @@ TEST_F(BusTest, PortErrorsComeBackAtOnce)
 
   ServoState states[6];
   Error errors[6];
-  states[0].position = 77;
+  states[0].bytes[0] = 77;
   states[0].fresh = true;
   EXPECT_FALSE(read_states(bus, kIds, 6, states, errors).ok());
   EXPECT_FALSE(states[0].fresh);
-  EXPECT_EQ(states[0].position, 77);
+  EXPECT_EQ(states[0].get(r::present_position), 77);
   EXPECT_EQ(errors[5].code, Errc::port_gone);
 }
 

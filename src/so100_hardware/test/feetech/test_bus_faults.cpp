@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "bus_faults_fixture.hpp"
-#include "so100_hardware/feetech/servo_state.hpp"
 
 namespace so100_hardware::feetech
 {
@@ -50,7 +49,7 @@ TEST_F(BusFaults, LostReplyIsAskedForAgain)
   });
   ServoState states[6];
   EXPECT_EQ(read_states(bus, kIds, 6, states).value(), 6U);
-  EXPECT_EQ(states[1].position, 2000);
+  EXPECT_EQ(states[1].get(r::present_position), 2000);
   EXPECT_EQ(bus.statistics(2).consecutive_misses, 0U);
   EXPECT_EQ(bus.statistics(2).timeouts, 1U);
   EXPECT_EQ(bus.statistics(2).failures, 0U);
@@ -67,7 +66,7 @@ TEST_F(BusFaults, StateIsKeptWhileAServoIsSilent)
   for (int i = 1; i <= 4; ++i) {
     ASSERT_TRUE(read_states(bus, kIds, 6, states, errors).ok());
     EXPECT_FALSE(states[0].fresh);
-    EXPECT_EQ(states[0].position, 1000);
+    EXPECT_EQ(states[0].get(r::present_position), 1000);
     EXPECT_EQ(errors[0].code, Errc::timeout);
     EXPECT_EQ(errors[0].servo, 1);
     EXPECT_EQ(bus.statistics(1).consecutive_misses, static_cast<unsigned>(i));
@@ -75,7 +74,7 @@ TEST_F(BusFaults, StateIsKeptWhileAServoIsSilent)
   servos.silent.clear();
   ASSERT_TRUE(read_states(bus, kIds, 6, states).ok());
   EXPECT_TRUE(states[0].fresh);
-  EXPECT_EQ(states[0].position, 3);
+  EXPECT_EQ(states[0].get(r::present_position), 3);
   EXPECT_EQ(bus.statistics(1).consecutive_misses, 0U);
 }
 

@@ -4,7 +4,6 @@
 #include <random>
 
 #include "bus_faults_fixture.hpp"
-#include "so100_hardware/feetech/servo_state.hpp"
 
 namespace so100_hardware::feetech
 {

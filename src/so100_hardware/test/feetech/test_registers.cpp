@@ -5,8 +5,8 @@
 #include <set>
 #include <string>
 
+#include "so100_hardware/feetech/bus.hpp"
 #include "so100_hardware/feetech/registers.hpp"
-#include "so100_hardware/feetech/servo_state.hpp"
 
 namespace so100_hardware::feetech
 {
@@ -153,20 +153,46 @@ TEST(Status, Text)
   EXPECT_EQ(status_text(0x50), "unknown bits 80");
 }
 
+TEST(Models, ServosOfThisMemoryTableAreUsable)
+{
+  EXPECT_EQ(model_problem(777), "");
+  EXPECT_EQ(model_problem(2825), "");
+  EXPECT_EQ(model_name(2825), "STS3250");
+}
+
+TEST(Models, OthersAreNamedWithWhatWorks)
+{
+  for (const int model : {778, 11272, 1284, 0, 65535}) {
+    const std::string problem = model_problem(model);
+    EXPECT_NE(problem.find("STS3215 (model 777) or STS3250 (model 2825)"), std::string::npos)
+      << problem;
+  }
+  // Read with the high byte first, as the SCS series sends it, 0x1203 is 0x0312.
+  EXPECT_NE(
+    model_problem(0x1203).find(
+      "4611 (0x1203; bytes swapped, as the SCS series has them: 786, "
+      "0x0312)"),
+    std::string::npos)
+    << model_problem(0x1203);
+}
+
 TEST(ServoState, DecodesTheBlock)
 {
   // 56..70: position 2100, velocity -300, load -250, 7.4 V, 31 °C, -, overload, moving, -, -, 77
+  BlockReply reply;
   const std::uint8_t block[15] = {0x34, 0x08, 0x2C, 0x81, 0xFA, 0x04, 74, 31,
                                   0,    0x20, 1,    9,    9,    77,   0};
-  const ServoState state = decode_state_block(block);
-  EXPECT_EQ(state.position, 2100);
-  EXPECT_EQ(state.velocity, -300);
-  EXPECT_EQ(state.load, -250);
-  EXPECT_EQ(state.voltage_dv, 74);
-  EXPECT_EQ(state.temperature_c, 31);
-  EXPECT_EQ(state.status, status_bits::overload);
-  EXPECT_TRUE(state.moving);
-  EXPECT_EQ(state.current, 77);
+  std::copy_n(block, 15, reply.data.begin());
+  reply.status = status_bits::voltage;
+  const ServoState state = to_state(reply);
+  EXPECT_EQ(state.get(registers::present_position), 2100);
+  EXPECT_EQ(state.get(registers::present_velocity), -300);
+  EXPECT_EQ(state.get(registers::present_load), -250);
+  EXPECT_EQ(state.get(registers::present_voltage), 74);
+  EXPECT_EQ(state.get(registers::present_temperature), 31);
+  EXPECT_EQ(state.get(registers::status), status_bits::overload | status_bits::voltage);
+  EXPECT_EQ(state.get(registers::moving), 1);
+  EXPECT_EQ(state.get(registers::present_current), 77);
   EXPECT_TRUE(state.fresh);
 }
 

@@ -8,6 +8,7 @@
 
 #include "so100_hardware/joints.hpp"
 #include "so100_hardware/system_config.hpp"
+#include "so100_hardware/telemetry.hpp"
 
 namespace so100_hardware::test
 {

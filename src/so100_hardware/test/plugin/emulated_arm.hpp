@@ -18,7 +18,6 @@
 #include "arm.hpp"
 #include "descriptions.hpp"
 #include "emulated_bus.hpp"
-#include "faults.hpp"
 #include "so100_hardware/calibration.hpp"
 #include "so100_hardware/feetech/registers.hpp"
 #include "so100_hardware/joints.hpp"
@@ -33,9 +32,11 @@ namespace registers = feetech::registers;
 class EmulatedArm
 {
 public:
-  EmulatedArm()
+  /// LeRobot's arm, or `count` joints named PREFIX1, PREFIX2, …
+  explicit EmulatedArm(std::size_t count = kJoints.size(), const std::string & prefix = "")
+  : calibration(make_calibration(count, prefix)), arm(make_servos(count)), faults(count)
   {
-    for (std::size_t i = 0; i < kJoints.size(); ++i) {
+    for (std::size_t i = 0; i < count; ++i) {
       const JointCalibration & joint = calibration.joints[i];
       feetech_set(i, registers::homing_offset, joint.homing_offset);
       feetech_set(i, registers::min_position_limit, joint.range_min);
@@ -87,34 +88,37 @@ public:
     arm.advance_to(now);
   }
 
-  static Calibration make_calibration()
+  static Calibration make_calibration(std::size_t count, const std::string & prefix)
   {
     Calibration made;
     const std::array<TickRange, 6> ranges{
       {{755, 3327}, {820, 3200}, {900, 3090}, {870, 3210}, {0, 4095}, {2030, 3480}}};
-    for (std::size_t i = 0; i < kJoints.size(); ++i) {
+    for (std::size_t i = 0; i < count; ++i) {
+      const TickRange range = ranges[std::min(i, std::size_t{4})];
       made.joints.push_back(
-        {std::string(kJoints[i].name), kJoints[i].id, 0, static_cast<int>(i) * 3 - 7, ranges[i].min,
-         ranges[i].max});
+        {prefix.empty() ? std::string(kJoints[i].name) : prefix + std::to_string(i + 1),
+         static_cast<int>(i) + 1, 0, static_cast<int>(i) * 3 - 7,
+         i == 5 && prefix.empty() ? ranges[5].min : range.min,
+         i == 5 && prefix.empty() ? ranges[5].max : range.max});
     }
     return made;
   }
 
-  static std::vector<emulator::ServoOptions> make_servos()
+  static std::vector<emulator::ServoOptions> make_servos(std::size_t count)
   {
-    std::vector<emulator::ServoOptions> servos(kJoints.size());
+    std::vector<emulator::ServoOptions> servos(count);
     for (std::size_t i = 0; i < servos.size(); ++i) {
-      servos[i].identity.id = kJoints[i].id;
+      servos[i].identity.id = static_cast<std::uint8_t>(i + 1);
       servos[i].joint.start = 2200.0;
       servos[i].joint.rest = 2200.0;
     }
     return servos;
   }
 
-  Calibration calibration = make_calibration();
+  Calibration calibration;
   feetech::TimePoint now{std::chrono::seconds(1000)};
-  emulator::Arm arm{make_servos()};
-  emulator::Faults faults{kJoints.size()};
+  emulator::Arm arm;
+  emulator::Faults faults;
   emulator::EmulatedBus bus{arm, faults};
   bool plugged = true;
   int opened = 0;

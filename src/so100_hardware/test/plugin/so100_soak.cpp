@@ -96,7 +96,7 @@ void show(std::size_t joint, const JointState & state, const JointState & before
 {
   std::printf(
     "implausible: %s %.3f rad, %.3f rad %.1f ms before; %.2f rad/s, effort %.2f, %.1f V, %.0f C, "
-    "%.2f A, status %d\n",
+    "%.2f A, status %.0f\n",
     std::string(kJoints[joint].name).c_str(), state.position, before.position, seconds * 1e3,
     state.velocity, state.effort, state.voltage, state.temperature, state.current, state.status);
 }
@@ -132,7 +132,6 @@ int main(int argc, char ** argv)
   std::ofstream(folder / "arm.json") << to_json(calibration);
   std::vector<std::string> arguments{"--gravity", "0", "--seed", "7"};
   if (options.realtime) {
-    arguments.push_back("--realtime");
     const sched_param priority{50};
     if (sched_setscheduler(0, SCHED_FIFO, &priority) != 0) {
       return complain(std::string("no real-time priority: ") + std::strerror(errno));

@@ -155,12 +155,12 @@ TEST_F(DiagnosticsTest, ASupplyBeyondTheServosLimitsIsAnError)
 TEST_F(DiagnosticsTest, TemperatureWarnsBeforeTheServoLetsGo)
 {
   active();
-  world.servo(kElbow).dynamics().set_temperature(63.4);
+  world.servo(kElbow).set_temperature(63.4);
   cycles(3);
   EXPECT_TRUE(tells(of(kElbow), Level::warn, {"63 °C, servo maximum 70 °C: let it cool down"}));
   cycles(1);
   EXPECT_TRUE(tells(of(kPan), Level::ok, {}));
-  world.servo(kElbow).dynamics().set_temperature(74.2);
+  world.servo(kElbow).set_temperature(74.2);
   cycles(3);
   const Diagnostic hot = of(kElbow);
   EXPECT_TRUE(tells(hot, Level::error, {"74 °C, servo maximum 70 °C"}));

@@ -104,29 +104,89 @@ TEST_F(So100ArmTest, ARangeOfOneEndOnlyIsTold)
     {report.remarks.front()}, {{"'elbow_flex'", "only 92 degrees", "turns about 200"}}));
 }
 
-TEST(StateValues, EachNameHasItsOwnValue)
+// Joints under other names, and more or fewer of them than LeRobot's arm has.
+TEST(OtherArms, SevenJointsOfOtherNames)
 {
-  JointState state;
-  state.position = 1.0;
-  state.velocity = 2.0;
-  state.effort = 3.0;
-  state.voltage = 4.0;
-  state.temperature = 5.0;
-  state.current = 6.0;
-  state.status = 7;
-  JointCounters counters;
-  counters.missed_reads = 8;
-  counters.clamped_goals = 9;
-  counters.rejected_goals = 10;
-  std::map<std::string, double> values;
-  for (const StateValue & one : state_values()) {
-    values[one.name] = one.value(state, counters);
+  constexpr std::size_t kCount = 7;
+  EmulatedArm world(kCount, "axis_");
+  SystemDescription description;
+  description.parameters = {{"port", "/dev/ttyACM0"}, {"calibration_file", world.file()}};
+  for (std::size_t i = 0; i < kCount; ++i) {
+    const JointCalibration & joint = world.calibration.joints[i];
+    description.joints.push_back(
+      {"J" + std::to_string(i),
+       {{"id", std::to_string(joint.id)}, {"lerobot_name", joint.joint}},
+       {"position"},
+       {"position"}});
   }
-  const std::map<std::string, double> expected{
-    {"position", 1.0},      {"velocity", 2.0},       {"effort", 3.0}, {"voltage", 4.0},
-    {"temperature", 5.0},   {"current", 6.0},        {"status", 7.0}, {"missed_reads", 8.0},
-    {"clamped_goals", 9.0}, {"rejected_goals", 10.0}};
-  EXPECT_EQ(values, expected);
+  const ParsedConfig parsed = parse_config(description);
+  ASSERT_EQ(parsed.text(), "");
+  So100Arm arm(parsed.config, world.port());
+  ASSERT_EQ(arm.connect().text(), "");
+  ASSERT_EQ(arm.activate().text(), "");
+  std::vector<double> goals(kCount);
+  for (int n = 0; n < 150; ++n) {
+    ASSERT_TRUE(arm.read()) << arm.failure();
+    for (std::size_t i = 0; i < kCount; ++i) {
+      goals[i] = 0.1 + 0.02 * static_cast<double>(i);
+    }
+    ASSERT_TRUE(arm.write(goals.data())) << arm.failure();
+    world.wait(milliseconds(10));
+  }
+  for (std::size_t i = 0; i < kCount; ++i) {
+    EXPECT_NEAR(arm.state(i).position, goals[i], 0.01) << i;
+  }
+}
+
+TEST_F(So100ArmTest, JointThatTheCalibrationLacksIsNamed)
+{
+  SystemConfig config = world.config();
+  config.joints.back().motor = "claw";
+  So100Arm arm(config, world.port());
+  EXPECT_TRUE(lines_mention(arm.connect().errors, {{"gripper", "claw"}}));
+}
+
+TEST_F(So100ArmTest, Sts3250IsAServoLikeTheOthers)
+{
+  for (std::size_t i = 0; i < kJoints.size(); ++i) {
+    world.feetech_set(i, registers::model_number, 2825);
+  }
+  active();
+  EXPECT_TRUE(arm_->read()) << arm_->failure();
+}
+
+// Each row of the table reads the register that it names, and each value has one row.
+TEST(Telemetry, EveryMeasurementIsThatOfItsRegister)
+{
+  feetech::BlockReply reply;
+  std::map<std::string, double> values;
+  for (std::size_t i = 0; i < kMeasurements.size(); ++i) {
+    const feetech::Register & reg = kMeasurements[i].reg;
+    ASSERT_GE(reg.address, feetech::kStateBlock.address);
+    ASSERT_LE(reg.address + reg.size, feetech::kStateBlock.address + feetech::kStateBlock.size);
+    feetech::encode(
+      reg, static_cast<int>(i) + 7, &reply.data[reg.address - feetech::kStateBlock.address]);
+  }
+  const JointState state = measure(feetech::to_state(reply), nullptr);
+  for (std::size_t i = 0; i < kMeasurements.size(); ++i) {
+    const Measurement & one = kMeasurements[i];
+    EXPECT_DOUBLE_EQ(state.*one.value, one.si(static_cast<int>(i) + 7)) << one.interface;
+    EXPECT_NE(one.si(1), 0.0) << one.interface;
+    EXPECT_TRUE(values.emplace(one.interface, state.*one.value).second) << one.interface;
+  }
+  EXPECT_DOUBLE_EQ(values["voltage"], state.voltage);
+  EXPECT_DOUBLE_EQ(values["effort"], state.effort);
+}
+
+TEST(Telemetry, ThePositionIsThatOfTheCalibratedJoint)
+{
+  feetech::BlockReply reply;
+  feetech::encode(registers::present_position, 1500, &reply.data[0]);
+  feetech::encode(registers::present_velocity, -40, &reply.data[2]);
+  const auto joint = JointConversion::gripper({1400, 2400}, 0, {0.5, 1.5});
+  const JointState state = measure(feetech::to_state(reply), &*joint);
+  EXPECT_NEAR(state.position, 0.6, 1e-9);
+  EXPECT_NEAR(state.velocity, -0.04, 1e-9);
 }
 
 TEST_F(So100ArmTest, OneServoIsMissing)
@@ -180,8 +240,8 @@ TEST_F(So100ArmTest, MixedFirmwareIsARemark)
 TEST_F(So100ArmTest, AnotherModelIsNamed)
 {
   world.feetech_set(kElbow, registers::model_number, 1284);
-  EXPECT_TRUE(
-    lines_mention(make().connect().errors, {{"elbow_flex (id 3)", "model 1284", "STS3215"}}));
+  EXPECT_TRUE(lines_mention(
+    make().connect().errors, {{"elbow_flex (id 3)", "SCS0009", "STS3215 (model 777)"}}));
 }
 
 TEST_F(So100ArmTest, SupplyBeyondTheServosLimits)

@@ -79,7 +79,7 @@ protected:
   {
     emulator_ = std::make_unique<EmulatorProcess>(
       SO100_EMULATOR, (folder_ / "control").string(),
-      std::vector<std::string>{"--link", port(), "--gravity", "0", "--realtime"});
+      std::vector<std::string>{"--link", port(), "--gravity", "0"});
     ASSERT_NE(emulator_->port(), "");
   }
 

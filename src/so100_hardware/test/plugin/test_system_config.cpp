@@ -67,6 +67,7 @@ TEST(SystemConfig, EveryParameterIsRead)
   }
   joint(description, "left_gripper").parameters = {
     {"id", "9"},
+    {"lerobot_name", "gripper"},
     {"p_coefficient", "20"},
     {"i_coefficient", "1"},
     {"d_coefficient", "2"},
@@ -204,12 +205,45 @@ TEST(SystemConfig, AllMistakesAreNamedAtOnce)
   EXPECT_EQ(parsed.text(), parsed.errors[0] + "\n" + parsed.errors[1] + "\n" + parsed.errors[2]);
 }
 
-TEST(SystemConfig, StrangeJointIsNamed)
+TEST(SystemConfig, StrangeJointIsAskedFor)
 {
   SystemDescription description = arm_description();
   joint(description, "elbow_flex").name = "elbow";
   EXPECT_TRUE(lines_mention(
-    parse_config(description).errors, {{"'elbow': not a joint of this arm", "elbow_flex"}}));
+    parse_config(description).errors,
+    {{"'elbow': its name is none of LeRobot's", "elbow_flex", "<param name=\"lerobot_name\">"}}));
+}
+
+TEST(SystemConfig, JointOfAnyNameIsTheOneThatItSays)
+{
+  SystemDescription description = arm_description();
+  description.parameters["joint_prefix"] = "left_";
+  for (JointDescription & joint : description.joints) {
+    joint.name = "left_" + joint.name;
+  }
+  JointDescription & claw = joint(description, "left_gripper");
+  claw.name = "claw";
+  claw.parameters["lerobot_name"] = "gripper";
+  claw.parameters["open_position"] = "1.2";
+  const ParsedConfig parsed = parse_config(description);
+  ASSERT_EQ(parsed.text(), "");
+  const JointConfig & config = parsed.config.joints.back();
+  EXPECT_EQ(config.name, "claw");
+  EXPECT_EQ(config.motor, "gripper");
+  EXPECT_EQ(config.gripper.open, 1.2);
+  EXPECT_EQ(config.settings.max_torque_limit.value_or(-1), 500) << "as a gripper needs it";
+  EXPECT_EQ(parsed.config.joints.front().motor, "shoulder_pan");
+}
+
+TEST(SystemConfig, TwoJointsAreNotTheSameOne)
+{
+  SystemDescription description = arm_description();
+  joint(description, "wrist_roll").parameters["lerobot_name"] = "wrist_flex";
+  joint(description, "gripper").parameters["lerobot_name"] = "";
+  EXPECT_TRUE(lines_mention(
+    parse_config(description).errors,
+    {{"'gripper': lerobot_name is empty"},
+     {"'wrist_roll': is LeRobot's 'wrist_flex', and so is 'wrist_flex'"}}));
 }
 
 TEST(SystemConfig, PrefixMustBeThere)
@@ -248,9 +282,9 @@ TEST(SystemConfig, ReferencePageNamesEverything)
     GTEST_SKIP() << "no " << SO100_PARAMETER_REFERENCE << " beside this package";
   }
   const std::string page{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-  for (const auto * names :
-       {&system_parameter_names(), &joint_parameter_names(), &state_interface_names()}) {
-    for (const std::string & name : *names) {
+  for (const auto & names :
+       {system_parameter_names(), joint_parameter_names(), state_interface_names()}) {
+    for (const std::string & name : names) {
       EXPECT_NE(page.find("| `" + name + "` |"), std::string::npos) << name;
     }
   }

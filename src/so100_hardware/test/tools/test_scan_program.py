@@ -11,7 +11,8 @@ from tool_programs import JOINTS, Terminal, run
 def test_help_and_wrong_arguments(name):
     result = run(name, "--help")
     assert result.returncode == 0
-    assert result.stdout.startswith(f"Usage: {name} [options]\n")
+    assert f"Usage: {name} [OPTIONS]\n" in result.stdout
+    assert f"Example: {name} --" in result.stdout
     assert "Returns 0:" in result.stdout
     result = run(name, "--prot", "x")
     assert result.returncode == 2
@@ -75,7 +76,7 @@ def test_scan_knows_which_servos_must_be_there(start):
     assert "not there: servo 9;" in result.stdout
     result = run(*scan, "--ids", "six")
     assert result.returncode == 2
-    assert "--ids must be like 1-6 or 1,2,5, but is 'six'" in result.stderr
+    assert "--ids: must be like 1-6 or 1,2,5, but is 'six'" in result.stderr
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])

@@ -28,7 +28,7 @@ def test_setup_gives_id_and_baud_rate_for_good(start):
     [
         (("--ids", "1,4"), "several servos answer (id 1, 4); connect only the one to set up"),
         (("--ids", "1", "--double", "1"), "several servos answer (id 1); connect only the one"),
-        (("--ids", "1", "--model-number", "2825"), "model STS3250 is no STS3215"),
+        (("--ids", "1", "--model-number", "1284"), "is an SCS0009, whose registers are others"),
         (("--ids", "1", "--voltage", "4.5"), "V, servo minimum 6.0 V; switch the power supply on"),
     ],
 )
@@ -41,6 +41,13 @@ def test_setup_refuses(start, options, message):
     assert message in result.stderr
     assert result.stderr.endswith("Nothing was written\n")
     assert emulator.tell("show")[0]["id"] == 1
+
+
+def test_setup_takes_an_sts3250(start):
+    emulator = start("--ids", "1", "--model-number", "2825")
+    result = run("so100_setup", "--port", emulator.port, "--id", 4, "--baud", 1000000)
+    assert result.returncode == 0, result.stderr
+    assert emulator.tell("show")[0]["id"] == 4
 
 
 def test_setup_guides_through_the_arm(start):

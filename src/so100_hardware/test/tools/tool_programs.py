@@ -46,7 +46,7 @@ class Emulator:
         control = folder / "control"
         self.process = subprocess.Popen(
             [
-                *(program("so100_emulator"), "--realtime", "--no-timing", "--gravity", "0"),
+                *(program("so100_emulator"), "--no-timing", "--gravity", "0"),
                 *("--link", self.port, "--control", str(control)),
                 *options,
             ],

@@ -11,7 +11,6 @@
 #include "so100_hardware/feetech/packet.hpp"
 #include "so100_hardware/feetech/registers.hpp"
 #include "so100_hardware/feetech/result.hpp"
-#include "so100_hardware/feetech/statistics.hpp"
 #include "so100_hardware/feetech/transport.hpp"
 
 namespace so100_hardware::feetech
@@ -86,6 +85,32 @@ struct FoundServos
 {
   std::vector<FoundServo> servos;  ///< by rising id
   std::size_t damaged = 0;         ///< replies that could not be read: servos that talked at once
+};
+
+/// What happened to the requests to one servo. Each attempt counts, retries too.
+struct ServoStatistics
+{
+  std::uint64_t requests = 0;            ///< attempts that expected a reply
+  std::uint64_t retries = 0;             ///< attempts after the first of a call
+  std::uint64_t timeouts = 0;            ///< attempts without any reply
+  std::uint64_t checksum_errors = 0;     ///< attempts with a damaged reply
+  std::uint64_t wrong_id = 0;            ///< attempts that another servo answered
+  std::uint64_t wrong_length = 0;        ///< attempts with a reply of another length
+  std::uint64_t duplicates = 0;          ///< attempts answered more than once
+  std::uint64_t late = 0;                ///< replies to earlier requests, thrown away
+  std::uint64_t failures = 0;            ///< calls that failed after all retries
+  std::uint32_t consecutive_misses = 0;  ///< failed calls since the last good one
+  std::uint8_t last_status = 0;          ///< fault bits of the last reply
+};
+
+/// What no single servo is to blame for.
+struct BusStatistics
+{
+  std::uint64_t exchanges = 0;           ///< requests sent that expected replies
+  std::uint64_t checksum_errors = 0;     ///< damaged replies, whoever sent them
+  std::uint64_t unexpected_replies = 0;  ///< sound replies of servos that were not asked
+  std::uint64_t flushed_bytes = 0;       ///< bytes thrown away before a request
+  std::uint64_t late_bytes = 0;          ///< of these, what came after the wait for it was over
 };
 
 /// The host's side of the bus: requests, replies matched by id and length, retries, statistics.
@@ -216,5 +241,33 @@ private:
   std::array<ServoStatistics, kMaxServoId + 1> servos_{};
   BusStatistics totals_;
 };
+
+/// What a servo measures: its registers from Present_Position to Present_Current, in one read.
+constexpr Block kStateBlock{56, 15};
+
+/// The state block of one servo, as its registers hold it.
+struct ServoState
+{
+  std::array<std::uint8_t, kStateBlock.size> bytes{};
+  bool fresh = false;  ///< from the last read_states()
+
+  /// Value of a register of the block, in its own unit.
+  int get(const Register & reg) const
+  {
+    return decode(reg, &bytes[reg.address - kStateBlock.address]);
+  }
+};
+
+/// The state in the reply to a read of kStateBlock; `fresh` is set. Fault bits of the reply count in
+/// the register Status, too: whichever knows of a fault.
+ServoState to_state(const BlockReply & reply);
+
+/// Reads the states of `count` servos (up to kMaxSyncServos) in one sync read. A servo that did
+/// not answer keeps its last state with `fresh` false. If the port fails, all do. `errors`, when
+/// given, has `count` places and gets why each is not fresh.
+/// Returns how many are fresh, or as Bus::sync_read.
+Result<std::size_t> read_states(
+  Bus & bus, const std::uint8_t * ids, std::size_t count, ServoState * states,
+  Error * errors = nullptr);
 
 }  // namespace so100_hardware::feetech

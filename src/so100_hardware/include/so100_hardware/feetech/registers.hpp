@@ -9,7 +9,7 @@
 namespace so100_hardware::feetech
 {
 
-/// One entry of the STS3215 memory table.
+/// One entry of the memory table of the STS series.
 struct Register
 {
   std::uint8_t address;
@@ -57,7 +57,7 @@ constexpr bool encode(const Register & reg, int value, std::uint8_t * bytes)
   return true;
 }
 
-/// Memory table of the STS3215 (model 777). 0–39 EEPROM, 40–55 RAM, 56–72 RAM read-only, from 80
+/// Memory table of the STS3215 and STS3250. 0–39 EEPROM, 40–55 RAM, 56–72 RAM read-only, from 80
 /// on factory settings, here treated as EEPROM: LeRobot writes them with Lock 0 too.
 namespace registers
 {
@@ -188,8 +188,28 @@ constexpr std::array<Register, 56> all{
 /// The register that starts at or covers this address, nullptr for a gap in the table.
 const Register * find_register(int address);
 
-/// Model number of the STS3215.
-constexpr int kModelSts3215 = 777;
+/// A model of servo by its number.
+struct Model
+{
+  int number;
+  const char * name;
+  bool usable;  ///< it has this memory table and 4096 ticks a turn
+};
+
+/// LeRobot's list of Feetech models.
+constexpr std::array<Model, 4> kModels{{
+  {777, "STS3215", true},
+  {2825, "STS3250", true},
+  {11272, "SM8512BL", false},
+  {1284, "SCS0009", false},
+}};
+
+/// "STS3215", or the number of a model that is not known.
+std::string model_name(int number);
+
+/// Why a servo of this model cannot be used and what to do, in one line; empty when it can.
+std::string model_problem(int number);
+
 /// Ticks of one turn.
 constexpr int kTicksPerTurn = 4096;
 

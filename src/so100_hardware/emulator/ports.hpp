@@ -1,14 +1,49 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <unistd.h>
+
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <list>
 #include <string>
-
-#include "file_descriptor.hpp"
+#include <utility>
+#include <vector>
 
 namespace so100_hardware::emulator
 {
+
+/// Owns a file descriptor and closes it.
+class FileDescriptor
+{
+public:
+  FileDescriptor() = default;
+  explicit FileDescriptor(int fd) : fd_(fd) {}
+  FileDescriptor(FileDescriptor && other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  FileDescriptor & operator=(FileDescriptor && other) noexcept
+  {
+    if (this != &other) {
+      reset();
+      fd_ = std::exchange(other.fd_, -1);
+    }
+    return *this;
+  }
+  ~FileDescriptor() { reset(); }
+
+  int get() const { return fd_; }
+  bool valid() const { return fd_ >= 0; }
+  void reset()
+  {
+    if (fd_ >= 0) {
+      ::close(fd_);
+      fd_ = -1;
+    }
+  }
+
+private:
+  int fd_ = -1;
+};
 
 /// The port: a pseudo-terminal whose other side clients open as a serial port, one after the
 /// other. It stays when a client leaves, because this side keeps the other one open as well.
@@ -52,6 +87,39 @@ private:
   std::string path_;
   std::string link_;
   int clients_ = 0;
+};
+
+/// A Unix stream socket that takes lines of text and answers each with one line. Several clients
+/// at a time.
+class ControlSocket
+{
+public:
+  using Handler = std::function<std::string(const std::string &)>;
+
+  ~ControlSocket() { close(); }
+
+  /// Listens at `path`. A socket that a dead program left there is replaced. Returns what went
+  /// wrong, else an empty text.
+  std::string open(const std::string & path);
+  void close();
+
+  /// What to wait for: the listener and the clients.
+  void add_fds(std::vector<int> & fds) const;
+  /// Takes what has come; calls `handler` for each line and sends its answer.
+  void serve(const Handler & handler);
+
+private:
+  struct Client
+  {
+    FileDescriptor fd;
+    std::string received;
+  };
+  /// False when the client is gone.
+  static bool serve(Client & client, const Handler & handler);
+
+  FileDescriptor listener_;
+  std::list<Client> clients_;
+  std::string path_;
 };
 
 }  // namespace so100_hardware::emulator
