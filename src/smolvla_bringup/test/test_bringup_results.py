@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from smolvla_bringup.demo.record import Chunk, QueueSample, Record
-from smolvla_core.pictures import decode_picture
+from smolvla_core.images import decode_picture
 
 JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
 PERIOD = 1 / 30

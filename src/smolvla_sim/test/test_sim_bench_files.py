@@ -9,7 +9,7 @@ import json
 
 import numpy as np
 import pytest
-from smolvla_core.pictures import decode_picture
+from smolvla_core.images import decode_picture
 from smolvla_sim.bench import files, report
 from smolvla_sim.bench.files import ResultsFile
 from smolvla_sim.bench.report import plot

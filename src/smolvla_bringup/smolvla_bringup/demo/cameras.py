@@ -15,8 +15,8 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import Image
+from smolvla_core.images import decode_image
 from smolvla_core.ros import qos
-from smolvla_core.ros.images import decode_image
 
 from smolvla_bringup.demo.video import Pixels, VideoWriter
 
