@@ -10,8 +10,7 @@ from typing import Any
 from smolvla_sim.settings import CHECKPOINT
 
 from smolvla_bringup.system.camera_nodes import camera_parameters, camera_remappings, camera_setup
-from smolvla_bringup.system.node_spec import NodeSpec
-from smolvla_bringup.system.nodes_common import make_spec
+from smolvla_bringup.system.node_spec import NodeSpec, make_spec
 from smolvla_bringup.system.options import Options, SetupError
 
 
