@@ -24,7 +24,7 @@ from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import JointState
 from smolvla_bringup.system.environment import has_resource, installed
 from smolvla_core.ros import qos
-from smolvla_sim.shipped import CHECKPOINT
+from smolvla_sim.settings import CHECKPOINT
 from std_msgs.msg import Float64MultiArray, String
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
