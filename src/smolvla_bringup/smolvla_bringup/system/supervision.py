@@ -128,8 +128,8 @@ class Supervisor:
         if self._arm_is_held and spec.restarts:
             return Verdict(
                 Outcome.HOLD,
-                f"{message}; as long as its driver runs, the arm holds its position with its torque "
-                "on. Hold the arm and press Ctrl-C, which takes the torque off"
+                f"{message}; as long as its driver runs, the arm holds its position with its "
+                "torque on. Hold the arm and press Ctrl-C, which takes the torque off"
                 f"{f', or {again}' if spec.again else ''}",
             )
         return Verdict(Outcome.END, message)
