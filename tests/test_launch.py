@@ -21,7 +21,7 @@ from processes import Mark
 from sensor_msgs.msg import JointState
 from smolvla_bringup.system.environment import has_resource, installed
 from smolvla_core.client import SmolVLAClient
-from smolvla_sim.shipped import CHECKPOINT
+from smolvla_sim.settings import CHECKPOINT
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 

@@ -17,15 +17,14 @@ from smolvla_bringup.system.node_spec import NodeSpec
 from smolvla_bringup.system.run_log import Progress, ReceivedChunk, RunLog
 from smolvla_core.ros.policy_parameters import POLICY_PARAMETERS
 from smolvla_executor.executor_node.parameters import EXECUTOR_PARAMETERS
-from smolvla_sim.bench.cells import Cell
 from smolvla_sim.bench.files import Claim
-from smolvla_sim.bench.runs import BenchOptions
+from smolvla_sim.bench.runs import Cell
 from smolvla_sim.bench.summary import Row, row
 from smolvla_sim.node.parameters import SIM_PARAMETERS
-from smolvla_sim.play.assignments import Assignment
-from smolvla_sim.play.execution import NO_APPROACH, Execution
-from smolvla_sim.play.policies import PolicyFacts, PolicySpec
-from smolvla_sim.play.trace import Trace
+from smolvla_sim.play.loop import NO_APPROACH, Execution
+from smolvla_sim.play.measures import Trace
+from smolvla_sim.play.policies import PolicyFacts
+from smolvla_sim.settings import BenchSettings
 
 from smolvla_msgs.msg import ExecutorStatus
 
@@ -39,20 +38,19 @@ DECLARED = {
 }
 
 
-def claim_of(policy: PolicySpec, cameras: tuple[str, ...] = ("top", "wrist")) -> Claim:
-    options = BenchOptions(
-        policy,
-        Assignment("reach"),
-        seconds=8.0,
+def claim_of(**settings: Any) -> Claim:
+    common = BenchSettings(
+        kind="reach",
         minute=30.0,
         rate=25.0,
-        size=(320, 240),
+        camera_size="320x240",
         variation=False,
+        **{"fps": 15.0, "noise_scale": 1.0, **settings},
     )
-    return Claim(options, {}, PolicyFacts(16, 8, cameras), (5000,), SYNC, RTC)
+    return Claim(common, {}, PolicyFacts(16, 8, ("top", "wrist")), (5000,), SYNC, RTC)
 
 
-SCRIPTED = claim_of(PolicySpec("scripted", fps=15.0))
+SCRIPTED = claim_of(policy="scripted")
 
 
 def nodes_of(claim: Claim, cell: Cell) -> dict[str, NodeSpec]:
@@ -63,7 +61,7 @@ def nodes_of(claim: Claim, cell: Cell) -> dict[str, NodeSpec]:
 def test_each_setting_of_a_cell_reaches_its_node(workspace: Path, cell: Cell) -> None:
     nodes = nodes_of(SCRIPTED, cell)
     executor, policy = nodes["executor_node"].configured, nodes["policy_node"].configured
-    assert executor("chunk_size_threshold") == cell.execution.g
+    assert executor("chunk_size_threshold") == cell.execution.chunk_size_threshold
     assert executor("aggregate") == cell.execution.aggregate
     assert executor("actions_per_chunk") == cell.execution.actions_per_chunk
     assert executor("resume_jump") == cell.execution.resume_jump
@@ -72,29 +70,28 @@ def test_each_setting_of_a_cell_reaches_its_node(workspace: Path, cell: Cell) ->
 
 
 def test_what_all_cells_have_in_common_reaches_the_nodes(workspace: Path) -> None:
-    policy = PolicySpec(
+    claim = claim_of(
         checkpoint=str(workspace),
         fps=20.0,
         model="so101",
         stats="so100",
         cameras=("top:observation.images.camera1", "wrist"),
         device="cuda",
-        dtype="bfloat16",
         noise_scale=0.25,
     )
-    nodes = nodes_of(claim_of(policy), RTC)
+    nodes = nodes_of(claim, RTC)
     sim, thinks = nodes["sim_node"].configured, nodes["policy_node"].configured
     assert [sim(name) for name in ("image_width", "image_height")] == [320, 240]
     assert sim("cameras") == ["top", "wrist"]
     assert sim("model") == thinks("model") == "so101"
     assert sim("variation") is False
     assert sim("restock") is True
-    assert sim("task") == Assignment("reach").task(0).sentence
+    assert sim("task") == "touch the red cube"
     assert thinks("backend") == "smolvla"
     assert thinks("checkpoint") == str(workspace)
     assert thinks("cameras") == ["top:observation.images.camera1", "wrist"]
     assert thinks("period") == pytest.approx(1 / 20)
-    assert [thinks(name) for name in ("stats", "device", "dtype")] == ["so100", "cuda", "bfloat16"]
+    assert [thinks(name) for name in ("stats", "device")] == ["so100", "cuda"]
     assert thinks("seed") >= 0
     assert thinks("noise_scale") == 0.25
     executor = nodes["executor_node"].configured
@@ -115,7 +112,7 @@ def test_the_scripted_policy_has_chunks_as_in_simulated_time(workspace: Path) ->
 
 @pytest.mark.parametrize("cell", [SYNC, RTC], ids=lambda cell: cell.execution.name)
 def test_nodes_know_each_of_their_settings(workspace: Path, cell: Cell) -> None:
-    for name, spec in nodes_of(claim_of(PolicySpec()), cell).items():
+    for name, spec in nodes_of(claim_of(), cell).items():
         declared = {parameter.name: parameter for parameter in DECLARED[name]}
         for key, value in spec.parameters.items():
             parameter = declared[key]
@@ -163,7 +160,7 @@ def test_without_a_claim_the_command_says_what_to_do_first(
     assert main(["--output", str(tmp_path)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("smolvla bench sim-nodes: ")
-    assert f"run 'python -m smolvla_sim.bench --out {tmp_path}' first" in line
+    assert f"run 'smolvla bench sim --output {tmp_path}' first" in line
 
 
 class Run:

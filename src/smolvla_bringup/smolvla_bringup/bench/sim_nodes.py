@@ -21,15 +21,12 @@ import numpy as np
 from smolvla_core.client import ClientError
 from smolvla_core.console import COULD_NOT_RUN, DONE, command_parser
 from smolvla_core.settings import Settings, add_arguments, from_arguments, setting
-from smolvla_sim.bench import bars, report
-from smolvla_sim.bench.bars import Bar
-from smolvla_sim.bench.cells import Cell
-from smolvla_sim.bench.files import NAME, Claim, read_claim, write_json
-from smolvla_sim.bench.results import ResultsFile
-from smolvla_sim.bench.runs import EPISODE, MEASUREMENTS, MINUTE, Job
-from smolvla_sim.bench.summary import Row, row
-from smolvla_sim.play.intervals import Interval
-from smolvla_sim.play.trace import Trace
+from smolvla_sim.bench import report
+from smolvla_sim.bench.files import NAME, Claim, ResultsFile, read_claim, write_json
+from smolvla_sim.bench.runs import EPISODE, MEASUREMENTS, MINUTE, Cell, Job
+from smolvla_sim.bench.summary import Bar, Row, bars, row
+from smolvla_sim.play.measures import Interval, Trace
+from smolvla_sim.world.tasks import task_sequence
 
 from smolvla_bringup.system.environment import enter_own_graph
 from smolvla_bringup.system.node_list import simulation_nodes
@@ -62,46 +59,45 @@ def specs(claim: Claim, cell: Cell) -> list[NodeSpec]:
     Raises:
         SetupError: something is not installed, or the options contradict each other.
     """
-    options, policy = claim.options, claim.options.policy
+    settings, execution = claim.settings, cell.execution
     cameras = list(claim.facts.cameras)
     given: dict[str, dict[str, Any]] = {
         "sim_node": {
             "cameras": cameras,
-            "image_width": options.size[0],
-            "image_height": options.size[1],
-            "variation": options.variation,
+            "image_width": settings.size[0],
+            "image_height": settings.size[1],
+            "variation": settings.variation,
             "score_rate": 50.0,
             "restock": True,
         },
         "policy_node": {
-            "period": 1.0 / policy.fps,
+            "period": 1.0 / settings.fps,
             "inference_delay": cell.delay_ms / 1e3,
-            "cameras": list(policy.cameras) or cameras,
-            "stats": policy.stats,
-            "device": policy.device,
-            "dtype": policy.dtype,
+            "cameras": list(settings.cameras) or cameras,
+            "stats": settings.stats,
+            "device": settings.device,
             "seed": _POLICY_SEED,
-            "noise_scale": policy.noise_scale,
-            "real_time_chunking": cell.execution.real_time_chunking,
+            "noise_scale": settings.noise_scale,
+            "real_time_chunking": execution.real_time_chunking,
             "chunk_size": claim.facts.chunk_size,
         },
         "executor_node": {
-            "alignment": cell.execution.alignment,
-            "actions_per_chunk": cell.execution.actions_per_chunk,
-            "resume_jump": cell.execution.resume_jump,
+            "alignment": execution.alignment,
+            "actions_per_chunk": execution.actions_per_chunk,
+            "resume_jump": execution.resume_jump,
             "status_rate": 100.0,  # more than cycles: a status with every one
         },
     }
     nodes = simulation_nodes(
         Options(
             hardware="sim",
-            model=policy.model,
-            policy=policy.name,
-            checkpoint=policy.checkpoint if policy.name == "smolvla" else None,
-            task=options.assignment.task(0).sentence,
-            rate=options.rate,
-            g=cell.execution.g,
-            aggregation=cell.execution.aggregate,
+            model=settings.model,
+            policy=settings.policy,
+            checkpoint=settings.checkpoint if settings.policy == "smolvla" else None,
+            task=next(task_sequence(settings.asked, 0)).sentence,
+            rate=settings.rate,
+            g=execution.chunk_size_threshold,
+            aggregation=execution.aggregate,
             wait_for_start=True,
         )
     )
@@ -114,10 +110,9 @@ def run(session: Session, claim: Claim, measurement: str, seed: int) -> dict[str
     Raises:
         ClientError: a node died, does not answer or refuses.
     """
-    options, client, logger = claim.options, session.client, session.logger
+    settings, client, logger = claim.settings, session.client, session.logger
     one = measurement == EPISODE
-    tasks = iter([options.assignment.task(seed)]) if one else options.assignment.sequence(seed)
-    sentences = (task.sentence for task in tasks)
+    sentences = (task.sentence for task in task_sequence(settings.asked, seed))
     first = next(sentences)
     client.stop()
     client.set_task(first)
@@ -126,11 +121,11 @@ def run(session: Session, claim: Claim, measurement: str, seed: int) -> dict[str
     client.spin(_SETTLE)
     log = logger.begin()
     client.start()
-    done, failed = _play(session, claim, sentences, options.seconds if one else None)
+    done, failed = _play(session, claim, sentences, settings.limit if one else None)
     logger.end()
     assert client.executor_status is not None
-    trace = trace_of(log, options.rate, client.executor_status)
-    measures = trace.measures(options.rate / options.policy.fps)
+    trace = trace_of(log, settings.rate, client.executor_status)
+    measures = trace.measures(settings.rate / settings.fps)
     if one:
         seconds = done[0] if done else log.end_time
         return {"task": first, "success": bool(done), "seconds": seconds, **measures}
@@ -145,13 +140,13 @@ def _play(
     Returns:
         The times of the tasks that were done [s], and how many were not done in time.
     """
-    client, options = session.client, claim.options
+    client, settings = session.client, claim.settings
     start = time.monotonic()
-    end = start + (options.minute if only is None else only)
+    end = start + (settings.minute if only is None else only)
     done: list[float] = []
     failed = 0
     while True:
-        limit = min(start + options.seconds, end)
+        limit = min(start + settings.limit, end)
         success = client.until(lambda: client.succeeded, limit - time.monotonic())
         now = time.monotonic()
         if success:
@@ -269,13 +264,13 @@ def write_report(
 ) -> str:
     """Write table and JSON into `out`; return the table's text."""
     lines = [
-        f"{claim.options.policy.description}; task {claim.options.assignment.text}; "
+        f"{claim.settings.player}; task {claim.settings.asked}; "
         f"{len(seeds)} seeds from {seeds[0]}",
         "policy_node, executor_node and sim_node as processes in real time, the policy's answers "
         f"held back to {claim.sync.delay_ms} ms in all",
     ]
-    checks = [*bars.bars(real[0], real[1]), *agreement(simulated, real)]
-    text = report.markdown("The same with real nodes", lines, real, checks, claim.options.minute)
+    checks = [*bars(real[0], real[1]), *agreement(simulated, real)]
+    text = report.markdown("The same with real nodes", lines, real, checks, claim.settings.minute)
     (out / f"{NAME}_nodes.md").write_text(text, encoding="utf-8")
     write_json(
         out / f"{NAME}_nodes.json",

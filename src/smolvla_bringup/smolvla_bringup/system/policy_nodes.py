@@ -7,7 +7,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from smolvla_sim.shipped import CHECKPOINT
+from smolvla_sim.settings import CHECKPOINT
 
 from smolvla_bringup.system.camera_nodes import camera_parameters, camera_remappings, camera_setup
 from smolvla_bringup.system.node_spec import NodeSpec, make_spec
