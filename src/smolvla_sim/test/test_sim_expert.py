@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from smolvla_core.backend import ChunkRequest
 from smolvla_sim.evaluate import evaluate
-from smolvla_sim.expert.backend import create
+from smolvla_sim.expert.backend import ScriptedSettings, create
 from smolvla_sim.expert.expert import ScriptedExpert, scene_poses
 from smolvla_sim.play.loop import DONE, EpisodeLoop, Observer, direct
 from smolvla_sim.play.policies import completed
@@ -201,9 +201,12 @@ def observation(simulation, instruction=TASK, names=JOINT_NAMES):
 
 
 def test_backend():
-    simulation, backend = Simulation(seed=6), create({"checkpoint": "", "cameras": ["top:a"]})
+    simulation, backend = (
+        Simulation(seed=6),
+        create(ScriptedSettings(cameras=("top:a",), period=0.02)),
+    )
     assert (backend.name, backend.cameras, backend.needs_objects) == ("scripted", ("top",), True)
-    assert create({"cameras": []}).cameras == ("top", "side", "wrist")
+    assert create(ScriptedSettings(period=0.02)).cameras == ("top", "side", "wrist")
     request = ChunkRequest(1, 0, np.empty((0, 6)), 0)
     chunk = backend.infer(observation(simulation), request)
     assert chunk.shape == (50, 6)
@@ -218,5 +221,5 @@ def test_backend():
     with pytest.raises(ValueError, match="gripper"):
         backend.infer(observation(simulation, names=JOINT_NAMES[:5]), request)
     with pytest.raises(ValueError, match="chunk_size"):
-        create({"chunk_size": 0})
+        ScriptedSettings(chunk_size=0)
     backend.close()

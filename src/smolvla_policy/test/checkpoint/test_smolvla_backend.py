@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from smolvla_core.backend import ChunkRequest, Observation
 from smolvla_core.robot import load_robot
 from smolvla_core.units.joint_units import joint_units
 from smolvla_policy.backends.smolvla import SmolVLABackend, chunk_noise, create
+from smolvla_policy.backends.smolvla_settings import SmolVLASettings
 from smolvla_policy.checkpoint.contents import read_contents
 
 JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
@@ -195,20 +197,17 @@ def test_observation_that_does_not_fit(copy, sample, changes, words):
 
 
 def parameters(copy, **changes):
-    return {
+    settings = {
         "checkpoint": str(copy.folder),
         "device": "cpu",
         "dtype": "float32",
-        "stats": "",
         "units": "radians",
         "allow_units_mismatch": True,
-        "robot": "so100",
-        "cameras": [],
         "period": 0.05,
         "seed": 4,
         "threads": 1,
-        **changes,
     }
+    return SmolVLASettings(**{**settings, **changes})
 
 
 def test_created_from_parameters(copy, sample, policy):
@@ -358,5 +357,5 @@ def test_the_calibration_of_another_arm_is_refused(copy, tmp_path):
     with pytest.raises(ValueError, match=r"'elbow_flex': the range is 290 degrees wide.*another"):
         create(options)
     assert any(
-        "290 degrees" in r for r in create({**options, "allow_units_mismatch": True}).remarks
+        "290 degrees" in r for r in create(replace(options, allow_units_mismatch=True)).remarks
     )
