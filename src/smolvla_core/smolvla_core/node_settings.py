@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import functools
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,9 @@ AGGREGATIONS = {
     "temporal_ensemble": "ACT's temporal ensemble",
 }
 """How a new chunk is combined with queued actions; computed in `smolvla_executor.core`."""
+
+
+AnyRobotSettings = TypeVar("AnyRobotSettings", bound="RobotSettings")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +52,12 @@ class RobotSettings(Settings):
     def body(self) -> Robot:
         """What the robot is."""
         return load_robot(self.robot)
+
+    def with_body(self: AnyRobotSettings, body: Robot) -> AnyRobotSettings:
+        """Return the same settings with a robot that stands in no file."""
+        settings = replace(self)
+        settings.__dict__["body"] = body
+        return settings
 
     @property
     def joints(self) -> tuple[str, ...]:
@@ -284,7 +294,7 @@ class ExecutorSettings(RobotSettings, ManagedSettings):
         0.6,
         "Largest joint speed of the approach to the first action [rad/s].",
         0.01,
-        5.0,
+        100.0,
         live=True,
     )
     approach_duration: float = setting(

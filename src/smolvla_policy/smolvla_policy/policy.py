@@ -61,8 +61,8 @@ class SmolVLAPolicy:
         load_report: what happened while loading.
         network: the weights.
         normalizers: feature name -> normalizer.
-        statistics: the statistics in force.
-        processors: settings of the pre- and post-processing in force.
+        statistics: the active statistics.
+        processors: active settings of the pre- and post-processing.
         robot: what the checkpoint says beyond LeRobot's files; saved with it.
     """
 
@@ -179,7 +179,10 @@ class SmolVLAPolicy:
             report,
             unknown_fields=config.unknown,
             statistics=contents.stats or "checkpoint",
-            remarks=(*contents.remarks, *(f"{name}: {why}" for name, why in constant.items())),
+            remarks=(
+                *contents.remarks,
+                *(f"{name}: {reason}" for name, reason in constant.items()),
+            ),
         )
         return cls(network, contents, text, report, cameras)
 
@@ -195,7 +198,7 @@ class SmolVLAPolicy:
 
     @property
     def dtype(self) -> str:
-        """Number type in words, ``float32`` or ``bfloat16`` with what differs from it."""
+        """Number type as text, ``float32`` or ``bfloat16`` with what differs from it."""
         return self.network.precision.name
 
     @property

@@ -9,7 +9,7 @@ from safetensors import safe_open
 from smolvla_core.robot import load_robot
 from smolvla_core.units.joint_units import joint_units
 from smolvla_policy.policy import SmolVLAPolicy
-from smolvla_sim.shipped import CHECKPOINT, FPS
+from smolvla_sim.settings import CHECKPOINT, FPS
 from smolvla_sim.world.rendering import CameraRenderer
 from smolvla_sim.world.simulation import Simulation
 

@@ -7,8 +7,7 @@ from smolvla_core.controllers import BROADCASTER, controller_name, controllers
 from smolvla_core.controllers import packages as packages_of
 
 from smolvla_bringup.system.environment import apt_line, has_resource, require
-from smolvla_bringup.system.node_spec import NodeSpec
-from smolvla_bringup.system.nodes_common import make_spec, node_environment
+from smolvla_bringup.system.node_spec import NodeSpec, make_spec, node_environment
 from smolvla_bringup.system.options import Options, SetupError
 
 _MANAGER = "controller_manager"

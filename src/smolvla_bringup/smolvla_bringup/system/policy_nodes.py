@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from smolvla_core.settings import settings_of
-from smolvla_sim.shipped import CHECKPOINT
+from smolvla_sim.settings import CHECKPOINT
 
-from smolvla_bringup.system.node_spec import NodeSpec
-from smolvla_bringup.system.nodes_common import make_spec
+from smolvla_bringup.system.node_spec import NodeSpec, make_spec
 from smolvla_bringup.system.options import Options, SetupError
 
 

@@ -16,8 +16,7 @@ from smolvla_bringup.system.node_list import node_list, say_to_stderr
 from smolvla_bringup.system.node_spec import NodeSpec
 from smolvla_bringup.system.options import SetupError, add_arguments, from_arguments
 from smolvla_bringup.system.running import not_running
-from smolvla_bringup.system.signals import StopSignals
-from smolvla_bringup.system.starter import Starter
+from smolvla_bringup.system.starter import Starter, StopSignals
 from smolvla_bringup.system.supervision import RESTART_DELAY, Outcome, Supervisor
 
 _LOOK_PERIOD = 0.2  # [s] between two looks at the stop signals
@@ -69,6 +68,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             starter = Starter(specs, log_folder, _show)
             with starter:
                 _show(f"started; Ctrl-C ends everything. Logs: {log_folder}")
+                for holding in (spec.name for spec in specs if spec.holds_arm):
+                    _show(
+                        f"{holding} holds the arm: were this program killed, the torque would "
+                        f"stay on. To switch it off then, hold the arm: kill -INT "
+                        f"{starter.pid(holding)}"
+                    )
                 return _supervise(starter, specs, stop)
         except SetupError as error:
             print(f"smolvla run: {error}", file=sys.stderr)
@@ -94,11 +99,11 @@ def _supervise(starter: Starter, specs: Sequence[NodeSpec], stop: StopSignals) -
             for heard in filter(None, (name, blames[name])):
                 supervisor.hear(heard, "\n".join(starter.tail(heard, _TAIL)))
             if code:
-                _show(ended.words())
+                _show(ended.message())
         verdict = supervisor.ended(name, code, time.monotonic()) if name else None
         if verdict is None:
             continue
-        _show(f"[{verdict.level.upper()}] [start]: {verdict.words}")
+        _show(f"[{verdict.level.upper()}] [start]: {verdict.message}")
         if verdict.outcome is Outcome.END:
             _show("the system cannot go on without it, so all nodes are ended")
             return 1

@@ -24,6 +24,8 @@ from smolvla_core.settings import Setting, settings_of
 from smolvla_policy.backends.parameter_defaults import USUAL_PERIOD
 
 GROUP = "smolvla_policy.backends"
+READS_CHECKPOINTS = "smolvla"
+"""The backend whose checkpoints say rate and units."""
 
 
 def available_backends() -> list[str]:

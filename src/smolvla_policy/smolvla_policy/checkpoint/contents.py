@@ -36,10 +36,10 @@ class CheckpointContents:
         source: as the user named it.
         folder: that holds it.
         config: its configuration, with the sizes that the statistics have.
-        processors: settings of pre- and post-processing in force.
-        statistics: in force.
+        processors: active settings of pre- and post-processing.
+        statistics: the active ones.
         weights: file of the weights.
-        stats: the user's choice of statistics in words; empty for the checkpoint's own.
+        stats: the user's choice of statistics as text; empty for the checkpoint's own.
         robot: what the checkpoint says beyond LeRobot's files.
         remarks: what a user should know of how it was read, a line each.
     """
@@ -123,7 +123,7 @@ def settle(
         where: names the checkpoint in errors.
 
     Returns:
-        Configuration and processors in force, the statistics, and remarks on what was decided
+        Active configuration, processors and statistics, and remarks on what was decided
         against ``config.json``.
 
     Raises:

@@ -328,12 +328,12 @@ class Engine:
 
         Args:
             cameras: per present camera (batch, height, width, 3) uint8 RGB.
-            tokens: (batch, words) token ids.
+            tokens: (batch, tokens) token ids.
             state: (batch, state_dim) normalized.
             noise: (batch, chunk, action_dim) standard normal.
             scales: per present camera its normalization, None for none.
             absent: cameras that may be and are missing.
-            token_valid: (batch, words), None if no word is padding.
+            token_valid: (batch, tokens), None if no token is padding.
             decided: (batch, rows, joints) normalized actions that the chunk shall continue, rows
                 from its first on; None for none.
             delay: so many of them will have been executed when the chunk arrives.

@@ -230,8 +230,8 @@ class SmolVLANetwork(nn.Module):
             images: per camera (batch, image tokens, hidden) from `encode_images`; None for a
                 camera that no sample has, which leaves only the tokens around the image.
             image_valid: per camera (batch,) Boolean, None if present in every sample.
-            tokens: (batch, words) token ids.
-            token_valid: (batch, words) Boolean, None if no word is padding.
+            tokens: (batch, tokens) token ids.
+            token_valid: (batch, tokens) Boolean, None if no token is padding.
             state: (batch, state_dim) normalized and padded.
             image_start: token ids before every image (``add_image_special_tokens``).
             image_end: token ids behind every image.
