@@ -29,7 +29,7 @@ DEADLINE = 30.0
 # Workers that write their process id into the FIFO and then work for ever.
 PARENT = """
 import os, signal, sys
-from smolvla_sim.play.workers import spread
+from smolvla_sim.play.workers import run_in_processes
 
 def work(fifo):
     end = os.open(fifo, os.O_WRONLY)
@@ -41,7 +41,7 @@ def make():
     return work
 
 if __name__ == "__main__":
-    with spread(make, [sys.argv[1]] * 2, 2) as done:
+    with run_in_processes(make, [sys.argv[1]] * 2, 2) as done:
         next(done)
 """
 

@@ -195,8 +195,8 @@ class ResultsFile:
         if other:
             details = "; ".join(f"{name} {found.get(name)} there" for name in other)
             raise ValueError(
-                f"{path} holds runs of another setup ({details}): give another --output, or --fresh "
-                "to begin anew"
+                f"{path} holds runs of another setup ({details}): give another --output, or "
+                "--fresh to begin anew"
             )
         self._done = {_key(line["cell"], line): line["figures"] for line in lines[1:]}
         path.write_text("".join(_line(line) for line in lines), encoding="utf-8")
