@@ -83,7 +83,7 @@ class LiveLine:
 
 
 def run_line(now: float, client: SmolVLAClient) -> str:
-    """Return one line: time, state, tick, queue, newest latency, score; words on trouble."""
+    """Return one line: time, state, tick, queue, newest latency, score; a message on trouble."""
     status = client.executor_status
     if status is None:
         return f"{now:5.1f} s  executor_node has sent no status yet"

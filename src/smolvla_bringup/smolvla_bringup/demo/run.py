@@ -32,7 +32,7 @@ class Demo:
         options: how to start the system.
         folder: for `FILES` and logs.
         time_limit: for the task, from the instruction on [s].
-        line: where progress is told.
+        line: where progress is shown.
 
     Attributes:
         summary: the figures; None until the instruction was sent and the run is over.

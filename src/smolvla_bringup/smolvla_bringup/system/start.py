@@ -100,11 +100,11 @@ def _supervise(starter: Starter, specs: Sequence[NodeSpec], stop: StopSignals) -
             for heard in filter(None, (name, blames[name])):
                 supervisor.hear(heard, "\n".join(starter.tail(heard, _TAIL)))
             if code:
-                _show(ended.words())
+                _show(ended.message())
         verdict = supervisor.ended(name, code, time.monotonic()) if name else None
         if verdict is None:
             continue
-        _show(f"[{verdict.level.upper()}] [start]: {verdict.words}")
+        _show(f"[{verdict.level.upper()}] [start]: {verdict.message}")
         if verdict.outcome is Outcome.END:
             _show("the system cannot go on without it, so all nodes are ended")
             return 1
