@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from smolvla_core.units.joint_units import joint_units
 from smolvla_learning.dataset import Dataset
-from smolvla_learning.training.facts import dataset_facts
+from smolvla_learning.training.checks import dataset_facts
 from smolvla_sim.demonstrations import demonstrator, record_dataset
 from smolvla_sim.demonstrations.demonstrator import (
     SCENES_PER_EPISODE,

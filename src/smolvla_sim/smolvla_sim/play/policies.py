@@ -85,9 +85,8 @@ def _facts(settings: PlaySettings) -> PolicyFacts:
         backend.close()
         return PolicyFacts(rows, min(_STEPS, rows), cameras)
     # Not at the top: other policies need no PyTorch.
-    from smolvla_policy.checkpoint.cameras import default_cameras
     from smolvla_policy.checkpoint.config import read_config
-    from smolvla_policy.checkpoint.processors import read_processors
+    from smolvla_policy.checkpoint.processors import default_cameras, read_processors
 
     folder = find_checkpoint(settings.checkpoint)
     config = read_config(folder)
