@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -79,11 +78,6 @@ class EpisodeStore:
         folder = self.folder.absolute()
         while not folder.exists():
             folder = folder.parent
-        return folder
-
-    def disk_problem(self, least: float) -> str:
-        """Say that less than `least` [GB] is free; empty when enough is."""
-        folder = self._existing()
         free = shutil.disk_usage(folder).free
         if free >= least:
             return ""
