@@ -30,8 +30,8 @@ from smolvla_core.settings import settings_of
 from smolvla_policy.backends.registry import policy_parameters
 from smolvla_policy.backends.smolvla_settings import SmolVLASettings
 from smolvla_policy.backends.units_choice import ChosenUnits
-from smolvla_policy.checkpoint.cameras import expected_cameras
 from smolvla_policy.checkpoint.contents import CheckpointContents
+from smolvla_policy.checkpoint.processors import expected_cameras
 from smolvla_policy.checks import checkpoint_checks, robot_checks
 from smolvla_policy.checks.heard import Heard
 from smolvla_policy.checks.listener import RobotListener

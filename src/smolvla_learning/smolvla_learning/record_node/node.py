@@ -31,7 +31,7 @@ from trajectory_msgs.msg import JointTrajectory
 from smolvla_learning.dataset import DatasetError
 from smolvla_learning.recording.commands import CommandBuffer
 from smolvla_learning.recording.encoder import EpisodeEncoder
-from smolvla_learning.recording.inputs import Inputs
+from smolvla_learning.recording.frames import Inputs
 from smolvla_learning.recording.recorder import Recorder
 from smolvla_learning.recording.store import EpisodeStore
 from smolvla_msgs.msg import ExecutorStatus

@@ -10,7 +10,7 @@ from smolvla_core.node_settings import ObservationSettings, RecordSettings
 from smolvla_core.observation import ObservationBuffer
 from smolvla_learning.recording.commands import CommandBuffer
 from smolvla_learning.recording.encoder import EpisodeEncoder
-from smolvla_learning.recording.inputs import Inputs
+from smolvla_learning.recording.frames import Inputs
 from smolvla_learning.recording.recorder import Recorder
 from smolvla_learning.recording.store import EpisodeStore
 

@@ -18,14 +18,13 @@ from smolvla_core.robot import VELOCITY, VELOCITY_SUFFIX, Robot, load_robot
 from smolvla_policy.backends.parameter_defaults import complete, in_order, lerobot_names
 from smolvla_policy.backends.smolvla_settings import SmolVLASettings
 from smolvla_policy.backends.units_choice import choose_units
-from smolvla_policy.checkpoint.cameras import camera_feature, default_cameras
 from smolvla_policy.checkpoint.config import ACTION, STATE, SmolVLAConfig
 from smolvla_policy.checkpoint.contents import (
     CheckpointContents,
     constant_remarks,
     read_contents,
 )
-from smolvla_policy.checkpoint.processors import Processors
+from smolvla_policy.checkpoint.processors import Processors, camera_feature, default_cameras
 from smolvla_policy.policy import SmolVLAPolicy
 
 

@@ -25,7 +25,7 @@ _work: Callable[[Any], Any] | None = None
 
 
 @contextmanager
-def spread(
+def run_in_processes(
     make: Callable[[], Callable[[Job], Result]],
     jobs: Iterable[Job],
     workers: int,
