@@ -156,7 +156,7 @@ def test_parameters_around_win_over_our_files_and_over_arguments_not_given(
     assert values["status_rate"] == 7.0
     assert values["dry_run"] is True
     assert values["aggregate"] == "average"
-    assert values["output"] == "forward"
+    assert values["output"] == ""
 
 
 def test_the_users_file_and_given_arguments_win_over_parameters_around(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def test_the_first_motion_is_an_approach_from_the_measured_position(rig) -> None
 
 
 def test_an_approach_that_takes_one_cycle_is_the_action_itself(make_rig) -> None:
-    rig = make_rig(approach_speed=1e3, approach_duration=0.0)
+    rig = make_rig(approach_speed=100.0, approach_duration=0.0)
     rig.start()
     rig.run_until(State.RUNNING)
     assert rig.executed == [0]
