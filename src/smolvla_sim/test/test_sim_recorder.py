@@ -218,7 +218,7 @@ def in_process(monkeypatch):
 
         yield several()
 
-    monkeypatch.setattr(record_dataset, "spread", fake)
+    monkeypatch.setattr(record_dataset, "run_in_processes", fake)
     return seeds, until
 
 
