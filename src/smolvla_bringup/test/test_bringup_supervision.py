@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import signal
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 from smolvla_bringup.system.node_list import node_list
@@ -142,11 +142,9 @@ def test_the_arms_own_nodes_alone_are_never_started_anew(hardware: str) -> None:
 
 @pytest.mark.usefixtures("ros2_control")
 def test_the_command_that_starts_a_part_again_has_the_arguments_of_that_part(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    programs: Callable[..., None],
 ) -> None:
-    (tmp_path / "ros2").write_text("#!/bin/sh\n")
-    (tmp_path / "ros2").chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    programs("ros2")
     options = Options(
         hardware="mock",
         checkpoint="my run/last",

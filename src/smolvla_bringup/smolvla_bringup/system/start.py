@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -33,8 +34,14 @@ def _log_folder() -> Path:
 
 def _show(line: str) -> None:
     # One write per line: several threads print, and print() writes the line end apart.
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # As when a terminal closes; and a thread that prints must go on reading its node.
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+        print("smolvla run: nobody reads the output, so all nodes are ended", file=sys.stderr)
+        os.kill(os.getpid(), signal.SIGHUP)
 
 
 def parser() -> argparse.ArgumentParser:
