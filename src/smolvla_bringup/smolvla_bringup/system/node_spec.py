@@ -205,6 +205,7 @@ def make_spec(
     name: str = "",
     config: tuple[str, ...] = (),
     texts: Mapping[str, str] | None = None,
+    files: Mapping[str, Any] | None = None,
     **fields: Any,
 ) -> NodeSpec:
     """Return a spec in the namespace of `options`, with the user's parameter file last.
@@ -215,13 +216,17 @@ def make_spec(
         name: empty for `executable`.
         config: names of parameter files in ``config/``, without suffix.
         texts: parameters too long for a command line; they go into a temporary file.
+        files: name of a temporary parameter file -> its content.
         fields: others of `NodeSpec`; a `namespace` is within that of `options`.
 
     Raises:
         SetupError: `params_file` does not exist or is no parameter file, or this package is not
             installed.
     """
-    files = [config_file(f"{stem}.yaml") for stem in config]
+    params_files = [config_file(f"{stem}.yaml") for stem in config]
+    for stem, content in (files or {}).items():
+        text = yaml.safe_dump(content, sort_keys=False)
+        params_files.append(temporary_file(f"{stem}.yaml", text))
     if options.params_file:
         extra = Path(options.params_file).expanduser().resolve()
         if not extra.is_file():
@@ -232,19 +237,19 @@ def make_spec(
             raise SetupError(f"params_file {extra} is not UTF-8 text: {error}") from error
         except (OSError, ValueError, yaml.YAMLError) as error:
             raise SetupError(f"params_file {' '.join(str(error).split())}") from error
-        files.append(extra)
+        params_files.append(extra)
     if texts:
         content = {"/**": {"ros__parameters": dict(texts)}}
         # Quoted, so that ROS takes every value for a text.
         text = yaml.safe_dump(content, default_style='"', width=10**9, allow_unicode=True)
-        files.append(temporary_file(f"{name or executable}.yaml", text))
+        params_files.append(temporary_file(f"{name or executable}.yaml", text))
     inner = str(fields.pop("namespace", ""))
     return NodeSpec(
         package=package,
         executable=executable,
         name=name or executable,
         namespace="/".join(part for part in (options.node_namespace, inner) if part),
-        params_files=tuple(files),
+        params_files=tuple(params_files),
         env=node_environment(options),
         **fields,
     )
