@@ -53,7 +53,7 @@ def test_does_the_other_tasks(task, fps):
 
 def test_leaves_the_other_cubes_alone_when_it_reaches():
     simulation = Simulation()
-    observer = Observer(simulation, create({"period": 1 / 30}), (64, 48))
+    observer = Observer(simulation, create(ScriptedSettings(period=1 / 30)), (64, 48))
     simulation.set_task("touch the red cube")
     simulation.reset(4)
     loop = EpisodeLoop(observer, direct(simulation, 30.0, 15))
@@ -195,7 +195,9 @@ def test_says_what_is_missing_and_what_is_out_of_reach():
 
 
 def observation(simulation, instruction=TASK, names=JOINT_NAMES):
-    seen = Observer(simulation, create({}), (64, 48)).observe(instruction)
+    seen = Observer(simulation, create(ScriptedSettings(period=1 / 30)), (64, 48)).observe(
+        instruction
+    )
     order = [JOINT_NAMES.index(name) for name in names]
     return replace(seen, joint_names=tuple(names), positions=seen.positions[order])
 

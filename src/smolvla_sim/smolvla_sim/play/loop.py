@@ -105,9 +105,12 @@ def direct(
         threshold: ``chunk_size_threshold`` of `executor_node`.
     """
     anything = 1e6
-    robot = load_robot(simulation.spec.name)
+    robot = load_robot("so100")
     # The arm's own limits, to which its servos clamp every command.
-    joints = tuple(replace(joint, speed=anything) for joint in robot.joints)
+    limits = zip(robot.joints, simulation.lower.tolist(), simulation.upper.tolist(), strict=True)
+    joints = tuple(
+        replace(joint, lower=lower, upper=upper, speed=anything) for joint, lower, upper in limits
+    )
     return ExecutorSettings(
         rate=rate,
         chunk_size_threshold=threshold,
