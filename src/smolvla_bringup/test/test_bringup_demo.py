@@ -30,7 +30,7 @@ LIMIT = 90.0  # [s] for one demo; only a broken one comes near
 
 # Fault of the fakes -> arguments of the demo. All run at once: mostly they wait for discovery.
 FAILURES = {
-    "sim_never_succeeds": ("--time-limit", "2", "--no-video"),
+    "sim_never_succeeds": ("--time-limit", "2", "--no-video", "--task", "wipe the red cube"),
     "policy_dies": ("--no-video",),
     "policy_error": (),
     "executor_start_refused": ("--no-video",),
@@ -162,6 +162,7 @@ def test_task_that_is_not_done_in_time_fails(failures: dict) -> None:
     assert status == 1
     assert "NOT done in 2." in output
     assert "best score 0.5 of 1" in output
+    assert "never learned 'wipe the red cube'; nearest: 'touch the red cube'" in output
 
 
 def test_node_that_dies_ends_everything_with_its_last_words(failures: dict) -> None:
