@@ -36,7 +36,7 @@ from smolvla_policy.checkpoint.robot import CONVERSION
 from tqdm import tqdm
 
 from smolvla_sim.demonstrations.demonstrator import ROBOT, Demonstration, Demonstrator
-from smolvla_sim.play.workers import spread
+from smolvla_sim.play.workers import run_in_processes
 from smolvla_sim.settings import DemonstrationSettings, RecordingSettings
 from smolvla_sim.world.arm import JOINT_NAMES
 from smolvla_sim.world.rendering import choose_gl
@@ -90,7 +90,7 @@ def record(settings: RecordingSettings, *, progress: bool = True) -> int:
             disable=not progress,
         )
         make = functools.partial(demonstrate, settings)
-        with bar, spread(make, count(first), settings.workers, in_order=True) as made:
+        with bar, run_in_processes(make, count(first), settings.workers, in_order=True) as made:
             while writer.num_episodes < settings.episodes:
                 _, demonstration = next(made)
                 if not demonstration.success:

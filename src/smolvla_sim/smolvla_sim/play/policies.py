@@ -67,13 +67,13 @@ def _fps(settings: PlaySettings) -> float:
         return settings.fps
     if settings.policy != READS_CHECKPOINTS:
         return FPS
-    told = read_robot(find_checkpoint(settings.checkpoint)).fps
-    if not told:
+    declared = read_robot(find_checkpoint(settings.checkpoint)).fps
+    if not declared:
         raise ValueError(
             f"{settings.checkpoint} does not say how many actions a second its data have (no fps "
             f"in {ROBOT}); give --fps, the frame rate of the recordings"
         )
-    return told
+    return declared
 
 
 def _facts(settings: PlaySettings) -> PolicyFacts:
@@ -110,7 +110,7 @@ def load_backend(settings: PlaySettings) -> Backend:
             one) or does not fit the arm.
     """
     reads = settings.policy == READS_CHECKPOINTS
-    told = read_robot(find_checkpoint(settings.checkpoint)).units if reads else ""
+    declared = read_robot(find_checkpoint(settings.checkpoint)).units if reads else ""
     given = reads or settings.checkpoint != str(CHECKPOINT)
     return create_backend(
         settings.policy,
@@ -119,7 +119,7 @@ def load_backend(settings: PlaySettings) -> Backend:
             "device": settings.device,
             "dtype": "auto",
             "stats": settings.stats,
-            "units": told or _UNITS,
+            "units": declared or _UNITS,
             "joints": list(JOINT_NAMES),
             "cameras": list(settings.cameras),
             "period": 1.0 / _fps(settings),

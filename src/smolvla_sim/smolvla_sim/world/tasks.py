@@ -85,7 +85,7 @@ class Task(ABC):
     name: ClassVar[str]
     # Seconds that it may take: some five times what the expert needs.
     time_limit: ClassVar[float] = 40.0
-    # Sentences that it understands, the usual words first.
+    # Sentences that it understands, the usual one first.
     templates: ClassVar[tuple[str, ...]]
     # What `parse` accepts: normalized sentences with the attributes as named groups.
     patterns: ClassVar[tuple[re.Pattern[str], ...]]
@@ -107,11 +107,11 @@ class Task(ABC):
 
     @property
     def sentence(self) -> str:
-        """The instruction in its usual words."""
+        """The usual instruction."""
         return self.sentences()[0]
 
     def sentences(self) -> tuple[str, ...]:
-        """Return the instruction in all the words of `templates`."""
+        """Return the instruction in all forms of `templates`."""
         return tuple(template.format(**vars(self)) for template in self.templates)
 
     @classmethod
@@ -350,9 +350,9 @@ def parse_task(sentence: str) -> Task:
     Raises:
         ValueError: nothing here understands it; the text lists what is understood.
     """
-    words = " ".join(sentence.lower().strip().rstrip(".!").split())
+    spoken = " ".join(sentence.lower().strip().rstrip(".!").split())
     for known in TASKS:
-        task = known.parse(words)
+        task = known.parse(spoken)
         if task is not None:
             return task
     examples = "; ".join(f"'{text}'" for known in TASKS for text in known.templates)
