@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         value = getattr(given, name)
         if value is not None and not value > 0:  # nor NaN, which no time is beyond
             print(
-                f"demo: --{name.replace('_', '-')} is {value:g} s; it must be above 0",
+                f"smolvla demo: --{name.replace('_', '-')} is {value:g} s; it must be above 0",
                 file=sys.stderr,
             )
             return COULD_NOT_RUN
