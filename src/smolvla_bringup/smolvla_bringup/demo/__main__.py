@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,23 +15,23 @@ from smolvla_core.console import (
     NO,
     command_parser,
     end_on_interrupt,
+    write_json,
 )
 
 if __name__ == "__main__":
     end_on_interrupt(INTERRUPTED)  # what follows takes long to import
 
-from smolvla_bringup.system.option_arguments import add_arguments, from_arguments
-from smolvla_bringup.system.options import SetupError
+from smolvla_bringup.system.options import Options, SetupError, add_arguments, from_arguments
 
 _OPTIONS = (
-    "model",
+    "robot",
     "policy",
     "checkpoint",
     "task",
     "seed",
     "rate",
-    "g",
-    "aggregation",
+    "chunk_size_threshold",
+    "aggregate",
     "viewer",
     "params_file",
 )
@@ -70,6 +69,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--no-video", action="store_true", help="write no demo.mp4")
     made.add_argument(
         "--json",
+        type=Path,
         metavar="FILE",
         help="also write the summary there; -: to the standard output, and progress to stderr",
     )
@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         value = getattr(given, name)
         if value is not None and not value > 0:  # nor NaN, which no time is beyond
             print(
-                f"demo: --{name.replace('_', '-')} is {value:g} s; it must be above 0",
+                f"smolvla demo: --{name.replace('_', '-')} is {value:g} s; it must be above 0",
                 file=sys.stderr,
             )
             return COULD_NOT_RUN
@@ -93,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.policy == "none":
             raise SetupError("without a policy nothing moves; choose --policy scripted or smolvla")
     except SetupError as error:
-        print(f"demo: {error}", file=sys.stderr)
+        print(f"smolvla demo: {error}", file=sys.stderr)
         return COULD_NOT_RUN
     # Not at the top: --help needs no ROS.
     from smolvla_core.client import ClientError
@@ -101,28 +101,42 @@ def main(argv: Sequence[str] | None = None) -> int:
     from smolvla_bringup.demo.report import LiveLine, summary_text
     from smolvla_bringup.demo.run import FILES, Demo
 
-    line = LiveLine(sys.stderr if given.json == "-" else sys.stdout)
+    line = LiveLine(sys.stderr if str(given.json) == "-" else sys.stdout)
+    if warning := _unlearned(options):
+        line.say(f"smolvla demo: {warning}")
     demo = Demo(options, given.folder, given.time_limit, line)
     status = DONE
     try:
-        demo.run(given.ready_limit or _READY_LIMIT[options.policy], not given.no_video)
+        demo.run(given.ready_limit or _READY_LIMIT.get(options.policy, 900.0), not given.no_video)
     except KeyboardInterrupt:
         line.say("interrupted")
         status = INTERRUPTED
     except (SetupError, ClientError) as error:
-        line.say(f"demo: {error}")
+        line.say(f"smolvla demo: {error}")
         status = COULD_NOT_RUN
     if demo.summary is not None:
         line.say(summary_text(demo.summary))
         line.say("  " + "  ".join(str(p) for n in FILES if (p := given.folder / n).exists()))
-        text = json.dumps(demo.summary, ensure_ascii=False)
-        if given.json == "-":
-            print(text, flush=True)
-        elif given.json:
-            Path(given.json).write_text(text + "\n", encoding="utf-8")
+        if given.json is not None:
+            write_json(given.json, demo.summary)
         if status == DONE and not demo.summary["success"]:
             status = NO
     return status
+
+
+def _unlearned(options: Options) -> str:
+    """Say that the checkpoint never learned the task, where it says what it learned."""
+    from smolvla_policy.checkpoint import CheckpointError
+    from smolvla_policy.checkpoint.robot import read_robot, unlearned
+    from smolvla_sim.settings import CHECKPOINT
+
+    folder = CHECKPOINT if options.shipped_checkpoint else Path(options.checkpoint or "")
+    if options.policy != "smolvla" or not folder.is_dir():
+        return ""  # policy_node says it of one that it downloads
+    try:
+        return unlearned(options.task, read_robot(folder).tasks)
+    except CheckpointError:
+        return ""  # policy_node says what is wrong
 
 
 if __name__ == "__main__":

@@ -3,12 +3,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TextIO
 
 from smolvla_core.client import SmolVLAClient
@@ -123,7 +121,7 @@ def summarize(
         "score_max": max((score for _, score in log.scores), default=None),
         "task": options.task,
         "seed": options.seed,
-        "model": options.model,
+        "robot": options.robot,
         "policy": policy.backend or options.policy,
         "checkpoint": policy.checkpoint or options.checkpoint,
         "device": policy.device,
@@ -162,11 +160,6 @@ def _finite(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
-
-
-def write_summary(summary: dict[str, Any], path: Path) -> None:
-    """Write `summary` as JSON."""
-    path.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _milliseconds(seconds: float | None) -> str:

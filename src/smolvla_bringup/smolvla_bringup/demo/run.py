@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from smolvla_core.client import SmolVLAClient
+from smolvla_core.console import write_json
 
 from smolvla_bringup.demo.plot import plot_run
-from smolvla_bringup.demo.report import LiveLine, run_line, summarize, write_summary
+from smolvla_bringup.demo.report import LiveLine, run_line, summarize
 from smolvla_bringup.demo.video import CameraFeed, VideoWriter
 from smolvla_bringup.system.environment import enter_own_graph
 from smolvla_bringup.system.node_list import simulation_nodes
@@ -140,6 +141,6 @@ class Demo:
         assert client.policy_status is not None  # it was ready
         self._line.say("all nodes have ended; writing the results")
         self.summary = summarize(log, options, client.executor_status, client.policy_status, notes)
-        write_summary(self.summary, self._folder / FILES[2])
+        write_json(self._folder / FILES[2], self.summary)
         title = f"{options.task} ({self.summary['policy']}, seed {options.seed})"
         plot_run(log, title, self._folder / FILES[1])
