@@ -220,17 +220,10 @@ def make_spec(
     Raises:
         SetupError: `params_file` does not exist or is no parameter file.
     """
-<<<<<<< HEAD
     params_files = [
         temporary_file(f"{stem}.yaml", yaml.safe_dump(content, sort_keys=False))
         for stem, content in (files or {}).items()
     ]
-=======
-    params_files = [config_file(f"{stem}.yaml") for stem in config]
-    for stem, content in (files or {}).items():
-        text = yaml.safe_dump(content, sort_keys=False)
-        params_files.append(temporary_file(f"{stem}.yaml", text))
->>>>>>> da84fccb3af199585bdb9696e4e383ad25708e7c
     if options.params_file:
         extra = Path(options.params_file).expanduser().resolve()
         if not extra.is_file():
