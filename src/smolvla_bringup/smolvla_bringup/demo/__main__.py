@@ -103,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     line = LiveLine(sys.stderr if str(given.json) == "-" else sys.stdout)
     if warning := _unlearned(options):
-        line.say(f"demo: {warning}")
+        line.say(f"smolvla demo: {warning}")
     demo = Demo(options, given.folder, given.time_limit, line)
     status = DONE
     try:
@@ -126,7 +126,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _unlearned(options: Options) -> str:
     """Say that the checkpoint never learned the task, where it says what it learned."""
-    from smolvla_policy.checkpoint.errors import CheckpointError
+    from smolvla_policy.checkpoint import CheckpointError
     from smolvla_policy.checkpoint.robot import read_robot, unlearned
     from smolvla_sim.settings import CHECKPOINT
 
