@@ -3,14 +3,17 @@
 
 Rules, limits and messages stand in ``calibration_rules.json``, the rule book that the driver is
 built with (``so100_hardware/config``): a file that one of them takes, the other takes as well.
+An id is looked up where LeRobot keeps its files, under the folder names of all its versions; a
+name with a ``/`` or ending in ``.json`` is a path.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +81,29 @@ class JointCalibration:
         return self.width / 2.0 * RADIANS_PER_TICK
 
 
+KEYS = tuple(field.name for field in fields(JointCalibration))
+
 Calibration = Mapping[str, JointCalibration]
 """Joint -> calibration, by LeRobot's joint names."""
+
+
+class CalibrationError(ValueError):
+    """A calibration cannot be found, read or used; the text says why and what to do."""
+
+
+@dataclass(frozen=True)
+class LoadedCalibration:
+    """A calibration and where it comes from.
+
+    Attributes:
+        file: that was read.
+        joints: LeRobot's joint name -> calibration.
+        remarks: what is odd but no hindrance, a line each.
+    """
+
+    file: Path
+    joints: Calibration
+    remarks: tuple[str, ...] = ()
 
 
 def say(name: str, /, **fields: object) -> str:
@@ -156,3 +180,125 @@ def other_format(keys: Collection[str], file: Path) -> str:
             split = RULE_BOOK["split"].format(**fields)
             return str(form["text"].format(**fields, split=split))
     return ""
+
+
+def calibration_roots() -> list[Path]:
+    """Return LeRobot's calibration folders in the order of search, of the variables that are set.
+
+    They are $HF_LEROBOT_CALIBRATION, $HF_LEROBOT_HOME/calibration, $HF_HOME/lerobot/calibration,
+    $XDG_CACHE_HOME/huggingface/lerobot/calibration and ~/.cache/huggingface/lerobot/calibration.
+    """
+    roots = [
+        Path(os.path.normpath(Path(os.environ[variable]).expanduser() / rest))
+        for variable, rest in RULE_BOOK["roots"]
+        if os.environ.get(variable)
+    ]
+    return list(dict.fromkeys(roots))
+
+
+def find_calibration(id_or_path: str, joints: Sequence[str] = LEROBOT_JOINTS) -> LoadedCalibration:
+    """Find and read the calibration of an arm.
+
+    Args:
+        id_or_path: an id as LeRobot's ``--robot.id``; with a ``/`` or ending in ``.json``, a
+            path. The first of `calibration_roots` that has the id decides; files of several
+            versions of LeRobot in it must say the same.
+        joints: that must be in it, by LeRobot's names.
+
+    Raises:
+        CalibrationError: not found, unreadable, of another arm, or there twice and different.
+    """
+    if "/" in id_or_path or id_or_path.endswith(".json"):
+        return load_calibration(Path(id_or_path).expanduser(), joints)
+    if not id_or_path.strip():
+        raise CalibrationError(say("empty_id"))
+    searched: list[Path] = []
+    for root in calibration_roots():
+        folders = RULE_BOOK["folders"]
+        places = [root / "robots" / folder / f"{id_or_path}.json" for folder in folders]
+        found = [place for place in places if place.exists()]
+        if found:
+            return _agreeing(id_or_path, found, joints)
+        searched += places
+    looked_for = ", ".join(map(str, searched)) or say("nowhere")
+    raise CalibrationError(say("not_found", name=id_or_path, places=looked_for))
+
+
+def _agreeing(name: str, found: Sequence[Path], joints: Sequence[str]) -> LoadedCalibration:
+    first = load_calibration(found[0], joints)
+    remarks = list(first.remarks)
+    for other in found[1:]:
+        if other.samefile(found[0]):
+            continue  # a link
+        both = {"name": name, "first": found[0], "second": other}
+        if load_calibration(other, joints).joints != first.joints:
+            raise CalibrationError(say("differs", **both))
+        remarks.append(say("same", **both))
+    return LoadedCalibration(first.file, first.joints, tuple(remarks))
+
+
+def load_calibration(file: Path, joints: Sequence[str] = LEROBOT_JOINTS) -> LoadedCalibration:
+    """Read and check a calibration file.
+
+    Raises:
+        CalibrationError: see `find_calibration`; the text has all problems, a line each, with
+            file, joint, key and what to do.
+    """
+    twice: list[str] = []
+
+    def remember(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = [name for name, _ in pairs]
+        twice.extend(dict.fromkeys(name for name in names if names.count(name) > 1))
+        return dict(pairs)
+
+    try:
+        if file.is_dir():
+            raise CalibrationError(f"{file}: {say('folder')}")
+        content = json.loads(file.read_bytes(), object_pairs_hook=remember)
+    except OSError as error:
+        reason = say("unreadable", reason=error.strerror)
+        raise CalibrationError(f"{file}: {reason}") from error
+    except UnicodeDecodeError as error:
+        line = 1 + error.object.count(b"\n", 0, error.start)
+        raise CalibrationError(f"{file}: {say('not_json', line=line)}") from error
+    except json.JSONDecodeError as error:
+        raise CalibrationError(f"{file}: {say('not_json', line=error.lineno)}") from error
+
+    calibration: dict[str, JointCalibration] = {}
+    if not isinstance(content, dict):
+        problems = [say("not_joints", value=_shown(content))]
+    elif other := other_format(content, file):
+        problems = [other]
+    else:
+        # A name that is there twice would silently win over the first.
+        texts = {
+            name: [say("twice")] * (name in twice) + _wrong(content[name]) for name in content
+        }
+        problems = [say("joint", joint=name, text=text) for name in texts for text in texts[name]]
+        if not problems:
+            calibration = {name: JointCalibration(**joint) for name, joint in content.items()}
+            problems = calibration_problems(calibration, joints)
+    if problems:
+        raise CalibrationError("\n".join(f"{file}: {problem}" for problem in problems))
+    remarks = tuple(f"{file}: {remark}" for remark in broken_rules(calibration, [DOUBTFUL, ODD]))
+    return LoadedCalibration(file, calibration, remarks)
+
+
+def _wrong(joint: Any) -> list[str]:
+    """Return what keeps JSON from being a joint's calibration, a text each."""
+    if not isinstance(joint, dict):
+        return [say("not_joint", value=_shown(joint))]
+    texts = [
+        say("not_whole", key=key, value=_shown(joint[key]))
+        if key in joint
+        else say("missing_key", key=key)
+        for key in KEYS
+        if type(joint.get(key)) is not int
+    ]
+    return texts + [say("unknown_key", key=key) for key in joint if key not in KEYS]
+
+
+def _shown(value: Any) -> str:
+    """Return the JSON of a value for a message, short."""
+    text = json.dumps(value)
+    return text if len(text) <= 40 else text[:37] + "..."

@@ -6,17 +6,21 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from smolvla_core.robot import load_robot
-from smolvla_core.units.calibration import DOUBTFUL, LEROBOT_JOINTS, ODD, UNSAFE, broken_rules
-from smolvla_core.units.calibration_files import (
+from smolvla_core.units.calibration import (
+    DOUBTFUL,
+    LEROBOT_JOINTS,
+    ODD,
+    UNSAFE,
     CalibrationError,
+    broken_rules,
     calibration_roots,
     find_calibration,
     load_calibration,
-    parse_calibration,
 )
 from smolvla_policy.backends.units_choice import choose_units
 
@@ -136,10 +140,7 @@ def test_what_is_nowhere_names_all_places(home):
     ],
 )
 def test_what_cannot_be_is_refused_with_joint_and_key(tmp_path, change, words):
-    arm = content()
-    change(arm)
-    path = tmp_path / "arm.json"
-    path.write_text(json.dumps(arm))
+    path = put(tmp_path, change=change)
     with pytest.raises(CalibrationError, match=words) as error:
         load_calibration(path)
     assert str(error.value).startswith(str(path))
@@ -149,30 +150,34 @@ def test_what_cannot_be_is_refused_with_joint_and_key(tmp_path, change, words):
     ("text", "words"),
     [
         ('{\n "gripper": ', "not JSON, see line 2"),
+        (b'{\n\n"grip\xff": 1}', "not JSON, see line 3"),
         ("[]", r"must be an object with a joint each, but is \[\]"),
         (LEROBOT.read_text().replace('"gripper"', '"wrist_roll"'), "'wrist_roll': is there twice"),
     ],
 )
-def test_text_that_is_no_calibration(text, words):
+def test_text_that_is_no_calibration(tmp_path, text, words):
+    path = tmp_path / "arm.json"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(CalibrationError, match=words):
-        parse_calibration(text, Path("arm.json"))
+        load_calibration(path)
 
 
 def test_what_is_odd_is_told(tmp_path):
-    arm = content()
-    arm["shoulder_pan"].update(id=9, drive_mode=1)
-    arm["elbow_flex"].update(range_min=2000, range_max=2100)
-    remarks = "\n".join(parse_calibration(json.dumps(arm), Path("arm.json")).remarks)
+    def change(arm):
+        arm["shoulder_pan"].update(id=9, drive_mode=1)
+        arm["elbow_flex"].update(range_min=2000, range_max=2100)
+
+    remarks = "\n".join(load_calibration(put(tmp_path, change=change)).remarks)
     assert "id is 9, LeRobot gives it 1" in remarks
     assert "'elbow_flex': the range is only 9 degrees wide" in remarks
     assert "drive_mode 1 turns" in remarks
 
 
 def broken(level, **ranges):
-    arm = content()
+    joints = dict(load_calibration(LEROBOT).joints)
     for joint, (low, high) in ranges.items():
-        arm[joint].update(range_min=low, range_max=high)
-    return broken_rules(parse_calibration(json.dumps(arm), Path("a")).joints, [level])
+        joints[joint] = replace(joints[joint], range_min=low, range_max=high)
+    return broken_rules(joints, [level])
 
 
 def test_a_range_over_the_end_of_the_encoder_is_unsafe():

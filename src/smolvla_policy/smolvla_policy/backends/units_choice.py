@@ -8,8 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from smolvla_core.robot import Robot
-from smolvla_core.units.calibration import DOUBTFUL, LEROBOT_JOINTS, UNSAFE, broken_rules
-from smolvla_core.units.calibration_files import LoadedCalibration, find_calibration
+from smolvla_core.units.calibration import (
+    DOUBTFUL,
+    LEROBOT_JOINTS,
+    UNSAFE,
+    LoadedCalibration,
+    broken_rules,
+    find_calibration,
+)
 from smolvla_core.units.implied import FeatureStatistics, implied_units, units_problem
 from smolvla_core.units.joint_units import AUTO, REGIMES, JointUnits, joint_units
 

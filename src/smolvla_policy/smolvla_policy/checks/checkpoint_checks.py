@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 from smolvla_core.robot import VELOCITY, Joint, Robot, base_name
-from smolvla_core.units.calibration import GRIPPER, UNSAFE, broken_rules
-from smolvla_core.units.calibration_files import LoadedCalibration
+from smolvla_core.units.calibration import GRIPPER, UNSAFE, LoadedCalibration, broken_rules
 
 from smolvla_policy.backends.parameter_defaults import Completed, complete
 from smolvla_policy.backends.smolvla import (

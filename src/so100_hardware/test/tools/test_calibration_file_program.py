@@ -5,8 +5,12 @@ import json
 from pathlib import Path
 
 import pytest
-from smolvla_core.units.calibration import UNSAFE, broken_rules
-from smolvla_core.units.calibration_files import CalibrationError, parse_calibration
+from smolvla_core.units.calibration import (
+    UNSAFE,
+    CalibrationError,
+    broken_rules,
+    load_calibration,
+)
 from tool_programs import JOINTS, give_calibration, run, servos_hold
 
 
@@ -92,7 +96,7 @@ def test_both_languages_refuse_a_file_with_the_same_lines(tmp_path, content):
     file = tmp_path / "this arm.json"
     file.write_text(json.dumps(content))
     try:
-        loaded = parse_calibration(file.read_text(), file)
+        loaded = load_calibration(file)
         lines = [f"{file}: {text}" for text in broken_rules(loaded.joints, [UNSAFE])]
     except CalibrationError as error:
         lines = str(error).splitlines()
@@ -115,7 +119,7 @@ def test_both_languages_take_a_file_with_the_same_remarks(start, tmp_path):
             )
         )
     )
-    remarks = parse_calibration(file.read_text(), file).remarks
+    remarks = load_calibration(file).remarks
     assert len(remarks) == 4
     emulator = start("--ids", "1,2,3,8,5,6")
     result = run("so100_calibrate", "--port", emulator.port, "--from-file", file)
