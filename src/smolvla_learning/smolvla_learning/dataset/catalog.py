@@ -19,40 +19,55 @@ import pyarrow as pa
 from smolvla_learning.dataset.errors import DatasetError
 from smolvla_learning.dataset.features import FRAME_COLUMNS, Array
 from smolvla_learning.dataset.journal import Saved, read_journal, saved_data, saved_video
-from smolvla_learning.dataset.layout import TASKS, Position, data_file, video_file
+from smolvla_learning.dataset.layout import BEFORE_FIRST, TASKS, Position, data_file, video_file
 from smolvla_learning.dataset.metadata import Info, read_tasks
 from smolvla_learning.dataset.statistics import REQUIRED, Statistics, merge_feature
 from smolvla_learning.dataset.tables import parquet_file, read_table, to_array
 
 
 @dataclass(frozen=True)
-class VideoPart:
-    """Where an episode lies in the video files of a camera; times in seconds."""
+class VideoSpan:
+    """Where the frames of an episode are.
 
-    position: Position
+    Attributes:
+        path: of the video file.
+        from_timestamp: time of its first frame in the file, in seconds.
+        to_timestamp: time after its last frame.
+        position: number of the video file, `BEFORE_FIRST` outside of the final files.
+    """
+
+    path: Path
     from_timestamp: float
     to_timestamp: float
+    position: Position = BEFORE_FIRST
 
 
 @dataclass(frozen=True)
-class EpisodeRow:
-    """An episode in the final files.
+class Episode:
+    """One episode of a dataset.
 
     Attributes:
         index: of the episode.
         length: frames.
-        tasks: texts that occur in it; empty where the table does not tell.
         from_index: its first frame, counted over the whole dataset.
+        tasks: texts that occur in it; `read_rows` leaves them empty where the table does not tell.
         data: its data file.
-        videos: camera -> its part of a video file.
+        videos: camera -> where its frames are.
+        position: number of the data file, `BEFORE_FIRST` outside of the final files.
     """
 
     index: int
     length: int
-    tasks: tuple[str, ...]
     from_index: int
-    data: Position
-    videos: Mapping[str, VideoPart]
+    tasks: tuple[str, ...]
+    data: Path
+    videos: Mapping[str, VideoSpan]
+    position: Position = BEFORE_FIRST
+
+    @property
+    def to_index(self) -> int:
+        """The frame after its last one."""
+        return self.from_index + self.length
 
 
 def episode_files(folder: Path) -> list[Path]:
@@ -60,7 +75,7 @@ def episode_files(folder: Path) -> list[Path]:
     return sorted((folder / "meta" / "episodes").glob("chunk-*/file-*.parquet"))
 
 
-def read_rows(folder: Path, info: Info) -> list[EpisodeRow]:
+def read_rows(folder: Path, info: Info) -> list[Episode]:
     """Read the table of the episodes.
 
     Raises:
@@ -68,7 +83,7 @@ def read_rows(folder: Path, info: Info) -> list[EpisodeRow]:
     """
     rows = []
     for path in episode_files(folder):
-        rows += _rows_of(path, info)
+        rows += _rows_of(folder, path, info)
     frames = 0
     for expected, row in enumerate(rows):
         where = f"{folder}/meta/episodes: episode {row.index}"
@@ -80,7 +95,7 @@ def read_rows(folder: Path, info: Info) -> list[EpisodeRow]:
     return rows
 
 
-def _rows_of(path: Path, info: Info) -> list[EpisodeRow]:
+def _rows_of(folder: Path, path: Path, info: Info) -> list[Episode]:
     keys = ["chunk_index", "file_index", "from_timestamp", "to_timestamp"]
     names = ["episode_index", "length", "data/chunk_index", "data/file_index"]
     names += ["dataset_from_index", "dataset_to_index"]
@@ -101,28 +116,29 @@ def _rows_of(path: Path, info: Info) -> list[EpisodeRow]:
                 f"{path}: episode {about['episode_index']} has length {length}, but its indices "
                 f"go from {about['dataset_from_index']} to {about['dataset_to_index']}"
             )
-        videos = {
-            camera: VideoPart(
-                Position(*(int(about[f"videos/{camera}/{key}"]) for key in keys[:2])),
-                *(float(about[f"videos/{camera}/{key}"]) for key in keys[2:]),
-            )
-            for camera in info.videos
-        }
+        videos = {}
+        for camera in info.videos:
+            chunk, number, begin, end = (about[f"videos/{camera}/{key}"] for key in keys)
+            position = Position(int(chunk), int(number))
+            video = folder / video_file(camera, position, info.video_path)
+            videos[camera] = VideoSpan(video, float(begin), float(end), position)
+        position = Position(int(about["data/chunk_index"]), int(about["data/file_index"]))
         rows.append(
-            EpisodeRow(
+            Episode(
                 int(about["episode_index"]),
                 int(length),
-                tuple(about.get("tasks", ())),
                 int(about["dataset_from_index"]),
-                Position(int(about["data/chunk_index"]), int(about["data/file_index"])),
+                tuple(about.get("tasks", ())),
+                folder / data_file(position, info.data_path),
                 videos,
+                position,
             )
         )
     return rows
 
 
 def episode_table(
-    rows: Sequence[EpisodeRow], statistics: Sequence[Statistics], position: Position
+    rows: Sequence[Episode], statistics: Sequence[Statistics], position: Position
 ) -> pa.Table:
     """Make the table of some episodes.
 
@@ -135,10 +151,10 @@ def episode_table(
         "episode_index": pa.array([row.index for row in rows], pa.int64()),
         "tasks": pa.array([list(row.tasks) for row in rows], pa.list_(pa.string())),
         "length": pa.array([row.length for row in rows], pa.int64()),
-        "data/chunk_index": pa.array([row.data.chunk for row in rows], pa.int64()),
-        "data/file_index": pa.array([row.data.file for row in rows], pa.int64()),
+        "data/chunk_index": pa.array([row.position.chunk for row in rows], pa.int64()),
+        "data/file_index": pa.array([row.position.file for row in rows], pa.int64()),
         "dataset_from_index": pa.array([row.from_index for row in rows], pa.int64()),
-        "dataset_to_index": pa.array([row.from_index + row.length for row in rows], pa.int64()),
+        "dataset_to_index": pa.array([row.to_index for row in rows], pa.int64()),
     }
     for camera in rows[0].videos:
         parts = [row.videos[camera] for row in rows]
@@ -210,44 +226,6 @@ def read_merged_statistics(folder: Path, info: Info) -> Statistics:
 
 
 @dataclass(frozen=True)
-class VideoSpan:
-    """Where the frames of an episode are.
-
-    Attributes:
-        path: of the video file.
-        from_timestamp: time of its first frame in the file, in seconds.
-        to_timestamp: time after its last frame.
-    """
-
-    path: Path
-    from_timestamp: float
-    to_timestamp: float
-
-
-@dataclass(frozen=True)
-class Episode:
-    """One episode of a dataset.
-
-    Attributes:
-        index: of the episode.
-        length: frames.
-        from_index: its first frame, counted over the whole dataset.
-        to_index: the frame after its last one.
-        tasks: texts that occur in it.
-        data: its data file.
-        videos: camera -> where its frames are.
-    """
-
-    index: int
-    length: int
-    from_index: int
-    to_index: int
-    tasks: tuple[str, ...]
-    data: Path
-    videos: Mapping[str, VideoSpan]
-
-
-@dataclass(frozen=True)
 class Catalog:
     """The episodes of a dataset.
 
@@ -268,11 +246,10 @@ def read_catalog(folder: Path, info: Info) -> Catalog:
     Raises:
         DatasetError: a file is missing or damaged, or the episodes have gaps.
     """
-    rows = read_rows(folder, info)
-    pending, _ = read_journal(folder, len(rows))
-    episodes = [_of_row(folder, info, row) for row in rows]
+    episodes = read_rows(folder, info)
+    pending, _ = read_journal(folder, len(episodes))
     tasks: dict[str, None] = {}
-    if rows or (folder / TASKS).exists():
+    if episodes or (folder / TASKS).exists():
         tasks = dict.fromkeys(read_tasks(folder))
     if not all(episode.tasks for episode in episodes):
         episodes = _with_tasks(episodes, list(tasks))
@@ -302,20 +279,6 @@ def _with_tasks(episodes: Sequence[Episode], tasks: Sequence[str]) -> list[Episo
     return told
 
 
-def _of_row(folder: Path, info: Info, row: EpisodeRow) -> Episode:
-    videos = {
-        camera: VideoSpan(
-            folder / video_file(camera, part.position, info.video_path),
-            part.from_timestamp,
-            part.to_timestamp,
-        )
-        for camera, part in row.videos.items()
-    }
-    data = folder / data_file(row.data, info.data_path)
-    end = row.from_index + row.length
-    return Episode(row.index, row.length, row.from_index, end, row.tasks, data, videos)
-
-
 def _of_saved(folder: Path, info: Info, entry: Saved, begin: int) -> Episode:
     seconds = entry.length / info.fps
     videos = {
@@ -323,8 +286,7 @@ def _of_saved(folder: Path, info: Info, entry: Saved, begin: int) -> Episode:
         for camera in info.videos
     }
     data = saved_data(folder, entry.index)
-    end = begin + entry.length
-    return Episode(entry.index, entry.length, begin, end, entry.tasks, data, videos)
+    return Episode(entry.index, entry.length, begin, entry.tasks, data, videos)
 
 
 def span_of(episodes: Sequence[Episode]) -> str:

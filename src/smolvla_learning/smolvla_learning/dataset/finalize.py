@@ -16,8 +16,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from smolvla_learning.dataset.catalog import (
-    EpisodeRow,
-    VideoPart,
+    Episode,
+    VideoSpan,
     episode_files,
     episode_table,
     read_merged_statistics,
@@ -49,7 +49,7 @@ from smolvla_learning.dataset.video import JoinedVideo
 def finalize(
     folder: Path,
     info: Info,
-    rows: Sequence[EpisodeRow],
+    rows: Sequence[Episode],
     saved: Sequence[Saved],
     tasks: Sequence[str],
 ) -> Info:
@@ -65,7 +65,7 @@ def finalize(
     Returns:
         What info.json says now.
     """
-    added: list[EpisodeRow] = []
+    added: list[Episode] = []
     if saved:
         _remove_strays(folder, info, rows)
         added = _add_files(folder, info, rows, saved)
@@ -74,7 +74,7 @@ def finalize(
         _add_table(folder, info, added, saved)
     write_statistics(folder, read_merged_statistics(folder, info))
     everything = [*rows, *added]
-    info = _with_camera_info(folder, info, everything)
+    info = _with_camera_info(info, everything)
     frames = sum(row.length for row in everything)
     info = info.with_totals(len(everything), frames, len(tasks))
     write_info(folder, info)
@@ -85,15 +85,15 @@ def _last(positions: Iterable[Position]) -> Position:
     return max(positions, default=BEFORE_FIRST)
 
 
-def _last_data(rows: Sequence[EpisodeRow]) -> Position:
-    return _last(row.data for row in rows)
+def _last_data(rows: Sequence[Episode]) -> Position:
+    return _last(row.position for row in rows)
 
 
-def _last_video(rows: Sequence[EpisodeRow], camera: str) -> Position:
+def _last_video(rows: Sequence[Episode], camera: str) -> Position:
     return _last(row.videos[camera].position for row in rows)
 
 
-def _remove_strays(folder: Path, info: Info, rows: Sequence[EpisodeRow]) -> None:
+def _remove_strays(folder: Path, info: Info, rows: Sequence[Episode]) -> None:
     """Remove what an earlier attempt left behind the last file that an episode is in."""
     places = [(folder / "data", _last_data(rows))]
     places += [(folder / "videos" / camera, _last_video(rows, camera)) for camera in info.videos]
@@ -108,18 +108,19 @@ def _remove_strays(folder: Path, info: Info, rows: Sequence[EpisodeRow]) -> None
 
 
 def _add_files(
-    folder: Path, info: Info, rows: Sequence[EpisodeRow], saved: Sequence[Saved]
-) -> list[EpisodeRow]:
+    folder: Path, info: Info, rows: Sequence[Episode], saved: Sequence[Saved]
+) -> list[Episode]:
     data = _add_data(folder, info, _last_data(rows), saved)
     videos = {
         camera: _add_videos(folder, info, camera, _last_video(rows, camera), saved)
         for camera in info.videos
     }
     added = []
-    begin = rows[-1].from_index + rows[-1].length if rows else 0
+    begin = rows[-1].to_index if rows else 0
     for at, entry in enumerate(saved):
         parts = {camera: videos[camera][at] for camera in info.videos}
-        added.append(EpisodeRow(entry.index, entry.length, entry.tasks, begin, data[at], parts))
+        path = folder / data_file(data[at], info.data_path)
+        added.append(Episode(entry.index, entry.length, begin, entry.tasks, path, parts, data[at]))
         begin += entry.length
     return added
 
@@ -185,13 +186,14 @@ def _cast(table: pa.Table, schema: pa.Schema, path: Path) -> pa.Table:
 
 def _add_videos(
     folder: Path, info: Info, camera: str, last: Position, saved: Sequence[Saved]
-) -> list[VideoPart]:
+) -> list[VideoSpan]:
     """Write the video files of a camera; returns the part of each episode."""
-    parts: list[VideoPart] = []
+    parts: list[VideoSpan] = []
     at = 0
     while at < len(saved):
         last = last.next(info.limits)
-        with complete_file(folder / video_file(camera, last, info.video_path)) as partial:
+        joint_file = folder / video_file(camera, last, info.video_path)
+        with complete_file(joint_file) as partial:
             joined = JoinedVideo(partial, info.fps)
             try:
                 for entry in itertools.islice(saved, at, None):
@@ -202,7 +204,7 @@ def _add_videos(
                     if not joined.append(path, entry.length):
                         break
                     times = begin / info.fps, joined.frames / info.fps
-                    parts.append(VideoPart(last, *times))
+                    parts.append(VideoSpan(joint_file, *times, last))
             finally:
                 joined.close()
         at = len(parts)
@@ -216,9 +218,7 @@ def _fits(joined: JoinedVideo, entry: Saved, path: Path, info: Info) -> bool:
     return size <= limits.video_mb * MEGABYTE and seconds <= limits.video_seconds
 
 
-def _add_table(
-    folder: Path, info: Info, added: Sequence[EpisodeRow], saved: Sequence[Saved]
-) -> None:
+def _add_table(folder: Path, info: Info, added: Sequence[Episode], saved: Sequence[Saved]) -> None:
     """Write the new file of the episode table; from then on the episodes count."""
     files = episode_files(folder)
     last = BEFORE_FIRST
@@ -238,12 +238,11 @@ def _add_table(
     write_rows(path, table.schema, iter([table]))
 
 
-def _with_camera_info(folder: Path, info: Info, rows: Sequence[EpisodeRow]) -> Info:
+def _with_camera_info(info: Info, rows: Sequence[Episode]) -> Info:
     about = dict(info.camera_info)
     for camera in info.videos:
         if camera not in about and rows:
-            position = rows[0].videos[camera].position
-            facts = video_facts(folder / video_file(camera, position, info.video_path))
+            facts = video_facts(rows[0].videos[camera].path)
             about[camera] = camera_facts(
                 info.features[camera], info.fps, facts.codec, facts.pix_fmt
             )

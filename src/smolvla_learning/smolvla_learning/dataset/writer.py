@@ -15,7 +15,7 @@ import av
 import numpy as np
 import pyarrow as pa
 
-from smolvla_learning.dataset.catalog import EpisodeRow, check_statistics_columns, read_rows
+from smolvla_learning.dataset.catalog import Episode, check_statistics_columns, read_rows
 from smolvla_learning.dataset.errors import RECORDING, DatasetError
 from smolvla_learning.dataset.features import (
     FRAME_COLUMNS,
@@ -176,7 +176,7 @@ class DatasetWriter:
         self,
         folder: Path,
         info: Info,
-        rows: list[EpisodeRow],
+        rows: list[Episode],
         video: VideoOptions,
     ) -> None:
         self._folder = folder
