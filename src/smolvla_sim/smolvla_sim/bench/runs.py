@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from smolvla_executor.core.aggregation import AGGREGATIONS, aggregation
+from smolvla_core.node_settings import ExecutorSettings
+from smolvla_executor.core.chunk_queue import AGGREGATIONS
 
 from smolvla_sim.play.loop import DONE, NO_APPROACH, EpisodeLoop, Execution, Observer
 from smolvla_sim.play.measures import outcome
@@ -75,7 +76,7 @@ def executions(
             raise ValueError(f"g is {threshold:g}; asynchronous execution needs 0 < g <= 1")
     for name in blends:
         if name != RTC:
-            aggregation(name)
+            ExecutorSettings(aggregate=name)
     thresholds = tuple(dict.fromkeys(thresholds))
     sync = Execution(chunk_size_threshold=0.0, resume_jump=NO_APPROACH)
     found = [replace(sync, actions_per_chunk=n_action_steps)]
