@@ -42,6 +42,9 @@ NO_APPROACH = 10.0
 """A `Execution.resume_jump` that no joint reaches: the arm goes on at once, as with LeRobot."""
 
 
+_USUAL = ExecutorSettings()
+
+
 @dataclass(frozen=True)
 class Execution:
     """How chunks are executed, where runs differ; the other settings are `executor_node`'s own.
@@ -57,12 +60,12 @@ class Execution:
         alignment: where in a chunk to go on that comes in motion, ``pose`` or ``tick``.
     """
 
-    chunk_size_threshold: float = 0.7
-    aggregate: str = "weighted"
-    actions_per_chunk: int = 0
-    resume_jump: float = 0.2
+    chunk_size_threshold: float = _USUAL.chunk_size_threshold
+    aggregate: str = _USUAL.aggregate
+    actions_per_chunk: int = _USUAL.actions_per_chunk
+    resume_jump: float = _USUAL.resume_jump
     real_time_chunking: bool = False
-    alignment: str = "pose"
+    alignment: str = _USUAL.alignment
 
     @property
     def synchronous(self) -> bool:
@@ -78,7 +81,7 @@ class Execution:
             return f"sync, {self.actions_per_chunk} actions"
         rows = f", {self.actions_per_chunk} actions" if self.actions_per_chunk else ""
         seam = "RTC" if self.real_time_chunking else self.aggregate
-        by = "" if self.alignment == "pose" else f" by {self.alignment}"
+        by = "" if self.alignment == _USUAL.alignment else f" by {self.alignment}"
         return f"async g={self.chunk_size_threshold:g} {seam}{by}{rows}"
 
     def executor(self, rate: float) -> ExecutorSettings:
