@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from smolvla_core.backend import ChunkRequest, Observation, SceneObject
+from smolvla_core.backend import ChunkRequest, Observation
 
 from smolvla_sim.expert.expert import ScriptedExpert
-from smolvla_sim.expert.world import ObjectPose
 from smolvla_sim.world.arm import JOINT_NAMES
 from smolvla_sim.world.rendering import DEFAULT_CAMERAS
 
@@ -83,7 +82,7 @@ class ScriptedBackend:
         order = [observation.joint_names.index(name) for name in JOINT_NAMES]
         return self._expert.plan(
             np.asarray(observation.positions)[order],
-            {name: _pose(thing) for name, thing in observation.objects.items()},
+            observation.objects,
             observation.instruction,
             self.chunk_size,
             committed=np.asarray(request.committed),
@@ -92,11 +91,6 @@ class ScriptedBackend:
 
     def close(self) -> None:
         """Nothing to free."""
-
-
-def _pose(thing: SceneObject) -> ObjectPose:
-    x, y, z, w = thing.quaternion
-    return ObjectPose(np.asarray(thing.position), np.array([w, x, y, z]))
 
 
 def create(options: Mapping[str, Any]) -> ScriptedBackend:
