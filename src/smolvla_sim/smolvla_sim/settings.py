@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from smolvla_core.node_settings import AGGREGATIONS
 from smolvla_core.settings import REQUIRED, SettingError, Settings, setting
-from smolvla_executor.core.aggregation import AGGREGATIONS
 from smolvla_policy.checkpoint.robot import read_robot
 
 from smolvla_sim.world.arm import ARMS

@@ -21,18 +21,17 @@ from smolvla_core.console import (
 if __name__ == "__main__":
     end_on_interrupt(INTERRUPTED)  # what follows takes long to import
 
-from smolvla_bringup.system.option_arguments import add_arguments, from_arguments
-from smolvla_bringup.system.options import Options, SetupError
+from smolvla_bringup.system.options import Options, SetupError, add_arguments, from_arguments
 
 _OPTIONS = (
-    "model",
+    "robot",
     "policy",
     "checkpoint",
     "task",
     "seed",
     "rate",
-    "g",
-    "aggregation",
+    "chunk_size_threshold",
+    "aggregate",
     "viewer",
     "params_file",
 )
@@ -108,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     demo = Demo(options, given.folder, given.time_limit, line)
     status = DONE
     try:
-        demo.run(given.ready_limit or _READY_LIMIT[options.policy], not given.no_video)
+        demo.run(given.ready_limit or _READY_LIMIT.get(options.policy, 900.0), not given.no_video)
     except KeyboardInterrupt:
         line.say("interrupted")
         status = INTERRUPTED
