@@ -228,3 +228,17 @@ def test_wrong_options_are_explained(
 
     assert main(arguments) == 2
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("task", "warned"), [("wipe the red cube", 1), ("touch the red cube", 0)])
+def test_a_sentence_that_was_not_learned_gets_a_warning(
+    task: str, warned: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from smolvla_bringup.demo.__main__ import main
+
+    (tmp_path / "file").write_text("")
+    assert main(["--task", task, "--output", str(tmp_path / "file" / "out")]) == 2
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 + warned
+    assert ("never learned 'wipe the red cube'; nearest: 'touch the red" in lines[0]) == warned
+    assert "cannot write into" in lines[-1]

@@ -20,11 +20,15 @@ import rclpy
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
+from smolvla_core.node_settings import ExecutorSettings
+from smolvla_core.robot import Robot, load_robot
 from smolvla_core.ros.parameter_names import check_arguments
-from smolvla_core.ros.parameters import Parameter, read
-from smolvla_core.ros.policy_parameters import POLICY_PARAMETERS
-from smolvla_executor.executor_node.parameters import EXECUTOR_PARAMETERS
+from smolvla_core.ros.parameters import read
+from smolvla_core.settings import Settings as NodeSettings
+from smolvla_core.settings import settings_of
 
+from smolvla_policy.backends.registry import policy_parameters
+from smolvla_policy.backends.smolvla_settings import SmolVLASettings
 from smolvla_policy.backends.units_choice import ChosenUnits
 from smolvla_policy.checkpoint.contents import CheckpointContents
 from smolvla_policy.checkpoint.processors import expected_cameras
@@ -40,7 +44,7 @@ PARAMETER_OPTIONS = (
     "units",
     "calibration",
     "cameras",
-    "joints",
+    "robot",
     "device",
     "dtype",
 )
@@ -55,10 +59,12 @@ class Settings:
     Attributes:
         policy: values of `policy_node`'s parameters by name.
         executor: values of `executor_node`'s parameters by name.
+        robot: of the robot file.
     """
 
     policy: Mapping[str, Any]
     executor: Mapping[str, Any]
+    robot: Robot
 
 
 def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -80,7 +86,7 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--units", help="auto, degrees, normalized, degrees_old or radians")
     parser.add_argument("--calibration", help="the arm's LeRobot calibration: a file or an id")
     parser.add_argument("--cameras", nargs="+", metavar="NAME[:FEATURE]", help="as policy_node's")
-    parser.add_argument("--joints", nargs="+", help="in the checkpoint's order")
+    parser.add_argument("--robot", help="so100, so101, … or the path of a robot file")
     parser.add_argument("--device", help="auto, cpu, cuda, …")
     parser.add_argument("--dtype", help="auto, float32 or bfloat16")
     parser.add_argument(
@@ -109,16 +115,18 @@ def read_settings(context: rclpy.Context, options: argparse.Namespace) -> Settin
         for name in PARAMETER_OPTIONS
         if getattr(options, name) is not None
     }
+    policy = _values(context, "policy_node", SmolVLASettings, given)
     return Settings(
-        _values(context, "policy_node", POLICY_PARAMETERS, given),
-        _values(context, "executor_node", EXECUTOR_PARAMETERS, {}),
+        policy,
+        _values(context, "executor_node", ExecutorSettings, {}),
+        load_robot(policy["robot"]),
     )
 
 
 def _values(
     context: rclpy.Context,
     name: str,
-    parameters: Sequence[Parameter],
+    cls: type[NodeSettings],
     given: Mapping[str, Any],
 ) -> dict[str, Any]:
     # A node by that name is what sections of parameter files are chosen by.
@@ -130,7 +138,7 @@ def _values(
         parameter_overrides=[RosParameter(key, value=value) for key, value in given.items()],
     )
     try:
-        return read(node, parameters)
+        return vars(read(node, cls))
     finally:
         node.destroy_node()
 
@@ -139,32 +147,30 @@ def check_all(
     context: rclpy.Context, settings: Settings, options: argparse.Namespace
 ) -> list[Row]:
     """Run all checks, those that need the others' results only where these are there."""
-    values, limits = settings.policy, settings.executor
+    values = settings.policy
     rows, contents = checkpoint_checks.check_checkpoint(values)
     if contents is None:
         return rows
     rows += checkpoint_checks.check_vlm(contents)
-    joints_rows = checkpoint_checks.check_joint_names(values, contents)
-    camera_rows, cameras = checkpoint_checks.check_cameras(values, contents)
-    rows += joints_rows + camera_rows + checkpoint_checks.check_statistics(values, contents)
+    joints_rows, robot = checkpoint_checks.check_joint_names(values, settings.robot, contents)
+    camera_rows, cameras = checkpoint_checks.check_cameras(values, robot, contents)
+    rows += joints_rows + camera_rows + checkpoint_checks.check_statistics(robot, contents)
     units = None
     if not exit_code(joints_rows):
-        period_rows, completed = checkpoint_checks.check_period(values, contents)
+        period_rows, completed = checkpoint_checks.check_period(values, robot, contents)
         rows += period_rows
         if completed is not None:
-            values = completed.options
-            settings = replace(settings, policy=values)
-        units_rows, units = checkpoint_checks.check_units(values, contents)
+            values, robot = completed.options, completed.robot
+        settings = replace(settings, policy=values, robot=robot)
+        units_rows, units = checkpoint_checks.check_units(values, robot, contents)
         rows += units_rows
-        rows += checkpoint_checks.check_calibration(
-            values, limits["lower_limits"], limits["upper_limits"]
-        )
+        rows += checkpoint_checks.check_calibration(values, robot)
     rows += checkpoint_checks.check_instruction(options.task, contents, values["tokenizer"])
     heard = None
     if options.offline:
         rows.append(Row("robot", Status.SKIPPED, "not listened to (--offline)"))
     elif not exit_code(joints_rows):
-        heard = listen(context, list(cameras), values, options.seconds)
+        heard = listen(context, list(cameras), settings, options.seconds)
         rows += check_robot(heard, settings, cameras, contents, units)
     needed = ("checkpoint", "VLM", "joints", "cameras", "statistics", "period")
     if not exit_code(rows_of(rows, *needed)):
@@ -178,12 +184,12 @@ def rows_of(rows: Sequence[Row], *checks: str) -> list[Row]:
 
 
 def listen(
-    context: rclpy.Context, cameras: Sequence[str], values: Mapping[str, Any], seconds: float
+    context: rclpy.Context, cameras: Sequence[str], settings: Settings, seconds: float
 ) -> Heard:
     """Listen to the robot as `policy_node` would."""
     node = Node("smolvla_check", context=context, enable_rosout=False)
     try:
-        return RobotListener(node, cameras, values["joints"], values).listen(seconds)
+        return RobotListener(node, cameras, settings.robot, settings.policy).listen(seconds)
     finally:
         node.destroy_node()
 
@@ -199,7 +205,7 @@ def check_robot(
     rows = robot_checks.check_silence(heard)
     if rows:
         return rows
-    values, limits = settings.policy, settings.executor
+    values, robot = settings.policy, settings.robot
     config, processors = contents.config, contents.processors
     others = expected_cameras(config, processors) != config.cameras
     # Then config.json describes the base model's cameras.
@@ -211,12 +217,9 @@ def check_robot(
     rows.append(robot_checks.check_joint_states(heard.joints, heard.seconds, values))
     position = heard.joints.positions
     if position is not None:
-        lower, upper = limits["lower_limits"], limits["upper_limits"]
-        rows.append(robot_checks.check_limits(position, values["joints"], lower, upper))
+        rows.append(robot_checks.check_limits(position, robot))
         if units is not None:
-            rows.append(
-                robot_checks.check_pose(position, values["joints"], units, contents.statistics)
-            )
+            rows.append(robot_checks.check_pose(position, robot, units, contents.statistics))
     if not exit_code(rows):
         rows.append(robot_checks.check_observation(heard))
     return rows
@@ -258,8 +261,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check_arguments(
             ros,
             {
-                "policy_node": [parameter.name for parameter in POLICY_PARAMETERS],
-                "executor_node": [parameter.name for parameter in EXECUTOR_PARAMETERS],
+                "policy_node": policy_parameters(),
+                "executor_node": settings_of(ExecutorSettings),
             },
         )
         rclpy.init(args=ros, context=context)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from smolvla_core.backend import ChunkRequest
 from smolvla_sim.evaluate import evaluate
-from smolvla_sim.expert.backend import create
+from smolvla_sim.expert.backend import ScriptedSettings, create
 from smolvla_sim.expert.expert import ScriptedExpert, scene_poses
 from smolvla_sim.play.loop import DONE, EpisodeLoop, Observer, direct
 from smolvla_sim.play.policies import completed
@@ -53,7 +53,7 @@ def test_does_the_other_tasks(task, fps):
 
 def test_leaves_the_other_cubes_alone_when_it_reaches():
     simulation = Simulation()
-    observer = Observer(simulation, create({"period": 1 / 30}), (64, 48))
+    observer = Observer(simulation, create(ScriptedSettings(period=1 / 30)), (64, 48))
     simulation.set_task("touch the red cube")
     simulation.reset(4)
     loop = EpisodeLoop(observer, direct(simulation, 30.0, 15))
@@ -195,15 +195,20 @@ def test_says_what_is_missing_and_what_is_out_of_reach():
 
 
 def observation(simulation, instruction=TASK, names=JOINT_NAMES):
-    seen = Observer(simulation, create({}), (64, 48)).observe(instruction)
+    seen = Observer(simulation, create(ScriptedSettings(period=1 / 30)), (64, 48)).observe(
+        instruction
+    )
     order = [JOINT_NAMES.index(name) for name in names]
     return replace(seen, joint_names=tuple(names), positions=seen.positions[order])
 
 
 def test_backend():
-    simulation, backend = Simulation(seed=6), create({"checkpoint": "", "cameras": ["top:a"]})
+    simulation, backend = (
+        Simulation(seed=6),
+        create(ScriptedSettings(cameras=("top:a",), period=0.02)),
+    )
     assert (backend.name, backend.cameras, backend.needs_objects) == ("scripted", ("top",), True)
-    assert create({"cameras": []}).cameras == ("top", "side", "wrist")
+    assert create(ScriptedSettings(period=0.02)).cameras == ("top", "side", "wrist")
     request = ChunkRequest(1, 0, np.empty((0, 6)), 0)
     chunk = backend.infer(observation(simulation), request)
     assert chunk.shape == (50, 6)
@@ -218,5 +223,5 @@ def test_backend():
     with pytest.raises(ValueError, match="gripper"):
         backend.infer(observation(simulation, names=JOINT_NAMES[:5]), request)
     with pytest.raises(ValueError, match="chunk_size"):
-        create({"chunk_size": 0})
+        ScriptedSettings(chunk_size=0)
     backend.close()

@@ -128,11 +128,11 @@ def holds(starved):
 
 def test_an_execution_hands_each_setting_to_the_executor():
     config = Execution(0.3, "average", 7, 0.6, real_time_chunking=True).executor(25.0)
-    assert config.trigger_share == 0.3
-    assert config.aggregation == "average"
+    assert config.chunk_size_threshold == 0.3
+    assert config.aggregate == "average"
     assert config.actions_per_chunk == 7
     assert config.resume_jump == 0.6
-    assert config.control_rate == 25.0
+    assert config.rate == 25.0
     assert config.joints == JOINT_NAMES
 
 

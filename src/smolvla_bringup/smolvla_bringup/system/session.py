@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from smolvla_core.client import ClientError, SmolVLAClient
+from smolvla_core.robot import load_robot
 
 from smolvla_bringup.system.node_spec import NodeSpec
 from smolvla_bringup.system.run_log import RunLogger
@@ -77,7 +78,7 @@ class Session:
     def logger(self) -> RunLogger:
         """Writes down what happens on the topics."""
         (executor,) = (spec for spec in self._specs if spec.name == "executor_node")
-        return RunLogger(self.client.node, tuple(executor.configured("joints")))
+        return RunLogger(self.client.node, load_robot(executor.configured("robot")).joint_names)
 
     def wait_until_ready(self, limit: float) -> None:
         """Wait until all nodes are ready.

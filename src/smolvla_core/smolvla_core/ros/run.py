@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 
 import rclpy
 from rclpy.exceptions import (
@@ -22,8 +22,8 @@ from rclpy.task import Future
 
 from smolvla_core.ros.managed_node import ManagedNode
 from smolvla_core.ros.parameter_names import check_arguments
-from smolvla_core.ros.parameters import Parameter
 from smolvla_core.ros.parent import end_with_launch
+from smolvla_core.settings import Setting
 
 FINISH_LIMIT, LINGER = 2.0, 0.3
 """How long a node that is to end may take to finish, and receives and sends after that [s]."""
@@ -93,7 +93,9 @@ def _init() -> None:
         raise ValueError(str(error)) from error
 
 
-def run(name: str, create: Callable[[], Node], parameters: Iterable[Parameter] = ()) -> int:
+def run(
+    name: str, create: Callable[[], Node], parameters: Mapping[str, Setting] | None = None
+) -> int:
     """Spin the node that `create` returns until it is interrupted or gives up.
 
     A `managed_node.ManagedNode` starts up as its parameters say.
@@ -110,20 +112,19 @@ def run(name: str, create: Callable[[], Node], parameters: Iterable[Parameter] =
     """
     signals = Signals()
     try:
-        return _run(name, create, parameters, signals)
+        return _run(name, create, parameters or {}, signals)
     finally:
         signals.close()
 
 
 def _run(
-    name: str, create: Callable[[], Node], parameters: Iterable[Parameter], signals: Signals
+    name: str, create: Callable[[], Node], parameters: Mapping[str, Setting], signals: Signals
 ) -> int:
     end_with_launch()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    names = [parameter.name for parameter in parameters]
     try:
-        if names:
-            check_arguments(sys.argv[1:], {name: names})
+        if parameters:
+            check_arguments(sys.argv[1:], {name: parameters})
         _init()
         node = create()
     except KeyboardInterrupt:

@@ -5,8 +5,7 @@
 it, a node or a simulation, hands over what arrived and calls `ExecutorCore.cycle` once per
 control cycle, all from one thread:
 
-    core = ExecutorCore(ExecutorConfig(joints=..., guard=GuardConfig(lower=..., upper=...),
-                                       first_request_id=time.time_ns()))
+    core = ExecutorCore(ExecutorSettings(rate=60.0), first_request_id=time.time_ns())
     core.start(now)
     while running:
         for message in inbox:                    # filled by subscriptions
@@ -23,22 +22,22 @@ control cycle, all from one thread:
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import fields
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from smolvla_core.joints.order import Part
 from smolvla_core.latency import LatencyWindow
 from smolvla_core.level import PATIENCE, Level
+from smolvla_core.node_settings import PER_JOINT, ExecutorSettings
 
-from smolvla_executor.core.chunk import Chunk
+from smolvla_executor.core.chunk_queue import Chunk
 from smolvla_executor.core.executor_types import (
     CycleOutput,
-    ExecutorConfig,
     Request,
     State,
     Status,
 )
-from smolvla_executor.core.guard import ROUNDING, Guard, GuardConfig, Limited
+from smolvla_executor.core.guard import ROUNDING, Guard, Limited
 from smolvla_executor.core.interpolation import Approach, Upsampler, interpolate
 from smolvla_executor.core.joint_feedback import JointFeedback
 from smolvla_executor.core.planner import Planner
@@ -59,16 +58,19 @@ class ExecutorCore:
     * With joint states that are stale, invalid or contradict each other nothing is published and
       the plan is dropped.
 
-    Raises:
-        ValueError: a setting is out of range or unknown; the text names it.
+    Args:
+        settings: of the executor. `ExecutorSettings.dry_run` is echoed in the status: commands are
+            computed all the same, and whoever publishes them must leave that out.
+        first_request_id: id of the first request; give ``time.time_ns()``, so that a restarted
+            executor never takes an answer meant for its predecessor.
     """
 
-    def __init__(self, config: ExecutorConfig) -> None:
-        self._config = config
-        self._guard = _guard(config)
-        self._planner = Planner(config, self._guard)
-        self._cycles = CycleStatistics(1.0 / config.control_rate, config.period_window)
-        self._feedback = JointFeedback(config.joints, config.state_timeout)
+    def __init__(self, settings: ExecutorSettings, first_request_id: int = 1) -> None:
+        self._settings = settings
+        self._guard = Guard(settings)
+        self._planner = Planner(settings, self._guard, first_request_id)
+        self._cycles = CycleStatistics(1.0 / settings.rate, settings.period_window)
+        self._feedback = JointFeedback(settings.joints, settings.state_timeout)
         self._enter(State.IDLE, "not started: call ~/start")
         self._now = self._waiting_since = -np.inf
         self._reset()
@@ -126,39 +128,37 @@ class ExecutorCore:
             # Else the arm, on its way between two actions, would turn back to the first.
             self._upsampler.wait()
 
-    def reconfigure(self, config: ExecutorConfig) -> None:
-        """Go by other settings from the next cycle on: all of them or, on an error, none.
+    def reconfigure(self, settings: ExecutorSettings) -> None:
+        """Go by other settings from the next cycle on.
 
         Plan, counters and ticks stay. Where the settings before kept the arm from its plan, or the
         new limits leave it outside, it does not rush: an approach leads it to the next action. So
         it does, from the measured position, once commands are published that were not (`dry_run`).
 
         Args:
-            config: with the joints, the rate, the window and the first id of the present one.
+            settings: with the joints, the rate and the window of the present ones.
 
         Raises:
-            ValueError: a setting is out of range, unknown, or one of those that stay.
+            ValueError: one of those is another.
         """
-        old = self._config
-        for name in ("joints", "control_rate", "period_window", "first_request_id"):
-            if getattr(config, name) != getattr(old, name):
+        old = self._settings
+        for name in ("joints", "rate", "period_window"):
+            if getattr(settings, name) != getattr(old, name):
                 raise ValueError(f"{name} stays as it is: make another executor")
-        guard = _guard(config)
-        self._planner.reconfigure(config, guard)
+        guard = Guard(settings)
+        self._planner.reconfigure(settings, guard)
         guard.succeed(self._guard)
-        self._config, self._guard = config, guard
-        self._feedback.timeout = config.state_timeout
-        if old.dry_run and not config.dry_run:
+        self._settings, self._guard = settings, guard
+        self._feedback.timeout = settings.state_timeout
+        if old.dry_run and not settings.dry_run:
             self._stand_still()  # the arm did not follow: it may be anywhere
             return
-        limits = [field.name for field in fields(GuardConfig)]
-        speed = ("approach_speed", "approach_duration")
-        limits_differ = _differ(config.guard, old.guard, limits)
+        limits_differ = settings.body != old.body or _differ(settings, old, PER_JOINT)
         if limits_differ and self._would_rush():
             self._arrived, self._approach = False, None
             if self._upsampler is not None:
                 self._upsampler.wait()
-        elif limits_differ or _differ(config, old, speed):
+        elif limits_differ or _differ(settings, old, ("approach_speed", "approach_duration")):
             self._approach = None
 
     def _would_rush(self) -> bool:
@@ -167,20 +167,33 @@ class ExecutorCore:
             return False
         back = np.abs(self._guard.clamp(self._command) - self._command).max()
         on = np.abs(self._guard.clamp(self._wanted) - self._command).max()
-        return bool(back > ROUNDING or on > self._config.resume_jump)
+        return bool(back > ROUNDING or on > self._settings.resume_jump)
 
-    def on_joint_state(self, positions: ArrayLike, now: float, source: str = "") -> str:
+    def on_joint_state(
+        self,
+        positions: ArrayLike,
+        now: float,
+        source: str = "",
+        joints: NDArray[np.intp] | None = None,
+    ) -> str:
         """Take measured positions (joints,) [rad] in the order of the configuration.
 
         Args:
-            positions: measured.
+            positions: measured; of all joints, or of `joints`.
             now: when they came.
             source: who published them; empty where that is not known.
+            joints: which of the joints they are of, where they come in parts.
 
         Returns:
             Why they do not count, empty when they do.
         """
-        return self._feedback.update(positions, now, source)
+        array = np.array(positions, dtype=np.float64)
+        index = np.arange(len(self._settings.joints)) if joints is None else joints
+        if array.shape != index.shape:
+            problem = f"{array.shape} positions came for {len(index)} joints"
+            self._feedback.reject(problem)
+            return problem
+        return self._feedback.update(Part(index, array), now, source)
 
     def on_invalid_joint_state(self, problem: str, now: float) -> None:
         """Take note of a message that holds no usable joint state, and why."""
@@ -252,7 +265,7 @@ class ExecutorCore:
     # One control cycle.
 
     def cycle(self, now: float) -> CycleOutput:
-        """Decide what to publish now; call it `control_rate` times per second."""
+        """Decide what to publish now; call it `rate` times per second."""
         self._cycles.record(now)
         if now < self._now:
             self._feedback.forget(f"the clock went back by {self._now - now:.3f} s")
@@ -297,7 +310,7 @@ class ExecutorCore:
             return False
         assert self._command is not None
         first = self._guard.clamp(self._planner.queue.peek(0))
-        return bool(np.abs(first - self._command).max() > self._config.resume_jump)
+        return bool(np.abs(first - self._command).max() > self._settings.resume_jump)
 
     def _on_the_way(self, now: float) -> bool:
         """Plan the approach, see whether it has arrived. False while there is no goal."""
@@ -320,9 +333,9 @@ class ExecutorCore:
         self._approach = Approach(
             self._feedback.positions if self._command is None else self._command,
             first,
-            self._config.control_rate,
-            np.minimum(self._config.approach_speed, self._guard.max_speed),
-            self._config.approach_duration,
+            self._settings.rate,
+            np.minimum(self._settings.approach_speed, self._guard.max_speed),
+            self._settings.approach_duration,
         )
         # What takes no more than this cycle is the action itself.
         self._arrived = self._approach.cycles == 1
@@ -364,7 +377,7 @@ class ExecutorCore:
     def _cadence(self) -> Upsampler:
         period = self._planner.period
         if self._upsampler is None or self._upsampler.period != period:
-            self._upsampler = Upsampler(self._config.control_rate, period)
+            self._upsampler = Upsampler(self._settings.rate, period)
         return self._upsampler
 
     def _hold(self, now: float, request: Request | None) -> CycleOutput:
@@ -380,7 +393,7 @@ class ExecutorCore:
         elif self._plan_dropped:
             reason = f"the plan was dropped, the next one is yet to come: {outlook}"
             self._enter(State.HOLDING, reason, Level.OK)
-        elif self._config.trigger_share == 0:
+        elif self._settings.chunk_size_threshold == 0:
             reason = f"each chunk is waited for, as chunk_size_threshold (g) is 0: {outlook}"
             self._enter(State.HOLDING, reason, Level.OK)
         else:
@@ -405,7 +418,7 @@ class ExecutorCore:
 
     @property
     def _reason(self) -> str:
-        return DRY_RUN + self._words if self._config.dry_run else self._words
+        return DRY_RUN + self._words if self._settings.dry_run else self._words
 
     def _enter(self, state: State, reason: str, level: Level | None = None) -> None:
         """Be in a state, and say why and how bad that is; None: as usual for the state."""
@@ -421,11 +434,11 @@ class ExecutorCore:
             state=self._state,
             reason=self._reason,
             level=self._level,
-            dry_run=self._config.dry_run,
+            dry_run=self._settings.dry_run,
             tick=planner.queue.next_tick,
             queue_depth=len(planner.queue),
             chunk_size=planner.chunk_size,
-            chunk_size_threshold=self._config.trigger_share,
+            chunk_size_threshold=self._settings.chunk_size_threshold,
             action_period=planner.period,
             joint_state_age=self._feedback.age(now),
             request_in_flight=planner.requests.in_flight,
@@ -453,9 +466,5 @@ class ExecutorCore:
         )
 
 
-def _guard(config: ExecutorConfig) -> Guard:
-    return Guard(config.joints, config.guard, config.control_rate, config.approach_speed)
-
-
-def _differ(new: object, old: object, names: Iterable[str]) -> bool:
-    return not all(np.array_equal(getattr(new, name), getattr(old, name)) for name in names)
+def _differ(new: ExecutorSettings, old: ExecutorSettings, names: Iterable[str]) -> bool:
+    return any(getattr(new, name) != getattr(old, name) for name in names)

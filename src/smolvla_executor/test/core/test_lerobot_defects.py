@@ -33,7 +33,7 @@ def test_one_failed_inference_does_not_stall_for_ever(rig) -> None:
 
 def test_the_first_row_of_a_chunk_is_executed_not_dropped(make_rig) -> None:
     """LeRobot labels an observation with the last executed action and drops row 0."""
-    rig = make_rig(trigger_share=0.0)
+    rig = make_rig(chunk_size_threshold=0.0)
     first_rows = []
 
     def answer(request) -> None:

@@ -18,7 +18,7 @@ PERIOD = 0.05
 
 def slow(make_rig: Callable, ticks: int, rows: int, share: float, **changes: object):
     """A rig with a policy that takes `ticks` for each chunk of `rows`, run for a while."""
-    rig = make_rig(trigger_share=share, **changes)
+    rig = make_rig(chunk_size_threshold=share, **changes)
     rig.policy = lambda request: rig.post_chunk(ticks * PERIOD, rig.chunk_for(request, rows=rows))
     rig.start()
     rig.cycle(400)
@@ -172,7 +172,7 @@ def test_a_dry_run_says_so_in_every_state(make_rig):
         assert output.reason.count("DRY RUN") == 1
     rig.core.stop(rig.now, f"task ended: {rig.outputs[-1].reason}")
     assert rig.status().reason.count("DRY RUN") == 1
-    rig.core.reconfigure(replace(rig.config, dry_run=False))
+    rig.core.reconfigure(replace(rig.settings, dry_run=False))
     assert "DRY RUN" not in rig.status().reason
     rig.publish_states = True
     rig.start()
