@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from rclpy.parameter import Parameter
 from robot_files import robot_file
-from sensor_msgs.msg import JointState
 from smolvla_executor.executor_node.node import ExecutorNode
 from smolvla_executor.executor_node.outputs import GOAL_RATE, GOAL_STEP, GoalPacer
 from std_msgs.msg import Float64MultiArray
@@ -57,14 +56,12 @@ def test_a_gripper_gets_goals_of_its_action(graph, make_robot):
     graph.node.create_subscription(Float64MultiArray, "reach/commands", commands.append, 10)
     robot = make_robot(robot=robot_file(outputs=APART))
     robot.answer = lambda request: np.tile([0.4, 0.6], (20, 1))
-    states = graph.node.create_publisher(JointState, "joint_states", 10)
 
     def follow():
         if commands and goals:
-            position = [commands[-1].data[0], goals[-1].position]
-            states.publish(JointState(name=["a", "b"], position=position))
+            robot.position = np.array([commands[-1].data[0], goals[-1].position])
 
-    graph.node.create_timer(0.02, follow)
+    graph.node.create_timer(0.01, follow)
     graph.until(lambda: goals and abs(goals[-1].position - 0.6) < 0.01, timeout=30)
     assert {len(command.data) for command in commands} == {1}
     assert goals[-1].max_effort == 2.5
