@@ -25,7 +25,7 @@ from smolvla_core.robot import Robot, load_robot
 from smolvla_core.ros.parameter_names import check_arguments
 from smolvla_core.ros.parameters import read
 from smolvla_core.settings import Settings as NodeSettings
-from smolvla_core.settings import settings_of
+from smolvla_core.settings import add_arguments, settings_of
 
 from smolvla_policy.backends.registry import policy_parameters
 from smolvla_policy.backends.smolvla_settings import SmolVLASettings
@@ -79,16 +79,8 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         epilog="All parameters of policy_node and executor_node may follow after --ros-args. "
         "Exit code: 0 ready, 1 something must be done, 2 cannot be checked.",
     )
-    parser.add_argument("--checkpoint", help="folder or hub id")
+    add_arguments(parser, SmolVLASettings, PARAMETER_OPTIONS)
     parser.add_argument("--task", default="", help="the instruction, to count its tokens")
-    parser.add_argument("--stats", help="statistics to use instead of the checkpoint's own")
-    parser.add_argument("--tokenizer", help="folder, file or hub id instead of the checkpoint's")
-    parser.add_argument("--units", help="auto, degrees, normalized, degrees_old or radians")
-    parser.add_argument("--calibration", help="the arm's LeRobot calibration: a file or an id")
-    parser.add_argument("--cameras", nargs="+", metavar="NAME[:FEATURE]", help="as policy_node's")
-    parser.add_argument("--robot", help="so100, so101, … or the path of a robot file")
-    parser.add_argument("--device", help="auto, cpu, cuda, …")
-    parser.add_argument("--dtype", help="auto, float32 or bfloat16")
     parser.add_argument(
         "--params-file", action="append", default=[], help="parameters in YAML; repeatable"
     )
@@ -110,11 +102,7 @@ def read_settings(context: rclpy.Context, options: argparse.Namespace) -> Settin
     Raises:
         ValueError: a value does not fit; also the two exceptions of rclpy for parameters.
     """
-    given = {
-        name: getattr(options, name)
-        for name in PARAMETER_OPTIONS
-        if getattr(options, name) is not None
-    }
+    given = {name: value for name, value in vars(options).items() if name in PARAMETER_OPTIONS}
     policy = _values(context, "policy_node", SmolVLASettings, given)
     return Settings(
         policy,

@@ -188,6 +188,13 @@ def test_options_that_do_not_exist_are_2(capsys, arguments):
     assert end.value.code == 2
 
 
+def test_the_joints_of_earlier_versions_stand_in_the_robot_file(capsys):
+    with pytest.raises(SystemExit) as end:
+        check.main(["--checkpoint", "x", "--joints", "a", "b"])
+    assert end.value.code == 2
+    assert "--joints stands in the robot file now, as joints: --robot" in capsys.readouterr().err
+
+
 def test_it_runs_as_a_module(folder):
     done = subprocess.run(
         [sys.executable, "-m", "smolvla_policy.check", "--offline"],
