@@ -93,7 +93,7 @@ def test_what_the_status_tells_follows_at_once(graph, make_robot):
 
 
 REFUSALS = (
-    ({"max_speed": [0.1, 0.2, 0.3]}, "one number or one for each of a, b, but has 3"),
+    ({"max_speed": [0.1, 0.2, 0.3]}, "max_speed has 3 numbers, but needs one, or one for each of a, b"),
     ({"max_speed": [0.0]}, "each number must be 0.001 or more"),
     ({"max_step": [float("nan")]}, "nan is no number"),
     ({"robot": "so1000"}, "there is no robot 'so1000'"),
