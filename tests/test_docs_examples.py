@@ -3,7 +3,10 @@
 
 import importlib.util
 import json
+import os
 import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 from threading import Thread
@@ -240,3 +243,44 @@ def test_the_goal_of_the_example_is_one_of_run_task(end, accepted, code, capsys)
         rclpy.shutdown(context=context)
     assert asked == ([("touch the red cube", 5.0)] if accepted else [])
     assert ("how it ended" in capsys.readouterr().out) is accepted
+
+
+@pytest.fixture
+def installed(tmp_path):
+    """The environment in which the backend of the example is an installed package."""
+    shutil.copy(EXAMPLES / "wave_backend.py", tmp_path)
+    about = tmp_path / "wave-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: wave\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(
+        "[smolvla_policy.backends]\nwave = wave_backend:create\n"
+    )
+    paths = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def run_python(environment, *arguments):
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_an_installed_backend_has_its_parameters_everywhere(installed):
+    launch = (
+        "from smolvla_bringup.system.options import Options\n"
+        "from smolvla_bringup.system.policy_nodes import policy_nodes\n"
+        "options = Options.from_text({'policy': 'wave', 'amplitude': '0.25'})\n"
+        "print(policy_nodes(options)[0].parameters)\n"
+        "from smolvla_bringup.system.start import parser\n"
+        "parser().print_help()\n"
+    )
+    ended = run_python(installed, "-c", launch)
+    assert "'backend': 'wave'" in ended.stdout, ended.stderr
+    assert "'amplitude': 0.25" in ended.stdout
+    assert "--amplitude" in ended.stdout
+    wave = ("-m", "smolvla_policy.policy_node.node", "--ros-args", "-p", "backend:=wave")
+    wrong = run_python(installed, *wave, "-p", "amplitude:=0.75")
+    assert wrong.returncode == os.EX_CONFIG
+    assert "amplitude" in wrong.stderr
+    assert "0.75" in wrong.stderr
+    typo = run_python(installed, *wave, "-p", "amplitud:=0.25")
+    assert "did you mean 'amplitude'" in typo.stderr

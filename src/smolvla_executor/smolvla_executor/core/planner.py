@@ -74,7 +74,7 @@ class Planner:
         self.requests.forget()
 
     def on_listener(self, problem: str) -> None:
-        """Take note of whether anybody hears the requests; see `ExecutorCore.on_listener`."""
+        """Take note of whether anybody hears the requests; empty when somebody does."""
         if self._unheard and not problem:
             self.requests.forget()  # what nobody heard is asked again at once
         self._unheard = problem

@@ -140,7 +140,7 @@ class TaskRunner:
         self._goal = goal
         self._newest.on_goal(goal.instruction)
         self._begun = self._moved = now
-        self._chunks_before = self._core.chunks_merged
+        self._chunks_before = self._core.planner.chunks_merged
 
     def cancel(self, goal_id: bytes, now: float) -> None:
         """End a goal for its caller; nothing is commanded from this cycle on."""
@@ -202,18 +202,18 @@ class TaskRunner:
         return Progress(
             goal_id=self._goal.goal_id,
             elapsed=now - self._begun,
-            queue_depth=self._core.queue_depth,
+            queue_depth=len(self._core.planner.queue),
             chunks=chunks,
-            latency=self._core.latency.last if chunks else math.nan,
+            latency=self._core.planner.latency.last if chunks else math.nan,
         )
 
     def _patience(self) -> float:
-        slow = SLOW_POLICY * self._core.latency.p95
+        slow = SLOW_POLICY * self._core.planner.latency.p95
         least = self.settings.task_stall_timeout
         return least if math.isnan(slow) else max(least, slow)
 
     def _chunks(self) -> int:
-        return self._core.chunks_merged - self._chunks_before
+        return self._core.planner.chunks_merged - self._chunks_before
 
     def _end(self, reason: Reason, message: str, now: float) -> None:
         self._core.stop(now, f"task ended: {message}; send another goal or call ~/start")

@@ -185,7 +185,7 @@ class Execution:
             joints, positions = self._state_order.some(names, message.position)
         except ValueError as error:
             problem = f"joint state: {error}"
-            self._thread.post(lambda now: self._core.on_invalid_joint_state(problem, received))
+            self._thread.post(lambda now: self._core.feedback.reject(problem))
             return
         if joints.size:
             self._thread.post(
@@ -211,7 +211,7 @@ class Execution:
         if words:
             waiting = message.waiting
             self._thread.post(
-                lambda now: self._core.on_refusal(message.request_id, words, now, waiting)
+                lambda now: self._core.planner.on_refusal(message.request_id, words, now, waiting)
             )
             return
         period = converters.from_duration(message.period)
@@ -221,17 +221,17 @@ class Execution:
     # In the thread of the control loop.
 
     def _take(self, chunk: Chunk, instruction: str, now: float) -> None:
-        invalid = self._core.chunks_invalid
-        problem = self._core.on_chunk(chunk, now)
+        invalid = self._core.planner.chunks_invalid
+        problem = self._core.planner.on_chunk(chunk, now)
         if not problem:
             self._chunk_instruction = instruction
-        elif self._core.chunks_invalid > invalid:
+        elif self._core.planner.chunks_invalid > invalid:
             self._tell_invalid(problem)
-        elif not self._core.expects_no_answer(chunk.request_id):
+        elif not self._core.planner.requests.forgot(chunk.request_id):
             self._tell_unused(problem)
 
     def _step(self, now: float) -> None:
-        self._core.on_instruction(self._newest.missing(self._instruction_topic))
+        self._core.planner.uninstructed = self._newest.missing(self._instruction_topic)
         output = self._core.cycle(now)
         self._publish(output)
         self._tasks.watch(output, now)
@@ -277,7 +277,7 @@ class Execution:
 
     def _report(self, now: float) -> None:
         heard = self._requests.get_subscription_count() > 0
-        self._core.on_listener(
+        self._core.planner.on_listener(
             ""
             if heard
             else f"nobody listens on {self._requests.topic_name}: is policy_node running? In "

@@ -64,14 +64,14 @@ class Rig:
     def post_chunk(self, delay: float, chunk: Chunk) -> None:
         def deliver() -> None:
             self._resolve(chunk.request_id)
-            self.core.on_chunk(chunk, self.now)
+            self.core.planner.on_chunk(chunk, self.now)
 
         self.post(delay, deliver)
 
     def post_refusal(self, delay: float, request_id: int, error: str) -> None:
         def deliver() -> None:
             self._resolve(request_id)
-            self.core.on_refusal(request_id, error, self.now)
+            self.core.planner.on_refusal(request_id, error, self.now)
 
         self.post(delay, deliver)
 

@@ -69,7 +69,7 @@ def test_a_message_without_our_joints_is_named_in_the_reason(rig) -> None:
     rig.start()
     rig.run_until(State.RUNNING)
     rig.publish_states = False
-    rig.core.on_invalid_joint_state("no lift among the joints a, b", rig.now)
+    rig.core.feedback.reject("no lift among the joints a, b")
     assert "no lift among the joints" in rig.run_until(State.FAULT).reason
 
 
@@ -187,9 +187,9 @@ def test_a_late_answer_during_the_approach_is_approached_too(make_rig) -> None:
     rig.cycle(7)
     assert len(late) == 2
     other = rig.chunk_for(late[1]).positions + 0.1
-    rig.core.on_chunk(rig.chunk_for(late[0]), rig.now)
+    rig.core.planner.on_chunk(rig.chunk_for(late[0]), rig.now)
     rig.run_until(State.APPROACHING)
-    rig.core.on_chunk(Chunk(late[1].request_id, 0, other, 0.05), rig.now)
+    rig.core.planner.on_chunk(Chunk(late[1].request_id, 0, other, 0.05), rig.now)
     rig.policy = rig.answer
     first = rig.run_until(State.RUNNING, limit=300)
     np.testing.assert_allclose(first.command, 0.3 * rig.path(0) + 0.7 * other[0])
@@ -214,8 +214,8 @@ def test_an_older_answer_after_a_newer_chunk_is_ignored(make_rig) -> None:
     rig.start()
     rig.cycle(7)
     older, newer = asked
-    assert rig.core.on_chunk(rig.chunk_for(newer), rig.now) == ""
-    assert "ignored" in rig.core.on_chunk(rig.chunk_for(older), rig.now)
+    assert rig.core.planner.on_chunk(rig.chunk_for(newer), rig.now) == ""
+    assert "ignored" in rig.core.planner.on_chunk(rig.chunk_for(older), rig.now)
     assert rig.status().chunks_merged == 1
 
 

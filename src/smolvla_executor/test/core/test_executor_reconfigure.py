@@ -313,7 +313,7 @@ def test_whatever_is_set_and_whenever_the_commands_stay_within_what_was_set(make
         begin = rng.uniform(-1.5, 1.5, 3) if rng.random() < 0.2 else rig.path(request.tick)
         rows = begin + 0.01 * np.arange(12)[:, None]
         chunk = Chunk(request.request_id, request.tick, rows, 0.05)
-        rig.post(rng.uniform(0.02, 0.3), lambda: rig.core.on_chunk(chunk, rig.now))
+        rig.post(rng.uniform(0.02, 0.3), lambda: rig.core.planner.on_chunk(chunk, rig.now))
 
     def drawn():
         return {

@@ -71,7 +71,7 @@ def test_an_action_that_was_popped_cannot_be_queued_again(rig) -> None:
             # Between pop and the next cycle the tick is already over for every merge.
             assert rig.status().tick == output.executed_tick + 1
     assert rig.executed == sorted(set(rig.executed))
-    assert rig.core.on_chunk(rig.chunk_for(request), rig.now) != ""
+    assert rig.core.planner.on_chunk(rig.chunk_for(request), rig.now) != ""
 
 
 def test_the_core_has_no_second_thread_that_could_race() -> None:

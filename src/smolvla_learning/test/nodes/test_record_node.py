@@ -497,8 +497,8 @@ def test_a_reset_by_itself_and_a_scene_that_is_kept(world, graph):
 @pytest.mark.parametrize(
     ("parameters", "words"),
     [
-        ({"dataset": ""}, "parameter 'dataset' is empty"),
-        ({"cameras": ["top left"]}, "'top left' must be letters"),
+        ({"dataset": ""}, "dataset is empty: name a folder"),
+        ({"cameras": ["top left"]}, "cameras holds 'top left', which must be letters"),
         ({"robot": "so99"}, "there is no robot 'so99'"),
         ({"video_crf": 60}, "video crf 60 is outside"),
         ({"action_source": "thought"}, "is not one of command"),

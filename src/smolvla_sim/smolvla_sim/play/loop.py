@@ -342,7 +342,7 @@ class EpisodeLoop:
         now = self.now
         self._deliver()
         self._core.on_joint_state(self._simulation.positions, now)
-        self._core.on_instruction("" if self.instruction.strip() else "no instruction")
+        self._core.planner.uninstructed = "" if self.instruction.strip() else "no instruction"
         output = self._core.cycle(now)
         if output.request is not None:
             self._ask(output.request)
@@ -390,11 +390,11 @@ class EpisodeLoop:
             if reply.answer.positions is None:
                 self.trace.refusals += 1
                 self.trace.refusal = reply.answer.error
-                self._core.on_refusal(request_id, reply.answer.error, self.now)
+                self._core.planner.on_refusal(request_id, reply.answer.error, self.now)
                 continue
             chunk = Chunk(
                 request_id, reply.request.tick, reply.answer.positions, self._backend.period
             )
-            if not self._core.on_chunk(chunk, self.now):
+            if not self._core.planner.on_chunk(chunk, self.now):
                 self._observed = reply.observed
                 self.trace.merges.append(len(self.trace.commands))
