@@ -285,7 +285,7 @@ def test_a_rate_that_does_not_divide_the_physics_is_refused():
 
 def test_a_direct_executor_changes_nothing_and_loses_no_time():
     def wild(number):
-        return np.tile(HOME, (ROWS, 1)) + 0.9 * (number % 2) + 0.01 * np.arange(ROWS)[:, None]
+        return np.full((ROWS, 6), 2.0 + 0.9 * (number % 2)) + 0.01 * np.arange(ROWS)[:, None]
 
     arm = Arm()
     thinker = Thinker(arm, wild)

@@ -2,8 +2,6 @@
 """The program: parameters as the nodes', real topics, table and exit code."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 from robot_files import robot_file
@@ -16,7 +14,7 @@ from smolvla_policy import check
 
 def run(capsys, folder, *arguments):
     """Run the program; return its exit code and its rows by name."""
-    given = ["--checkpoint", str(folder), "--device", "cpu", "--json", *arguments]
+    given = ["--checkpoint", str(folder), "--device", "cpu", "--json", "-", *arguments]
     code = check.main(given)
     output = json.loads(capsys.readouterr().out)
     assert output["exit_code"] == code
@@ -181,8 +179,12 @@ def test_bad_usage_is_2(capsys, arguments, words):
 
 
 @pytest.mark.parametrize(
+<<<<<<< HEAD
     "arguments",
     [["--seconds", "0"], ["--checkpiont", "x"], ["--robot"], ["--dtype", "int3"]],
+=======
+    "arguments", [["--seconds", "0"], ["--checkpiont", "x"], ["--robot"], ["--dtype", "int3"]]
+>>>>>>> 0036619c5d33f3b13c8db3497e26b55b54124a8f
 )
 def test_options_that_do_not_exist_are_2(capsys, arguments):
     with pytest.raises(SystemExit) as end:
@@ -190,6 +192,7 @@ def test_options_that_do_not_exist_are_2(capsys, arguments):
     assert end.value.code == 2
 
 
+<<<<<<< HEAD
 def test_the_joints_of_earlier_versions_stand_in_the_robot_file(capsys):
     with pytest.raises(SystemExit) as end:
         check.main(["--checkpoint", "x", "--joints", "a", "b"])
@@ -206,3 +209,10 @@ def test_it_runs_as_a_module(folder):
     )
     assert done.returncode == 1
     assert "give --checkpoint" in done.stdout
+=======
+def test_without_a_checkpoint_the_table_says_so_and_a_file_gets_the_same(tmp_path, capsys):
+    report = tmp_path / "new" / "check.json"
+    assert check.main(["--offline", "--json", str(report)]) == 1
+    assert "give --checkpoint" in capsys.readouterr().out
+    assert json.loads(report.read_text())["exit_code"] == 1
+>>>>>>> 0036619c5d33f3b13c8db3497e26b55b54124a8f

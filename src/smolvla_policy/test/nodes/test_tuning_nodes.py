@@ -98,7 +98,10 @@ REFUSALS = (
     ({"max_step": [float("nan")]}, "max_step[0] is nan, but must be a finite number"),
     ({"robot": "so1000"}, "there is no robot 'so1000'"),
     ({"max_speed": [0.1], "aggregate": "mean"}, "not one of latest"),
-    ({"max_speed": [0.1], "state_timeout": 60.0}, "state_timeout is 60.0, but must be from 0.01 up to 10"),
+    (
+        {"max_speed": [0.1], "state_timeout": 60.0},
+        "state_timeout is 60.0, but must be from 0.01 up to 10",
+    ),
     ({"max_speed": [0.1], "robot": "so100"}, "deactivate and clean up /executor_node"),
     ({"max_speed": [0.1], "autostart": True}, "read-only"),
 )

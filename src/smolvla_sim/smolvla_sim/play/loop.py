@@ -122,7 +122,7 @@ def direct(
         actions_per_chunk=actions,
         max_step=(anything,),
         max_start_jump=(anything,),
-        approach_speed=100.0,
+        approach_speed=1000.0,
         approach_duration=0.0,
         resume_jump=NO_APPROACH,
         # After a refusal it asks again in the next cycle.
