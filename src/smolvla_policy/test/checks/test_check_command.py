@@ -179,12 +179,7 @@ def test_bad_usage_is_2(capsys, arguments, words):
 
 
 @pytest.mark.parametrize(
-<<<<<<< HEAD
-    "arguments",
-    [["--seconds", "0"], ["--checkpiont", "x"], ["--robot"], ["--dtype", "int3"]],
-=======
     "arguments", [["--seconds", "0"], ["--checkpiont", "x"], ["--robot"], ["--dtype", "int3"]]
->>>>>>> 0036619c5d33f3b13c8db3497e26b55b54124a8f
 )
 def test_options_that_do_not_exist_are_2(capsys, arguments):
     with pytest.raises(SystemExit) as end:
@@ -192,7 +187,6 @@ def test_options_that_do_not_exist_are_2(capsys, arguments):
     assert end.value.code == 2
 
 
-<<<<<<< HEAD
 def test_the_joints_of_earlier_versions_stand_in_the_robot_file(capsys):
     with pytest.raises(SystemExit) as end:
         check.main(["--checkpoint", "x", "--joints", "a", "b"])
@@ -200,19 +194,8 @@ def test_the_joints_of_earlier_versions_stand_in_the_robot_file(capsys):
     assert "--joints stands in the robot file now, as joints: --robot" in capsys.readouterr().err
 
 
-def test_it_runs_as_a_module(folder):
-    done = subprocess.run(
-        [sys.executable, "-m", "smolvla_policy.check", "--offline"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert "give --checkpoint" in done.stdout
-=======
 def test_without_a_checkpoint_the_table_says_so_and_a_file_gets_the_same(tmp_path, capsys):
     report = tmp_path / "new" / "check.json"
     assert check.main(["--offline", "--json", str(report)]) == 1
     assert "give --checkpoint" in capsys.readouterr().out
     assert json.loads(report.read_text())["exit_code"] == 1
->>>>>>> 0036619c5d33f3b13c8db3497e26b55b54124a8f
