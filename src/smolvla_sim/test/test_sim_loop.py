@@ -134,6 +134,11 @@ def test_an_execution_hands_each_setting_to_the_executor():
     assert config.resume_jump == 0.6
     assert config.rate == 25.0
     assert config.joints == JOINT_NAMES
+    limits = [
+        [(joint.lower, joint.upper) for joint in Execution().executor(25.0, arm).body.joints]
+        for arm in ("so100", "so101")
+    ]
+    assert limits[0] != limits[1]
 
 
 @pytest.mark.parametrize(
