@@ -22,7 +22,7 @@ def run(capsys, folder, *arguments):
 
 
 def listen(capsys, folder, *arguments):
-    return run(capsys, folder, "--no-speed", "--seconds", "1.5", *arguments)
+    return run(capsys, folder, "--no-speed", "--seconds", "2.5", *arguments)
 
 
 def test_offline_it_checks_all_but_the_robot(capsys, folder):
@@ -185,6 +185,13 @@ def test_options_that_do_not_exist_are_2(capsys, arguments):
     with pytest.raises(SystemExit) as end:
         check.main(arguments)
     assert end.value.code == 2
+
+
+def test_the_joints_of_earlier_versions_stand_in_the_robot_file(capsys):
+    with pytest.raises(SystemExit) as end:
+        check.main(["--checkpoint", "x", "--joints", "a", "b"])
+    assert end.value.code == 2
+    assert "--joints stands in the robot file now, as joints: --robot" in capsys.readouterr().err
 
 
 def test_without_a_checkpoint_the_table_says_so_and_a_file_gets_the_same(tmp_path, capsys):
