@@ -8,12 +8,12 @@ set -euo pipefail
 work="${1:?usage: scripts/train_checkpoint.sh FOLDER}"
 architecture=src/smolvla_learning/smolvla_learning/training/architectures/small.json
 
-record() { # NAME TASK EPISODES [options]
-    local name="$1" task="$2" episodes="$3" again=()
+record() { # NAME KIND EPISODES [options]
+    local name="$1" kind="$2" episodes="$3" again=()
     shift 3
     if [ -d "$work/data/$name" ]; then again=(--resume); fi
-    python -m smolvla_sim.demonstrations.record_dataset --task "$task" --episodes "$episodes" --grounding \
-        --out "$work/data/$name" "${again[@]}" "$@"
+    smolvla dataset simulate --kind "$kind" --episodes "$episodes" --grounding \
+        --output "$work/data/$name" "${again[@]}" "$@"
 }
 
 train() { # STAGE [options]

@@ -15,7 +15,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from smolvla_core.ros import converters, qos
-from smolvla_core.ros.images import encode_image
+from smolvla_core.ros.converters import image_message
 from smolvla_executor.executor_node import node as executor_node
 from smolvla_executor.executor_node.node import ExecutorNode
 from smolvla_policy.policy_node import node as policy_node
@@ -283,7 +283,7 @@ class World:
             if name in self.silent:
                 continue
             if self.transport == "raw":
-                message = encode_image(PIXELS)
+                message = image_message(PIXELS)
             else:
                 _, png = cv2.imencode(".png", cv2.cvtColor(PIXELS, cv2.COLOR_RGB2BGR))
                 message = CompressedImage(format="png", data=png.tobytes())

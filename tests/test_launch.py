@@ -19,12 +19,12 @@ from ament_index_python.packages import (
     get_package_prefix,
     get_package_share_directory,
 )
+from processes import Mark
 from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import JointState
-from smolvla_bringup.system import family
 from smolvla_bringup.system.environment import has_resource, installed
 from smolvla_core.ros import qos
-from smolvla_sim.shipped import CHECKPOINT
+from smolvla_sim.settings import CHECKPOINT
 from std_msgs.msg import Float64MultiArray, String
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
@@ -59,14 +59,14 @@ class Launched:
         except PackageNotFoundError:
             pytest.skip("the workspace is not sourced: . ./env.sh")
         file = file or share / "launch/so100.launch.py"
-        self._marker = family.new_marker()
+        self._mark = Mark()
         runner = Path(__file__).with_name("launch_runner.py")
         self._process = subprocess.Popen(
             [sys.executable, str(runner), str(file), *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **(environment or {}), family.MARKER_VARIABLE: self._marker},
+            env={**os.environ, **(environment or {}), **self._mark.variables},
             text=True,
             start_new_session=True,
         )
@@ -118,7 +118,7 @@ class Launched:
 
     def pid(self, executable):
         """Return the process that runs `executable`; 0 for none."""
-        for pid in family.members(self._marker):
+        for pid in self._mark.living():
             with contextlib.suppress(OSError):
                 words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
                 # A script is behind its interpreter.
@@ -130,7 +130,7 @@ class Launched:
         """Wait for the launch to end; return its exit status."""
         code = self._process.wait(LIMIT)
         self._reader.join(LIMIT)
-        assert not family.members(self._marker), "processes are left"
+        assert not self._mark.living(), "processes are left"
         return code
 
     def interrupt(self):
@@ -139,7 +139,9 @@ class Launched:
         return self.end()
 
     def close(self):
-        family.end(self._marker)
+        for pid in self._mark.living():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self._process.wait()
         self._executor.shutdown()
         self.node.destroy_node()

@@ -9,7 +9,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import JointState
 from smolvla_bringup.system.environment import installed
 from smolvla_core.ros import qos
-from smolvla_sim.shipped import CHECKPOINT
+from smolvla_sim.settings import CHECKPOINT
 from std_msgs.msg import Float64MultiArray, String
 from test_launch import JOINTS, launched, needs_ros2_control  # noqa: F401
 

@@ -42,9 +42,9 @@ def simulated(check: Check, name: str = "simulation", seed: int = 3) -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
         check.ours(
             f"record_{name}",
-            *("smolvla_sim.demonstrations.record_dataset", "--task", "reach", "--episodes", "3"),
-            *("--out", folder, "--cameras", "top,wrist", "--seed", str(seed), "--workers", "1"),
-            *("--width", str(WIDTH), "--height", str(HEIGHT), "--fps", str(FPS)),
+            *("smolvla_sim.demonstrations.record_dataset", "--kind", "reach", "--episodes", "3"),
+            *("--output", folder, "--cameras", "top", "wrist", "--seed", str(seed)),
+            *("--workers", "1", "--camera-size", f"{WIDTH}x{HEIGHT}", "--fps", str(FPS)),
         )
     return folder
 

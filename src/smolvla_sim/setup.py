@@ -14,7 +14,7 @@ setup(
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
         (f"share/{PACKAGE}", ["package.xml"]),
     ],
-    install_requires=["setuptools", "gymnasium", "mujoco", "numpy", "tqdm"],
+    install_requires=["setuptools", "gymnasium", "mujoco", "numpy", "scipy", "tqdm"],
     zip_safe=False,
     maintainer="SmolVLA for ROS 2 maintainers",
     maintainer_email="maintainers@users.noreply.github.com",
@@ -23,7 +23,6 @@ setup(
     entry_points={
         "console_scripts": [
             "sim_node = smolvla_sim.node:main",
-            "evaluate_expert = smolvla_sim.evaluate_expert:main",
             "record_dataset = smolvla_sim.demonstrations.record_dataset:main",
         ],
         "smolvla_policy.backends": ["scripted = smolvla_sim.expert.backend:create"],

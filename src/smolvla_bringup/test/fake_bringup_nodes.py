@@ -132,6 +132,7 @@ class FakeExecutor(Node):
             String, "task_instruction", self._on_instruction, qos.instruction_qos()
         )
         self.create_service(Trigger, "~/start", self._on_start)
+        self.create_service(Trigger, "~/stop", lambda _, response: response)
         self.create_timer(PERIOD, self._cycle)
         self.create_timer(0.1, lambda: self._statuses.publish(self._status))
 

@@ -10,9 +10,13 @@ from pathlib import Path
 import pytest
 import yaml
 from smolvla_bringup.system.arm_nodes import arm_nodes
-from smolvla_bringup.system.description import description_nodes, robot_description
+from smolvla_bringup.system.description import (
+    choose_port,
+    description_nodes,
+    list_ports,
+    robot_description,
+)
 from smolvla_bringup.system.options import Options, SetupError
-from smolvla_bringup.system.ports import choose_port, list_ports
 
 PACKAGE = Path(__file__).resolve().parents[1]
 LIMIT = 128 * 1024  # of one argument on Linux

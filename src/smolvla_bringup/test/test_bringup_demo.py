@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from processes import Mark
 
 pytest.importorskip("rclpy")
 pytest.importorskip("smolvla_msgs", reason="the workspace is not sourced: . ./env.sh")
@@ -20,7 +21,6 @@ pytest.importorskip("smolvla_msgs", reason="the workspace is not sourced: . ./en
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from smolvla_bringup.system import family
 from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import Trigger
 
@@ -42,12 +42,13 @@ class Demo:
 
     def __init__(self, environment: dict[str, str], out: Path, fault: str, *arguments: str):
         self.out = out
+        self.mark = Mark()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "smolvla_bringup.demo", "--out", str(out), *arguments],
+            [sys.executable, "-m", "smolvla_bringup.demo", "--output", str(out), *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**environment, "FAKE_FAULT": fault},
+            env={**environment, **self.mark.variables, "FAKE_FAULT": fault},
         )
 
     def finish(self) -> tuple[int, str, str]:
@@ -58,7 +59,7 @@ class Demo:
             if self.process.poll() is None:
                 self.process.kill()
                 self.process.communicate()
-        assert not _descendants(self.process.pid)
+        assert not self.mark.living()
         return self.process.returncode, output, errors
 
 
@@ -124,24 +125,11 @@ def failures(
     return {fault: demo.finish() for fault, demo in demos.items()}
 
 
-def _descendants(starter: int) -> list[str]:
-    """Return the command lines of processes whose marker names `starter`."""
-    prefix = f"{family.MARKER_VARIABLE}={starter}-".encode()
-    found = []
-    for folder in Path("/proc").iterdir():
-        try:
-            if prefix in (folder / "environ").read_bytes():
-                found.append((folder / "cmdline").read_text().replace("\0", " "))
-        except OSError:
-            continue
-    return found
-
-
 def test_success_leaves_video_picture_and_figures(
     fake_environment: dict[str, str], tmp_path: Path
 ) -> None:
     av = pytest.importorskip("av")
-    demo = Demo(fake_environment, tmp_path, "", "--seed", "7", "--json")
+    demo = Demo(fake_environment, tmp_path, "", "--seed", "7", "--json", "-")
     status, output, progress = demo.finish()
     assert status == 0, progress
     summary = json.loads(output)
@@ -186,7 +174,7 @@ def test_node_that_dies_ends_everything_with_its_last_words(failures: dict) -> N
 def test_error_of_the_policy_ends_the_wait_at_once(failures: dict) -> None:
     status, output, _ = failures["policy_error"]
     assert status == 2
-    assert "policy_node cannot start: no such checkpoint" in output
+    assert "policy_node cannot go on: no such checkpoint" in output
     assert "all nodes are ready" not in output
 
 
@@ -227,4 +215,4 @@ def test_wrong_options_are_explained(
     from smolvla_bringup.demo.__main__ import main
 
     assert main(arguments) == 2
-    assert words in capsys.readouterr().out
+    assert words in capsys.readouterr().err

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import io
 
-from smolvla_bringup.demo.live_line import LiveLine
+from smolvla_bringup.demo.report import LiveLine
 
 STEP = 1 / 16  # [s]; exact in binary
 

@@ -14,11 +14,10 @@ from smolvla_bringup.system.node_list import node_list, simulation_nodes
 from smolvla_bringup.system.node_spec import NodeSpec
 from smolvla_bringup.system.options import PARTS, Options, SetupError
 from smolvla_bringup.system.policy_nodes import policy_nodes
-from smolvla_bringup.system.rviz_file import prefixed
-from smolvla_bringup.system.visualization_nodes import visualization_nodes
+from smolvla_bringup.system.visualization_nodes import prefixed, visualization_nodes
 from smolvla_policy.backends.parameter_defaults import complete
 from smolvla_policy.checkpoint.robot import read_robot
-from smolvla_sim.shipped import CHECKPOINT
+from smolvla_sim.settings import CHECKPOINT
 
 PACKAGE = Path(__file__).resolve().parents[1]
 UNSET = {"dry_run": False, "max_step": [9.0], "output": ""}

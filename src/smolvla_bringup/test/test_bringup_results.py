@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from smolvla_bringup.demo.record import Chunk, QueueSample, Record
-from smolvla_core.pictures import decode_picture
+from smolvla_bringup.system.run_log import Progress, ReceivedChunk, RunLog
+from smolvla_core.images import decode_picture
 
 JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
 PERIOD = 1 / 30
@@ -23,10 +23,10 @@ def motion(time: np.ndarray) -> np.ndarray:
 
 
 @pytest.fixture
-def record() -> Record:
+def record() -> RunLog:
     """A run of 12 s: actions from 1 s on, a chunk per second, the task done at 11 s."""
     rng = np.random.default_rng(3)
-    run = Record(JOINTS)
+    run = RunLog(JOINTS)
     fine = np.arange(0.0, 12.0, 0.01)
     start = motion(np.array([0.0]))[0]
     for time in fine:
@@ -39,33 +39,33 @@ def record() -> Record:
         run.requests.append(0.7 + first * PERIOD)
         rows = motion((first + np.arange(ROWS)) * PERIOD)
         drift = rng.normal(0, 0.02, 6) * np.linspace(0, 3, ROWS)[:, None]
-        run.chunks.append(Chunk(0.95 + first * PERIOD, first, PERIOD, rows + drift))
+        run.chunks.append(ReceivedChunk(0.95 + first * PERIOD, first, PERIOD, rows + drift))
     for sample in range(120):
         time = 0.1 * sample
         tick = max(0, round((time - 1.0) / PERIOD))
         depth = 0 if time < 1.0 else ROWS - tick % 20
-        run.queue.append(QueueSample(time, tick, depth))
-        run.add_score(time, 0.0 if time < 5 else 0.5 if time < 11 else 1.0)
+        run.progress.append(Progress(time, tick, depth))
+        run.scores.append((time, 0.0 if time < 5 else 0.5 if time < 11 else 1.0))
     run.end_time = 12.0
     return run
 
 
 def test_first_full_score_is_the_success() -> None:
-    run = Record(JOINTS)
+    run = RunLog(JOINTS)
     for time, score in [(0.5, 0.0), (1.0, 0.5), (2.0, 1.0), (2.1, 0.5), (2.2, 1.0)]:
-        run.add_score(time, score)
+        run.scores.append((time, score))
     assert run.success_time == 2.0
     assert len(run.scores) == 5
 
 
 def test_tick_times_follow_the_executor_and_not_the_calendar() -> None:
-    run = Record(JOINTS)
+    run = RunLog(JOINTS)
     # Ten ticks in one second, then a pause of two seconds in which no tick is executed.
-    run.queue = [
-        QueueSample(1.0, 0, 10),
-        QueueSample(2.0, 10, 0),
-        QueueSample(4.0, 10, 5),
-        QueueSample(4.5, 15, 0),
+    run.progress = [
+        Progress(1.0, 0, 10),
+        Progress(2.0, 10, 0),
+        Progress(4.0, 10, 5),
+        Progress(4.5, 15, 0),
     ]
     times = run.tick_times(np.array([-1, 0, 5, 9, 10, 15, 16]), 0.1)
     expected = [0.9, 1.0, 1.5, 1.9, 4.0, 4.5, 4.6]
@@ -73,15 +73,15 @@ def test_tick_times_follow_the_executor_and_not_the_calendar() -> None:
 
 
 def test_tick_times_without_any_status_are_unknown() -> None:
-    assert np.isnan(Record(JOINTS).tick_times(np.arange(3), 0.1)).all()
+    assert np.isnan(RunLog(JOINTS).tick_times(np.arange(3), 0.1)).all()
 
 
 @pytest.mark.parametrize("empty", [False, True])
-def test_plot_shows_the_run(record: Record, empty: bool, tmp_path: Path) -> None:
-    from smolvla_bringup.demo.plot import plot_record
+def test_plot_shows_the_run(record: RunLog, empty: bool, tmp_path: Path) -> None:
+    from smolvla_bringup.demo.plot import plot_run
 
     path = tmp_path / "demo.png"
-    plot_record(Record(JOINTS) if empty else record, "put the red cube into the bowl", path)
+    plot_run(RunLog(JOINTS) if empty else record, "put the red cube into the bowl", path)
     pixels, _ = decode_picture(path.read_bytes())
     assert pixels.shape[0] > 800
     assert pixels.shape[1] > 1400
@@ -90,7 +90,7 @@ def test_plot_shows_the_run(record: Record, empty: bool, tmp_path: Path) -> None
     assert (orange.sum() > 2000) is not empty
 
 
-def test_summary_counts_and_speaks(record: Record, tmp_path: Path) -> None:
+def test_summary_counts_and_speaks(record: RunLog, tmp_path: Path) -> None:
     msgs = pytest.importorskip("smolvla_msgs.msg")
     from smolvla_bringup.demo.report import summarize, summary_text, write_summary
     from smolvla_bringup.system.options import Options
@@ -129,7 +129,7 @@ def test_summary_counts_and_speaks(record: Record, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("latency", "slow"), [(1.6, False), (1.7, True), (float("nan"), False)])
 def test_summary_says_when_answers_come_later_than_chunks_reach(
-    record: Record, latency: float, slow: bool
+    record: RunLog, latency: float, slow: bool
 ) -> None:
     msgs = pytest.importorskip("smolvla_msgs.msg")
     from smolvla_bringup.demo.report import summarize, summary_text
@@ -145,7 +145,7 @@ def test_summary_of_a_failure_says_what_hindered() -> None:
     from smolvla_bringup.demo.report import summarize, summary_text
     from smolvla_bringup.system.options import Options
 
-    run = Record(JOINTS, end_time=60.0)
+    run = RunLog(JOINTS, end_time=60.0)
     executor = msgs.ExecutorStatus(
         reason="waits for a chunk", requests_refused=9, last_refusal="camera 'top' is silent"
     )
@@ -156,6 +156,14 @@ def test_summary_of_a_failure_says_what_hindered() -> None:
     assert "waits for a chunk" in text
 
 
+def serialized(value: int) -> bytes:
+    """A camera image of one brightness, as it comes over the wire."""
+    from rclpy.serialization import serialize_message
+    from smolvla_core.ros.converters import image_message
+
+    return serialize_message(image_message(np.full((48, 64, 3), value, np.uint8)))
+
+
 class TestVideo:
     """The video, read back."""
 
@@ -164,10 +172,7 @@ class TestVideo:
         pytest.importorskip("av")
         from smolvla_bringup.demo.video import VideoWriter
 
-        def decode(data: bytes) -> np.ndarray:
-            return np.full((48, 64, 3), data[0], np.uint8)
-
-        return VideoWriter(path, lambda time: f"put it there {time:.1f} s", decode, rate=10)
+        return VideoWriter(path, lambda time: f"put it there {time:.1f} s", rate=10)
 
     def test_pictures_keep_their_times(self, tmp_path: Path) -> None:
         import av
@@ -175,20 +180,22 @@ class TestVideo:
         writer = self.writer(tmp_path / "v.mp4")
         times = [0.0, 0.1, 0.2, 1.2, 1.3]  # one second was dropped
         for index, time in enumerate(times):
-            while writer._queue.full():  # the queue drops pictures; this test wants all
+            images = {"top": serialized(40 * index), "wrist": serialized(255)}
+            while not writer.put(time, images):  # the queue drops pictures; this test wants all
                 pass
-            writer.put(time, {"top": bytes([40 * index]), "wrist": b"\xff"})
         assert writer.close() == ""
         with av.open(str(tmp_path / "v.mp4")) as video:
             stream = video.streams.video[0]
-            assert stream.codec_context.pix_fmt == "yuv420p"
+            assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
             frames = list(video.decode(stream))
-        np.testing.assert_allclose([frame.time for frame in frames], times, atol=1e-6)
-        pixels = frames[3].to_ndarray(format="rgb24")
-        assert pixels.shape == (520, 960, 3)
-        assert abs(int(pixels[200, 200].mean()) - 120) < 12  # top, large
-        assert pixels[100, 800].mean() > 240  # wrist, beside it
-        assert pixels[480:, :400].max() > 200  # the caption
+        np.testing.assert_allclose([frame.time for frame in frames], np.arange(14) / 10, atol=1e-6)
+        pixels = [frame.to_ndarray(format="rgb24") for frame in frames]
+        assert pixels[0].shape == (520, 960, 3)
+        top = [round(float(picture[200, 200].mean())) for picture in pixels]  # large
+        expected = [0, 40, *[80] * 10, 120, 160]  # the one before stays meanwhile
+        np.testing.assert_allclose(top, expected, atol=12)
+        assert pixels[12][100, 800].mean() > 240  # wrist, beside it
+        assert pixels[12][480:, :400].max() > 200  # the caption
 
     def test_no_camera_is_said(self, tmp_path: Path) -> None:
         writer = self.writer(tmp_path / "v.mp4")
@@ -198,8 +205,8 @@ class TestVideo:
     def test_error_in_the_thread_is_said_and_blocks_nobody(self, tmp_path: Path) -> None:
         writer = self.writer(tmp_path / "v.mp4")
         for time in range(20):
-            writer.put(time, {"top": b""})  # decode raises IndexError
-        assert "could not be written: index out of range" in writer.close()
+            writer.put(time, {"top": b""})
+        assert "could not be written: " in writer.close()
 
 
 def test_main_picture_is_the_beauty_camera() -> None:

@@ -19,7 +19,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from smolvla_bringup.system import family
+from processes import Mark
+from smolvla_bringup.system import starter as module
 from smolvla_bringup.system.node_spec import NodeSpec
 from smolvla_bringup.system.options import SetupError
 from smolvla_bringup.system.starter import Starter
@@ -28,9 +29,9 @@ LIMIT = 20.0  # [s]; only a broken starter comes near
 
 POLITE = "trap 'echo bye; exit 0' INT; echo ready; while :; do sleep 0.05; done"
 STUBBORN = "trap '' INT TERM; echo ready; while :; do sleep 0.05; done"
-# A child in a session of its own outlives its parent and its parent's process group. A shell
-# starts background jobs with SIGINT ignored; programs do not, and that is what matters here.
-CHILD = "env --default-signal=INT setsid sleep 1000 &"
+# A child outlives its parent. A shell starts background jobs with SIGINT ignored; programs do not,
+# and that is what matters here.
+CHILD = "env --default-signal=INT sleep 1000 &"
 PARENT = f"{CHILD} echo ready; while :; do sleep 0.05; done"
 
 Make = Callable[..., Starter]
@@ -53,18 +54,24 @@ def lines() -> Lines:
 
 
 @pytest.fixture
+def mark() -> Mark:
+    return Mark()
+
+
+@pytest.fixture
 def starter(
-    executable: Callable[..., None], tmp_path: Path, lines: Lines
+    executable: Callable[..., None], tmp_path: Path, lines: Lines, mark: Mark
 ) -> Iterator[Callable[..., Starter]]:
     """Return a function that makes a starter of nodes given as name=shell script."""
     made: list[Starter] = []
+    variables = mark.variables
 
     def make(critical: bool = True, one_shot: bool = False, **scripts: str) -> Starter:
         specs = []
         for name, script in scripts.items():
             executable("smolvla_sim", name, "/bin/sh", "-c", script)
             specs.append(NodeSpec("smolvla_sim", name, name, critical=critical, one_shot=one_shot))
-        made.append(Starter(specs, tmp_path / "log", lines.put))
+        made.append(Starter(specs, tmp_path / "log", lines.put, variables))
         return made[-1]
 
     yield make
@@ -93,8 +100,8 @@ def test_stop_ends_nodes_with_sigint(starter: Make, lines: Lines) -> None:
 def test_stubborn_node_is_killed(
     starter: Make, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    quick = tuple((signum, min(limit, 0.2)) for signum, limit in family._ESCALATION[:2])
-    monkeypatch.setattr(family, "_ESCALATION", (*quick, (signal.SIGKILL, LIMIT)))
+    quick = tuple((signum, min(limit, 0.2)) for signum, limit in module._ESCALATION[:2])
+    monkeypatch.setattr(module, "_ESCALATION", (*quick, (signal.SIGKILL, LIMIT)))
     running = starter(one=STUBBORN)
     running.start()
     lines.until("[one] ready")
@@ -104,22 +111,22 @@ def test_stubborn_node_is_killed(
     assert "was killed by SIGKILL" in ending.words()
 
 
-def test_grandchildren_are_ended_too(starter: Make, lines: Lines) -> None:
+def test_grandchildren_are_ended_too(starter: Make, lines: Lines, mark: Mark) -> None:
     running = starter(one=PARENT)
     running.start()
     lines.until("[one] ready")
-    assert len(family.members(running._marker)) >= 2
+    assert len(mark.living()) >= 2
     running.stop()
-    assert not family.members(running._marker)
+    assert not mark.living()
 
 
-def test_grandchildren_of_a_dead_node_are_ended_too(starter: Make, lines: Lines) -> None:
+def test_grandchildren_of_a_dead_node_are_ended_too(starter: Make, mark: Mark) -> None:
     running = starter(one=f"{CHILD} echo ready; exit 4")
     running.start()
     assert running.wait(LIMIT).code == 4
-    assert family.members(running._marker)
+    assert mark.living()
     running.stop()
-    assert not family.members(running._marker)
+    assert not mark.living()
 
 
 def test_node_that_dies_is_reported_once_with_its_words(starter: Make, tmp_path: Path) -> None:
@@ -170,8 +177,8 @@ def start_command(executable: Callable[..., None], tmp_path: Path) -> list[str]:
     return [*command, "--no-rviz", "--log-dir", str(tmp_path / "log")]
 
 
-def run_until_ready(command: list[str]) -> tuple[subprocess.Popen[str], str]:
-    """Start the console script; return it and its marker when all nodes are ready."""
+def run_until_ready(command: list[str], mark: Mark) -> subprocess.Popen[str]:
+    """Start the console script; return it when all nodes are ready."""
     process = subprocess.Popen(
         # As from a terminal, also where the tests themselves run under nohup.
         ["env", "--default-signal=HUP", *command],
@@ -179,6 +186,7 @@ def run_until_ready(command: list[str]) -> tuple[subprocess.Popen[str], str]:
         stderr=subprocess.STDOUT,
         text=True,
         bufsize=1,
+        env={**os.environ, **mark.variables},
     )
     assert process.stdout is not None
     waiting = {"sim_node", "policy_node", "executor_node"}
@@ -186,28 +194,19 @@ def run_until_ready(command: list[str]) -> tuple[subprocess.Popen[str], str]:
         line = process.stdout.readline()
         assert line, "the starter ended early"
         waiting = {name for name in waiting if f"[{name}] ready" not in line}
-    prefix = f"{family.MARKER_VARIABLE}={process.pid}-"
-    for folder in Path("/proc").iterdir():
-        try:
-            variables = (folder / "environ").read_text().split("\0")
-        except OSError:
-            continue
-        for variable in variables:
-            if variable.startswith(prefix):
-                return process, variable.partition("=")[2]
-    raise AssertionError("no node carries the marker of its starter")
+    return process
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signals_end_the_console_script_cleanly(
-    start_command: list[str], signum: signal.Signals
+    start_command: list[str], signum: signal.Signals, mark: Mark
 ) -> None:
-    process, marker = run_until_ready(start_command)
+    process = run_until_ready(start_command, mark)
     process.send_signal(signum)
     output, _ = process.communicate(timeout=LIMIT)
     assert process.returncode == 0
     assert "[policy_node] bye" in output
-    assert not family.members(marker)
+    assert not mark.living()
 
 
 def test_console_script_ends_all_when_a_node_dies(
@@ -313,7 +312,6 @@ def test_a_policy_that_is_given_up_leaves_the_arm_held_and_is_told(
     arm.until(lambda: "[ERROR] [start]" in arm.output)
     last = arm.output.splitlines()[-1]
     assert "policy_node failed with exit status 78: error: no disk; as long as its driver" in last
-    assert "policy.launch.py hardware:=mock checkpoint:=owner/name" in last
     assert lives(arm.pids["controller_manager"])
     assert arm.interrupt() == 0
 
@@ -328,26 +326,35 @@ def test_the_end_of_the_driver_is_the_end_of_everything(arm: Arm) -> None:
 
 
 def test_the_driver_of_an_arm_outlives_a_killed_starter_and_is_named(arm: Arm) -> None:
-    arm.process.kill()
-    arm.until(lambda: "start was killed" in arm.output)
     driver = arm.pids["controller_manager"]
-    assert f"kill -INT {driver}" in arm.output
-    assert [name for name, pid in arm.pids.items() if lives(pid)] == ["controller_manager"]
-    end = os.pidfd_open(driver)
+    assert "controller_manager holds the arm: were this program killed" in arm.output
+    assert f"kill -INT {driver}\n" in arm.output
+    ends = {name: os.pidfd_open(pid) for name, pid in arm.pids.items()}
+    arm.process.kill()
+    held = ends.pop("controller_manager")
+    for end in ends.values():
+        assert select.select([end], [], [], LIMIT)[0]  # it has ended
+    assert not select.select([held], [], [], 0.0)[0]
     os.kill(driver, signal.SIGINT)
-    assert select.select([end], [], [], LIMIT)[0]  # it has ended
-    os.close(end)
+    assert select.select([held], [], [], LIMIT)[0]
+    for end in (held, *ends.values()):
+        os.close(end)
     arm.process.communicate(timeout=LIMIT)
 
 
-def test_watchdog_ends_the_nodes_of_a_killed_starter(start_command: list[str]) -> None:
-    process, marker = run_until_ready(start_command)
-    assert family.members(marker)
+def test_the_nodes_of_a_killed_starter_end(
+    start_command: list[str], executable: Callable[..., None], mark: Mark
+) -> None:
+    executable("smolvla_sim", "sim_node", "/bin/sh", "-c", POLITE)
+    process = run_until_ready(start_command, mark)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    ends = [os.pidfd_open(int(pid)) for pid in children]
+    assert len(ends) >= 3
     process.kill()
-    # The output of the starter ends when the last process that inherited it has ended: the
-    # watchdog, which waits for the nodes.
+    for end in ends:
+        assert select.select([end], [], [], LIMIT)[0]
+        os.close(end)
     process.communicate(timeout=LIMIT)
-    assert not family.members(marker)
 
 
 def test_console_script_explains_wrong_options(start_command: list[str]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,18 +38,20 @@ class Observation:
     """What the robot sees and feels at one instant.
 
     Attributes:
-        images: camera name -> uint8 (height, width, 3) RGB.
+        images: camera name -> uint8 (height, width, 3) RGB; as it came until it is decoded.
         joint_names: order of `positions`.
         positions: (joints,) radians, the gripper included.
         instruction: the sentence to obey.
         objects: name -> pose; filled only for backends with `needs_objects`.
+        stamp_ns: that instant by the clock of the sources [ns]; 0 where it is not known.
     """
 
-    images: Mapping[str, NDArray[np.uint8]]
+    images: Mapping[str, Any]
     joint_names: tuple[str, ...]
     positions: NDArray[np.float64]
     instruction: str
     objects: Mapping[str, SceneObject] = field(default_factory=dict)
+    stamp_ns: int = 0
 
 
 @dataclass(frozen=True)

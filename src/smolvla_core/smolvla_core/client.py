@@ -81,6 +81,7 @@ class SmolVLAClient:
         self.policy_status: PolicyStatus | None = None
         self.score: float | None = None
         self._old_until = 0.0
+        self._unconfirmed = False  # whether an instruction may be on its way
         self._on_wait = on_wait
         self._period = period
         self._executor: Any = node.executor
@@ -135,10 +136,16 @@ class SmolVLAClient:
                 node = rclpy.create_node(name, namespace=namespace, context=context)
                 stack.callback(node.destroy_node)
                 client = cls(node, **options)
-                stack.callback(client._executor.shutdown)
+                stack.callback(client._close)
             except NameValidationException as error:
                 raise ClientError(" ".join(str(error).split()[:-1])) from error
             yield client
+
+    def _close(self) -> None:
+        """Let who listens get what was published; the middleware takes up to 3 s to know."""
+        if self._unconfirmed:
+            self._instruction.wait_for_all_acked(Duration(seconds=DISCOVERY_TIMEOUT))
+        self._executor.shutdown()
 
     # Waiting.
 
@@ -195,6 +202,8 @@ class SmolVLAClient:
             missing["executor_node"] = "no status yet"
         elif not executor.joint_state_age < math.inf:
             missing["executor_node"] = executor.reason
+        elif not self._instruction.get_subscription_count():
+            missing["executor_node"] = "does not listen to instructions yet"
         for name, client in self._services.items():
             node = "sim_node" if name.startswith("sim/") else "executor_node"
             wanted = node == "executor_node" or (simulation and node == "sim_node")
@@ -223,7 +232,9 @@ class SmolVLAClient:
             raise ClientError(f"not ready after {timeout:g} s: {missing}")
 
     def instruct(self, sentence: str, timeout: float = DISCOVERY_TIMEOUT) -> None:
-        """Give the arm an instruction; return when the executor and all who listen have it.
+        """Give the arm an instruction; return when the executor has it.
+
+        Where there is none, as where a leader arm is followed, it is on its way to who listens.
 
         Args:
             sentence: what to do; blank: nothing any more.
@@ -232,7 +243,6 @@ class SmolVLAClient:
         Raises:
             ClientError: nobody listens, or the executor does not take it.
         """
-        deadline = time.monotonic() + timeout
         topic = self._instruction.topic_name
         wanted = sentence if sentence.strip() else ""
         sent = -math.inf
@@ -247,8 +257,8 @@ class SmolVLAClient:
                 sent = time.monotonic()
                 self._instruction.publish(String(data=sentence))
                 return False
-            # Without an executor, as where a leader arm is followed, others may listen.
             if self.executor_status is None or not self.has_service("executor_node/start"):
+                self._unconfirmed = True
                 return True
             return self.executor_status.instruction == wanted
 
@@ -263,9 +273,6 @@ class SmolVLAClient:
                 f"executor_node has not taken the instruction after {timeout:g} s: "
                 f"{self.executor_status.reason}"
             )
-        self._instruction.wait_for_all_acked(
-            Duration(seconds=max(deadline - time.monotonic(), _RESEND_PERIOD))
-        )
 
     def start(self) -> str:
         """Let the executor execute the instruction. Returns its answer."""

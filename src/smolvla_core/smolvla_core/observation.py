@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from smolvla_core.backend import Observation
 from smolvla_core.joints.history import NANOSECONDS, JointHistory, JointSample
 from smolvla_core.joints.order import JointOrder
 from smolvla_core.joints.sources import JointSources
@@ -55,25 +56,6 @@ class ObservationConfig:
 
 
 @dataclass(frozen=True)
-class Matched:
-    """An observation of one instant, that of its oldest image.
-
-    Attributes:
-        images: camera name -> what was given to `add_image`, in the order of the cameras.
-        positions: (joints,) [rad] at that instant, interpolated between two joint states.
-        stamp_ns: that instant by the clock of the sources [ns]; 0 where stamps were not used.
-        image_ages: camera name -> time since reception [s].
-        camera_skew: between the oldest and the newest image [s].
-    """
-
-    images: Mapping[str, object]
-    positions: NDArray[np.float64]
-    stamp_ns: int
-    image_ages: Mapping[str, float]
-    camera_skew: float
-
-
-@dataclass(frozen=True)
 class Missing:
     """Why there is no observation: each thing that is silent, stale or does not match."""
 
@@ -87,7 +69,7 @@ class Missing:
 
 @dataclass(frozen=True)
 class _Image:
-    payload: object
+    payload: Any
     stamp_ns: int
     received: float
 
@@ -108,7 +90,7 @@ class ObservationBuffer:
 
     Args:
         cameras: names, all of them needed.
-        joints: names, the order of `Matched.positions`.
+        joints: names, the order of `Observation.positions`.
         config: ages and skews.
 
     Raises:
@@ -125,6 +107,7 @@ class ObservationBuffer:
         if len(set(self.cameras)) != len(self.cameras):
             raise ValueError(f"the list of cameras names one twice: {', '.join(self.cameras)}")
         self._config = config or ObservationConfig()
+        self._joints = tuple(joints)
         self._order = JointOrder(joints)
         self._images: dict[str, deque[_Image]] = {
             camera: deque(maxlen=IMAGE_HISTORY) for camera in self.cameras
@@ -193,8 +176,12 @@ class ObservationBuffer:
         newest = self._states.newest
         return math.inf if newest is None else now - newest.received
 
-    def snapshot(self, now: float) -> Matched | Missing:
-        """Return the newest observation whose parts belong together, or what is missing."""
+    def snapshot(self, now: float) -> Observation | Missing:
+        """Return the newest observation whose parts belong together, or what is missing.
+
+        Its instant is that of its oldest image; its images are what was given to `add_image`, its
+        instruction is empty.
+        """
         ages = self.camera_ages(now)
         problems = [self._camera_problem(camera, age) for camera, age in ages.items()]
         problems.append(self._joints_problem(self.joint_state_age(now)))
@@ -202,7 +189,7 @@ class ObservationBuffer:
         problems = [problem for problem in problems if problem]
         if problems:
             return Missing(tuple(problems))
-        return self._match(ages)
+        return self._match()
 
     def _camera_problem(self, camera: str, age: float) -> str:
         if math.isinf(age):
@@ -232,7 +219,7 @@ class ObservationBuffer:
             f"{self._config.max_state_age:g} s{why}: check the arm's driver and its bus"
         )
 
-    def _match(self, ages: dict[str, float]) -> Matched | Missing:
+    def _match(self) -> Observation | Missing:
         by_stamp = (
             self._config.use_stamps
             and self._states.stamped
@@ -266,15 +253,12 @@ class ObservationBuffer:
                     f"than {self._config.max_state_skew:g} s: {_skew_advice(distance)}",
                 )
             )
-        return Matched(
-            images={camera: image.payload for camera, image in images.items()},
-            positions=positions,
+        return Observation(
+            {camera: image.payload for camera, image in images.items()},
+            self._joints,
+            positions,
+            instruction="",
             stamp_ns=oldest_time if by_stamp else 0,
-            image_ages={
-                camera: ages[camera] + (self._images[camera][-1].received - image.received)
-                for camera, image in images.items()
-            },
-            camera_skew=skew,
         )
 
 

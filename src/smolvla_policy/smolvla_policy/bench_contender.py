@@ -30,9 +30,11 @@ def load_ours(folder: Path, dtype: str, device: str) -> Predict:
 
     import numpy as np
 
+    from smolvla_policy.checkpoint.contents import read_contents
     from smolvla_policy.policy import SmolVLAPolicy
 
-    policy = SmolVLAPolicy.from_pretrained(folder, dtype=dtype, device=device)
+    contents = read_contents(folder)
+    policy = SmolVLAPolicy.from_contents(contents, dtype=dtype, device=device)
     config, state = policy.config, np.zeros(policy.state_dim, np.float32)
     random = np.random.default_rng(0)
     noise = random.standard_normal(
@@ -49,10 +51,8 @@ def load_ours(folder: Path, dtype: str, device: str) -> Predict:
             inputs = {name: f for name, f in config.inputs.items() if name not in dropped}
             narrowed[cameras] = SmolVLAPolicy(
                 policy.network,
-                replace(config, inputs=inputs),
-                policy.processors,
+                replace(contents, config=replace(config, inputs=inputs)),
                 policy.tokenizer,
-                policy.statistics,
                 policy.load_report,
             )
             narrowed[cameras].profile = True

@@ -3,22 +3,28 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from smolvla_policy.checkpoint.config import ACTION, STATE, SmolVLAConfig, read_config
-from smolvla_policy.checkpoint.contents import constant_remarks, settle, weights_file
-from smolvla_policy.checkpoint.processors import Processors, read_processors
-from smolvla_policy.checkpoint.robot import RobotFacts, robot_of, write_robot
+from smolvla_policy.checkpoint.cameras import camera_feature, expected_cameras
+from smolvla_policy.checkpoint.config import ACTION, STATE
+from smolvla_policy.checkpoint.contents import (
+    Adaptation,
+    CheckpointContents,
+    constant_remarks,
+    read_contents,
+)
+from smolvla_policy.checkpoint.normalization import Normalizer
+from smolvla_policy.checkpoint.robot import write_robot
 from smolvla_policy.checkpoint.save import save_checkpoint
-from smolvla_policy.checkpoint.source import find_checkpoint, source_remarks
-from smolvla_policy.checkpoint.statistics import Statistics
 from smolvla_policy.checkpoint.tensor_file import TensorFile
 from smolvla_policy.checkpoint.text import (
     FAKE_IMAGE_TOKEN,
@@ -28,18 +34,14 @@ from smolvla_policy.checkpoint.text import (
 )
 from smolvla_policy.checkpoint.vlm import model_sizes, read_vlm_config, vlm_dtype
 from smolvla_policy.checkpoint.weights import LoadReport, load_weights
-from smolvla_policy.model.engine import Engine
+from smolvla_policy.model.engine import Engine, PixelScale
 from smolvla_policy.model.network import SmolVLANetwork
-from smolvla_policy.model.precision import choose_device, choose_precision
-from smolvla_policy.preprocess import (
-    Floats,
-    Images,
-    ObservationEncoder,
-    expected_cameras,
-    make_normalizers,
-)
+from smolvla_policy.model.sizes import choose_device, choose_precision
 
-Adaptation = Callable[[SmolVLAConfig, Processors], tuple[SmolVLAConfig, Processors]]
+Floats = NDArray[np.float32]
+Images = Mapping[str, NDArray[np.uint8]]
+
+logger = logging.getLogger(__name__)
 
 
 class SmolVLAPolicy:
@@ -59,41 +61,37 @@ class SmolVLAPolicy:
         load_report: what happened while loading.
         network: the weights.
         normalizers: feature name -> normalizer.
-        statistics: the statistics in force.
-        processors: settings of the pre- and post-processing in force.
+        statistics: the active statistics.
+        processors: active settings of the pre- and post-processing.
         robot: what the checkpoint says beyond LeRobot's files; saved with it.
     """
 
     def __init__(
         self,
         network: SmolVLANetwork,
-        config: SmolVLAConfig,
-        processors: Processors,
+        contents: CheckpointContents,
         tokenizer: InstructionTokenizer,
-        statistics: Statistics,
         load_report: LoadReport,
+        cameras: Mapping[str, str] = {},
     ) -> None:
         self.network = network
-        self.config = config
-        self.processors = processors
         self.tokenizer = tokenizer
-        self.statistics = statistics
         self.load_report = load_report
-        self.robot = RobotFacts()
-        self.cameras = expected_cameras(config, processors)
+        self.config = config = contents.config
+        self.processors = contents.processors
+        self.statistics = contents.statistics
+        self.normalizers = contents.normalizers
+        self.robot = contents.robot
+        self.cameras = expected_cameras(config, self.processors)
         self.state_dim = config.state_dim
         self.action_dim = config.action_dim
         self.chunk_size = int(config.chunk_size)
         self.joint_names = config.outputs[ACTION].names
-        self.normalizers = make_normalizers(config, processors, statistics)
         start: tuple[int, ...] = ()
         end: tuple[int, ...] = ()
         if config.add_image_special_tokens:
             end = (tokenizer.token_id(FAKE_IMAGE_TOKEN),)
             start = (*end, tokenizer.token_id(GLOBAL_IMAGE_TOKEN))
-        self._encoder = ObservationEncoder(
-            config, processors, tokenizer, self.normalizers, network.sizes
-        )
         self._engine = Engine(
             network,
             side=config.image_side or network.sizes.vision.image,
@@ -101,6 +99,9 @@ class SmolVLAPolicy:
             image_start=start,
             image_end=end,
         )
+        self._scales = {name: _pixel_scale(self.normalizers.get(name)) for name in config.images}
+        self._names = dict(cameras)
+        self._told: set[tuple[str, ...]] = set()  # cameras whose absence has been logged
 
     @classmethod
     def from_pretrained(
@@ -138,14 +139,32 @@ class SmolVLAPolicy:
             CheckpointError: the checkpoint cannot be used; the text says why and what to do.
             ValueError: `device` or `dtype` cannot be had.
         """
+        contents = read_contents(path_or_repo_id, stats, revision, adapt)
+        return cls.from_contents(contents, device=device, dtype=dtype, tokenizer=tokenizer)
+
+    @classmethod
+    def from_contents(
+        cls,
+        contents: CheckpointContents,
+        *,
+        device: str | torch.device = "cpu",
+        dtype: str | torch.dtype | None = None,
+        tokenizer: str | Path | None = None,
+        cameras: Mapping[str, str] = {},
+    ) -> SmolVLAPolicy:
+        """Load the weights of a checkpoint whose other files were read; see `from_pretrained`.
+
+        Args:
+            contents: the checkpoint.
+            device: see `from_pretrained`.
+            dtype: see there.
+            tokenizer: see there.
+            cameras: name -> feature of cameras that go by other names than in the checkpoint.
+        """
         chosen_device = choose_device(device)
-        folder = find_checkpoint(path_or_repo_id, revision)
-        config = read_config(folder)
-        processors = read_processors(folder, config)
-        if adapt is not None:
-            config, processors = adapt(config, processors)
-        text = find_tokenizer(folder, config, processors, tokenizer)
-        with TensorFile(weights_file(folder, config)) as file:
+        config, folder, normalizers = contents.config, contents.folder, contents.normalizers
+        text = find_tokenizer(folder, config, contents.processors, tokenizer)
+        with TensorFile(contents.weights) as file:
             vlm = read_vlm_config(config, folder, file)
             precision = choose_precision(
                 dtype,
@@ -153,28 +172,19 @@ class SmolVLAPolicy:
                 load_vlm_weights=bool(config.load_vlm_weights),
                 vlm_dtype=vlm_dtype(vlm),
             )
-            sizes = model_sizes(config, vlm, str(folder))
-            config, processors, statistics, remarks = settle(
-                config, processors, file, stats, str(folder)
-            )
-            normalizers = make_normalizers(config, processors, statistics)
-            robot, about_robot = robot_of(folder, config.action_dim)
-            network = SmolVLANetwork(sizes, precision)
+            network = SmolVLANetwork(model_sizes(config, vlm, str(folder)), precision)
             report = load_weights(network, folder, file, chosen_device)
+        constant = constant_remarks(config, normalizers)
         report = replace(
             report,
             unknown_fields=config.unknown,
-            statistics="checkpoint" if stats is None else str(stats)[:200],
+            statistics=contents.stats or "checkpoint",
             remarks=(
-                *source_remarks(path_or_repo_id, folder),
-                *remarks,
-                *about_robot,
-                *(f"{k}: {v}" for k, v in constant_remarks(config, normalizers).items()),
+                *contents.remarks,
+                *(f"{name}: {reason}" for name, reason in constant.items()),
             ),
         )
-        policy = cls(network, config, processors, text, statistics, report)
-        policy.robot = robot
-        return policy
+        return cls(network, contents, text, report, cameras)
 
     @property
     def image_tokens_around(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -188,7 +198,7 @@ class SmolVLAPolicy:
 
     @property
     def dtype(self) -> str:
-        """Number type in words, ``float32`` or ``bfloat16`` with what differs from it."""
+        """Number type as text, ``float32`` or ``bfloat16`` with what differs from it."""
         return self.network.precision.name
 
     @property
@@ -233,7 +243,7 @@ class SmolVLAPolicy:
                 actions. Drawn afresh if None.
             decided: (rows, action_dim) actions in the checkpoint's own units that are queued
                 for the ticks of the chunk's first rows. The chunk continues them (real-time
-                chunking, see `model.guidance`). None: it is drawn freely.
+                chunking, see `model.engine`). None: it is drawn freely.
             delay: so many of the decided rows will have been executed when the chunk arrives.
 
         Returns:
@@ -243,20 +253,13 @@ class SmolVLAPolicy:
             ValueError: no camera is given or one is unknown, a shape or type is wrong, the state
                 holds NaN, or the instruction is empty.
         """
-        arrays = {name: np.asarray(image) for name, image in images.items()}
-        for name, image in arrays.items():
-            if image.ndim != 3:
-                raise ValueError(
-                    f"image of camera {name!r} has shape {image.shape}, "
-                    "expected (height, width, 3)"
-                )
-        return self.predict_batch(
-            {name: image[None] for name, image in arrays.items()},
-            np.asarray(state)[None],
-            [task],
-            None if noise is None else np.asarray(noise)[None],
-            decided=None if decided is None else np.asarray(decided)[None],
-            delay=delay,
+
+        def one(values: Floats | None) -> Floats | None:
+            return None if values is None else np.asarray(values)[None]
+
+        frames = self._frames(images, None)
+        return self._predict(
+            frames, np.asarray(state)[None], [task], one(noise), one(decided), delay
         )[0]
 
     def predict_batch(
@@ -285,8 +288,33 @@ class SmolVLAPolicy:
         Raises:
             ValueError: see `predict_chunk`.
         """
-        inputs = self._encoder.encode(images, states, tasks, noise, decided, delay)
-        actions = self._engine.run(inputs)[:, :, : self.action_dim]
+        frames = self._frames(images, len(tasks))
+        return self._predict(frames, states, tasks, noise, decided, delay)
+
+    def _predict(
+        self,
+        frames: Images,
+        states: Floats,
+        tasks: Sequence[str],
+        noise: Floats | None,
+        decided: Floats | None,
+        delay: int,
+    ) -> Floats:
+        batch = len(tasks)
+        tokens, token_valid = self._tokens(tasks)
+        # LeRobot fills so many absent cameras with an empty image, and leaves out the rest.
+        absent = min(len(self.config.images) - len(frames), int(self.config.empty_cameras))
+        actions = self._engine.run(
+            list(frames.values()),
+            tokens,
+            self.normalizers[STATE].normalize(self._check_state(states, batch)),
+            self._check_noise(noise, batch),
+            scales=[self._scales[name] for name in frames],
+            absent=absent,
+            token_valid=token_valid,
+            decided=self._check_decided(decided, batch),
+            delay=delay,
+        )[:, :, : self.action_dim]
         if not np.isfinite(actions).all():
             raise ValueError(
                 f"the network of {self.load_report.folder} produced NaN or infinite actions; "
@@ -319,7 +347,9 @@ class SmolVLAPolicy:
         Raises:
             ValueError: the name is unknown or fits several cameras.
         """
-        return self._encoder.camera_feature(name)
+        if name not in self._names:
+            self._names[name] = camera_feature(self.config, self.processors, name)
+        return self._names[name]
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write a checkpoint that LeRobot loads.
@@ -345,3 +375,115 @@ class SmolVLAPolicy:
             self.load_report.weights,
         )
         write_robot(Path(folder), self.robot)
+
+    def _frames(self, images: Images, batch: int | None) -> Images:
+        """Return feature -> (batch, height, width, 3), in the network's order.
+
+        Args:
+            images: as of `predict_batch`; where `batch` is None, as of `predict_chunk`.
+            batch: observations; None for one without an axis of its own.
+        """
+        found: dict[str, NDArray[np.uint8]] = {}
+        for name, image in images.items():
+            feature = self.camera_feature(name)
+            array = np.asarray(image) if batch is not None else np.asarray(image)[None]
+            if feature in found:
+                raise ValueError(f"camera {feature!r} is given twice")
+            if array.dtype != np.uint8:
+                raise ValueError(
+                    f"image of camera {name!r} is {array.dtype}, expected uint8 0-255"
+                )
+            if (
+                array.ndim != 4
+                or array.shape[3] != 3
+                or (batch is not None and array.shape[0] != batch)
+                or 0 in array.shape
+            ):
+                raise ValueError(
+                    f"image of camera {name!r} has shape {array.shape[1:]}, "
+                    "expected (height, width, 3)" + (f", times {batch}" if batch else "")
+                )
+            found[feature] = array
+        if not found:
+            raise ValueError(
+                "no image is given; this checkpoint needs at least one of "
+                f"{', '.join(self.config.cameras)}"
+            )
+        missing = tuple(feature for feature in self.cameras if feature not in found)
+        if missing and missing not in self._told:
+            self._told.add(missing)
+            logger.warning(
+                "no image of %s: left out, as LeRobot does, though the checkpoint expects it",
+                ", ".join(missing),
+            )
+        return {feature: found[feature] for feature in self.config.images if feature in found}
+
+    def _check_state(self, states: Floats, batch: int) -> Floats:
+        values = np.array(states, dtype=np.float32)
+        if values.shape != (batch, self.config.state_dim):
+            raise ValueError(
+                f"state has shape {values.shape[1:]} ({batch} wanted, {values.shape[0]} given), "
+                f"this checkpoint needs ({self.config.state_dim},)"
+            )
+        if not np.isfinite(values).all():
+            raise ValueError(f"state holds NaN or infinity: {values.tolist()}")
+        return values
+
+    def _tokens(self, tasks: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.bool_] | None]:
+        for task in tasks:
+            if not isinstance(task, str) or not task.strip():
+                raise ValueError("the task is empty; say what the robot shall do")
+        encoded = [self.tokenizer.encode(task) for task in tasks]
+        highest = max(max(ids, default=0) for ids in encoded)
+        if highest >= self.network.sizes.vocabulary:
+            raise ValueError(
+                f"{self.tokenizer.path} makes token {highest}, but the network knows only "
+                f"{self.network.sizes.vocabulary}: it is not this checkpoint's tokenizer"
+            )
+        length = max(map(len, encoded))
+        padded = [self.tokenizer.pad(ids, length) for ids in encoded]
+        tokens = np.array([ids for ids, _ in padded], dtype=np.int64)
+        valid = np.array([real for _, real in padded], dtype=np.bool_)
+        return tokens, None if valid.all() else valid
+
+    def _check_noise(self, noise: Floats | None, batch: int) -> Floats:
+        shape = (batch, self.config.chunk_size, self.network.sizes.action_dim)
+        if noise is None:
+            return np.random.default_rng().standard_normal(shape, dtype=np.float32)
+        values = np.array(noise, dtype=np.float32)
+        if values.shape != shape:
+            raise ValueError(f"noise has shape {values.shape[1:]}, expected {shape[1:]}")
+        if not np.isfinite(values).all():
+            raise ValueError("noise holds NaN or infinity")
+        return values
+
+    def _check_decided(self, decided: Floats | None, batch: int) -> Floats | None:
+        if decided is None:
+            return None
+        values = np.asarray(decided, dtype=np.float32)
+        if values.ndim != 3 or (values.shape[0], values.shape[2]) != (
+            batch,
+            self.config.action_dim,
+        ):
+            raise ValueError(
+                f"decided actions have shape {values.shape[1:]}, expected (rows, "
+                f"{self.config.action_dim})"
+            )
+        if not np.isfinite(values).all():
+            raise ValueError("decided actions hold NaN or infinity")
+        if not values.shape[1]:
+            return None
+        normalizer = self.normalizers[ACTION]
+        normalized = normalizer.normalize(values)
+        # Divided by the epsilon, rounding in a constant dimension would become a huge number.
+        still = list(normalizer.constant)
+        normalized[..., still] = normalizer.normalize(normalizer.low)[still]
+        return normalized
+
+
+def _pixel_scale(normalizer: Normalizer | None) -> PixelScale | None:
+    if normalizer is None or normalizer.mode == "IDENTITY":
+        return None
+    # Every mode is affine, so two values give all of it.
+    offset = normalizer.normalize(np.zeros(3, np.float32))
+    return PixelScale(normalizer.normalize(np.ones(3, np.float32)) - offset, offset)

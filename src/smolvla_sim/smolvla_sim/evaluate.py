@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How well a policy does a task, in the plain simulation: no ROS, no delay, no clock.
 
-    python -m smolvla_sim.evaluate --task reach --episodes 100 --seed 1000 --checkpoint FOLDER
+    smolvla eval --kind reach --episodes 100 --seed 1000 --checkpoint FOLDER
 
 Observe, think, execute ``n_action_steps`` rows at the checkpoint's rate, and again, until the
 task is done or its time is over. An episode depends on its seed alone, so the same command
@@ -17,41 +17,125 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from smolvla_core.console import command_parser
+from smolvla_core.settings import add_arguments, from_arguments
 from tqdm import tqdm
 
-from smolvla_sim.play import intervals
-from smolvla_sim.play.assignments import Assignment
-from smolvla_sim.play.episodes import EpisodeOptions, EpisodePlayer, EpisodeResult
-from smolvla_sim.play.options import (
-    add_policy_options,
-    at_least,
-    camera_size,
-    policy_spec,
-    time_limit,
-)
-from smolvla_sim.play.outcomes import FAILURES
-from smolvla_sim.play.policies import policy_facts
+from smolvla_sim.play import measures
+from smolvla_sim.play.loop import EpisodeLoop, Observer, direct
+from smolvla_sim.play.policies import completed, load_backend
 from smolvla_sim.play.workers import spread
+from smolvla_sim.settings import EvaluationSettings
+from smolvla_sim.world.layout import random_start
 from smolvla_sim.world.rendering import choose_gl
+from smolvla_sim.world.simulation import Simulation
+from smolvla_sim.world.tasks import task_sequence
 
 
-def evaluate(
-    options: EpisodeOptions, seeds: Sequence[int], *, workers: int = 1, progress: bool = False
-) -> list[EpisodeResult]:
-    """Play the episodes of `seeds` and return them in this order.
+@dataclass(frozen=True)
+class EpisodeResult:
+    """One episode.
+
+    Attributes:
+        seed: that it came from.
+        task: the instruction.
+        score: graded success at the end, 0 to 1.
+        seconds: until the success, until it was lost, or the time limit [s].
+        chunks: how often the policy was asked.
+        outcome: one of `measures`.
+        refusal: the last words with which the policy refused; empty where it never did.
+    """
+
+    seed: int
+    task: str
+    score: float
+    seconds: float
+    chunks: int
+    outcome: str
+    refusal: str
+
+    @property
+    def success(self) -> bool:
+        """Whether the task was done."""
+        return self.score >= 1.0
+
+
+class EpisodePlayer:
+    """Plays the episode of a seed, from the seed alone.
+
+    Args:
+        settings: how; completed.
+
+    Raises:
+        ValueError: policy, task or rate do not fit.
+        smolvla_sim.world.rendering.RenderingError: cameras are needed and no OpenGL works.
+    """
+
+    def __init__(self, settings: EvaluationSettings) -> None:
+        self._settings = settings
+        self._simulation = Simulation(settings.model, variation=settings.variation)
+        self._observer = Observer(
+            self._simulation, load_backend(settings), settings.size, settings.joint_noise
+        )
+        self._executor = direct(self._simulation, settings.fps, settings.n_action_steps)
+
+    def __call__(self, seed: int) -> EpisodeResult:
+        """Play.
+
+        Raises:
+            ValueError: the policy refused the very first observation: it does not fit at all.
+        """
+        simulation = self._simulation
+        task = next(task_sequence(self._settings.asked, seed))
+        rng = np.random.default_rng([seed, 6])
+        somewhere = random_start(rng, simulation.kinematics)
+        simulation.set_task(task.sentence)
+        at_random = rng.random() < self._settings.random_starts
+        simulation.reset(seed, home=somewhere if at_random else None)
+        loop = EpisodeLoop(self._observer, self._executor, seed=seed)
+        loop.instruction = task.sentence
+        loop.step()
+        if loop.trace.refusals:
+            raise ValueError(loop.trace.refusal)
+        loop.play(end=self._settings.limit)
+        score = simulation.score()
+        return EpisodeResult(
+            seed=seed,
+            task=task.sentence,
+            score=score,
+            seconds=loop.now,
+            chunks=loop.trace.requests,
+            outcome=measures.outcome(task, score, simulation.progress),
+            refusal=loop.trace.refusal,
+        )
+
+    def close(self) -> None:
+        """Free policy and renderer."""
+        self._observer.close()
+
+
+def evaluate(settings: EvaluationSettings, *, progress: bool = False) -> list[EpisodeResult]:
+    """Play the episodes and return them in the order of their seeds.
+
+    Args:
+        settings: how; completed.
+        progress: draw a progress bar.
 
     Raises:
         ValueError: policy, task or rate do not fit.
         smolvla_sim.world.rendering.RenderingError: cameras are needed and no OpenGL works.
         RuntimeError: a worker died.
     """
+    seeds = range(settings.seed, settings.seed + settings.episodes)
     results: dict[int, EpisodeResult] = {}
     bar = tqdm(total=len(seeds), unit="episode", disable=not progress)
-    make = functools.partial(EpisodePlayer, options)
-    with bar, spread(make, seeds, workers) as done:
+    make = functools.partial(EpisodePlayer, settings)
+    with bar, spread(make, seeds, settings.workers) as done:
         for seed, result in done:
             results[seed] = result
             successes = sum(episode.success for episode in results.values())
@@ -68,11 +152,11 @@ def summary(results: Sequence[EpisodeResult]) -> dict[str, Any]:
     return {
         "episodes": len(results),
         "successes": len(successes),
-        "interval": intervals.clopper_pearson(len(successes), len(results)),
-        "failures": {kind: failures[kind] for kind in FAILURES},
-        "mean_score": intervals.mean([result.score for result in results]),
-        "seconds_per_success": intervals.mean(times) if times else None,
-        "seconds_interval": intervals.bootstrap_mean(times) if times else None,
+        "interval": measures.clopper_pearson(len(successes), len(results)),
+        "failures": {kind: failures[kind] for kind in measures.FAILURES},
+        "mean_score": measures.mean([result.score for result in results]),
+        "seconds_per_success": measures.mean(times) if times else None,
+        "seconds_interval": measures.bootstrap_mean(times) if times else None,
         "refusals": sum(bool(result.refusal) for result in results),
     }
 
@@ -100,78 +184,66 @@ def report(results: Sequence[EpisodeResult]) -> str:
 
 def success_line(successes: int, episodes: int) -> str:
     """Return e.g. ``success 93/100 (93.0 %, 95 % CI 86.1–97.1)``; Clopper and Pearson's."""
-    low, high = intervals.clopper_pearson(successes, episodes)
+    low, high = measures.clopper_pearson(successes, episodes)
     return (
         f"success {successes}/{episodes} ({100 * successes / episodes:.1f} %, "
         f"95 % CI {100 * low:.1f}–{100 * high:.1f})"
     )
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="evaluate",
-        description="Measure how well a policy does a task in the simulation, without ROS.",
-        epilog="exit status: 0 measured, 2 it could not be, 130 Ctrl-C",
+def parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    made = command_parser(
+        "smolvla eval",
+        "Measure how well a policy does a task in the simulation, without ROS.",
+        "smolvla eval --kind pick_place --episodes 20",
     )
-    add_policy_options(parser)
-    parser.add_argument("--episodes", type=int, default=100, help="how many (default: 100)")
-    parser.add_argument(
-        "--seed", type=int, default=1000, help="of the first episode (default: 1000)"
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all episodes there")
-    return parser
-
-
-def _options(arguments: argparse.Namespace) -> EpisodeOptions:
-    at_least(arguments, episodes=1, seed=0, workers=1)
-    assignment = Assignment(arguments.task)
-    policy = policy_spec(arguments)
-    return EpisodeOptions(
-        policy=policy,
-        assignment=assignment,
-        n_action_steps=policy_facts(policy).steps(arguments.n_action_steps),
-        seconds=time_limit(arguments.seconds, assignment),
-        size=camera_size(arguments.camera_size),
-        variation=not arguments.no_variation,
-    )
+    add_arguments(made, EvaluationSettings)
+    return made
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print; return the exit status."""
-    arguments = _parser().parse_args(argv)
+    prog = parser().prog
+    arguments = parser().parse_args(argv)
     try:
-        options = _options(arguments)
-        if options.policy.name == "smolvla":
+        settings, _ = completed(from_arguments(EvaluationSettings, arguments))
+        if settings.policy != "scripted":
             # Once here instead of in every worker.
             choose_gl()
+        out = sys.stderr if settings.json == Path("-") else sys.stdout
         print(
-            f"{options.policy.description}, task {arguments.task}, {arguments.episodes} "
-            f"episodes from seed {arguments.seed}, {options.n_action_steps} actions a chunk at "
-            f"{options.policy.fps:g} Hz, at most {options.seconds:g} s each",
+            f"{settings.player}, task {settings.asked}, {settings.episodes} episodes from seed "
+            f"{settings.seed}, {settings.n_action_steps} actions a chunk at {settings.fps:g} Hz, "
+            f"at most {settings.limit:g} s each",
+            file=out,
             flush=True,
         )
-        seeds = range(arguments.seed, arguments.seed + arguments.episodes)
-        results = evaluate(options, seeds, workers=arguments.workers, progress=True)
+        results = evaluate(settings, progress=True)
         # First the figures: a file that cannot be written shall not cost them.
-        print(report(results))
-        if arguments.json:
-            _write(arguments.json, options, results)
+        print(report(results), file=out)
+        if settings.json:
+            _write(settings.json, settings, results)
     except (ValueError, OSError, RuntimeError) as error:  # RenderingError is a RuntimeError
-        print(f"evaluate: {error}", file=sys.stderr)
+        print(f"{prog}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
     return 0
 
 
-def _write(path: Path, options: EpisodeOptions, results: Sequence[EpisodeResult]) -> None:
+def _write(path: Path, settings: EvaluationSettings, results: Sequence[EpisodeResult]) -> None:
     content = {
-        "options": dataclasses.asdict(options),
+        "options": dataclasses.asdict(settings),
         "summary": summary(results),
         "episodes": [dataclasses.asdict(result) for result in results],
     }
+    text = json.dumps(content, indent=1, ensure_ascii=False, default=str)
+    if path == Path("-"):
+        print(text)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(f"{text}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

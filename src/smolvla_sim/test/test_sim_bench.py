@@ -11,17 +11,25 @@ from contextlib import redirect_stderr, redirect_stdout
 
 import pytest
 from smolvla_sim.bench import __main__ as bench
-from smolvla_sim.bench import files
-from smolvla_sim.bench.cells import BLENDS, Cell, cells, executions
+from smolvla_sim.bench import report
 from smolvla_sim.bench.files import read_claim
-from smolvla_sim.bench.runs import EPISODE, MINUTE, BenchOptions, BenchPlayer, Job
-from smolvla_sim.play.assignments import Assignment
-from smolvla_sim.play.execution import NO_APPROACH, Execution
-from smolvla_sim.play.policies import PolicySpec
+from smolvla_sim.bench.runs import (
+    BLENDS,
+    EPISODE,
+    MINUTE,
+    BenchPlayer,
+    Cell,
+    Job,
+    cells,
+    executions,
+)
+from smolvla_sim.play.loop import NO_APPROACH, Execution
+from smolvla_sim.play.policies import completed
+from smolvla_sim.settings import BenchSettings
 
 SYNC = Execution(0.0, actions_per_chunk=8, resume_jump=NO_APPROACH)
 ASYNC = Execution(0.7, "latest")
-REACH = BenchOptions(PolicySpec("scripted"), Assignment("reach"), seconds=4.0, minute=3.0)
+REACH, _ = completed(BenchSettings(policy="scripted", kind="reach", time_limit=4.0, minute=3.0))
 
 
 def names(*arguments, **options):
@@ -52,7 +60,7 @@ def test_what_is_compared():
 def test_synchronous_rows_go_on_at_once_and_the_others_with_care():
     for execution in executions(8, 16):
         assert execution.resume_jump == (NO_APPROACH if execution.synchronous else 0.2)
-        assert execution.synchronous is (execution.g == 0.0)
+        assert execution.synchronous is (execution.chunk_size_threshold == 0.0)
 
 
 def test_real_time_chunking_replaces_and_nothing_else_has_it():
@@ -115,8 +123,8 @@ def test_a_single_task_ends_with_its_success(player):
     quick, slow = (player(Job(Cell(SYNC, delay), EPISODE, 1)) for delay in (0, 300))
     assert quick["success"]
     assert slow["success"]
-    assert (quick["task"], quick["outcome"]) == (Assignment("reach").task(1).sentence, "success")
-    assert quick["seconds"] < slow["seconds"] < REACH.seconds
+    assert (quick["task"], quick["outcome"]) == ("touch the green cube", "success")
+    assert quick["seconds"] < slow["seconds"] < REACH.time_limit
 
 
 def test_continuous_operation_counts_what_was_done_and_what_was_not():
@@ -124,7 +132,7 @@ def test_continuous_operation_counts_what_was_done_and_what_was_not():
     assert done["cubes"] == len(done["seconds"]) >= 2
     assert done["failed"] == 0
     assert sum(done["seconds"]) <= 5.0
-    hurried = BenchPlayer(dataclasses.replace(REACH, seconds=0.5, minute=1.6))
+    hurried = BenchPlayer(dataclasses.replace(REACH, time_limit=0.5, minute=1.6))
     missed = hurried(Job(Cell(ASYNC, 0), MINUTE, 1))
     assert (missed["cubes"], missed["failed"], missed["seconds"]) == (0, 3, [])
     given_up = hurried(Job(Cell(ASYNC, 0), EPISODE, 1))
@@ -139,15 +147,15 @@ def call(*arguments):
     return status, out.getvalue(), err.getvalue()
 
 
-PLAYED = ("--policy", "scripted", "--task", "reach", "--seconds", "4", "--minute", "1.5")
-QUICK = (*PLAYED, "--quick", "--blend", "weighted")
+PLAYED = ("--policy", "scripted", "--kind", "reach", "--time-limit", "4", "--minute", "1.5")
+QUICK = (*PLAYED, "--quick", "--aggregate", "weighted")
 
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
     """A quick run of the real thing: folder, arguments and what it said."""
     folder = tmp_path_factory.mktemp("bench")
-    arguments = [*QUICK, "--delays", 300, "--seeds", 1, "--workers", 1, "--out", folder]
+    arguments = [*QUICK, "--delays", 300, "--episodes", 1, "--workers", 1, "--output", folder]
     return folder, arguments, call(*arguments)
 
 
@@ -199,7 +207,7 @@ def canned(monkeypatch):
             return figures
 
     monkeypatch.setattr(bench, "BenchPlayer", CannedPlayer)
-    monkeypatch.setattr(files, "plot", lambda *arguments: None)
+    monkeypatch.setattr(report, "plot", lambda *arguments: None)
     return done, CannedPlayer
 
 
@@ -217,10 +225,20 @@ def test_a_second_call_does_no_run_again(measured, canned):
 def test_ctrl_c_keeps_what_was_done(canned, tmp_path):
     done, player = canned
     player.until = 5
-    arguments = [*QUICK, "--seeds", 2, "--delays", 0, "--workers", 1, "--out", tmp_path / "new"]
+    arguments = [
+        *QUICK,
+        "--episodes",
+        2,
+        "--delays",
+        0,
+        "--workers",
+        1,
+        "--output",
+        tmp_path / "new",
+    ]
     status, _, err = call(*arguments)
     assert status == 130
-    assert err.splitlines()[-1] == "bench: interrupted; the same command continues"
+    assert err.splitlines()[-1] == "smolvla bench sim: interrupted; the same command continues"
     player.until = None
     status, out, _ = call(*arguments)
     assert status == 0
@@ -230,7 +248,7 @@ def test_ctrl_c_keeps_what_was_done(canned, tmp_path):
 
 
 def test_fresh_forgets_what_was_done(canned, tmp_path):
-    arguments = [*QUICK, "--seeds", 1, "--workers", 1, "--delays", 0, "--out", tmp_path]
+    arguments = [*QUICK, "--episodes", 1, "--workers", 1, "--delays", 0, "--output", tmp_path]
     assert call(*arguments)[0] == 0
     assert call(*arguments, "--fresh")[0] == 0
     assert len(canned[0]) == 16
@@ -238,7 +256,7 @@ def test_fresh_forgets_what_was_done(canned, tmp_path):
 
 
 def test_runs_of_another_setup_are_not_mixed(canned, tmp_path):
-    arguments = [*QUICK, "--seeds", 1, "--workers", 1, "--delays", 0, "--out", tmp_path]
+    arguments = [*QUICK, "--episodes", 1, "--workers", 1, "--delays", 0, "--output", tmp_path]
     assert call(*arguments)[0] == 0
     status, _, err = call(*arguments, "--minute", 7)
     assert status == 2
@@ -249,49 +267,54 @@ def test_runs_of_another_setup_are_not_mixed(canned, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ("--task dance", "--task is 'dance'; .* one of pick_place, pick_up, reach"),
-        ("--seeds 0", "--seeds is 0; it must be 1 or more"),
-        ("--first-seed -1", "--first-seed is -1; it must be 0 or more"),
-        ("--workers 0", "--workers is 0; it must be 1 or more"),
-        ("--minute 0", "--minute is 0; it must be above 0"),
-        ("--seconds -2", "--seconds is -2; it must be above 0"),
-        ("--delays 0 -5", "a delay is -5 ms"),
-        ("--g 1.5", "g is 1.5"),
-        ("--blend stir", "unknown aggregation 'stir'"),
+        ("--delays 0 -5", "delays: is -5, but must be 0 or more"),
+        ("--chunk-size-threshold 1.5", "but must be above 0 up to 1"),
+        ("--episodes 0", "--episodes: is 0, but must be 1 or more"),
+        ("--seed -1", "--seed: is -1, but must be 0 or more"),
+        ("--minute 0", "--minute: is 0.0, but must be above 0"),
+        ("--rate nan", "--rate: is nan, but must be a finite number"),
+        ("--blend average", "--blend is called --aggregate now"),
+    ],
+)
+def test_values_that_cannot_be_are_refused_by_the_command_line(arguments, words, capsys):
+    with pytest.raises(SystemExit) as ended:
+        bench.main([*QUICK, *arguments.split()])
+    assert ended.value.code == 2
+    assert words in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("--task dance", "unknown task 'dance'; there are pick_place, pick_up, reach"),
+        ("--aggregate stir", "unknown aggregation 'stir'"),
         ("--camera-size 8x8", "--camera-size is '8x8'"),
-        ("--n-action-steps 17", "n_action_steps is 17, but must be 1 to 16"),
-        ("--fps 0", "fps is 0; it must be above 0"),
+        ("--n-action-steps 17", "--n-action-steps is 17, but must be 1 to 16"),
         ("--rate 29 --workers 1", "29 Hz does not divide"),
         ("--policy smolvla --checkpoint ./nowhere", "nowhere' is neither"),
+        ("--policy dice", "no backend 'dice'; installed: "),
     ],
 )
 def test_wrong_options_are_explained_in_one_line(arguments, words, tmp_path):
-    status, _, err = call(*QUICK, "--out", tmp_path / "new", *arguments.split())
+    status, _, err = call(*QUICK, "--output", tmp_path / "new", *arguments.split())
     assert status == 2
-    lines = [line for line in err.splitlines() if line.startswith("bench: ")]
+    lines = [line for line in err.splitlines() if line.startswith("smolvla bench sim: ")]
     assert len(lines) == 1
     assert err.endswith(f"{lines[0]}\n")
     assert re.search(words, lines[0])
 
 
 def test_a_sentence_is_no_task_for_continuous_operation(tmp_path):
-    status, _, err = call("--task", "touch the red cube", "--out", tmp_path)
+    status, _, err = call("--task", "touch the red cube", "--output", tmp_path)
     assert status == 2
-    assert "continuous operation needs a kind of task, one of pick_place" in err
+    assert "continuous operation needs a kind: give --kind, one of pick_place" in err
 
 
 def test_a_mistyped_option_does_not_bind_the_next_try(tmp_path):
-    status, _, error = call(*PLAYED, "--rate", "29", "--quick", "--seeds", "1", "--out", tmp_path)
+    usual = (*PLAYED, "--quick", "--episodes", "1", "--output", tmp_path)
+    status, _, error = call(*usual, "--rate", "29")
     assert status == 2
     assert "29 Hz does not divide" in error
-    status, _, error = call(*PLAYED, "--rate", "10", "--quick", "--seeds", "1", "--out", tmp_path)
+    status, _, error = call(*usual, "--rate", "10")
     assert status == 2
     assert "a control rate of 10 Hz is below the policy's 15 Hz; raise --rate" in error
-
-
-@pytest.mark.parametrize("value", ["0", "nan", "inf", "-3"])
-@pytest.mark.parametrize("name", ["--rate", "--minute", "--seconds"])
-def test_times_and_rates_that_are_none(name, value, tmp_path):
-    status, _, error = call(*PLAYED, name, value, "--quick", "--out", tmp_path)
-    assert status == 2
-    assert error == f"bench: {name} is {float(value):g}; it must be above 0\n"

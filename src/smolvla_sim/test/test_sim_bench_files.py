@@ -9,28 +9,29 @@ import json
 
 import numpy as np
 import pytest
-from smolvla_core.pictures import decode_picture
-from smolvla_sim.bench import files
-from smolvla_sim.bench.cells import Cell
-from smolvla_sim.bench.plot import plot
-from smolvla_sim.bench.results import ResultsFile
-from smolvla_sim.bench.runs import EPISODE, MINUTE, BenchOptions, Job
+from smolvla_core.images import decode_picture
+from smolvla_sim.bench import files, report
+from smolvla_sim.bench.files import ResultsFile
+from smolvla_sim.bench.report import plot
+from smolvla_sim.bench.runs import EPISODE, MINUTE, Cell, Job
 from smolvla_sim.bench.summary import row
-from smolvla_sim.play.assignments import Assignment
-from smolvla_sim.play.execution import NO_APPROACH, Execution
-from smolvla_sim.play.policies import PolicyFacts, PolicySpec
+from smolvla_sim.play.loop import NO_APPROACH, Execution
+from smolvla_sim.play.policies import PolicyFacts
+from smolvla_sim.settings import BenchSettings
 
 SYNC = Execution(0.0, actions_per_chunk=8, resume_jump=NO_APPROACH)
 WHOLE = Execution(0.0, resume_jump=NO_APPROACH)
 ASYNC = Execution(0.7)
 RTC = Execution(0.7, "latest", real_time_chunking=True)
 FACTS = PolicyFacts(16, 8, ("top", "wrist"))
-OPTIONS = BenchOptions(
-    PolicySpec("scripted", cameras=("top",)),
-    Assignment("reach"),
-    seconds=8.0,
+SETTINGS = BenchSettings(
+    kind="reach",
+    policy="scripted",
+    cameras=("top",),
+    fps=15.0,
+    time_limit=8.0,
     minute=30.0,
-    size=(320, 240),
+    camera_size="320x240",
 )
 
 
@@ -125,43 +126,43 @@ ROWS = [
 
 def test_the_claim_can_be_read_back(tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr(files, "plot", lambda rows, lines, *_: drawn.extend(lines))
-    text = files.write_report(ROWS, range(7, 9), OPTIONS, FACTS, tmp_path)
+    monkeypatch.setattr(report, "plot", lambda rows, lines, *_: drawn.extend(lines))
+    text = files.write_report(ROWS, range(7, 9), SETTINGS, FACTS, tmp_path)
     assert (tmp_path / "sync_async.md").read_text(encoding="utf-8") == text
     assert "scripted expert; task reach; 2 seeds from 7" in text
     assert "actions at 15 Hz in chunks of 16, control loop at 30 Hz" in text
     assert text.count("- PASS  at 300 ms async g=0.7 RTC") == 2
     assert drawn == [SYNC, WHOLE, ASYNC, RTC]
     claim = files.read_claim(tmp_path)
-    assert claim.options == OPTIONS
-    assert claim.setup == json.loads(json.dumps(files.setup(OPTIONS)))
+    assert claim.settings == SETTINGS
+    assert claim.setup == json.loads(json.dumps(files.setup(SETTINGS)))
     assert (claim.facts, claim.seeds) == (FACTS, (7, 8))
     assert (claim.sync, claim.best) == (Cell(SYNC, 300), Cell(RTC, 300))
     # As the benchmark with real nodes takes up the same runs.
-    ResultsFile(tmp_path / "runs.jsonl", files.setup(OPTIONS)).add(JOBS[0], {})
+    ResultsFile(tmp_path / "runs.jsonl", files.setup(SETTINGS)).add(JOBS[0], {})
     assert len(ResultsFile(tmp_path / "runs.jsonl", claim.setup)) == 1
 
 
 def test_a_report_without_the_delay_of_the_claim_cannot_be_repeated(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "plot", lambda *_: None)
-    text = files.write_report(ROWS[-1:], range(1), OPTIONS, FACTS, tmp_path)
+    monkeypatch.setattr(report, "plot", lambda *_: None)
+    text = files.write_report(ROWS[-1:], range(1), SETTINGS, FACTS, tmp_path)
     assert "PASS" not in text
     with pytest.raises(ValueError, match="no synchronous and asynchronous row at 300 ms"):
         files.read_claim(tmp_path)
-    with pytest.raises(ValueError, match=r"is not there; run 'python -m smolvla_sim\.bench"):
+    with pytest.raises(ValueError, match=r"is not there; run 'smolvla bench sim"):
         files.read_claim(tmp_path / "elsewhere")
 
 
 def test_the_setup_holds_the_fingerprint_of_the_weights(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "model.safetensors").write_bytes(b"trained")
-    options = dataclasses.replace(OPTIONS, policy=PolicySpec(checkpoint=str(tmp_path)))
+    options = dataclasses.replace(SETTINGS, policy="smolvla", checkpoint=str(tmp_path))
     found = files.setup(options)
     assert found["weights"] == hashlib.sha256(b"trained").hexdigest()
-    assert found["policy"]["checkpoint"] == str(tmp_path)
+    assert found["checkpoint"] == str(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"trained more")
     assert files.setup(options)["weights"] != found["weights"]
-    assert "weights" not in files.setup(OPTIONS)
+    assert "weights" not in files.setup(SETTINGS)
 
 
 def test_the_picture_has_a_line_for_each_execution(tmp_path):

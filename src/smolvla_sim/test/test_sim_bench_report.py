@@ -7,19 +7,19 @@ import json
 import math
 
 import pytest
-from smolvla_sim.bench.bars import (
+from smolvla_sim.bench.report import LEGEND, markdown, notes, table
+from smolvla_sim.bench.runs import Cell
+from smolvla_sim.bench.summary import (
     PAPER,
     Bar,
     bars,
     beside,
     best_asynchronous,
+    row,
     synchronous,
 )
-from smolvla_sim.bench.cells import Cell
-from smolvla_sim.bench.report import LEGEND, markdown, notes, table
-from smolvla_sim.bench.summary import row
-from smolvla_sim.play.execution import NO_APPROACH, Execution
-from smolvla_sim.play.intervals import bootstrap_mean, clopper_pearson
+from smolvla_sim.play.loop import NO_APPROACH, Execution
+from smolvla_sim.play.measures import bootstrap_mean, clopper_pearson
 from smolvla_sim.play.policies import PolicyFacts
 
 SYNC = Execution(0.0, actions_per_chunk=8, resume_jump=NO_APPROACH)
@@ -86,7 +86,11 @@ def test_a_row_is_strict_json():
     plain = row(Cell(SYNC, 0), [episode(False)], []).plain()
     assert plain["seconds"] is plain["cubes_mean"] is None
     assert plain["seconds_interval"] == [None, None]
-    assert (plain["name"], plain["g"], plain["delay_ms"]) == ("sync, 8 actions", 0.0, 0)
+    assert (plain["name"], plain["chunk_size_threshold"], plain["delay_ms"]) == (
+        "sync, 8 actions",
+        0.0,
+        0,
+    )
     assert json.loads(json.dumps(plain, allow_nan=False)) == plain
 
 

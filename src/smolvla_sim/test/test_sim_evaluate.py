@@ -3,23 +3,34 @@
 
 from __future__ import annotations
 
-import argparse
+import dataclasses
 import json
 from itertools import count
 
 import numpy as np
 import pytest
-from smolvla_sim.evaluate import evaluate, main, report, success_line, summary
-from smolvla_sim.play import episodes
-from smolvla_sim.play.assignments import Assignment
-from smolvla_sim.play.episodes import EpisodeOptions, EpisodePlayer, EpisodeResult
-from smolvla_sim.play.options import add_policy_options, policy_spec
-from smolvla_sim.play.policies import LoadedPolicy, PolicyFacts, PolicySpec, policy_facts
+from smolvla_sim.evaluate import (
+    EpisodePlayer,
+    EpisodeResult,
+    evaluate,
+    main,
+    report,
+    success_line,
+    summary,
+)
+from smolvla_sim.expert.backend import ScriptedBackend
+from smolvla_sim.play import policies
+from smolvla_sim.play.policies import completed
+from smolvla_sim.settings import CHECKPOINT, EvaluationSettings, PlaySettings
 from smolvla_sim.world.arm import JOINT_NAMES
-from smolvla_sim.world.simulation import HOME, Simulation
+from smolvla_sim.world.simulation import HOME
 
 SCRIPTED = ["--policy", "scripted", "--workers", "1"]
-REACH = EpisodeOptions(PolicySpec("scripted"), Assignment("reach"), 5, seconds=4.0)
+REACH, _ = completed(
+    EvaluationSettings(
+        policy="scripted", kind="reach", time_limit=4.0, episodes=3, seed=1000, workers=1
+    )
+)
 
 
 def test_the_success_line():
@@ -30,22 +41,30 @@ def test_the_success_line():
 @pytest.fixture(scope="module")
 def alone():
     """Three episodes of the scripted expert, in this process."""
-    return evaluate(REACH, (1002, 1000, 1001))
+    return evaluate(REACH)
 
 
 def test_the_scripted_expert_succeeds(alone):
-    assert [result.seed for result in alone] == [1002, 1000, 1001]
-    assert [result.task for result in alone] == [
-        Assignment("reach").task(seed).sentence for seed in (1002, 1000, 1001)
-    ]
+    assert [result.seed for result in alone] == [1000, 1001, 1002]
+    colors = ("green", "blue", "red")
+    assert [result.task for result in alone] == [f"touch the {color} cube" for color in colors]
     assert all(result.success and result.outcome == "success" for result in alone)
-    assert all(0.2 < result.seconds < REACH.seconds for result in alone)
+    assert all(0.2 < result.seconds < REACH.limit for result in alone)
     # Five actions at 15 Hz between two chunks.
     assert all(result.chunks == -(-round(result.seconds * 15) // 5) for result in alone)
 
 
 def test_two_workers_give_the_same_episodes(alone):
-    assert evaluate(REACH, (1002, 1000, 1001), workers=2) == alone
+    assert evaluate(dataclasses.replace(REACH, workers=2)) == alone
+
+
+def test_starts_and_joint_noise_depend_on_the_seed(alone):
+    def seconds(**settings):
+        return [result.seconds for result in evaluate(dataclasses.replace(REACH, **settings))]
+
+    usual = [result.seconds for result in alone]
+    for settings in ({"random_starts": 1.0}, {"joint_noise": 0.02}):
+        assert seconds(**settings) == seconds(**settings) != usual
 
 
 def result_of(seed, outcome="success", score=1.0, seconds=2.0, refusal=""):
@@ -96,8 +115,8 @@ def test_the_report_of_nothing_but_one_kind():
 
 def test_the_command_prints_the_success_last_and_writes_all(tmp_path, capsys):
     path = tmp_path / "new" / "reach.json"
-    arguments = ["--task", "reach", "--episodes", "2", "--seed", "1000", "--json", str(path)]
-    assert main([*SCRIPTED, "--seconds", "4", *arguments]) == 0
+    arguments = ["--kind", "reach", "--episodes", "2", "--seed", "1000", "--json", str(path)]
+    assert main([*SCRIPTED, "--time-limit", "4", *arguments]) == 0
     out = capsys.readouterr().out.splitlines()
     assert out[0] == (
         "scripted expert, task reach, 2 episodes from seed 1000, 5 actions a chunk at 15 Hz, at "
@@ -109,46 +128,54 @@ def test_the_command_prints_the_success_last_and_writes_all(tmp_path, capsys):
     assert all(episode["score"] == 1.0 for episode in content["episodes"])
     assert content["summary"]["successes"] == 2
     assert content["summary"]["interval"] == [pytest.approx(0.1581, abs=1e-4), 1.0]
-    assert content["options"]["policy"]["name"] == "scripted"
+    assert content["options"]["policy"] == "scripted"
     assert content["options"]["n_action_steps"] == 5
+
+
+def test_the_results_go_to_standard_output_alone(capsys):
+    arguments = ["--time-limit", "4", "--episodes", "1", "--seed", "1000", "--json", "-"]
+    assert main([*SCRIPTED, *arguments]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["summary"]["successes"] == 1
+    assert success_line(1, 1) in captured.err
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ("--task dance", "unknown kind of task 'dance'; there are pick_place"),
-        ("--episodes 0", "--episodes is 0; it must be 1 or more"),
-        ("--seed -1", "--seed is -1; it must be 0 or more"),
-        ("--workers 0", "--workers is 0; it must be 1 or more"),
-        ("--seconds 0", "--seconds is 0; it must be above 0"),
-        ("--fps 0", "fps is 0; it must be above 0"),
-        ("--noise-scale 1.5", "--noise-scale is 1.5; it must be 0 to 1"),
+        ("--task dance", "unknown task 'dance'; there are pick_place"),
         ("--fps 29 --episodes 1", "29 Hz does not divide the physics rate"),
-        ("--n-action-steps 17", "n_action_steps is 17, but must be 1 to 16"),
+        ("--n-action-steps 17", "--n-action-steps is 17, but must be 1 to 16"),
         ("--camera-size large", "--camera-size is 'large'; give e.g. 640x480"),
         ("--policy smolvla --checkpoint ./nowhere", "nowhere' is neither an existing folder"),
         ("--policy smolvla --cameras front", "looks through camera front, which the simulation"),
+        ("--policy dice", "no backend 'dice'; installed: "),
     ],
 )
 def test_wrong_options_are_explained_in_one_line(arguments, words, capsys):
     assert main([*SCRIPTED, *arguments.split()]) == 2
     err = capsys.readouterr().err
-    lines = [line for line in err.splitlines() if line.startswith("evaluate: ")]
+    lines = [line for line in err.splitlines() if line.startswith("smolvla eval: ")]
     assert len(lines) == 1
     assert words in lines[0]
     assert err.endswith(f"{lines[0]}\n")
 
 
-def test_an_unknown_policy_is_refused():
-    with pytest.raises(ValueError, match="unknown policy 'dice'; there are smolvla, scripted"):
-        policy_facts(PolicySpec("dice"))
+@pytest.mark.parametrize("value", ["--episodes 0", "--seed -1", "--workers 0", "--fps -1"])
+def test_values_out_of_range_are_refused_by_the_command_line(value, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([*SCRIPTED, *value.split()])
+    assert ended.value.code == 2
+    assert f"argument {value.split()[0]}: is {float(value.split()[1]):g}".removesuffix(
+        ".0"
+    ) in capsys.readouterr().err.replace(".0,", ",")
 
 
 def test_the_shipped_checkpoint_says_how_many_actions_to_execute():
-    facts = policy_facts(PolicySpec())
+    settings, facts = completed(PlaySettings())
     assert facts.cameras == ("top", "wrist")
-    assert facts.steps(None) == facts.n_action_steps <= facts.chunk_size
-    assert PolicyFacts(16, 8, ()).steps(3) == 3
+    assert settings.n_action_steps == facts.n_action_steps <= facts.chunk_size
+    assert completed(PlaySettings(n_action_steps=3))[0].n_action_steps == 3
 
 
 class Sulker:
@@ -160,6 +187,9 @@ class Sulker:
     def __init__(self, when):
         self._when, self._numbers = when, count(1)
 
+    def close(self):
+        """Nothing to free."""
+
     def infer(self, observation, request):
         if self._when(next(self._numbers)):
             raise ValueError("I see no camera top")
@@ -169,8 +199,7 @@ class Sulker:
 @pytest.fixture
 def sulk(monkeypatch):
     def install(when):
-        policy = LoadedPolicy(Sulker(when), lambda seed: None, lambda on: None)
-        monkeypatch.setattr(episodes, "load_policy", lambda spec: policy)
+        monkeypatch.setattr(policies, "create_backend", lambda name, options: Sulker(when))
 
     return install
 
@@ -179,13 +208,13 @@ def test_a_policy_that_does_not_fit_at_all_is_an_error_with_its_words(sulk, caps
     sulk(lambda number: True)
     assert main([*SCRIPTED, "--episodes", "2"]) == 2
     captured = capsys.readouterr()
-    assert "evaluate: sulker: I see no camera top\n" in captured.err
+    assert "smolvla eval: sulker: I see no camera top\n" in captured.err
     assert "success" not in captured.out
 
 
 def test_a_policy_that_refuses_now_and_then_is_asked_again(sulk):
     sulk(lambda number: number in (2, 3))
-    result = EpisodePlayer(EpisodeOptions(PolicySpec("scripted"), Assignment("reach"), 5, 2.0))(0)
+    result = EpisodePlayer(dataclasses.replace(REACH, time_limit=2.0))(0)
     assert (result.success, result.outcome) == (False, "nothing touched")
     assert result.refusal == "sulker: I see no camera top"
     assert result.seconds == 2.0
@@ -195,11 +224,17 @@ def test_a_policy_that_refuses_now_and_then_is_asked_again(sulk):
 
 def test_an_episode_ends_when_it_is_lost(alone, monkeypatch):
     # The expert touches the cube of its sentence, and the judge wants another.
-    judge, other = Simulation.set_task, Assignment("reach").task(1001).sentence
-    monkeypatch.setattr(Simulation, "set_task", lambda simulation, _: judge(simulation, other))
+    infer = ScriptedBackend.infer
+
+    def wrong(backend, observation, request):
+        other = dataclasses.replace(observation, instruction="touch the red cube")
+        return infer(backend, other, request)
+
+    monkeypatch.setattr(ScriptedBackend, "infer", wrong)
     lost = EpisodePlayer(REACH)(1000)
     assert (lost.success, lost.score) == (False, 0.0)
-    assert lost.seconds == alone[1].seconds
+    assert lost.outcome == "wrong cube touched first"
+    assert lost.seconds < REACH.limit
 
 
 def test_ctrl_c(monkeypatch, capsys):
@@ -214,17 +249,16 @@ def test_ctrl_c(monkeypatch, capsys):
 def test_the_rate_is_the_checkpoints_own_unless_it_is_given(tmp_path):
     from smolvla_policy.checkpoint.robot import RobotFacts, write_robot
 
-    def fps(*arguments: str) -> float:
-        parser = argparse.ArgumentParser()
-        add_policy_options(parser)
-        return policy_spec(parser.parse_args(arguments)).fps
+    def fps(**settings):
+        return completed(PlaySettings(**settings))[0].fps
 
-    assert fps() == 15.0
-    assert fps("--policy", "scripted") == 15.0
-    (tmp_path / "config.json").write_text("{}")
+    assert fps() == fps(policy="scripted") == 15.0
+    # Another one that says something else about itself.
+    (tmp_path / "config.json").write_bytes((CHECKPOINT / "config.json").read_bytes())
+    mine = {"checkpoint": str(tmp_path), "cameras": ("top:observation.images.top",)}
     write_robot(tmp_path, RobotFacts(fps=20.0))
-    assert fps("--checkpoint", str(tmp_path)) == 20.0
-    assert fps("--checkpoint", str(tmp_path), "--fps", "10") == 10.0
+    assert fps(**mine) == 20.0
+    assert fps(**mine, fps=10.0) == 10.0
     write_robot(tmp_path, RobotFacts(units="degrees"))
     with pytest.raises(ValueError, match="give --fps, the frame rate of the recordings"):
-        fps("--checkpoint", str(tmp_path))
+        fps(**mine)

@@ -3,36 +3,38 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from contextlib import contextmanager
-from itertools import count
+from functools import partial
+from itertools import count, islice
 
 import numpy as np
 import pytest
 from smolvla_core.units.joint_units import joint_units
 from smolvla_learning.dataset import Dataset
 from smolvla_learning.training.facts import dataset_facts
-from smolvla_sim.demonstrations import record_dataset
-from smolvla_sim.demonstrations.demonstration import (
-    KINDS,
+from smolvla_sim.demonstrations import demonstrator, record_dataset
+from smolvla_sim.demonstrations.demonstrator import (
     SCENES_PER_EPISODE,
     Demonstration,
-    DemonstrationOptions,
     Demonstrator,
 )
-from smolvla_sim.demonstrations.pool import demonstrations
-from smolvla_sim.demonstrations.record_dataset import NOTES, main, record
+from smolvla_sim.demonstrations.record_dataset import NOTES, demonstrate, main, record
+from smolvla_sim.expert.backend import ScriptedBackend
+from smolvla_sim.play.workers import spread
+from smolvla_sim.settings import LEAD_IN, DemonstrationSettings, RecordingSettings
 from smolvla_sim.world.arm import JOINT_NAMES
 from smolvla_sim.world.scene import OBJECTS
 from smolvla_sim.world.simulation import HOME
 from smolvla_sim.world.tasks import parse_task
 
-SMALL = {"width": 64, "height": 48}
-BLIND = DemonstrationOptions("reach", cameras=(), random_starts=0.0)
+SMALL = {"camera_size": "64x48"}
+BLIND = DemonstrationSettings(kind="reach", cameras=(), random_starts=0.0)
 
 
-def made(demonstrator, seed):
-    demonstration = demonstrator.record(seed)
+def made(demonstrating, seed):
+    demonstration = demonstrating.record(seed)
     assert demonstration.success
     return demonstration
 
@@ -58,27 +60,30 @@ def test_a_demonstration_of_reaching():
 
 def test_a_cube_that_is_out_of_reach_makes_a_failed_episode(monkeypatch):
     """A lead-in may have pushed it there; the recording goes on with the next seed."""
-    demonstrator = Demonstrator(BLIND)
-    start = demonstrator._start
+    demonstrating = Demonstrator(BLIND)
+    simulation = demonstrating.simulation
+    reset = simulation.reset
 
-    def start_without_cubes(seed, task, rng):
-        start(seed, task, rng)
-        demonstrator._simulation.move_object(task.cube, np.array([0.22, 0.42, 0.0125]), yaw=0.0)
+    def reset_without_cubes(seed, **options):
+        reset(seed, **options)
+        for name in ("red_cube", "green_cube", "blue_cube"):
+            simulation.move_object(name, np.array([0.22, 0.42, 0.0125]), yaw=0.0)
 
-    monkeypatch.setattr(demonstrator, "_start", start_without_cubes)
-    demonstration = demonstrator.record(5)
+    monkeypatch.setattr(simulation, "reset", reset_without_cubes)
+    demonstration = demonstrating.record(5)
     assert not demonstration.success
     assert not demonstration.frames
+    assert simulation.time < 1.0
 
 
 def test_episodes_end_soon_after_the_success():
-    longer = Demonstrator(DemonstrationOptions("pick_place", cameras=(), random_starts=0.0))
+    longer = Demonstrator(DemonstrationSettings(kind="pick_place", cameras=(), random_starts=0.0))
     lengths = [len(made(longer, seed).frames) for seed in range(4)]
     assert max(lengths) < 90
 
 
 def test_an_episode_depends_on_its_seed_alone():
-    options = DemonstrationOptions("reach", cameras=(), random_starts=0.5, noise=0.02)
+    options = DemonstrationSettings(kind="reach", cameras=(), random_starts=0.5, noise=0.02)
     used, fresh = Demonstrator(options), Demonstrator(options)
     for seed in (7, 8):
         used.record(seed)
@@ -88,8 +93,10 @@ def test_an_episode_depends_on_its_seed_alone():
 
 
 def test_colors_and_starts_change_with_the_seed():
-    demonstrator = Demonstrator(DemonstrationOptions("reach", cameras=(), random_starts=0.5))
-    episodes = [made(demonstrator, seed) for seed in range(12)]
+    demonstrating = Demonstrator(
+        DemonstrationSettings(kind="reach", cameras=(), random_starts=0.5)
+    )
+    episodes = [made(demonstrating, seed) for seed in range(12)]
     assert {parse_task(e.tasks[0]).color for e in episodes} == {"red", "green", "blue"}
     at_home = [np.allclose(e.frames[0]["observation.state"][0], 0.0, atol=1.0) for e in episodes]
     assert 2 <= sum(at_home) <= 10
@@ -98,7 +105,10 @@ def test_colors_and_starts_change_with_the_seed():
 def test_noise_disturbs_the_arm_and_not_the_actions():
     quiet = made(Demonstrator(BLIND), 3)
     noisy = made(
-        Demonstrator(DemonstrationOptions("reach", cameras=(), random_starts=0.0, noise=0.03)), 3
+        Demonstrator(
+            DemonstrationSettings(kind="reach", cameras=(), random_starts=0.0, noise=0.03)
+        ),
+        3,
     )
     # Until the first plan that sees the disturbance.
     np.testing.assert_array_equal(stacked(noisy, "action")[:4], stacked(quiet, "action")[:4])
@@ -111,9 +121,9 @@ def test_noise_disturbs_the_arm_and_not_the_actions():
 
 
 def test_pictures_and_labels_belong_to_their_frame():
-    demonstrator = Demonstrator(DemonstrationOptions("reach", grounding=True, **SMALL))
-    frame = made(demonstrator, 2).frames[0]
-    demonstrator.close()
+    demonstrating = Demonstrator(DemonstrationSettings(kind="reach", grounding=True, **SMALL))
+    frame = made(demonstrating, 2).frames[0]
+    demonstrating.close()
     assert set(frame) == {
         "observation.state",
         "action",
@@ -132,9 +142,9 @@ def test_pictures_and_labels_belong_to_their_frame():
 
 
 def test_scenes_are_still_pictures_of_different_scenes():
-    demonstrator = Demonstrator(DemonstrationOptions("scenes", grounding=True, **SMALL))
-    demonstration = made(demonstrator, 1)
-    demonstrator.close()
+    demonstrating = Demonstrator(DemonstrationSettings(kind="scenes", grounding=True, **SMALL))
+    demonstration = made(demonstrating, 1)
+    demonstrating.close()
     assert len(demonstration.frames) == len(demonstration.tasks) == SCENES_PER_EPISODE
     np.testing.assert_array_equal(
         stacked(demonstration, "action"), stacked(demonstration, "observation.state")
@@ -142,42 +152,51 @@ def test_scenes_are_still_pictures_of_different_scenes():
     labels = stacked(demonstration, "grounding.top")
     assert len(np.unique(labels[:, 0])) > SCENES_PER_EPISODE // 2
     assert len(set(demonstration.tasks)) > 4
-    assert {parse_task(text).kind for text in demonstration.tasks} <= {
+    assert {parse_task(text).name for text in demonstration.tasks} <= {
         "reach",
         "pick_up",
         "pick_place",
     }
 
 
-def test_a_failure_has_no_frames():
-    demonstrator = Demonstrator(BLIND)
-    demonstrator._expert.plan = lambda *_, **__: np.tile(HOME, (8, 1))
-    demonstration = demonstrator.record(0)
+def test_a_failure_has_no_frames(monkeypatch):
+    monkeypatch.setattr(ScriptedBackend, "infer", lambda *_: np.tile(HOME, (8, 1)))
+    demonstration = Demonstrator(BLIND).record(0)
     assert not demonstration.success
     assert demonstration.frames == demonstration.tasks == []
 
 
-def test_frames_per_second_must_divide_the_physics_rate():
-    with pytest.raises(ValueError, match="10, 15, 20, 25 or 30"):
-        DemonstrationOptions("reach", cameras=(), fps=29)
+def test_a_sentence_is_a_task_too():
+    settings = DemonstrationSettings(task="Touch the blue cube.", cameras=(), random_starts=0.0)
+    assert set(made(Demonstrator(settings), 4).tasks) == {"touch the blue cube"}
 
 
-def test_workers_give_the_episodes_in_the_order_of_their_seeds():
-    with demonstrations(BLIND, 40, 2) as several:
-        episodes = [next(several) for _ in range(5)]
+def test_workers_give_the_same_episodes():
+    with spread(partial(demonstrate, BLIND), count(40), 2, in_order=True) as several:
+        episodes = [episode for _, episode in islice(several, 5)]
     assert [episode.seed for episode in episodes] == [40, 41, 42, 43, 44]
-    demonstrator = Demonstrator(BLIND)
+    demonstrating = Demonstrator(BLIND)
     for episode in episodes[::4]:
-        alone = demonstrator.record(episode.seed)
+        alone = demonstrating.record(episode.seed)
         np.testing.assert_array_equal(stacked(episode, "action"), stacked(alone, "action"))
 
 
-def test_an_error_in_a_worker_reaches_the_user():
-    with (
-        demonstrations(DemonstrationOptions("reach", "so102", cameras=()), 0, 1) as several,
-        pytest.raises(ValueError, match="so100, so101"),
-    ):
-        next(several)
+def test_an_error_in_a_worker_reaches_the_user(tmp_path):
+    settings = recording(tmp_path / "data", 1, lead_in="./nowhere", workers=1)
+    with pytest.raises(ValueError, match="nowhere' is neither"):
+        record(settings, progress=False)
+
+
+def recording(folder, episodes, **settings):
+    return RecordingSettings(
+        **{
+            **dataclasses.asdict(BLIND),
+            "output": folder,
+            "episodes": episodes,
+            "seed": 0,
+            **settings,
+        }
+    )
 
 
 @pytest.fixture
@@ -186,25 +205,25 @@ def in_process(monkeypatch):
     seeds, until = [], []
 
     @contextmanager
-    def fake(options, first_seed, workers):
-        def make():
-            for seed in count(first_seed):
+    def fake(make, jobs, workers, *, in_order):
+        def several():
+            for seed in jobs:
                 if seed in until:
                     raise KeyboardInterrupt
                 seeds.append(seed)
                 state = np.full(6, seed, np.float32)
                 frames = [{"observation.state": state, "action": state}] * 3
                 good = seed % 3 != 2
-                yield Demonstration(seed, good, ["reach"] * 3 * good, frames * good)
+                yield seed, Demonstration(seed, good, ["reach"] * 3 * good, frames * good)
 
-        yield make()
+        yield several()
 
-    monkeypatch.setattr(record_dataset, "demonstrations", fake)
+    monkeypatch.setattr(record_dataset, "spread", fake)
     return seeds, until
 
 
 def test_only_successes_are_kept(in_process, tmp_path):
-    assert record(BLIND, tmp_path / "data", 5, seed=1, progress=False) == 2
+    assert record(recording(tmp_path / "data", 5, seed=1), progress=False) == 2
     dataset = Dataset.open(tmp_path / "data")
     assert dataset.num_episodes == 5
     np.testing.assert_array_equal(dataset.column("action")[::3, 0], [1, 3, 4, 6, 7])
@@ -218,10 +237,10 @@ def test_an_interrupted_run_goes_on_at_the_next_seed(in_process, tmp_path):
     seeds, until = in_process
     until.append(4)
     with pytest.raises(KeyboardInterrupt):
-        record(BLIND, tmp_path / "data", 5, seed=0, progress=False)
+        record(recording(tmp_path / "data", 5), progress=False)
     until.clear()
     seeds.clear()
-    record(BLIND, tmp_path / "data", 5, seed=0, resume=True, progress=False)
+    record(recording(tmp_path / "data", 5, resume=True), progress=False)
     assert seeds == [4, 5, 6, 7][: len(seeds)]
     actions = Dataset.open(tmp_path / "data").column("action")[::3, 0]
     np.testing.assert_array_equal(actions, [0, 1, 3, 4, 6])
@@ -231,20 +250,19 @@ def test_ctrl_c_says_how_to_go_on(in_process, tmp_path, capsys):
     _, until = in_process
     until.append(4)
     folder = tmp_path / "data"
-    arguments = ["--task", "reach", "--cameras", "", "--episodes", "5", "--seed", "0"]
-    assert main([*arguments, "--out", str(folder)]) == 130
+    arguments = ["--kind", "reach", "--cameras", "", "--episodes", "5", "--seed", "0"]
+    assert main([*arguments, "--output", str(folder)]) == 130
     assert f"--resume continues {folder}" in capsys.readouterr().err
     assert Dataset.open(folder).num_episodes == 3
 
 
 def test_resuming_with_other_options_is_refused(in_process, tmp_path):
-    record(BLIND, tmp_path / "data", 1, progress=False)
-    other = DemonstrationOptions("reach", cameras=(), random_starts=0.0, noise=0.01)
+    record(recording(tmp_path / "data", 1), progress=False)
     with pytest.raises(ValueError, match=r"was recorded with noise=0\.0"):
-        record(other, tmp_path / "data", 2, resume=True, progress=False)
+        record(recording(tmp_path / "data", 2, noise=0.01, resume=True), progress=False)
     (tmp_path / "data" / "meta" / "simulation.json").unlink()
     with pytest.raises(ValueError, match="was not recorded by this program"):
-        record(BLIND, tmp_path / "data", 2, resume=True, progress=False)
+        record(recording(tmp_path / "data", 2, resume=True), progress=False)
 
 
 @pytest.mark.parametrize("resume", [False, True])
@@ -252,24 +270,33 @@ def test_an_early_ctrl_c_does_not_block_the_next_run(in_process, tmp_path, resum
     _, until = in_process
     until.append(4)
     with pytest.raises(KeyboardInterrupt):
-        record(BLIND, tmp_path / "data", 2, seed=4, progress=False)
+        record(recording(tmp_path / "data", 2, seed=4), progress=False)
     until.clear()
-    other = DemonstrationOptions("reach", cameras=(), random_starts=0.0, fps=10)
-    record(other, tmp_path / "data", 1, seed=4, resume=resume, progress=False)
+    other = recording(tmp_path / "data", 1, seed=4, fps=10, resume=resume)
+    record(other, progress=False)
     data = Dataset.open(tmp_path / "data")
     assert (data.num_episodes, data.fps) == (1, 10)
 
 
 def test_episodes_are_not_recorded_over(in_process, tmp_path, capsys):
-    record(BLIND, tmp_path / "data", 1, progress=False)
-    line = ["--task", "reach", "--cameras", "", "--episodes", "1", "--out", str(tmp_path / "data")]
+    record(recording(tmp_path / "data", 1), progress=False)
+    line = [
+        "--kind",
+        "reach",
+        "--cameras",
+        "",
+        "--episodes",
+        "1",
+        "--output",
+        str(tmp_path / "data"),
+    ]
     assert main(line) == 2
     assert "--resume continues" in capsys.readouterr().err
     assert Dataset.open(tmp_path / "data").num_episodes == 1
 
 
 def test_the_dataset_says_its_units(in_process, tmp_path):
-    record(BLIND, tmp_path / "data", 1, progress=False)
+    record(recording(tmp_path / "data", 1), progress=False)
     facts = dataset_facts(Dataset.open(tmp_path / "data"))
     assert (facts.units, facts.fps, facts.joints[5]) == ("degrees", BLIND.fps, "gripper.pos")
     assert facts.gripper_range == (-0.174, 1.75)
@@ -278,22 +305,146 @@ def test_the_dataset_says_its_units(in_process, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--episodes", "0"], "--episodes must be at least 1"),
-        (["--episodes", "1", "--noise", "1"], "the noise must be 0 to 0.1 rad"),
-        (["--episodes", "1", "--random-starts", "2"], "random starts must be 0 to 1"),
-        (["--episodes", "1", "--cameras", "front"], "unknown camera 'front'"),
-        (["--episodes", "1", "--scene-tasks", "dance"], "unknown kind of task 'dance'"),
-        (["--episodes", "1", "--cameras", "", "--grounding"], "labels need a camera"),
+        (["--cameras", "front"], "--cameras has front; there are "),
+        (["--task", "dance"], "unknown task 'dance'; there are pick_place"),
+        (["--cameras", "", "--grounding"], "--grounding needs a camera"),
+        (["--camera-size", "9x9"], "--camera-size is '9x9'"),
     ],
 )
 def test_wrong_options_are_explained(arguments, words, tmp_path, capsys):
-    assert main(["--task", "reach", "--out", str(tmp_path / "data"), *arguments]) == 2
+    usual = ["--kind", "reach", "--episodes", "1", "--output", str(tmp_path / "data")]
+    assert main([*usual, *arguments]) == 2
     assert words in capsys.readouterr().err
     assert not (tmp_path / "data").exists()
 
 
-def test_every_kind_can_be_asked_for(capsys):
-    assert KINDS == ("pick_place", "pick_up", "reach", "stack", "sort", "scenes")
+@pytest.mark.parametrize(
+    "value",
+    ["--episodes 0", "--noise 1", "--random-starts 2", "--kind dance", "--scene-tasks dance"],
+)
+def test_values_out_of_range_are_refused_by_the_command_line(value, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--kind", "reach", "--output", "data", "--episodes", "1", *value.split()])
+    assert ended.value.code == 2
+    assert f"argument {value.split()[0]}: is {value.split()[1]}" in capsys.readouterr().err
+
+
+LED = DemonstrationSettings(kind="reach", cameras=(), lead_in="some/checkpoint")
+
+
+class Sleeper:
+    """A backend that stays at home."""
+
+    name, cameras, joint_names, needs_objects = "sleeper", (), JOINT_NAMES, False
+    chunk_size, period = 16, 1.0 / 15.0
+
+    def __init__(self):
+        self.tuned = []
+        self.closed = False
+
+    def tune(self, options):
+        self.tuned.append(options)
+
+    def infer(self, observation, request):
+        return np.tile(HOME, (16, 1))
+
+    def close(self):
+        self.closed = True
+
+
+@pytest.fixture
+def driven(monkeypatch):
+    """A policy in place of any checkpoint; returns what installs it and what was asked for."""
+    asked = []
+
+    def install(backend):
+        def load(settings):
+            asked.append(settings)
+            return backend
+
+        monkeypatch.setattr(demonstrator, "load_backend", load)
+
+    return install, asked
+
+
+def test_a_checkpoint_drives_for_a_random_time_in_every_way(driven):
+    install, asked = driven
+    sleeper = Sleeper()
+    install(sleeper)
+    demonstrating = Demonstrator(LED)
+    times = []
+    for seed in range(14):
+        demonstration = made(demonstrating, seed)
+        # Nothing of it is recorded: the expert's frames are shorter than the time that passed.
+        times.append(demonstrating.simulation.time - len(demonstration.frames) / LED.fps)
+    assert min(times) < 3.0 < 9.0 < max(times) < LEAD_IN
+    assert len({round(time, 3) for time in times}) == 14
+    assert [options["seed"] for options in sleeper.tuned] == list(range(14))
+    assert {options["real_time_chunking"] for options in sleeper.tuned} == {False, True}
+    (settings,) = asked
+    assert (settings.policy, settings.checkpoint) == ("smolvla", "some/checkpoint")
+    assert (settings.fps, settings.model) == (15.0, "so100")
+    demonstrating.close()
+    assert sleeper.closed
+
+
+def test_the_expert_does_the_task_that_the_checkpoint_left(driven):
+    install, _ = driven
+    install(ScriptedBackend(chunk_size=16, period=1.0 / 15.0))
+    demonstrating = Demonstrator(LED)
+    usual, led = Demonstrator(BLIND), []
+    for seed in (0, 3, 5):
+        demonstration = made(demonstrating, seed)
+        assert set(demonstration.tasks) == {demonstrating.simulation.task.sentence}
+        led.append(demonstration.tasks[0] != made(usual, seed).tasks[0])
+    # It had done some already.
+    assert any(led)
+
+
+def test_a_led_episode_depends_on_its_seed_alone(driven):
+    install, _ = driven
+    install(ScriptedBackend(chunk_size=16, period=1.0 / 15.0))
+    used, fresh = Demonstrator(LED), Demonstrator(LED)
+    used.record(7)
+    again, first = used.record(3), fresh.record(3)
+    assert again.success
+    assert again.tasks == first.tasks
+    for name in ("action", "observation.state"):
+        np.testing.assert_array_equal(stacked(again, name), stacked(first, name))
+
+
+def test_still_pictures_and_plain_recordings_load_no_checkpoint(driven):
+    install, asked = driven
+    install(Sleeper())
+    Demonstrator(DemonstrationSettings(kind="scenes", cameras=(), lead_in="some/checkpoint"))
+    Demonstrator(BLIND)
+    assert asked == []
+
+
+def test_a_recording_resumes_only_with_the_same_checkpoint(in_process, tmp_path, capsys):
+    def run(*arguments):
+        usual = [
+            "--kind",
+            "reach",
+            "--cameras",
+            "",
+            "--seed",
+            "3",
+            "--output",
+            str(tmp_path / "d"),
+        ]
+        return main([*usual, *arguments]), capsys.readouterr().err
+
+    assert run("--lead-in", "mine", "--episodes", "1")[0] == 0
+    for other in (["--lead-in", "another"], []):
+        status, err = run(*other, "--episodes", "2", "--resume")
+        assert status == 2
+        assert "was recorded with lead_in='mine'" in err
+    assert run("--lead-in", "mine", "--episodes", "2", "--resume")[0] == 0
+    assert in_process[0] == [3, 4]
+
+
+def test_the_help_tells_the_longest_time_of_a_lead_in(capsys):
     with pytest.raises(SystemExit):
-        main(["--task", "dance", "--episodes", "1", "--out", "x"])
-    assert "scenes" in capsys.readouterr().err
+        main(["--help"])
+    assert f"drives for up to {LEAD_IN:g} s" in " ".join(capsys.readouterr().out.split())

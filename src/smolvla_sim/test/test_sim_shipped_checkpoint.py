@@ -8,7 +8,7 @@ import pytest
 from safetensors import safe_open
 from smolvla_core.units.joint_units import UnitParameters, joint_units
 from smolvla_policy.policy import SmolVLAPolicy
-from smolvla_sim.shipped import CHECKPOINT, FPS
+from smolvla_sim.settings import CHECKPOINT, FPS
 from smolvla_sim.world.arm import JOINT_NAMES
 from smolvla_sim.world.rendering import CameraRenderer
 from smolvla_sim.world.simulation import Simulation

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, islice, pairwise
 from math import hypot
 
 import numpy as np
@@ -14,7 +14,8 @@ from smolvla_sim.world.layout import BOWL_SPACING, random_layout
 from smolvla_sim.world.scene import BOWL, BOWLS, CUBE_EDGE, OBJECTS, RIGHT_BOWL
 from smolvla_sim.world.simulation import HOME, Simulation
 from smolvla_sim.world.tasks import (
-    TASK_KINDS,
+    TASK_NAMES,
+    TASKS,
     ObjectState,
     PickUp,
     PlaceInBowl,
@@ -22,9 +23,9 @@ from smolvla_sim.world.tasks import (
     Reach,
     Sort,
     Stack,
-    all_tasks,
     parse_task,
-    task_kind,
+    task_sequence,
+    tasks_asked,
 )
 
 
@@ -57,16 +58,40 @@ def test_sentences(sentence, task):
 
 
 def test_every_task_understands_its_own_sentence():
-    for task in all_tasks():
+    tasks = [task for kind in TASKS for task in kind.variants()]
+    for task in tasks:
         for sentence in task.sentences():
             assert parse_task(sentence) == task
-    assert len(all_tasks()) == 3 * 3 + 2 * 6
+    assert len(tasks) == 3 * 3 + 2 * 6
 
 
-def test_kinds_of_task_have_names():
-    assert [task_kind(kind.kind) for kind in TASK_KINDS] == list(TASK_KINDS)
-    with pytest.raises(ValueError, match="pick_place, pick_up, reach, stack, sort"):
-        task_kind("dance")
+def test_a_task_is_asked_for_by_name_or_by_sentence():
+    assert [type(tasks_asked(name)[0]) for name in TASK_NAMES] == list(TASKS)
+    assert tasks_asked("stack") == Stack.variants()
+    assert tasks_asked("Lift the blue block.") == (PickUp("blue"),)
+    for unknown in ("dance", ""):
+        with pytest.raises(ValueError, match="reach, stack, sort, or a whole sentence"):
+            task_sequence(unknown, 0)
+    with pytest.raises(ValueError, match="does not understand 'dance with the red cube'"):
+        task_sequence("dance with the red cube", 0)
+
+
+def test_the_colors_of_a_name_rotate_with_the_seed():
+    tasks = [next(task_sequence("reach", seed)) for seed in range(6)]
+    assert {task.color for task in tasks[:3]} == {"red", "green", "blue"}
+    assert tasks[:3] == tasks[3:]
+    assert {type(task) for task in tasks} == {Reach}
+
+
+def test_a_sequence_goes_on_with_another_cube():
+    for seed in range(3):
+        tasks = list(islice(task_sequence("reach", seed), 40))
+        assert all(a.cube != b.cube for a, b in pairwise(tasks))
+        assert len(set(tasks)) == 3
+        assert tasks == list(islice(task_sequence("reach", seed), 40))
+    assert tasks != list(islice(task_sequence("reach", seed + 3), 40))
+    # Of a sentence there is no other cube to go on with.
+    assert set(islice(task_sequence("Pick up the blue cube.", 1), 4)) == {PickUp("blue")}
 
 
 @pytest.mark.parametrize(

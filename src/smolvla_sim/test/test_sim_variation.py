@@ -8,10 +8,10 @@ import colorsys
 import mujoco
 import numpy as np
 import pytest
+from smolvla_sim.world.layout import random_start
 from smolvla_sim.world.rendering import CameraRenderer
 from smolvla_sim.world.scene import CUBES
 from smolvla_sim.world.simulation import Simulation
-from smolvla_sim.world.starts import random_start
 from smolvla_sim.world.variation import random_variation
 
 SEEDS = range(300)

@@ -9,7 +9,7 @@ namespace so100_hardware::emulator
 /// What hangs on the shaft of one servo. Positions are encoder ticks (4096 a turn), without offset.
 struct Joint
 {
-  double gravity = 0.0;   ///< share of the 12 V stall torque that pulls towards `rest`, 0…1
+  double gravity = 0.0;   ///< share of the 12 V stall torque that pulls toward `rest`, 0…1
   double rest = 2048.0;   ///< where the limp joint comes to lie
   double start = 2048.0;  ///< where it is when the emulator starts
 };

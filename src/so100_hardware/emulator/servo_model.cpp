@@ -64,7 +64,7 @@ namespace reg = feetech::registers;
 namespace bits = feetech::status_bits;
 
 constexpr double kTurn = feetech::kTicksPerTurn;
-constexpr int kCentre = 2048;
+constexpr int kCenter = 2048;
 constexpr double kBrownOut = 4.0;       // V
 constexpr double kVelocityUnit = 50.0;  // of Maximum_Velocity_Limit, steps/s
 constexpr double kAccelerationUnit = 100.0;
@@ -72,7 +72,7 @@ constexpr int kFastest = 254;
 constexpr int kMultiTurnBit = 0x10;
 constexpr std::uint8_t kTorqueOff = 0;
 constexpr std::uint8_t kFree = 2;
-constexpr std::uint8_t kCentreHere = 128;
+constexpr std::uint8_t kCenterHere = 128;
 /// An overload is forgiven when torque returns with the goal this close to the joint.
 constexpr int kForgiven = 64;
 
@@ -303,19 +303,19 @@ void ServoModel::factory_reset()
   refresh(voltage_);
 }
 
-void ServoModel::centre_here()
+void ServoModel::center_here()
 {
   const double angle = dynamics_.position() - kTurn * std::floor(dynamics_.position() / kTurn);
-  memory_.set(reg::homing_offset, rounded(angle) - kCentre);
-  memory_.set(reg::goal_position, kCentre);
+  memory_.set(reg::homing_offset, rounded(angle) - kCenter);
+  memory_.set(reg::goal_position, kCenter);
   turns_ = std::floor((dynamics_.position() - get(reg::homing_offset) + 0.5) / kTurn);
 }
 
 void ServoModel::apply_torque_enable(std::uint8_t before)
 {
-  if (get(reg::torque_enable) == kCentreHere) {
+  if (get(reg::torque_enable) == kCenterHere) {
     memory_.set(reg::torque_enable, before);
-    centre_here();
+    center_here();
     return;
   }
   const bool was_on = before != kTorqueOff && before != kFree;

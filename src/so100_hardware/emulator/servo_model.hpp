@@ -182,7 +182,7 @@ private:
   int present_position() const;
   int clamped_goal() const;
   void forget_turns();
-  void centre_here();
+  void center_here();
   void apply_torque_enable(std::uint8_t before);
   DriveCommand command(double voltage) const;
   ProtectionLimits limits() const;

@@ -107,13 +107,13 @@ std::vector<Finding> findings(const JointCalibration & joint)
     fields[name] = std::to_string(value);
   }
   std::vector<Finding> found;
-  std::set<std::string> told;
+  std::set<std::string> reported;
   for (const Json & rule : calibration_rules()["rules"]) {
     const auto name = rule["value"].get<std::string>();
     const auto min = limit(rule, "min", known);
     const auto max = limit(rule, "max", known);
     const bool broken = (min && values[name] < *min) || (max && values[name] > *max);
-    if (broken && told.insert(name).second) {
+    if (broken && reported.insert(name).second) {
       fields["min"] = min ? std::to_string(*min) : "";
       fields["max"] = max ? std::to_string(*max) : "";
       const auto level = rule["level"].get<std::string>();

@@ -21,7 +21,7 @@ std::optional<int> nearest(double value, double lowest, double highest)
   return static_cast<int>(rounded);
 }
 
-std::optional<int> cut_towards_zero(double value)
+std::optional<int> truncate(double value)
 {
   if (!(std::fabs(value) < kMaxField + 1.0)) {
     return std::nullopt;
@@ -105,7 +105,7 @@ std::optional<int> tick_from_lerobot_degrees(TickRange range, double degrees)
   if (!range.valid()) {
     return std::nullopt;
   }
-  return cut_towards_zero(degrees * kLeRobotTicksPerTurn / 360.0 + range.middle());
+  return truncate(degrees * kLeRobotTicksPerTurn / 360.0 + range.middle());
 }
 
 std::optional<double> lerobot_m100_100(TickRange range, int drive_mode, int tick)
@@ -123,7 +123,7 @@ std::optional<int> tick_from_lerobot_m100_100(TickRange range, int drive_mode, d
     return std::nullopt;
   }
   const double bounded = std::clamp(drive_mode == 1 ? -value : value, -100.0, 100.0);
-  return cut_towards_zero(product((bounded + 100.0) / 200.0, range.max - range.min) + range.min);
+  return truncate(product((bounded + 100.0) / 200.0, range.max - range.min) + range.min);
 }
 
 std::optional<double> lerobot_0_100(TickRange range, int drive_mode, int tick)
@@ -141,7 +141,7 @@ std::optional<int> tick_from_lerobot_0_100(TickRange range, int drive_mode, doub
     return std::nullopt;
   }
   const double bounded = std::clamp(drive_mode == 1 ? 100.0 - value : value, 0.0, 100.0);
-  return cut_towards_zero(product(bounded / 100.0, range.max - range.min) + range.min);
+  return truncate(product(bounded / 100.0, range.max - range.min) + range.min);
 }
 
 }  // namespace so100_hardware

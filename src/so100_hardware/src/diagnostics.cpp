@@ -249,7 +249,7 @@ Diagnostic describe_servo(
                      " were no numbers and were not sent: look at what commands the arm");
   }
   const JointState & state = servo.state;
-  Diagnostic told{
+  Diagnostic status{
     findings.level(),
     joint.name,
     findings.words_or(
@@ -258,21 +258,21 @@ Diagnostic describe_servo(
      {"torque", servo.torque ? "on" : "off"},
      {"faults", feetech::status_text(servo.faults)}}};
   for (const Measurement & one : kMeasurements) {
-    told.values.emplace_back(one.label, text("%.*f", one.decimals, state.*one.value));
+    status.values.emplace_back(one.label, text("%.*f", one.decimals, state.*one.value));
   }
   for (const Counter & one : kCounters) {
-    told.values.emplace_back(one.name, count(servo.counters.*one.value));
+    status.values.emplace_back(one.name, count(servo.counters.*one.value));
   }
-  told.values.insert(
-    told.values.end(), {{"voltage_lowest", text("%.1f", servo.lowest_voltage)},
-                        {"voltage_min", text("%.1f", servo.limits.min_voltage)},
-                        {"voltage_max", text("%.1f", servo.limits.max_voltage)},
-                        {"temperature_max", text("%.0f", servo.limits.max_temperature)},
-                        {"load_max", text("%.3f", servo.limits.overload_torque)},
-                        {"current_highest", text("%.3f", servo.highest_current)},
-                        {"current_max", text("%.3f", servo.limits.protection_current)},
-                        {"missed_reads_lately", count(missed)}});
-  return told;
+  status.values.insert(
+    status.values.end(), {{"voltage_lowest", text("%.1f", servo.lowest_voltage)},
+                          {"voltage_min", text("%.1f", servo.limits.min_voltage)},
+                          {"voltage_max", text("%.1f", servo.limits.max_voltage)},
+                          {"temperature_max", text("%.0f", servo.limits.max_temperature)},
+                          {"load_max", text("%.3f", servo.limits.overload_torque)},
+                          {"current_highest", text("%.3f", servo.highest_current)},
+                          {"current_max", text("%.3f", servo.limits.protection_current)},
+                          {"missed_reads_lately", count(missed)}});
+  return status;
 }
 
 }  // namespace

@@ -132,15 +132,16 @@ int write_to_servos(
 }
 
 // Ends the procedure: the servos get back what they had.
-int give_up(const CommandLine & program, CalibrationProcedure & procedure, const std::string & why)
+int give_up(
+  const CommandLine & program, CalibrationProcedure & procedure, const std::string & reason)
 {
   const Step restored = procedure.restore();
   if (!restored.ok()) {
     return program.fail(
-      why + "; and the servos could not be restored: " + restored.problem +
+      reason + "; and the servos could not be restored: " + restored.problem +
       ". Write a calibration to them with --from-file, or calibrate again");
   }
-  return program.fail(why + "; the servos have got back what they had, no file was written");
+  return program.fail(reason + "; the servos have got back what they had, no file was written");
 }
 
 std::string stopped(Input input)

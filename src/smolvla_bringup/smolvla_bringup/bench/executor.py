@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """How well the executor keeps its rate, alone and beside cameras and a busy policy.
 
-    python -m smolvla_bringup.bench.executor --seconds 60 --rates 30 100
-
 Every case runs the real nodes as processes: the simulation with three cameras, a policy and
 the executor. The figures are the executor's own, over all cycles of the measured time.
 """
@@ -11,34 +9,39 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import os
 import platform
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import rclpy
-from rclpy.client import Client
-from rclpy.node import Node
-from smolvla_core.ros import qos
-from std_msgs.msg import String
-from std_srvs.srv import Trigger
+from smolvla_core.client import ClientError
+from smolvla_core.console import COULD_NOT_RUN, DONE, command_parser, write_json
+from smolvla_core.settings import Settings, add_arguments, from_arguments, setting
 
 from smolvla_bringup.system.environment import enter_own_graph
 from smolvla_bringup.system.node_list import simulation_nodes
 from smolvla_bringup.system.node_spec import NodeSpec
 from smolvla_bringup.system.options import Options, SetupError
-from smolvla_bringup.system.starter import Starter
+from smolvla_bringup.system.session import Session, SessionError
 from smolvla_msgs.msg import ExecutorStatus
 
 _READY_LIMIT = 300.0  # [s]: a full-size checkpoint loads and warms up meanwhile
+_PERIOD = 0.2  # [s] between two looks for messages, which cost the machine that is measured
 
 
-class BenchError(Exception):
-    """A case could not be measured; the text says why."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExecutorBenchSettings(Settings):
+    """What is measured."""
+
+    seconds: float = setting(60.0, "Measured time of a case [s].", above=0)
+    rates: tuple[float, ...] = setting((30.0, 100.0), "Rates of the control loop [Hz].", above=0)
+    checkpoint: str = setting(
+        "", "SmolVLA checkpoint that keeps the policy busy; without: only the scripted one."
+    )
+    realtime_priority: int = setting(0, "SCHED_FIFO priority of the executor; 0: none.", 0, 99)
+    output: Path = setting(Path("bench_out"), "Folder for executor.json and log/.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,74 +75,30 @@ def _specs(case: Case, cycles: int, priority: int) -> list[NodeSpec]:
     return specs
 
 
-class _Measurement:
-    """Runs one case and returns the executor's last status."""
+def measure(case: Case, settings: ExecutorBenchSettings) -> dict[str, Any]:
+    """Run `case` and return its figures, times in milliseconds.
 
-    def __init__(self, starter: Starter) -> None:
-        self._starter = starter
-        self._status: ExecutorStatus | None = None
-        self._node = Node("bench_executor")
-        self._node.create_subscription(
-            ExecutorStatus, "executor_node/status", self._on_status, qos.status_qos()
-        )
-        self._instruction = self._node.create_publisher(
-            String, "task_instruction", qos.instruction_qos()
-        )
-        self._calls: list[Client[Any, Any]] = [
-            self._node.create_client(Trigger, f"executor_node/{name}")
-            for name in ("stop", "start")
-        ]
+    Raises:
+        SetupError: the nodes cannot be started.
+        ClientError: a node died, or nothing moves.
+    """
+    specs = _specs(case, int(case.rate * settings.seconds), settings.realtime_priority)
+    with Session(specs, settings.output / "log", "bench_executor", period=_PERIOD) as session:
+        client = session.client
+        session.wait_until_ready(_READY_LIMIT)
+        client.instruct(case.options.task)
 
-    def _on_status(self, status: ExecutorStatus) -> None:
-        self._status = status
+        def running() -> bool:
+            now = client.executor_status
+            return now is not None and now.state == ExecutorStatus.RUNNING
 
-    def _spin(self, seconds: float, done: Callable[[], bool] = lambda: False) -> bool:
-        deadline = time.monotonic() + seconds
-        while not done() and time.monotonic() < deadline:
-            ended = self._starter.wait()
-            if ended is not None:
-                raise BenchError(ended.words())
-            rclpy.spin_once(self._node, timeout_sec=0.2)
-        return done()
-
-    def run(self, task: str, seconds: float) -> ExecutorStatus:
-        """Wait for the first chunk, start the counters anew, run for `seconds`.
-
-        Raises:
-            BenchError: a node died, or no chunk came in time.
-        """
-
-        def moving() -> bool:
-            status = self._status
-            if status is None or status.chunks_merged == 0:
-                self._instruction.publish(String(data=task))
-            return status is not None and status.state == ExecutorStatus.RUNNING
-
-        if not self._spin(_READY_LIMIT, moving):
-            reason = self._status.reason if self._status else "executor_node is silent"
-            raise BenchError(f"no motion after {_READY_LIMIT:g} s: {reason}")
-        for client in self._calls:  # stop and start: all counters begin anew
-            future = client.call_async(Trigger.Request())
-            if not self._spin(10.0, future.done):
-                raise BenchError(f"{client.srv_name} did not answer")
-        self._spin(seconds + 2.5)  # the status is published every 2 s
-        assert self._status is not None
-        return self._status
-
-    def close(self) -> None:
-        """Destroy the node."""
-        self._node.destroy_node()
-
-
-def measure(case: Case, seconds: float, priority: int, log_folder: Path) -> dict[str, Any]:
-    """Run `case` and return its figures, times in milliseconds."""
-    specs = _specs(case, int(case.rate * seconds), priority)
-    with Starter(specs, log_folder) as starter:
-        measurement = _Measurement(starter)
-        try:
-            status = measurement.run(case.options.task, seconds)
-        finally:
-            measurement.close()
+        if not client.until(running, _READY_LIMIT):
+            raise SessionError(f"no motion after {_READY_LIMIT:g} s")
+        client.stop()
+        client.start()  # all counters begin anew
+        client.spin(settings.seconds + 2.5)  # the status is published every 2 s
+        status = client.executor_status
+        assert status is not None
     return {
         "beside": case.label,
         "rate_hz": case.rate,
@@ -153,7 +112,7 @@ def measure(case: Case, seconds: float, priority: int, log_folder: Path) -> dict
     }
 
 
-def cases(rates: Sequence[float], checkpoint: str | None) -> list[Case]:
+def cases(rates: Sequence[float], checkpoint: str) -> list[Case]:
     """Return the cases: nearly idle, and beside a busy policy where a checkpoint is given."""
     rows = []
     for rate in rates:
@@ -181,43 +140,35 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    made = command_parser(
+        "smolvla bench executor",
+        "Measure how well the control loop keeps its rate: alone, and beside a busy policy.",
+        "smolvla bench executor --checkpoint bench_out/checkpoint --seconds 20",
+    )
+    add_arguments(made, ExecutorBenchSettings)
+    return made
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, print the table and write it as JSON; 0 on success, 2 when it could not run."""
-    parser = argparse.ArgumentParser(prog="bench_executor", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=60.0, help="measured time a case [s]")
-    parser.add_argument("--rates", type=float, nargs="+", default=[30.0, 100.0], metavar="HZ")
-    parser.add_argument(
-        "--checkpoint", help="SmolVLA checkpoint that keeps the policy busy; none: scripted only"
-    )
-    parser.add_argument(
-        "--realtime-priority", type=int, default=0, help="SCHED_FIFO priority of the executor"
-    )
-    parser.add_argument("--out", type=Path, default=Path("bench_out"), help="folder of the JSON")
-    arguments = parser.parse_args(argv)
+    """Measure, print the table and write it as JSON; return the exit status."""
+    settings = from_arguments(ExecutorBenchSettings, parser().parse_args(argv))
     rows = []
     try:
         enter_own_graph()
-        rclpy.init(args=[])
-        for case in cases(arguments.rates, arguments.checkpoint):
-            print(f"{case.label}, {case.rate:g} Hz, {arguments.seconds:g} s …", flush=True)
-            rows.append(
-                measure(
-                    case, arguments.seconds, arguments.realtime_priority, arguments.out / "log"
-                )
-            )
-    except (BenchError, SetupError) as error:
-        print(f"bench_executor: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    finally:
-        rclpy.try_shutdown()
+        for case in cases(settings.rates, settings.checkpoint):
+            print(f"{case.label}, {case.rate:g} Hz, {settings.seconds:g} s …", flush=True)
+            rows.append(measure(case, settings))
+    except (ClientError, SetupError) as error:
+        print(f"smolvla bench executor: {error}", file=sys.stderr)
+        return COULD_NOT_RUN
     machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
-    print(f"\nPeriod of the control loop on {machine}, {arguments.seconds:g} s a row\n")
+    print(f"\nPeriod of the control loop on {machine}, {settings.seconds:g} s a row\n")
     print(table(rows))
-    result = {"machine": machine, "seconds": arguments.seconds, "rows": rows}
-    (arguments.out / "executor.json").write_text(json.dumps(result, indent=2), encoding="utf-8")
-    return 0
+    result = {"machine": machine, "seconds": settings.seconds, "rows": rows}
+    write_json(settings.output / "executor.json", result)
+    return DONE
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from smolvla_bringup.demo.record import Record
+from smolvla_bringup.system.run_log import RunLog
 
 _COLUMNS = 2
 _DPI = 110
@@ -21,28 +21,28 @@ _MEASURED, _COMMANDED, _CHUNK = "#000000", "#D55E00", "#0072B2"
 _QUEUE, _REQUEST, _ARRIVAL, _SCORE = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
 
 
-def plot_record(record: Record, title: str, path: Path) -> None:
-    """Write the picture of `record` to `path` (PNG).
+def plot_run(log: RunLog, title: str, path: Path) -> None:
+    """Write the picture of `log` to `path` (PNG).
 
     One panel per joint with commanded and measured position and every chunk as it was
     predicted, from the time at which its rows were due; below, queue depth with the requests
     and the arrivals, and the task's score.
     """
-    rows = -(-len(record.joints) // _COLUMNS)
+    rows = -(-len(log.joints) // _COLUMNS)
     figure = Figure(figsize=(15, 2.3 * rows + 4.6), dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=14)
     grid = figure.add_gridspec(rows + 2, _COLUMNS, height_ratios=[*[1.0] * rows, 1.15, 0.6])
     first: Axes | None = None
     chunk_times = [
-        record.tick_times(chunk.first_tick + np.arange(len(chunk.positions)), chunk.period)
-        for chunk in record.chunks
+        log.tick_times(chunk.first_tick + np.arange(len(chunk.positions)), chunk.period)
+        for chunk in log.chunks
     ]
-    for index, joint in enumerate(record.joints):
+    for index, joint in enumerate(log.joints):
         cell = grid[index // _COLUMNS, index % _COLUMNS]
         axes = figure.add_subplot(cell, sharex=first)
         first = first or axes
-        for times, chunk in zip(chunk_times, record.chunks, strict=True):
+        for times, chunk in zip(chunk_times, log.chunks, strict=True):
             axes.plot(
                 times,
                 chunk.positions[:, index],
@@ -52,22 +52,22 @@ def plot_record(record: Record, title: str, path: Path) -> None:
                 marker=".",
                 markevery=[0] if len(times) else None,
             )
-        _line(axes, record.states, index, _MEASURED, 1.6)
-        _line(axes, record.commands, index, _COMMANDED, 1.1)
+        _line(axes, log.states, index, _MEASURED, 1.6)
+        _line(axes, log.commands, index, _COMMANDED, 1.1)
         axes.set_ylabel(f"{joint} [rad]")
     assert first is not None
     queue = figure.add_subplot(grid[rows, :], sharex=first)
-    _plot_queue(queue, record)
+    _plot_queue(queue, log)
     score = figure.add_subplot(grid[rows + 1, :], sharex=first)
-    _plot_score(score, record)
+    _plot_score(score, log)
     for axes in figure.axes:
         axes.grid(alpha=0.25)
-        axes.set_xlim(0.0, max(record.end_time, 0.1))
-        if record.success_time is not None:
-            axes.axvline(record.success_time, color=_SCORE, lw=1.2, ls="--")
+        axes.set_xlim(0.0, max(log.end_time, 0.1))
+        if log.success_time is not None:
+            axes.axvline(log.success_time, color=_SCORE, lw=1.2, ls="--")
     for axes in figure.axes[:-1]:
         axes.tick_params(labelbottom=False)
-    figure.legend(handles=_legend(record), loc="outside lower center", ncols=7, frameon=False)
+    figure.legend(handles=_legend(log), loc="outside lower center", ncols=7, frameon=False)
     figure.savefig(path)
 
 
@@ -86,23 +86,23 @@ def _line(
     )
 
 
-def _plot_queue(axes: Axes, record: Record) -> None:
-    times = [sample.time for sample in record.queue]
-    depths = [sample.depth for sample in record.queue]
+def _plot_queue(axes: Axes, log: RunLog) -> None:
+    times = [sample.time for sample in log.progress]
+    depths = [sample.depth for sample in log.progress]
     axes.step(times, depths, where="post", color=_QUEUE, lw=1.4)
     axes.fill_between(times, depths, step="post", color=_QUEUE, alpha=0.15)
     top = max([*depths, 1]) * 1.12
     axes.set_ylim(-0.12 * top, top)
-    arrivals = [chunk.time for chunk in record.chunks if len(chunk.positions)]
-    axes.plot(record.requests, [-0.03 * top] * len(record.requests), "|", color=_REQUEST, ms=9)
+    arrivals = [chunk.time for chunk in log.chunks if len(chunk.positions)]
+    axes.plot(log.requests, [-0.03 * top] * len(log.requests), "|", color=_REQUEST, ms=9)
     axes.plot(arrivals, [-0.085 * top] * len(arrivals), "|", color=_ARRIVAL, ms=9)
     axes.set_ylabel("queue depth [ticks]")
 
 
-def _plot_score(axes: Axes, record: Record) -> None:
+def _plot_score(axes: Axes, log: RunLog) -> None:
     axes.step(
-        [time for time, _ in record.scores],
-        [score for _, score in record.scores],
+        [time for time, _ in log.scores],
+        [score for _, score in log.scores],
         where="post",
         color=_SCORE,
         lw=1.8,
@@ -113,7 +113,7 @@ def _plot_score(axes: Axes, record: Record) -> None:
     axes.set_xlabel("time since the instruction [s]")
 
 
-def _legend(record: Record) -> list[Line2D]:
+def _legend(log: RunLog) -> list[Line2D]:
     handles = [
         Line2D([], [], color=_MEASURED, lw=1.6, label="measured"),
         Line2D([], [], color=_COMMANDED, lw=1.4, label="commanded"),
@@ -130,6 +130,6 @@ def _legend(record: Record) -> list[Line2D]:
         Line2D([], [], color=_REQUEST, ls="", marker="|", ms=10, mew=2, label="request"),
         Line2D([], [], color=_ARRIVAL, ls="", marker="|", ms=10, mew=2, label="chunk arrives"),
     ]
-    if record.success_time is not None:
+    if log.success_time is not None:
         handles.append(Line2D([], [], color=_SCORE, lw=1.2, ls="--", label="success"))
     return handles

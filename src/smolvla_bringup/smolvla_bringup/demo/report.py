@@ -1,15 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The summary of a demo: figures from the record and the nodes' own counters."""
+"""What a demo tells: a line while it runs, and the summary at its end."""
 
 from __future__ import annotations
 
 import json
 import math
+import shutil
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from smolvla_bringup.demo.record import Record
+from smolvla_core.client import SmolVLAClient
+from smolvla_core.ros.diagnostics import EXECUTOR_STATES
+
 from smolvla_bringup.system.options import Options
+from smolvla_bringup.system.run_log import RunLog
 from smolvla_msgs.msg import ExecutorStatus, PolicyStatus
 
 _COUNTERS = (
@@ -33,10 +39,68 @@ _FIGURES = (
     "period_p99",
     "period_max",
 )
+_TERMINAL_PERIOD = 0.1  # [s] between two states of the live line
+_FILE_PERIOD = 2.0  # [s]
+
+
+class LiveLine:
+    """Writes to `stream`.
+
+    Args:
+        stream: where to.
+        clock: returns seconds; injected by tests.
+    """
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._terminal = stream.isatty()
+        self._period = _TERMINAL_PERIOD if self._terminal else _FILE_PERIOD
+        self._last = -float("inf")
+        self._open = False
+
+    def update(self, text: Callable[[], str]) -> None:
+        """Show `text()` unless something was shown just now."""
+        now = self._clock()
+        if now - self._last < self._period:
+            return
+        self._last = now
+        if self._terminal:
+            # Cut to one row, or the carriage return would not reach its beginning.
+            row = text()[: shutil.get_terminal_size().columns - 1]
+            self._stream.write(f"\r{row}\x1b[K")
+            self._open = True
+        else:
+            self._stream.write(text() + "\n")
+        self._stream.flush()
+
+    def say(self, text: str) -> None:
+        """Write `text` on a line of its own that stays."""
+        self._stream.write(f"\r\x1b[K{text}\n" if self._open else f"{text}\n")
+        self._stream.flush()
+        self._open = False
+        self._last = -float("inf")
+
+
+def run_line(now: float, client: SmolVLAClient) -> str:
+    """Return one line: time, state, tick, queue, newest latency, score; words on trouble."""
+    status = client.executor_status
+    if status is None:
+        return f"{now:5.1f} s  executor_node has sent no status yet"
+    latency = "–"
+    if math.isfinite(status.latency_last):
+        latency = f"{1e3 * status.latency_last:.0f} ms"
+    score = "–" if client.score is None else f"{client.score:.2f}"
+    line = (
+        f"{now:5.1f} s  {EXECUTOR_STATES.get(status.state, '?'):<11}  tick {status.tick:4d}  "
+        f"queue {status.queue_depth:2d}/{status.chunk_size}  latency {latency}  score {score}"
+    )
+    moving = status.state in (ExecutorStatus.APPROACHING, ExecutorStatus.RUNNING)
+    return line if moving else f"{line}  ({status.reason})"
 
 
 def summarize(
-    record: Record,
+    log: RunLog,
     options: Options,
     executor: ExecutorStatus,
     policy: PolicyStatus,
@@ -45,18 +109,18 @@ def summarize(
     """Return the summary as it is written to summary.json; seconds and radians.
 
     Args:
-        record: what was seen.
+        log: what was seen.
         options: how the system was started.
         executor: its newest status; its counters run since its start.
         policy: its newest status.
         notes: what did not work but did not stop the demo either.
     """
-    too_slow = _too_slow(record, executor.latency_p50)
+    too_slow = _too_slow(log, executor.latency_p50)
     summary: dict[str, Any] = {
-        "success": record.success_time is not None,
-        "time_to_success": record.success_time,
-        "duration": record.end_time,
-        "score_max": max((score for _, score in record.scores), default=None),
+        "success": log.success_time is not None,
+        "time_to_success": log.success_time,
+        "duration": log.end_time,
+        "score_max": max((score for _, score in log.scores), default=None),
         "task": options.task,
         "seed": options.seed,
         "model": options.model,
@@ -76,14 +140,14 @@ def summarize(
     return {name: _finite(value) for name, value in summary.items()}
 
 
-def _too_slow(record: Record, latency: float) -> str:
+def _too_slow(log: RunLog, latency: float) -> str:
     """Say that answers come later than the chunks reach; empty where they do not.
 
     Args:
-        record: what was seen.
+        log: what was seen.
         latency: from a request to its usable chunk [s].
     """
-    reach = max((len(chunk.positions) * chunk.period for chunk in record.chunks), default=0.0)
+    reach = max((len(chunk.positions) * chunk.period for chunk in log.chunks), default=0.0)
     if not latency >= reach > 0.0:  # nor NaN
         return ""
     return (

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Camera images to an H.264 video, in a thread of its own.
+"""Camera images to an H.264 video: taken when the video wants one, encoded in a thread.
 
 The largest picture is the first camera of `_MAIN` that sends; up to two others stand beside
 it, half as large. A caption below says the instruction and the time.
@@ -7,20 +7,28 @@ it, half as large. A caption below says the instruction and the time.
 
 from __future__ import annotations
 
+import functools
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable, Mapping
-from fractions import Fraction
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.serialization import deserialize_message
+from sensor_msgs.msg import Image
+from smolvla_core.images import decode_image
+from smolvla_core.ros import qos
+from smolvla_learning.dataset.video import EpisodeVideo, VideoOptions
 
 Pixels = NDArray[np.uint8]
 
+CAMERAS = ("beauty", "top", "side", "wrist")
 _MAIN = ("beauty", "side", "top", "wrist")
 _BESIDE = ("wrist", "top", "side")
 _MAIN_SIZE = (640, 480)
@@ -66,31 +74,29 @@ class VideoWriter:
     Args:
         path: the file, .mp4.
         caption: time [s] -> the line below the picture.
-        decode: bytes of an image -> uint8 (height, width, 3) RGB; called in the thread.
         rate: pictures per second.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        caption: Callable[[float], str],
-        decode: Callable[[bytes], Pixels],
-        rate: int = 12,
-    ) -> None:
+    def __init__(self, path: Path, caption: Callable[[float], str], rate: int = 12) -> None:
         self.rate = rate
         self._path = path
         self._caption = caption
-        self._decode = decode
         self._queue: queue.Queue[tuple[float, Mapping[str, bytes]] | None] = queue.Queue(4)
         self._error: Exception | None = None
-        self._empty = True
+        self._video: EpisodeVideo | None = None
         self._thread = threading.Thread(target=self._run, name="video", daemon=True)
         self._thread.start()
 
-    def put(self, time: float, images: Mapping[str, bytes]) -> None:
-        """Hand over the images of `time` [s]; dropped when the encoder is behind."""
-        if not self._queue.full():
-            self._queue.put_nowait((time, images))
+    def put(self, at: float, images: Mapping[str, bytes]) -> bool:
+        """Hand over the serialized sensor_msgs/Image of `at` [s].
+
+        Returns:
+            False when they are dropped because the encoder is behind.
+        """
+        if self._queue.full():
+            return False
+        self._queue.put_nowait((at, images))
+        return True
 
     def close(self) -> str:
         """Finish the file.
@@ -102,58 +108,80 @@ class VideoWriter:
         self._thread.join()
         if self._error is not None:
             return f"the video could not be written: {self._error}"
-        if self._empty:
-            return "there is no video: no camera image arrived"
-        return ""
+        return "" if self._video is not None else "there is no video: no camera image arrived"
 
     def _run(self) -> None:
         # On Linux this is the niceness of the calling thread alone.
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
-        encoder: _Encoder | None = None
+        before: Pixels | None = None
         # The queue is emptied also after an error, so that close() finds an end.
-        for time, images in iter(self._queue.get, None):
+        for at, images in iter(self._queue.get, None):
             if self._error is not None:
                 continue
             try:
-                decoded = {name: self._decode(data) for name, data in images.items()}
-                picture = compose(decoded, self._caption(time))
-                encoder = encoder or _Encoder(self._path, self.rate)
-                encoder.add(time, picture)
+                decoded = {
+                    name: decode_image(deserialize_message(data, Image))
+                    for name, data in images.items()
+                }
+                picture = compose(decoded, self._caption(at))
+                before = self._add(at, picture if before is None else before, picture)
             except Exception as error:  # close() reports it
                 self._error = error
-        if encoder is not None:
+        if self._video is not None:
             try:
-                encoder.close()
+                self._video.finish()
             except Exception as error:
                 self._error = self._error or error
-        self._empty = encoder is None
+
+    def _add(self, at: float, before: Pixels, picture: Pixels) -> Pixels:
+        if self._video is None:
+            options = VideoOptions(crf=23, keyframe_interval=10 * self.rate)
+            height, width, _ = picture.shape
+            self._video = EpisodeVideo(self._path, self.rate, height, width, options)
+        # Where pictures were dropped the one before stays, so that they make no time lapse.
+        while self._video.frames < round(at * self.rate):
+            self._video.add(before)
+        self._video.add(picture)
+        return picture
 
 
-class _Encoder:
-    """An open video file; the pictures of `compose` go in."""
+class CameraFeed:
+    """Feeds `video` with the newest images of all `CAMERAS`.
 
-    def __init__(self, path: Path, rate: int) -> None:
-        self._rate = rate
-        self._last = -1
-        self._container = av.open(str(path), "w", options={"movflags": "+faststart"})
-        self._stream = self._container.add_stream("libx264", rate=rate)
-        self._stream.width = _MAIN_SIZE[0] + _SMALL_SIZE[0]
-        self._stream.height = _MAIN_SIZE[1] + _CAPTION_HEIGHT
-        self._stream.pix_fmt = "yuv420p"
-        self._stream.thread_count = 1
-        self._stream.options = {"preset": "veryfast", "crf": "23"}
+    A node with an executor of its own, served at the video's rate: the images in between are
+    dropped by the middleware before Python sees them. They stay serialized here; the video's
+    thread decodes them.
 
-    def add(self, time: float, picture: Pixels) -> None:
-        """Append the picture of `time` [s]."""
-        # Numbered by their time, so that a dropped picture makes no time lapse.
-        self._last = max(round(time * self._rate), self._last + 1)
-        frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-        frame.pts, frame.time_base = self._last, Fraction(1, self._rate)
-        self._container.mux(self._stream.encode(frame))
+    Args:
+        video: gets the images.
+        node: in whose namespace the cameras are.
+    """
 
-    def close(self) -> None:
-        """Write what is still in the encoder, and the file's index."""
-        try:
-            self._container.mux(self._stream.encode())
-        finally:
-            self._container.close()
+    def __init__(self, video: VideoWriter, node: Node) -> None:
+        self._video = video
+        self._images: dict[str, bytes] = {}
+        self._due = -float("inf")
+        context, namespace = node.context, node.get_namespace()
+        self._executor = SingleThreadedExecutor(context=context)
+        node = Node("smolvla_demo_cameras", namespace=namespace, context=context)
+        for camera in CAMERAS:
+            node.create_subscription(
+                Image,
+                f"camera/{camera}/image_raw",
+                functools.partial(self._images.__setitem__, camera),
+                qos.image_qos(),
+                raw=True,
+            )
+        self._executor.add_node(node)
+
+    def feed(self, at: float) -> None:
+        """Hand the newest images to the video as those of `at` [s], if the next are due."""
+        now = time.monotonic()
+        if now < self._due:
+            return
+        self._due = max(self._due + 1.0 / self._video.rate, now)
+        # One spin per camera, and one that may only reach the end of the last look.
+        for _ in range(len(CAMERAS) + 1):
+            self._executor.spin_once(timeout_sec=0.0)
+        if self._images:
+            self._video.put(at, dict(self._images))

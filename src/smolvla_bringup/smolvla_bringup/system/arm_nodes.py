@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 from smolvla_bringup.system.environment import apt_line, has_resource, require
-from smolvla_bringup.system.node_spec import NodeSpec
-from smolvla_bringup.system.nodes_common import make_spec, node_environment
+from smolvla_bringup.system.node_spec import NodeSpec, make_spec, node_environment
 from smolvla_bringup.system.options import Options, SetupError
 
 CONTROLLER = "arm_controller"

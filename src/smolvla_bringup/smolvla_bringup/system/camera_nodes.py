@@ -8,8 +8,7 @@ from typing import Any
 
 from smolvla_bringup.system.camera_file import Camera, CameraSetup, read_cameras
 from smolvla_bringup.system.environment import require
-from smolvla_bringup.system.node_spec import NodeSpec
-from smolvla_bringup.system.nodes_common import make_spec
+from smolvla_bringup.system.node_spec import NodeSpec, make_spec
 from smolvla_bringup.system.options import Options, SetupError
 
 _EXECUTABLES = {"usb_cam": "usb_cam_node_exe", "v4l2_camera": "v4l2_camera_node"}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The robot's description: URDF made by xacro, and the node that publishes it and its frames."""
+"""The robot's description: URDF made by xacro, the node that publishes it, the arm's port."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from pathlib import Path
 from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
 
 from smolvla_bringup.system.environment import REBUILD, apt_line, installed, require
-from smolvla_bringup.system.node_spec import NodeSpec
-from smolvla_bringup.system.nodes_common import make_spec
+from smolvla_bringup.system.node_spec import NodeSpec, make_spec
 from smolvla_bringup.system.options import Options, SetupError
-from smolvla_bringup.system.ports import choose_port
 
 _PUBLISHER = "robot_state_publisher"
 _ROOT = "world"  # the URDF's default
+_PORTS = ("serial/by-id/*", "ttyACM*", "ttyUSB*")
 
 
 def description_file(*parts: str) -> Path:
@@ -135,3 +134,36 @@ def _expand(file: Path, arguments: dict[str, str]) -> str:
     except (xacro.XacroException, OSError, ValueError) as error:
         words = " ".join(str(error).split())
         raise SetupError(f"{file} does not expand: {words}") from error
+
+
+def list_ports(dev: Path = Path("/dev")) -> list[str]:
+    """Return the serial ports that an arm may be on, each once, by its most lasting name."""
+    ports: dict[Path, str] = {}
+    for pattern in _PORTS:
+        for path in sorted(dev.glob(pattern)):
+            ports.setdefault(path.resolve(), str(path))
+    return list(ports.values())
+
+
+def choose_port(given: str | None, dev: Path = Path("/dev")) -> str:
+    """Return the whole path of the port `given`, or the only port there is.
+
+    Raises:
+        SetupError: there is no such port, none at all, or several.
+    """
+    if given:
+        port = Path(given).expanduser().absolute()
+        if not port.exists():
+            raise SetupError(
+                f"no such port {port}; plug the arm in, `smolvla arm scan` lists the ports"
+            )
+        return str(port)
+    ports = list_ports(dev)
+    if not ports:
+        raise SetupError(
+            "no serial port found; plug in the USB cable of the arm, give the port (port:=…), "
+            "or choose hardware 'sim'"
+        )
+    if len(ports) > 1:
+        raise SetupError(f"several serial ports found; choose one with port:= {', '.join(ports)}")
+    return ports[0]

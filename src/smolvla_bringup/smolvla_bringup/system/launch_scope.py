@@ -16,9 +16,8 @@ from typing import Any
 
 import yaml
 
-from smolvla_bringup.system.node_spec import NodeSpec
+from smolvla_bringup.system.node_spec import NodeSpec, temporary_file
 from smolvla_bringup.system.options import Options
-from smolvla_bringup.system.temporary_files import temporary_file
 
 CONFIGURATIONS = ("ros_namespace", "ros_remaps", "global_params")
 """Names of the launch configurations that a scope consists of (launch_ros 0.26 to 0.28)."""

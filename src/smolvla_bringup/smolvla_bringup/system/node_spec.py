@@ -1,12 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One node to start, as data: what launch files and starter turn into a process."""
+"""One node to start, as data: what launch files and starter turn into a process.
+
+`make_spec` gives it what the nodes of all parts have in common: namespace, parameter files,
+environment.
+"""
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import os
 import shlex
+import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,16 +24,16 @@ from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 from smolvla_core.ros.parameter_names import read_file
 from smolvla_core.ros.parent import LAUNCH_PID
 
-from smolvla_bringup.system.environment import REBUILD
-from smolvla_bringup.system.options import SetupError
-from smolvla_bringup.system.signals import env_prefix
-from smolvla_bringup.system.temporary_files import temporary_file
+from smolvla_bringup.system.environment import REBUILD, config_file, middleware_defaults
+from smolvla_bringup.system.options import Options, SetupError
 
 SIGTERM_TIMEOUT = "15"
 """How long launch lets a node end by itself [s]; a text, as launch wants it."""
 
 # Packages whose console scripts unblock SIGINT: `smolvla_core.console.end_on_interrupt`.
 _TAKE_SIGINT = ("smolvla_executor", "smolvla_learning", "smolvla_policy", "smolvla_sim")
+
+_folder: tempfile.TemporaryDirectory[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -189,6 +196,93 @@ class NodeSpec:
         if self.package in _TAKE_SIGINT:
             options.append("--block-signal=INT")
         return env_prefix(*options)
+
+
+def make_spec(
+    options: Options,
+    package: str,
+    executable: str,
+    name: str = "",
+    config: tuple[str, ...] = (),
+    texts: Mapping[str, str] | None = None,
+    **fields: Any,
+) -> NodeSpec:
+    """Return a spec in the namespace of `options`, with the user's parameter file last.
+
+    Args:
+        options: how the system shall be started.
+        package, executable: as for ``ros2 run``.
+        name: empty for `executable`.
+        config: names of parameter files in ``config/``, without suffix.
+        texts: parameters too long for a command line; they go into a temporary file.
+        fields: others of `NodeSpec`; a `namespace` is within that of `options`.
+
+    Raises:
+        SetupError: `params_file` does not exist or is no parameter file, or this package is not
+            installed.
+    """
+    files = [config_file(f"{stem}.yaml") for stem in config]
+    if options.params_file:
+        extra = Path(options.params_file).expanduser().resolve()
+        if not extra.is_file():
+            raise SetupError(f"params_file {extra} does not exist")
+        try:
+            read_file(extra)
+        except UnicodeDecodeError as error:
+            raise SetupError(f"params_file {extra} is not UTF-8 text: {error}") from error
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise SetupError(f"params_file {' '.join(str(error).split())}") from error
+        files.append(extra)
+    if texts:
+        content = {"/**": {"ros__parameters": dict(texts)}}
+        # Quoted, so that ROS takes every value for a text.
+        text = yaml.safe_dump(content, default_style='"', width=10**9, allow_unicode=True)
+        files.append(temporary_file(f"{name or executable}.yaml", text))
+    inner = str(fields.pop("namespace", ""))
+    return NodeSpec(
+        package=package,
+        executable=executable,
+        name=name or executable,
+        namespace="/".join(part for part in (options.node_namespace, inner) if part),
+        params_files=tuple(files),
+        env=node_environment(options),
+        **fields,
+    )
+
+
+def node_environment(options: Options) -> dict[str, str]:
+    """Return the environment variables that every node gets in addition."""
+    # A real arm may have its policy on another machine.
+    return middleware_defaults(os.environ, local=options.hardware != "real")
+
+
+def temporary_file(name: str, text: str) -> Path:
+    """Write `text` to a file `name`, gone when this process ends; return its path."""
+    global _folder
+    if _folder is None:
+        # Removed at the end of the interpreter.
+        _folder = tempfile.TemporaryDirectory(prefix="smolvla_")
+    path = Path(tempfile.mkdtemp(dir=_folder.name)) / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@functools.cache
+def env_prefix(*options: str) -> tuple[str, ...]:
+    """Return what to put before a command line so that it starts with signals as `options` say.
+
+    Args:
+        options: of ``env``, e.g. ``--default-signal=INT``.
+
+    Returns:
+        Nothing where this machine's ``env`` (GNU coreutils 8.31 or newer) has them not.
+    """
+    prefix = ("env", *options)
+    try:
+        tried = subprocess.run([*prefix, "true"], stderr=subprocess.DEVNULL)
+    except OSError:
+        return ()
+    return prefix if tried.returncode == 0 else ()
 
 
 def _yaml(value: Any) -> str:

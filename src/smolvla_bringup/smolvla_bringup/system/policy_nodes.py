@@ -7,11 +7,10 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from smolvla_sim.shipped import CHECKPOINT
+from smolvla_sim.settings import CHECKPOINT
 
 from smolvla_bringup.system.camera_nodes import camera_parameters, camera_remappings, camera_setup
-from smolvla_bringup.system.node_spec import NodeSpec
-from smolvla_bringup.system.nodes_common import make_spec
+from smolvla_bringup.system.node_spec import NodeSpec, make_spec
 from smolvla_bringup.system.options import Options, SetupError
 
 

@@ -17,8 +17,7 @@ from smolvla_bringup.system.node_spec import NodeSpec
 from smolvla_bringup.system.option_arguments import add_arguments, from_arguments
 from smolvla_bringup.system.options import SetupError
 from smolvla_bringup.system.running import not_running
-from smolvla_bringup.system.signals import StopSignals
-from smolvla_bringup.system.starter import Starter
+from smolvla_bringup.system.starter import Starter, StopSignals
 from smolvla_bringup.system.supervision import RESTART_DELAY, Outcome, Supervisor
 
 _LOOK_PERIOD = 0.2  # [s] between two looks at the stop signals
@@ -70,6 +69,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             starter = Starter(specs, log_folder, _show)
             with starter:
                 _show(f"started; Ctrl-C ends everything. Logs: {log_folder}")
+                for holding in (spec.name for spec in specs if spec.holds_arm):
+                    _show(
+                        f"{holding} holds the arm: were this program killed, the torque would "
+                        f"stay on. To switch it off then, hold the arm: kill -INT "
+                        f"{starter.pid(holding)}"
+                    )
                 return _supervise(starter, specs, stop)
         except SetupError as error:
             print(f"smolvla run: {error}", file=sys.stderr)

@@ -2,29 +2,100 @@
 """Starts nodes as processes, watches them, and leaves none behind.
 
 For machines without launch_ros. Every node gets a session of its own, so that Ctrl-C reaches
-the starter alone, which then ends the nodes in order. `family` finds also what the nodes
-started themselves; `watchdog` acts when the starter is killed.
+the starter alone, which then ends the nodes in order: each with all processes of its group.
+Where the starter is killed, Linux interrupts the nodes (`smolvla_core.ros.parent`), but not what
+holds an arm, which would drop it.
 """
 
 from __future__ import annotations
 
 import collections
+import contextlib
+import functools
 import os
 import queue
+import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from types import FrameType
+from typing import IO, Any
 
-from smolvla_bringup.system import family, watchdog
+from smolvla_core.ros.parent import end_with
+
 from smolvla_bringup.system.node_spec import NodeSpec
 from smolvla_bringup.system.options import SetupError
 from smolvla_bringup.system.supervision import how_it_ended
 
 _TAIL_LINES = 200
 _DRAIN_LIMIT = 2.0  # [s] for the last lines of a node that has ended
+# Signal and how long [s] to wait for it to work. Nodes end cleanly on SIGINT, as on Ctrl-C.
+_ESCALATION = ((signal.SIGINT, 5.0), (signal.SIGTERM, 2.0), (signal.SIGKILL, 2.0))
+_LOOK_PERIOD = 0.05  # [s]
+
+
+class StopSignals:
+    """Context manager: SIGINT, SIGTERM and SIGHUP set `received` and do nothing else.
+
+    SIGHUP stays ignored where it was (nohup).
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> StopSignals:
+        """Take the signals."""
+        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signum == signal.SIGHUP and signal.getsignal(signum) is signal.SIG_IGN:
+                continue  # started with nohup
+            self._previous[signum] = signal.signal(signum, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give the signals back."""
+        for signum, handler in self._previous.items():
+            signal.signal(signum, handler)
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        self.received = signum
+
+
+def members(groups: set[int]) -> set[int]:
+    """Return the ids of the living processes in process `groups`, also of those without parent."""
+    found = set()
+    for folder in Path("/proc").iterdir() if groups else ():
+        # Gone meanwhile, or no process.
+        with contextlib.suppress(OSError, IndexError):
+            # pid (name) state parent group ...; the name may hold anything.
+            state, _, group = (folder / "stat").read_text().rpartition(")")[2].split()[:3]
+            if int(group) in groups and state not in "ZX":
+                found.add(int(folder.name))
+    return found
+
+
+def _end(groups: set[int]) -> set[int]:
+    """End all processes in `groups`: SIGINT, then SIGTERM, then SIGKILL.
+
+    Returns:
+        The ids of those that are still there (stuck in the kernel); normally none.
+    """
+    for signum, patience in _ESCALATION:
+        signaled: set[int] = set()
+        deadline = time.monotonic() + patience
+        while alive := members(groups):
+            # Each one once per signal: a second SIGINT makes many programs drop their cleanup.
+            for pid in alive - signaled:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signum)
+            signaled |= alive
+            if time.monotonic() >= deadline:
+                break
+            time.sleep(_LOOK_PERIOD)
+    return members(groups)
 
 
 @dataclass(frozen=True)
@@ -74,6 +145,7 @@ class _Process:
             stderr=subprocess.STDOUT,
             env=dict(environment),
             start_new_session=True,
+            preexec_fn=None if spec.holds_arm else functools.partial(end_with, os.getpid()),
             encoding="utf-8",
             errors="replace",
         )
@@ -82,13 +154,10 @@ class _Process:
             target=self._read, args=(self._process.stdout, show), daemon=True
         )
         self._waiter = threading.Thread(target=self._wait, args=(ended,), daemon=True)
+        self.pid = self._process.pid
+        self.groups = {self.pid}  # empty when the node and all that it started have ended
         self._reader.start()
         self._waiter.start()
-
-    @property
-    def pid(self) -> int:
-        """The process id."""
-        return self._process.pid
 
     def tail(self, lines: int) -> tuple[str, ...]:
         """Return the newest lines of output."""
@@ -111,6 +180,8 @@ class _Process:
 
     def _wait(self, ended: queue.SimpleQueue[Ended]) -> None:
         code = self._process.wait()
+        if not members(self.groups):
+            self.groups = set()  # its number may go to another process
         # A grandchild may hold the pipe open, so the end of the output is not awaited for ever.
         self._reader.join(_DRAIN_LIMIT)
         if self._spec.one_shot and code == 0:
@@ -140,7 +211,6 @@ class Starter:
         self._specs = tuple(specs)
         self._log_folder = log_folder
         self._show = show
-        self._marker = family.new_marker()
         self._environment = {
             **os.environ,
             # A pipe would otherwise hold back the words of a Python node until it ends.
@@ -149,7 +219,7 @@ class Starter:
         }
         self._ended: queue.SimpleQueue[Ended] = queue.SimpleQueue()
         self._processes: dict[str, _Process] = {}
-        self._watchdog: subprocess.Popen[bytes] | None = None
+        self._left: dict[bool, set[int]] = {False: set(), True: set()}
 
     def __enter__(self) -> Starter:
         """Start all nodes."""
@@ -172,7 +242,6 @@ class Starter:
             self._log_folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise SetupError(f"cannot make the log folder {self._log_folder}: {error}") from error
-        self._watchdog = watchdog.spawn(self._marker)
         try:
             for spec in self._specs:
                 self.log_file(spec.name).unlink(missing_ok=True)
@@ -194,11 +263,12 @@ class Starter:
         self._start(next(spec for spec in self._specs if spec.name == name))
 
     def _start(self, spec: NodeSpec) -> None:
-        marker = family.arm_marker(self._marker) if spec.holds_arm else self._marker
+        if spec.name in self._processes:
+            self._left[spec.holds_arm] |= self._processes[spec.name].groups
         self._processes[spec.name] = _Process(
             spec,
             spec.command(),
-            {**self._environment, **spec.env, family.MARKER_VARIABLE: marker},
+            {**self._environment, **spec.env},
             self.log_file(spec.name),
             self._show,
             self._ended,
@@ -230,14 +300,16 @@ class Starter:
             RuntimeError: a process survived SIGKILL.
         """
         # What commands the arm first, then what holds it.
-        survivors = family.end(self._marker) | family.end(family.arm_marker(self._marker))
+        survivors = set()
+        for holds_arm in (False, True):
+            groups = self._left[holds_arm]
+            for spec in self._specs:
+                if spec.holds_arm == holds_arm and spec.name in self._processes:
+                    groups |= self._processes[spec.name].groups
+            survivors |= _end(groups)
+            groups.clear()
         for process in self._processes.values():
             process.join()
-        if self._watchdog is not None:
-            assert self._watchdog.stdin is not None
-            self._watchdog.stdin.close()
-            self._watchdog.wait()
-            self._watchdog = None
         if survivors:
             raise RuntimeError(
                 f"these processes could not be ended, look at them by hand: {sorted(survivors)}"

@@ -5,16 +5,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
 
 from smolvla_bringup.system.camera_nodes import camera_remappings, camera_setup
 from smolvla_bringup.system.description import description_file, robot_description
 from smolvla_bringup.system.environment import apt_line, installed
-from smolvla_bringup.system.node_spec import NodeSpec
-from smolvla_bringup.system.nodes_common import make_spec
+from smolvla_bringup.system.node_spec import NodeSpec, make_spec, temporary_file
 from smolvla_bringup.system.options import Options, SetupError
-from smolvla_bringup.system.rviz_file import adapted_rviz_file
 
 _RVIZ = "rviz2"
+_ROBOT = "rviz_default_plugins/RobotModel"
 
 
 def visualization_nodes(options: Options, say: Callable[[str], None]) -> list[NodeSpec]:
@@ -68,3 +71,39 @@ def _wants_rviz(
     if options.rviz is None and problem:
         say(f"no RViz: {problem}")
     return not problem and options.rviz is not False
+
+
+def adapted_rviz_file(file: Path, frame_prefix: str) -> Path:
+    """Return `file`, or a temporary copy of it whose frames begin with `frame_prefix`.
+
+    An arm in a namespace has frames of other names. Topics need no change: RViz resolves relative
+    names in its namespace.
+
+    Raises:
+        SetupError: the file cannot be read.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SetupError(f"{file} cannot be read: {error.strerror}") from error
+    if not frame_prefix:
+        return file
+    content = prefixed(yaml.safe_load(text), frame_prefix)
+    return temporary_file(file.name, yaml.safe_dump(content, sort_keys=False))
+
+
+def prefixed(content: Any, frame_prefix: str) -> Any:
+    """Return RViz's display file `content` (parsed YAML) with `frame_prefix` at its frames."""
+    if isinstance(content, list):
+        return [prefixed(element, frame_prefix) for element in content]
+    if not isinstance(content, dict):
+        return content
+    result = {key: prefixed(value, frame_prefix) for key, value in content.items()}
+    for key in ("Fixed Frame", "Target Frame", "Reference Frame"):
+        frame = result.get(key)
+        if isinstance(frame, str) and frame and not frame.startswith("<"):
+            result[key] = frame_prefix + frame
+    if result.get("Class") == _ROBOT:
+        # RViz adds the slash.
+        result["TF Prefix"] = frame_prefix.rstrip("/")
+    return result

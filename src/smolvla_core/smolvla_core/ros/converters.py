@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import math
 import secrets
+import sys
 from array import array
 from collections.abc import Sequence
 
 import numpy as np
 from builtin_interfaces.msg import Duration
 from numpy.typing import NDArray
+from sensor_msgs.msg import Image
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 from visualization_msgs.msg import MarkerArray
 
@@ -157,3 +159,14 @@ def scene_objects(message: MarkerArray) -> dict[str, SceneObject]:
             size=np.array(numbers[7:]),
         )
     return objects
+
+
+def image_message(pixels: NDArray[np.uint8]) -> Image:
+    """Return an rgb8 message (without header) of uint8 (height, width, 3) pixels."""
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise ValueError(f"expected uint8 (height, width, 3), got {pixels.dtype} {pixels.shape}")
+    height, width, _ = pixels.shape
+    message = Image(height=height, width=width, encoding="rgb8", step=3 * width)
+    message.is_bigendian = int(sys.byteorder == "big")
+    message.data.frombytes(np.ascontiguousarray(pixels).tobytes())
+    return message

@@ -34,7 +34,7 @@ _POLICY_STATES = {
     PolicyStatus.UNCONFIGURED: "unconfigured",
     PolicyStatus.INACTIVE: "inactive",
 }
-_EXECUTOR_STATES = {
+EXECUTOR_STATES = {
     ExecutorStatus.IDLE: "idle",
     ExecutorStatus.WAITING: "waiting",
     ExecutorStatus.APPROACHING: "approaching",
@@ -140,7 +140,7 @@ def _execution(status: ExecutorStatus) -> DiagnosticStatus:
         "execution",
         _level(status),
         status.reason,
-        state=_EXECUTOR_STATES.get(status.state, str(status.state)),
+        state=EXECUTOR_STATES.get(status.state, str(status.state)),
         instruction=status.instruction,
         dry_run=status.dry_run,
         tick=status.tick,

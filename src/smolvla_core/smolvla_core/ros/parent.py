@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A node that is started by a launch ends with it, however that ends.
+"""A process ends with the one that started it, however that ends.
 
 ``ros2 launch`` ends its nodes on Ctrl-C, but leaves them behind on SIGTERM and SIGKILL; an arm
 would go on being commanded.
@@ -13,17 +13,25 @@ import signal
 from pathlib import Path
 
 LAUNCH_PID = "SMOLVLA_LAUNCH_PID"
-"""Environment variable: the process to end with, set by who starts a node."""
+"""Environment variable: the launch to end with, set by who describes a node to it."""
 _PR_SET_PDEATHSIG = 1  # prctl(2)
+_LIBC = ctypes.CDLL(None)
+
+
+def end_with(parent: int) -> None:
+    """Have Linux send SIGINT to this process, whatever it executes, when its `parent` ends."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
+    if os.getppid() != parent:  # it has ended meanwhile
+        os.kill(os.getpid(), signal.SIGINT)
 
 
 def end_with_launch() -> None:
-    """Have Linux send SIGINT to this process when the launch that started it ends.
+    """End with the launch that started this process.
 
     Without `LAUNCH_PID`, or where another process is between, it does nothing.
     """
     pid = os.environ.get(LAUNCH_PID, "")
     if pid == str(os.getppid()):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
-    if pid.isdecimal() and not Path("/proc", pid).exists():  # it has ended meanwhile
+        end_with(int(pid))
+    elif pid.isdecimal() and not Path("/proc", pid).exists():  # it has ended meanwhile
         os.kill(os.getpid(), signal.SIGINT)

@@ -11,7 +11,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,10 +23,10 @@ from sensor_msgs.msg import CompressedImage, Image, JointState
 from visualization_msgs.msg import MarkerArray
 
 from smolvla_core.backend import Observation, SceneObject
-from smolvla_core.observation import GRAY, Matched, Missing, ObservationBuffer, ObservationConfig
+from smolvla_core.images import decode_image, is_gray
+from smolvla_core.observation import GRAY, Missing, ObservationBuffer, ObservationConfig
 from smolvla_core.ros import qos
 from smolvla_core.ros.converters import scene_objects
-from smolvla_core.ros.images import decode_image, is_gray
 from smolvla_core.ros.publishers import PublisherNames
 
 
@@ -48,7 +48,7 @@ class SerializedImage:
         """Return the pixels, uint8 (height, width, 3) RGB.
 
         Raises:
-            ValueError: see `ros.images`; the text begins with the topic.
+            ValueError: see `images.decode_image`; the text begins with the topic.
         """
         try:
             return decode_image(self._message())
@@ -126,7 +126,6 @@ class SensorIntake:
         compressed: bool,
     ) -> None:
         self._node = node
-        self._joints = needs.joint_names
         self._lock = threading.Lock()
         self._buffer = ObservationBuffer(needs.cameras, needs.joint_names, config)
         self._objects: Mapping[str, SceneObject] | None = None
@@ -161,14 +160,14 @@ class SensorIntake:
             self._node.create_subscription(kind, topic, receive, profile, raw=raw)
         )
 
-    def snapshot(self) -> Matched | Missing:
+    def snapshot(self) -> Observation | Missing:
         """Return the newest observation with its images as `SerializedImage`, or what is
         missing."""
         with self._lock:
             return self._buffer.snapshot(time.monotonic())
 
-    def observe(self, instruction: str) -> tuple[Observation, int]:
-        """Return the newest observation and the time of its oldest image [ns, ROS time].
+    def observe(self, instruction: str) -> Observation:
+        """Return the newest observation, its images decoded, its stamp in ROS time.
 
         Raises:
             ValueError: something is missing, stale or cannot be decoded; the text names all
@@ -183,15 +182,18 @@ class SensorIntake:
             )
         images = {}
         for camera, image in matched.images.items():
-            assert isinstance(image, SerializedImage)
             try:
                 images[camera] = image.decode()
             except ValueError as error:
                 raise ValueError(f"camera {camera}: {error}") from error
-        observation = Observation(
-            images, self._joints, matched.positions, instruction, self._objects or {}
+        stamp_ns = matched.stamp_ns or self._node.get_clock().now().nanoseconds
+        return replace(
+            matched,
+            images=images,
+            instruction=instruction,
+            objects=self._objects or {},
+            stamp_ns=stamp_ns,
         )
-        return observation, matched.stamp_ns or self._node.get_clock().now().nanoseconds
 
     def health(self) -> SensorHealth:
         """Return how fresh everything is."""

@@ -324,6 +324,8 @@ class ExecutorCore:
             np.minimum(self._config.approach_speed, self._guard.max_speed),
             self._config.approach_duration,
         )
+        # What takes no more than this cycle is the action itself.
+        self._arrived = self._approach.cycles == 1
         return True
 
     def _move_to_first_action(self) -> CycleOutput:

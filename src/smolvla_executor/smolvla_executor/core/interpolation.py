@@ -102,22 +102,22 @@ class Approach:
         self.goal = goal.copy()
         longest = float(np.max(np.abs(goal - start) / max_speed))
         self.duration = max(min_duration, MIN_JERK_PEAK * longest)
-        self._cycles = max(1, int(np.ceil(self.duration * control_rate - 1e-9)))
+        self.cycles = max(1, int(np.ceil(self.duration * control_rate - 1e-9)))
         self._cycle = 0
 
     @property
     def progress(self) -> float:
         """Share of the time that is over, in [0, 1]."""
-        return self._cycle / self._cycles
+        return self._cycle / self.cycles
 
     @property
     def done(self) -> bool:
         """Whether the goal has been commanded."""
-        return self._cycle >= self._cycles
+        return self._cycle >= self.cycles
 
     def advance(self) -> NDArray[np.float64]:
         """Return the command of the next cycle (joints,) [rad]; the goal exactly at the end."""
-        self._cycle = min(self._cycle + 1, self._cycles)
+        self._cycle = min(self._cycle + 1, self.cycles)
         if self.done:
             return self.goal.copy()
         s = self.progress

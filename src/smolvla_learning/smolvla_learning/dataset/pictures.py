@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from smolvla_core.pictures import NoColorsError, decode_picture
+from smolvla_core.images import NoColorsError, decode_picture
 
 from smolvla_learning.dataset.errors import DatasetError, damaged
 from smolvla_learning.dataset.features import Array

@@ -6,11 +6,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from smolvla_core.observation import Matched, Missing
+from smolvla_core.backend import Observation
+from smolvla_core.observation import Missing
 
 from smolvla_learning.recording.commands import CommandBuffer, Silent
 
@@ -69,7 +70,7 @@ class Inputs:
 
     def __init__(
         self,
-        snapshot: Callable[[], Matched | Missing],
+        snapshot: Callable[[], Observation | Missing],
         commands: CommandBuffer | None,
         task: str,
         task_topic: str,
@@ -123,7 +124,7 @@ class Inputs:
         if isinstance(matched, Missing) or "; ".join(problems) != silent:
             return Missing(tuple(problems))
         return Sample(
-            cast("Mapping[str, Picture]", matched.images),
+            matched.images,
             matched.positions,
             None if isinstance(command, Missing) else command,
             self._task,

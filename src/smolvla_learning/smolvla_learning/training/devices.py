@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 
 import torch
-from smolvla_policy.model.precision import choose_device, cpu_has_bfloat16
+from smolvla_policy.model.sizes import choose_device, cpu_has_bfloat16
 from torch import distributed
 
 from smolvla_learning.training.errors import TrainingError

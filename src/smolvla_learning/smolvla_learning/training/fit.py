@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from smolvla_policy.checkpoint.cameras import CAMERA_PREFIX
 from smolvla_policy.checkpoint.config import (
     ACTION,
     EMPTY_CAMERA,
@@ -22,7 +23,6 @@ from smolvla_policy.checkpoint.config import (
     parse_config,
 )
 from smolvla_policy.checkpoint.processors import Processors
-from smolvla_policy.preprocess import CAMERA_PREFIX
 
 from smolvla_learning.dataset import Dataset
 from smolvla_learning.training.errors import TrainingError

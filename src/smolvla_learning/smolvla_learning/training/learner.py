@@ -6,8 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from smolvla_policy.model.context import ExpertCache
 from smolvla_policy.model.loss import denoising_errors, flow_matching_loss, sample_times
+from smolvla_policy.model.network import ExpertCache
 from smolvla_policy.policy import SmolVLAPolicy
 from torch import Tensor, nn
 

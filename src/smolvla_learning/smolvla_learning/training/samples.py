@@ -25,8 +25,8 @@ class Batch:
 
     Attributes:
         images: per camera (batch, fitted height, fitted width, 3) uint8 RGB.
-        tokens: (batch, words) token ids.
-        token_valid: (batch, words) Boolean, None if no word is padding.
+        tokens: (batch, tokens) token ids.
+        token_valid: (batch, tokens) Boolean, None if no token is padding.
         state: (batch, state_dim) normalized and padded.
         actions: (batch, chunk, action_dim) normalized and padded.
         is_pad: (batch, chunk) True behind the end of the episode.

@@ -25,7 +25,7 @@ from smolvla_policy.checkpoint.synthetic import policy_config, write_vlm
 from smolvla_policy.checkpoint.tensor_file import write_tensor_file
 from smolvla_policy.checkpoint.vlm import model_sizes
 from smolvla_policy.model.network import SmolVLANetwork
-from smolvla_policy.model.precision import Precision
+from smolvla_policy.model.sizes import Precision
 from smolvla_policy.policy import SmolVLAPolicy
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from torch import Tensor

@@ -18,7 +18,7 @@ from rclpy.parameter import Parameter
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from smolvla_core.client import ClientError
 from smolvla_core.ros import qos
-from smolvla_core.ros.images import encode_image
+from smolvla_core.ros.converters import image_message
 from smolvla_executor.executor_node import messages
 from smolvla_learning.dataset import Dataset
 from smolvla_learning.record_node import client as recorder_client
@@ -96,7 +96,7 @@ class World:
 
     def _publish(self):
         stamp = self.graph.node.get_clock().now().to_msg()
-        image = encode_image(PIXELS)
+        image = image_message(PIXELS)
         _, png = cv2.imencode(".png", cv2.cvtColor(PIXELS, cv2.COLOR_RGB2BGR))
         compressed = CompressedImage(format="png", data=png.tobytes())
         state = JointState(name=JOINTS[::-1], position=POSITIONS[::-1])

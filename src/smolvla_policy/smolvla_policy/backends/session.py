@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a request and an observation to an answer: the policy node's core, without ROS."""
+"""From a request to an answer, in a thread of its own: the policy node's core, without ROS."""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from smolvla_core.backend import Backend, ChunkRequest, Observation
+
+Job = TypeVar("Job")
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,7 @@ class Answer:
         failed: True where the backend broke, False where an input was missing.
         instruction: the sentence that the actions obey.
         inference_time: seconds from taking the request to having the actions.
+        stamp_ns: when the observation was taken; see `Observation`.
     """
 
     positions: NDArray[np.float64] | None
@@ -29,6 +34,7 @@ class Answer:
     failed: bool
     instruction: str
     inference_time: float
+    stamp_ns: int = 0
 
 
 def answer(
@@ -96,4 +102,82 @@ def answer(
     if taken < least_time:
         sleep(least_time - taken)
         taken = clock() - start
-    return Answer(positions, "", False, instruction, taken)
+    return Answer(positions, "", False, instruction, taken, observation.stamp_ns)
+
+
+class LatestJobWorker(Generic[Job]):
+    """Runs jobs one at a time in a thread of its own, so that receiving never waits.
+
+    There is room for one waiting job: a newer one takes its place.
+
+    Args:
+        work: called with each job in the worker's thread. It must handle its own errors; one
+            that escapes ends the worker and is raised by `close`.
+        name: of the thread.
+    """
+
+    def __init__(self, work: Callable[[Job], None], name: str = "inference") -> None:
+        self._work = work
+        self._condition = threading.Condition()
+        self._waiting: list[Job] = []  # empty or one
+        self._busy = False
+        self._closed = False
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    @property
+    def busy(self) -> bool:
+        """True while a job is being worked on."""
+        return self._busy
+
+    def submit(self, job: Job) -> Job | None:
+        """Hand in `job`; return the waiting job that it replaces, if any.
+
+        After `close` nothing is taken any more: then `job` itself comes back.
+        """
+        with self._condition:
+            if self._closed:
+                return job
+            replaced, self._waiting = self._waiting, [job]
+            self._condition.notify()
+        return replaced[0] if replaced else None
+
+    def withdraw(self) -> Job | None:
+        """Take back the waiting job, if any; it will not be worked on."""
+        with self._condition:
+            waiting, self._waiting = self._waiting, []
+        return waiting[0] if waiting else None
+
+    def close(self, timeout: float = 10.0) -> None:
+        """Let the running job end, drop a waiting one and end the thread.
+
+        Raises:
+            BaseException: what escaped from `work`.
+            TimeoutError: the running job did not end within `timeout` seconds.
+        """
+        with self._condition:
+            self._closed = True
+            self._waiting = []
+            self._condition.notify()
+        self._thread.join(timeout)
+        if self._thread.is_alive():
+            raise TimeoutError(f"the running job did not end within {timeout:g} s")
+        if self._error is not None:
+            raise self._error
+
+    def _run(self) -> None:
+        try:
+            while True:
+                with self._condition:
+                    self._condition.wait_for(lambda: self._closed or self._waiting)
+                    if self._closed:
+                        return
+                    job = self._waiting.pop()
+                    self._busy = True
+                try:
+                    self._work(job)
+                finally:
+                    self._busy = False
+        except BaseException as error:
+            self._error = error

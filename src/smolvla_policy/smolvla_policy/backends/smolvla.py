@@ -15,11 +15,15 @@ from smolvla_core.backend import ChunkRequest, Observation
 
 from smolvla_policy.backends.parameter_defaults import complete
 from smolvla_policy.backends.units_choice import choose_units
+from smolvla_policy.checkpoint.cameras import camera_feature, default_cameras
 from smolvla_policy.checkpoint.config import SmolVLAConfig
-from smolvla_policy.checkpoint.contents import constant_remarks, read_contents
+from smolvla_policy.checkpoint.contents import (
+    CheckpointContents,
+    constant_remarks,
+    read_contents,
+)
 from smolvla_policy.checkpoint.processors import Processors
 from smolvla_policy.policy import SmolVLAPolicy
-from smolvla_policy.preprocess import camera_feature, default_cameras, make_normalizers
 
 
 class Units(Protocol):
@@ -52,15 +56,14 @@ class SmolVLABackend:
     """Runs a checkpoint as a backend of `policy_node`.
 
     Args:
-        checkpoint: folder or hub id.
+        contents: the checkpoint; its weights are loaded here.
         joint_names: joints in the order of the checkpoint's state and action.
         units: converts radians.
         device: see `SmolVLAPolicy.from_pretrained`.
         dtype: see there.
-        stats: see there.
         period: seconds between two actions.
         cameras: camera name -> feature name, of those that there are; if None, of those that
-            the checkpoint expects, see `checkpoint.observation.default_cameras`.
+            the checkpoint expects, see `checkpoint.cameras.default_cameras`.
         seed: of the noise; None draws fresh noise.
         noise_scale: the noise is multiplied by it: 1 is what the network was trained with, 0
             gives its most typical chunk, always the same for the same observation.
@@ -87,13 +90,12 @@ class SmolVLABackend:
 
     def __init__(
         self,
-        checkpoint: str,
+        contents: CheckpointContents,
         *,
         joint_names: Sequence[str],
         units: Units,
         device: str = "auto",
         dtype: str | None = None,
-        stats: str | Mapping[str, Any] | None = None,
         period: float = 1.0 / 30.0,
         cameras: Mapping[str, str] | None = None,
         seed: int | None = None,
@@ -106,11 +108,17 @@ class SmolVLABackend:
     ) -> None:
         if threads is not None:
             torch.set_num_threads(threads)
-        self.policy = SmolVLAPolicy.from_pretrained(
-            checkpoint, device=device, dtype=dtype, stats=stats, tokenizer=tokenizer
+        config, self.description = contents.config, contents.source
+        # Before the weights: what contradicts is told at once.
+        check_joints(self.description, joint_names, config)
+        self._features = match_cameras(self.description, cameras, config, contents.processors)
+        self.policy = SmolVLAPolicy.from_contents(
+            contents,
+            device=device,
+            dtype=dtype,
+            tokenizer=tokenizer,
+            cameras=self._features,
         )
-        check_joints(checkpoint, joint_names, self.policy.config)
-        self.description = str(checkpoint)
         self.remarks = tuple(remarks)
         self.doubts = tuple(doubts)
         self.tasks = self.policy.robot.tasks
@@ -125,8 +133,6 @@ class SmolVLABackend:
         self._noise_scale = noise_scale
         self._index = 0
         self._instruction = ""
-        config, processors = self.policy.config, self.policy.processors
-        self._features = match_cameras(self.description, cameras, config, processors)
         self.cameras = tuple(self._features)
         self.remarks += (camera_remark(self._features, config),)
         self.policy.warm_up(tuple(self._features.values()))
@@ -158,7 +164,7 @@ class SmolVLABackend:
         if self.real_time_chunking and same and len(request.committed):
             decided = self._units.to_policy(request.committed)
         actions = self.policy.predict_chunk(
-            {feature: observation.images[name] for name, feature in self._features.items()},
+            observation.images,
             self._units.to_policy(observation.positions),
             observation.instruction,
             self._noise(),
@@ -293,27 +299,22 @@ def create(options: Mapping[str, Any]) -> SmolVLABackend:
         )
     checkpoint, stats = str(options["checkpoint"]), options.get("stats") or None
     joints = tuple(options["joints"])
-    # Before the weights: what contradicts is told at once.
     contents = read_contents(checkpoint, stats)
     check_joints(checkpoint, joints, contents.config)
-    cameras = camera_pairs(options.get("cameras") or ())
-    match_cameras(checkpoint, cameras, contents.config, contents.processors)
-    normalizers = make_normalizers(contents.config, contents.processors, contents.statistics)
-    constant = constant_remarks(contents.config, normalizers, joints)
+    constant = constant_remarks(contents.config, contents.normalizers, joints)
     completed = complete(options, contents.robot)
     options = completed.options
     chosen = choose_units(options, contents.statistics, contents.robot.units)
     period = f"period: {completed.period}"
     threads = int(options.get("threads", 0)) or max((os.cpu_count() or 2) - 1, 1)
     return SmolVLABackend(
-        checkpoint,
+        contents,
         joint_names=joints,
         units=chosen.units,
         device=str(options.get("device", "auto")),
         dtype=str(options.get("dtype", "auto")),
-        stats=stats,
         period=float(options["period"]),
-        cameras=cameras,
+        cameras=camera_pairs(options.get("cameras") or ()),
         seed=_seed(options),
         noise_scale=float(options.get("noise_scale", 1.0)),
         real_time_chunking=bool(options.get("real_time_chunking", False)),

@@ -3,15 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from smolvla_policy.checkpoint.adapters import base_checkpoint, has_adapter
 from smolvla_policy.checkpoint.config import ACTION, STATE, SmolVLAConfig, read_config
 from smolvla_policy.checkpoint.errors import CheckpointError
-from smolvla_policy.checkpoint.normalization import Normalizer, statistics_size
+from smolvla_policy.checkpoint.normalization import Normalizer, make_normalizers, statistics_size
 from smolvla_policy.checkpoint.processors import Processors, read_processors
 from smolvla_policy.checkpoint.robot import RobotFacts, robot_of
 from smolvla_policy.checkpoint.source import (
@@ -24,34 +25,50 @@ from smolvla_policy.checkpoint.source import (
 from smolvla_policy.checkpoint.statistics import Statistics, choose_statistics, find_statistics
 from smolvla_policy.checkpoint.tensor_file import TensorFile
 
+Adaptation = Callable[[SmolVLAConfig, Processors], tuple[SmolVLAConfig, Processors]]
+
 
 @dataclass(frozen=True)
 class CheckpointContents:
     """A checkpoint without its weights.
 
     Attributes:
+        source: as the user named it.
         folder: that holds it.
         config: its configuration, with the sizes that the statistics have.
-        processors: settings of pre- and post-processing in force.
-        statistics: in force.
+        processors: active settings of pre- and post-processing.
+        statistics: the active ones.
         weights: file of the weights.
+        stats: the user's choice of statistics as text; empty for the checkpoint's own.
         robot: what the checkpoint says beyond LeRobot's files.
         remarks: what a user should know of how it was read, a line each.
     """
 
+    source: str
     folder: Path
     config: SmolVLAConfig
     processors: Processors
     statistics: Statistics
     weights: Path
     robot: RobotFacts
+    stats: str = ""
     remarks: tuple[str, ...] = ()
+
+    @cached_property
+    def normalizers(self) -> dict[str, Normalizer]:
+        """Feature name -> normalizer.
+
+        Raises:
+            CheckpointError: statistics are missing or unusable.
+        """
+        return make_normalizers(self.config, self.processors, self.statistics)
 
 
 def read_contents(
     source: str | Path,
     stats: str | Path | Mapping[str, Any] | None = None,
     revision: str | None = None,
+    adapt: Adaptation | None = None,
 ) -> CheckpointContents:
     """Read a checkpoint without its weights.
 
@@ -59,6 +76,7 @@ def read_contents(
         source: see `SmolVLAPolicy.from_pretrained`.
         stats: see there.
         revision: see there.
+        adapt: see there.
 
     Raises:
         CheckpointError: the checkpoint cannot be used; the text says why and what to do.
@@ -66,6 +84,8 @@ def read_contents(
     folder = find_checkpoint(source, revision)
     config = read_config(folder)
     processors = read_processors(folder, config)
+    if adapt is not None:
+        config, processors = adapt(config, processors)
     weights = weights_file(folder, config)
     with TensorFile(weights) as file:
         config, processors, statistics, remarks = settle(
@@ -73,7 +93,17 @@ def read_contents(
         )
     robot, about_robot = robot_of(folder, config.action_dim)
     remarks = (*source_remarks(source, folder), *remarks, *about_robot)
-    return CheckpointContents(folder, config, processors, statistics, weights, robot, remarks)
+    return CheckpointContents(
+        source=str(source),
+        folder=folder,
+        config=config,
+        processors=processors,
+        statistics=statistics,
+        weights=weights,
+        robot=robot,
+        stats="" if stats is None else str(stats)[:200],
+        remarks=remarks,
+    )
 
 
 def settle(
@@ -93,7 +123,7 @@ def settle(
         where: names the checkpoint in errors.
 
     Returns:
-        Configuration and processors in force, the statistics, and remarks on what was decided
+        Active configuration, processors and statistics, and remarks on what was decided
         against ``config.json``.
 
     Raises:

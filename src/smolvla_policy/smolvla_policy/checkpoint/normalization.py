@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from smolvla_policy.checkpoint.config import ACTION, STATE, SmolVLAConfig
 from smolvla_policy.checkpoint.errors import CheckpointError
+from smolvla_policy.checkpoint.processors import Processors
 
 Floats = NDArray[np.float32]
 FeatureStatistics = Mapping[str, Floats]
@@ -135,3 +137,27 @@ def make_normalizer(
             f"{np.flatnonzero(high < low).tolist()}"
         )
     return Normalizer(mode, low, high, epsilon)
+
+
+def make_normalizers(
+    config: SmolVLAConfig, processors: Processors, statistics: Mapping[str, FeatureStatistics]
+) -> dict[str, Normalizer]:
+    """Build the normalizers of state, action and cameras.
+
+    Raises:
+        CheckpointError: statistics are missing or unusable.
+    """
+    sizes = {STATE: ("STATE", config.state_dim), ACTION: ("ACTION", config.action_dim)}
+    # As in LeRobot, images without statistics are passed on as they are.
+    images = [name for name in config.images if name in statistics]
+    sizes.update(dict.fromkeys(images, ("VISUAL", 3)))
+    return {
+        name: make_normalizer(
+            name,
+            processors.norm_map.get(kind, "IDENTITY"),
+            statistics.get(name, {}),
+            size,
+            processors.epsilon,
+        )
+        for name, (kind, size) in sizes.items()
+    }

@@ -55,8 +55,8 @@ def save_checkpoint(
         folder: created if needed.
         network: the weights; adapters are merged already.
         config: of the checkpoint that was loaded.
-        processors: with the normalization that is in force.
-        statistics: that are in force.
+        processors: with the active normalization.
+        statistics: the active ones.
         tokenizer: put into ``tokenizer/``.
         source: weights file that `network` was loaded from, see `save_weights`.
 

@@ -32,7 +32,7 @@ from smolvla_policy.checkpoint.text import (
 from smolvla_policy.checkpoint.vlm import SMOLVLM2_500M, model_sizes
 from smolvla_policy.model.names import LM_HEAD, locations, views
 from smolvla_policy.model.network import SmolVLANetwork
-from smolvla_policy.model.precision import Precision
+from smolvla_policy.model.sizes import Precision
 
 SPREAD = 0.02
 """Standard deviation of random matrices, as at the start of a training."""

@@ -47,7 +47,7 @@ SMOLVLM2_500M: dict[str, Any] = {
 """SmolVLM2-500M-Video-Instruct: used where a checkpoint names it and no file is at hand."""
 
 WIDTH: int = SMOLVLM2_500M["text_config"]["hidden_size"]
-"""By the width of its text model a network built on SmolVLM2-500M is told from others."""
+"""Width of the text model by which a network built on SmolVLM2-500M is recognized."""
 
 VISION_DEFAULTS: dict[str, Any] = {
     "intermediate_size": 3072,

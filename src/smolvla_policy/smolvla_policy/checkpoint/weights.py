@@ -35,7 +35,7 @@ class LoadReport:
         ignored: tensors that are known and not needed (``lm_head``, old statistics).
         adapted: weights changed by an adapter.
         unknown_fields: fields of ``config.json`` that are not LeRobot's.
-        statistics: where the statistics came from, in words.
+        statistics: where the statistics came from.
         remarks: what a user should know of how the checkpoint was read, a line each.
     """
 

@@ -33,7 +33,6 @@ from smolvla_policy.checkpoint.text import find_tokenizer
 from smolvla_policy.checkpoint.vlm import model_sizes, read_vlm_config
 from smolvla_policy.checks.rows import Row, Status
 from smolvla_policy.model.sizes import ModelSizes
-from smolvla_policy.preprocess import make_normalizers
 
 STILL_SHARE = 0.02
 """A joint whose deviation is below this share of the others' hardly moved in the data."""
@@ -166,7 +165,7 @@ def _named_camera(contents: CheckpointContents) -> str:
 def check_statistics(options: Options, contents: CheckpointContents) -> list[Row]:
     """Check that the statistics are there, finite and of joints that moved."""
     try:
-        normalizers = make_normalizers(contents.config, contents.processors, contents.statistics)
+        normalizers = contents.normalizers
     except ValueError as error:
         return [
             Row(

@@ -19,7 +19,7 @@ from smolvla_core.trigger import least_threshold
 
 from smolvla_policy.backends.smolvla import SmolVLABackend, create
 from smolvla_policy.checks.rows import Row, Status
-from smolvla_policy.model.precision import choose_device
+from smolvla_policy.model.sizes import choose_device
 
 CAMERA_SIZE = (480, 640)
 """Of the made-up images, where none was heard."""

@@ -9,8 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from smolvla_policy.model.context import ExpertCache, Prefix
-from smolvla_policy.model.network import SmolVLANetwork
+from smolvla_policy.model.network import ExpertCache, Prefix, SmolVLANetwork
 
 REDUCTIONS = ("mean", "none")
 

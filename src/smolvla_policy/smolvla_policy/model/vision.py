@@ -10,8 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from smolvla_policy.model import cpu
-from smolvla_policy.model.layers import LayerNorm, Linear, attention
+from smolvla_policy.model.layers import LayerNorm, Linear, attention, linear
 from smolvla_policy.model.sizes import VisionSizes
 
 MLP_ROWS = 512
@@ -46,10 +45,7 @@ class VisionBlock(nn.Module):
         weight2, bias2 = self.fc2.operands()
         rows = x.to(weight1.dtype).flatten(0, 1)
         parts = rows.split(MLP_ROWS) if x.device.type == "cpu" else (rows,)
-        done = [
-            cpu.linear(cpu.linear(part, weight1, bias1, gelu=True), weight2, bias2)
-            for part in parts
-        ]
+        done = [linear(linear(part, weight1, bias1, gelu=True), weight2, bias2) for part in parts]
         return torch.cat(done).view(x.shape)
 
 

@@ -11,9 +11,10 @@ import math
 import os
 import time
 from collections import deque
+from functools import partial
 from typing import Any
 
-from smolvla_core.backend import LIVE_OPTIONS, Backend, ChunkRequest, Observation
+from smolvla_core.backend import LIVE_OPTIONS, Backend, ChunkRequest
 from smolvla_core.joints.order import JointOrder
 from smolvla_core.level import PATIENCE, Level
 from smolvla_core.ros import converters, qos
@@ -27,8 +28,7 @@ from smolvla_core.ros.sparse_log import AGAIN, SparseLog, log_at
 
 from smolvla_msgs.msg import ActionChunk, InferenceRequest, PolicyStatus
 from smolvla_policy.backends.registry import create_backend
-from smolvla_policy.backends.session import Answer, answer
-from smolvla_policy.backends.worker import LatestJobWorker
+from smolvla_policy.backends.session import Answer, LatestJobWorker, answer
 from smolvla_policy.checkpoint.robot import unlearned
 from smolvla_policy.policy_node.figures import PolicyFigures
 
@@ -213,13 +213,6 @@ class PolicyNode(ManagedNode):
         self._status_changed.trigger()
         while self._wishes:
             backend.tune(self._wishes.popleft())  # type: ignore[attr-defined]
-        stamp_ns = 0
-
-        def observe() -> Observation:
-            nonlocal stamp_ns
-            observation, stamp_ns = sensors.observe(message.instruction)
-            return observation
-
         try:
             request = ChunkRequest(
                 request_id=message.request_id,
@@ -230,14 +223,10 @@ class PolicyNode(ManagedNode):
         except ValueError as error:
             self._refuse(message, f"inference request: {error}")
             return
-        result = answer(
-            backend,
-            request,
-            observe,
-            least_time=self._least_time,
-        )
+        observe = partial(sensors.observe, message.instruction)
+        result = answer(backend, request, observe, least_time=self._least_time)
         if result.positions is not None and self.phase == ACTIVE:
-            self._publish_chunk(message, backend, result, stamp_ns)
+            self._publish_chunk(message, backend, result)
             return
         if not result.error:  # deactivated meanwhile
             self._refuse_inactive(message)
@@ -249,11 +238,9 @@ class PolicyNode(ManagedNode):
             # What is still to come needs no line.
             self._refuse(message, result.error, level, tell=level > Level.OK)
 
-    def _publish_chunk(
-        self, message: InferenceRequest, backend: Backend, result: Answer, stamp_ns: int
-    ) -> None:
+    def _publish_chunk(self, message: InferenceRequest, backend: Backend, result: Answer) -> None:
         assert result.positions is not None
-        chunk = converters.chunk_message(message, backend, result.positions, stamp_ns)
+        chunk = converters.chunk_message(message, backend, result.positions, result.stamp_ns)
         chunk.inference_time = converters.to_duration(result.inference_time)
         chunk.instruction = result.instruction
         self._send(chunk)

@@ -12,6 +12,7 @@ import torch
 from smolvla_core.backend import ChunkRequest, Observation
 from smolvla_core.units.joint_units import joint_units
 from smolvla_policy.backends.smolvla import SmolVLABackend, chunk_noise, create
+from smolvla_policy.checkpoint.contents import read_contents
 
 JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
 REQUEST = ChunkRequest(1, 0, np.zeros((0, 6)), 0)
@@ -36,7 +37,8 @@ def threads():
 
 def make(copy, **options):
     options = {"joint_names": JOINTS, "units": Doubled(), "dtype": "float32", **options}
-    return SmolVLABackend(str(copy.folder), device="cpu", **options)
+    contents = read_contents(copy.folder, options.pop("stats", None))
+    return SmolVLABackend(contents, device="cpu", **options)
 
 
 def observe(sample, names=("top", "wrist", "side"), **changes):

@@ -14,7 +14,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import Image, JointState
 from smolvla_core.ros import qos
-from smolvla_core.ros.images import encode_image
+from smolvla_core.ros.converters import image_message
 from smolvla_core.ros.policy_parameters import POLICY_PARAMETERS, SO100_JOINTS
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "ckpt"
@@ -70,7 +70,7 @@ class Robot:
         def publish():
             message = kind()
             if kind is Image:
-                message = encode_image(np.zeros((*CAMERAS.get(name, (48, 64)), 3), np.uint8))
+                message = image_message(np.zeros((*CAMERAS.get(name, (48, 64)), 3), np.uint8))
                 message.encoding = encoding or message.encoding
             self._stamp(message)
             publisher.publish(message)

@@ -14,7 +14,7 @@ from smolvla_policy.checkpoint.tensor_file import TensorFile
 from smolvla_policy.checkpoint.vlm import model_sizes, read_vlm_config
 from smolvla_policy.checkpoint.weights import load_weights
 from smolvla_policy.model.network import SmolVLANetwork
-from smolvla_policy.model.precision import choose_precision
+from smolvla_policy.model.sizes import choose_precision
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 CPU = torch.device("cpu")

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from smolvla_policy.model.images import stack_cameras
-from smolvla_policy.model.sampler import flow_times, sample_actions
+from smolvla_policy.model.engine import flow_times, sample_actions, stack_cameras
 from torch.nn import functional
 
 CAMERAS = ("top", "wrist", "side")

@@ -6,8 +6,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from smolvla_policy.model.guidance import MAX_WEIGHT, Guidance, make_guidance, prefix_weights, pull
-from smolvla_policy.model.sampler import flow_times
+from smolvla_policy.model.engine import (
+    MAX_WEIGHT,
+    Guidance,
+    flow_times,
+    make_guidance,
+    prefix_weights,
+    pull,
+)
 
 CPU = torch.device("cpu")
 

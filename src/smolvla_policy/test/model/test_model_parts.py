@@ -8,13 +8,19 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from smolvla_policy.model import cpu
-from smolvla_policy.model.images import PixelScale, fitted_size, stack_cameras, to_pixels
+from smolvla_policy.model import layers
+from smolvla_policy.model.engine import PixelScale, fitted_size, stack_cameras, to_pixels
 from smolvla_policy.model.layers import additive_mask, grouped_attention
 from smolvla_policy.model.names import LM_HEAD, locations, views
 from smolvla_policy.model.network import SmolVLANetwork
-from smolvla_policy.model.precision import choose_precision, cpu_has_bfloat16
-from smolvla_policy.model.sizes import DecoderSizes, ModelSizes, VisionSizes, expert_sizes
+from smolvla_policy.model.sizes import (
+    DecoderSizes,
+    ModelSizes,
+    VisionSizes,
+    choose_precision,
+    cpu_has_bfloat16,
+    expert_sizes,
+)
 from torch.nn import functional
 
 CPU = torch.device("cpu")
@@ -190,10 +196,10 @@ def test_a_row_without_permission_is_not_nan():
 @pytest.mark.parametrize("gelu", [True, False])
 def test_linear_with_and_without_the_fused_operator(monkeypatch, available, gelu):
     if not available:
-        monkeypatch.setattr(cpu, "_onednn", lambda: None)
+        monkeypatch.setattr(layers, "_onednn", lambda: None)
     x, weight, bias = torch.randn(2, 50, 24), torch.randn(40, 24), torch.randn(40)
     with torch.inference_mode():
-        got = cpu.linear(x, weight, bias, gelu=gelu)
+        got = layers.linear(x, weight, bias, gelu=gelu)
     want = functional.linear(x, weight, bias)
     want = functional.gelu(want, approximate="tanh") if gelu else want
     assert torch.allclose(got, want, atol=1e-4)
@@ -201,5 +207,5 @@ def test_linear_with_and_without_the_fused_operator(monkeypatch, available, gelu
 
 def test_linear_keeps_gradients():
     x = torch.randn(3, 4, requires_grad=True)
-    cpu.linear(x, torch.randn(2, 4), None).sum().backward()
+    layers.linear(x, torch.randn(2, 4), None).sum().backward()
     assert x.grad is not None

@@ -11,7 +11,7 @@ from rclpy.parameter import Parameter
 from safetensors.numpy import load_file
 from sensor_msgs.msg import Image, JointState
 from smolvla_core.ros import qos
-from smolvla_core.ros.images import encode_image
+from smolvla_core.ros.converters import image_message
 from smolvla_core.ros.policy_parameters import SO100_JOINTS
 from smolvla_core.units.joint_units import joint_units
 from smolvla_executor.executor_node.node import ExecutorNode
@@ -66,7 +66,7 @@ def test_commands_equal_the_python_api_bit_for_bit(graph, checkpoint):
         camera: node.create_publisher(Image, f"camera/{camera}/image_raw", qos.image_qos())
         for camera in CAMERAS
     }
-    messages = {camera: encode_image(image) for camera, image in images.items()}
+    messages = {camera: image_message(image) for camera, image in images.items()}
     joint_states = node.create_publisher(JointState, "joint_states", 10)
     instruction = node.create_publisher(String, "task_instruction", qos.instruction_qos())
     node.create_subscription(

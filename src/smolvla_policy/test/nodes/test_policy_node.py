@@ -14,7 +14,7 @@ from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, JointState
 from smolvla_core.ros import converters
-from smolvla_core.ros.images import encode_image
+from smolvla_core.ros.converters import image_message
 
 from smolvla_msgs.msg import InferenceRequest, PolicyStatus
 
@@ -232,7 +232,7 @@ def show(world, picture):
 
 def test_an_image_without_color_is_refused_with_camera_and_topic(world):
     world.ready()
-    depth = encode_image(world.pixels)
+    depth = image_message(world.pixels)
     depth.encoding = "16UC1"
     show(world, depth)
     refusal = "camera top: /camera/top/image_raw: encoding '16UC1' (6x4) is depth"

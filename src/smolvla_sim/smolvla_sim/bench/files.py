@@ -1,42 +1,47 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files that the benchmark leaves: table, picture, and JSON that the next step reads."""
+"""The files of the benchmark: runs that continue, table, picture, and what the next step reads.
+
+Runs are one JSON line each, so that an interrupted benchmark continues.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import mujoco
+from smolvla_core.settings import settings_of
 from smolvla_policy.checkpoint.source import WEIGHTS, find_checkpoint
 
-from smolvla_sim.bench import bars, report
-from smolvla_sim.bench.cells import CLAIM_DELAY, Cell
-from smolvla_sim.bench.plot import plot
-from smolvla_sim.bench.runs import BenchOptions
-from smolvla_sim.bench.summary import Row
-from smolvla_sim.play.assignments import Assignment
-from smolvla_sim.play.execution import USUAL_AGGREGATE, USUAL_G, Execution
-from smolvla_sim.play.policies import PolicyFacts, PolicySpec
+from smolvla_sim.bench import report, summary
+from smolvla_sim.bench.runs import CLAIM_DELAY, USUAL, Cell, Job
+from smolvla_sim.bench.summary import Figures, Row
+from smolvla_sim.play.loop import Execution
+from smolvla_sim.play.policies import PolicyFacts
+from smolvla_sim.settings import BenchSettings, PlaySettings
 
 NAME = "sync_async"
 """Of all files, before their endings."""
 
+_COMMON = {*settings_of(PlaySettings), "minute", "rate"} - {"workers", "n_action_steps"}
+# The settings that all runs of a file have in common.
 
-def setup(options: BenchOptions) -> dict[str, Any]:
+
+def setup(settings: BenchSettings) -> dict[str, Any]:
     """Return what all runs have in common, as plain data, with the checkpoint's fingerprint.
 
     Raises:
         ValueError: there is no such checkpoint.
     """
-    common = dataclasses.asdict(options)
+    common = {name: getattr(settings, name) for name in sorted(_COMMON)}
     common["mujoco"] = mujoco.__version__
-    if options.policy.name == "smolvla":
-        weights = find_checkpoint(options.policy.checkpoint) / WEIGHTS
+    if settings.policy == "smolvla":
+        weights = find_checkpoint(settings.checkpoint) / WEIGHTS
         common["weights"] = _digest(weights) if weights.exists() else None
     return common
 
@@ -52,34 +57,33 @@ def _digest(path: Path) -> str:
 def write_report(
     rows: Sequence[Row],
     seeds: Sequence[int],
-    options: BenchOptions,
+    settings: BenchSettings,
     facts: PolicyFacts,
     folder: Path,
 ) -> str:
     """Write table, JSON and picture of the rows into `folder`; return the table's text."""
     lines = [
-        f"{options.policy.description}; task {options.assignment.text}; "
-        f"{len(seeds)} seeds from {seeds[0]}",
-        f"actions at {options.policy.fps:g} Hz in chunks of {facts.chunk_size}, control loop at "
-        f"{options.rate:g} Hz, simulated time",
-        f"the noise that chunks are made from is scaled by {options.policy.noise_scale:g}",
-        f"time limit of a task {options.seconds:g} s; continuous operation {options.minute:g} s",
+        f"{settings.player}; task {settings.asked}; {len(seeds)} seeds from {seeds[0]}",
+        f"actions at {settings.fps:g} Hz in chunks of {facts.chunk_size}, control loop at "
+        f"{settings.rate:g} Hz, simulated time",
+        f"the noise that chunks are made from is scaled by {settings.noise_scale:g}",
+        f"time limit of a task {settings.limit:g} s; continuous operation {settings.minute:g} s",
     ]
-    sync, best = bars.synchronous(rows), bars.best_asynchronous(rows)
-    checks = bars.bars(sync, best) if sync and best else []
+    sync, best = summary.synchronous(rows), summary.best_asynchronous(rows)
+    checks = summary.bars(sync, best) if sync and best else []
     text = report.markdown(
         "Synchronous against asynchronous execution",
         lines,
         rows,
         checks,
-        options.minute,
-        bars.beside(rows, facts, options.policy.fps),
+        settings.minute,
+        summary.beside(rows, facts, settings.fps),
     )
     (folder / f"{NAME}.md").write_text(text, encoding="utf-8")
     write_json(
         folder / f"{NAME}.json",
         {
-            "setup": setup(options),
+            "setup": setup(settings),
             "seeds": list(seeds),
             "facts": dataclasses.asdict(facts),
             "rows": [row.plain() for row in rows],
@@ -87,11 +91,11 @@ def write_report(
             "bars": [dataclasses.asdict(check) for check in checks],
         },
     )
-    wanted = (Execution(USUAL_G, USUAL_AGGREGATE), best.cell.execution if best else None)
+    wanted = (USUAL, best.cell.execution if best else None)
     measured = dict.fromkeys(row.cell.execution for row in rows)
     drawn = [one for one in measured if one.synchronous or one in wanted]
-    title = f"{options.assignment.text}, {len(seeds)} seeds, 95 % CI of the mean"
-    plot(rows, drawn, title, options.minute, folder / f"{NAME}.png")
+    title = f"{settings.asked}, {len(seeds)} seeds, 95 % CI of the mean"
+    report.plot(rows, drawn, title, settings.minute, folder / f"{NAME}.png")
     return text
 
 
@@ -105,7 +109,7 @@ class Claim:
     """What was measured in simulated time, as far as real nodes repeat it.
 
     Attributes:
-        options: what all runs had in common.
+        settings: what all runs had in common.
         setup: the same, as it stands in the file of runs.
         facts: of the policy.
         seeds: of the scenes.
@@ -113,7 +117,7 @@ class Claim:
         best: the best asynchronous one at that delay.
     """
 
-    options: BenchOptions
+    settings: BenchSettings
     setup: dict[str, Any]
     facts: PolicyFacts
     seeds: tuple[int, ...]
@@ -132,23 +136,18 @@ def read_claim(folder: Path) -> Claim:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ValueError(
-            f"{path} is not there; run 'python -m smolvla_sim.bench --out {folder}' first"
+            f"{path} is not there; run 'smolvla bench sim --output {folder}' first"
         ) from error
     if len(content["claim"]) != 2:
         raise ValueError(
             f"{path} holds no synchronous and asynchronous row at {CLAIM_DELAY} ms; run the "
             f"benchmark in simulated time with that delay"
         )
-    fields = {field.name for field in dataclasses.fields(BenchOptions)}
-    common = {name: value for name, value in content["setup"].items() if name in fields}
-    policy = common["policy"]
-    common["policy"] = PolicySpec(**{**policy, "cameras": tuple(policy["cameras"])})
-    common["assignment"] = Assignment(**common["assignment"])
-    common["size"] = tuple(common["size"])
+    common = {name: value for name, value in content["setup"].items() if name in _COMMON}
     facts = content["facts"]
     sync, best = (_cell(key) for key in content["claim"])
     return Claim(
-        options=BenchOptions(**common),
+        settings=BenchSettings(**common),
         setup=content["setup"],
         facts=PolicyFacts(**{**facts, "cameras": tuple(facts["cameras"])}),
         seeds=tuple(content["seeds"]),
@@ -160,3 +159,103 @@ def read_claim(folder: Path) -> Claim:
 def _cell(key: dict[str, Any]) -> Cell:
     execution = {name: value for name, value in key.items() if name != "delay_ms"}
     return Cell(Execution(**execution), key["delay_ms"])
+
+
+class ResultsFile:
+    """Runs that are done, on disk.
+
+    The first line says what all runs have in common. A last line that an interruption cut off
+    is dropped.
+
+    Args:
+        path: created if needed, with its folder.
+        setup: what all runs have in common, as plain data.
+
+    Raises:
+        ValueError: the file holds runs of another setup, or is no such file; the text names
+            what differs.
+        OSError: it cannot be read or written.
+    """
+
+    def __init__(self, path: Path, setup: Mapping[str, Any]) -> None:
+        self._path = path
+        self._done: dict[str, Figures] = {}
+        # As it will be read back, so that tuples equal lists.
+        wanted = json.loads(json.dumps(setup))
+        lines = self._lines()
+        # A setup without runs binds nobody: it may have been a mistyped option.
+        if not lines or (len(lines) == 1 and _is_setup(lines[0])):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(_line({"setup": wanted}), encoding="utf-8")
+            return
+        if not _is_setup(lines[0]):
+            raise ValueError(f"{path} is no file of results; give another --output")
+        found = lines[0]["setup"]
+        other = sorted(name for name in {*wanted, *found} if wanted.get(name) != found.get(name))
+        if other:
+            words = "; ".join(f"{name} {found.get(name)} there" for name in other)
+            raise ValueError(
+                f"{path} holds runs of another setup ({words}): give another --output, or --fresh "
+                "to begin anew"
+            )
+        self._done = {_key(line["cell"], line): line["figures"] for line in lines[1:]}
+        path.write_text("".join(_line(line) for line in lines), encoding="utf-8")
+
+    def _lines(self) -> list[Any]:
+        if not self._path.exists():
+            return []
+        lines = []
+        texts = self._path.read_text(encoding="utf-8").splitlines()
+        for number, text in enumerate(texts, 1):
+            try:
+                lines.append(json.loads(text))
+            except json.JSONDecodeError as error:
+                if number < len(texts):
+                    raise ValueError(
+                        f"{self._path} is damaged in line {number} ({error}): mend it, or "
+                        "--fresh to begin anew"
+                    ) from error
+        return lines
+
+    def __len__(self) -> int:
+        return len(self._done)
+
+    def add(self, job: Job, figures: Figures) -> None:
+        """Note the figures of a run."""
+        line = {
+            "cell": job.cell.key,
+            "measurement": job.measurement,
+            "seed": job.seed,
+            "figures": figures,
+        }
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(_line(line))
+        self._done[_key(job.cell.key, line)] = figures
+
+    def missing(self, jobs: Iterable[Job]) -> list[Job]:
+        """Return the jobs that are still to be done."""
+        return [job for job in jobs if _job_key(job) not in self._done]
+
+    def of(self, cell: Cell, measurement: str, seeds: Iterable[int]) -> list[Figures]:
+        """Return the figures of a cell, in the order of the seeds.
+
+        Raises:
+            KeyError: a run is missing.
+        """
+        return [self._done[_job_key(Job(cell, measurement, seed))] for seed in seeds]
+
+
+def _is_setup(line: Any) -> bool:
+    return isinstance(line, dict) and isinstance(line.get("setup"), dict)
+
+
+def _job_key(job: Job) -> str:
+    return _key(job.cell.key, {"measurement": job.measurement, "seed": job.seed})
+
+
+def _key(cell: Mapping[str, Any], line: Mapping[str, Any]) -> str:
+    return json.dumps([cell, line["measurement"], line["seed"]], sort_keys=True)
+
+
+def _line(content: Any) -> str:
+    return json.dumps(content, ensure_ascii=False) + "\n"

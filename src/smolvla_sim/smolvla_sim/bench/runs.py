@@ -1,46 +1,119 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The two measurements of a cell: a single task, and a minute of one task after another."""
+"""What is measured: the cells of the table, and the two measurements of each.
+
+A cell is a way to execute chunks at a delay of the policy; measured are a single task, and a
+minute of one task after another.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from smolvla_sim.bench.cells import Cell
-from smolvla_sim.play.assignments import Assignment
-from smolvla_sim.play.control_loop import ControlLoop
-from smolvla_sim.play.observer import Observer, Size
-from smolvla_sim.play.outcomes import outcome
-from smolvla_sim.play.policies import PolicySpec, load_policy
-from smolvla_sim.world.restock import restock, restock_rng
-from smolvla_sim.world.simulation import Simulation
+from smolvla_executor.core.aggregation import AGGREGATIONS, aggregation
+
+from smolvla_sim.play.loop import DONE, NO_APPROACH, EpisodeLoop, Execution, Observer
+from smolvla_sim.play.measures import outcome
+from smolvla_sim.play.policies import load_backend
+from smolvla_sim.settings import BenchSettings
+from smolvla_sim.world.simulation import Simulation, restock_rng
+from smolvla_sim.world.tasks import task_sequence
 
 EPISODE = "episode"
 MINUTE = "minute"
 MEASUREMENTS = (EPISODE, MINUTE)
 
+THRESHOLDS = (0.3, 0.5, 0.7, 0.9)
+RTC = "rtc"
+"""Real-time chunking, among the ways to blend: the policy blends and the executor replaces."""
+BLENDS = (*AGGREGATIONS, RTC)
+DELAYS = (0, 100, 300, 600)
+CLAIM_DELAY = 300
+"""The delay [ms] at which synchronous and asynchronous execution are judged."""
+USUAL = Execution()
+"""As `executor_node` does it."""
+
 
 @dataclass(frozen=True)
-class BenchOptions:
-    """What all cells have in common.
+class Cell:
+    """An execution at a delay.
 
     Attributes:
-        policy: who plays.
-        assignment: which instruction a seed gets.
-        seconds: time limit of a task [s].
-        minute: length of continuous operation [s].
-        rate: of the control loop [Hz].
-        size: of the pictures: width and height in pixels.
-        variation: draw light, colors and camera mounts from the seed too.
+        execution: how chunks are executed.
+        delay_ms: simulated time from an observation to its chunk [ms].
     """
 
-    policy: PolicySpec
-    assignment: Assignment
-    seconds: float
-    minute: float = 60.0
-    rate: float = 30.0
-    size: Size = (640, 480)
-    variation: bool = True
+    execution: Execution
+    delay_ms: int
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """Plain data that tells it from every other cell."""
+        return {**asdict(self.execution), "delay_ms": self.delay_ms}
+
+
+def executions(
+    n_action_steps: int,
+    chunk_size: int,
+    thresholds: Sequence[float] = THRESHOLDS,
+    blends: Sequence[str] = BLENDS,
+) -> tuple[Execution, ...]:
+    """Return what is compared: a part of all combinations, as time is not for free.
+
+    Synchronous with `n_action_steps` and with the whole chunk, both without an approach after
+    a hold, which would slow down what others do not have; every threshold with one way of
+    blending (weighted, or the first of `blends`) and with real-time chunking; and every way of
+    `blends` with one threshold (0.7, or the first). All go on in a chunk by pose, as
+    `executor_node` does; one goes on by tick for comparison.
+
+    Raises:
+        ValueError: a threshold is not within 0..1, or a way of blending unknown.
+    """
+    for threshold in thresholds:
+        if not 0.0 < threshold <= 1.0:
+            raise ValueError(f"g is {threshold:g}; asynchronous execution needs 0 < g <= 1")
+    for name in blends:
+        if name != RTC:
+            aggregation(name)
+    thresholds = tuple(dict.fromkeys(thresholds))
+    sync = Execution(chunk_size_threshold=0.0, resume_jump=NO_APPROACH)
+    found = [replace(sync, actions_per_chunk=n_action_steps)]
+    if n_action_steps < chunk_size:
+        found.append(sync)
+    if thresholds and blends:
+        usual = USUAL.chunk_size_threshold
+        one = usual if usual in thresholds else thresholds[0]
+        one_way = USUAL.aggregate if USUAL.aggregate in blends else blends[0]
+        ways = dict.fromkeys((one_way, *blends))
+        found += [
+            _asynchronous(threshold, name)
+            for name in ways
+            for threshold in (thresholds if name in (one_way, RTC) else (one,))
+        ]
+        if one_way != RTC:
+            found.append(replace(_asynchronous(one, one_way), alignment="tick"))
+    return tuple(found)
+
+
+def _asynchronous(threshold: float, blend: str) -> Execution:
+    if blend == RTC:
+        return Execution(threshold, "latest", real_time_chunking=True)
+    return Execution(threshold, blend)
+
+
+def cells(compared: Sequence[Execution], delays_ms: Sequence[int]) -> tuple[Cell, ...]:
+    """Return every execution at every delay, delays slowest.
+
+    Raises:
+        ValueError: a delay is negative.
+    """
+    for delay in delays_ms:
+        if delay < 0:
+            raise ValueError(f"a delay is {delay} ms; it must be 0 or more")
+    return tuple(
+        Cell(execution, delay) for delay in dict.fromkeys(delays_ms) for execution in compared
+    )
 
 
 @dataclass(frozen=True)
@@ -56,76 +129,47 @@ class BenchPlayer:
     """Does jobs, each from its own content alone.
 
     Args:
-        options: what all jobs have in common.
+        settings: what all jobs have in common; completed.
 
     Raises:
         ValueError: policy, task or rate do not fit.
         smolvla_sim.world.rendering.RenderingError: cameras are needed and no OpenGL works.
     """
 
-    def __init__(self, options: BenchOptions) -> None:
-        self._options = options
-        self._policy = load_policy(options.policy)
-        self._simulation = Simulation(options.policy.model, variation=options.variation)
-        self._observer = Observer(self._simulation, self._policy.backend, options.size)
+    def __init__(self, settings: BenchSettings) -> None:
+        self._settings = settings
+        self._simulation = Simulation(settings.model, variation=settings.variation)
+        self._observer = Observer(self._simulation, load_backend(settings), settings.size)
 
     def __call__(self, job: Job) -> dict[str, Any]:
         """Return the figures of a job as plain data."""
-        return self._episode(job) if job.measurement == EPISODE else self._minute(job)
-
-    def _start(self, job: Job) -> ControlLoop:
-        self._simulation.reset(job.seed)
-        self._policy.start_episode(job.seed)
-        return ControlLoop(
-            self._simulation,
+        settings, simulation = self._settings, self._simulation
+        tasks = task_sequence(settings.asked, job.seed)
+        execution = job.cell.execution
+        simulation.reset(job.seed)
+        loop = EpisodeLoop(
             self._observer,
-            self._policy,
-            job.cell.execution,
-            self._options.rate,
-            job.cell.delay_ms / 1e3,
+            execution.executor(settings.rate),
+            # Processes and a network lie between: an answer comes with the next cycle at best.
+            delay=max(job.cell.delay_ms / 1e3, 1.0 / settings.rate),
+            seed=job.seed,
+            real_time_chunking=execution.real_time_chunking,
         )
-
-    def _episode(self, job: Job) -> dict[str, Any]:
-        task = self._options.assignment.task(job.seed)
-        self._simulation.set_task(task.sentence)
-        loop = self._start(job)
-        loop.instruction = task.sentence
-        score = 0.0
-        while loop.now < self._options.seconds and score < 1.0:
-            loop.step()
-            score = self._simulation.score()
-        return {
-            "task": task.sentence,
-            "success": score >= 1.0,
-            "score": score,
-            "seconds": loop.now,
-            "outcome": outcome(task, score, self._simulation.progress),
-            **loop.trace.measures(loop.cycles_per_action),
-        }
-
-    def _minute(self, job: Job) -> dict[str, Any]:
-        tasks = self._options.assignment.sequence(job.seed)
-        rng = restock_rng(job.seed)
-        self._simulation.set_task(next(tasks).sentence)
-        loop = self._start(job)
-        loop.instruction = self._simulation.task.sentence
-        begun, done, failed = 0.0, [], 0
-        while loop.now < self._options.minute:
-            loop.step()
-            success = self._simulation.score() >= 1.0
-            if not success and loop.now - begun < self._options.seconds:
-                continue
-            if success:
-                done.append(loop.now - begun)
-            else:
-                failed += 1
-            loop.instruction = next(tasks).sentence
-            self._simulation.set_task(loop.instruction)
-            restock(self._simulation, rng)
-            begun = loop.now
-        return {
-            "cubes": len(done),
-            "failed": failed,
-            "seconds": [round(seconds, 6) for seconds in done],
-            **loop.trace.measures(loop.cycles_per_action),
-        }
+        # Real nodes do not know either that a task is lost: nothing is given up.
+        if job.measurement == EPISODE:
+            simulation.set_task(next(tasks).sentence)
+            ended = loop.play(settings.limit, give_up=False)
+            score = simulation.score()
+            figures = {
+                "task": simulation.task.sentence,
+                "success": ended == DONE,
+                "score": score,
+                "seconds": loop.now,
+                "outcome": outcome(simulation.task, score, simulation.progress),
+            }
+        else:
+            done, failed = loop.play_all(
+                tasks, settings.minute, restock_rng(job.seed), settings.limit, give_up=False
+            )
+            figures = {"cubes": len(done), "failed": failed, "seconds": done}
+        return {**figures, **loop.trace.measures(loop.cycles_per_action)}

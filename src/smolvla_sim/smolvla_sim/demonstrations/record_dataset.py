@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Records demonstrations of the scripted expert as a LeRobot dataset.
 
-    python -m smolvla_sim.demonstrations.record_dataset --task reach --episodes 1000 \\
-        --out data/reach
+    smolvla dataset simulate --kind reach --episodes 1000 --output data/reach
 
 Worker processes simulate and draw; this process writes the episodes in the order of their
 seeds, so the dataset does not depend on the number of workers.
@@ -11,14 +10,17 @@ seeds, so the dataset does not depend on the number of workers.
 from __future__ import annotations
 
 import argparse
-import dataclasses
+import functools
 import json
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
+from smolvla_core.console import command_parser
+from smolvla_core.settings import SettingError, add_arguments, from_arguments, settings_of
 from smolvla_learning.dataset import (
     DatasetWriter,
     Feature,
@@ -33,72 +35,69 @@ from smolvla_policy.checkpoint.config import ACTION, STATE
 from smolvla_policy.checkpoint.robot import CONVERSION
 from tqdm import tqdm
 
-from smolvla_sim.demonstrations.demonstration import KINDS, ROBOT, SCENES, DemonstrationOptions
-from smolvla_sim.demonstrations.lead_in import LONGEST
-from smolvla_sim.demonstrations.pool import demonstrations
-from smolvla_sim.world.arm import ARMS, JOINT_NAMES
-from smolvla_sim.world.rendering import RenderingError, choose_gl
-from smolvla_sim.world.scene import CAMERAS, OBJECTS
+from smolvla_sim.demonstrations.demonstrator import ROBOT, Demonstration, Demonstrator
+from smolvla_sim.play.workers import spread
+from smolvla_sim.settings import DemonstrationSettings, RecordingSettings
+from smolvla_sim.world.arm import JOINT_NAMES
+from smolvla_sim.world.mjcf import PHYSICS_RATE
+from smolvla_sim.world.rendering import choose_gl
+from smolvla_sim.world.scene import OBJECTS
 
-# Far from the seeds that evaluations use.
-FIRST_SEED = 1_000_000
 # What a dataset was recorded with and from which seeds, next to LeRobot's own files.
 NOTES = Path("meta") / "simulation.json"
 
 
-def features(options: DemonstrationOptions) -> dict[str, Feature]:
-    """Return the features of the dataset that `options` make."""
+def features(settings: DemonstrationSettings) -> dict[str, Feature]:
+    """Return the features of the dataset that `settings` make."""
     made = dict(joint_features([f"{name}.pos" for name in JOINT_NAMES]))
     names = [f"{thing}.{part}" for thing in OBJECTS for part in ("u", "v", "visible")]
-    for camera in options.cameras:
-        made[f"observation.images.{camera}"] = camera_feature(options.height, options.width)
-        if options.grounding:
+    width, height = settings.size
+    for camera in settings.cameras:
+        made[f"observation.images.{camera}"] = camera_feature(height, width)
+        if settings.grounding:
             made[f"grounding.{camera}"] = numeric_feature((len(names),), names=names)
     return made
 
 
-def record(
-    options: DemonstrationOptions,
-    folder: Path,
-    episodes: int,
-    *,
-    seed: int = FIRST_SEED,
-    workers: int = 2,
-    resume: bool = False,
-    progress: bool = True,
-) -> int:
+def record(settings: RecordingSettings, *, progress: bool = True) -> int:
     """Record until the dataset has so many episodes; return how many seeds failed.
 
     Args:
-        options: how to record.
-        folder: of the dataset.
-        episodes: that the dataset shall have in the end.
-        seed: of the first episode; each failure moves on to the next seed.
-        workers: processes that simulate.
-        resume: continue the dataset in `folder`, at the seed after its last one. With no
-            episode in it, it is begun.
+        settings: what, into which folder. With ``resume`` the dataset there is continued at the
+            seed after its last one; with no episode in it, it is begun.
         progress: draw a progress bar.
 
     Raises:
-        ValueError: an option does not fit, or not the dataset that is to be continued.
+        ValueError: a setting does not fit, or not the dataset that is to be continued.
         OSError: the dataset cannot be written.
         RuntimeError: a worker died.
     """
+    folder = settings.output
+    if PHYSICS_RATE % settings.fps:
+        raise SettingError(
+            "--fps",
+            f"is {settings.fps}, which does not divide the physics rate of {PHYSICS_RATE:g} Hz; "
+            "take e.g. 10, 15, 20, 25 or 30",
+        )
     clear_begun(folder, str(NOTES))
-    resume = resume and folder.exists() and any(folder.iterdir())
-    seeds = _read_notes(folder, options) if resume else []
-    writer = _open(folder, options, resume)
+    resume = settings.resume and folder.exists() and any(folder.iterdir())
+    seeds = _read_notes(settings) if resume else []
+    writer = _open(settings, resume)
     failed = 0
     with writer:
         # An interruption may have come between the notes and the episode.
         seeds = seeds[: writer.num_episodes]
-        first = seeds[-1] + 1 if seeds else seed
+        first = seeds[-1] + 1 if seeds else settings.seed
         bar = tqdm(
-            total=episodes, initial=writer.num_episodes, unit="episode", disable=not progress
+            total=settings.episodes,
+            initial=writer.num_episodes,
+            unit="episode",
+            disable=not progress,
         )
-        with bar, demonstrations(options, first, workers) as made:
-            while writer.num_episodes < episodes:
-                demonstration = next(made)
+        make = functools.partial(demonstrate, settings)
+        with bar, spread(make, count(first), settings.workers, in_order=True) as made:
+            while writer.num_episodes < settings.episodes:
+                _, demonstration = next(made)
                 if not demonstration.success:
                     failed += 1
                     bar.set_postfix(failed=failed)
@@ -106,41 +105,53 @@ def record(
                 for task, frame in zip(demonstration.tasks, demonstration.frames, strict=True):
                     writer.add_frame(frame, task)
                 seeds.append(demonstration.seed)
-                _write_notes(folder, options, seeds)
+                _write_notes(settings, seeds)
                 writer.save_episode()
                 bar.update()
     return failed
 
 
-def _open(folder: Path, options: DemonstrationOptions, resume: bool) -> DatasetWriter:
+def demonstrate(settings: DemonstrationSettings) -> Callable[[int], Demonstration]:
+    """Return the function that makes the demonstration of a seed, for a worker process."""
+    return Demonstrator(settings).record
+
+
+def _open(settings: RecordingSettings, resume: bool) -> DatasetWriter:
+    folder = settings.output
     about: dict[str, Any] = {
-        "fps": options.fps,
-        "robot_type": f"{options.model}_follower",
-        "features": features(options),
-        "video": VideoOptions() if options.cameras else None,
+        "fps": settings.fps,
+        "robot_type": f"{settings.model}_follower",
+        "features": features(settings),
+        "video": VideoOptions() if settings.cameras else None,
     }
     if resume:
         return DatasetWriter.resume(folder, **about)
     if holds_dataset(folder):
         raise ValueError(
             f"{folder} holds something already; --resume continues a dataset of this program, or "
-            "give another --out"
+            "give another --outputput"
         )
     robot = ROBOT.known(*CONVERSION)
     return DatasetWriter.create(folder, **about, about={STATE: robot, ACTION: robot})
 
 
-def _write_notes(folder: Path, options: DemonstrationOptions, seeds: Sequence[int]) -> None:
-    notes = {"options": dataclasses.asdict(options), "seeds": list(seeds)}
-    path = folder / NOTES
+def _contents(settings: RecordingSettings) -> dict[str, Any]:
+    """Return the settings that decide what is in an episode, as they are read back."""
+    names = settings_of(DemonstrationSettings)
+    contents: dict[str, Any] = json.loads(json.dumps({n: getattr(settings, n) for n in names}))
+    return contents
+
+
+def _write_notes(settings: RecordingSettings, seeds: Sequence[int]) -> None:
+    path = settings.output / NOTES
     path.parent.mkdir(exist_ok=True)
     part = path.with_suffix(".part")
-    part.write_text(json.dumps(notes))
+    part.write_text(json.dumps({"options": _contents(settings), "seeds": list(seeds)}))
     part.replace(path)
 
 
-def _read_notes(folder: Path, options: DemonstrationOptions) -> list[int]:
-    path = folder / NOTES
+def _read_notes(settings: RecordingSettings) -> list[int]:
+    folder, path = settings.output, settings.output / NOTES
     try:
         notes = json.loads(path.read_text())
     except FileNotFoundError as error:
@@ -148,9 +159,9 @@ def _read_notes(folder: Path, options: DemonstrationOptions) -> list[int]:
             f"{folder} was not recorded by this program ({path} is missing); record into a new "
             "folder, without --resume"
         ) from error
-    wanted = json.loads(json.dumps(dataclasses.asdict(options)))
-    # An option that is younger than the dataset had its default.
-    usual = json.loads(json.dumps(dataclasses.asdict(DemonstrationOptions(options.kind))))
+    wanted = _contents(settings)
+    # A setting that is younger than the dataset had its default.
+    usual = _contents(RecordingSettings(output=folder, episodes=settings.episodes))
     found = {name: notes["options"].get(name, usual[name]) for name in wanted}
     other = [name for name in wanted if found[name] != wanted[name]]
     if other:
@@ -162,120 +173,41 @@ def _read_notes(folder: Path, options: DemonstrationOptions) -> list[int]:
     return [int(seed) for seed in notes["seeds"]]
 
 
-def _parser() -> argparse.ArgumentParser:
-    usual = DemonstrationOptions("reach")
-    parser = argparse.ArgumentParser(
-        prog="record_dataset",
-        description="Record demonstrations of the scripted expert as a LeRobot dataset.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+def parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    made = command_parser(
+        "smolvla dataset simulate",
+        "Record demonstrations of the scripted expert as a LeRobot dataset.",
+        "smolvla dataset simulate --kind reach --episodes 100 --output data/reach",
+        "0 recorded, 2 it could not be, 130 Ctrl-C, the same command with --resume continues",
     )
-    parser.add_argument(
-        "--task", required=True, choices=KINDS, help=f"kind; {SCENES}: still pictures to label"
-    )
-    parser.add_argument("--episodes", type=int, required=True, help="successful ones")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder")
-    parser.add_argument("--resume", action="store_true", help="continue an interrupted run")
-    parser.add_argument("--seed", type=int, default=FIRST_SEED, help="of the first episode")
-    parser.add_argument("--workers", type=int, default=2, help="processes that simulate")
-    parser.add_argument("--model", choices=sorted(ARMS), default=usual.model)
-    parser.add_argument(
-        "--cameras",
-        default=",".join(usual.cameras),
-        help=f"any of {', '.join(CAMERAS)}; empty for none",
-    )
-    parser.add_argument("--width", type=int, default=usual.width, help="pixels")
-    parser.add_argument("--height", type=int, default=usual.height, help="pixels")
-    parser.add_argument("--fps", type=int, default=usual.fps, help="frames per second")
-    parser.add_argument(
-        "--random-starts",
-        type=float,
-        default=usual.random_starts,
-        metavar="SHARE",
-        help="share of episodes that do not start from home",
-    )
-    parser.add_argument(
-        "--noise",
-        type=float,
-        default=usual.noise,
-        metavar="RAD",
-        help="disturb the executed commands, not the recorded actions; 0.01 to 0.03 helps",
-    )
-    parser.add_argument(
-        "--grounding", action="store_true", help="label where the things are in each picture"
-    )
-    parser.add_argument(
-        "--paraphrases", action="store_true", help="vary the words of the instructions"
-    )
-    parser.add_argument(
-        "--lead-in",
-        default="",
-        metavar="CHECKPOINT",
-        help=f"a checkpoint drives for up to {LONGEST:g} s, then the expert takes over; only the "
-        "expert is recorded",
-    )
-    parser.add_argument(
-        "--scene-tasks",
-        default=",".join(usual.scene_tasks),
-        metavar="KINDS",
-        help=f"whose instructions the pictures of {SCENES} get",
-    )
-    return parser
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
-
-
-def _options(arguments: argparse.Namespace) -> DemonstrationOptions:
-    for name, low in (("episodes", 1), ("workers", 1), ("seed", 0), ("width", 16), ("height", 16)):
-        if getattr(arguments, name) < low:
-            raise ValueError(f"--{name} must be at least {low}: {getattr(arguments, name)}")
-    return DemonstrationOptions(
-        kind=arguments.task,
-        model=arguments.model,
-        cameras=_names(arguments.cameras),
-        width=arguments.width,
-        height=arguments.height,
-        fps=arguments.fps,
-        random_starts=arguments.random_starts,
-        noise=arguments.noise,
-        grounding=arguments.grounding,
-        paraphrases=arguments.paraphrases,
-        lead_in=arguments.lead_in,
-        scene_tasks=_names(arguments.scene_tasks),
-    )
+    add_arguments(made, RecordingSettings)
+    return made
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Record; return the exit status: 0 done, 2 impossible, 130 Ctrl-C or SIGTERM."""
-    arguments = _parser().parse_args(argv)
+    prog = parser().prog
+    arguments = parser().parse_args(argv)
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        options = _options(arguments)
-        if options.cameras:
+        settings = from_arguments(RecordingSettings, arguments)
+        if settings.cameras:
             # Once here instead of in every worker.
             choose_gl()
-        failed = record(
-            options,
-            arguments.out,
-            arguments.episodes,
-            seed=arguments.seed,
-            workers=arguments.workers,
-            resume=arguments.resume,
-        )
-    except (ValueError, OSError, RenderingError, RuntimeError) as error:
-        print(f"record_dataset: {error}", file=sys.stderr)
+        failed = record(settings)
+    except (ValueError, OSError, RuntimeError) as error:  # RenderingError is a RuntimeError
+        print(f"{prog}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(
-            f"record_dataset: interrupted; the same command with --resume continues "
-            f"{arguments.out}",
+            f"{prog}: interrupted; the same command with --resume continues {arguments.output}",
             file=sys.stderr,
         )
         return 130
     finally:
         signal.signal(signal.SIGTERM, before)
-    print(f"{arguments.episodes} episodes in {arguments.out}; {failed} seeds failed")
+    print(f"{settings.episodes} episodes in {settings.output}; {failed} seeds failed")
     return 0
 
 

@@ -13,12 +13,12 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from smolvla_sim.expert.moves import CARRY_HEIGHT, CLOSED, Moves
+from smolvla_sim.expert.moves import Moves
 from smolvla_sim.expert.world import ModelWorld, ObjectPose
 from smolvla_sim.world.arm import arm_spec
 from smolvla_sim.world.kinematics import ArmKinematics
 from smolvla_sim.world.simulation import Simulation
-from smolvla_sim.world.tasks import PickUp, PlaceInBowl, Reach, Sort, Stack, Task, parse_task
+from smolvla_sim.world.tasks import Task, parse_task
 
 Array = NDArray[np.float64]
 
@@ -104,7 +104,7 @@ class ScriptedExpert:
                 row += 1
             world.velocity = _last_velocity(committed, row, self.period)
         while row < rows:
-            self._step(world, self._target(world, task))
+            self._step(world, task.move(world, self._moves))
             plan[row] = world.command
             row += 1
         return plan
@@ -148,33 +148,6 @@ class ScriptedExpert:
         before = world.command
         world.apply(np.clip(before + velocity * self.period, self._lower, self._upper))
         world.velocity = (world.command - before) / self.period
-
-    def _target(self, world: ModelWorld, task: Task) -> Array:
-        """Decide what to do now and return the (6,) joint positions to head for."""
-        moves = self._moves
-        if isinstance(task, Reach):
-            if world.held:
-                return moves.squeeze(world)
-            return moves.fetch(world, task.cube)
-        if isinstance(task, PickUp):
-            if world.held:
-                return moves.lift(world, CARRY_HEIGHT, CLOSED)
-            return moves.fetch(world, task.cube)
-        if isinstance(task, Stack):
-            if world.held:
-                return moves.set_onto(world, task.cube, task.second_cube)
-            if world.stands_on(task.cube, task.second_cube):
-                return moves.leave(world, task.cube)
-            return moves.fetch(world, task.cube)
-        if isinstance(task, PlaceInBowl | Sort):
-            places = task.places
-            if world.held:
-                return moves.carry(world, world.held, places[world.held])
-            for cube, bowl in places.items():
-                if not world.inside(cube, bowl):
-                    return moves.fetch(world, cube)
-            return moves.retreat(world)
-        raise ValueError(f"the scripted expert cannot do '{task.sentence}'")
 
 
 def _last_velocity(committed: Array, used: int, period: float) -> Array:

@@ -136,6 +136,10 @@ class Moves:
             arm = self._home[:5]
         return np.append(arm, gripper)
 
+    def hold_up(self, world: ModelWorld) -> Array:
+        """Lift the held cube to where it is carried."""
+        return self.lift(world, CARRY_HEIGHT, CLOSED)
+
     def retreat(self, world: ModelWorld, height: float = CLEAR_HEIGHT) -> Array:
         """Go straight up to a height of the TCP in meters, then home."""
         if world.pose.tcp[2] < height - 0.01:

@@ -11,6 +11,7 @@ import numpy as np
 from builtin_interfaces.msg import Time
 from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, Image, JointState
+from smolvla_core.ros.converters import image_message
 from visualization_msgs.msg import Marker, MarkerArray
 
 from smolvla_sim.world.scene import BOWLS, CAMERAS, CUBE_COLORS, OBJECT_SIZES
@@ -42,14 +43,9 @@ def joint_state(
 
 def image(stamp: Time, camera: str, pixels: NDArray[np.uint8], prefix: str = "") -> Image:
     """Return an rgb8 message of uint8 (height, width, 3) pixels."""
-    height, width, _ = pixels.shape
-    message = Image(height=height, width=width, encoding="rgb8", step=3 * width)
+    message = image_message(pixels)
     message.header.stamp = stamp
     message.header.frame_id = camera_frame(camera, prefix)
-    # An array of the right type is taken as it is; anything else is checked byte by byte.
-    data = array("B")
-    data.frombytes(pixels.tobytes())
-    message.data = data
     return message
 
 

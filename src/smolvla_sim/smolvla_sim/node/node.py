@@ -30,8 +30,7 @@ from smolvla_sim.node.runner import RealTimeRunner
 from smolvla_sim.node.viewer import open_viewer, require_display
 from smolvla_sim.world.arm import JOINT_NAMES
 from smolvla_sim.world.rendering import CameraRenderer, RenderingError, check_cameras
-from smolvla_sim.world.restock import restock_rng
-from smolvla_sim.world.simulation import Simulation
+from smolvla_sim.world.simulation import Simulation, restock_rng
 from smolvla_sim.world.tasks import parse_task
 
 

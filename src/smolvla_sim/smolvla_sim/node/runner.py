@@ -13,7 +13,6 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from smolvla_sim.world.restock import restock
 from smolvla_sim.world.simulation import Simulation
 
 
@@ -79,9 +78,9 @@ class RealTimeRunner:
             self.simulation.set_task(sentence)
 
     def restock(self, rng: Generator) -> None:
-        """Put cubes back on the table; see `restock.restock`."""
+        """Put cubes back on the table; see `Simulation.restock`."""
         with self.lock:
-            restock(self.simulation, rng)
+            self.simulation.restock(rng)
 
     def wait_time(self) -> float:
         """Return the seconds until the next step is due; 0 when it is overdue."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which policy plays, what is known about it before it is loaded, and loading it.
+"""What is known about a policy before it is loaded, and loading it.
 
 The units are the checkpoint's, or where it does not say them those of the simulation's datasets.
 Nothing here is random: a chunk's noise comes from the seed of the episode and the chunk's number.
@@ -7,56 +7,25 @@ Nothing here is random: a chunk's noise comes from the seed of the episode and t
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from smolvla_core.backend import Backend
+from smolvla_core.settings import SettingError
+from smolvla_policy.backends.registry import READS_CHECKPOINTS, create_backend
+from smolvla_policy.checkpoint.robot import ROBOT, read_robot
+from smolvla_policy.checkpoint.source import find_checkpoint
 
-from smolvla_sim import shipped
-from smolvla_sim.expert.backend import ScriptedBackend
+from smolvla_sim.settings import CHECKPOINT, FPS, PlaySettings
 from smolvla_sim.world.arm import JOINT_NAMES
 from smolvla_sim.world.scene import CAMERAS
 
-POLICIES = ("smolvla", "scripted")
+AnyPlaySettings = TypeVar("AnyPlaySettings", bound=PlaySettings)
+
 _UNITS = "degrees"
-# As long a chunk as the shipped checkpoint's, and a replan as often as a checkpoint's.
-_SCRIPTED_ROWS = 16
-_SCRIPTED_STEPS = 5
-
-
-@dataclass(frozen=True)
-class PolicySpec:
-    """Which policy plays; plain data that travels to worker processes.
-
-    Attributes:
-        name: ``smolvla``, a checkpoint, or ``scripted``, the expert that knows the scene.
-        checkpoint: folder or hub id, for ``smolvla``.
-        fps: actions per second: those of the data that the checkpoint was trained on.
-        model: ``so100`` or ``so101``.
-        stats: see `SmolVLAPolicy.from_pretrained`; empty for the checkpoint's own.
-        cameras: ``name`` or ``name:feature``; empty for those that the checkpoint expects.
-        device: where the model runs.
-        dtype: number type of the model; ``auto`` is what LeRobot would use.
-        noise_scale: see `SmolVLABackend`.
-    """
-
-    name: str = "smolvla"
-    checkpoint: str = str(shipped.CHECKPOINT)
-    fps: float = shipped.FPS
-    model: str = "so100"
-    stats: str = ""
-    cameras: tuple[str, ...] = ()
-    device: str = "auto"
-    dtype: str = "auto"
-    noise_scale: float = 1.0
-
-    @property
-    def description(self) -> str:
-        """The checkpoint, the shipped one by its name; or what it is instead."""
-        if self.name != "smolvla":
-            return "scripted expert"
-        shipped_one = self.checkpoint == str(shipped.CHECKPOINT)
-        return shipped.CHECKPOINT.name if shipped_one else self.checkpoint
+# Without a checkpoint: as long a chunk as the shipped one's, and a replan as often as one's.
+_ROWS = 16
+_STEPS = 5
 
 
 @dataclass(frozen=True)
@@ -73,111 +42,93 @@ class PolicyFacts:
     n_action_steps: int
     cameras: tuple[str, ...]
 
-    def steps(self, wished: int | None) -> int:
-        """Return the rows to execute: `wished`, or the checkpoint's own number.
 
-        Raises:
-            ValueError: `wished` is not within a chunk.
-        """
-        if wished is None:
-            return self.n_action_steps
-        if not 1 <= wished <= self.chunk_size:
-            raise ValueError(
-                f"n_action_steps is {wished}, but must be 1 to {self.chunk_size}, the rows of "
-                "a chunk"
-            )
-        return wished
-
-
-@dataclass(frozen=True)
-class LoadedPolicy:
-    """A policy that is ready to play.
-
-    Attributes:
-        backend: who thinks.
-        start_episode: to be called with the seed of an episode before its first chunk.
-        set_real_time_chunking: says whether chunks shall continue the queued actions; the
-            scripted expert always does.
-    """
-
-    backend: Backend
-    start_episode: Callable[[int], None]
-    set_real_time_chunking: Callable[[bool], None]
-
-
-def policy_facts(spec: PolicySpec) -> PolicyFacts:
-    """Read what can be known without the weights, and check it.
+def completed(settings: AnyPlaySettings) -> tuple[AnyPlaySettings, PolicyFacts]:
+    """Return settings with everything that was left to the policy, and what is known of it.
 
     Raises:
-        ValueError: no such policy or checkpoint, or it wants a camera that the simulation does
-            not have; the text says what to do.
+        ValueError: no such policy or checkpoint, it does not say its rate, or it wants a camera
+            that the simulation does not have; the text says what to do.
     """
-    if not spec.fps > 0:
-        raise ValueError(f"fps is {spec.fps:g}; it must be above 0")
-    if not 0.0 <= spec.noise_scale <= 1.0:
-        raise ValueError(f"--noise-scale is {spec.noise_scale:g}; it must be 0 to 1")
-    if spec.name == "scripted":
-        # It is given pictures by its node only, and looks at none.
-        return PolicyFacts(_SCRIPTED_ROWS, _SCRIPTED_STEPS, tuple(spec.cameras) or ("top",))
-    if spec.name != "smolvla":
-        raise ValueError(f"unknown policy '{spec.name}'; there are {', '.join(POLICIES)}")
-    # Not at the top: the scripted policy needs no PyTorch.
+    facts = _facts(settings)
+    steps = settings.n_action_steps or facts.n_action_steps
+    if steps > facts.chunk_size:
+        raise SettingError(
+            "--n-action-steps", f"is {steps}, but must be 1 to {facts.chunk_size}, a chunk's rows"
+        )
+    return (
+        replace(settings, fps=_fps(settings), n_action_steps=steps, time_limit=settings.limit),
+        facts,
+    )
+
+
+def _fps(settings: PlaySettings) -> float:
+    if settings.fps:
+        return settings.fps
+    if settings.policy != READS_CHECKPOINTS:
+        return FPS
+    told = read_robot(find_checkpoint(settings.checkpoint)).fps
+    if not told:
+        raise ValueError(
+            f"{settings.checkpoint} does not say how many actions a second its data have (no fps "
+            f"in {ROBOT}); give --fps, the frame rate of the recordings"
+        )
+    return told
+
+
+def _facts(settings: PlaySettings) -> PolicyFacts:
+    if settings.policy != READS_CHECKPOINTS:
+        backend = load_backend(settings)
+        rows, cameras = backend.chunk_size, tuple(backend.cameras)
+        # Who knows where the things are is given pictures by its node only, and looks at none.
+        cameras = cameras[:1] if backend.needs_objects else cameras
+        backend.close()
+        return PolicyFacts(rows, min(_STEPS, rows), cameras)
+    # Not at the top: other policies need no PyTorch.
+    from smolvla_policy.checkpoint.cameras import default_cameras
     from smolvla_policy.checkpoint.config import read_config
     from smolvla_policy.checkpoint.processors import read_processors
-    from smolvla_policy.checkpoint.source import find_checkpoint
-    from smolvla_policy.preprocess import default_cameras
 
-    folder = find_checkpoint(spec.checkpoint)
+    folder = find_checkpoint(settings.checkpoint)
     config = read_config(folder)
-    names = [entry.partition(":")[0] for entry in spec.cameras]
+    names = [entry.partition(":")[0] for entry in settings.cameras]
     names = names or list(default_cameras(config, read_processors(folder, config)))
     unknown = [name for name in names if name not in CAMERAS]
     if unknown:
         raise ValueError(
-            f"{spec.checkpoint} looks through camera {', '.join(unknown)}, which the simulation "
-            f"does not have; it has {', '.join(CAMERAS)}. Say which to take for which, e.g. "
-            f"--cameras top:{config.cameras[0]}"
+            f"{settings.checkpoint} looks through camera {', '.join(unknown)}, which the "
+            f"simulation does not have; it has {', '.join(CAMERAS)}. Say which to take for which, "
+            f"e.g. --cameras top:{config.cameras[0]}"
         )
     return PolicyFacts(int(config.chunk_size), int(config.n_action_steps), tuple(names))
 
 
-def load_policy(spec: PolicySpec) -> LoadedPolicy:
+def load_backend(settings: PlaySettings) -> Backend:
     """Load a policy with one thread for its arithmetic.
 
     Raises:
-        ValueError: the checkpoint cannot be used (`CheckpointError` is one) or does not fit
-            the arm.
+        ValueError: there is no such policy, or its checkpoint cannot be used (`CheckpointError` is
+            one) or does not fit the arm.
     """
-    period = 1.0 / spec.fps
-    if spec.name == "scripted":
-        cameras = tuple(entry.partition(":")[0] for entry in spec.cameras)
-        scripted = ScriptedBackend(
-            spec.model, cameras=cameras, chunk_size=_SCRIPTED_ROWS, period=period
-        )
-        return LoadedPolicy(scripted, lambda seed: None, lambda on: None)
-    from smolvla_policy.backends import smolvla
-    from smolvla_policy.checkpoint.robot import read_robot
-    from smolvla_policy.checkpoint.source import find_checkpoint
-
-    told = read_robot(find_checkpoint(spec.checkpoint))
-    backend = smolvla.create(
+    reads = settings.policy == READS_CHECKPOINTS
+    told = read_robot(find_checkpoint(settings.checkpoint)).units if reads else ""
+    given = reads or settings.checkpoint != str(CHECKPOINT)
+    return create_backend(
+        settings.policy,
         {
-            "checkpoint": spec.checkpoint,
-            "device": spec.device,
-            "dtype": spec.dtype,
-            "stats": spec.stats,
-            "units": told.units or _UNITS,
+            "checkpoint": settings.checkpoint if given else "",
+            "device": settings.device,
+            "dtype": "auto",
+            "stats": settings.stats,
+            "units": told or _UNITS,
             "joints": list(JOINT_NAMES),
-            "cameras": list(spec.cameras),
-            "period": period,
-            "noise_scale": spec.noise_scale,
+            "cameras": list(settings.cameras),
+            "period": 1.0 / _fps(settings),
+            "noise_scale": settings.noise_scale,
+            "model": settings.model,
+            "chunk_size": _ROWS,
             # Several worker processes share the machine, and one thread gives the same
             # numbers everywhere.
             "threads": 1,
-        }
+        },
     )
-
-    def set_real_time_chunking(on: bool) -> None:
-        backend.real_time_chunking = on
-
-    return LoadedPolicy(backend, backend.reseed, set_real_time_chunking)

@@ -7,14 +7,18 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from itertools import chain, islice
 from typing import Any, TypeVar
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+
+# Jobs under way or waiting, per worker: enough that none idles, few enough for the memory.
+_AHEAD = 2
 
 # The function of this worker process, made at its first job.
 _work: Callable[[Any], Any] | None = None
@@ -22,36 +26,44 @@ _work: Callable[[Any], Any] | None = None
 
 @contextmanager
 def spread(
-    make: Callable[[], Callable[[Job], Result]], jobs: Sequence[Job], workers: int
+    make: Callable[[], Callable[[Job], Result]],
+    jobs: Iterable[Job],
+    workers: int,
+    *,
+    in_order: bool = False,
 ) -> Iterator[Iterator[tuple[Job, Result]]]:
-    """Give an iterator over the jobs and their results, as they are done.
+    """Give an iterator over the jobs and their results.
 
     Args:
         make: called once in each process; returns the function that does a job. Both, the
             jobs and the results must be picklable.
-        jobs: what there is to do.
+        jobs: what there is to do; may be endless.
         workers: processes; 1 works in this one.
+        in_order: give the results in the order of the jobs, and never work in this process: it
+            has something else to do meanwhile. Else as they are done.
 
     Raises:
         RuntimeError: a worker died; from the iterator. Other errors there are the workers' own.
     """
-    if workers <= 1 or len(jobs) <= 1:
-        yield _one_by_one(make, jobs)
+    remaining = iter(jobs)
+    first = list(islice(remaining, 2))
+    remaining = chain(first, remaining)
+    if not in_order and (workers <= 1 or len(first) < 2):
+        yield _one_by_one(make, remaining)
         return
     pool = ProcessPoolExecutor(
-        min(workers, len(jobs)),
+        workers,
         # A fresh interpreter: OpenGL and threads do not survive a fork.
         mp_context=multiprocessing.get_context("spawn"),
-        initializer=settle_in,
+        initializer=_init_worker,
     )
     try:
-        futures = {pool.submit(_do, make, job): job for job in jobs}
-        yield _as_done(futures)
+        yield _in_processes(pool, make, remaining, _AHEAD * workers, in_order)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def settle_in() -> None:
+def _init_worker() -> None:
     """Make this process a worker: it leaves Ctrl-C to its parent and ends when that ends.
 
     A parent that was killed cannot end its workers, and they would go on with their jobs.
@@ -70,18 +82,30 @@ def _end_with_parent() -> None:
 
 
 def _one_by_one(
-    make: Callable[[], Callable[[Job], Result]], jobs: Sequence[Job]
+    make: Callable[[], Callable[[Job], Result]], jobs: Iterator[Job]
 ) -> Iterator[tuple[Job, Result]]:
-    work = make() if jobs else None
+    work: Callable[[Job], Result] | None = None
     for job in jobs:
-        assert work is not None
+        work = work or make()
         yield job, work(job)
 
 
-def _as_done(futures: dict[Future[Result], Job]) -> Iterator[tuple[Job, Result]]:
+def _in_processes(
+    pool: ProcessPoolExecutor,
+    make: Callable[[], Callable[[Job], Result]],
+    jobs: Iterator[Job],
+    ahead: int,
+    in_order: bool,
+) -> Iterator[tuple[Job, Result]]:
+    waiting: dict[Future[Result], Job] = {}
     try:
-        for future in as_completed(futures):
-            yield futures[future], future.result()
+        while True:
+            for job in islice(jobs, ahead - len(waiting)):
+                waiting[pool.submit(_do, make, job)] = job
+            if not waiting:
+                return
+            done = next(iter(waiting) if in_order else as_completed(waiting))
+            yield waiting.pop(done), done.result()
     except BrokenProcessPool as error:
         raise RuntimeError(
             "a process that simulates died, perhaps for lack of memory; take fewer --workers"

@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random places for the cubes and the bowls: reachable, apart, and the same for a seed."""
+"""Random places for cubes, bowls and arm: reachable, apart, and the same for a seed."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from math import cos, hypot, pi, sin
+from math import atan2, cos, hypot, pi, sin
 
 import numpy as np
 from numpy.random import Generator
+from numpy.typing import NDArray
 
+from smolvla_sim.world.kinematics import ArmKinematics
 from smolvla_sim.world.scene import (
     BOWL,
     BOWL_FLOOR_RADIUS,
@@ -18,6 +21,8 @@ from smolvla_sim.world.scene import (
     CUBES,
     RIGHT_BOWL,
 )
+
+Point = tuple[float, float]
 
 # Distances between centers, meters: the open gripper must fit between two things.
 CUBE_SPACING = 0.065
@@ -33,6 +38,22 @@ _INNER_SECTOR = 0.75
 _TRIES = 1_000
 _LAYOUTS = 100
 
+# While the arm works: a cube whose center is higher lies on something, meters.
+_ON_TABLE = CUBE_EDGE
+# So far outside of the ring a cube may be pushed and is still left where it is.
+_PUSHED = 0.015
+# Room around the TCP in which no cube appears, meters.
+_GRIPPER_SPACING = 0.09
+
+# Where the TCP may be at a start: distance from the shoulder_pan axis and height, meters. The
+# fingers end 10 mm beyond the TCP, so the lowest one clears the bowl by 3 cm.
+_START_RADII = (0.12, 0.25)
+_START_HEIGHTS = (0.075, 0.17)
+_START_ROLL = 1.2
+_START_OPENING = (0.0, 1.0)
+# The pitch that the kinematics choose is varied by up to this, radians.
+_START_PITCH = 0.25
+
 
 @dataclass(frozen=True)
 class Placement:
@@ -45,7 +66,7 @@ class Placement:
 
 
 def random_layout(
-    rng: Generator, pan_axis: tuple[float, float], *, two_bowls: bool = False
+    rng: Generator, pan_axis: Point, *, two_bowls: bool = False
 ) -> dict[str, Placement]:
     """Draw places for all things.
 
@@ -57,41 +78,118 @@ def random_layout(
     Raises:
         RuntimeError: no free place was found; the ring is too small for the distances.
     """
-    angles = dict.fromkeys((BOWL, *CUBES), (-SECTOR, SECTOR))
+    sectors = dict.fromkeys((BOWL, *CUBES), (-SECTOR, SECTOR))
     if two_bowls:
         left, right = _OUTER_BOWL, (-_OUTER_BOWL[1], -_OUTER_BOWL[0])
-        angles = {BOWL: left, RIGHT_BOWL: right}
-        angles |= dict.fromkeys(CUBES, (-_INNER_SECTOR, _INNER_SECTOR))
+        sectors = {BOWL: left, RIGHT_BOWL: right}
+        sectors |= dict.fromkeys(CUBES, (-_INNER_SECTOR, _INNER_SECTOR))
     for _ in range(_LAYOUTS):
-        placed = _place_all(rng, pan_axis, angles)
-        if placed is not None:
+        placed: dict[str, Placement] = {}
+        for name, sector in sectors.items():
+            taken = {other: (place.x, place.y) for other, place in placed.items()}
+            place = _free_place(rng, pan_axis, name, sector, taken, _TRIES)
+            if place is None:
+                break
+            placed[name] = place
+        else:
             return placed
     raise RuntimeError("found no room for all things; make the sectors in layout.py larger")
 
 
-def _place_all(
-    rng: Generator, pan_axis: tuple[float, float], angles: dict[str, tuple[float, float]]
-) -> dict[str, Placement] | None:
-    """Place one thing after the other; None where one finds no free place."""
+def restocked(
+    rng: Generator,
+    pan_axis: Point,
+    places: Mapping[str, NDArray[np.float64]],
+    held: set[str],
+    tcp: NDArray[np.float64],
+) -> dict[str, Placement]:
+    """Draw places for the cubes that are in a bowl, on something or out of reach.
+
+    Args:
+        rng: source of randomness.
+        pan_axis: x and y of the shoulder_pan axis, meters.
+        places: where all things are, name -> (3,) meters.
+        held: what the gripper touches; it stays where it is.
+        tcp: (3,) of the gripper, meters; no cube appears near it.
+
+    Raises:
+        RuntimeError: there is no free place.
+    """
+    bowls = [places[name] for name in BOWLS if name in places]
+    astray = [c for c in CUBES if c not in held and _astray(places[c], bowls, pan_axis)]
+    taken = {n: (float(at[0]), float(at[1])) for n, at in places.items() if n not in astray}
+    gripper = (float(tcp[0]), float(tcp[1]))
     placed: dict[str, Placement] = {}
-    for name, sector in angles.items():
-        radii = BOWL_RADII if name in BOWLS else CUBE_RADII
-        for _ in range(_TRIES):
-            # Uniform over the area of the sector.
-            radius = float(np.sqrt(rng.uniform(radii[0] ** 2, radii[1] ** 2)))
-            angle = float(rng.uniform(*sector))
-            x, y = pan_axis[0] + radius * cos(angle), pan_axis[1] + radius * sin(angle)
-            if all(hypot(x - p.x, y - p.y) >= _spacing(name, n) for n, p in placed.items()):
-                break
-        else:
-            return None
-        height = BOWL_HEIGHT / 2 if name in BOWLS else CUBE_EDGE / 2
-        placed[name] = Placement(x, y, height, float(rng.uniform(-pi, pi)))
+    for name in astray:
+        place = _free_place(
+            rng, pan_axis, name, (-SECTOR, SECTOR), taken, 10 * _TRIES, gripper=gripper
+        )
+        if place is None:
+            raise RuntimeError("found no free place on the table for a cube")
+        placed[name], taken[name] = place, (place.x, place.y)
     return placed
+
+
+def _astray(cube: NDArray[np.float64], bowls: list[NDArray[np.float64]], pan: Point) -> bool:
+    if cube[2] > _ON_TABLE or any(in_bowl(*(cube - bowl)) for bowl in bowls):
+        return True
+    x, y = cube[0] - pan[0], cube[1] - pan[1]
+    radius, angle = hypot(x, y), abs(atan2(y, x))
+    near, far = CUBE_RADII[0] - _PUSHED, CUBE_RADII[1] + _PUSHED
+    return not near <= radius <= far or angle > SECTOR + _PUSHED / radius
+
+
+def _free_place(
+    rng: Generator,
+    pan: Point,
+    name: str,
+    sector: tuple[float, float],
+    taken: Mapping[str, Point],
+    tries: int,
+    *,
+    gripper: Point | None = None,
+) -> Placement | None:
+    """Draw a place within a sector of the ring, apart from what is `taken`; None for none."""
+    radii = BOWL_RADII if name in BOWLS else CUBE_RADII
+    for _ in range(tries):
+        # Uniform over the area of the sector.
+        radius = float(np.sqrt(rng.uniform(radii[0] ** 2, radii[1] ** 2)))
+        angle = float(rng.uniform(*sector))
+        x, y = pan[0] + radius * cos(angle), pan[1] + radius * sin(angle)
+        apart = all(hypot(x - at[0], y - at[1]) >= _spacing(name, n) for n, at in taken.items())
+        if apart and (
+            gripper is None or hypot(x - gripper[0], y - gripper[1]) >= _GRIPPER_SPACING
+        ):
+            height = BOWL_HEIGHT / 2 if name in BOWLS else CUBE_EDGE / 2
+            return Placement(x, y, height, float(rng.uniform(-pi, pi)))
+    return None
 
 
 def _spacing(first: str, second: str) -> float:
     return BOWL_SPACING if {first, second}.intersection(BOWLS) else CUBE_SPACING
+
+
+def random_start(rng: Generator, kinematics: ArmKinematics) -> NDArray[np.float64]:
+    """Return (6,) joint positions above the work space, clear of everything, radians.
+
+    Args:
+        rng: source of randomness.
+        kinematics: of the arm.
+    """
+    while True:
+        radius, angle = rng.uniform(*_START_RADII), rng.uniform(-SECTOR, SECTOR)
+        x, y = kinematics.pan_axis + radius * np.array([cos(angle), sin(angle)])
+        height, roll = rng.uniform(*_START_HEIGHTS), rng.uniform(-_START_ROLL, _START_ROLL)
+        opening, pitch = rng.uniform(*_START_OPENING), rng.uniform(-_START_PITCH, _START_PITCH)
+        arm = kinematics.reach(np.array([x, y, height]), None, roll)
+        if arm is None:
+            continue
+        start = np.append(arm, opening)
+        start[3] += pitch
+        limits = np.array([(joint.lower, joint.upper) for joint in kinematics.spec.joints])
+        inside = np.all((start > limits[:, 0]) & (start < limits[:, 1]))
+        if inside and kinematics.forward(start).tcp[2] > _START_HEIGHTS[0]:
+            return start
 
 
 def in_bowl(offset_x: float, offset_y: float, height: float) -> bool:

@@ -8,16 +8,17 @@ commands give the same states bit for bit.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import cos, sin
 
 import mujoco
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
 from smolvla_sim.world.arm import JOINT_NAMES, arm_spec
 from smolvla_sim.world.kinematics import ArmKinematics
-from smolvla_sim.world.layout import random_layout
+from smolvla_sim.world.layout import Placement, random_layout, restocked
 from smolvla_sim.world.mjcf import PHYSICS_RATE, build_model, servo_of
-from smolvla_sim.world.right_bowl import RightBowl
 from smolvla_sim.world.scene import CUBE_EDGE, CUBES, OBJECTS, RIGHT_BOWL
 from smolvla_sim.world.servo import ServoProfile
 from smolvla_sim.world.tasks import LIFT, ObjectState, Progress, Task, parse_task
@@ -29,6 +30,10 @@ DEFAULT_TASK = "put the red cube into the bowl"
 # Where the arm waits, radians: the gripper above the near edge of the work space.
 HOME = (0.0, -1.2, 0.8, 1.4, 0.0, 0.1)
 _SETTLE_SECONDS = 0.25
+# MuJoCo draws the groups 0 to 2 unless told otherwise.
+_HIDDEN_GROUP = 5
+# Where it waits, meters: below the table, so that it is near nothing.
+_AWAY = (0.0, 0.0, -2.0)
 
 
 class Simulation:
@@ -79,13 +84,15 @@ class Simulation:
         self._cube_heights = np.array([self._coordinates[name] + 2 for name in CUBES])
         gripper = [self.model.body(name).id for name in ("wrist_roll", "gripper")]
         self._is_gripper = np.isin(self.model.geom_bodyid, gripper)
-        self._right_bowl = RightBowl(self.model)
+        self._right_bowl = _RightBowl(self.model)
         self._two_bowls = False
         self._look = SceneLook(self.model)
         self._variation = variation
         self._task = parse_task(task)
         self._progress = Progress()
         self._touched_before: set[str] = set()
+        pan_x, pan_y = self.kinematics.pan_axis
+        self._pan_axis = (float(pan_x), float(pan_y))
         self._seed = seed
         self.reset(seed)
 
@@ -150,10 +157,9 @@ class Simulation:
         mujoco.mj_resetData(self.model, self.data)
         self._look.apply(random_variation(seed) if self._variation else None)
         rng = np.random.default_rng(seed)
-        pan_x, pan_y = self.kinematics.pan_axis
         self._seed = seed
         self._two_bowls = RIGHT_BOWL in self._task.things
-        layout = random_layout(rng, (float(pan_x), float(pan_y)), two_bowls=self._two_bowls)
+        layout = random_layout(rng, self._pan_axis, two_bowls=self._two_bowls)
         if self._two_bowls:
             self._right_bowl.place(layout.pop(RIGHT_BOWL))
         else:
@@ -259,6 +265,33 @@ class Simulation:
             self.data.qpos[at + 3 : at + 7] = np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2)
         self.data.qvel[self._speeds[name] : self._speeds[name] + 6] = 0.0
 
+    def restock(self, rng: Generator) -> tuple[str, ...]:
+        """Put every cube that is in a bowl, on something or out of reach at a free random place.
+
+        So continuous operation does not run out of cubes. A cube that the gripper touches stays
+        where it is. The arm does not move.
+
+        Args:
+            rng: source of the places.
+
+        Returns:
+            The cubes that were moved.
+
+        Raises:
+            RuntimeError: there is no free place.
+        """
+        objects = self.objects()
+        placed = restocked(
+            rng,
+            self._pan_axis,
+            {name: state.position for name, state in objects.items()},
+            {name for name, state in objects.items() if state.touched},
+            self.kinematics.forward(self.positions).tcp,
+        )
+        for name, place in placed.items():
+            self.move_object(name, np.array([place.x, place.y, place.z]), yaw=place.yaw)
+        return tuple(placed)
+
     def score(self) -> float:
         """Return the graded success of the task, 0 to 1."""
         return self._task.grade(self.objects(), self._progress)
@@ -273,8 +306,44 @@ class Simulation:
         return np.array(self.data.qpos)
 
 
+def restock_rng(seed: int) -> Generator:
+    """Return the source of places of a run, apart from all other draws of the seed."""
+    return np.random.default_rng([seed, 5])
+
+
 def object_poses(objects: Mapping[str, ObjectState]) -> dict[str, Array]:
     """Return name -> (7,) position in meters and quaternion w, x, y, z."""
     return {
         name: np.concatenate([state.position, state.quaternion]) for name, state in objects.items()
     }
+
+
+class _RightBowl:
+    """The second bowl, which has no joint: in its place, or neither seen nor felt.
+
+    Args:
+        model: compiled by `mjcf.build_model`.
+    """
+
+    def __init__(self, model: mujoco.MjModel) -> None:
+        self._model = model
+        self._body = model.body(RIGHT_BOWL).id
+        self._geoms = np.flatnonzero(model.geom_bodyid == self._body)
+        self._contype = model.geom_contype[self._geoms].copy()
+        self._conaffinity = model.geom_conaffinity[self._geoms].copy()
+        self._group = model.geom_group[self._geoms].copy()
+
+    def place(self, place: Placement) -> None:
+        """Put it onto the table."""
+        self._model.body_pos[self._body] = place.x, place.y, place.z
+        self._model.body_quat[self._body] = cos(place.yaw / 2), 0.0, 0.0, sin(place.yaw / 2)
+        self._model.geom_contype[self._geoms] = self._contype
+        self._model.geom_conaffinity[self._geoms] = self._conaffinity
+        self._model.geom_group[self._geoms] = self._group
+
+    def remove(self) -> None:
+        """Take it out of the scene."""
+        self._model.body_pos[self._body] = _AWAY
+        self._model.geom_contype[self._geoms] = 0
+        self._model.geom_conaffinity[self._geoms] = 0
+        self._model.geom_group[self._geoms] = _HIDDEN_GROUP

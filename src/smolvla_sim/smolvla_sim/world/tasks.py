@@ -1,36 +1,156 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the arm can be asked to do: sentences, goals and how success is graded.
+"""What the arm can be asked to do: sentences, goals, how success is graded and what to do for it.
 
-A kind of task is one subclass of `Task` in `TASK_KINDS`; a new one needs its sentences and
-`grade`.
+A task is one subclass of `Task` in `TASKS`: its name, sentences, time limit, `grade`, and `move`,
+what the scripted expert does next. A new one needs nothing anywhere else, unless the expert shall
+move in a new way: that is a method of `expert.moves.Moves`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import permutations
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from smolvla_sim.world.layout import in_bowl, on_top
-from smolvla_sim.world.scene import BOWL, CUBE_COLORS, RIGHT_BOWL
-from smolvla_sim.world.task import LIFT, ObjectState, Progress, Task
+from smolvla_sim.world.scene import BOWL, CUBE_COLORS, CUBE_EDGE, RIGHT_BOWL
 
-__all__ = [
-    "LIFT",
-    "TASK_KINDS",
-    "ObjectState",
-    "PickUp",
-    "PlaceInBowl",
-    "Progress",
-    "Reach",
-    "Sort",
-    "Stack",
-    "Task",
-    "all_tasks",
-    "parse_task",
-    "task_kind",
-]
+if TYPE_CHECKING:  # the expert stands on the world
+    from smolvla_sim.expert.moves import Moves
+    from smolvla_sim.expert.world import ModelWorld
+
+# A cube counts as lifted when its center is this much above its place on the table, meters.
+LIFT = 0.03
+# A cube rests when it is slower than this, m/s.
+REST_SPEED = 0.03
+
+
+@dataclass(frozen=True)
+class ObjectState:
+    """Motion of a thing in the base frame.
+
+    Attributes:
+        position: (3,) meters.
+        quaternion: (4,) w, x, y, z.
+        speed: m/s.
+        touched: whether the gripper touches it.
+    """
+
+    position: NDArray[np.float64]
+    quaternion: NDArray[np.float64]
+    speed: float
+    touched: bool
+
+    @property
+    def lifted(self) -> bool:
+        """Whether the gripper holds it (a cube) above the table."""
+        return self.touched and bool(self.position[2] > CUBE_EDGE / 2 + LIFT)
+
+    @property
+    def let_go(self) -> bool:
+        """Whether it is at rest and the gripper does not touch it."""
+        return not self.touched and self.speed < REST_SPEED
+
+
+@dataclass
+class Progress:
+    """What has happened since the start of an episode and cannot be seen afterwards.
+
+    Attributes:
+        lifted: cubes that the gripper has lifted.
+        first_touched: the cube that the gripper touched first; None before.
+    """
+
+    lifted: set[str] = field(default_factory=set)
+    first_touched: str | None = None
+
+
+@dataclass(frozen=True)
+class Task(ABC):
+    """One task about one cube.
+
+    Attributes:
+        color: color of the named cube.
+    """
+
+    color: str
+
+    # Its name in options of command lines.
+    name: ClassVar[str]
+    # Seconds that it may take: some five times what the expert needs.
+    time_limit: ClassVar[float] = 40.0
+    # Sentences that it understands, the usual words first.
+    templates: ClassVar[tuple[str, ...]]
+    # What `parse` accepts: normalized sentences with the attributes as named groups.
+    patterns: ClassVar[tuple[re.Pattern[str], ...]]
+
+    @property
+    def cube(self) -> str:
+        """Name of the cube that the arm has to go to first."""
+        return f"{self.color}_cube"
+
+    @property
+    def things(self) -> tuple[str, ...]:
+        """Names of all things that it is about."""
+        return (self.cube,)
+
+    @property
+    def movable(self) -> tuple[str, ...]:
+        """Names of the cubes that the gripper may hold."""
+        return (self.cube,)
+
+    @property
+    def sentence(self) -> str:
+        """The instruction in its usual words."""
+        return self.sentences()[0]
+
+    def sentences(self) -> tuple[str, ...]:
+        """Return the instruction in all the words of `templates`."""
+        return tuple(template.format(**vars(self)) for template in self.templates)
+
+    @classmethod
+    def variants(cls) -> tuple[Task, ...]:
+        """Return the task for every color; at least one."""
+        return tuple(cls(color) for color in CUBE_COLORS)
+
+    @classmethod
+    def parse(cls, sentence: str) -> Task | None:
+        """Return the task that a normalized sentence asks for, or None."""
+        for pattern in cls.patterns:
+            match = pattern.fullmatch(sentence)
+            if match:
+                task = cls(**match.groupdict())
+                return task if task in cls.variants() else None
+        return None
+
+    @abstractmethod
+    def grade(self, objects: Mapping[str, ObjectState], progress: Progress) -> float:
+        """Return the graded success, 0 to 1.
+
+        Args:
+            objects: all things by name.
+            progress: what has happened since the start.
+        """
+
+    @abstractmethod
+    def move(self, world: ModelWorld, moves: Moves) -> NDArray[np.float64]:
+        """Return the (6,) joint positions [rad] to head for now, as the scripted expert does it.
+
+        Args:
+            world: what the arm and the things are like.
+            moves: what the arm can do.
+        """
+
+    def lost(self, progress: Progress) -> bool:
+        """Whether nothing can make it a success any more."""
+        return False
+
 
 _THE = r"(?:the )?(?P<color>\w+) (?:cube|block)"
 _THE_OTHER = _THE.replace("color", "other")
@@ -44,7 +164,8 @@ class PlaceInBowl(Task):
     Scoring of pick-and-place in the SmolVLA paper (arXiv 2506.01844, section 4).
     """
 
-    kind = "pick_place"
+    name = "pick_place"
+    time_limit = 20.0
     templates = (
         "put the {color} cube into the bowl",
         "pick up the {color} cube and put it into the bowl",
@@ -70,11 +191,16 @@ class PlaceInBowl(Task):
         """Return 0.5 for the lifted cube plus 0.5 while it rests in the bowl, let go."""
         return _placed(self.places, objects, progress)
 
+    def move(self, world: ModelWorld, moves: Moves) -> NDArray[np.float64]:
+        """Bring each cube into its bowl, then go home."""
+        return _place(self.places, world, moves)
+
 
 class PickUp(Task):
     """Lift a cube off the table: all or nothing."""
 
-    kind = "pick_up"
+    name = "pick_up"
+    time_limit = 12.0
     templates = ("pick up the {color} cube",)
     patterns = (re.compile(rf"{_VERB} {_THE}(?: up)?"),)
 
@@ -82,17 +208,26 @@ class PickUp(Task):
         """Return 1 once the cube was lifted."""
         return float(self.cube in progress.lifted)
 
+    def move(self, world: ModelWorld, moves: Moves) -> NDArray[np.float64]:
+        """Fetch the cube and lift it."""
+        return moves.hold_up(world) if world.held else moves.fetch(world, self.cube)
+
 
 class Reach(Task):
     """Touch a cube with the gripper: all or nothing, and no other cube before it."""
 
-    kind = "reach"
+    name = "reach"
+    time_limit = 8.0
     templates = ("touch the {color} cube", "reach for the {color} cube")
     patterns = (re.compile(rf"(?:touch|reach|reach for|reach to) {_THE}"),)
 
     def grade(self, objects: Mapping[str, ObjectState], progress: Progress) -> float:
         """Return 1 once the cube was touched, for good 0 where another one was first."""
         return float(progress.first_touched == self.cube)
+
+    def move(self, world: ModelWorld, moves: Moves) -> NDArray[np.float64]:
+        """Grip the cube and stay."""
+        return moves.squeeze(world) if world.held else moves.fetch(world, self.cube)
 
     def lost(self, progress: Progress) -> bool:
         """Whether another cube was touched first."""
@@ -123,7 +258,7 @@ class _TwoCubes(Task):
 class Stack(_TwoCubes):
     """Stack a cube on another one: half for the grasp, half for the place."""
 
-    kind = "stack"
+    name = "stack"
     templates = (
         "stack the {color} cube on the {other} cube",
         "put the {color} cube on top of the {other} cube",
@@ -147,6 +282,14 @@ class Stack(_TwoCubes):
         stands = on_top(*(cube.position - objects[self.second_cube].position))
         return 1.0 if stands and cube.let_go else 0.5
 
+    def move(self, world: ModelWorld, moves: Moves) -> NDArray[np.float64]:
+        """Set the cube onto the other one, then go home."""
+        if world.held:
+            return moves.set_onto(world, self.cube, self.second_cube)
+        if world.stands_on(self.cube, self.second_cube):
+            return moves.leave(world, self.cube)
+        return moves.fetch(world, self.cube)
+
 
 class Sort(_TwoCubes):
     """Sort two cubes into two bowls: for each a quarter for the grasp, a quarter for the place.
@@ -154,7 +297,7 @@ class Sort(_TwoCubes):
     Scoring of sorting in the SmolVLA paper (arXiv 2506.01844, section 4).
     """
 
-    kind = "sort"
+    name = "sort"
     templates = (
         "sort the {color} cube into the left bowl and the {other} cube into the right bowl",
         "put the {color} cube into the left bowl and the {other} cube into the right bowl",
@@ -185,8 +328,13 @@ class Sort(_TwoCubes):
         """Return for each cube 0.25 once lifted and 0.25 while in its bowl, let go."""
         return _placed(self.places, objects, progress)
 
+    def move(self, world: ModelWorld, moves: Moves) -> NDArray[np.float64]:
+        """Bring each cube into its bowl, then go home."""
+        return _place(self.places, world, moves)
 
-TASK_KINDS: tuple[type[Task], ...] = (PlaceInBowl, PickUp, Reach, Stack, Sort)
+
+TASKS: tuple[type[Task], ...] = (PlaceInBowl, PickUp, Reach, Stack, Sort)
+TASK_NAMES = tuple(task.name for task in TASKS)
 
 
 def _placed(
@@ -202,6 +350,16 @@ def _placed(
     return score / len(places)
 
 
+def _place(places: Mapping[str, str], world: ModelWorld, moves: Moves) -> NDArray[np.float64]:
+    """Bring each cube into its bowl, then go home."""
+    if world.held:
+        return moves.carry(world, world.held, places[world.held])
+    for cube, bowl in places.items():
+        if not world.inside(cube, bowl):
+            return moves.fetch(world, cube)
+    return moves.retreat(world)
+
+
 def parse_task(sentence: str) -> Task:
     """Return the task that a sentence asks for; case and a final period do not matter.
 
@@ -209,11 +367,11 @@ def parse_task(sentence: str) -> Task:
         ValueError: nothing here understands it; the text lists what is understood.
     """
     words = " ".join(sentence.lower().strip().rstrip(".!").split())
-    for kind in TASK_KINDS:
-        task = kind.parse(words)
+    for known in TASKS:
+        task = known.parse(words)
         if task is not None:
             return task
-    examples = "; ".join(f"'{text}'" for kind in TASK_KINDS for text in kind.templates)
+    examples = "; ".join(f"'{text}'" for known in TASKS for text in known.templates)
     colors = ", ".join(CUBE_COLORS)
     raise ValueError(
         f"the simulation does not understand '{sentence}'; it understands {examples}, "
@@ -221,19 +379,40 @@ def parse_task(sentence: str) -> Task:
     )
 
 
-def task_kind(name: str) -> type[Task]:
-    """Return the kind of task of a name such as ``pick_place``.
+def tasks_asked(text: str) -> tuple[Task, ...]:
+    """Return the tasks of a name such as ``pick_place``, or the one of a whole sentence.
 
     Raises:
-        ValueError: unknown name; the text lists the known ones.
+        ValueError: neither; the text lists what is known.
     """
-    for kind in TASK_KINDS:
-        if kind.kind == name:
-            return kind
-    names = ", ".join(kind.kind for kind in TASK_KINDS)
-    raise ValueError(f"unknown kind of task '{name}'; there are {names}")
+    if " " in text.strip():
+        return (parse_task(text),)
+    for task in TASKS:
+        if task.name == text.strip():
+            return task.variants()
+    raise ValueError(
+        f"unknown task '{text}'; there are {', '.join(TASK_NAMES)}, or a whole sentence"
+    )
 
 
-def all_tasks() -> tuple[Task, ...]:
-    """Return every task there is."""
-    return tuple(task for kind in TASK_KINDS for task in kind.variants())
+def task_sequence(text: str, seed: int) -> Iterator[Task]:
+    """Return endless tasks, the first of which is that of the episode `seed`.
+
+    Of a name the colors rotate with the seed. Each next one is about another cube where there is
+    one: an arm that has just touched the red cube could not be asked for less than to do it again.
+
+    Args:
+        text: see `tasks_asked`, which raises for an unknown one at once.
+        seed: of the episode.
+    """
+    return _in_turn(tasks_asked(text), seed)
+
+
+def _in_turn(variants: tuple[Task, ...], seed: int) -> Iterator[Task]:
+    rng = np.random.default_rng([seed, 4])
+    task = variants[seed % len(variants)]
+    while True:
+        yield task
+        others = [other for other in variants if other.cube != task.cube]
+        if others:
+            task = others[int(rng.integers(len(others)))]

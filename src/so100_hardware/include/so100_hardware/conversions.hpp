@@ -108,7 +108,7 @@ private:
 };
 
 // LeRobot's units, by its own formulas (facts 5.4). nullopt: the range is not valid, drive_mode
-// is not 0 or 1, or a value is not finite. Ticks that come from a value are cut towards zero, as
+// is not 0 or 1, or a value is not finite. Ticks that come from a value are cut toward zero, as
 // LeRobot does it; so a tick that goes to LeRobot's units and back may come back one lower.
 
 /// Degrees from the middle of the range; LeRobot counts 4095 ticks a turn and does not clamp.

@@ -21,7 +21,7 @@
 namespace so100_hardware
 {
 
-/// What a servo was told to bear, in SI units, as connect() found it and activate() sets it. Beyond
+/// The limits of a servo, in SI units, as connect() found it and activate() sets it. Beyond
 /// its limits it reports a fault, and its torque may go off.
 struct ServoLimits
 {

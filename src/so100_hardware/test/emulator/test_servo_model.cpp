@@ -179,7 +179,7 @@ TEST(ServoModel, GravityAtTheEndOfTheRangeDoesNotSendItRoundTheTurn)
   EXPECT_NEAR(servo.dynamics().position(), -8.0, 1.0);
 }
 
-TEST(ServoModel, Writing128MakesThisTheCentreForGood)
+TEST(ServoModel, Writing128MakesThisTheCenterForGood)
 {
   ServoModel servo(at(3000.0));
   put(servo, reg::torque_enable, 128);

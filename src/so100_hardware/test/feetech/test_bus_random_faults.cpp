@@ -40,7 +40,7 @@ TEST_F(BusFaults, NoWrongValueIsEverAccepted)
       data[end - 1] = static_cast<std::uint8_t>(call >> 16 & 0xFF);
       Bytes reply = frame(id, 0, data);
       microseconds delay(200 * turn);
-      // One fault a reply and none in its neighbour: two can make up for each other in a
+      // One fault a reply and none in its neighbor: two can make up for each other in a
       // checksum of eight bits.
       fault = fault < 7 ? 99 : random() % 100;
       switch (fault) {

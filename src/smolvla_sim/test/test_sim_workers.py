@@ -10,11 +10,10 @@ import subprocess
 import sys
 import time
 from functools import partial
+from itertools import count, islice
 from operator import methodcaller
 
 import pytest
-from smolvla_sim.demonstrations import pool as demonstration_pool
-from smolvla_sim.demonstrations.demonstration import DemonstrationOptions
 from smolvla_sim.play.workers import spread
 
 # What workers do has to be picklable and importable there: the standard library is. Called,
@@ -22,6 +21,7 @@ from smolvla_sim.play.workers import spread
 BIT_LENGTH = partial(methodcaller, "bit_length")
 DIE = partial(partial, os._exit)
 READ_NUMBER = partial(partial, int)
+EVALUATE = partial(partial, eval)
 SIGNAL_HANDLER = partial(partial, signal.getsignal)
 
 DEADLINE = 30.0
@@ -131,9 +131,11 @@ def test_workers_end_when_their_parent_is_killed(tmp_path):
             os.kill(int(pid), signal.SIGKILL)
 
 
-def test_workers_that_record_settle_in_too(monkeypatch):
-    settled = []
-    monkeypatch.setattr(demonstration_pool, "settle_in", lambda: settled.append(True))
-    monkeypatch.setattr(demonstration_pool, "_options", None)
-    demonstration_pool._start_worker(DemonstrationOptions("reach", cameras=()))
-    assert settled == [True]
+def test_endless_jobs_are_handed_out_in_their_order_and_never_done_here():
+    jobs = (f"({number}, __import__('os').getpid())" for number in count(3))
+    with spread(EVALUATE, jobs, 2, in_order=True) as done:
+        found = [result for _, result in islice(done, 7)]
+    assert [number for number, _ in found] == list(range(3, 10))
+    with spread(EVALUATE, ["__import__('os').getpid()"], 1, in_order=True) as done:
+        found += [(0, process) for _, process in done]
+    assert os.getpid() not in {process for _, process in found}

@@ -4,17 +4,26 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from itertools import groupby, pairwise
+from dataclasses import replace
+from itertools import chain, groupby, pairwise, repeat
 
 import numpy as np
 import pytest
-from smolvla_executor.core.executor_types import ExecutorConfig
-from smolvla_sim.play.control_loop import ControlLoop
-from smolvla_sim.play.execution import NO_APPROACH, Execution
-from smolvla_sim.play.observer import Observer
-from smolvla_sim.play.policies import LoadedPolicy, PolicySpec, load_policy
+from smolvla_sim.expert.backend import ScriptedBackend
+from smolvla_sim.play.loop import (
+    DONE,
+    LOST,
+    NO_APPROACH,
+    OVER,
+    REFUSED,
+    EpisodeLoop,
+    Execution,
+    Observer,
+    direct,
+)
 from smolvla_sim.world.arm import JOINT_NAMES
 from smolvla_sim.world.simulation import HOME, Simulation
+from smolvla_sim.world.tasks import PlaceInBowl, Reach
 
 RATE = 30.0
 ROWS = 16
@@ -29,6 +38,7 @@ class Arm:
 
     period = 1.0 / 300.0
     joint_names = JOINT_NAMES
+    lower, upper = np.full(6, -3.0), np.full(6, 3.0)
 
     def __init__(self):
         self.positions = np.array(HOME)
@@ -53,7 +63,10 @@ class Thinker:
         self._arm = arm
         self._plan = plan or marked
         self.period = period
-        self.asked, self.requests, self.observations = [], [], []
+        self.asked, self.requests, self.observations, self.tuned = [], [], [], []
+
+    def tune(self, options):
+        self.tuned.append(options)
 
     def infer(self, observation, request):
         self.asked.append(self._arm.cycle)
@@ -70,12 +83,12 @@ def number_of(command):
     return round(float(command[0] - HOME[0]) / MARK)
 
 
-def loop_of(execution, delay, plan=None, told=None):
+def loop_of(execution, delay, plan=None, **options):
     arm = Arm()
     thinker = Thinker(arm, plan)
-    tell = (told if told is not None else []).append
-    policy = LoadedPolicy(thinker, lambda seed: None, tell)
-    loop = ControlLoop(arm, Observer(arm, thinker, (64, 48)), policy, execution, RATE, delay)
+    loop = EpisodeLoop(
+        Observer(arm, thinker, (64, 48)), execution.executor(RATE), delay=delay, **options
+    )
     loop.instruction = "touch the red cube"
     return loop, thinker, arm
 
@@ -115,7 +128,6 @@ def holds(starved):
 
 def test_an_execution_hands_each_setting_to_the_executor():
     config = Execution(0.3, "average", 7, 0.6, real_time_chunking=True).executor(25.0)
-    assert isinstance(config, ExecutorConfig)
     assert config.trigger_share == 0.3
     assert config.aggregation == "average"
     assert config.actions_per_chunk == 7
@@ -125,7 +137,7 @@ def test_an_execution_hands_each_setting_to_the_executor():
 
 
 @pytest.mark.parametrize(
-    ("delay", "cycles"), [(0.0, 1), (0.02, 1), (0.1, 3), (0.101, 4), (0.3, 9), (0.6, 18)]
+    ("delay", "cycles"), [(0.01, 1), (0.02, 1), (0.1, 3), (0.101, 4), (0.3, 9), (0.6, 18)]
 )
 @pytest.mark.parametrize("execution", [SYNC, ASYNC], ids=["sync", "async"])
 def test_an_answer_arrives_after_the_delay_rounded_up_to_cycles(execution, delay, cycles):
@@ -137,11 +149,14 @@ def test_an_answer_arrives_after_the_delay_rounded_up_to_cycles(execution, delay
     assert loop.trace.requests == len(thinker.asked) <= len(arrived) + 1
 
 
-@pytest.mark.parametrize(("delay", "cycles"), [(0.0, 1), (0.3, 9), (0.6, 18)])
+@pytest.mark.parametrize(("delay", "cycles"), [(0.0, 0), (0.02, 1), (0.3, 9), (0.6, 18)])
 def test_synchronous_execution_holds_for_exactly_the_delay_between_chunks(delay, cycles):
     loop, _, _ = loop_of(SYNC, delay)
     grown, _ = played(loop, 150)
     found = holds(grown["starved"])[:-1]
+    if cycles == 0:
+        assert not found
+        return
     assert len(found) >= 2
     assert {length for _, length in found} == {cycles}
     # Eight actions of two cycles between two holds.
@@ -240,11 +255,10 @@ def test_a_chunk_that_comes_too_late_is_no_merge_and_makes_nothing_younger():
     assert list(ages.values()) == pytest.approx(expected)
 
 
-def test_the_policy_is_told_of_real_time_chunking():
-    told = []
-    for execution in (Execution(0.7, "latest", real_time_chunking=True), ASYNC, SYNC):
-        loop_of(execution, 0.0, told=told)
-    assert told == [True, False, False]
+def test_the_policy_is_told_seed_and_real_time_chunking():
+    for seed, on in ((4, True), (9, False)):
+        _, thinker, _ = loop_of(ASYNC, 0.0, seed=seed, real_time_chunking=on)
+        assert thinker.tuned == [{"seed": seed, "real_time_chunking": on}]
 
 
 def test_queued_actions_and_the_expected_delay_reach_the_policy():
@@ -264,24 +278,150 @@ def test_queued_actions_and_the_expected_delay_reach_the_policy():
 
 def test_a_rate_that_does_not_divide_the_physics_is_refused():
     arm = Arm()
-    thinker = Thinker(arm)
-    policy = LoadedPolicy(thinker, lambda seed: None, lambda on: None)
+    observer = Observer(arm, Thinker(arm), (64, 48))
     with pytest.raises(ValueError, match="29 Hz does not divide the physics rate of 300 Hz"):
-        ControlLoop(arm, Observer(arm, thinker, (64, 48)), policy, SYNC, 29.0, 0.0)
+        EpisodeLoop(observer, SYNC.executor(29.0))
 
 
-def test_the_same_run_twice_gives_the_same_trace():
-    simulation, policy = Simulation(), load_policy(PolicySpec("scripted"))
+def test_a_direct_executor_changes_nothing_and_loses_no_time():
+    def wild(number):
+        return np.tile(HOME, (ROWS, 1)) + 0.9 * (number % 2) + 0.01 * np.arange(ROWS)[:, None]
+
+    arm = Arm()
+    thinker = Thinker(arm, wild)
+    loop = EpisodeLoop(Observer(arm, thinker, (64, 48)), direct(arm, 15.0, 5))
+    loop.instruction = "touch the red cube"
+    arm.step = lambda count: setattr(arm, "cycle", arm.cycle + 1)
+    for _ in range(12):
+        loop.step()
+    # Each chunk acts from the very cycle in which it was asked for, however far it jumps.
+    assert thinker.asked == [0, 5, 10]
+    expected = np.concatenate([wild(1)[:5], wild(2)[:5], wild(3)[:2]])
+    np.testing.assert_array_equal(list(arm.commanded.values()), expected)
+    assert loop.trace.starved == loop.trace.approaching == 0
+    assert [request.committed.shape for request in thinker.requests] == [(0, 6)] * 3
+
+
+def test_a_direct_executor_asks_again_in_the_cycle_after_a_refusal():
+    def moody(number):
+        if number in (2, 3):
+            raise ValueError("I see no camera top")
+        return marked(number)
+
+    arm = Arm()
+    thinker = Thinker(arm, moody)
+    arm.step = lambda count: setattr(arm, "cycle", arm.cycle + 1)
+    loop = EpisodeLoop(Observer(arm, thinker, (64, 48)), direct(arm, 15.0, 5))
+    loop.instruction = "touch the red cube"
+    for _ in range(9):
+        loop.step()
+    assert thinker.asked == [0, 5, 6, 7]
+    assert (loop.trace.refusals, loop.trace.refusal) == (2, "thinker: I see no camera top")
+
+
+def test_commands_pass_through_the_hook_on_their_way_to_the_arm():
+    seen = []
+
+    def lower(command):
+        seen.append(command)
+        return command - 0.25
+
+    loop, _, arm = loop_of(ASYNC, 0.1, on_command=lower)
+    played(loop, 40)
+    np.testing.assert_array_equal(seen, loop.trace.commands)
+    np.testing.assert_allclose(list(arm.commanded.values()), np.array(seen) - 0.25)
+
+
+@pytest.fixture(scope="module")
+def world():
+    """A simulation and the scripted expert in it."""
+    return Observer(Simulation(), ScriptedBackend(chunk_size=ROWS, period=1.0 / 15.0), (64, 48))
+
+
+def expert_loop(world, seed=3):
+    world.simulation.set_task("touch the red cube")
+    world.simulation.reset(seed)
+    return EpisodeLoop(world, ASYNC.executor(RATE), delay=0.1)
+
+
+def test_the_same_run_twice_gives_the_same_trace(world):
     traces = []
     for _ in range(2):
-        simulation.set_task("touch the red cube")
-        simulation.reset(3)
-        observer = Observer(simulation, policy.backend, (64, 48))
-        loop = ControlLoop(simulation, observer, policy, ASYNC, RATE, 0.1)
-        loop.instruction = "touch the red cube"
-        played(loop, 60)
+        loop = expert_loop(world)
+        loop.play(2.0)
         traces.append(loop.trace)
     first, second = traces
     assert len(first.merges) >= 2
     np.testing.assert_array_equal(first.commands, second.commands)
     assert first.measures(2.0) == second.measures(2.0)
+
+
+def test_noise_on_the_joints_depends_on_the_seed_and_reaches_the_policy_alone():
+    simulation = Simulation()
+    observer = Observer(simulation, ScriptedBackend(), (64, 48), joint_noise=0.02)
+    found = {}
+    for seed in (1, 2, 1):
+        observer.reseed(seed)
+        off = observer.observe("touch the red cube").positions - simulation.positions
+        assert 0.0 < np.abs(off).max() < 0.1
+        np.testing.assert_array_equal(found.setdefault(seed, off), off)
+    assert not np.array_equal(found[1], found[2])
+
+
+def test_a_task_ends_when_it_is_done_or_its_time_is_over(world):
+    loop = expert_loop(world)
+    assert loop.play(0.4) == OVER
+    assert loop.now == pytest.approx(0.4)
+    assert loop.play(end=20.0) == DONE
+    assert loop.now < 8.0
+
+
+@pytest.mark.parametrize(("give_up", "ended"), [(True, LOST), (False, OVER)])
+def test_a_task_that_is_lost_is_given_up_at_once_where_that_is_wanted(give_up, ended, monkeypatch):
+    infer = ScriptedBackend.infer
+
+    def wrong(backend, observation, request):
+        other = replace(observation, instruction="touch the blue cube")
+        return infer(backend, other, request)
+
+    monkeypatch.setattr(ScriptedBackend, "infer", wrong)
+    simulation = Simulation(task="touch the red cube", seed=5)
+    observer = Observer(simulation, ScriptedBackend(period=1.0 / 15.0), (64, 48))
+    loop = EpisodeLoop(observer, ASYNC.executor(RATE))
+    assert loop.play(6.0, give_up=give_up) == ended
+    assert simulation.lost
+    assert (loop.now < 5.0) is give_up
+
+
+def test_a_refusal_ends_a_task_where_nobody_is_patient(world):
+    for patient, ended in ((False, REFUSED), (True, OVER)):
+        loop = expert_loop(world)
+        world.simulation.move_object("red_cube", np.array([0.22, 0.42, 0.0125]), yaw=0.0)
+        assert loop.play(1.0, patient=patient) == ended
+        assert "out of the arm's reach" in loop.trace.refusal
+        assert (loop.now < 0.5) is not patient
+
+
+def test_one_task_after_another_with_the_cubes_put_back(world):
+    loop = expert_loop(world)
+    tasks = chain.from_iterable(repeat((PlaceInBowl("red"), PlaceInBowl("green"))))
+    done, failed = loop.play_all(tasks, 18.0, np.random.default_rng(0), 15.0)
+    # The third task was about the red cube again, which lay in the bowl.
+    assert len(done) >= 3
+    assert failed == 0
+    assert sum(done) <= loop.now == pytest.approx(18.0)
+    assert expert_loop(world).play_all(tasks, 0.0, np.random.default_rng(0)) == ([], 0)
+
+
+def test_a_task_goes_on_with_what_was_touched_before_it(world):
+    loop = expert_loop(world)
+    assert loop.play(9.0) == DONE
+    # The red cube is still between the fingers, and will be touched again and again.
+    loop.play_all(repeat(Reach("green")), loop.now + 0.2, np.random.default_rng(0))
+    assert EpisodeLoop(world, ASYNC.executor(RATE)).play(9.0) == DONE
+
+
+def test_tasks_that_take_too_long_have_failed(world):
+    loop = expert_loop(world)
+    found = loop.play_all(repeat(Reach("red")), 1.6, np.random.default_rng(0), 0.5)
+    assert found == ([], 3)

@@ -1,28 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Image messages to RGB arrays with OpenCV, as cv_bridge converts them.
+"""Pictures to RGB arrays with OpenCV, as cv_bridge converts them: image messages, and files.
 
-cv_bridge itself is not used: it comes with a ROS distribution only. A message that is no picture
-of a color camera, as depth or video, is refused with the reason and what to do. A gray one is
-taken, its one channel for all three; `is_gray` tells.
+cv_bridge itself is not used: it comes with a ROS distribution only. What is no picture of a color
+camera, as depth or video, is refused with the reason and what to do. A gray one is taken, its one
+channel for all three; `is_gray` tells.
 """
 
 from __future__ import annotations
 
 import re
-import sys
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from sensor_msgs.msg import CompressedImage, Image
 
-from smolvla_core.pictures import (
-    NoColorsError,
-    Pixels,
-    UnknownFormatError,
-    decode_picture,
-    to_rgb8,
-)
+Pixels = NDArray[np.uint8]
+"""(height, width, 3) RGB."""
+ImageMessage: TypeAlias = Any
+"""sensor_msgs/Image or sensor_msgs/CompressedImage, which has a `format`."""
 
 # Encodings of sensor_msgs/image_encodings.hpp, those of color and of gray.
 # One value per channel and pixel -> bits of a value, channels, conversion to RGB; None: it is RGB.
@@ -70,10 +66,27 @@ _GRAY = frozenset(("mono8", "mono16", "8UC1"))
 # What depth cameras send: REP 118, and openni's and librealsense's drivers.
 _DEPTH = frozenset(("16UC1", "16SC1", "32SC1", "32FC1", "64FC1", "z16"))
 _SET_COLOR = "set camera_topic to the topic of the camera's color images"
+# What a camera or a transport may compress a single picture to. Not all that OpenCV reads: the
+# data come from the network.
+_FORMATS = {
+    "JPEG": re.compile(rb"\xff\xd8\xff"),
+    "PNG": re.compile(rb"\x89PNG\r\n\x1a\n"),
+    "WEBP": re.compile(rb"RIFF.{4}WEBP", re.DOTALL),
+    "BMP": re.compile(rb"BM"),
+    "TIFF": re.compile(rb"II\*\0|MM\0\*"),
+}
 _VIDEO = re.compile(r"h\.?26[45]|hevc|avc|av1|vp[89]|mpeg|theora|ffmpeg", re.IGNORECASE)
 
 
-def decode_image(message: Image | CompressedImage) -> Pixels:
+class UnknownFormatError(ValueError):
+    """The bytes are no picture of a format that is read."""
+
+
+class NoColorsError(ValueError):
+    """The picture holds depth, not colors or 8 bits of gray."""
+
+
+def decode_image(message: ImageMessage) -> Pixels:
     """Return the pixels of `message`, uint8 (height, width, 3) RGB.
 
     16 bits a channel become 8 as cv_bridge does it: divided by 257. YUV is taken for
@@ -83,7 +96,7 @@ def decode_image(message: Image | CompressedImage) -> Pixels:
         ValueError: no picture of a color or gray camera, an encoding that is not understood, or
             fewer bytes than the size promises; the text says which and what to do.
     """
-    if isinstance(message, CompressedImage):
+    if hasattr(message, "format"):
         return _decode(message)[0]
     encoding, height, width = message.encoding, message.height, message.width
     if encoding in _PACKED:
@@ -94,17 +107,17 @@ def decode_image(message: Image | CompressedImage) -> Pixels:
         rows = _rows(message, height, length)[:, :length]
         if bits == 16:
             rows = rows.view(">u2" if message.is_bigendian else "<u2").astype(np.uint16)
-        return to_rgb8(rows.reshape(height, width, channels), conversion)
+        return _rgb8(rows.reshape(height, width, channels), conversion)
     if encoding in _YUV422 and width % 2 == 0:
         pairs = _rows(message, height, 2 * width)[:, : 2 * width]
-        return to_rgb8(pairs.reshape(height, width, 2), _YUV422[encoding])
+        return _rgb8(pairs.reshape(height, width, 2), _YUV422[encoding])
     if encoding in _YUV420 and width % 2 == 0 and height % 2 == 0:
         planes = _rows(message, height * 3 // 2, width)[:, :width]
-        return to_rgb8(np.ascontiguousarray(planes), _YUV420[encoding])
+        return _rgb8(np.ascontiguousarray(planes), _YUV420[encoding])
     if encoding == _YUV444:
         planes = _rows(message, 3 * height, width)
         chroma = planes[height:].reshape(height, -1)[:, : 2 * width].reshape(height, width, 2)
-        return to_rgb8(cv2.transform(np.dstack((planes[:height, :width], chroma)), _BT601), None)
+        return _rgb8(cv2.transform(np.dstack((planes[:height, :width], chroma)), _BT601), None)
     if encoding in _DEPTH:
         raise ValueError(
             f"encoding '{encoding}' ({width}x{height}) is depth and no color picture: {_SET_COLOR}"
@@ -116,29 +129,57 @@ def decode_image(message: Image | CompressedImage) -> Pixels:
     )
 
 
-def is_gray(message: Image | CompressedImage) -> bool:
+def is_gray(message: ImageMessage) -> bool:
     """Say whether a picture has one channel only, so that a policy sees no color.
 
     Raises:
         ValueError: it is no picture; see `decode_image`.
     """
-    if isinstance(message, CompressedImage):
+    if hasattr(message, "format"):
         return _decode(message)[1]
-    return message.encoding in _GRAY
+    return str(message.encoding) in _GRAY
 
 
-def encode_image(pixels: Pixels) -> Image:
-    """Return an rgb8 message (without header) of uint8 (height, width, 3) pixels."""
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise ValueError(f"expected uint8 (height, width, 3), got {pixels.dtype} {pixels.shape}")
-    height, width, _ = pixels.shape
-    message = Image(height=height, width=width, encoding="rgb8", step=3 * width)
-    message.is_bigendian = int(sys.byteorder == "big")
-    message.data.frombytes(np.ascontiguousarray(pixels).tobytes())
-    return message
+def decode_picture(data: bytes) -> tuple[Pixels, bool]:
+    """Decode a JPEG, PNG, WebP, BMP or TIFF of any color or gray format.
+
+    Returns:
+        The pixels, and whether the picture has one channel only.
+
+    Raises:
+        UnknownFormatError, NoColorsError: see there.
+        ValueError: it is broken or cut off.
+    """
+    name = next((name for name, magic in _FORMATS.items() if magic.match(data)), None)
+    if name is None:
+        raise UnknownFormatError(f"holds {len(data)} bytes that are none of {', '.join(_FORMATS)}")
+    # OpenCV 4 fills up a JPEG that was cut off: no end of image after the last scan.
+    cut = name == "JPEG" and data.find(b"\xff\xd9", data.rfind(b"\xff\xda")) < 0
+    picture: Any = None
+    if not cut:
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if picture is None:
+        raise ValueError(f"the {name} ({len(data)} bytes) is broken or cut off")
+    channels = picture.shape[2] if picture.ndim == 3 else 1
+    if picture.dtype != np.uint8 and (picture.dtype != np.uint16 or channels == 1):
+        raise NoColorsError(
+            f"the {name} has one channel of more than 8 bits, as depth has, and is no color "
+            "picture"
+        )
+    code = {1: cv2.COLOR_GRAY2RGB, 3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGB}[channels]
+    return _rgb8(picture, code), channels == 1
 
 
-def _rows(message: Image, count: int, length: int) -> NDArray[np.uint8]:
+def _rgb8(pixels: NDArray[Any], conversion: int | None) -> Pixels:
+    """Convert with a code of `cv2.cvtColor` (None: it is RGB already); 16 bits become 8."""
+    if conversion is not None:
+        pixels = cv2.cvtColor(pixels, conversion)
+    if pixels.dtype == np.uint16:
+        pixels = cv2.convertScaleAbs(pixels, alpha=1 / 257)
+    return np.ascontiguousarray(pixels, np.uint8)
+
+
+def _rows(message: ImageMessage, count: int, length: int) -> NDArray[np.uint8]:
     """Return `count` rows of `step` bytes each, of which the first `length` are the picture's.
 
     Planes of chroma follow with the step of the luma. Drivers also send planes without a gap
@@ -154,7 +195,7 @@ def _rows(message: Image, count: int, length: int) -> NDArray[np.uint8]:
     return data[: count * step].reshape(count, step)
 
 
-def _decode(message: CompressedImage) -> tuple[Pixels, bool]:
+def _decode(message: ImageMessage) -> tuple[Pixels, bool]:
     """Return the pixels of a picture and whether it is gray.
 
     Raises:

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Nodes as processes around the simulation, and a client that talks to them: demo, benchmarks."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from smolvla_core.client import ClientError, SmolVLAClient
+
+from smolvla_bringup.system.node_spec import NodeSpec
+from smolvla_bringup.system.run_log import RunLogger
+from smolvla_bringup.system.starter import Starter, StopSignals
+from smolvla_msgs.msg import PolicyStatus
+
+
+class SessionError(ClientError):
+    """The nodes could not become ready or not go on; the text says why."""
+
+
+class Session:
+    """Runs the nodes of `specs`; a context manager that ends them at its exit.
+
+    While the client waits, a node that dies raises SessionError, a stop signal KeyboardInterrupt.
+
+    Args:
+        specs: the nodes, executor_node among them.
+        log_folder: gets one file per node.
+        name: of the client's node.
+        namespace: of the nodes.
+        say: told what happens to nodes that are not needed.
+        period: of the client's looks for messages [s].
+
+    Attributes:
+        client: for orders and status.
+        on_look: called with each look.
+    """
+
+    client: SmolVLAClient
+
+    def __init__(
+        self,
+        specs: Sequence[NodeSpec],
+        log_folder: Path,
+        name: str = "smolvla_session",
+        namespace: str = "",
+        say: Callable[[str], None] = print,
+        period: float = 0.01,
+    ) -> None:
+        self.on_look: Callable[[], None] = lambda: None
+        self._specs = specs
+        self._starter = Starter(specs, log_folder)
+        self._name, self._namespace, self._say, self._period = name, namespace, say, period
+        self._stop = StopSignals()
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Session:
+        """Start the nodes."""
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self._stop)
+            self.client = stack.enter_context(
+                SmolVLAClient.connect(
+                    self._name, self._namespace, on_wait=self._look, period=self._period
+                )
+            )
+            stack.enter_context(self._starter)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the nodes."""
+        self._stack.close()
+
+    @functools.cached_property
+    def logger(self) -> RunLogger:
+        """Writes down what happens on the topics."""
+        (executor,) = (spec for spec in self._specs if spec.name == "executor_node")
+        return RunLogger(self.client.node, tuple(executor.configured("joints")))
+
+    def wait_until_ready(self, limit: float) -> None:
+        """Wait until all nodes are ready.
+
+        Args:
+            limit: how long at most [s].
+
+        Raises:
+            SessionError: they are not; the text names them and quotes what they printed last.
+        """
+        client = self.client
+        if not client.until(lambda: not client.unready(simulation=True), limit):
+            lines = [f"not ready after {limit:g} s:"]
+            for name, text in client.unready(simulation=True).items():
+                lines.append(f"{name}: {text}. {self._last_lines(name)}")
+            raise SessionError("\n".join(lines))
+
+    def last_line(self, name: str) -> str:
+        """Return what the node `name` printed last; empty for nothing."""
+        return "".join(self._starter.tail(name, 1))
+
+    def _look(self) -> None:
+        if self._stop.received is not None:
+            raise KeyboardInterrupt
+        ended = self._starter.wait()
+        if ended is not None and ended.critical:
+            raise SessionError(ended.words())
+        if ended is not None:
+            self._say(ended.words())
+        status = self.client.policy_status
+        if status is not None and status.state == PolicyStatus.ERROR:
+            raise SessionError(
+                f"policy_node cannot go on: {status.message}\n{self._last_lines('policy_node')}"
+            )
+        self.on_look()
+
+    def _last_lines(self, name: str) -> str:
+        lines = self._starter.tail(name) or ("(it printed nothing)",)
+        head = f"Its last lines (all of them: {self._starter.log_file(name)}):"
+        return "\n".join([head, *(f"    {line}" for line in lines)])

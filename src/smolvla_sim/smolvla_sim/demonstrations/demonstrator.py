@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Films the scripted expert: one episode of a task as frames of a dataset.
+
+A checkpoint may drive first (lead-in). The expert never misses a cube, so its own demonstrations
+do not show what to do beside one that was missed, or above the bowl when the next instruction
+comes; a policy that got there by a small error is lost. Then the states come from a policy and the
+actions from the expert (human-gated DAgger, Kelly et al. 2019, arXiv 1810.02890, with a clock for
+the human).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from smolvla_core.units.joint_units import JointUnits, UnitParameters, joint_units
+from smolvla_policy.checkpoint.robot import RobotFacts
+
+from smolvla_sim.expert.backend import ScriptedBackend
+from smolvla_sim.expert.grounding import GroundingLabeler
+from smolvla_sim.play.loop import DONE, NO_APPROACH, EpisodeLoop, Execution, Observer, direct
+from smolvla_sim.play.policies import load_backend
+from smolvla_sim.settings import LEAD_IN, SCENES, DemonstrationSettings, PlaySettings
+from smolvla_sim.world.arm import JOINT_NAMES
+from smolvla_sim.world.layout import random_start
+from smolvla_sim.world.rendering import CameraRenderer
+from smolvla_sim.world.simulation import Simulation
+from smolvla_sim.world.tasks import Task, task_sequence, tasks_asked
+
+Frame = dict[str, NDArray[np.generic]]
+
+# How joint positions become the numbers of the dataset.
+ROBOT = RobotFacts(
+    units="degrees",
+    joint_signs=(1.0,) * len(JOINT_NAMES),
+    gripper_range=UnitParameters.gripper_range,
+)
+
+# Static pictures in one episode of `SCENES`.
+SCENES_PER_EPISODE = 25
+# Frames after the success, so that a policy learns to stop.
+_FRAMES_AFTER = 3
+# Rows of a plan, the first half of which is executed before the next one.
+_ROWS = 8
+# Seconds after which an episode without success is given up.
+_TIME_LIMIT = 15.0
+# Time constant of the noise on the commands, seconds.
+_NOISE_TIME = 0.4
+
+# How a checkpoint drives before; the expert shall know the troubles of each way. The default of
+# `executor_node` is there twice, as it is what most use.
+_LEAD_IN_RATE = 30.0
+_LEAD_IN_WAYS = (
+    Execution(),
+    Execution(),
+    Execution(aggregate="latest", real_time_chunking=True),
+    Execution(chunk_size_threshold=0.0, actions_per_chunk=4, resume_jump=NO_APPROACH),
+)
+_LEAD_IN_DELAYS = (0.0, 0.1, 0.3, 0.6)
+
+
+@dataclass
+class Demonstration:
+    """One episode.
+
+    Attributes:
+        seed: that it was made from.
+        success: whether the expert did the task.
+        tasks: the instruction of each frame.
+        frames: feature name -> value, of each frame; none where it failed.
+    """
+
+    seed: int
+    success: bool
+    tasks: list[str] = field(default_factory=list)
+    frames: list[Frame] = field(default_factory=list)
+
+
+class Demonstrator:
+    """Makes episodes, each from its seed alone.
+
+    Args:
+        settings: how to record.
+
+    Attributes:
+        simulation: where the arm is.
+
+    Raises:
+        ValueError: the checkpoint of the lead-in cannot be used, or the rate does not fit.
+        smolvla_sim.world.rendering.RenderingError: no OpenGL works.
+    """
+
+    def __init__(self, settings: DemonstrationSettings) -> None:
+        self._settings = settings
+        self.simulation = Simulation(settings.model)
+        expert = ScriptedBackend(settings.model, chunk_size=_ROWS, period=1.0 / settings.fps)
+        self._expert = Observer(self.simulation, expert, settings.size)
+        self._units: JointUnits = joint_units(ROBOT.units, JOINT_NAMES)
+        self._renderer: CameraRenderer | None = None
+        self._labeler: GroundingLabeler | None = None
+        self._driver: Observer | None = None
+        if settings.lead_in and settings.asked != SCENES:
+            driver = PlaySettings(
+                checkpoint=settings.lead_in, fps=settings.fps, model=settings.model
+            )
+            self._driver = Observer(self.simulation, load_backend(driver), settings.size)
+        if settings.cameras:
+            width, height = settings.size
+            self._renderer = CameraRenderer(
+                self.simulation.model, settings.cameras, width=width, height=height
+            )
+            if settings.grounding:
+                self._labeler = GroundingLabeler(self.simulation.model, self._renderer)
+
+    def close(self) -> None:
+        """Free the renderers, and the checkpoint where there is one."""
+        if self._renderer is not None:
+            self._renderer.close()
+        if self._driver is not None:
+            self._driver.close()
+
+    def record(self, seed: int) -> Demonstration:
+        """Make the episode of a seed."""
+        if self._settings.asked == SCENES:
+            return self._scenes(seed)
+        rng = np.random.default_rng([seed, 3])
+        task, words = self._draw_task(rng, tasks_asked(self._settings.asked))
+        self._start(seed, task, rng)
+        if self._driver is not None:
+            task = self._lead_in(self._driver, seed, rng)
+            words = self._words(rng, task)
+        result = Demonstration(seed, success=False)
+        disturbance = np.zeros(6)
+        keep = np.exp(-1.0 / (self._settings.fps * _NOISE_TIME))
+
+        def film(action: NDArray[np.float64]) -> NDArray[np.float64]:
+            nonlocal disturbance
+            result.frames.append(self._frame(action))
+            disturbance = keep * disturbance + (
+                np.sqrt(1.0 - keep**2) * self._settings.noise * rng.standard_normal(6)
+            )
+            # A disturbed gripper would drop the cube instead of teaching anything.
+            disturbance[5] = 0.0
+            return action + disturbance
+
+        loop = EpisodeLoop(
+            self._expert,
+            direct(self.simulation, self._settings.fps, 0, threshold=0.5),
+            on_command=film,
+        )
+        # The expert refuses a cube that was pushed out of its reach: no demonstration.
+        result.success = loop.play(_TIME_LIMIT, patient=False) == DONE
+        if not result.success:
+            result.frames.clear()
+            return result
+        for _ in range(_FRAMES_AFTER):
+            loop.step()
+        result.tasks = [words] * len(result.frames)
+        return result
+
+    def _lead_in(self, driver: Observer, seed: int, rng: np.random.Generator) -> Task:
+        """Let the checkpoint drive for a random time; return the task that is not done yet."""
+        way = _LEAD_IN_WAYS[int(rng.integers(len(_LEAD_IN_WAYS)))]
+        delay = float(rng.choice(_LEAD_IN_DELAYS))
+        end = float(rng.uniform(0.0, LEAD_IN))
+        loop = EpisodeLoop(
+            driver,
+            way.executor(_LEAD_IN_RATE),
+            delay=max(delay, 1.0 / _LEAD_IN_RATE),
+            seed=seed,
+            real_time_chunking=way.real_time_chunking,
+        )
+        loop.play_all(task_sequence(self._settings.asked, seed), end, rng)
+        return self.simulation.task
+
+    def _scenes(self, seed: int) -> Demonstration:
+        rng = np.random.default_rng([seed, 3])
+        result = Demonstration(seed, success=True)
+        tasks = [task for name in self._settings.scene_tasks for task in tasks_asked(name)]
+        for index in range(SCENES_PER_EPISODE):
+            task, words = self._draw_task(rng, tasks)
+            self._start(seed * SCENES_PER_EPISODE + index, task, rng)
+            result.frames.append(self._frame(self.simulation.positions))
+            result.tasks.append(words)
+        return result
+
+    def _draw_task(self, rng: np.random.Generator, tasks: Sequence[Task]) -> tuple[Task, str]:
+        task = tasks[int(rng.integers(len(tasks)))]
+        return task, self._words(rng, task)
+
+    def _words(self, rng: np.random.Generator, task: Task) -> str:
+        words = task.sentences()
+        chosen = int(rng.integers(len(words)))
+        return words[chosen] if self._settings.paraphrases else words[0]
+
+    def _start(self, seed: int, task: Task, rng: np.random.Generator) -> None:
+        somewhere = random_start(rng, self.simulation.kinematics)
+        at_random = rng.random() < self._settings.random_starts
+        self.simulation.set_task(task.sentence)
+        self.simulation.reset(seed, home=somewhere if at_random else None)
+
+    def _frame(self, action: NDArray[np.float64]) -> Frame:
+        frame: Frame = {
+            "observation.state": self._units.to_policy(self.simulation.positions),
+            "action": self._units.to_policy(action),
+        }
+        if self._renderer is not None:
+            for camera, pixels in self._renderer.render(self.simulation.data).items():
+                frame[f"observation.images.{camera}"] = pixels
+        if self._labeler is not None:
+            for camera, label in self._labeler.label(self.simulation.data).items():
+                frame[f"grounding.{camera}"] = label.reshape(-1)
+        return frame

@@ -1,0 +1,415 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one episode loop: executor, policy and arm under one clock of simulated time.
+
+Evaluation, benchmark and demonstrations all run through `EpisodeLoop`. The executor is that of
+`executor_node`, the policy is asked as `policy_node` asks it, and nothing in here reads a clock:
+an answer is computed from the observation of the instant of its request and handed over when the
+delay is over, however long the computation took. So runs are exact and repeatable anywhere.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+from smolvla_core.backend import Backend, ChunkRequest, Observation, SceneObject
+from smolvla_executor.core.chunk import Chunk
+from smolvla_executor.core.executor import ExecutorCore
+from smolvla_executor.core.executor_types import ExecutorConfig, Request, State
+from smolvla_executor.core.guard import GuardConfig
+from smolvla_executor.executor_node.parameters import EXECUTOR_PARAMETERS, executor_config
+from smolvla_policy.backends.session import Answer, answer
+
+from smolvla_sim.play.measures import Trace
+from smolvla_sim.world.arm import JOINT_NAMES
+from smolvla_sim.world.rendering import CameraRenderer
+from smolvla_sim.world.scene import OBJECT_SIZES
+from smolvla_sim.world.simulation import Simulation
+from smolvla_sim.world.tasks import Task
+
+Array = NDArray[np.float64]
+Size = tuple[int, int]
+
+DONE, LOST, OVER, REFUSED = "done", "lost", "over", "refused"
+"""How a task ends: done, nothing can make it a success any more, out of time, or refused."""
+
+
+NO_APPROACH = 10.0
+"""A `Execution.resume_jump` that no joint reaches: the arm goes on at once, as with LeRobot."""
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How chunks are executed, where runs differ; the other settings are `executor_node`'s own.
+
+    Attributes:
+        chunk_size_threshold: g, the share of a chunk below which the next one is asked for; 0:
+            only when none is left.
+        aggregate: how chunks are blended; without meaning where the threshold is 0.
+        actions_per_chunk: rows of a chunk that are used; 0 all.
+        resume_jump: an action that ends a hold is approached slowly when it is farther than
+            this from the held command [rad].
+        real_time_chunking: chunks continue the queued actions (parameter of `policy_node`).
+        alignment: where in a chunk to go on that comes in motion, ``pose`` or ``tick``.
+    """
+
+    chunk_size_threshold: float = 0.7
+    aggregate: str = "weighted"
+    actions_per_chunk: int = 0
+    resume_jump: float = 0.2
+    real_time_chunking: bool = False
+    alignment: str = "pose"
+
+    @property
+    def synchronous(self) -> bool:
+        """Whether it thinks and acts in turns."""
+        return self.chunk_size_threshold == 0.0
+
+    @property
+    def name(self) -> str:
+        """E.g. ``sync, 5 actions``, ``async g=0.7 weighted`` or ``async g=0.7 RTC``."""
+        if self.synchronous:
+            if not self.actions_per_chunk:
+                return "sync, whole chunk"
+            return f"sync, {self.actions_per_chunk} actions"
+        rows = f", {self.actions_per_chunk} actions" if self.actions_per_chunk else ""
+        seam = "RTC" if self.real_time_chunking else self.aggregate
+        by = "" if self.alignment == "pose" else f" by {self.alignment}"
+        return f"async g={self.chunk_size_threshold:g} {seam}{by}{rows}"
+
+    def executor(self, rate: float) -> ExecutorConfig:
+        """Return the executor's settings: the defaults of `executor_node` but for these.
+
+        Args:
+            rate: of the control loop [Hz].
+        """
+        values = {parameter.name: parameter.default for parameter in EXECUTOR_PARAMETERS}
+        values |= {name: value for name, value in asdict(self).items() if name in values}
+        return executor_config({**values, "rate": rate}, first_request_id=1)
+
+
+def direct(
+    simulation: Simulation, rate: float, actions: int, threshold: float = 0.0
+) -> ExecutorConfig:
+    """Return an executor that leaves everything as it is: no guard, no approach.
+
+    With `threshold` 0 this is LeRobot's synchronous loop: observe, think, execute
+    ``n_action_steps`` rows, and again.
+
+    Args:
+        simulation: the arm.
+        rate: of the actions [Hz].
+        actions: rows of a chunk that are executed.
+        threshold: ``chunk_size_threshold`` of `executor_node`.
+    """
+    anything = 1e6
+    return ExecutorConfig(
+        joints=JOINT_NAMES,
+        # The arm's own limits, to which its servos clamp every command.
+        guard=GuardConfig(
+            lower=simulation.lower.tolist(),
+            upper=simulation.upper.tolist(),
+            max_speed=anything,
+            start_jump=anything,
+            max_excess=anything,
+        ),
+        control_rate=rate,
+        trigger_share=threshold,
+        aggregation="latest",
+        alignment="tick",
+        actions_per_chunk=actions,
+        approach_speed=anything,
+        approach_duration=0.0,
+        resume_jump=anything,
+        # After a refusal it asks again in the next cycle.
+        retry_delay=0.5 / rate,
+    )
+
+
+class Observer:
+    """The eyes and joints of a policy in the simulation; pictures are drawn only when it looks.
+
+    Args:
+        simulation: what is observed.
+        backend: says which cameras it needs, and whether the poses of the things.
+        size: of the pictures: width and height in pixels.
+        joint_noise: standard deviation of the noise on the joint positions that the policy is
+            given [rad].
+
+    Raises:
+        ValueError: a camera does not exist.
+        smolvla_sim.world.rendering.RenderingError: cameras are needed and no OpenGL works.
+    """
+
+    def __init__(
+        self, simulation: Simulation, backend: Backend, size: Size, joint_noise: float = 0.0
+    ) -> None:
+        self.simulation = simulation
+        self.backend = backend
+        self._joint_noise = joint_noise
+        self._noise = np.random.default_rng(0)
+        self._renderer: CameraRenderer | None = None
+        # Who knows where the things are looks at no pictures.
+        if backend.cameras and not backend.needs_objects:
+            self._renderer = CameraRenderer(
+                simulation.model, backend.cameras, width=size[0], height=size[1]
+            )
+
+    def reseed(self, seed: int) -> None:
+        """Begin the noise on the joint positions anew."""
+        self._noise = np.random.default_rng([seed, 1])
+
+    def observe(self, instruction: str) -> Observation:
+        """Return what there is to be seen and felt right now."""
+        simulation = self.simulation
+        positions = simulation.positions
+        if self._joint_noise:
+            positions += self._joint_noise * self._noise.standard_normal(len(positions))
+        images = {} if self._renderer is None else self._renderer.render(simulation.data)
+        return Observation(
+            images=images,
+            joint_names=tuple(simulation.joint_names),
+            positions=positions,
+            instruction=instruction,
+            objects=self._objects() if self.backend.needs_objects else {},
+        )
+
+    def _objects(self) -> dict[str, SceneObject]:
+        return {
+            name: SceneObject(
+                state.position, np.roll(state.quaternion, -1), np.array(OBJECT_SIZES[name])
+            )
+            for name, state in self.simulation.objects().items()
+        }
+
+    def close(self) -> None:
+        """Free renderer and backend."""
+        if self._renderer is not None:
+            self._renderer.close()
+        self.backend.close()
+
+
+@dataclass(frozen=True)
+class _Reply:
+    """An answer under way."""
+
+    due: int
+    observed: float
+    request: Request
+    answer: Answer
+
+
+class EpisodeLoop:
+    """One run: the executor from its start on, the arm from where it stands.
+
+    Args:
+        observer: of the arm, with the policy that it is for.
+        executor: settings.
+        delay: from a request to its answer [s], rounded up to whole control cycles; with 0 the
+            answer comes within the cycle of the request.
+        seed: of the policy's noise; chunk k of every run with this seed has the same.
+        real_time_chunking: chunks continue the queued actions (parameter of `policy_node`).
+        on_command: is given each command and returns the one that the arm gets.
+
+    Raises:
+        ValueError: the rate is below the policy's, or does not divide the physics rate.
+
+    Attributes:
+        instruction: the sentence that the policy is given from now on, as by a message on
+            ``/task_instruction``; plans made for the old one are not dropped. Blank: it is asked
+            for nothing.
+        trace: what happened so far.
+    """
+
+    def __init__(
+        self,
+        observer: Observer,
+        executor: ExecutorConfig,
+        *,
+        delay: float = 0.0,
+        seed: int = 0,
+        real_time_chunking: bool = False,
+        on_command: Callable[[Array], Array] | None = None,
+    ) -> None:
+        self._observer = observer
+        self._simulation = observer.simulation
+        self._backend = observer.backend
+        self._rate = executor.control_rate
+        if self.cycles_per_action < 1.0 - 1e-6:
+            raise ValueError(
+                f"a control rate of {self._rate:g} Hz is below the policy's "
+                f"{1.0 / self._backend.period:g} Hz; raise --rate"
+            )
+        self._substeps = substeps(self._simulation, self._rate)
+        self._delay = math.ceil(delay * self._rate - 1e-9)
+        self._core = ExecutorCore(executor)
+        # A backend without `tune` has no noise, or always the same, and knows one way to think.
+        tune = getattr(self._backend, "tune", None)
+        if tune is not None:
+            tune({"seed": seed, "real_time_chunking": real_time_chunking})
+        observer.reseed(seed)
+        self._on_command = on_command
+        self._replies: list[_Reply] = []
+        self._cycle = 0
+        self._observed = math.nan
+        self.instruction = ""
+        self.trace = Trace()
+        self._core.start(self.now)
+
+    @property
+    def now(self) -> float:
+        """Simulated seconds since the start."""
+        return self._cycle / self._rate
+
+    @property
+    def cycles_per_action(self) -> float:
+        """Control cycles from one action to the next."""
+        return self._rate * self._backend.period
+
+    def play(
+        self,
+        limit: float = math.inf,
+        *,
+        end: float = math.inf,
+        give_up: bool = True,
+        patient: bool = True,
+    ) -> str:
+        """Ask for the simulation's task until it is `DONE`, `LOST`, `REFUSED` or time is `OVER`.
+
+        Args:
+            limit: time for it [s].
+            end: of the run [s].
+            give_up: end a task that is lost at once, instead of when its time is over.
+            patient: go on and ask again when the policy refuses.
+        """
+        simulation, begun = self._simulation, self.now
+        self.instruction = simulation.task.sentence
+        while self.now < end and self.now - begun < limit:
+            self.step()
+            if simulation.score() >= 1.0:
+                return DONE
+            if give_up and simulation.lost:
+                return LOST
+            if not patient and self.trace.refusals:
+                return REFUSED
+        return OVER
+
+    def play_all(
+        self,
+        tasks: Iterator[Task],
+        end: float,
+        rng: Generator,
+        limit: float = math.inf,
+        *,
+        give_up: bool = True,
+    ) -> tuple[list[float], int]:
+        """Do one task after another until `end` [s], with the cubes put back in between.
+
+        The last one is not ended; it is the simulation's task then.
+
+        Args:
+            tasks: what to do; there must be enough of them.
+            end: of the run [s].
+            rng: draws where cubes go.
+            limit: time for each task [s].
+            give_up: see `play`.
+
+        Returns:
+            The time of each task that was done [s], and how many were lost or not done in time.
+        """
+        done: list[float] = []
+        failed = 0
+        self._simulation.set_task(next(tasks).sentence)
+        while True:
+            begun = self.now
+            ended = self.play(limit, end=end, give_up=give_up)
+            taken = self.now - begun
+            if ended == OVER and taken < limit:
+                return done, failed
+            if ended == DONE:
+                done.append(round(taken, 6))
+            else:
+                failed += 1
+            self._simulation.set_task(next(tasks).sentence)
+            self._simulation.restock(rng)
+
+    def step(self) -> None:
+        """Run one control cycle and let its time pass."""
+        now = self.now
+        self._deliver()
+        self._core.on_joint_state(self._simulation.positions, now)
+        self._core.on_instruction("" if self.instruction.strip() else "no instruction")
+        output = self._core.cycle(now)
+        if output.request is not None:
+            self._ask(output.request)
+            if self._delay == 0:
+                self._deliver()
+                if output.executed_tick is None:
+                    # It waited for this answer, so the cycle begins again with it.
+                    output = self._core.cycle(now)
+                    if output.request is not None:
+                        self._ask(output.request)
+        if output.command is not None:
+            command = output.command
+            self.trace.commands.append(command)
+            self._simulation.command(
+                command if self._on_command is None else self._on_command(command)
+            )
+        if output.executed_tick is not None:
+            self.trace.ages.append(now - self._observed)
+        self._count(output.state)
+        self._simulation.step(self._substeps)
+        self._cycle += 1
+
+    def _count(self, state: State) -> None:
+        trace = self.trace
+        if trace.ages:
+            trace.cycles += 1
+            trace.starved += state == State.HOLDING
+            trace.approaching += state == State.APPROACHING
+
+    def _ask(self, request: Request) -> None:
+        self.trace.requests += 1
+        reply = answer(
+            self._backend,
+            ChunkRequest(
+                request.request_id, request.tick, request.committed, request.expected_delay
+            ),
+            lambda: self._observer.observe(self.instruction),
+        )
+        self._replies.append(_Reply(self._cycle + self._delay, self.now, request, reply))
+
+    def _deliver(self) -> None:
+        while self._replies and self._replies[0].due <= self._cycle:
+            reply = self._replies.pop(0)
+            request_id = reply.request.request_id
+            if reply.answer.positions is None:
+                self.trace.refusals += 1
+                self.trace.refusal = reply.answer.error
+                self._core.on_refusal(request_id, reply.answer.error, self.now)
+                continue
+            chunk = Chunk(
+                request_id, reply.request.tick, reply.answer.positions, self._backend.period
+            )
+            if not self._core.on_chunk(chunk, self.now):
+                self._observed = reply.observed
+                self.trace.merges.append(len(self.trace.commands))
+
+
+def substeps(simulation: Simulation, rate: float) -> int:
+    """Return the physics steps per period of `rate` [Hz].
+
+    Raises:
+        ValueError: they are not a whole number.
+    """
+    exact = 1.0 / (rate * simulation.period)
+    if exact < 0.999 or abs(exact - round(exact)) > 1e-6:
+        raise ValueError(
+            f"a rate of {rate:g} Hz does not divide the physics rate of "
+            f"{1.0 / simulation.period:.0f} Hz; take e.g. 10, 15, 20, 25 or 30"
+        )
+    return round(exact)

@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The settings of evaluation, benchmark and recorder."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from smolvla_core.settings import REQUIRED, SettingError, Settings, setting
+from smolvla_policy.checkpoint.robot import read_robot
+
+from smolvla_sim.world.arm import ARMS
+from smolvla_sim.world.scene import CAMERAS
+from smolvla_sim.world.tasks import TASK_NAMES, tasks_asked
+
+CHECKPOINT = Path(__file__).resolve().parent / "checkpoints" / "smolvla_so100_sim"
+"""Folder of the checkpoint that comes with the simulation."""
+
+FPS = read_robot(CHECKPOINT).fps
+"""Actions per second of its training data."""
+
+LEAD_IN = 14.0
+"""The longest time that a checkpoint drives before a demonstration [s]."""
+
+SCENES = "scenes"
+"""The task of a recording that holds still pictures."""
+
+_SENTENCE = "A whole sentence instead of a kind."
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlaySettings(Settings):
+    """Who plays, what and in which scenes: what evaluation and benchmark share."""
+
+    kind: str = setting(
+        "reach", "Kind of task, whose colors rotate with the seed.", choices=TASK_NAMES
+    )
+    task: str = setting("", _SENTENCE)
+    policy: str = setting(
+        "smolvla",
+        "Who plays: an installed backend such as smolvla, which runs a checkpoint, or scripted, "
+        "the expert that knows the scene.",
+    )
+    checkpoint: str = setting(
+        str(CHECKPOINT), "Folder or hub id; the default comes with the simulation."
+    )
+    fps: float = setting(
+        0.0,
+        "Actions per second, those of the data that the checkpoint was trained on [Hz]; 0: what "
+        f"the checkpoint says, {FPS:g} without one.",
+        0,
+    )
+    n_action_steps: int = setting(
+        0,
+        "Rows of a chunk that synchronous execution uses; 0: the checkpoint's own number.",
+        0,
+    )
+    time_limit: float = setting(0.0, "Time limit of a task [s]; 0: the task's own.", 0)
+    model: str = setting("so100", "The arm.", choices=sorted(ARMS))
+    stats: str = setting("", "Statistics where the checkpoint has several or none.")
+    cameras: tuple[str, ...] = setting(
+        (),
+        "camera:feature where names differ, e.g. top:observation.images.camera1 (default: the "
+        "checkpoint's, by their own names).",
+    )
+    camera_size: str = setting("640x480", "Size of the pictures, WIDTHxHEIGHT [pixels].")
+    noise_scale: float = setting(
+        1.0,
+        "Scale of the noise that chunks are made from: 1 as trained, 0 the most typical chunk.",
+        0,
+        1,
+    )
+    device: str = setting("auto", "Where the model runs.")
+    variation: bool = setting(True, "Draw light, colors and camera mounts from the seed, too.")
+    workers: int = setting(2, "Processes.", 1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        tasks_asked(self.asked)
+        object.__setattr__(self, "cameras", _names(self.cameras))
+        size_of(self.camera_size)
+
+    @property
+    def asked(self) -> str:
+        """The sentence or the kind; see `tasks.tasks_asked`."""
+        return self.task or self.kind
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the pictures [pixels]."""
+        return size_of(self.camera_size)
+
+    @property
+    def limit(self) -> float:
+        """Time limit of a task [s]."""
+        return self.time_limit or tasks_asked(self.asked)[0].time_limit
+
+    @property
+    def player(self) -> str:
+        """The checkpoint, the shipped one by its name; or what plays instead."""
+        if self.policy == "scripted":
+            return "scripted expert"
+        if self.policy != "smolvla":
+            return self.policy
+        return CHECKPOINT.name if self.checkpoint == str(CHECKPOINT) else self.checkpoint
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSettings(PlaySettings):
+    """How well a policy does a task."""
+
+    episodes: int = setting(100, "How many.", 1)
+    seed: int = setting(1000, "Of the first episode.", 0)
+    joint_noise: float = setting(
+        0.0,
+        "Standard deviation of noise on the joint positions that the policy is given [rad].",
+        0,
+    )
+    random_starts: float = setting(
+        0.0, "Share of the episodes that start somewhere above the table, not at home.", 0, 1
+    )
+    json: Path | None = setting(
+        None, "Write all episodes into this file, too; '-' is standard output."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchSettings(PlaySettings):
+    """Synchronous against asynchronous execution."""
+
+    # The paper's task: cubes in a minute. With noise, chunks differ by their draws, too, and not
+    # only by what was seen meanwhile.
+    kind: str = setting(
+        "pick_place", "Kind of task, whose colors rotate with the seed.", choices=TASK_NAMES
+    )
+    noise_scale: float = setting(
+        0.0,
+        "Scale of the noise that chunks are made from: 1 as trained, 0 the most typical chunk.",
+        0,
+        1,
+    )
+    output: Path = setting(Path("bench_out"), "Folder.")
+    episodes: int | None = setting(None, "How many seeds (default: 20; quick: 5).", 1)
+    seed: int = setting(5000, "Of the first scene.", 0)
+    delays: tuple[int, ...] = setting(
+        (), "Delays of the answers [ms] (default: 0 100 300 600; quick: 0 300).", 0
+    )
+    chunk_size_threshold: tuple[float, ...] = setting(
+        (), "Thresholds g (default: 0.3 0.5 0.7 0.9; quick: 0.7).", above=0, upper=1
+    )
+    aggregate: tuple[str, ...] = setting(
+        (), "Ways to blend chunks, rtc among them (default: all; quick: weighted rtc)."
+    )
+    minute: float = setting(60.0, "Length of continuous operation [s].", above=0)
+    rate: float = setting(30.0, "Rate of the control loop [Hz].", above=0)
+    quick: bool = setting(False, "A small part, in minutes.")
+    fresh: bool = setting(False, "Forget the runs done so far.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(tasks_asked(self.asked)) == 1:
+            raise SettingError(
+                "task",
+                f"is '{self.task}', but continuous operation needs a kind: give --kind, one of "
+                f"{', '.join(TASK_NAMES)}",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemonstrationSettings(Settings):
+    """What is recorded of the scripted expert."""
+
+    kind: str = setting(
+        "pick_place",
+        f"Kind of task, whose colors are drawn; {SCENES}: still pictures to label.",
+        choices=(*TASK_NAMES, SCENES),
+    )
+    task: str = setting("", _SENTENCE)
+    model: str = setting("so100", "The arm.", choices=sorted(ARMS))
+    cameras: tuple[str, ...] = setting(
+        ("top", "wrist"), f"Cameras that are filmed, any of {', '.join(CAMERAS)}; '' for none."
+    )
+    camera_size: str = setting("320x240", "Size of the pictures, WIDTHxHEIGHT [pixels].")
+    fps: int = setting(15, "Frames per second.", 1)
+    random_starts: float = setting(0.5, "Share of episodes that do not start from home.", 0, 1)
+    noise: float = setting(
+        0.0,
+        "Standard deviation of a smooth disturbance of the executed commands [rad]; the recorded "
+        "actions are the undisturbed ones (DART, arXiv 1703.09327). 0.01 to 0.03 helps.",
+        0,
+        0.1,
+    )
+    grounding: bool = setting(False, "Label where the things are in each picture.")
+    paraphrases: bool = setting(False, "Vary the words of the instructions.")
+    lead_in: str = setting(
+        "",
+        f"A checkpoint, folder or hub id, that drives for up to {LEAD_IN:g} s before the expert "
+        "takes over; only the expert is recorded.",
+    )
+    scene_tasks: tuple[str, ...] = setting(
+        ("reach", "pick_up", "pick_place"),
+        f"Kinds whose instructions the still pictures of {SCENES} get.",
+        choices=TASK_NAMES,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.asked != SCENES:
+            tasks_asked(self.asked)
+        object.__setattr__(self, "cameras", _names(self.cameras))
+        unknown = [name for name in self.cameras if name not in CAMERAS]
+        if unknown:
+            raise SettingError(
+                "cameras", f"has {', '.join(unknown)}; there are {', '.join(CAMERAS)}"
+            )
+        size_of(self.camera_size)
+        if self.grounding and not self.cameras:
+            raise SettingError("grounding", "needs a camera")
+
+    @property
+    def asked(self) -> str:
+        """The sentence or the kind."""
+        return self.task or self.kind
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the pictures [pixels]."""
+        return size_of(self.camera_size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordingSettings(DemonstrationSettings):
+    """A dataset of demonstrations."""
+
+    output: Path = setting(REQUIRED, "Folder of the dataset; a new one, or with resume.")
+    episodes: int = setting(REQUIRED, "Successful ones that the dataset has in the end.", 1)
+    resume: bool = setting(False, "Continue an interrupted recording.")
+    # Far from the seeds that evaluations use.
+    seed: int = setting(1_000_000, "Of the first episode; a failure moves on to the next one.", 0)
+    workers: int = setting(2, "Processes that simulate.", 1)
+
+
+def _names(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in names if name)
+
+
+def size_of(text: str) -> tuple[int, int]:
+    """Return width and height [pixels] of a size such as ``640x480``.
+
+    Raises:
+        SettingError: it is none, or outside 16x16 to 1920x1440.
+    """
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    if match:
+        width, height = int(match[1]), int(match[2])
+        if 16 <= width <= 1920 and 16 <= height <= 1440:
+            return width, height
+    raise SettingError("camera_size", f"is '{text}'; give e.g. 640x480, at most 1920x1440")
