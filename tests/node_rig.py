@@ -2,6 +2,7 @@
 """Nodes under test in one process: real rclpy, real topics, no sleeping."""
 
 import functools
+import os
 import threading
 import time
 
@@ -327,7 +328,23 @@ class World:
 
 
 @pytest.fixture
-def graph():
+def programs(tmp_path_factory, monkeypatch):
+    """Return a function that puts programs at the end of the PATH, or alone there."""
+
+    def put(*names, alone=False):
+        folder = tmp_path_factory.mktemp("programs")
+        for name in names:
+            (folder / name).write_text("#!/bin/sh\n")
+            (folder / name).chmod(0o755)
+        rest = "" if alone else os.environ["PATH"] + os.pathsep
+        monkeypatch.setenv("PATH", f"{rest}{folder}")
+
+    return put
+
+
+@pytest.fixture
+def graph(programs):
+    programs("ros2", "smolvla")  # what nodes advise depends on what there is
     graph = Graph()
     yield graph
     graph.close()

@@ -8,24 +8,21 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-import rclpy
 from ament_index_python.packages import (
     PackageNotFoundError,
     get_package_prefix,
     get_package_share_directory,
 )
 from processes import Mark
-from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import JointState
 from smolvla_bringup.system.environment import has_resource, installed
-from smolvla_core.ros import qos
+from smolvla_core.client import SmolVLAClient
 from smolvla_sim.settings import CHECKPOINT
-from std_msgs.msg import Float64MultiArray, String
+from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from smolvla_msgs.msg import ExecutorStatus, PolicyStatus
@@ -73,29 +70,15 @@ class Launched:
         self.output = ""
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        self._context = rclpy.Context()
-        rclpy.init(context=self._context)
-        node = rclpy.create_node("launch_test", context=self._context, namespace=namespace)
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(node)
-        self.node = node
-        self.executor = ExecutorStatus(reason="none yet")
-        self.policy = PolicyStatus(message="none yet")
+        self._stack = contextlib.ExitStack()
+        self.client = self._stack.enter_context(
+            SmolVLAClient.connect("launch_test", namespace, on_wait=self._check)
+        )
+        self.node = node = self.client.node
         self.positions = None
         self.held = None  # where the arm shall stay
         self.strayed = 0.0  # how far a joint was from there at most
         self.commands = node.create_publisher(Float64MultiArray, "arm_controller/commands", 10)
-        self.instruction = node.create_publisher(String, "task_instruction", qos.instruction_qos())
-        for kind, topic, name in (
-            (ExecutorStatus, "executor_node/status", "executor"),
-            (PolicyStatus, "policy_node/status", "policy"),
-        ):
-            node.create_subscription(
-                kind,
-                topic,
-                lambda message, name=name: setattr(self, name, message),
-                qos.status_qos(),
-            )
         node.create_subscription(JointState, "joint_states", self._on_joints, 10)
 
     def _read(self):
@@ -108,13 +91,23 @@ class Launched:
         if self.held is not None:
             self.strayed = max(self.strayed, np.abs(self.positions - self.held).max())
 
+    @property
+    def executor(self):
+        return self.client.executor_status or ExecutorStatus(reason="none yet")
+
+    @property
+    def policy(self):
+        return self.client.policy_status or PolicyStatus(message="none yet")
+
+    @property
+    def said(self):
+        return "\n".join(self.output.splitlines()[-40:])
+
+    def _check(self):
+        assert self._process.poll() is None, f"the launch has ended before:\n{self.said}"
+
     def until(self, condition, what):
-        deadline = time.monotonic() + LIMIT
-        while not condition():
-            said = "\n".join(self.output.splitlines()[-40:])
-            assert self._process.poll() is None, f"the launch has ended before: {what}\n{said}"
-            assert time.monotonic() < deadline, f"did not happen: {what}\n{said}"
-            self._executor.spin_once(timeout_sec=0.05)
+        assert self.client.until(condition, LIMIT), f"did not happen: {what}\n{self.said}"
 
     def pid(self, executable):
         """Return the process that runs `executable`; 0 for none."""
@@ -143,9 +136,7 @@ class Launched:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self._process.wait()
-        self._executor.shutdown()
-        self.node.destroy_node()
-        rclpy.shutdown(context=self._context)
+        self._stack.close()
 
 
 @pytest.fixture
@@ -168,12 +159,8 @@ def test_the_simulation_obeys_a_sentence_and_leaves_no_process(launched):
     suite.until(lambda: suite.policy.state == PolicyStatus.READY, "the policy is ready")
     start = suite.positions
 
-    def moving():
-        if suite.executor.instruction == "":
-            suite.instruction.publish(String(data="put the red cube into the bowl"))
-        return np.abs(suite.positions - start).max() > 0.05
-
-    suite.until(moving, "the arm moves")
+    suite.client.instruct("put the red cube into the bowl")
+    suite.until(lambda: np.abs(suite.positions - start).max() > 0.05, "the arm moves")
     assert suite.interrupt() == 0
     assert "Traceback" not in suite.output
 
@@ -185,7 +172,7 @@ def test_a_policy_that_is_killed_comes_back(launched):
     os.kill(killed, signal.SIGKILL)
     suite.until(lambda: suite.pid("policy_node") not in (0, killed), "the policy is back")
     assert "policy_node was killed by SIGKILL" in suite.output
-    suite.policy = PolicyStatus()
+    suite.client.policy_status = None
     suite.until(lambda: suite.policy.state == PolicyStatus.READY, "the policy is ready again")
     assert suite.interrupt() == 0
 
@@ -316,7 +303,7 @@ def test_whatever_dies_the_arm_is_held_and_what_died_comes_back(launched, heavy_
         killed = suite.pid(executable)
         os.kill(killed, signal.SIGKILL)
         suite.until(lambda: suite.pid(executable) not in (0, killed), f"{executable} is back")  # noqa: B023
-    suite.policy = PolicyStatus()
+    suite.client.policy_status = None
     suite.until(lambda: suite.policy.state == PolicyStatus.READY, "the policy is ready again")
     assert np.degrees(suite.strayed) < 1.0
     assert suite.pid("ros2_control_node")

@@ -52,6 +52,9 @@ def instruct(argv: Sequence[str] | None = None) -> int:
     try:
         with SmolVLAClient.connect("smolvla_instruct", arguments.namespace) as client:
             client.instruct(arguments.sentence)
+            status = client.executor_status
+            if status is not None and status.state == status.IDLE:
+                print(f"the arm does not move: {status.reason}; or smolvla task", file=sys.stderr)
     except ClientError as error:
         print(f"smolvla instruct: {error}", file=sys.stderr)
         return COULD_NOT_RUN

@@ -108,7 +108,7 @@ def test_stubborn_node_is_killed(
     running.stop()
     ending = running.wait(LIMIT)
     assert ending.code == -signal.SIGKILL
-    assert "was killed by SIGKILL" in ending.words()
+    assert "was killed by SIGKILL" in ending.message()
 
 
 def test_grandchildren_are_ended_too(starter: Make, lines: Lines, mark: Mark) -> None:
@@ -133,7 +133,7 @@ def test_node_that_dies_is_reported_once_with_its_words(starter: Make, tmp_path:
     with starter(one="echo this is why; exit 7", two=POLITE) as running:
         ending = running.wait(LIMIT)
         assert (ending.name, ending.code, ending.critical) == ("one", 7, True)
-        words = ending.words()
+        words = ending.message()
         assert "one failed with exit status 7" in words
         assert "this is why" in words
         assert str(tmp_path / "log/one.log") in words

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import signal
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 from smolvla_bringup.system.node_list import node_list
@@ -42,7 +42,7 @@ def test_a_node_that_failed_is_started_anew_whatever_holds_the_arm(name: str, co
         verdict = supervisor.ended(name, code, 101.0)
         assert verdict is not None
         assert (verdict.outcome, verdict.level) == (Outcome.RESTART, "warning")
-        assert f"(1 of {RESTARTS} times in a row)" in verdict.words
+        assert f"(1 of {RESTARTS} times in a row)" in verdict.message
 
 
 def test_only_what_holds_the_arm_ends_a_system_that_holds_one() -> None:
@@ -94,10 +94,10 @@ def test_the_words_say_what_failed_why_what_holds_and_what_to_type() -> None:
     verdict = supervisor.ended("thinker", os.EX_CONFIG, 101.0)
     assert verdict is not None
     assert verdict.level == "error"
-    assert verdict.words.startswith("thinker failed with exit status 78: no such file; ")
+    assert verdict.message.startswith("thinker failed with exit status 78: no such file; ")
     for part in ("the arm holds its position", "ros2 launch it", "Ctrl-C"):
-        assert part in verdict.words
-    assert "\n" not in verdict.words
+        assert part in verdict.message
+    assert "\n" not in verdict.message
 
 
 def test_what_a_node_said_before_it_was_started_anew_is_not_held_against_it() -> None:
@@ -106,7 +106,7 @@ def test_what_a_node_said_before_it_was_started_anew_is_not_held_against_it() ->
     supervisor.ended("thinker", 1, 101.0)
     verdict = supervisor.ended("thinker", os.EX_CONFIG, 102.0)
     assert verdict is not None
-    assert verdict.words == "thinker failed with exit status 78"
+    assert verdict.message == "thinker failed with exit status 78"
 
 
 def test_a_spawner_that_fails_quotes_the_first_complaint_of_the_driver() -> None:
@@ -115,7 +115,7 @@ def test_a_spawner_that_fails_quotes_the_first_complaint_of_the_driver() -> None
     supervisor.hear("spawner", "[ERROR] [3.5] [s]: I do not know\n")
     verdict = supervisor.ended("spawner", 1, 101.0)
     assert verdict is not None
-    assert verdict.words == "spawner failed with exit status 1: the cause"
+    assert verdict.message == "spawner failed with exit status 1: the cause"
 
 
 def test_the_first_and_the_last_error_are_kept() -> None:
@@ -142,11 +142,9 @@ def test_the_arms_own_nodes_alone_are_never_started_anew(hardware: str) -> None:
 
 @pytest.mark.usefixtures("ros2_control")
 def test_the_command_that_starts_a_part_again_has_the_arguments_of_that_part(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    programs: Callable[..., None],
 ) -> None:
-    (tmp_path / "ros2").write_text("#!/bin/sh\n")
-    (tmp_path / "ros2").chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    programs("ros2")
     options = Options(
         hardware="mock",
         checkpoint="my run/last",

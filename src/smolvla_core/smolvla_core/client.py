@@ -178,9 +178,16 @@ class SmolVLAClient:
 
     def _serve(self) -> None:
         """Take all messages that are there."""
-        with contextlib.suppress(TimeoutException):
-            for _ in range(_SWEEP):
+        idle = 0
+        for _ in range(_SWEEP):
+            try:
                 task, _, _ = self._executor.wait_for_ready_callbacks(timeout_sec=0.0)
+            except TimeoutException:  # the end of a look that takes one message of each topic
+                idle += 1
+                if idle == 2:
+                    return
+            else:
+                idle = 0
                 task()
                 task.result()  # raises what the callback raised
 

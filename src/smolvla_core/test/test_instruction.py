@@ -69,7 +69,7 @@ def test_a_sentence_is_quoted_on_one_line_and_not_too_long():
 
 
 @pytest.mark.parametrize(
-    ("programs", "topic", "advice"),
+    ("there", "topic", "advice"),
     [
         (("ros2", "smolvla"), "/task_instruction", 'smolvla instruct "pick up the red cube"'),
         (("smolvla",), "/a/b/task_instruction", "--namespace /a/b"),
@@ -78,10 +78,7 @@ def test_a_sentence_is_quoted_on_one_line_and_not_too_long():
         ((), "/task_instruction", "smolvla instruct"),
     ],
 )
-def test_advice_is_what_this_machine_has(programs, topic, advice, tmp_path, monkeypatch):
-    for name in programs:
-        (tmp_path / name).write_text("#!/bin/sh\n")
-        (tmp_path / name).chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
+def test_advice_is_what_this_machine_has(there, topic, advice, programs):
+    programs(*there, alone=True)
     assert advice in command(topic)
     assert ("ros2" in command(topic)) == advice.startswith("ros2")

@@ -26,8 +26,8 @@ from smolvla_core.ros.policy_parameters import POLICY_PARAMETERS
 from smolvla_executor.executor_node.parameters import EXECUTOR_PARAMETERS
 
 from smolvla_policy.backends.units_choice import ChosenUnits
-from smolvla_policy.checkpoint.cameras import expected_cameras
 from smolvla_policy.checkpoint.contents import CheckpointContents
+from smolvla_policy.checkpoint.processors import expected_cameras
 from smolvla_policy.checks import checkpoint_checks, robot_checks
 from smolvla_policy.checks.heard import Heard
 from smolvla_policy.checks.listener import RobotListener

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from smolvla_policy.checkpoint.cameras import camera_feature, expected_cameras
 from smolvla_policy.checkpoint.config import ACTION, STATE
 from smolvla_policy.checkpoint.contents import (
     Adaptation,
@@ -22,9 +21,10 @@ from smolvla_policy.checkpoint.contents import (
     constant_remarks,
     read_contents,
 )
-from smolvla_policy.checkpoint.normalization import Normalizer
+from smolvla_policy.checkpoint.processors import camera_feature, expected_cameras
 from smolvla_policy.checkpoint.robot import write_robot
 from smolvla_policy.checkpoint.save import save_checkpoint
+from smolvla_policy.checkpoint.statistics import Normalizer
 from smolvla_policy.checkpoint.tensor_file import TensorFile
 from smolvla_policy.checkpoint.text import (
     FAKE_IMAGE_TOKEN,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from smolvla_sim.world.mjcf import PHYSICS_RATE
 from smolvla_sim.world.rendering import CameraRenderer, check_cameras
-from smolvla_sim.world.simulation import DEFAULT_TASK, Simulation, object_poses
+from smolvla_sim.world.simulation import DEFAULT_TASK, Simulation, object_poses, substeps
 
 Observation = dict[str, Any]
 
@@ -61,11 +61,6 @@ class SmolVLASimEnv(gymnasium.Env[Observation, NDArray[np.float64]]):
         variation: bool = True,
         render_mode: str | None = None,
     ) -> None:
-        substeps = physics_rate / control_rate
-        if substeps < 1 or substeps != round(substeps):
-            raise ValueError(
-                f"physics_rate {physics_rate} must be a multiple of control_rate {control_rate}"
-            )
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"unknown render_mode '{render_mode}'; there is 'rgb_array'")
         self.render_mode = render_mode
@@ -74,7 +69,7 @@ class SmolVLASimEnv(gymnasium.Env[Observation, NDArray[np.float64]]):
         )
         self.cameras = check_cameras(cameras)
         self._size = (width, height)
-        self._substeps = round(substeps)
+        self._substeps = substeps(control_rate, physics_rate)
         self._max_steps = max_steps
         self._steps = 0
         self._score = 0.0

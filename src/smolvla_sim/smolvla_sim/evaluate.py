@@ -29,7 +29,7 @@ from tqdm import tqdm
 from smolvla_sim.play import measures
 from smolvla_sim.play.loop import EpisodeLoop, Observer, direct
 from smolvla_sim.play.policies import completed, load_backend
-from smolvla_sim.play.workers import spread
+from smolvla_sim.play.workers import run_in_processes
 from smolvla_sim.settings import EvaluationSettings
 from smolvla_sim.world.layout import random_start
 from smolvla_sim.world.rendering import choose_gl
@@ -48,7 +48,7 @@ class EpisodeResult:
         seconds: until the success, until it was lost, or the time limit [s].
         chunks: how often the policy was asked.
         outcome: one of `measures`.
-        refusal: the last words with which the policy refused; empty where it never did.
+        refusal: the last reason for which the policy refused; empty where it never did.
     """
 
     seed: int
@@ -135,7 +135,7 @@ def evaluate(settings: EvaluationSettings, *, progress: bool = False) -> list[Ep
     results: dict[int, EpisodeResult] = {}
     bar = tqdm(total=len(seeds), unit="episode", disable=not progress)
     make = functools.partial(EpisodePlayer, settings)
-    with bar, spread(make, seeds, settings.workers) as done:
+    with bar, run_in_processes(make, seeds, settings.workers) as done:
         for seed, result in done:
             results[seed] = result
             successes = sum(episode.success for episode in results.values())
@@ -169,8 +169,8 @@ def report(results: Sequence[EpisodeResult]) -> str:
         lines.insert(0, "failures")
     refused = [result for result in results if result.refusal]
     if refused:
-        words = f"the policy refused in {len(refused)} episodes, e.g. seed {refused[0].seed}"
-        lines.append(f"{words}: {refused[0].refusal}")
+        message = f"the policy refused in {len(refused)} episodes, e.g. seed {refused[0].seed}"
+        lines.append(f"{message}: {refused[0].refusal}")
     lines.append(f"mean graded score {figures['mean_score']:.3f}")
     if figures["seconds_per_success"] is not None:
         low, high = figures["seconds_interval"]

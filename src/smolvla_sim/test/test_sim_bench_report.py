@@ -98,8 +98,8 @@ def test_a_row_is_strict_json():
 def test_the_bar_of_cubes(cubes, passed):
     bar, _ = bars(row_of(SYNC, cubes=(10, 10)), row_of(ASYNC, cubes=cubes))
     assert bar.passed is passed
-    assert f"{sum(cubes) / 20:.2f} times as many" in bar.words
-    assert "asked for are 1.8" in bar.words
+    assert f"{sum(cubes) / 20:.2f} times as many" in bar.text
+    assert "asked for are 1.8" in bar.text
     assert str(bar).startswith("PASS  at 300 ms" if passed else "FAIL  at 300 ms")
 
 
@@ -109,13 +109,13 @@ def test_the_bar_of_cubes(cubes, passed):
 def test_the_bar_of_success(successes, passed):
     _, bar = bars(row_of(SYNC, 90, trials=100), row_of(ASYNC, successes, trials=100))
     assert bar.passed is passed
-    assert f"{successes - 90:+.1f} points; at most 3 fewer" in bar.words
+    assert f"{successes - 90:+.1f} points; at most 3 fewer" in bar.text
 
 
 def test_the_ratio_of_cubes_is_drawn_over_pairs_of_the_same_seed():
     hard = (1, 5, 9, 2)
     bar, _ = bars(row_of(SYNC, cubes=hard), row_of(ASYNC, cubes=tuple(2 * n for n in hard)))
-    assert "2.00 times as many (95 % CI 2.00–2.00)" in bar.words
+    assert "2.00 times as many (95 % CI 2.00–2.00)" in bar.text
 
 
 def test_the_best_asynchronous_row_has_enough_success_first():

@@ -99,7 +99,7 @@ def test_things_stand_where_they_were():
 
 def test_without_a_path_it_says_what_to_start(tmp_path, capsys):
     out = tmp_path / "x.png"
-    assert draw_path.main(["--out", str(out), "--seconds", "0.1"]) == 1
+    assert draw_path.main(["--output", str(out), "--seconds", "0.1"]) == 1
     assert "start the simulation, the policy, the executor" in capsys.readouterr().err
     assert not out.exists()
 
@@ -108,6 +108,6 @@ def test_without_a_path_it_says_what_to_start(tmp_path, capsys):
 def test_a_picture_that_cannot_be_written_is_said_before_listening(tmp_path, capsys, out):
     (tmp_path / "taken").write_text("")
     with pytest.raises(SystemExit) as ended:
-        draw_path.main(["--out", str(tmp_path / out), "--seconds", "3600"])
+        draw_path.main(["--output", str(tmp_path / out), "--seconds", "3600"])
     assert ended.value.code == 2
     assert str(tmp_path / out) in capsys.readouterr().err

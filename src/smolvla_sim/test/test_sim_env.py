@@ -84,7 +84,7 @@ def test_truncation_task_and_info():
     assert env.step(np.array(HOME))[2:4] == (False, True)
     with pytest.raises(ValueError, match="'task' and 'positions'"):
         env.reset(options={"tusk": 1})
-    with pytest.raises(ValueError, match="multiple"):
+    with pytest.raises(ValueError, match="29 Hz does not divide the physics rate of 300 Hz"):
         SmolVLASimEnv(control_rate=29.0)
 
 
@@ -124,7 +124,7 @@ def test_a_choice_of_opengl_is_respected_and_off_is_explained():
 
 def test_no_opengl_names_the_packages(monkeypatch):
     monkeypatch.setattr("smolvla_sim.world.rendering._probe", lambda backend: "no driver")
-    with pytest.raises(RenderingError, match=r"apt install libegl1 libgl1-mesa-dri.*no driver"):
+    with pytest.raises(RenderingError, match=r"no OpenGL can draw.*no driver"):
         choose_gl({})
 
 

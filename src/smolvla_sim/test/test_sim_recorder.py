@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from smolvla_core.units.joint_units import joint_units
 from smolvla_learning.dataset import Dataset
-from smolvla_learning.training.facts import dataset_facts
+from smolvla_learning.training.checks import dataset_facts
 from smolvla_sim.demonstrations import demonstrator, record_dataset
 from smolvla_sim.demonstrations.demonstrator import (
     SCENES_PER_EPISODE,
@@ -22,7 +22,7 @@ from smolvla_sim.demonstrations.demonstrator import (
 )
 from smolvla_sim.demonstrations.record_dataset import NOTES, demonstrate, main, record
 from smolvla_sim.expert.backend import ScriptedBackend
-from smolvla_sim.play.workers import spread
+from smolvla_sim.play.workers import run_in_processes
 from smolvla_sim.settings import LEAD_IN, DemonstrationSettings, RecordingSettings
 from smolvla_sim.world.arm import JOINT_NAMES
 from smolvla_sim.world.scene import OBJECTS
@@ -172,7 +172,7 @@ def test_a_sentence_is_a_task_too():
 
 
 def test_workers_give_the_same_episodes():
-    with spread(partial(demonstrate, BLIND), count(40), 2, in_order=True) as several:
+    with run_in_processes(partial(demonstrate, BLIND), count(40), 2, in_order=True) as several:
         episodes = [episode for _, episode in islice(several, 5)]
     assert [episode.seed for episode in episodes] == [40, 41, 42, 43, 44]
     demonstrating = Demonstrator(BLIND)
@@ -218,7 +218,7 @@ def in_process(monkeypatch):
 
         yield several()
 
-    monkeypatch.setattr(record_dataset, "spread", fake)
+    monkeypatch.setattr(record_dataset, "run_in_processes", fake)
     return seeds, until
 
 

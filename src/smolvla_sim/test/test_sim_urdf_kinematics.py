@@ -10,7 +10,10 @@ from smolvla_executor.visualization_node.kinematics import KinematicChain
 from smolvla_sim.world.arm import ARMS, JOINT_NAMES, arm_spec
 from smolvla_sim.world.kinematics import ArmKinematics
 from smolvla_sim.world.mjcf import build_model
-from smolvla_sim.world.scene import text
+
+
+def text(values) -> str:
+    return " ".join(f"{value:.15g}" for value in values)
 
 
 def urdf_of(spec) -> str:

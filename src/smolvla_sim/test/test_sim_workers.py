@@ -14,7 +14,7 @@ from itertools import count, islice
 from operator import methodcaller
 
 import pytest
-from smolvla_sim.play.workers import spread
+from smolvla_sim.play.workers import run_in_processes
 
 # What workers do has to be picklable and importable there: the standard library is. Called,
 # each of these returns the function that does a job.
@@ -29,7 +29,7 @@ DEADLINE = 30.0
 # Workers that write their process id into the FIFO and then work for ever.
 PARENT = """
 import os, signal, sys
-from smolvla_sim.play.workers import spread
+from smolvla_sim.play.workers import run_in_processes
 
 def work(fifo):
     end = os.open(fifo, os.O_WRONLY)
@@ -41,14 +41,17 @@ def make():
     return work
 
 if __name__ == "__main__":
-    with spread(make, [sys.argv[1]] * 2, 2) as done:
+    with run_in_processes(make, [sys.argv[1]] * 2, 2) as done:
         next(done)
 """
 
 
 def test_several_workers_give_the_same_results_as_one():
     jobs = [0, 1, 7, 8, 1023]
-    with spread(BIT_LENGTH, jobs, 2) as several, spread(BIT_LENGTH, jobs, 1) as one:
+    with (
+        run_in_processes(BIT_LENGTH, jobs, 2) as several,
+        run_in_processes(BIT_LENGTH, jobs, 1) as one,
+    ):
         assert dict(several) == dict(one) == {job: job.bit_length() for job in jobs}
 
 
@@ -59,28 +62,31 @@ def test_one_worker_works_here_and_is_made_once():
         made.append(os.getpid())
         return lambda job: (job, os.getpid())
 
-    with spread(make, [1, 2, 3], 1) as done:
+    with run_in_processes(make, [1, 2, 3], 1) as done:
         assert list(done) == [(job, (job, os.getpid())) for job in (1, 2, 3)]
-    with spread(make, [4], 8) as done:
+    with run_in_processes(make, [4], 8) as done:
         assert list(done) == [(4, (4, os.getpid()))]
     assert len(made) == 2
 
 
 def test_nothing_to_do_needs_nobody():
-    with spread(lambda: pytest.fail("made"), [], 2) as done:
+    with run_in_processes(lambda: pytest.fail("made"), [], 2) as done:
         assert list(done) == []
 
 
 def test_a_worker_that_dies_is_an_error_with_advice():
     with (
-        spread(DIE, [1, 2], 2) as done,
+        run_in_processes(DIE, [1, 2], 2) as done,
         pytest.raises(RuntimeError, match=r"a process that simulates died.*fewer --workers"),
     ):
         list(done)
 
 
 def test_an_error_of_a_worker_reaches_the_user():
-    with spread(READ_NUMBER, ["12", "dozen"], 2) as done, pytest.raises(ValueError, match="dozen"):
+    with (
+        run_in_processes(READ_NUMBER, ["12", "dozen"], 2) as done,
+        pytest.raises(ValueError, match="dozen"),
+    ):
         list(done)
 
 
@@ -93,7 +99,7 @@ def listening():
 
 
 def test_workers_leave_ctrl_c_to_their_parent(listening):
-    with spread(SIGNAL_HANDLER, [signal.SIGINT] * 2, 2) as done:
+    with run_in_processes(SIGNAL_HANDLER, [signal.SIGINT] * 2, 2) as done:
         assert [handler for _, handler in done] == [signal.SIG_IGN] * 2
 
 
@@ -133,9 +139,9 @@ def test_workers_end_when_their_parent_is_killed(tmp_path):
 
 def test_endless_jobs_are_handed_out_in_their_order_and_never_done_here():
     jobs = (f"({number}, __import__('os').getpid())" for number in count(3))
-    with spread(EVALUATE, jobs, 2, in_order=True) as done:
+    with run_in_processes(EVALUATE, jobs, 2, in_order=True) as done:
         found = [result for _, result in islice(done, 7)]
     assert [number for number, _ in found] == list(range(3, 10))
-    with spread(EVALUATE, ["__import__('os').getpid()"], 1, in_order=True) as done:
+    with run_in_processes(EVALUATE, ["__import__('os').getpid()"], 1, in_order=True) as done:
         found += [(0, process) for _, process in done]
     assert os.getpid() not in {process for _, process in found}

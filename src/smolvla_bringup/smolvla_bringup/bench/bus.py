@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from smolvla_core.console import COULD_NOT_RUN, DONE, NO, beside_json, command_parser, write_json
+from smolvla_core.latency import percentile
 from smolvla_core.settings import Settings, add_arguments, from_arguments, setting
 
 from smolvla_bringup.cli import Tool
@@ -99,15 +100,9 @@ def run_json(command: list[str]) -> dict[str, Any]:
     return result
 
 
-def percentile(values: list[float], share: float) -> float:
-    """Return the value that `share` of the values do not exceed."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
-
-
 def summarize(runs: list[dict[str, Any]]) -> dict[str, float]:
     """Put the rounds of one program together: times in ms."""
-    times = [us / 1000.0 for run in runs for us in run["cycle_us"]]
+    times = sorted(us / 1000.0 for run in runs for us in run["cycle_us"])
     return {
         "p50_ms": percentile(times, 0.5),
         "p99_ms": percentile(times, 0.99),

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from smolvla_core.console import (
     NO,
     command_parser,
     end_on_interrupt,
+    write_json,
 )
 
 if __name__ == "__main__":
@@ -70,6 +70,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--no-video", action="store_true", help="write no demo.mp4")
     made.add_argument(
         "--json",
+        type=Path,
         metavar="FILE",
         help="also write the summary there; -: to the standard output, and progress to stderr",
     )
@@ -83,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         value = getattr(given, name)
         if value is not None and not value > 0:  # nor NaN, which no time is beyond
             print(
-                f"demo: --{name.replace('_', '-')} is {value:g} s; it must be above 0",
+                f"smolvla demo: --{name.replace('_', '-')} is {value:g} s; it must be above 0",
                 file=sys.stderr,
             )
             return COULD_NOT_RUN
@@ -93,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.policy == "none":
             raise SetupError("without a policy nothing moves; choose --policy scripted or smolvla")
     except SetupError as error:
-        print(f"demo: {error}", file=sys.stderr)
+        print(f"smolvla demo: {error}", file=sys.stderr)
         return COULD_NOT_RUN
     # Not at the top: --help needs no ROS.
     from smolvla_core.client import ClientError
@@ -101,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from smolvla_bringup.demo.report import LiveLine, summary_text
     from smolvla_bringup.demo.run import FILES, Demo
 
-    line = LiveLine(sys.stderr if given.json == "-" else sys.stdout)
+    line = LiveLine(sys.stderr if str(given.json) == "-" else sys.stdout)
     demo = Demo(options, given.folder, given.time_limit, line)
     status = DONE
     try:
@@ -110,16 +111,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         line.say("interrupted")
         status = INTERRUPTED
     except (SetupError, ClientError) as error:
-        line.say(f"demo: {error}")
+        line.say(f"smolvla demo: {error}")
         status = COULD_NOT_RUN
     if demo.summary is not None:
         line.say(summary_text(demo.summary))
         line.say("  " + "  ".join(str(p) for n in FILES if (p := given.folder / n).exists()))
-        text = json.dumps(demo.summary, ensure_ascii=False)
-        if given.json == "-":
-            print(text, flush=True)
-        elif given.json:
-            Path(given.json).write_text(text + "\n", encoding="utf-8")
+        if given.json is not None:
+            write_json(given.json, demo.summary)
         if status == DONE and not demo.summary["success"]:
             status = NO
     return status

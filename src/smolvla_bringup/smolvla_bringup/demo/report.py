@@ -3,12 +3,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TextIO
 
 from smolvla_core.client import SmolVLAClient
@@ -83,7 +81,7 @@ class LiveLine:
 
 
 def run_line(now: float, client: SmolVLAClient) -> str:
-    """Return one line: time, state, tick, queue, newest latency, score; words on trouble."""
+    """Return one line: time, state, tick, queue, newest latency, score; a message on trouble."""
     status = client.executor_status
     if status is None:
         return f"{now:5.1f} s  executor_node has sent no status yet"
@@ -162,11 +160,6 @@ def _finite(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
-
-
-def write_summary(summary: dict[str, Any], path: Path) -> None:
-    """Write `summary` as JSON."""
-    path.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _milliseconds(seconds: float | None) -> str:

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from smolvla_core.client import SmolVLAClient
+from smolvla_core.console import write_json
 
 from smolvla_bringup.demo.plot import plot_run
-from smolvla_bringup.demo.report import LiveLine, run_line, summarize, write_summary
+from smolvla_bringup.demo.report import LiveLine, run_line, summarize
 from smolvla_bringup.demo.video import CameraFeed, VideoWriter
 from smolvla_bringup.system.environment import enter_own_graph
 from smolvla_bringup.system.node_list import simulation_nodes
@@ -32,7 +33,7 @@ class Demo:
         options: how to start the system.
         folder: for `FILES` and logs.
         time_limit: for the task, from the instruction on [s].
-        line: where progress is told.
+        line: where progress is shown.
 
     Attributes:
         summary: the figures; None until the instruction was sent and the run is over.
@@ -140,6 +141,6 @@ class Demo:
         assert client.policy_status is not None  # it was ready
         self._line.say("all nodes have ended; writing the results")
         self.summary = summarize(log, options, client.executor_status, client.policy_status, notes)
-        write_summary(self.summary, self._folder / FILES[2])
+        write_json(self._folder / FILES[2], self.summary)
         title = f"{options.task} ({self.summary['policy']}, seed {options.seed})"
         plot_run(log, title, self._folder / FILES[1])

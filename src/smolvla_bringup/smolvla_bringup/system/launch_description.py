@@ -148,8 +148,8 @@ def _on_exit(
         if verdict is None:
             return None
         if verdict.outcome is Outcome.END:
-            raise NodeEndedError(verdict.words)
-        getattr(get_logger("launch"), verdict.level)(verdict.words)
+            raise NodeEndedError(verdict.message)
+        getattr(get_logger("launch"), verdict.level)(verdict.message)
         if verdict.outcome is Outcome.RESTART:
             return None
         # It has ended already: this keeps launch from starting it anew.

@@ -42,7 +42,7 @@ class NodeSpec:
 
     Attributes:
         package, executable: as for ``ros2 run``.
-        name: what the process is called in words and log files; the node's name, too, where
+        name: what the process is called in messages and log files; the node's name, too, where
             `renamed`.
         namespace: empty for none, else without a leading slash.
         params_files: parameter files, later ones win.
@@ -170,7 +170,7 @@ class NodeSpec:
             "executable": self.executable,
             "exec_name": self.executable,
             "arguments": [*self.arguments, *self.ros_arguments()],
-            # A pipe would otherwise hold back the words of a Python node until it ends.
+            # A pipe would otherwise hold back the output of a Python node until it ends.
             "additional_env": {
                 "PYTHONUNBUFFERED": "1",
                 LAUNCH_PID: str(os.getpid()),

@@ -104,9 +104,9 @@ class Session:
             raise KeyboardInterrupt
         ended = self._starter.wait()
         if ended is not None and ended.critical:
-            raise SessionError(ended.words())
+            raise SessionError(ended.message())
         if ended is not None:
-            self._say(ended.words())
+            self._say(ended.message())
         status = self.client.policy_status
         if status is not None and status.state == PolicyStatus.ERROR:
             raise SessionError(

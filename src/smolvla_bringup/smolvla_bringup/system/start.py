@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -33,8 +34,14 @@ def _log_folder() -> Path:
 
 def _show(line: str) -> None:
     # One write per line: several threads print, and print() writes the line end apart.
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # As when a terminal closes; and a thread that prints must go on reading its node.
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+        print("smolvla run: nobody reads the output, so all nodes are ended", file=sys.stderr)
+        os.kill(os.getpid(), signal.SIGHUP)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -100,11 +107,11 @@ def _supervise(starter: Starter, specs: Sequence[NodeSpec], stop: StopSignals) -
             for heard in filter(None, (name, blames[name])):
                 supervisor.hear(heard, "\n".join(starter.tail(heard, _TAIL)))
             if code:
-                _show(ended.words())
+                _show(ended.message())
         verdict = supervisor.ended(name, code, time.monotonic()) if name else None
         if verdict is None:
             continue
-        _show(f"[{verdict.level.upper()}] [start]: {verdict.words}")
+        _show(f"[{verdict.level.upper()}] [start]: {verdict.message}")
         if verdict.outcome is Outcome.END:
             _show("the system cannot go on without it, so all nodes are ended")
             return 1

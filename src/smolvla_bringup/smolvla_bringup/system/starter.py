@@ -116,7 +116,7 @@ class Ended:
     tail: tuple[str, ...]
     critical: bool
 
-    def words(self) -> str:
+    def message(self) -> str:
         """Return what happened, with the node's last lines and where all of them are."""
         lines = "\n".join(f"    {line}" for line in self.tail) or "    (it printed nothing)"
         how = f"{self.name} {how_it_ended(self.code)}"
@@ -213,7 +213,7 @@ class Starter:
         self._show = show
         self._environment = {
             **os.environ,
-            # A pipe would otherwise hold back the words of a Python node until it ends.
+            # A pipe would otherwise hold back the output of a Python node until it ends.
             "PYTHONUNBUFFERED": "1",
             **(environment or {}),
         }

@@ -39,16 +39,16 @@ class Outcome(enum.Enum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What to do, and what to tell the user.
+    """What to do, and the message for the user.
 
     Attributes:
         outcome: what to do.
-        words: one line; for `Outcome.END` the reason alone.
+        message: one line; for `Outcome.END` the reason alone.
         level: of a log: info, warning or error.
     """
 
     outcome: Outcome
-    words: str
+    message: str
     level: str = "error"
 
 
@@ -103,9 +103,9 @@ class Supervisor:
         spec = self._specs[name]
         if spec.one_shot and code == 0:
             return None
-        words = f"{name} {how_it_ended(code)}"
-        if why := self._why(spec, code):
-            words += f": {why}"
+        message = f"{name} {how_it_ended(code)}"
+        if reason := self._reason(spec, code):
+            message += f": {reason}"
         if self._may_restart(spec, code, at):
             self._restarts[name] += 1
             self._begun[name] = at + RESTART_DELAY
@@ -113,7 +113,7 @@ class Supervisor:
             meanwhile = "; the arm holds meanwhile" if self._arm_is_held and spec.critical else ""
             return Verdict(
                 Outcome.RESTART,
-                f"{words}; it is started anew in {RESTART_DELAY:g} s "
+                f"{message}; it is started anew in {RESTART_DELAY:g} s "
                 f"({self._restarts[name]} of {RESTARTS} times in a row){meanwhile}",
                 "warning",
             )
@@ -121,18 +121,18 @@ class Supervisor:
         wait = " (wait 20 s first)" if code < 0 else ""
         again = f"start it again{wait}: {spec.again}"  # last, so that it can be copied
         if not spec.critical:
-            words += "; the rest goes on without it"
+            message += "; the rest goes on without it"
             if spec.again:
-                words += f"; to {again}"
-            return Verdict(Outcome.WITHOUT, words, "error" if code else "info")
+                message += f"; to {again}"
+            return Verdict(Outcome.WITHOUT, message, "error" if code else "info")
         if self._arm_is_held and spec.restarts:
             return Verdict(
                 Outcome.HOLD,
-                f"{words}; as long as its driver runs, the arm holds its position with its torque "
-                "on. Hold the arm and press Ctrl-C, which takes the torque off"
+                f"{message}; as long as its driver runs, the arm holds its position with its "
+                "torque on. Hold the arm and press Ctrl-C, which takes the torque off"
                 f"{f', or {again}' if spec.again else ''}",
             )
-        return Verdict(Outcome.END, words)
+        return Verdict(Outcome.END, message)
 
     def _may_restart(self, spec: NodeSpec, code: int, at: float) -> bool:
         if at - self._begun[spec.name] >= STEADY:
@@ -140,7 +140,7 @@ class Supervisor:
         final = code in (0, os.EX_CONFIG)
         return spec.restarts and not final and self._restarts[spec.name] < RESTARTS
 
-    def _why(self, spec: NodeSpec, code: int) -> str:
+    def _reason(self, spec: NodeSpec, code: int) -> str:
         if code == -signal.SIGKILL:
             return ""  # it did not see it come
         blamed = self._complaints[spec.blames].first if spec.blames else ""
@@ -148,7 +148,7 @@ class Supervisor:
 
 
 def how_it_ended(code: int) -> str:
-    """Return the exit status `code` of a process in words; negative is a signal's number."""
+    """Return the exit status `code` of a process as text; negative is a signal's number."""
     if code >= 0:
         return "ended by itself" if code == 0 else f"failed with exit status {code}"
     if -code == signal.SIGKILL:

@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -149,17 +150,24 @@ class ManagedNode(LifecycleNodeMixin, Node):
         on_its_way = self.phase in (UNCONFIGURED, CONFIGURING, INACTIVE)
         if self.starts_itself and on_its_way and not self.problem:
             return f"{self.get_name()} is still loading"
-        name, set_state = self.get_name(), f"ros2 lifecycle set {self.get_fully_qualified_name()}"
+        name = self.get_name()
         if self._ending:
             return f"{name} ends"
         why = f" ({self.problem})" if self.problem else ""
         return {
-            UNCONFIGURED: f"{name} is unconfigured{why}: {set_state} configure, then activate",
+            UNCONFIGURED: f"{name} is unconfigured{why}: {self.order('configure', 'activate')}",
             CONFIGURING: f"{name} is still loading",
-            INACTIVE: f"{name} is inactive: {set_state} activate",
+            INACTIVE: f"{name} is inactive: {self.order('activate')}",
             ACTIVE: "",
             FINALIZED: f"{name} was shut down: start its process anew",
         }[self.phase]
+
+    def order(self, *transitions: str) -> str:
+        """Return how to have the node make `transitions`: with ``ros2`` where that is."""
+        if not shutil.which("ros2"):
+            return f"{' and '.join(transitions)} it"
+        steps = ", then ".join(transitions)
+        return f"ros2 lifecycle set {self.get_fully_qualified_name()} {steps}"
 
     def start_up(self) -> None:
         """Configure and activate where the parameter autostart says so, else say how to."""
@@ -176,15 +184,16 @@ class ManagedNode(LifecycleNodeMixin, Node):
         if self.phase in (UNCONFIGURED, FINALIZED):
             return self.hint if self.phase == FINALIZED else ""
         full = self.get_fully_qualified_name()
-        first, steps = "deactivate and clean up", "deactivate, then cleanup"
+        first, steps = "deactivate and clean up", ["deactivate", "cleanup"]
         again = ", configure and activate"
         loading = self.phase == CONFIGURING
         if self.phase == INACTIVE or (loading and not self._tuning.values["autostart"]):
-            first, steps, again = "clean up", "cleanup", " and configure"
+            first, steps, again = "clean up", ["cleanup"], " and configure"
+        command = f" ({self.order(*steps)})" if shutil.which("ros2") else ""
         return (
             f"{self.get_name()} is {self.phase} and reads '{name}' when it is configured: "
-            f"{'once it has loaded, ' if loading else ''}{first} {full} first "
-            f"(ros2 lifecycle set {full} {steps}), then set it{again} again"
+            f"{'once it has loaded, ' if loading else ''}{first} {full} first{command}, "
+            f"then set it{again} again"
         )
 
     def in_ros_thread(self, function: Callable[[], T]) -> T:

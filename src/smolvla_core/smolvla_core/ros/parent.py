@@ -18,11 +18,14 @@ _PR_SET_PDEATHSIG = 1  # prctl(2)
 _LIBC = ctypes.CDLL(None)
 
 
-def end_with(parent: int) -> None:
-    """Have Linux send SIGINT to this process, whatever it executes, when its `parent` ends."""
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
+def end_with(parent: int, signum: int = signal.SIGINT) -> None:
+    """Have Linux send a signal to this process, whatever it executes, when its `parent` ends.
+
+    Linux goes by the thread that has started this process.
+    """
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signum)
     if os.getppid() != parent:  # it has ended meanwhile
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signum)
 
 
 def end_with_launch() -> None:

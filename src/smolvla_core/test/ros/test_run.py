@@ -8,58 +8,63 @@ import time
 
 import pytest
 import rclpy
-from smolvla_core.ros import run as module
+from rclpy.node import Node
+from smolvla_core.ros.run import run
 
 
-class Ended:
-    """A node that only notes its end."""
+class Ended(Node):
+    """Does something once it spins, and notes its end."""
 
-    destroyed = False
+    def __init__(self, action):
+        super().__init__("ended")
+        self.destroyed = False
+        self._timer = self.create_timer(0.001, lambda: self._once(action))
+
+    def _once(self, action):
+        self._timer.cancel()
+        action()
 
     def destroy_node(self):
         self.destroyed = True
+        super().destroy_node()
 
 
 @pytest.fixture(autouse=True)
-def no_ros(monkeypatch):
-    monkeypatch.setattr(module, "end_with_launch", lambda: None)
-    monkeypatch.setattr(rclpy, "init", lambda **options: None)
-    monkeypatch.setattr(rclpy, "ok", lambda: True)
-    monkeypatch.setattr(rclpy, "try_shutdown", lambda: None)
+def handlers():
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+    assert not rclpy.ok()
 
 
-def spinning(monkeypatch, spin):
-    class Executor:
-        def add_node(self, node):
-            pass
+def spun(action):
+    """Run a node that does `action` while it spins; return the exit code and the node."""
+    nodes = []
 
-        def spin_until_future_complete(self, future):
-            spin(future)
+    def create():
+        nodes.append(Ended(action))
+        return nodes[0]
 
-    monkeypatch.setattr(module, "SingleThreadedExecutor", Executor)
-    node = Ended()
-    return node, lambda: module.run("node", lambda: node)
+    try:
+        return run("ended", create), nodes[0]
+    finally:
+        assert nodes[0].destroyed
 
 
 def test_an_interrupt_while_the_node_is_made_ends_it_quietly():
     def interrupted():
         raise KeyboardInterrupt
 
-    assert module.run("node", interrupted) == 0
+    assert run("ended", interrupted) == 0
 
 
-def test_an_interrupt_that_a_library_turns_into_its_own_error_ends_it_quietly(monkeypatch):
-    def convert(future):
+def test_an_interrupt_that_a_library_turns_into_its_own_error_ends_it_quietly():
+    def convert():
         signal.raise_signal(signal.SIGINT)
         raise RuntimeError("Unable to convert call argument '0' to Python object")
 
-    node, run = spinning(monkeypatch, convert)
-    assert run() == 0
-    assert node.destroyed
+    assert spun(convert)[0] == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -68,32 +73,25 @@ def test_signals_end_the_spinning_and_let_what_runs_go_on(monkeypatch, number):
     reached, unraisable = [], []
     monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
 
-    def callback(future):
+    def callback():
         for _ in range(2):
             signal.raise_signal(number)
-        deadline = time.monotonic() + 10
-        while not future.done():
-            assert time.monotonic() < deadline
         time.sleep(0.05)  # for whoever was waiting for the first one
         for _ in range(2):
             signal.raise_signal(number)
         reached.append("the end of the callback")
 
-    node, run = spinning(monkeypatch, callback)
-    assert run() == 0
+    assert spun(callback)[0] == 0
     assert reached
     assert unraisable == []
-    assert node.destroyed
 
 
-def test_an_error_without_an_interrupt_is_not_hidden(monkeypatch):
-    def broken(future):
+def test_an_error_without_an_interrupt_is_not_hidden():
+    def broken():
         raise RuntimeError("broken")
 
-    node, run = spinning(monkeypatch, broken)
     with pytest.raises(RuntimeError, match="broken"):
-        run()
-    assert node.destroyed
+        spun(broken)
 
 
 def test_an_error_of_making_it_after_an_interrupt_is_the_interrupts():
@@ -102,7 +100,7 @@ def test_an_error_of_making_it_after_an_interrupt_is_the_interrupts():
             signal.raise_signal(signal.SIGINT)
         raise RuntimeError("the given context is not valid")
 
-    assert module.run("node", interrupted) == 0
+    assert run("ended", interrupted) == 0
 
 
 def test_an_error_of_making_it_is_not_hidden():
@@ -110,4 +108,4 @@ def test_an_error_of_making_it_is_not_hidden():
         raise RuntimeError("broken")
 
     with pytest.raises(RuntimeError, match="broken"):
-        module.run("node", broken)
+        run("ended", broken)

@@ -268,7 +268,7 @@ class ExecutorNode(ManagedNode):
     def _how_to_activate(self) -> str:
         if self.starts_itself:
             return self.hint
-        return f"inactive: ros2 lifecycle set {self.get_fully_qualified_name()} activate"
+        return f"inactive: {self.order('activate')}"
 
     def _idle_status(self) -> ExecutorStatus:
         status = ExecutorStatus(reason=self.hint, joint_state_age=math.nan)

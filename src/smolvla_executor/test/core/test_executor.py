@@ -43,6 +43,15 @@ def test_the_first_motion_is_an_approach_from_the_measured_position(rig) -> None
     assert speeds.max() <= rig.config.approach_speed + 1e-9
 
 
+def test_an_approach_that_takes_one_cycle_is_the_action_itself(make_rig) -> None:
+    rig = make_rig(approach_speed=1e3, approach_duration=0.0)
+    rig.start()
+    rig.run_until(State.RUNNING)
+    assert rig.executed == [0]
+    assert State.APPROACHING not in [output.state for output in rig.outputs]
+    np.testing.assert_array_equal(rig.commands, [rig.path(0)])
+
+
 def test_ticks_stand_still_while_approaching(rig) -> None:
     rig.start()
     rig.run_until(State.APPROACHING)

@@ -165,6 +165,19 @@ def test_an_executor_that_was_killed_is_not_waited_for(tmp_path):
                 other.wait(30)
 
 
+def test_one_look_takes_all_messages_that_are_there(graph):
+    """However fast they come, what a client knows is not older than its last look."""
+    looks = []
+    client = SmolVLAClient(graph.node, on_wait=lambda: looks.append(client.score), period=0.2)
+    scores = graph.node.create_publisher(Float32, "sim/score", 10)
+    assert client.until(lambda: scores.get_subscription_count() > 0, 10.0)
+    looks.clear()
+    for count in range(1, 9):
+        scores.publish(Float32(data=0.125 * count - 0.0625))
+    assert client.until(lambda: client.score == 0.9375, 10.0)
+    assert len(looks) < 4
+
+
 class FakeSimulation:
     """Answers as sim_node does; knows one task."""
 

@@ -184,3 +184,12 @@ def test_a_process_that_cannot_autostart_ends_with_one_line_why():
     assert ended.returncode == os.EX_CONFIG
     assert len(ended.stderr.strip().splitlines()) == 1
     assert "max_speed needs one number or one for each" in ended.stderr
+
+
+def test_without_ros2_no_command_of_ros2_is_advised(graph, make_robot, programs):
+    programs(alone=True)
+    robot = make_robot(active=False)
+    answer = robot.call("start")
+    assert "unconfigured: configure and activate it" in answer.message
+    assert "ros2" not in answer.message
+    assert "ros2" not in robot.executor.reconfigure_first("rate")

@@ -136,3 +136,10 @@ def _of_saved(folder: Path, info: Info, entry: Saved, begin: int) -> Episode:
     data = saved_data(folder, entry.index)
     end = begin + entry.length
     return Episode(entry.index, entry.length, begin, end, entry.tasks, data, videos)
+
+
+def span_of(episodes: Sequence[Episode]) -> str:
+    """Name neighboring episodes for a message."""
+    if len(episodes) == 1:
+        return f"episode {episodes[0].index}"
+    return f"episodes {episodes[0].index} to {episodes[-1].index}"

@@ -5,65 +5,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from smolvla_learning.dataset.decode import frame_times, video_facts
-from smolvla_learning.dataset.errors import DatasetError, missing
+from smolvla_learning.dataset.catalog import Episode, span_of
+from smolvla_learning.dataset.decode import frame_times, read_pictures, video_facts
+from smolvla_learning.dataset.errors import DatasetError
 from smolvla_learning.dataset.features import is_depth_format
-from smolvla_learning.dataset.layout import INFO
-from smolvla_learning.dataset.pictures import read_pictures
+from smolvla_learning.dataset.reader import Dataset
 from smolvla_learning.dataset.statistics import REQUIRED
-from smolvla_learning.dataset.tables import parquet_file, read_table, to_array
-
-if TYPE_CHECKING:
-    from smolvla_learning.dataset.catalog import Episode
-    from smolvla_learning.dataset.reader import Dataset
+from smolvla_learning.dataset.tables import read_table, to_array
 
 TOLERANCE = 1e-4
 """Seconds that LeRobot allows between the time of a row and that of its image."""
 
 
-def check_files(dataset: Dataset) -> None:
-    """Check what can be checked without reading the data: totals, files, rows.
+def check_dataset(dataset: Dataset, deep: bool = False) -> None:
+    """Check everything that LeRobot and the training rely on.
+
+    Args:
+        dataset: the dataset.
+        deep: decode all images too.
 
     Raises:
-        DatasetError: files are missing, damaged, or contradict each other.
+        DatasetError: something is wrong; the text lists all that was found, one a line.
     """
-    if not dataset.interrupted:
-        said = (dataset.info.total_episodes, dataset.info.total_frames)
-        if said != (dataset.num_episodes, dataset.num_frames):
-            raise DatasetError(
-                f"{dataset.folder / INFO}: says {said[0]} episodes with {said[1]} frames, but "
-                f"meta/episodes holds {dataset.num_episodes} with {dataset.num_frames}"
-            )
-    for path, episodes in dataset.data_files().items():
-        wanted = sum(episode.length for episode in episodes)
-        with parquet_file(path) as file:
-            rows = file.metadata.num_rows
-        if rows != wanted:
-            raise DatasetError(
-                f"{path}: has {rows} rows, but {_span(episodes)} in it have {wanted} frames"
-            )
-    for camera in dataset.info.videos:
-        for path in video_files(dataset, camera):
-            if not path.exists():
-                raise missing(path)
-
-
-def video_files(dataset: Dataset, camera: str) -> dict[Path, list[Episode]]:
-    """Video files of a camera in order, each with its episodes."""
-    files: dict[Path, list[Episode]] = {}
-    for episode in dataset.episodes:
-        files.setdefault(episode.videos[camera].path, []).append(episode)
-    return files
-
-
-def _span(episodes: Sequence[Episode]) -> str:
-    if len(episodes) == 1:
-        return f"episode {episodes[0].index}"
-    return f"episodes {episodes[0].index} to {episodes[-1].index}"
+    problems = find_problems(dataset, deep)
+    if problems:
+        raise DatasetError("\n".join(problems))
 
 
 def find_problems(dataset: Dataset, deep: bool = False) -> list[str]:
@@ -83,7 +52,7 @@ def find_problems(dataset: Dataset, deep: bool = False) -> list[str]:
         if name in dataset.features:
             problems += _guarded(_read_column(dataset, name))
     for camera in dataset.info.videos:
-        for path, episodes in video_files(dataset, camera).items():
+        for path, episodes in dataset.video_files(camera).items():
             found = _guarded(_video_problems(dataset, camera, path, episodes))
             if deep and not found:
                 found = _guarded(_decode_problems(dataset, camera, path, episodes))
@@ -162,7 +131,7 @@ def _video_problems(
     dataset: Dataset, camera: str, path: Path, episodes: Sequence[Episode]
 ) -> Iterator[str]:
     facts = video_facts(path)
-    span = _span(episodes)
+    span = span_of(episodes)
     yield from _size_problems(dataset, camera, f"{path}: {span}", (facts.height, facts.width))
     if is_depth_format(facts.pix_fmt) and not dataset.features[camera].is_depth:
         yield (

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from smolvla_core.console import DONE, NO, command_parser
 
-from smolvla_learning.dataset.check import find_problems, video_files
+from smolvla_learning.dataset.check import find_problems
 from smolvla_learning.dataset.decode import video_facts
 from smolvla_learning.dataset.errors import DatasetError
 from smolvla_learning.dataset.reader import Dataset
@@ -58,7 +58,7 @@ def _images(dataset: Dataset, camera: str) -> str:
     feature = dataset.features[camera]
     if not feature.is_video:
         return f"{feature.shape[1]}x{feature.shape[0]} pictures inside parquet"
-    paths = list(video_files(dataset, camera))
+    paths = list(dataset.video_files(camera))
     megabytes = sum(path.stat().st_size for path in paths) / 1024**2
     try:
         facts = video_facts(paths[0])

@@ -9,18 +9,17 @@ from pathlib import Path
 
 import numpy as np
 
-from smolvla_learning.dataset.catalog import Catalog, Episode, read_catalog
-from smolvla_learning.dataset.check import check_files, find_problems
-from smolvla_learning.dataset.decode import decode_frames, video_facts
+from smolvla_learning.dataset.catalog import Catalog, Episode, read_catalog, span_of
+from smolvla_learning.dataset.decode import decode_frames, read_pictures, video_facts
 from smolvla_learning.dataset.episodes import read_merged_statistics
-from smolvla_learning.dataset.errors import DatasetError
+from smolvla_learning.dataset.errors import DatasetError, missing
 from smolvla_learning.dataset.features import FRAME_COLUMNS, Array, Feature
 from smolvla_learning.dataset.journal import journal_path
+from smolvla_learning.dataset.layout import INFO
 from smolvla_learning.dataset.metadata import Info, read_info, read_statistics
-from smolvla_learning.dataset.pictures import read_pictures
 from smolvla_learning.dataset.source import find_dataset
 from smolvla_learning.dataset.statistics import Statistics, merge_statistics
-from smolvla_learning.dataset.tables import read_table, to_array
+from smolvla_learning.dataset.tables import parquet_file, read_table, to_array
 
 NEEDED = ("observation.state", "action")
 """Features that every training needs: with statistics, and without NaN and infinity."""
@@ -63,7 +62,7 @@ class Dataset:
         if not catalog.episodes:
             raise DatasetError(f"{folder}: the dataset has no episodes")
         dataset = cls(folder, info, catalog)
-        check_files(dataset)
+        dataset._check_files()
         return dataset
 
     @property
@@ -173,18 +172,38 @@ class Dataset:
             self._check_finite(name, values)
         return values
 
-    def check(self, deep: bool = False) -> None:
-        """Check everything that LeRobot and the training rely on.
+    def video_files(self, camera: str) -> dict[Path, list[Episode]]:
+        """Video files of a camera in order, each with its episodes."""
+        files: dict[Path, list[Episode]] = {}
+        for episode in self.episodes:
+            files.setdefault(episode.videos[camera].path, []).append(episode)
+        return files
 
-        Args:
-            deep: decode all videos too.
+    def _check_files(self) -> None:
+        """Check what can be checked without reading the data: totals, files, rows.
 
         Raises:
-            DatasetError: something is wrong; the text lists all that was found, one a line.
+            DatasetError: files are missing, damaged, or contradict each other.
         """
-        problems = find_problems(self, deep)
-        if problems:
-            raise DatasetError("\n".join(problems))
+        if not self.interrupted:
+            said = (self.info.total_episodes, self.info.total_frames)
+            if said != (self.num_episodes, self.num_frames):
+                raise DatasetError(
+                    f"{self.folder / INFO}: says {said[0]} episodes with {said[1]} frames, but "
+                    f"meta/episodes holds {self.num_episodes} with {self.num_frames}"
+                )
+        for path, episodes in self.data_files().items():
+            wanted = sum(episode.length for episode in episodes)
+            with parquet_file(path) as file:
+                rows = file.metadata.num_rows
+            if rows != wanted:
+                raise DatasetError(
+                    f"{path}: has {rows} rows, but {span_of(episodes)} in it have {wanted} frames"
+                )
+        for camera in self.info.videos:
+            for path in self.video_files(camera):
+                if not path.exists():
+                    raise missing(path)
 
     def stored_feature(self, name: str) -> Feature:
         """Find a feature that is in the data files.

@@ -33,7 +33,7 @@ from smolvla_learning.record_node.parameters import (
 )
 from smolvla_learning.recording.commands import CommandBuffer
 from smolvla_learning.recording.encoder import EpisodeEncoder
-from smolvla_learning.recording.inputs import Inputs
+from smolvla_learning.recording.frames import Inputs
 from smolvla_learning.recording.recorder import Recorder
 from smolvla_msgs.msg import ExecutorStatus
 

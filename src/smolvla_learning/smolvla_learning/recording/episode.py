@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from smolvla_learning.recording.inputs import Sample
+from smolvla_learning.recording.frames import Sample
 
 
 class FrameSchedule:

@@ -14,6 +14,7 @@ is missing for a frame ends the episode, which is discarded.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -24,13 +25,38 @@ from smolvla_core.observation import Missing
 from smolvla_core.units.joint_units import JointUnits
 
 from smolvla_learning.dataset import DatasetWriter
-from smolvla_learning.recording.debouncer import Debouncer
 from smolvla_learning.recording.encoder import EpisodeEncoder
 from smolvla_learning.recording.episode import EpisodeCount, FrameSchedule
-from smolvla_learning.recording.frames import FrameMaker
-from smolvla_learning.recording.inputs import Inputs, Sample
+from smolvla_learning.recording.frames import FrameMaker, Inputs, Sample
 from smolvla_learning.recording.motion import Evidence, RestWatch
 from smolvla_learning.recording.store import EpisodeStore
+
+SETTLED = 1.0
+"""How long a message must stay the same before it is reported [s]."""
+
+
+class Debouncer:
+    """Passes a message on once it has settled. Numbers in it (ages) may change meanwhile.
+
+    Args:
+        report: called with the message.
+    """
+
+    def __init__(self, report: Callable[[str], None]) -> None:
+        self._report = report
+        self._reported: str | None = None
+        self._pattern: str | None = None
+        self._since = 0.0
+
+    def update(self, message: str, now: float) -> None:
+        """Take the message that holds at `now` [s, monotonic]."""
+        pattern = re.sub(r"\d+(\.\d+)?", "#", message)
+        if pattern != self._pattern:
+            self._pattern, self._since = pattern, now
+        if pattern != self._reported and now - self._since >= SETTLED:
+            self._reported = pattern
+            self._report(message)
+
 
 SIMULATED = "in a simulation"
 """Of the status, while a simulation judges the task."""

@@ -10,7 +10,7 @@ import torch
 from smolvla_policy.model.sizes import choose_device, cpu_has_bfloat16
 from torch import distributed
 
-from smolvla_learning.training.errors import TrainingError
+from smolvla_learning.training.options import TrainingError
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from smolvla_policy.checkpoint.cameras import CAMERA_PREFIX
 from smolvla_policy.checkpoint.config import (
     ACTION,
     EMPTY_CAMERA,
@@ -22,11 +21,10 @@ from smolvla_policy.checkpoint.config import (
     SmolVLAConfig,
     parse_config,
 )
-from smolvla_policy.checkpoint.processors import Processors
+from smolvla_policy.checkpoint.processors import CAMERA_PREFIX, Processors
 
 from smolvla_learning.dataset import Dataset
-from smolvla_learning.training.errors import TrainingError
-from smolvla_learning.training.options import RENAME
+from smolvla_learning.training.options import RENAME, TrainingError
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from smolvla_policy.model.engine import fitted_size
 from torch.nn import functional
 
 from smolvla_learning.dataset import Dataset
-from smolvla_learning.training.errors import TrainingError
+from smolvla_learning.training.options import TrainingError
 
 Frames = NDArray[np.uint8]
 _ROOM = 1 << 28

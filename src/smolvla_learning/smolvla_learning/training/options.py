@@ -22,7 +22,10 @@ from smolvla_core.settings import (
     setting,
 )
 
-from smolvla_learning.training.errors import TrainingError
+
+class TrainingError(ValueError):
+    """Something does not fit; the text says what and what to do."""
+
 
 CONFIG = "train_config.json"
 RENAME = "--rename-map"

@@ -8,11 +8,10 @@ import shutil
 from pathlib import Path
 from typing import IO
 
-from smolvla_learning.training.errors import TrainingError
-from smolvla_learning.training.metrics import FILE as METRICS
-from smolvla_learning.training.metrics import TENSORBOARD
-from smolvla_learning.training.options import CONFIG
+from smolvla_learning.training.options import CONFIG, TrainingError
 from smolvla_learning.training.state import CHECKPOINTS, LAST, whole_checkpoints
+from smolvla_learning.training.trainer import FILE as METRICS
+from smolvla_learning.training.trainer import TENSORBOARD
 
 INITIAL = "initial"
 """Folder of the random weights that a training from an architecture starts with."""

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from smolvla_policy.checkpoint.config import ACTION, STATE, parse_config
-from smolvla_policy.checkpoint.errors import CheckpointError
 from smolvla_policy.checkpoint.processors import Processors
 from smolvla_policy.checkpoint.save import (
     POSTPROCESSOR_STATE,
@@ -20,7 +19,7 @@ from smolvla_policy.checkpoint.save import (
     processor_files,
     save_weights,
 )
-from smolvla_policy.checkpoint.source import CONFIG, WEIGHTS, read_json
+from smolvla_policy.checkpoint.source import CONFIG, WEIGHTS, CheckpointError, read_json
 from smolvla_policy.checkpoint.synthetic import policy_config, write_vlm
 from smolvla_policy.checkpoint.tensor_file import write_tensor_file
 from smolvla_policy.checkpoint.vlm import model_sizes
@@ -30,7 +29,7 @@ from smolvla_policy.policy import SmolVLAPolicy
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from torch import Tensor
 
-from smolvla_learning.training.errors import TrainingError
+from smolvla_learning.training.options import TrainingError
 
 Statistics = Mapping[str, Mapping[str, Any]]
 STATISTICS = ("mean", "std", "min", "max")

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from smolvla_policy.policy import SmolVLAPolicy
 from torch import Tensor, nn
 
-from smolvla_learning.training.errors import TrainingError
+from smolvla_learning.training.options import TrainingError
 
 CHECKPOINTS = "checkpoints"
 LAST = "last"

@@ -14,17 +14,15 @@ import torch
 from smolvla_core.console import COULD_NOT_RUN
 from smolvla_core.settings import SettingError
 from smolvla_policy.checkpoint.config import ACTION, STATE, SmolVLAConfig
-from smolvla_policy.checkpoint.errors import CheckpointError
 from smolvla_policy.checkpoint.processors import Processors
 from smolvla_policy.checkpoint.robot import read_robot
-from smolvla_policy.checkpoint.source import find_checkpoint
+from smolvla_policy.checkpoint.source import CheckpointError, find_checkpoint
 from smolvla_policy.model.names import set_trainable
 from smolvla_policy.policy import SmolVLAPolicy
 from torch import distributed
 from tqdm import tqdm
 
 from smolvla_learning.dataset import Dataset, DatasetError
-from smolvla_learning.training.augmentation import Augmentation
 from smolvla_learning.training.checks import (
     as_mapping,
     check_base,
@@ -32,6 +30,7 @@ from smolvla_learning.training.checks import (
     check_kept,
     check_labels,
     check_policy,
+    common_facts,
     pooled_statistics,
 )
 from smolvla_learning.training.devices import (
@@ -39,19 +38,15 @@ from smolvla_learning.training.devices import (
     close_distributed,
     init_distributed,
 )
-from smolvla_learning.training.errors import TrainingError
-from smolvla_learning.training.facts import common_facts
 from smolvla_learning.training.fit import Wishes, chosen_cameras, dataset_cameras, fit
 from smolvla_learning.training.frame_cache import cache_folder, fitted_frames
-from smolvla_learning.training.learner import Learner, LossOptions
-from smolvla_learning.training.optimizer import OptimizerOptions, make_optimizer
-from smolvla_learning.training.options import TrainSettings, parse, parse_rename_map
-from smolvla_learning.training.order import SampleOrder
+from smolvla_learning.training.learner import Augmentation, Learner, LossOptions
+from smolvla_learning.training.options import TrainingError, TrainSettings, parse, parse_rename_map
 from smolvla_learning.training.output import INITIAL, lock, prepare
-from smolvla_learning.training.samples import Batches, Source
+from smolvla_learning.training.samples import Batches, SampleOrder, Source
 from smolvla_learning.training.scratch import Robot, new_policy
 from smolvla_learning.training.state import MODEL, last_checkpoint, load_state, whole_checkpoints
-from smolvla_learning.training.trainer import Trainer
+from smolvla_learning.training.trainer import OptimizerOptions, Trainer, make_optimizer
 
 FREEZING = ("freeze_vision_encoder", "train_expert_only", "train_state_proj")
 

@@ -3,25 +3,129 @@
 
 from __future__ import annotations
 
+import csv
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from smolvla_policy.policy import SmolVLAPolicy
+from tensorboardX import SummaryWriter
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from smolvla_learning.training.devices import DistributedContext
-from smolvla_learning.training.errors import TrainingError
 from smolvla_learning.training.learner import Learner
-from smolvla_learning.training.metrics import Metrics
-from smolvla_learning.training.optimizer import OptimizerOptions, learning_rate
-from smolvla_learning.training.options import TrainSettings
-from smolvla_learning.training.order import SampleOrder
-from smolvla_learning.training.samples import Batches
+from smolvla_learning.training.options import TrainingError, TrainSettings
+from smolvla_learning.training.samples import Batches, SampleOrder
 from smolvla_learning.training.state import save_state
+
+
+@dataclass(frozen=True)
+class OptimizerOptions:
+    """Numbers of the optimizer; the defaults are LeRobot's for SmolVLA.
+
+    Attributes:
+        lr: peak learning rate.
+        betas: decay rates of AdamW's moments.
+        eps: AdamW's guard against division by zero.
+        weight_decay: AdamW's decay of the weights.
+        grad_clip_norm: largest norm of all gradients together.
+        warmup_steps: steps of the linear rise.
+        decay_steps: step at which the cosine ends.
+        decay_lr: learning rate from there on.
+    """
+
+    lr: float = 1e-4
+    betas: tuple[float, float] = (0.9, 0.95)
+    eps: float = 1e-8
+    weight_decay: float = 1e-10
+    grad_clip_norm: float = 10.0
+    warmup_steps: int = 1000
+    decay_steps: int = 30_000
+    decay_lr: float = 2.5e-6
+
+
+def make_optimizer(
+    parameters: Iterable[nn.Parameter], options: OptimizerOptions
+) -> torch.optim.AdamW:
+    """Create the optimizer over what is trained."""
+    return torch.optim.AdamW(
+        [parameter for parameter in parameters if parameter.requires_grad],
+        lr=options.lr,
+        betas=options.betas,
+        eps=options.eps,
+        weight_decay=options.weight_decay,
+    )
+
+
+def learning_rate(step: int, steps: int, options: OptimizerOptions) -> float:
+    """Return the learning rate of a step.
+
+    As in LeRobot, a training shorter than `decay_steps` shrinks warm-up and decay alike.
+
+    Args:
+        step: from 0.
+        steps: of the whole training.
+        options: of the optimizer.
+    """
+    warmup, decay = options.warmup_steps, options.decay_steps
+    if steps < decay:
+        warmup, decay = int(warmup * steps / decay), steps
+    if step < warmup:
+        start = 1.0 / (warmup + 1)
+        return options.lr * (start + (1.0 - start) * step / warmup)
+    cosine = 0.5 * (1.0 + math.cos(math.pi * min(step, decay) / max(decay, 1)))
+    lowest = options.decay_lr / options.lr
+    return options.lr * ((1.0 - lowest) * cosine + lowest)
+
+
+FILE = "metrics.csv"
+TENSORBOARD = "tensorboard"
+
+
+class Metrics:
+    """Writes one row for each report.
+
+    Args:
+        folder: of the training's output.
+        names: columns behind ``step``.
+        step: of a training that is resumed: rows behind it, which a killed run left, go.
+    """
+
+    def __init__(self, folder: Path, names: list[str], step: int = 0) -> None:
+        self._path = folder / FILE
+        self._names = names
+        self._keep(step)
+        self._board = SummaryWriter(str(folder / TENSORBOARD), purge_step=step or None)
+
+    def _keep(self, step: int) -> None:
+        kept: list[dict[str, str]] = []
+        if step and self._path.is_file():
+            with self._path.open(newline="", encoding="utf-8") as file:
+                kept = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
+        with self._path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, ["step", *self._names], extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(kept)
+
+    def add(self, step: int, values: Mapping[str, float]) -> None:
+        """Write the values of a step."""
+        with self._path.open("a", newline="", encoding="utf-8") as file:
+            row = [f"{values[name]:.6g}" if name in values else "" for name in self._names]
+            csv.writer(file).writerow([step, *row])
+        for name, value in values.items():
+            self._board.add_scalar(name, value, step)
+        self._board.flush()
+
+    def close(self) -> None:
+        """Close the files."""
+        self._board.close()
+
 
 COLUMNS = ["loss", "flow_loss", "grounding_loss", "lr", "grad_norm", "samples_per_second"]
 

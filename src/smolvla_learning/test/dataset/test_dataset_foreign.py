@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from smolvla_learning.dataset import Dataset, DatasetError, DatasetWriter, VideoOptions
+from smolvla_learning.dataset.check import check_dataset
 from smolvla_learning.dataset.inspect import main as inspect
 
 DATA = "data/chunk-000/file-000.parquet"
@@ -241,7 +242,7 @@ def test_an_interrupted_continuation_of_an_annotated_dataset_is_read(copy, scene
     writer = DatasetWriter.resume(copy)
     scene.record(writer, [2])
     dataset = Dataset.open(copy)
-    dataset.check(deep=True)
+    check_dataset(dataset, deep=True)
     assert dataset.num_frames == 16
     assert dataset.stats["action"]["count"] == [16]
     writer.close()

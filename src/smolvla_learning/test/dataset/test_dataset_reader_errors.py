@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from smolvla_learning.dataset import Dataset, DatasetError, DatasetWriter, camera_feature
+from smolvla_learning.dataset.check import check_dataset
 from smolvla_learning.dataset.inspect import main as inspect
 
 DATA = "data/chunk-000/file-000.parquet"
@@ -195,7 +196,7 @@ def test_a_dataset_that_cannot_be_opened(copy, damage, text):
 def test_a_dataset_that_is_not_sound(copy, damage, text, capsys):
     damage(copy)
     with pytest.raises(DatasetError, match=text):
-        Dataset.open(copy).check()
+        check_dataset(Dataset.open(copy))
     assert inspect([str(copy)]) == 1
     assert "error: " in capsys.readouterr().err
 
@@ -208,9 +209,9 @@ def test_damage_inside_a_video_is_found_by_decoding(copy, scene):
     content[begin : begin + size] = bytes(size)
     path.write_bytes(content)
     dataset = Dataset.open(copy)
-    dataset.check()
+    check_dataset(dataset)
     with pytest.raises(DatasetError, match=rf"{VIDEO}: episode \d.*"):
-        dataset.check(deep=True)
+        check_dataset(dataset, deep=True)
     with pytest.raises(DatasetError, match=rf"episode 0, camera '{scene.camera}': .*{VIDEO}"):
         list(dataset.frames(scene.camera, 0))
 
@@ -226,7 +227,7 @@ def test_all_problems_are_told_at_once(copy):
     edit_value(copy / DATA, "index", 5, 9)
     video_of(copy, 13)
     with pytest.raises(DatasetError) as caught:
-        Dataset.open(copy).check()
+        check_dataset(Dataset.open(copy))
     assert len(str(caught.value).splitlines()) == 2
 
 
@@ -281,6 +282,6 @@ def test_a_table_in_the_way_of_other_writers_is_read(copy):
     lists = data["action"].cast(pa.list_(pa.float32()))
     pq.write_table(data.set_column(at, "action", lists), copy / DATA)
     dataset = Dataset.open(copy)
-    dataset.check(deep=True)
+    check_dataset(dataset, deep=True)
     assert dataset.tasks == ["pick up the cube", "push the cube"]
     assert dataset.column("action").shape == (14, 2)

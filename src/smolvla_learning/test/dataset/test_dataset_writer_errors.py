@@ -17,6 +17,7 @@ from smolvla_learning.dataset import (
     finalize,
     numeric_feature,
 )
+from smolvla_learning.dataset.check import check_dataset
 from smolvla_learning.dataset.repair import main as repair
 
 
@@ -65,7 +66,7 @@ def test_a_frame_that_does_not_fit(writer, scene, tmp_path, change, text):
     writer.save_episode()
     writer.close()
     dataset = Dataset.open(tmp_path / "d")
-    dataset.check(deep=True)
+    check_dataset(dataset, deep=True)
     assert [episode.length for episode in dataset.episodes] == [2, 2]
 
 
@@ -206,7 +207,7 @@ def test_disk_full_while_recording(tmp_path, scene, name):
     scene.record(writer, [6])
     writer.close()
     dataset = Dataset.open(folder)
-    dataset.check(deep=True)
+    check_dataset(dataset, deep=True)
     assert [episode.length for episode in dataset.episodes] == [3, 4, 6]
 
 
@@ -260,5 +261,5 @@ def test_disk_full_while_closing(tmp_path, scene, name, monkeypatch):
     assert Dataset.open(folder).num_episodes == 2
     assert repair([str(folder)]) == 0
     dataset = Dataset.open(folder)
-    dataset.check(deep=True)
+    check_dataset(dataset, deep=True)
     assert [episode.length for episode in dataset.episodes] == [3, 4]

@@ -21,6 +21,7 @@ from smolvla_core.ros import qos
 from smolvla_core.ros.converters import image_message
 from smolvla_executor.executor_node import messages
 from smolvla_learning.dataset import Dataset
+from smolvla_learning.dataset.check import check_dataset
 from smolvla_learning.record_node import client as recorder_client
 from smolvla_learning.record_node.client import RecorderClient
 from smolvla_learning.record_node.node import RecordNode
@@ -154,7 +155,7 @@ class World:
         """End the recorder and return the dataset."""
         self.graph.remove(self.recorder)
         data = Dataset.open(self.folder)
-        data.check(deep=True)
+        check_dataset(data, deep=True)
         return data
 
 
@@ -546,7 +547,7 @@ def test_a_signal_discards_the_running_episode_and_closes_the_dataset(world, how
     assert "Traceback" not in words
     data = Dataset.open(world.folder)
     assert (data.num_episodes, data.interrupted) == (1, False)
-    data.check(deep=True)
+    check_dataset(data, deep=True)
 
 
 def test_a_killed_recorder_loses_at_most_the_running_episode(world):
@@ -555,7 +556,7 @@ def test_a_killed_recorder_loses_at_most_the_running_episode(world):
     assert process.end(signal.SIGKILL)[0] == -signal.SIGKILL
     data = Dataset.open(world.folder)
     assert (data.num_episodes, data.interrupted) == (1, True)
-    data.check(deep=True)
+    check_dataset(data, deep=True)
     world.add().frames(3)
     data = world.closed()
     assert (data.num_episodes, data.interrupted) == (2, False)

@@ -10,7 +10,7 @@ from smolvla_core.units.joint_units import units_from_lists
 from smolvla_learning.dataset import VideoOptions
 from smolvla_learning.recording.commands import CommandBuffer
 from smolvla_learning.recording.encoder import EpisodeEncoder
-from smolvla_learning.recording.inputs import Inputs
+from smolvla_learning.recording.frames import Inputs
 from smolvla_learning.recording.recorder import Recorder, RecorderConfig
 from smolvla_learning.recording.store import EpisodeStore
 

@@ -4,6 +4,7 @@
 import numpy as np
 import pytest
 from smolvla_learning.dataset import Dataset, DatasetError
+from smolvla_learning.dataset.check import check_dataset
 from smolvla_learning.recording.recorder import State
 
 
@@ -13,7 +14,7 @@ def test_an_episode_holds_what_was_in_force_at_each_frame(bench):
     assert "saved episode 0: 15 frames, 1.5 s, measured 10.00 frames/s" in words
     assert "top 10.0, wrist 10.0" in words
     data = Dataset.open(bench.store.folder)
-    data.check(deep=True)
+    check_dataset(data, deep=True)
     assert (data.fps, data.robot_type, data.tasks) == (10, "test_arm", ["pick up the cube"])
     assert data.features["action"].names == ("pan.pos", "gripper.pos")
     frames = np.arange(15)
@@ -288,7 +289,7 @@ def test_closing_discards_the_running_episode_and_finishes_the_saved(bench):
     assert "episode 1 after 3 frames: discarded, as the recorder ends" in bench.told
     data = Dataset.open(bench.store.folder)
     assert (data.num_episodes, data.interrupted) == (1, False)
-    data.check(deep=True)
+    check_dataset(data, deep=True)
 
 
 def test_the_status_follows(bench):

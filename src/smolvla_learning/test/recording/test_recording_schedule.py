@@ -3,8 +3,8 @@
 
 import numpy as np
 import pytest
-from smolvla_learning.recording.debouncer import Debouncer
 from smolvla_learning.recording.episode import FrameSchedule
+from smolvla_learning.recording.recorder import Debouncer
 
 
 def calls(times, fps=10):

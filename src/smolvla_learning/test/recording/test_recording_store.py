@@ -3,6 +3,7 @@
 
 import pytest
 from smolvla_learning.dataset import Dataset, DatasetError
+from smolvla_learning.dataset.check import check_dataset
 from smolvla_policy.checkpoint.robot import RobotFacts
 
 
@@ -20,7 +21,7 @@ def test_a_recording_goes_on_after_the_last_episode(make_bench, recorded):
     assert "saved episode 1: 6 frames" in bench.record(6)
     bench.close()
     data = Dataset.open(recorded)
-    data.check(deep=True)
+    check_dataset(data, deep=True)
     assert [of.length for of in data.episodes] == [4, 6]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from smolvla_learning.training.augmentation import Augmentation
+from smolvla_learning.training.learner import Augmentation
 
 IMAGES = torch.rand(4, 3, 6, 8, generator=torch.Generator().manual_seed(0)) * 0.5 + 0.25
 

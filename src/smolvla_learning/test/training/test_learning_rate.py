@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from smolvla_learning.training.optimizer import OptimizerOptions, learning_rate
+from smolvla_learning.training.trainer import OptimizerOptions, learning_rate
 
 OPTIONS = OptimizerOptions()
 

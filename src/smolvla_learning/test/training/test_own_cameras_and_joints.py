@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 from smolvla_learning.dataset import Dataset, DatasetWriter
-from smolvla_learning.training.errors import TrainingError
 from smolvla_learning.training.fit import Wishes, dataset_cameras, fit
-from smolvla_learning.training.options import parse_rename_map
+from smolvla_learning.training.options import TrainingError, parse_rename_map
 from smolvla_learning.training.scratch import Robot, new_policy
 from smolvla_learning.training.train import main
 

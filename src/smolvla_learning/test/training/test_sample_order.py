@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from smolvla_learning.training.order import SampleOrder
+from smolvla_learning.training.samples import SampleOrder
 
 
 def test_an_epoch_shows_every_frame_once():

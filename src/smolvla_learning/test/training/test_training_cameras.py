@@ -19,8 +19,8 @@ from smolvla_learning.dataset import (
     joint_features,
 )
 from smolvla_learning.dataset.video import EpisodeVideo
-from smolvla_learning.training.errors import TrainingError
 from smolvla_learning.training.frame_cache import fitted_frames
+from smolvla_learning.training.options import TrainingError
 from smolvla_learning.training.train import main
 
 TOP, WRIST = "observation.images.top", "observation.images.wrist"

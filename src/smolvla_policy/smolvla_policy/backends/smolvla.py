@@ -15,14 +15,13 @@ from smolvla_core.backend import ChunkRequest, Observation
 
 from smolvla_policy.backends.parameter_defaults import complete
 from smolvla_policy.backends.units_choice import choose_units
-from smolvla_policy.checkpoint.cameras import camera_feature, default_cameras
 from smolvla_policy.checkpoint.config import SmolVLAConfig
 from smolvla_policy.checkpoint.contents import (
     CheckpointContents,
     constant_remarks,
     read_contents,
 )
-from smolvla_policy.checkpoint.processors import Processors
+from smolvla_policy.checkpoint.processors import Processors, camera_feature, default_cameras
 from smolvla_policy.policy import SmolVLAPolicy
 
 

@@ -3,6 +3,6 @@
 
 from __future__ import annotations
 
-from smolvla_policy.checkpoint.errors import CheckpointError
+from smolvla_policy.checkpoint.source import CheckpointError
 
 __all__ = ["CheckpointError"]

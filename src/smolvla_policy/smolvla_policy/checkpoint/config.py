@@ -10,8 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from smolvla_policy.checkpoint.errors import CheckpointError
-from smolvla_policy.checkpoint.source import CONFIG, SMOLVLM2, read_json
+from smolvla_policy.checkpoint.source import CONFIG, SMOLVLM2, CheckpointError, read_json
 
 STATE = "observation.state"
 ACTION = "action"

@@ -9,21 +9,27 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from smolvla_policy.checkpoint.adapters import base_checkpoint, has_adapter
 from smolvla_policy.checkpoint.config import ACTION, STATE, SmolVLAConfig, read_config
-from smolvla_policy.checkpoint.errors import CheckpointError
-from smolvla_policy.checkpoint.normalization import Normalizer, make_normalizers, statistics_size
 from smolvla_policy.checkpoint.processors import Processors, read_processors
 from smolvla_policy.checkpoint.robot import RobotFacts, robot_of
 from smolvla_policy.checkpoint.source import (
     CONFIG,
     WEIGHTS,
+    CheckpointError,
     find_checkpoint,
     find_weights,
     source_remarks,
 )
-from smolvla_policy.checkpoint.statistics import Statistics, choose_statistics, find_statistics
+from smolvla_policy.checkpoint.statistics import (
+    Normalizer,
+    Statistics,
+    choose_statistics,
+    find_statistics,
+    make_normalizers,
+    statistics_size,
+)
 from smolvla_policy.checkpoint.tensor_file import TensorFile
+from smolvla_policy.checkpoint.weights import base_checkpoint, has_adapter
 
 Adaptation = Callable[[SmolVLAConfig, Processors], tuple[SmolVLAConfig, Processors]]
 

@@ -19,8 +19,7 @@ from typing import Any
 
 from smolvla_core.units.joint_units import REGIMES
 
-from smolvla_policy.checkpoint.errors import CheckpointError
-from smolvla_policy.checkpoint.source import read_json
+from smolvla_policy.checkpoint.source import CheckpointError, read_json
 
 ROBOT = "robot.json"
 MAX_FPS = 1000.0

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from smolvla_policy.checkpoint.config import ACTION, DEFAULTS, OTHER_FIELDS, SmolVLAConfig
-from smolvla_policy.checkpoint.errors import CheckpointError
 from smolvla_policy.checkpoint.processors import POSTPROCESSOR, PREPROCESSOR, Processors
 from smolvla_policy.checkpoint.source import (
     CONFIG,
@@ -21,6 +20,7 @@ from smolvla_policy.checkpoint.source import (
     SMOLVLM2,
     VLM_FOLDER,
     WEIGHTS,
+    CheckpointError,
     companion_here,
 )
 from smolvla_policy.checkpoint.statistics import Statistics

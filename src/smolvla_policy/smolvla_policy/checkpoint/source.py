@@ -10,7 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from smolvla_policy.checkpoint.errors import CheckpointError
+
+class CheckpointError(ValueError):
+    """A checkpoint cannot be used; the text says what is wrong, where, and what to do."""
+
 
 SMOLVLM2 = "HuggingFaceTB/SmolVLM2-500M-Video-Instruct"
 CONFIG = "config.json"

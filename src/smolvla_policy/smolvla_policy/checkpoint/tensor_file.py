@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from smolvla_policy.checkpoint.errors import CheckpointError
+from smolvla_policy.checkpoint.source import CheckpointError
 
 
 class TensorFile:

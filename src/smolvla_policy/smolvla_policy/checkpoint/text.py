@@ -9,11 +9,11 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from smolvla_policy.checkpoint.config import SmolVLAConfig
-from smolvla_policy.checkpoint.errors import CheckpointError
 from smolvla_policy.checkpoint.processors import Processors
 from smolvla_policy.checkpoint.source import (
     HUB_ID,
     VLM_FOLDER,
+    CheckpointError,
     find_companion,
     hub_files,
     read_json,

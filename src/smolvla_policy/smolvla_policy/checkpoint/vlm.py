@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from smolvla_policy.checkpoint.config import SmolVLAConfig
-from smolvla_policy.checkpoint.errors import CheckpointError
 from smolvla_policy.checkpoint.source import (
     CONFIG,
     HUB_ID,
     SMOLVLM2,
     VLM_FOLDER,
+    CheckpointError,
     companion_cached,
     companion_here,
     find_companion,

@@ -26,8 +26,8 @@ from smolvla_policy.checkpoint.contents import (
     constant_remarks,
     read_contents,
 )
-from smolvla_policy.checkpoint.errors import CheckpointError
 from smolvla_policy.checkpoint.robot import unlearned
+from smolvla_policy.checkpoint.source import CheckpointError
 from smolvla_policy.checkpoint.tensor_file import TensorFile
 from smolvla_policy.checkpoint.text import find_tokenizer
 from smolvla_policy.checkpoint.vlm import model_sizes, read_vlm_config

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from smolvla_policy.checkpoint.normalization import make_normalizer
+from smolvla_policy.checkpoint.statistics import make_normalizer
 
 from smolvla_policy import CheckpointError
 

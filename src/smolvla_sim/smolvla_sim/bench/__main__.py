@@ -25,7 +25,7 @@ from smolvla_sim.bench.files import NAME, ResultsFile, setup, write_report
 from smolvla_sim.bench.runs import EPISODE, MEASUREMENTS, MINUTE, BenchPlayer, Job
 from smolvla_sim.bench.summary import Row, row
 from smolvla_sim.play.policies import completed
-from smolvla_sim.play.workers import spread
+from smolvla_sim.play.workers import run_in_processes
 from smolvla_sim.settings import BenchSettings
 from smolvla_sim.world.rendering import choose_gl
 
@@ -52,7 +52,12 @@ def measure(
     ]
     missing = results.missing(jobs)
     bar = tqdm(total=len(jobs), initial=len(jobs) - len(missing), unit="run", disable=not progress)
-    with bar, spread(functools.partial(BenchPlayer, settings), missing, settings.workers) as done:
+    with (
+        bar,
+        run_in_processes(
+            functools.partial(BenchPlayer, settings), missing, settings.workers
+        ) as done,
+    ):
         for job, figures in done:
             results.add(job, figures)
             bar.set_postfix_str(f"{job.cell.execution.name}, {job.cell.delay_ms} ms")

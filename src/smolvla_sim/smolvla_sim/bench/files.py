@@ -193,10 +193,10 @@ class ResultsFile:
         found = lines[0]["setup"]
         other = sorted(name for name in {*wanted, *found} if wanted.get(name) != found.get(name))
         if other:
-            words = "; ".join(f"{name} {found.get(name)} there" for name in other)
+            details = "; ".join(f"{name} {found.get(name)} there" for name in other)
             raise ValueError(
-                f"{path} holds runs of another setup ({words}): give another --output, or --fresh "
-                "to begin anew"
+                f"{path} holds runs of another setup ({details}): give another --output, or "
+                "--fresh to begin anew"
             )
         self._done = {_key(line["cell"], line): line["figures"] for line in lines[1:]}
         path.write_text("".join(_line(line) for line in lines), encoding="utf-8")

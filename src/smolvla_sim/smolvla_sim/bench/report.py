@@ -123,10 +123,10 @@ def markdown(
     parts = [f"# {title}", "\n".join(f"- {line}" for line in setup), table(rows, minute)]
     if checks:
         parts.append("\n".join(f"- {check}" for check in checks))
-    words = [*remarks, *notes(rows)]
-    if words:
-        parts.append("\n".join(f"- {word}" for word in words))
-    parts += [LEGEND.rstrip(), f"Beside it, {PAPER}."]
+    lines = [*remarks, *notes(rows)]
+    if lines:
+        parts.append("\n".join(f"- {line}" for line in lines))
+    parts += [LEGEND.rstrip(), f"For comparison, the {PAPER}."]
     return "\n\n".join(parts) + "\n"
 
 

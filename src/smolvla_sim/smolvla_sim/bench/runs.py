@@ -49,7 +49,7 @@ class Cell:
 
     @property
     def key(self) -> dict[str, Any]:
-        """Plain data that tells it from every other cell."""
+        """Plain data that identifies it."""
         return {**asdict(self.execution), "delay_ms": self.delay_ms}
 
 

@@ -145,15 +145,15 @@ class Bar:
     """One bar.
 
     Attributes:
-        words: what is asked for and what was measured.
+        text: what is asked for and what was measured.
         passed: whether it is met.
     """
 
-    words: str
+    text: str
     passed: bool
 
     def __str__(self) -> str:
-        return f"{'PASS' if self.passed else 'FAIL'}  {self.words}"
+        return f"{'PASS' if self.passed else 'FAIL'}  {self.text}"
 
 
 def synchronous(rows: Sequence[Row], delay_ms: int = CLAIM_DELAY) -> Row | None:
@@ -188,12 +188,12 @@ def beside(rows: Sequence[Row], facts: PolicyFacts, fps: float) -> list[str]:
     if sync is None or best is None:
         return []
     motion = 1e3 * (sync.cell.execution.actions_per_chunk or facts.chunk_size) / fps
-    words = [
+    text = [
         f"{sync.name} moves for {motion:.0f} ms and waits for {delay_ms} ms: an arm that never "
         f"waits moves {1 + delay_ms / motion:.2f} times as long. More than that would be due to "
         "something else."
     ]
-    return words + [
+    return text + [
         f"Against {other.name} at {delay_ms} ms {best.name} gets "
         f"{best.cubes_mean / other.cubes_mean:.2f} times the cubes, with a success of "
         f"{100 * best.success:.1f} against {100 * other.success:.1f} %."

@@ -126,11 +126,11 @@ class Demonstrator:
         if self._settings.asked == SCENES:
             return self._scenes(seed)
         rng = np.random.default_rng([seed, 3])
-        task, words = self._draw_task(rng, tasks_asked(self._settings.asked))
+        task, instruction = self._draw_task(rng, tasks_asked(self._settings.asked))
         self._start(seed, task, rng)
         if self._driver is not None:
             task = self._lead_in(self._driver, seed, rng)
-            words = self._words(rng, task)
+            instruction = self._instruction(rng, task)
         result = Demonstration(seed, success=False)
         disturbance = np.zeros(6)
         keep = np.exp(-1.0 / (self._settings.fps * _NOISE_TIME))
@@ -157,7 +157,7 @@ class Demonstrator:
             return result
         for _ in range(_FRAMES_AFTER):
             loop.step()
-        result.tasks = [words] * len(result.frames)
+        result.tasks = [instruction] * len(result.frames)
         return result
 
     def _lead_in(self, driver: Observer, seed: int, rng: np.random.Generator) -> Task:
@@ -180,20 +180,20 @@ class Demonstrator:
         result = Demonstration(seed, success=True)
         tasks = [task for name in self._settings.scene_tasks for task in tasks_asked(name)]
         for index in range(SCENES_PER_EPISODE):
-            task, words = self._draw_task(rng, tasks)
+            task, instruction = self._draw_task(rng, tasks)
             self._start(seed * SCENES_PER_EPISODE + index, task, rng)
             result.frames.append(self._frame(self.simulation.positions))
-            result.tasks.append(words)
+            result.tasks.append(instruction)
         return result
 
     def _draw_task(self, rng: np.random.Generator, tasks: Sequence[Task]) -> tuple[Task, str]:
         task = tasks[int(rng.integers(len(tasks)))]
-        return task, self._words(rng, task)
+        return task, self._instruction(rng, task)
 
-    def _words(self, rng: np.random.Generator, task: Task) -> str:
-        words = task.sentences()
-        chosen = int(rng.integers(len(words)))
-        return words[chosen] if self._settings.paraphrases else words[0]
+    def _instruction(self, rng: np.random.Generator, task: Task) -> str:
+        instruction = task.sentences()
+        chosen = int(rng.integers(len(instruction)))
+        return instruction[chosen] if self._settings.paraphrases else instruction[0]
 
     def _start(self, seed: int, task: Task, rng: np.random.Generator) -> None:
         somewhere = random_start(rng, self.simulation.kinematics)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from smolvla_core.console import command_parser
-from smolvla_core.settings import SettingError, add_arguments, from_arguments, settings_of
+from smolvla_core.settings import add_arguments, from_arguments, settings_of
 from smolvla_learning.dataset import (
     DatasetWriter,
     Feature,
@@ -36,12 +36,12 @@ from smolvla_policy.checkpoint.robot import CONVERSION
 from tqdm import tqdm
 
 from smolvla_sim.demonstrations.demonstrator import ROBOT, Demonstration, Demonstrator
-from smolvla_sim.play.workers import spread
+from smolvla_sim.play.workers import run_in_processes
 from smolvla_sim.settings import DemonstrationSettings, RecordingSettings
 from smolvla_sim.world.arm import JOINT_NAMES
-from smolvla_sim.world.mjcf import PHYSICS_RATE
 from smolvla_sim.world.rendering import choose_gl
 from smolvla_sim.world.scene import OBJECTS
+from smolvla_sim.world.simulation import substeps
 
 # What a dataset was recorded with and from which seeds, next to LeRobot's own files.
 NOTES = Path("meta") / "simulation.json"
@@ -73,12 +73,7 @@ def record(settings: RecordingSettings, *, progress: bool = True) -> int:
         RuntimeError: a worker died.
     """
     folder = settings.output
-    if PHYSICS_RATE % settings.fps:
-        raise SettingError(
-            "--fps",
-            f"is {settings.fps}, which does not divide the physics rate of {PHYSICS_RATE:g} Hz; "
-            "take e.g. 10, 15, 20, 25 or 30",
-        )
+    substeps(settings.fps)  # raises before a folder is made
     clear_begun(folder, str(NOTES))
     resume = settings.resume and folder.exists() and any(folder.iterdir())
     seeds = _read_notes(settings) if resume else []
@@ -95,7 +90,7 @@ def record(settings: RecordingSettings, *, progress: bool = True) -> int:
             disable=not progress,
         )
         make = functools.partial(demonstrate, settings)
-        with bar, spread(make, count(first), settings.workers, in_order=True) as made:
+        with bar, run_in_processes(make, count(first), settings.workers, in_order=True) as made:
             while writer.num_episodes < settings.episodes:
                 _, demonstration = next(made)
                 if not demonstration.success:

@@ -35,7 +35,7 @@ class ObjectPose:
 
 
 class ModelWorld:
-    """The arm goes where it is told; a held cube follows, a released one falls.
+    """The arm follows commands; a held cube follows, a released one falls.
 
     Args:
         kinematics: of the arm.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Draws what RViz would show of a running simulation, where there is no RViz.
 
-    python -m smolvla_sim.node.draw_path --out predicted_path.png
+    python -m smolvla_sim.node.draw_path --output predicted_path.png
 
 Listens to the joint states, the things on the table and the markers of `visualization_node`, and
 draws the instant of the run at which most of the path was to be seen, with a seam in it. The frame
@@ -28,14 +28,24 @@ from numpy.typing import NDArray
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
+from smolvla_core.console import command_parser
 from smolvla_core.joints.order import JointOrder
 from smolvla_core.ros import qos
 from smolvla_core.ros.converters import scene_objects
+from smolvla_core.settings import (
+    REQUIRED,
+    SettingError,
+    Settings,
+    add_arguments,
+    from_arguments,
+    setting,
+)
 from smolvla_executor.visualization_node.markers import AHEAD, EXECUTED, SEAM_TEXT
 from std_msgs.msg import Float32
 from visualization_msgs.msg import Marker, MarkerArray
 
 from smolvla_sim.node.marker_geoms import add_markers
+from smolvla_sim.settings import size_of
 from smolvla_sim.world.arm import ARMS, JOINT_NAMES
 from smolvla_sim.world.rendering import CameraRenderer, RenderingError
 from smolvla_sim.world.scene import CAMERAS, OBJECTS
@@ -46,6 +56,18 @@ _VISIBLE = 24
 """Change of a pixel that an eye sees, of 255."""
 _TEXT_SIZE = 300
 """Of the seams' numbers [% of MuJoCo's usual font]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawSettings(Settings):
+    """What is drawn."""
+
+    output: Path = setting(REQUIRED, "The picture, .png.")
+    seconds: float = setting(20.0, "How long to listen [s].", 0)
+    model: str = setting("so100", "The arm.", choices=sorted(ARMS))
+    camera: str = setting("beauty", "From where.", choices=CAMERAS)
+    zoom: float = setting(1.2, "How much nearer.", above=0)
+    camera_size: str = setting("960x720", "Size of the picture, WIDTHxHEIGHT [pixels].")
 
 
 @dataclass(frozen=True)
@@ -164,28 +186,37 @@ def most_to_be_seen(instants: Sequence[Instant], painter: Painter) -> Instant:
     return max(instants, key=worth)
 
 
+def parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    made = command_parser(
+        "draw_path",
+        "Draw what RViz would show of a running simulation, where there is no RViz.",
+        "python -m smolvla_sim.node.draw_path --output predicted_path.png",
+    )
+    add_arguments(made, DrawSettings)
+    return made
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Listen, then draw; the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--out", type=Path, required=True, help="the picture, .png")
-    parser.add_argument("--seconds", type=float, default=20.0, help="how long to listen [s]")
-    parser.add_argument("--model", choices=sorted(ARMS), default="so100", help="which arm")
-    parser.add_argument("--camera", choices=list(CAMERAS), default="beauty", help="from where")
-    parser.add_argument("--zoom", type=float, default=1.2, help="how much nearer")
-    parser.add_argument("--width", type=int, default=960, help="of the picture [pixels]")
-    parser.add_argument("--height", type=int, default=720, help="of the picture [pixels]")
-    arguments = parser.parse_args(argv)
-    # Before the minutes of listening, not after them.
-    if arguments.out.suffix.lower() != ".png":
-        parser.error(f"--out is {arguments.out}, but the picture is a .png")
+    command = parser()
+    arguments = command.parse_args(argv)
     try:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        settings = from_arguments(DrawSettings, arguments)
+        size = size_of(settings.camera_size)
+    except SettingError as error:
+        command.error(str(error))
+    # Before the minutes of listening, not after them.
+    if settings.output.suffix.lower() != ".png":
+        command.error(f"--output is {settings.output}, but the picture is a .png")
+    try:
+        settings.output.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        parser.error(f"--out is {arguments.out}: {error.filename}: {error.strerror}")
+        command.error(f"--output is {settings.output}: {error.filename}: {error.strerror}")
     rclpy.init(args=[])
     listener = PathListener()
     try:
-        deadline = time.monotonic() + arguments.seconds
+        deadline = time.monotonic() + settings.seconds
         while (left := deadline - time.monotonic()) > 0:
             rclpy.spin_once(listener, timeout_sec=left)
     except (KeyboardInterrupt, ExternalShutdownException):
@@ -201,20 +232,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
-    size = (arguments.width, arguments.height)
     try:
-        view = (arguments.model, arguments.camera)
-        with closing(Painter(*view, _SMALL, arguments.zoom, fine=False)) as painter:
+        view = (settings.model, settings.camera)
+        with closing(Painter(*view, _SMALL, settings.zoom, fine=False)) as painter:
             best = most_to_be_seen(listener.instants, painter)
-        with closing(Painter(*view, size, arguments.zoom, fine=True)) as painter:
+        with closing(Painter(*view, size, settings.zoom, fine=True)) as painter:
             pixels = painter.draw(best)
     except RenderingError as error:
         print(f"draw_path: {error}", file=sys.stderr)
         return 1
-    if not cv2.imwrite(str(arguments.out), cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)):
-        print(f"draw_path: {arguments.out} cannot be written", file=sys.stderr)
+    if not cv2.imwrite(str(settings.output), cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)):
+        print(f"draw_path: {settings.output} cannot be written", file=sys.stderr)
         return 1
-    print(f"{arguments.out}: {arguments.width} x {arguments.height}")
+    print(f"{settings.output}: {size[0]} x {size[1]}")
     return 0
 
 

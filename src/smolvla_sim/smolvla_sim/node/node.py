@@ -62,7 +62,7 @@ class SimNode(Node):
         self._order = [values["joints"].index(name) for name in JOINT_NAMES]
         self._frame_prefix: str = values["frame_prefix"]
         self._size = (values["image_width"], values["image_height"])
-        self._told = ""  # whose success the log has told
+        self._announced = ""  # task whose success was logged
         self._instruction = ""  # what the executor is to do
         self._restock: bool = values["restock"]
         self._restock_rng = restock_rng(values["seed"])
@@ -220,9 +220,9 @@ class SimNode(Node):
         done = score >= 1.0
         self._verdicts.publish(Bool(data=done and self._is_asked_for(sentence)))
         if score == 0.0:  # less than done is also a gripper that touches the cube again
-            self._told = ""
-        elif done and self._told != sentence:
-            self._told = sentence
+            self._announced = ""
+        elif done and self._announced != sentence:
+            self._announced = sentence
             self.get_logger().info(f"success: {sentence}")
 
     def _is_asked_for(self, sentence: str) -> bool:

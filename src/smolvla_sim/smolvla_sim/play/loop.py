@@ -28,7 +28,7 @@ from smolvla_sim.play.measures import Trace
 from smolvla_sim.world.arm import JOINT_NAMES
 from smolvla_sim.world.rendering import CameraRenderer
 from smolvla_sim.world.scene import OBJECT_SIZES
-from smolvla_sim.world.simulation import Simulation
+from smolvla_sim.world.simulation import Simulation, substeps
 from smolvla_sim.world.tasks import Task
 
 Array = NDArray[np.float64]
@@ -244,7 +244,7 @@ class EpisodeLoop:
                 f"a control rate of {self._rate:g} Hz is below the policy's "
                 f"{1.0 / self._backend.period:g} Hz; raise --rate"
             )
-        self._substeps = substeps(self._simulation, self._rate)
+        self._substeps = substeps(self._rate, 1.0 / self._simulation.period)
         self._delay = math.ceil(delay * self._rate - 1e-9)
         self._core = ExecutorCore(executor)
         # A backend without `tune` has no noise, or always the same, and knows one way to think.
@@ -398,18 +398,3 @@ class EpisodeLoop:
             if not self._core.on_chunk(chunk, self.now):
                 self._observed = reply.observed
                 self.trace.merges.append(len(self.trace.commands))
-
-
-def substeps(simulation: Simulation, rate: float) -> int:
-    """Return the physics steps per period of `rate` [Hz].
-
-    Raises:
-        ValueError: they are not a whole number.
-    """
-    exact = 1.0 / (rate * simulation.period)
-    if exact < 0.999 or abs(exact - round(exact)) > 1e-6:
-        raise ValueError(
-            f"a rate of {rate:g} Hz does not divide the physics rate of "
-            f"{1.0 / simulation.period:.0f} Hz; take e.g. 10, 15, 20, 25 or 30"
-        )
-    return round(exact)

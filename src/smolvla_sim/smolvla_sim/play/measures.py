@@ -62,7 +62,7 @@ class Trace:
         approaching: those of them that led to the first action after a pause.
         requests: how often the policy was asked.
         refusals: how often it refused.
-        refusal: its last words then.
+        refusal: its last reason.
     """
 
     commands: list[NDArray[np.float64]] = field(default_factory=list)

@@ -67,13 +67,13 @@ def _fps(settings: PlaySettings) -> float:
         return settings.fps
     if settings.policy != READS_CHECKPOINTS:
         return FPS
-    told = read_robot(find_checkpoint(settings.checkpoint)).fps
-    if not told:
+    declared = read_robot(find_checkpoint(settings.checkpoint)).fps
+    if not declared:
         raise ValueError(
             f"{settings.checkpoint} does not say how many actions a second its data have (no fps "
             f"in {ROBOT}); give --fps, the frame rate of the recordings"
         )
-    return told
+    return declared
 
 
 def _facts(settings: PlaySettings) -> PolicyFacts:
@@ -85,9 +85,8 @@ def _facts(settings: PlaySettings) -> PolicyFacts:
         backend.close()
         return PolicyFacts(rows, min(_STEPS, rows), cameras)
     # Not at the top: other policies need no PyTorch.
-    from smolvla_policy.checkpoint.cameras import default_cameras
     from smolvla_policy.checkpoint.config import read_config
-    from smolvla_policy.checkpoint.processors import read_processors
+    from smolvla_policy.checkpoint.processors import default_cameras, read_processors
 
     folder = find_checkpoint(settings.checkpoint)
     config = read_config(folder)
@@ -111,7 +110,7 @@ def load_backend(settings: PlaySettings) -> Backend:
             one) or does not fit the arm.
     """
     reads = settings.policy == READS_CHECKPOINTS
-    told = read_robot(find_checkpoint(settings.checkpoint)).units if reads else ""
+    declared = read_robot(find_checkpoint(settings.checkpoint)).units if reads else ""
     given = reads or settings.checkpoint != str(CHECKPOINT)
     return create_backend(
         settings.policy,
@@ -120,7 +119,7 @@ def load_backend(settings: PlaySettings) -> Backend:
             "device": settings.device,
             "dtype": "auto",
             "stats": settings.stats,
-            "units": told or _UNITS,
+            "units": declared or _UNITS,
             "joints": list(JOINT_NAMES),
             "cameras": list(settings.cameras),
             "period": 1.0 / _fps(settings),

@@ -6,13 +6,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import chain, islice
 from typing import Any, TypeVar
+
+from smolvla_core.ros.parent import end_with
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -25,7 +26,7 @@ _work: Callable[[Any], Any] | None = None
 
 
 @contextmanager
-def spread(
+def run_in_processes(
     make: Callable[[], Callable[[Job], Result]],
     jobs: Iterable[Job],
     workers: int,
@@ -69,16 +70,12 @@ def _init_worker() -> None:
     A parent that was killed cannot end its workers, and they would go on with their jobs.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    assert parent.pid is not None
+    end_with(parent.pid, signal.SIGKILL)
     # Mesa's software OpenGL would take all cores in every worker.
     os.environ.setdefault("LP_NUM_THREADS", "0")
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _one_by_one(

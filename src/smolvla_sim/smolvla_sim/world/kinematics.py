@@ -41,49 +41,23 @@ def rotation_about(axis: Array, angle: float) -> Array:
 
 
 def quaternion_from_rotation(rotation: Array) -> Array:
-    """Return the (4,) unit quaternion w, x, y, z (MuJoCo's order) of a (3, 3) rotation."""
-    # The largest of the four squared components is the well-conditioned one to start from.
+    """Return the (4,) unit quaternion w, x, y, z (MuJoCo's order) of a (3, 3) rotation.
+
+    `mujoco.mju_mat2Quat` is less exact: another last digit is another collision.
+    """
     r = rotation
-    squares = (
-        np.array(
-            [
-                1.0 + r[0, 0] + r[1, 1] + r[2, 2],
-                1.0 + r[0, 0] - r[1, 1] - r[2, 2],
-                1.0 - r[0, 0] + r[1, 1] - r[2, 2],
-                1.0 - r[0, 0] - r[1, 1] + r[2, 2],
-            ]
-        )
-        / 4.0
-    )
-    products = np.array(
-        [
-            [
-                squares[0],
-                (r[2, 1] - r[1, 2]) / 4,
-                (r[0, 2] - r[2, 0]) / 4,
-                (r[1, 0] - r[0, 1]) / 4,
-            ],
-            [
-                (r[2, 1] - r[1, 2]) / 4,
-                squares[1],
-                (r[0, 1] + r[1, 0]) / 4,
-                (r[0, 2] + r[2, 0]) / 4,
-            ],
-            [
-                (r[0, 2] - r[2, 0]) / 4,
-                (r[0, 1] + r[1, 0]) / 4,
-                squares[2],
-                (r[1, 2] + r[2, 1]) / 4,
-            ],
-            [
-                (r[1, 0] - r[0, 1]) / 4,
-                (r[0, 2] + r[2, 0]) / 4,
-                (r[1, 2] + r[2, 1]) / 4,
-                squares[3],
-            ],
-        ]
-    )
-    quaternion = products[int(np.argmax(squares))]
+    x, y, z = r.diagonal()
+    squares = (1.0 + x + y + z, 1.0 + x - y - z, 1.0 - x + y - z, 1.0 - x - y + z)
+    wx, wy, wz = r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1]
+    xy, xz, yz = r[0, 1] + r[1, 0], r[0, 2] + r[2, 0], r[1, 2] + r[2, 1]
+    products = [
+        [squares[0], wx, wy, wz],
+        [wx, squares[1], xy, xz],
+        [wy, xy, squares[2], yz],
+        [wz, xz, yz, squares[3]],
+    ]
+    # The largest of the four squared components is the well-conditioned one to start from.
+    quaternion = np.array(products[int(np.argmax(squares))]) / 4.0
     return quaternion / np.linalg.norm(quaternion)
 
 

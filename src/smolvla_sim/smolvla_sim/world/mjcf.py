@@ -1,19 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Builds the MuJoCo model (MJCF) of an arm on its table from the tables of this package.
-
-Collision bits: the table is 1, objects are 2; the gripper collides with both, nothing of
-the arm with the arm itself.
-"""
+"""Builds the MuJoCo model of an arm on its table: ``scene.xml`` and the tables of this package."""
 
 from __future__ import annotations
 
-from xml.etree.ElementTree import Element, SubElement, indent, tostring
+from collections.abc import Sequence
+from math import atan2, cos, hypot, pi, sin
+from pathlib import Path
 
 import mujoco
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from smolvla_sim.world.arm import ARM_SERVO, GRIPPER_SERVO, ArmSpec, Inertial, ServoSpec, arm_spec
-from smolvla_sim.world.arm_shapes import Shape, arm_shapes, quarter_turn
+from smolvla_sim.world.arm_shapes import arm_shapes, quarter_turn
 from smolvla_sim.world.kinematics import (
     Array,
     canonical_axes,
@@ -23,17 +22,31 @@ from smolvla_sim.world.kinematics import (
     rotation_rpy,
 )
 from smolvla_sim.world.scene import (
+    BOWL,
+    BOWL_FLOOR,
+    BOWL_FLOOR_RADIUS,
+    BOWL_HEIGHT,
+    BOWL_MASS,
+    BOWL_RADIUS,
     CAMERAS,
-    add_assets,
-    add_objects,
-    add_surroundings,
+    CUBE_COLORS,
+    CUBE_EDGE,
+    CUBE_MASS,
+    RIGHT_BOWL,
     camera_axes,
-    text,
 )
 
 # A multiple of the usual rates of control (30), cameras (30) and joint states (100).
 PHYSICS_RATE = 300.0
 _Y = np.array([0.0, 1.0, 0.0])
+_WALL = 0.003  # of the bowls
+_WALL_PIECES = 20
+_TYPES = {
+    "box": mujoco.mjtGeom.mjGEOM_BOX,
+    "cylinder": mujoco.mjtGeom.mjGEOM_CYLINDER,
+    "sphere": mujoco.mjtGeom.mjGEOM_SPHERE,
+    "capsule": mujoco.mjtGeom.mjGEOM_CAPSULE,
+}
 
 
 def servo_of(joint: str) -> ServoSpec:
@@ -44,7 +57,7 @@ def servo_of(joint: str) -> ServoSpec:
 def build_model(
     model: str, *, physics_rate: float = PHYSICS_RATE, shadows: bool = False
 ) -> mujoco.MjModel:
-    """Compile the model.
+    """Compile the model: ``scene.xml`` with the arm, the cubes, the bowls and the cameras.
 
     Args:
         model: ``so100`` or ``so101``.
@@ -52,91 +65,84 @@ def build_model(
         shadows: shadows and multisampling, for still pictures and films; in software a
             frame then takes some 30 times as long.
     """
-    xml = build_mjcf(model, physics_rate=physics_rate, shadows=shadows)
-    return mujoco.MjModel.from_xml_string(xml)
-
-
-def build_mjcf(model: str, *, physics_rate: float = PHYSICS_RATE, shadows: bool = False) -> str:
-    """Return the MJCF text; arguments as in `build_model`."""
-    spec = arm_spec(model)
-    root = Element("mujoco", model=f"smolvla_{model}")
-    SubElement(root, "compiler", angle="radian", autolimits="true")
-    # Fewer solver iterations than MuJoCo's defaults throw cubes out of the gripper.
-    SubElement(
-        root,
-        "option",
-        timestep=text(1.0 / physics_rate),
-        integrator="implicitfast",
-        cone="elliptic",
-        impratio="10",
+    scene = mujoco.MjSpec.from_file(str(Path(__file__).with_name("scene.xml")))
+    scene.modelname = f"smolvla_{model}"
+    scene.option.timestep = _numbers(1.0 / physics_rate)[0]
+    if shadows:
+        scene.visual.quality.shadowsize, scene.visual.quality.offsamples = 4096, 8
+    for name, camera in CAMERAS.items():
+        if not camera.on_gripper:
+            _add_camera(scene.worldbody, name, np.eye(3))
+    _add_arm(scene, arm_spec(model))
+    _add_cubes(scene)
+    vertices, faces = _bowl_mesh()
+    scene.add_mesh(
+        name=BOWL,
+        uservert=_numbers(vertices),
+        userface=faces.ravel().tolist(),
+        inertia=mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL,
     )
-    visual = SubElement(root, "visual")
-    SubElement(
-        visual, "headlight", ambient=".38 .38 .39", diffuse=".22 .22 .22", specular=".1 .1 .1"
-    )
-    SubElement(visual, "global", offwidth="1920", offheight="1440")
-    SubElement(visual, "map", znear="0.01", zfar="20")
-    SubElement(
-        visual,
-        "quality",
-        shadowsize="4096" if shadows else "0",
-        offsamples="8" if shadows else "0",
-        numslices="28",
-        # Cylinders are drawn in slices times stacks, which is slow in software.
-        numstacks="3",
-        numquads="2",
-    )
-    add_assets(SubElement(root, "asset"))
-    world = SubElement(root, "worldbody")
-    add_surroundings(world)
-    _add_arm(world, spec)
-    add_objects(world)
-    _add_actuators(SubElement(root, "actuator"), spec)
-    indent(root)
-    return tostring(root, encoding="unicode")
+    # The right bowl cannot be moved by the arm: without a joint it costs no time in the scenes
+    # that do not have it. `simulation` puts it into its place or out of the way.
+    _add_bowl(scene, BOWL, free=True)
+    _add_bowl(scene, RIGHT_BOWL, free=False)
+    return scene.compile()
 
 
-def _add_arm(world: Element, spec: ArmSpec) -> None:
+def _numbers(values: ArrayLike) -> list[float]:
+    """Return values without what rounding left of them behind the 15th digit."""
+    return [float(f"{value:.15g}") for value in np.ravel(np.asarray(values, float))]
+
+
+def _quaternion(rotation: Array) -> list[float]:
+    return _numbers(quaternion_from_rotation(rotation))
+
+
+def _add_arm(scene: mujoco.MjSpec, spec: ArmSpec) -> None:
     zero = link_frames(spec, np.zeros(6))
     base_rotation = rotation_rpy(0.0, 0.0, spec.base_yaw)
-    base = SubElement(
-        world, "body", name="base_link", quat=text(quaternion_from_rotation(base_rotation))
-    )
-    _add_inertial(base, spec.base)
-    shapes = arm_shapes()
+    body = _add_link(scene.worldbody, "base_link", np.zeros(3), base_rotation, spec.base)
     pan_foot = np.array([zero[0][0][0], zero[0][0][1], 0.0])
-    for shape in shapes:
-        if shape.link == "base":
-            _add_shape(base, shape, base_rotation.T, base_rotation.T @ pan_foot)
-    parent = base
+    _add_shapes(scene, body, "base", base_rotation.T, base_rotation.T @ pan_foot)
     for index, joint in enumerate(spec.joints):
-        body = SubElement(
-            parent,
-            "body",
-            name=joint.name,
-            pos=text(joint.xyz),
-            quat=text(quaternion_from_rotation(rotation_rpy(*joint.rpy))),
-        )
-        _add_inertial(body, joint.inertial)
+        rotation = rotation_rpy(*joint.rpy)
+        body = _add_link(body, joint.name, joint.xyz, rotation, joint.inertial)
         servo = servo_of(joint.name)
-        SubElement(
-            body,
-            "joint",
+        limits = _numbers((joint.lower, joint.upper))
+        body.add_joint(
             name=joint.name,
-            type="hinge",
-            axis=text(joint.axis),
-            range=text((joint.lower, joint.upper)),
-            damping=text(servo.damping),
-            frictionloss=text(servo.friction),
-            armature=text(servo.armature),
+            axis=joint.axis,
+            range=limits,
+            damping=servo.damping,
+            frictionloss=servo.friction,
+            armature=servo.armature,
         )
         origin, to_link = shape_placement(spec, index)
-        for shape in shapes:
-            if shape.link == joint.name:
-                _add_shape(body, shape, to_link, origin)
+        _add_shapes(scene, body, joint.name, to_link, origin)
         if joint.name == "wrist_roll":
-            _add_gripper_cameras(body, to_link)
-        parent = body
+            _add_camera(body, "wrist", to_link)
+        actuator = scene.add_actuator(
+            name=joint.name,
+            target=joint.name,
+            trntype=mujoco.mjtTrn.mjTRN_JOINT,
+            ctrlrange=limits,
+            forcerange=(-servo.torque, servo.torque),
+        )
+        actuator.set_to_position(kp=servo.kp, kv=servo.kv)
+
+
+def _add_link(
+    parent: mujoco.MjsBody, name: str, position: ArrayLike, rotation: Array, inertial: Inertial
+) -> mujoco.MjsBody:
+    return parent.add_body(
+        name=name,
+        pos=_numbers(position),
+        quat=_quaternion(rotation),
+        explicitinertial=True,
+        ipos=inertial.center,
+        mass=inertial.mass,
+        fullinertia=inertial.tensor,
+    )
 
 
 def shape_placement(spec: ArmSpec, index: int) -> tuple[Array, Array]:
@@ -160,69 +166,124 @@ def shape_placement(spec: ArmSpec, index: int) -> tuple[Array, Array]:
     return to_link @ np.array([0.0, -spec.joints[index].side_shift, 0.0]), to_link
 
 
-def _add_inertial(body: Element, inertial: Inertial) -> None:
-    SubElement(
-        body,
-        "inertial",
-        pos=text(inertial.center),
-        mass=text(inertial.mass),
-        fullinertia=text(inertial.tensor),
-    )
-
-
-def _add_shape(body: Element, shape: Shape, to_link: Array, origin: Array) -> None:
-    turn = quarter_turn(shape.axis)
-    angle = float(np.linalg.norm(turn))
-    rotation = rotation_about(_Y, shape.tilt)
-    if angle > 0.0:
-        rotation = rotation @ rotation_about(np.array(turn) / angle, angle)
-    attributes = {"contype": "0", "conaffinity": "0"}
-    if shape.touches or shape.grips:
-        attributes["conaffinity"] = "3"
-    if shape.grips:
-        attributes |= {
-            "friction": "1.5 0.02 0.0005",
-            "condim": "4",
-            "solref": "0.008 1",
-            "solimp": "0.95 0.99 0.001",
-            "priority": "1",
-        }
-    SubElement(
-        body,
-        "geom",
-        attributes,
-        type=shape.kind,
-        pos=text(origin + to_link @ np.array(shape.position)),
-        quat=text(quaternion_from_rotation(to_link @ rotation)),
-        size=text(shape.size),
-        material=shape.material,
-        mass="0",
-    )
-
-
-def _add_gripper_cameras(body: Element, to_link: Array) -> None:
-    for name, camera in CAMERAS.items():
-        if camera.on_gripper:
-            SubElement(
-                body,
-                "camera",
-                name=name,
-                pos=text(to_link @ np.array(camera.position)),
-                quat=text(quaternion_from_rotation(to_link @ camera_axes(camera))),
-                fovy=text(camera.fovy),
-            )
-
-
-def _add_actuators(actuator: Element, spec: ArmSpec) -> None:
-    for joint in spec.joints:
-        servo = servo_of(joint.name)
-        SubElement(
-            actuator,
-            "position",
-            name=joint.name,
-            joint=joint.name,
-            kp=text(servo.kp),
-            kv=text(servo.kv),
-            ctrlrange=text((joint.lower, joint.upper)),
-            forcerange=text((-servo.torque, servo.torque)),
+def _add_shapes(
+    scene: mujoco.MjSpec, body: mujoco.MjsBody, link: str, to_link: Array, origin: Array
+) -> None:
+    for shape in arm_shapes():
+        if shape.link != link:
+            continue
+        turn = quarter_turn(shape.axis)
+        angle = float(np.linalg.norm(turn))
+        rotation = rotation_about(_Y, shape.tilt)
+        if angle > 0.0:
+            rotation = rotation @ rotation_about(np.array(turn) / angle, angle)
+        kind = "gripping" if shape.grips else "touching" if shape.touches else "arm"
+        body.add_geom(
+            scene.find_default(kind),
+            type=_TYPES[shape.kind],
+            pos=_numbers(origin + to_link @ np.array(shape.position)),
+            quat=_quaternion(to_link @ rotation),
+            size=_size(shape.size),
+            material=shape.material,
         )
+
+
+def _size(values: Sequence[float]) -> list[float]:
+    return [*_numbers(values), 0.0, 0.0][:3]
+
+
+def _add_camera(body: mujoco.MjsBody, name: str, to_link: Array) -> None:
+    camera = CAMERAS[name]
+    body.add_camera(
+        name=name,
+        pos=_numbers(to_link @ np.array(camera.position)),
+        quat=_quaternion(to_link @ camera_axes(camera)),
+        fovy=camera.fovy,
+    )
+
+
+def _add_cubes(scene: mujoco.MjSpec) -> None:
+    for index, (color, rgb) in enumerate(CUBE_COLORS.items()):
+        name = f"{color}_cube"
+        scene.add_material(name=name, rgba=(*rgb, 1.0), specular=0.2, shininess=0.3)
+        body = scene.worldbody.add_body(name=name, pos=(0.2, 0.08 * (index - 1), CUBE_EDGE / 2))
+        body.add_freejoint(name=name)
+        body.add_geom(
+            scene.find_default("cube"),
+            name=name,
+            size=[CUBE_EDGE / 2] * 3,
+            mass=CUBE_MASS,
+            material=name,
+        )
+
+
+def _add_bowl(scene: mujoco.MjSpec, name: str, *, free: bool) -> None:
+    # The frame of every thing is the center of its bounding box.
+    foot = -BOWL_HEIGHT / 2
+    bowl = scene.worldbody.add_body(name=name, pos=(0.14, 0.15, -foot))
+    if free:
+        bowl.add_freejoint(name=name)
+    thing = scene.find_default("thing")
+    half = BOWL_FLOOR / 2
+    bowl.add_geom(
+        thing,
+        type=mujoco.mjtGeom.mjGEOM_CYLINDER,
+        pos=_numbers((0.0, 0.0, foot + half)),
+        size=_size((BOWL_FLOOR_RADIUS, half)),
+        mass=_numbers(0.6 * BOWL_MASS)[0],
+        group=3,
+    )
+    slant = atan2(BOWL_RADIUS - BOWL_FLOOR_RADIUS, BOWL_HEIGHT - 0.002)
+    length = hypot(BOWL_RADIUS - BOWL_FLOOR_RADIUS, BOWL_HEIGHT - 0.002)
+    radius = (BOWL_RADIUS + BOWL_FLOOR_RADIUS) / 2 - _WALL / 2
+    for piece in range(_WALL_PIECES):
+        angle = 2 * pi * piece / _WALL_PIECES
+        out = np.array([cos(angle), sin(angle), 0.0])
+        along = sin(slant) * out + cos(slant) * np.array([0.0, 0.0, 1.0])
+        across = np.array([-sin(angle), cos(angle), 0.0])
+        bowl.add_geom(
+            thing,
+            type=mujoco.mjtGeom.mjGEOM_BOX,
+            pos=_numbers((*(radius * out[:2]), 0.001)),
+            quat=_quaternion(np.column_stack([np.cross(across, along), across, along])),
+            size=_numbers((_WALL / 2, BOWL_RADIUS * pi / _WALL_PIECES, length / 2)),
+            mass=_numbers(0.4 * BOWL_MASS / _WALL_PIECES)[0],
+            group=3,
+        )
+    bowl.add_geom(
+        scene.find_default("arm"),
+        name=name,
+        type=mujoco.mjtGeom.mjGEOM_MESH,
+        meshname=BOWL,
+        pos=(0.0, 0.0, foot),
+        material=BOWL,
+    )
+
+
+def _bowl_mesh() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return vertices (n, 3) and triangles (m, 3) of the bowl, a turned profile."""
+    profile = [(0.0, 0.0), (BOWL_FLOOR_RADIUS - 0.004, 0.0), (BOWL_FLOOR_RADIUS, 0.002)]
+    steps = 6
+    for step in range(1, steps + 1):
+        share = step / steps
+        radius = BOWL_FLOOR_RADIUS + (BOWL_RADIUS - BOWL_FLOOR_RADIUS) * share**0.75
+        profile.append((radius, 0.002 + (BOWL_HEIGHT - 0.002) * share))
+    inner = [(radius - _WALL, height + 0.0005) for radius, height in reversed(profile[3:])]
+    profile += [*inner, (BOWL_FLOOR_RADIUS - _WALL, BOWL_FLOOR), (0.0, BOWL_FLOOR)]
+    around = 48
+    angles = np.arange(around) * 2 * pi / around
+    rings = [
+        np.column_stack([r * np.cos(angles), r * np.sin(angles), np.full(around, z)])
+        for r, z in profile[1:-1]
+    ]
+    vertices = np.vstack([*rings, [[0.0, 0.0, 0.0]], [[0.0, 0.0, BOWL_FLOOR]]])
+    faces = []
+    bottom, floor = len(vertices) - 2, len(vertices) - 1
+    last = (len(rings) - 1) * around
+    for i in range(around):
+        j = (i + 1) % around
+        for ring in range(len(rings) - 1):
+            a, b = ring * around, (ring + 1) * around
+            faces += [(a + i, a + j, b + j), (a + i, b + j, b + i)]
+        faces += [(bottom, j, i), (floor, last + i, last + j)]
+    return vertices, np.array(faces)

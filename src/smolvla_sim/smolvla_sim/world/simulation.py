@@ -306,6 +306,21 @@ class Simulation:
         return np.array(self.data.qpos)
 
 
+def substeps(rate: float, physics_rate: float = PHYSICS_RATE) -> int:
+    """Return the physics steps per period of `rate`; both in Hz.
+
+    Raises:
+        ValueError: they are not a whole number.
+    """
+    exact = physics_rate / rate
+    if exact < 0.999 or abs(exact - round(exact)) > 1e-6:
+        raise ValueError(
+            f"a rate of {rate:g} Hz does not divide the physics rate of {physics_rate:.0f} Hz; "
+            "take e.g. 10, 15, 20, 25 or 30"
+        )
+    return round(exact)
+
+
 def restock_rng(seed: int) -> Generator:
     """Return the source of places of a run, apart from all other draws of the seed."""
     return np.random.default_rng([seed, 5])

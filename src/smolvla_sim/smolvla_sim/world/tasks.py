@@ -85,7 +85,7 @@ class Task(ABC):
     name: ClassVar[str]
     # Seconds that it may take: some five times what the expert needs.
     time_limit: ClassVar[float] = 40.0
-    # Sentences that it understands, the usual words first.
+    # Sentences that it understands, the usual one first.
     templates: ClassVar[tuple[str, ...]]
     # What `parse` accepts: normalized sentences with the attributes as named groups.
     patterns: ClassVar[tuple[re.Pattern[str], ...]]
@@ -107,11 +107,11 @@ class Task(ABC):
 
     @property
     def sentence(self) -> str:
-        """The instruction in its usual words."""
+        """The usual instruction."""
         return self.sentences()[0]
 
     def sentences(self) -> tuple[str, ...]:
-        """Return the instruction in all the words of `templates`."""
+        """Return the instruction in all forms of `templates`."""
         return tuple(template.format(**vars(self)) for template in self.templates)
 
     @classmethod
@@ -158,11 +158,52 @@ _IN = r"(?:in|into|in to|inside)"
 _VERB = r"(?:pick up|pick|grab|take|grasp|lift)"
 
 
-class PlaceInBowl(Task):
-    """Put a cube into the bowl: half for the grasp, half for the place.
+class _IntoBowls(Task):
+    """Cubes that belong into bowls: half for the grasps, half for the places.
 
-    Scoring of pick-and-place in the SmolVLA paper (arXiv 2506.01844, section 4).
+    Scoring of pick-and-place and sorting in the SmolVLA paper (arXiv 2506.01844, section 4).
     """
+
+    @property
+    @abstractmethod
+    def places(self) -> dict[str, str]:
+        """Cube -> the bowl that it belongs into."""
+
+    @property
+    def things(self) -> tuple[str, ...]:
+        """Names of all things that it is about."""
+        return (*self.places, *dict.fromkeys(self.places.values()))
+
+    @property
+    def movable(self) -> tuple[str, ...]:
+        """Names of the cubes that the gripper may hold."""
+        return tuple(self.places)
+
+    def grade(self, objects: Mapping[str, ObjectState], progress: Progress) -> float:
+        """Return the share of the grasps and of the places that are done, let go.
+
+        A place needs its grasp before it.
+        """
+        score = 0.0
+        for name, bowl in self.places.items():
+            if name in progress.lifted:
+                cube = objects[name]
+                inside = in_bowl(*(cube.position - objects[bowl].position))
+                score += 1.0 if inside and cube.let_go else 0.5
+        return score / len(self.places)
+
+    def move(self, world: ModelWorld, moves: Moves) -> NDArray[np.float64]:
+        """Bring each cube into its bowl, then go home."""
+        if world.held:
+            return moves.carry(world, world.held, self.places[world.held])
+        for cube, bowl in self.places.items():
+            if not world.inside(cube, bowl):
+                return moves.fetch(world, cube)
+        return moves.retreat(world)
+
+
+class PlaceInBowl(_IntoBowls):
+    """Put a cube into the bowl."""
 
     name = "pick_place"
     time_limit = 20.0
@@ -178,22 +219,9 @@ class PlaceInBowl(Task):
     )
 
     @property
-    def things(self) -> tuple[str, ...]:
-        """Names of all things that it is about."""
-        return (self.cube, BOWL)
-
-    @property
     def places(self) -> dict[str, str]:
         """Cube -> the bowl that it belongs into."""
         return {self.cube: BOWL}
-
-    def grade(self, objects: Mapping[str, ObjectState], progress: Progress) -> float:
-        """Return 0.5 for the lifted cube plus 0.5 while it rests in the bowl, let go."""
-        return _placed(self.places, objects, progress)
-
-    def move(self, world: ModelWorld, moves: Moves) -> NDArray[np.float64]:
-        """Bring each cube into its bowl, then go home."""
-        return _place(self.places, world, moves)
 
 
 class PickUp(Task):
@@ -291,11 +319,8 @@ class Stack(_TwoCubes):
         return moves.fetch(world, self.cube)
 
 
-class Sort(_TwoCubes):
-    """Sort two cubes into two bowls: for each a quarter for the grasp, a quarter for the place.
-
-    Scoring of sorting in the SmolVLA paper (arXiv 2506.01844, section 4).
-    """
+class Sort(_IntoBowls, _TwoCubes):
+    """Sort two cubes into two bowls."""
 
     name = "sort"
     templates = (
@@ -310,54 +335,13 @@ class Sort(_TwoCubes):
     )
 
     @property
-    def things(self) -> tuple[str, ...]:
-        """Names of all things that it is about."""
-        return (self.cube, self.second_cube, BOWL, RIGHT_BOWL)
-
-    @property
-    def movable(self) -> tuple[str, ...]:
-        """Names of the cubes that the gripper may hold."""
-        return (self.cube, self.second_cube)
-
-    @property
     def places(self) -> dict[str, str]:
         """Cube -> the bowl that it belongs into."""
         return {self.cube: BOWL, self.second_cube: RIGHT_BOWL}
 
-    def grade(self, objects: Mapping[str, ObjectState], progress: Progress) -> float:
-        """Return for each cube 0.25 once lifted and 0.25 while in its bowl, let go."""
-        return _placed(self.places, objects, progress)
-
-    def move(self, world: ModelWorld, moves: Moves) -> NDArray[np.float64]:
-        """Bring each cube into its bowl, then go home."""
-        return _place(self.places, world, moves)
-
 
 TASKS: tuple[type[Task], ...] = (PlaceInBowl, PickUp, Reach, Stack, Sort)
 TASK_NAMES = tuple(task.name for task in TASKS)
-
-
-def _placed(
-    places: Mapping[str, str], objects: Mapping[str, ObjectState], progress: Progress
-) -> float:
-    """Return the share of the grasps and places that are done; a place needs its grasp."""
-    score = 0.0
-    for name, bowl in places.items():
-        if name in progress.lifted:
-            cube = objects[name]
-            inside = in_bowl(*(cube.position - objects[bowl].position))
-            score += 1.0 if inside and cube.let_go else 0.5
-    return score / len(places)
-
-
-def _place(places: Mapping[str, str], world: ModelWorld, moves: Moves) -> NDArray[np.float64]:
-    """Bring each cube into its bowl, then go home."""
-    if world.held:
-        return moves.carry(world, world.held, places[world.held])
-    for cube, bowl in places.items():
-        if not world.inside(cube, bowl):
-            return moves.fetch(world, cube)
-    return moves.retreat(world)
 
 
 def parse_task(sentence: str) -> Task:
@@ -366,9 +350,9 @@ def parse_task(sentence: str) -> Task:
     Raises:
         ValueError: nothing here understands it; the text lists what is understood.
     """
-    words = " ".join(sentence.lower().strip().rstrip(".!").split())
+    spoken = " ".join(sentence.lower().strip().rstrip(".!").split())
     for known in TASKS:
-        task = known.parse(words)
+        task = known.parse(spoken)
         if task is not None:
             return task
     examples = "; ".join(f"'{text}'" for known in TASKS for text in known.templates)
