@@ -14,11 +14,13 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from robot_files import robot_file
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from smolvla_core.ros import converters, qos
 from smolvla_core.ros.converters import image_message
 from smolvla_executor.executor_node import node as executor_node
 from smolvla_executor.executor_node.node import ExecutorNode
+from smolvla_policy.backends.smolvla_settings import SmolVLASettings
 from smolvla_policy.policy_node import node as policy_node
 from smolvla_policy.policy_node.node import PolicyNode
 from std_msgs.msg import Float64MultiArray, String
@@ -108,10 +110,8 @@ class Robot:
         )
         self.feed = node.create_timer(0.01, self._publish_joint_state)
         defaults = {
-            "joints": JOINTS,
+            "robot": robot_file(JOINTS),
             "rate": 1 / PERIOD,
-            "lower_limits": [-3.0, -3.0],
-            "upper_limits": [3.0, 3.0],
             "max_speed": [50.0],
             "max_step": [1.0],
             "request_timeout": 0.3,
@@ -242,8 +242,9 @@ class World:
     def __init__(self, graph, monkeypatch, active=True, create=None, **parameters):
         self.graph, node = graph, graph.node
         self.backend = FakeBackend()
-        create = create or (lambda name, options: self.backend)
+        create = create or (lambda settings: self.backend)
         monkeypatch.setattr(policy_node, "create_backend", create)
+        monkeypatch.setattr(policy_node, "backend_settings", lambda name: SmolVLASettings)
         transport = parameters.get("image_transport", "raw")
         kind, suffix = (Image, "") if transport == "raw" else (CompressedImage, "/compressed")
         self.cameras = {
@@ -266,7 +267,8 @@ class World:
             PolicyStatus, "policy_node/status", self.statuses.append, qos.status_qos()
         )
         node.create_timer(0.02, self._publish)
-        defaults = {"backend": "fake", "max_image_age": 0.2, "status_rate": 50.0}
+        robot = robot_file(JOINTS)
+        defaults = {"backend": "fake", "robot": robot, "max_image_age": 0.2, "status_rate": 50.0}
         overrides = [Parameter(name, value=v) for name, v in {**defaults, **parameters}.items()]
         self.policy = graph.add(PolicyNode(context=graph.context, parameter_overrides=overrides))
         self.next_id = 100

@@ -140,17 +140,17 @@ def test_a_command_starts_what_the_packages_have(command):
 def test_a_command_sets_what_the_program_knows(command):
     names = {word.partition(":=")[0] for word in command[4:] if ":=" in word}
     if command[1] == "launch":
-        from dataclasses import fields
+        from smolvla_bringup.system.options import Options, backend_parameters
+        from smolvla_core.settings import settings_of
 
-        from smolvla_bringup.system.options import Options
-
-        assert names <= {field.name for field in fields(Options)}
+        assert names <= {*settings_of(Options), *backend_parameters()}
         return
-    from smolvla_core.ros.policy_parameters import POLICY_PARAMETERS
-    from smolvla_executor.executor_node.parameters import EXECUTOR_PARAMETERS
+    from smolvla_core.node_settings import ExecutorSettings
+    from smolvla_core.settings import settings_of
+    from smolvla_policy.backends.registry import policy_parameters
 
-    declared = {"policy_node": POLICY_PARAMETERS, "executor_node": EXECUTOR_PARAMETERS}[command[3]]
-    assert names <= {parameter.name for parameter in declared}
+    known = {"policy_node": policy_parameters(), "executor_node": settings_of(ExecutorSettings)}
+    assert names <= set(known[command[3]])
 
 
 @pytest.mark.parametrize("service", SERVICES)

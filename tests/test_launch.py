@@ -245,7 +245,7 @@ def heavy_arm(tmp_path):
         f"  - {{name: {name}, driver: usb_cam, device: {device}, {size}}}\n"
         for name, device in (("top", "/dev/null"), ("wrist", "/dev/zero"))
     )
-    cameras.write_text(f"transport: raw\ncameras:\n{listed}")
+    cameras.write_text(f"base: so100\ncameras:\n{listed}")
     prefix = tmp_path / "prefix"
     driver = prefix / "lib/usb_cam/usb_cam_node_exe"
     driver.parent.mkdir(parents=True)
@@ -266,7 +266,7 @@ def heavy_arm(tmp_path):
             "hardware:=real",
             f"port:={port}",
             f"calibration:={calibration}",
-            f"cameras_file:={cameras}",
+            f"robot:={cameras}",
             f"checkpoint:={CHECKPOINT}",
             f"params_file:={slow}",
             "rviz:=false",

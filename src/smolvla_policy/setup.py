@@ -24,7 +24,7 @@ setup(
             "check = smolvla_policy.checks:main",
         ],
         "smolvla_policy.backends": [
-            "smolvla = smolvla_policy.backends.smolvla:create",
+            "smolvla = smolvla_policy.backends.smolvla_settings:create",
         ],
     },
 )

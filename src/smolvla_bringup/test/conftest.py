@@ -98,6 +98,7 @@ def ros2_control(install: Callable[..., None], bare_workspace: Path) -> None:
         "joint_state_broadcaster",
         "forward_command_controller",
         "joint_trajectory_controller",
+        "gripper_controllers",
         "robot_state_publisher",
         "so100_hardware",
     )

@@ -37,9 +37,9 @@ def real(tmp_path: Path, **values) -> Options:
 
 
 def test_the_simulation_is_one_node_and_needs_no_ros2_control() -> None:
-    (sim,) = arm_nodes(Options(hardware="sim", model="so101", seed=5, task="a task"))
+    (sim,) = arm_nodes(Options(hardware="sim", robot="so101", seed=5, task="a task"))
     assert (sim.package, sim.executable) == ("smolvla_sim", "sim_node")
-    assert sim.parameters == {"model": "so101", "seed": 5, "task": "a task", "viewer": False}
+    assert sim.parameters == {"robot": "so101", "seed": 5, "task": "a task", "viewer": False}
     assert sim.env["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
 
 
@@ -53,7 +53,7 @@ def test_ros2_control_gets_the_controllers_of_the_output(
     assert (manager.package, manager.executable) == ("controller_manager", "ros2_control_node")
     # A new name would go to all controllers, which are nodes of this process, too.
     assert not manager.renamed
-    assert [file.name for file in manager.params_files] == [f"controllers_{output}.yaml"]
+    assert [file.name for file in manager.params_files] == ["controllers.yaml"]
     assert manager.critical
     assert not manager.one_shot
     assert spawner.one_shot
@@ -128,13 +128,15 @@ def test_a_driver_that_was_not_built_is_noticed(bare_workspace: Path, tmp_path: 
     arm_nodes(Options(hardware="mock"))
 
 
+@pytest.mark.usefixtures("ros2_control")
 @pytest.mark.parametrize("output", ["forward", "joint_trajectory"])
 def test_controllers_command_the_joints_of_the_executor_in_its_order(output: str) -> None:
-    content = yaml.safe_load((PACKAGE / f"config/controllers_{output}.yaml").read_text())
-    executor = yaml.safe_load((PACKAGE / "config/executor.yaml").read_text())
+    options = Options(hardware="mock", output=output)
+    (file,) = arm_nodes(options)[0].params_files
+    content = yaml.safe_load(file.read_text())
     manager = content["/**/controller_manager"]["ros__parameters"]
     arm = content["/**/arm_controller"]["ros__parameters"]
-    assert arm["joints"] == executor["/**"]["ros__parameters"]["joints"]
+    assert tuple(arm["joints"]) == options.body.joint_names
     assert manager["update_rate"] == 100
     # Its limiter throws where an arm rests beyond a limit, and nobody catches it.
     assert manager["enforce_command_limits"] is False
@@ -148,6 +150,24 @@ def test_controllers_command_the_joints_of_the_executor_in_its_order(output: str
     assert manager["arm_controller"]["type"] == kinds[output]
     if output == "joint_trajectory":
         assert set(arm["joints"]) <= set(arm["constraints"])
+
+
+@pytest.mark.usefixtures("ros2_control")
+def test_arm_and_gripper_have_controllers_of_their_own(tmp_path: Path) -> None:
+    file = tmp_path / "arm.yaml"
+    file.write_text(
+        "base: so101\noutputs:\n"
+        "  - {type: joint_trajectory, topic: reach/joint_trajectory, joints: [shoulder_pan,\n"
+        "     shoulder_lift, elbow_flex, wrist_flex, wrist_roll]}\n"
+        "  - {type: gripper_command, topic: hand/gripper_cmd, joints: [gripper]}\n"
+    )
+    manager, spawner = arm_nodes(Options(hardware="mock", robot=str(file)))
+    content = yaml.safe_load(manager.params_files[-1].read_text())
+    assert spawner.arguments[:3] == ("reach", "hand", "joint_state_broadcaster")
+    assert content["/**/hand"]["ros__parameters"]["joint"] == "gripper"
+    assert len(content["/**/reach"]["ros__parameters"]["joints"]) == 5
+    types = content["/**/controller_manager"]["ros__parameters"]
+    assert types["hand"]["type"] == "position_controllers/GripperActionController"
 
 
 # The description.
@@ -182,12 +202,12 @@ def test_without_a_publisher_ros2_control_would_wait_for_ever() -> None:
 def test_the_description_is_that_of_the_arm(
     hardware: str, plugin: str, model: str, tmp_path: Path
 ) -> None:
-    options = real(tmp_path, hardware=hardware, model=model)
+    options = real(tmp_path, hardware=hardware, robot=model)
     (publisher,) = description_nodes(options, print)
     urdf = publisher.configured("robot_description")
     other = "so100" if model == "so101" else "so101"
     assert urdf == robot_description(options)
-    assert urdf != robot_description(dataclasses.replace(options, model=other))
+    assert urdf != robot_description(dataclasses.replace(options, robot=other))
     assert ("<ros2_control" in urdf) is bool(plugin)
     assert plugin in urdf
     assert (f'<param name="port">{tmp_path}/ttyACM0</param>' in urdf) is (hardware == "real")

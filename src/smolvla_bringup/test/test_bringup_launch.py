@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import ast
-import dataclasses
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,8 @@ from typing import Any
 import pytest
 from smolvla_bringup.system.node_list import node_list
 from smolvla_bringup.system.node_spec import NodeSpec
-from smolvla_bringup.system.options import PARTS, Options, SetupError
+from smolvla_bringup.system.options import PARTS, Options, SetupError, backend_parameters
+from smolvla_core.settings import settings_of
 
 FOLDER = Path(__file__).resolve().parents[1] / "launch"
 FILES = {
@@ -89,14 +89,12 @@ def test_launch_files_declare_the_options_of_their_parts(name: str, described: A
     declared = [
         entity for entity in load(name).entities if isinstance(entity, DeclareLaunchArgument)
     ]
-    wanted = [
-        field
-        for field in dataclasses.fields(Options)
-        if set(FILES[name]) & set(field.metadata["parts"])
-    ]
-    assert [argument.name for argument in declared] == [field.name for field in wanted]
-    for argument, field in zip(declared, wanted, strict=True):
-        assert field.metadata["description"] in argument.description
+    wanted = [one for one in settings_of(Options).values() if set(FILES[name]) & set(one.tags)]
+    if "policy" in FILES[name]:
+        wanted += backend_parameters().values()
+    assert [argument.name for argument in declared] == [option.name for option in wanted]
+    for argument, option in zip(declared, wanted, strict=True):
+        assert option.description in argument.description
         assert argument.default_value is not None
     assert {"hardware", "namespace", "params_file"} <= {argument.name for argument in declared}
 

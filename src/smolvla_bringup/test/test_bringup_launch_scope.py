@@ -156,11 +156,11 @@ def test_parameters_around_win_over_our_files_and_over_arguments_not_given(
     assert values["status_rate"] == 7.0
     assert values["dry_run"] is True
     assert values["aggregate"] == "average"
-    assert values["output"] == "forward"
+    assert values["output"] == ""
 
 
 def test_the_users_file_and_given_arguments_win_over_parameters_around(tmp_path: Path) -> None:
-    values = executor(tmp_path, "    approach_speed: 0.3\n", rate=40.0, aggregation="latest")
+    values = executor(tmp_path, "    approach_speed: 0.3\n", rate=40.0, aggregate="latest")
     assert values["approach_speed"] == 0.3
     assert values["rate"] == 40.0
     assert values["aggregate"] == "latest"

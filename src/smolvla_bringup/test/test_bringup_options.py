@@ -4,25 +4,30 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 
 import pytest
-from smolvla_bringup.system.option_arguments import add_arguments, from_arguments
-from smolvla_bringup.system.options import PARTS, Options, SetupError
+from smolvla_bringup.system.options import (
+    PARTS,
+    Options,
+    SetupError,
+    add_arguments,
+    from_arguments,
+)
+from smolvla_bringup.system.policy_nodes import policy_nodes
+from smolvla_core.settings import settings_of
 
 
 @pytest.mark.parametrize(
     ("values", "words"),
     [
         ({"policy": "scripted", "checkpoint": "x"}, "reads no checkpoint"),
-        ({"hardware": "toaster"}, "'toaster', which is not one of: real, mock, sim"),
-        ({"model": "so102"}, "one of: so100, so101"),
-        ({"output": "torque"}, "one of: forward, joint_trajectory"),
-        ({"aggregation": "mean"}, "one of: latest, weighted"),
+        ({"hardware": "toaster"}, "hardware is toaster, which is not one of real, mock, sim"),
+        ({"output": "torque"}, "one of forward, joint_trajectory"),
+        ({"aggregate": "mean"}, "one of latest, weighted"),
         ({"hardware": "sim", "output": "joint_trajectory"}, "simulation takes no trajectories"),
-        ({"rate": 0.0}, "above 0"),
-        ({"rate": 2000.0}, "at most 1000"),
-        ({"g": 1.5}, "must lie in 0..1"),
+        ({"rate": 0.0}, "rate is 0.0, but must be from 1 up to 1000"),
+        ({"rate": 2000.0}, "up to 1000"),
+        ({"chunk_size_threshold": 1.5}, "but must be from 0 up to 1"),
         ({"seed": -1}, "0 or more"),
         ({"namespace": "left arm"}, "'left arm'; it must be of letters"),
         ({"namespace": "/arms/2nd"}, "none of which begins with a digit"),
@@ -57,7 +62,7 @@ def test_launch_texts_and_command_line_give_the_same_options() -> None:
         rviz=False,
     )
     assert from_arguments(parser.parse_args(line)) == wanted
-    assert Options.from_text({**texts, "g": "", "checkpoint": ""}) == wanted
+    assert Options.from_text({**texts, "aggregate": "", "checkpoint": ""}) == wanted
     assert from_arguments(parser.parse_args([])) == Options.from_text({}) == Options()
 
 
@@ -71,8 +76,8 @@ def test_what_a_program_decides_itself_wins_over_the_command_line() -> None:
 @pytest.mark.parametrize(
     ("texts", "words"),
     [
-        ({"seed": "three"}, "seed is 'three', which is no number"),
-        ({"rviz": "maybe"}, "rviz is 'maybe'; it must be true or false"),
+        ({"seed": "three"}, "seed is three, but must be a whole number"),
+        ({"rviz": "maybe"}, "rviz is maybe, but must be true or false"),
     ],
 )
 def test_texts_of_the_wrong_kind_are_explained(texts: dict, words: str) -> None:
@@ -105,6 +110,34 @@ def test_namespace_is_taken_with_and_without_slashes() -> None:
 
 
 def test_each_option_says_what_it_is_for() -> None:
-    for field in dataclasses.fields(Options):
-        assert set(field.metadata["parts"]) <= set(PARTS), field.name
-        assert len(field.metadata["description"]) > 10, field.name
+    for name, option in settings_of(Options).items():
+        assert option.tags, name
+        assert set(option.tags) <= set(PARTS), name
+        assert len(option.description) > 10, name
+
+
+def test_parameters_of_a_backend_are_options_too() -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    line = ["--policy", "smolvla", "--noise-scale", "0.25", "--real-time-chunking"]
+    wanted = Options(backend={"noise_scale": 0.25, "real_time_chunking": True})
+    assert from_arguments(parser.parse_args(line)) == wanted
+    texts = {"noise_scale": "0.25", "real_time_chunking": "true", "device": ""}
+    assert Options.from_text(texts) == wanted
+    policy = policy_nodes(Options(policy="scripted", hardware="sim", backend={"chunk_size": 7}))[0]
+    assert policy.parameters["chunk_size"] == 7
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (
+            {"policy": "scripted", "backend": {"noise_scale": 0.5}},
+            "'scripted' has no parameter",
+        ),
+        ({"backend": {"noise_scale": 1.5}}, "noise_scale is 1.5, but must be from 0 up to 1"),
+    ],
+)
+def test_a_parameter_that_the_backend_does_not_have_is_named(values: dict, words: str) -> None:
+    with pytest.raises(SetupError, match=words):
+        Options(**values)

@@ -14,9 +14,6 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-LIVE_OPTIONS = ("seed", "noise_scale", "real_time_chunking")
-"""Parameters of `policy_node` that a loaded backend may take, by name."""
-
 
 @dataclass(frozen=True)
 class SceneObject:
@@ -87,7 +84,7 @@ class Backend(Protocol):
 
     It may also have ``remarks``, lines of text that `policy_node` logs once it is loaded,
     ``tasks``, the only instructions that it learned, so that another one gets a warning, and
-    ``tune(options)``, which takes new values of those of `LIVE_OPTIONS` that were changed, between
+    ``tune(changes)``, which takes those of its own `live` settings by name that were set, between
     two calls of `infer`; without it they are read when it is made.
     """
 

@@ -23,6 +23,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
+from smolvla_core.settings import add_renamed
+
 DONE, NO, COULD_NOT_RUN, BROKEN_PIPE, INTERRUPTED = 0, 1, 2, 141, 130
 """Exit statuses: done; done, and the answer is no; could not be done; the shell's for who writes
 into a pipe that nobody reads, and for Ctrl-C."""
@@ -32,6 +34,11 @@ _LAST_DOMAIN = 232  # the ports of a higher one would be above 65535
 
 class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line, without all the options in front of it."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse; an option that had another name in an earlier version is an error."""
+        add_renamed(self, {name[2:].replace("-", "_") for name in self._option_string_actions})
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         self.exit(COULD_NOT_RUN, f"{self.prog}: {message} ({self.prog} --help shows all)\n")
@@ -58,6 +65,7 @@ def command_parser(
             for what, text in (("example", example), ("exit status", statuses))
         ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
 
 

@@ -7,25 +7,16 @@ inherits from `PolicySettings`; see `smolvla_policy.backends.registry`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import functools
+import re
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
+from smolvla_core.robot import FORWARD, SHIPPED, TRAJECTORY, Output, Robot, RobotError, load_robot
 from smolvla_core.settings import SettingError, Settings, setting
-
-SO100_JOINTS = (
-    "shoulder_pan",
-    "shoulder_lift",
-    "elbow_flex",
-    "wrist_flex",
-    "wrist_roll",
-    "gripper",
-)
-GRIPPER_RANGE = (-0.174, 1.75)
-"""Angles of the gripper of SO-100 and SO-101 [rad]: closed and open."""
-# Joint limits of both arms in SO-101's "new calibration" zero [rad], the tighter ones, but for the
-# gripper: fully closed and fully open, as driver and units have them, are never beyond its limits.
-_LOWER = (-1.91986, -1.74533, -1.69, -1.65806, -2.74385, min(-0.174533, GRIPPER_RANGE[0]))
-_UPPER = (1.91986, 1.74533, 1.569, 1.65806, 2.79, GRIPPER_RANGE[1])
 
 AGGREGATIONS = {
     "latest": "the new actions only",
@@ -37,9 +28,41 @@ AGGREGATIONS = {
 """How a new chunk is combined with queued actions; computed in `smolvla_executor.core`."""
 
 
-def _joints_problem(name: str, joints: Sequence[str]) -> None:
-    if not joints or len(set(joints)) != len(joints):
-        raise SettingError(name, f"is {list(joints)}, but must name joints, each of them once")
+AnyRobotSettings = TypeVar("AnyRobotSettings", bound="RobotSettings")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RobotSettings(Settings):
+    """Which robot it is; `body` is what its file says."""
+
+    robot: str = setting(
+        "so100",
+        f"The robot: {', '.join(SHIPPED)}, or the path of a robot file, which says joints, "
+        "limits, topics, outputs, calibrations and cameras.",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        try:
+            self.body  # noqa: B018
+        except RobotError as error:
+            raise SettingError("robot", f"cannot be '{self.robot}': {error}") from error
+
+    @functools.cached_property
+    def body(self) -> Robot:
+        """What the robot is."""
+        return load_robot(self.robot)
+
+    def with_body(self: AnyRobotSettings, body: Robot) -> AnyRobotSettings:
+        """Return the same settings with a robot that stands in no file."""
+        settings = replace(self)
+        settings.__dict__["body"] = body
+        return settings
+
+    @property
+    def joints(self) -> tuple[str, ...]:
+        """Names of the joints that are measured and commanded, the order of all positions."""
+        return self.body.joint_names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,39 +102,38 @@ class ObservationSettings(Settings):
         10.0,
         live=True,
     )
+    match_by: str = setting(
+        "stamp",
+        "How the parts of an observation are matched in time: 'stamp' by their headers, which "
+        "needs one clock for all that publish; 'reception' by when they come.",
+        choices=("stamp", "reception"),
+        live=True,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
-class SensorSettings(ObservationSettings):
+class SensorSettings(ObservationSettings, RobotSettings):
     """What is received from the robot."""
 
-    joints: tuple[str, ...] = setting(
-        SO100_JOINTS, "Names of the joints in the order of state and action."
-    )
     cameras: tuple[str, ...] = setting(
         (),
         "The cameras that there are, as 'name' or 'name:feature', e.g. "
         "'wrist:observation.images.camera2'; those of the checkpoint that are not named are left "
-        "out, as in LeRobot. Empty: those that the checkpoint was trained with, called as in its "
-        "rename_map or else by their features' last names.",
-    )
-    camera_topic: str = setting(
-        "camera/{name}/image_raw", "Topic of a camera's images; {name} is replaced."
+        "out, as in LeRobot. Empty: those of the robot file, else those that the checkpoint was "
+        "trained with, called as in its rename_map or else by their features' last names.",
     )
     image_transport: str = setting(
-        "raw",
-        "'compressed' subscribes to sensor_msgs/CompressedImage on <camera_topic>/compressed.",
-        choices=("raw", "compressed"),
+        "",
+        "'compressed' subscribes to sensor_msgs/CompressedImage on <topic>/compressed, 'raw' to "
+        "sensor_msgs/Image. Empty: as the robot file says of each camera, else raw.",
+        choices=("", "raw", "compressed"),
     )
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _joints_problem("joints", self.joints)
-
-    def image_topic(self, camera: str) -> str:
-        """Return the topic of a camera's images."""
-        suffix = "/compressed" if self.image_transport == "compressed" else ""
-        return self.camera_topic.replace("{name}", camera) + suffix
+    def image_topic(self, camera: str) -> tuple[str, bool]:
+        """Return the topic of a camera's images, and whether they are compressed."""
+        there = self.body.camera(camera)
+        compressed = (self.image_transport or there.transport) == "compressed"
+        return f"{there.topic}/compressed" if compressed else there.topic, compressed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,18 +181,23 @@ class PolicySettings(SensorSettings, ManagedSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExecutorSettings(ManagedSettings):
+class ExecutorSettings(RobotSettings, ManagedSettings):
     """Of `executor_node` and of `smolvla_executor.core`."""
 
-    joints: tuple[str, ...] = setting(
-        SO100_JOINTS, "Names of the joints in the order of the commands."
+    robot: str = setting(
+        "so100",
+        f"The robot: {', '.join(SHIPPED)}, or the path of a robot file, which says joints, "
+        "limits, topics, outputs, calibrations and cameras. Set anew while the node runs, its "
+        "limits and speeds take effect, where joints and topics are the same.",
+        live=True,
     )
     rate: float = setting(30.0, "Rate of the control loop [Hz].", 1.0, 1000.0)
     output: str = setting(
-        "forward",
-        "'forward' publishes std_msgs/Float64MultiArray for forward_command_controller, "
-        "'joint_trajectory' one-point trajectories for joint_trajectory_controller.",
-        choices=("forward", "joint_trajectory"),
+        "",
+        "How commands go out, instead of the robot file's outputs: 'forward' as "
+        "std_msgs/Float64MultiArray on arm_controller/commands, 'joint_trajectory' as one-point "
+        "trajectories on arm_controller/joint_trajectory. Empty: as the robot file says.",
+        choices=("", FORWARD, TRAJECTORY),
     )
     chunk_size_threshold: float = setting(
         0.7,
@@ -212,6 +239,13 @@ class ExecutorSettings(ManagedSettings):
         600.0,
         live=True,
     )
+    retry_delay: float = setting(
+        0.2,
+        "Pause after a refusal or an invalid chunk before the next request [s].",
+        0.0,
+        60.0,
+        live=True,
+    )
     state_timeout: float = setting(
         0.25,
         "Joint states older than this are stale: nothing is commanded [s].",
@@ -219,12 +253,10 @@ class ExecutorSettings(ManagedSettings):
         10.0,
         live=True,
     )
-    lower_limits: tuple[float, ...] = setting(_LOWER, "Lower joint limits [rad].", live=True)
-    upper_limits: tuple[float, ...] = setting(_UPPER, "Upper joint limits [rad].", live=True)
     max_speed: tuple[float, ...] = setting(
-        (3.0, 3.0, 3.0, 3.0, 4.0, 4.0),
+        (),
         "Largest speed of each joint [rad/s]; commands beyond it are slowed down. One number "
-        "serves all joints.",
+        "serves all joints. The robot file's is never exceeded. Empty: the robot file's.",
         0.001,
         live=True,
     )
@@ -262,8 +294,11 @@ class ExecutorSettings(ManagedSettings):
         0.6,
         "Largest joint speed of the approach to the first action [rad/s].",
         0.01,
-        5.0,
+        1000.0,
         live=True,
+    )
+    approach_duration: float = setting(
+        0.5, "Shortest duration of an approach [s].", 0.0, 60.0, live=True
     )
     wait_for_start: bool = setting(
         False,
@@ -310,41 +345,32 @@ class ExecutorSettings(ManagedSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _joints_problem("joints", self.joints)
         for name in PER_JOINT:
             count = len(getattr(self, name))
-            if count not in (1, len(self.joints)):
+            if count not in (1, len(self.joints)) and not (name == "max_speed" and count == 0):
                 raise SettingError(
                     name,
                     f"has {count} numbers, but needs one, or one for each of "
                     f"{', '.join(self.joints)}",
                 )
-        limits = zip(
-            self.joints,
-            self.per_joint("lower_limits"),
-            self.per_joint("upper_limits"),
-            strict=True,
-        )
-        for joint, lower, upper in limits:
-            if lower >= upper:
-                raise SettingError(
-                    "upper_limits", f"leave no room for {joint}: {lower} to {upper} rad"
-                )
+
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        """Where commands go."""
+        return self.body.chosen_outputs(self.output)
 
     def per_joint(self, name: str) -> tuple[float, ...]:
         """Return one number for each joint of the setting `name`."""
         values: tuple[float, ...] = getattr(self, name)
         return values * len(self.joints) if len(values) == 1 else values
 
+    @property
+    def speeds(self) -> NDArray[np.float64]:
+        """(joints,) largest speeds [rad/s]: the robot's, or `max_speed` where that is less."""
+        return np.minimum(self.body.speed, self.per_joint("max_speed") or np.inf)
 
-PER_JOINT = (
-    "lower_limits",
-    "upper_limits",
-    "max_speed",
-    "max_step",
-    "max_start_jump",
-    "max_tracking_error",
-)
+
+PER_JOINT = ("max_speed", "max_step", "max_start_jump", "max_tracking_error")
 """Settings of the executor that are one number for all joints or one for each."""
 
 
@@ -368,26 +394,17 @@ class RecordSettings(SensorSettings):
     )
     action_source: str = setting(
         "command",
-        "What the action is: 'command' arm_controller/commands (Float64MultiArray), "
-        "'joint_trajectory' arm_controller/joint_trajectory, 'leader' the joint states of a "
+        "What the action is: 'command' what comes on the robot file's outputs, "
+        "'joint_trajectory' on arm_controller/joint_trajectory, 'leader' the joint states of a "
         "leader arm on leader/joint_states, 'next_state' the measured state one frame later.",
         choices=("command", "joint_trajectory", "leader", "next_state"),
     )
     fps: int = setting(30, "Frames per second, the same for the whole dataset.", 1, 240)
-    robot_type: str = setting("so100_follower", "Name of the robot in the dataset.")
     units: str = setting(
         "degrees",
         "What state and action are written in: 'degrees' (as LeRobot records: degrees, gripper "
         "0-100) or 'radians'.",
         choices=("degrees", "radians"),
-    )
-    joint_signs: tuple[float, ...] = setting(
-        (1.0,),
-        "+1 or -1 per joint where the dataset's positive direction is the URDF's or its "
-        "opposite; one number serves all.",
-    )
-    gripper_range: tuple[float, ...] = setting(
-        GRIPPER_RANGE, "Gripper angles [rad] that are written as 0 (closed) and 100 (open)."
     )
     max_image_age: float = setting(
         0.2,
@@ -402,7 +419,7 @@ class RecordSettings(SensorSettings):
     )
     max_command_age: float = setting(
         0.5,
-        "With a command older than this the episode is broken [s]; 0: a command is active until "
+        "With a command older than this the episode is broken [s]; 0: a command holds until "
         "the next one, however long.",
         0.0,
         3600.0,
@@ -458,3 +475,11 @@ class RecordSettings(SensorSettings):
         "a fast one.",
     )
     video_threads: int = setting(1, "Threads of each camera's encoder.", 1, 64)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for camera in self.cameras:
+            if not re.fullmatch(r"[A-Za-z]\w*", camera, re.ASCII):
+                raise SettingError(
+                    "cameras", f"holds '{camera}', which must be letters, digits and underscores"
+                )

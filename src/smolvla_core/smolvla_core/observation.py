@@ -19,40 +19,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from numpy.typing import ArrayLike
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from smolvla_core.backend import Observation
 from smolvla_core.joints.history import NANOSECONDS, JointHistory, JointSample
 from smolvla_core.joints.order import JointOrder
 from smolvla_core.joints.sources import JointSources
+from smolvla_core.node_settings import ObservationSettings
 
 IMAGE_HISTORY = 16
 """Images kept of each camera: where one camera lags, the others look back that far."""
+SIMULATED = 1e8
+"""Stamps that are so far apart [s] are of simulated time, from 0 on, and of the wall clock."""
 GRAY = (
     "the pictures are gray, their one channel is taken for red, green and blue; where the camera "
     "has color, set its driver or transport to send it"
 )
 """What to tell, once, of a camera that sends no color."""
-
-
-@dataclass(frozen=True)
-class ObservationConfig:
-    """How old and how far apart the parts of an observation may be.
-
-    Attributes:
-        max_image_age: since the reception of a camera's newest image [s].
-        max_state_age: since the reception of the newest joint state [s].
-        max_camera_skew: between the oldest and the newest image of an observation [s].
-        max_state_skew: between the oldest image and the joint state matched to it [s].
-        use_stamps: match by the stamps of the sources; without, or where a stamp is 0, match
-            by the time of reception.
-    """
-
-    max_image_age: float = 0.5
-    max_state_age: float = 0.2
-    max_camera_skew: float = 0.1
-    max_state_skew: float = 0.05
-    use_stamps: bool = True
 
 
 @dataclass(frozen=True)
@@ -91,7 +75,7 @@ class ObservationBuffer:
     Args:
         cameras: names, all of them needed.
         joints: names, the order of `Observation.positions`.
-        config: ages and skews.
+        settings: ages and skew.
 
     Raises:
         ValueError: a name appears twice.
@@ -101,25 +85,26 @@ class ObservationBuffer:
         self,
         cameras: Sequence[str],
         joints: Sequence[str],
-        config: ObservationConfig | None = None,
+        settings: ObservationSettings | None = None,
     ) -> None:
         self.cameras = tuple(cameras)
         if len(set(self.cameras)) != len(self.cameras):
             raise ValueError(f"the list of cameras names one twice: {', '.join(self.cameras)}")
-        self._config = config or ObservationConfig()
+        self._settings = settings or ObservationSettings()
         self._joints = tuple(joints)
         self._order = JointOrder(joints)
         self._images: dict[str, deque[_Image]] = {
             camera: deque(maxlen=IMAGE_HISTORY) for camera in self.cameras
         }
         self._repeats: dict[str, int] = dict.fromkeys(self.cameras, 0)
-        self._states = JointHistory()
+        self._states = JointHistory(len(self._order.joints))
+        self._heard: dict[str, None] = {}  # names of joints, in the order they came in
         self._sources = JointSources(tuple(joints))
         self._state_problem = ""
 
-    def reconfigure(self, config: ObservationConfig) -> None:
+    def reconfigure(self, settings: ObservationSettings) -> None:
         """Go by other ages and skews from now on."""
-        self._config = config
+        self._settings = settings
 
     def add_image(self, camera: str, image: object, stamp_ns: int, now: float) -> bool:
         """Take a camera's image. Returns False when it is no news: repeated or out of order.
@@ -147,21 +132,26 @@ class ObservationBuffer:
     ) -> str:
         """Take a joint state of `source`, if known, matched by name.
 
+        It may hold some of the joints only, and others besides.
+
         Returns:
-            Why it is not used, empty when it is.
+            Why it is not used; empty when it is, or holds none of the joints.
         """
         try:
-            picked = self._order.pick(names, positions)
+            part = self._order.some(names, positions)
         except ValueError as error:
             self._state_problem = str(error)
             return self._state_problem
-        self._sources.update(picked, source, now)
-        newest = self._states.newest
+        self._heard.update(dict.fromkeys(names))
+        if not part.joints.size:
+            return ""
+        self._sources.update(part, source, now)
+        newest = self._states.newest(part)
         if newest is not None and not _advances(newest.stamp_ns, stamp_ns):
             self._state_problem = "its stamp does not advance"
             return self._state_problem
         self._state_problem = ""
-        self._states.add(JointSample(picked, stamp_ns, now))
+        self._states.add(JointSample(part, stamp_ns, now))
         return ""
 
     def camera_ages(self, now: float) -> dict[str, float]:
@@ -172,9 +162,8 @@ class ObservationBuffer:
         }
 
     def joint_state_age(self, now: float) -> float:
-        """Return the time since the newest joint state [s]; infinite before the first."""
-        newest = self._states.newest
-        return math.inf if newest is None else now - newest.received
+        """Return the time since all joints were heard [s]; infinite before the first."""
+        return float(self._states.ages(now).max(initial=-math.inf))
 
     def snapshot(self, now: float) -> Observation | Missing:
         """Return the newest observation whose parts belong together, or what is missing.
@@ -184,7 +173,7 @@ class ObservationBuffer:
         """
         ages = self.camera_ages(now)
         problems = [self._camera_problem(camera, age) for camera, age in ages.items()]
-        problems.append(self._joints_problem(self.joint_state_age(now)))
+        problems.append(self._joints_problem(self._states.ages(now)))
         problems.append(self._sources.problem(now))
         problems = [problem for problem in problems if problem]
         if problems:
@@ -196,7 +185,7 @@ class ObservationBuffer:
             return (
                 f"camera {camera}: no image yet: is its driver running, its topic the right one?"
             )
-        if age <= self._config.max_image_age:
+        if age <= self._settings.max_image_age:
             return ""
         if self._repeats[camera]:
             return (
@@ -205,23 +194,35 @@ class ObservationBuffer:
             )
         return (
             f"camera {camera}: newest image is {age:.2f} s old, more than "
-            f"{self._config.max_image_age:g} s: check its cable, its driver and the network"
+            f"{self._settings.max_image_age:g} s: check its cable, its driver and the network"
         )
 
-    def _joints_problem(self, age: float) -> str:
+    def _joints_problem(self, ages: NDArray[np.float64]) -> str:
         why = f" ({self._state_problem})" if self._state_problem else ""
-        if math.isinf(age):
-            return f"joint states: none yet{why}: is the arm's driver or the simulation running?"
-        if age <= self._config.max_state_age:
+        late = ages > self._settings.max_joint_state_age
+        if not late.any():
             return ""
+        age = float(ages.max())
+        joints = self._order.joints
+        named = ", ".join(joint for joint, is_late in zip(joints, late, strict=True) if is_late)
+        if math.isinf(age):
+            if not self._heard:
+                return (
+                    f"joint states: none yet{why}: is the arm's driver or the simulation running?"
+                )
+            return (
+                f"joint states: no {named} among the joints {', '.join(self._heard)}{why}: their "
+                "names, and the topics, are the robot file's joints and joint_states"
+            )
+        of = "" if late.all() else f" of {named}"
         return (
-            f"joint states: newest is {age:.2f} s old, more than "
-            f"{self._config.max_state_age:g} s{why}: check the arm's driver and its bus"
+            f"joint states: newest{of} is {age:.2f} s old, more than "
+            f"{self._settings.max_joint_state_age:g} s{why}: check the arm's driver and its bus"
         )
 
     def _match(self) -> Observation | Missing:
         by_stamp = (
-            self._config.use_stamps
+            self._settings.match_by == "stamp"
             and self._states.stamped
             and all(image.stamp_ns > 0 for kept in self._images.values() for image in kept)
         )
@@ -231,26 +232,24 @@ class ObservationBuffer:
             for camera, kept in self._images.items()
         }
         times = {camera: image.time_ns(by_stamp) for camera, image in images.items()}
-        newest = self._states.newest
-        assert newest is not None
-        oldest_time = min(times.values(), default=newest.time_ns(by_stamp))
+        oldest_time = min(times.values(), default=self._states.latest(by_stamp))
         skew = (max(times.values(), default=oldest_time) - oldest_time) / NANOSECONDS
-        if skew > self._config.max_camera_skew:
+        if skew > self._settings.max_skew:
             first, last = min(times, key=times.__getitem__), max(times, key=times.__getitem__)
             return Missing(
                 (
                     f"cameras {first} and {last} are {skew:.3f} s apart, more than "
-                    f"{self._config.max_camera_skew:g} s: {_skew_advice(skew)}",
+                    f"{self._settings.max_skew:g} s: {_skew_advice(skew, by_stamp)}",
                 )
             )
         positions, distance = self._states.at(
-            oldest_time, by_stamp, round(self._config.max_state_skew * NANOSECONDS)
+            oldest_time, by_stamp, round(self._settings.max_skew * NANOSECONDS)
         )
         if positions is None:
             return Missing(
                 (
                     f"joint states: the nearest to the images is {distance:.3f} s away, more "
-                    f"than {self._config.max_state_skew:g} s: {_skew_advice(distance)}",
+                    f"than {self._settings.max_skew:g} s: {_skew_advice(distance, by_stamp)}",
                 )
             )
         return Observation(
@@ -269,7 +268,12 @@ def _advances(known_ns: int, stamp_ns: int) -> bool:
     return stamp_ns > known_ns or stamp_ns < known_ns - NANOSECONDS
 
 
-def _skew_advice(skew: float) -> str:
-    if skew > 1.0:
-        return "their clocks differ; synchronize them (chrony) or match by reception"
-    return "raise their rates, or the limit"
+def _skew_advice(skew: float, by_stamp: bool) -> str:
+    if not by_stamp or skew <= 1.0:
+        return "raise their rates, or the limit"
+    if skew > SIMULATED:
+        return (
+            "one is stamped by a simulator's clock, the other by the wall clock: set "
+            "use_sim_time:=true for all that publish, or match_by:=reception here"
+        )
+    return "their clocks differ: synchronize them (chrony), or set match_by:=reception"

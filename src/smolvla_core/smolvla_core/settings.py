@@ -31,6 +31,19 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+_ROBOT_FILE = {
+    "calibration_file": "calibration",
+    "camera_topic": "topic of a camera",
+    "cameras_file": "cameras",
+    "gripper_range": "closed and open of the gripper",
+    "joint_names": "joints",
+    "joint_signs": "sign of a joint",
+    "joints": "joints",
+    "lower_limits": "lower of a joint",
+    "model": "model",
+    "robot_type": "robot_type",
+    "upper_limits": "upper of a joint",
+}
 RENAMED: dict[str, str] = {
     "aggregation": "aggregate",
     "blend": "aggregate",
@@ -40,6 +53,7 @@ RENAMED: dict[str, str] = {
     "g": "chunk_size_threshold",
     "out": "output",
     "seeds": "episodes",
+    **dict.fromkeys(_ROBOT_FILE, "robot"),
 }
 """Names of parameters, launch arguments and options that were in use -> the present ones."""
 
@@ -78,6 +92,7 @@ class Setting:
     live: bool
     fixed: bool
     parser: Callable[[str], Any] | None
+    tags: tuple[str, ...]
     name: str = ""
     default: Any = None
     kind: type = str
@@ -181,6 +196,7 @@ def setting(
     live: bool = False,
     fixed: bool = False,
     parse: Callable[[str], Any] | None = None,
+    tags: Iterable[str] = (),
 ) -> Any:
     """Declare a field of a `Settings` class.
 
@@ -193,9 +209,30 @@ def setting(
         live: a ROS parameter that takes effect at once, also while the node runs.
         fixed: a ROS parameter that can be given at the start of the process only.
         parse: makes the value of a text, for types that are none of the module's.
+        tags: what it is for, where a program shows some settings only.
     """
-    declared = Setting(description, lower, upper, above, tuple(choices), live, fixed, parse)
+    declared = Setting(
+        description, lower, upper, above, tuple(choices), live, fixed, parse, tuple(tags)
+    )
     return dataclasses.field(default=default, metadata={"setting": declared})
+
+
+def same(
+    source: type[Settings], name: str, default: Any, tags: Iterable[str] = (), note: str = ""
+) -> Any:
+    """Declare a field with the meaning, range and choices that it has in another class.
+
+    Args:
+        source: the other class.
+        name: of the field there.
+        default: its value here.
+        tags: see `setting`.
+        note: follows the description.
+    """
+    declared = settings_of(source)[name]
+    text = f"{declared.description} {note}".strip()
+    meta = dataclasses.replace(declared, description=text, tags=tuple(tags), default=None)
+    return dataclasses.field(default=default, metadata={"setting": meta})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -305,7 +342,13 @@ class _Renamed(argparse.Action):
     """An option of an earlier version: an error that names the present one."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:  # type: ignore[override]
-        parser.error(f"{self.option_strings[0]} is called {flag(self.const)} now")
+        old = self.option_strings[0]
+        entry = _ROBOT_FILE.get(old.removeprefix("--").replace("-", "_"))
+        if entry:
+            parser.error(
+                f"{old} stands in the robot file now, as {entry}: {flag(self.const)} FILE"
+            )
+        parser.error(f"{old} has become {flag(self.const)}")
 
 
 def add_arguments(
@@ -320,27 +363,41 @@ def add_arguments(
         source, names: see `settings_of`.
     """
     chosen = settings_of(source, names)
-    for name, declared in chosen.items():
-        common: dict[str, Any] = {
-            "dest": name,
-            "default": argparse.SUPPRESS,
-            "required": declared.default is REQUIRED,
-            "help": declared.help().replace("%", "%%"),
-        }
-        if declared.kind is bool and not declared.is_list:
-            parser.add_argument(flag(name), action=argparse.BooleanOptionalAction, **common)
-            continue
-        if declared.is_list:
-            common |= {"nargs": "+", "action": "extend"}  # also where it is given twice
-        common["choices"] = declared.choices or None  # for completion in a shell
-        metavar = name.upper() if declared.kind in (str, Path) else declared.kind.__name__.upper()
-        parser.add_argument(flag(name), type=_argument(declared), metavar=metavar, **common)
+    add_declared(parser, chosen)
+    add_renamed(parser, chosen)
+
+
+def add_renamed(
+    parser: argparse.ArgumentParser | argparse._ArgumentGroup, known: Collection[str]
+) -> None:
+    """Give `parser` an error for each earlier name of the settings `known`."""
     for old, new in RENAMED.items():
-        if new in chosen and old not in chosen:
+        if new in known and old not in known:
             parser.add_argument(
                 flag(old), action=_Renamed, nargs="*", const=new, dest=argparse.SUPPRESS,
                 help=argparse.SUPPRESS,
             )  # fmt: skip
+
+
+def add_declared(
+    parser: argparse.ArgumentParser | argparse._ArgumentGroup, declared: Mapping[str, Setting]
+) -> None:
+    """Give `parser` one option for each of `declared`; see `add_arguments`."""
+    for name, one in declared.items():
+        common: dict[str, Any] = {
+            "dest": name,
+            "default": argparse.SUPPRESS,
+            "required": one.default is REQUIRED,
+            "help": one.help().replace("%", "%%"),
+        }
+        if one.kind is bool and not one.is_list:
+            parser.add_argument(flag(name), action=argparse.BooleanOptionalAction, **common)
+            continue
+        if one.is_list:
+            common |= {"nargs": "+", "action": "extend"}  # also where it is given twice
+        common["choices"] = one.choices or None  # for completion in a shell
+        metavar = name.upper() if one.kind in (str, Path) else one.kind.__name__.upper()
+        parser.add_argument(flag(name), type=_argument(one), metavar=metavar, **common)
 
 
 def _argument(declared: Setting) -> Callable[[str], Any]:
@@ -376,9 +433,13 @@ def from_arguments(
 
 
 def renamed(name: str, known: Collection[str]) -> str:
-    """Return the present name of what was called `name`; empty where it never was, or still is."""
+    """Say what there is for what was called `name`; empty where it never was, or still is."""
     new = RENAMED.get(name, "")
-    return new if new in known and name not in known else ""
+    if new not in known or name in known:
+        return ""
+    if name in _ROBOT_FILE:
+        return f"it stands in the robot file now, as {_ROBOT_FILE[name]}: {new}:=FILE"
+    return f"it has become '{new}'"
 
 
 def written(value: Any) -> str:

@@ -9,31 +9,17 @@ SHARES = 100
 """g is looked for in steps of 1/100."""
 
 
-class Trigger:
-    """The threshold of asynchronous inference (SmolVLA, arXiv 2506.01844, algorithm 1).
+def wants_chunk(share: float, queued: int, chunk_size: int) -> bool:
+    """Say whether the next chunk is to be asked for (SmolVLA, arXiv 2506.01844, algorithm 1).
 
     Args:
-        share: g. 0 asks when the queue is empty (synchronous), between 0 and 1 when less
-            than that share of a chunk is left, 1 after every executed action.
-
-    Raises:
-        ValueError: `share` is not within [0, 1].
+        share: the threshold g. 0 asks when the queue is empty (synchronous), between 0 and 1 when
+            less than that share of a chunk is left, 1 after every executed action.
+        queued: actions that are known; the first of them begins right now and is therefore not
+            counted among those that are left.
+        chunk_size: rows of the newest chunk.
     """
-
-    def __init__(self, share: float) -> None:
-        if not 0.0 <= share <= 1.0:
-            raise ValueError(f"trigger_share (g) must be within [0, 1], but is {share}")
-        self.share = share
-
-    def wants(self, queued: int, chunk_size: int) -> bool:
-        """Say whether `queued` actions of a chunk of `chunk_size` rows are too few.
-
-        Args:
-            queued: actions that are known; the first of them begins right now and is therefore
-                not counted among those that are left.
-            chunk_size: rows of the newest chunk.
-        """
-        return queued == 0 or queued - 1 < self.share * chunk_size
+    return queued == 0 or queued - 1 < share * chunk_size
 
 
 def hidden_latency(share: float, chunk_size: int, period: float) -> float:
@@ -66,7 +52,7 @@ def least_threshold(delay: int, rows: int) -> float | None:
         return None
     shares = (step / SHARES for step in range(SHARES + 1))
     # The queue shrinks by one an action, so it is asked for when as many are left, or earlier.
-    return next((share for share in shares if Trigger(share).wants(delay, rows)), None)
+    return next((share for share in shares if wants_chunk(share, delay, rows)), None)
 
 
 def why_dry(

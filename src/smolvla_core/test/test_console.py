@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from smolvla_core.console import beside_json, guarded, write_json
+from smolvla_core.console import beside_json, command_parser, guarded, write_json
 
 PROGRAM = """
 import signal, sys
@@ -98,3 +98,15 @@ def test_json_on_standard_output_is_alone_there(capsys):
     captured = capsys.readouterr()
     assert captured.err == "a table\n"
     assert json.loads(captured.out) == {"a": [1.5]}
+
+
+def test_old_names_and_beginnings_of_options_are_errors(capsys):
+    parser = command_parser("smolvla paint", "Paint.", "smolvla paint --output wall")
+    parser.add_argument("--output")
+    assert parser.parse_args(["--output", "wall"]).output == "wall"
+    for option, said in (("--out", "--out has become --output"), ("--outp", "unrecognized")):
+        with pytest.raises(SystemExit) as ended:
+            parser.parse_args([f"{option}=wall"])
+        assert ended.value.code == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert said in line

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from smolvla_core.node_settings import RobotSettings
 from smolvla_core.settings import (
     REQUIRED,
     SettingError,
@@ -96,7 +97,7 @@ def test_the_command_line_takes_what_is_declared():
         (("--turns", "x"), "argument --turns: is x, but must be a whole number"),
         (("--weights", "1", "-2"), "argument --weights: is -2.0, but must be above 0"),
         (("--mode", "beat"), "argument --mode: is beat, which is not one of stir, fold"),
-        (("--blend", "latest"), "--blend is called --aggregate now"),
+        (("--blend", "latest"), "--blend has become --aggregate"),
     ],
 )
 def test_a_wrong_option_ends_in_one_line(arguments, message, capsys):
@@ -161,8 +162,10 @@ def test_the_table_says_type_default_and_range():
 
 
 def test_a_name_of_before_leads_to_the_present_one():
-    assert renamed("aggregation", settings_of(Mixer)) == "aggregate"
+    assert renamed("aggregation", settings_of(Mixer)) == "it has become 'aggregate'"
     assert renamed("g", settings_of(Mixer)) == ""  # there is no such setting here
+    told = "it stands in the robot file now, as joints: robot:=FILE"
+    assert renamed("joints", settings_of(RobotSettings)) == told
     assert renamed("turns", settings_of(Mixer)) == ""
 
 

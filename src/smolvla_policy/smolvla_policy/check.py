@@ -1,15 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tell, before anything moves, whether a checkpoint fits this robot.
-
-    ros2 run smolvla_policy check --checkpoint my/checkpoint --task "pick up the red cube"
+"""``smolvla check``: tells, before anything moves, whether a checkpoint fits this robot.
 
 Parameters come as for `policy_node` and `executor_node`, so that what is checked is what runs.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,32 +16,24 @@ import rclpy
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
+from smolvla_core.console import COULD_NOT_RUN, write_json
+from smolvla_core.node_settings import ExecutorSettings
+from smolvla_core.robot import Robot, load_robot
 from smolvla_core.ros.parameter_names import check_arguments
-from smolvla_core.ros.parameters import Parameter, read
-from smolvla_core.ros.policy_parameters import POLICY_PARAMETERS
-from smolvla_executor.executor_node.parameters import EXECUTOR_PARAMETERS
+from smolvla_core.ros.parameters import read
+from smolvla_core.settings import Settings as NodeSettings
+from smolvla_core.settings import from_arguments, settings_of
 
+from smolvla_policy.backends.registry import policy_parameters
+from smolvla_policy.backends.smolvla_settings import SmolVLASettings
 from smolvla_policy.backends.units_choice import ChosenUnits
 from smolvla_policy.checkpoint.contents import CheckpointContents
 from smolvla_policy.checkpoint.processors import expected_cameras
 from smolvla_policy.checks import checkpoint_checks, robot_checks
 from smolvla_policy.checks.heard import Heard
 from smolvla_policy.checks.listener import RobotListener
+from smolvla_policy.checks.options import PARAMETERS, CheckSettings, parser
 from smolvla_policy.checks.rows import Row, Status, as_json, exit_code, summary, table
-
-PARAMETER_OPTIONS = (
-    "checkpoint",
-    "stats",
-    "tokenizer",
-    "units",
-    "calibration",
-    "cameras",
-    "joints",
-    "device",
-    "dtype",
-)
-"""Options that are parameters of `policy_node` by the same name."""
-BAD_USAGE = 2
 
 
 @dataclass(frozen=True)
@@ -55,70 +43,50 @@ class Settings:
     Attributes:
         policy: values of `policy_node`'s parameters by name.
         executor: values of `executor_node`'s parameters by name.
+        robot: of the robot file.
     """
 
     policy: Mapping[str, Any]
     executor: Mapping[str, Any]
+    robot: Robot
 
 
-def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Split the command line into this program's options and those of ROS."""
+def parse(arguments: Sequence[str]) -> tuple[CheckSettings, dict[str, Any], list[str]]:
+    """Read the command line.
+
+    Returns:
+        The settings of the check, the parameters of `policy_node` that were given as options, and
+        the arguments of ROS.
+    """
     own, ros = list(arguments), []
     if "--ros-args" in own:
         cut = own.index("--ros-args")
         own, ros = own[:cut], own[cut:]
-    parser = argparse.ArgumentParser(
-        prog="check",
-        description="Tell, before anything moves, whether a checkpoint fits this robot.",
-        epilog="All parameters of policy_node and executor_node may follow after --ros-args. "
-        "Exit code: 0 ready, 1 something must be done, 2 cannot be checked.",
-    )
-    parser.add_argument("--checkpoint", help="folder or hub id")
-    parser.add_argument("--task", default="", help="the instruction, to count its tokens")
-    parser.add_argument("--stats", help="statistics to use instead of the checkpoint's own")
-    parser.add_argument("--tokenizer", help="folder, file or hub id instead of the checkpoint's")
-    parser.add_argument("--units", help="auto, degrees, normalized, degrees_old or radians")
-    parser.add_argument("--calibration", help="the arm's LeRobot calibration: a file or an id")
-    parser.add_argument("--cameras", nargs="+", metavar="NAME[:FEATURE]", help="as policy_node's")
-    parser.add_argument("--joints", nargs="+", help="in the checkpoint's order")
-    parser.add_argument("--device", help="auto, cpu, cuda, …")
-    parser.add_argument("--dtype", help="auto, float32 or bfloat16")
-    parser.add_argument(
-        "--params-file", action="append", default=[], help="parameters in YAML; repeatable"
-    )
-    parser.add_argument("--seconds", type=float, default=3.0, help="to listen to the robot")
-    parser.add_argument("--offline", action="store_true", help="do not listen to the robot")
-    parser.add_argument("--no-speed", action="store_true", help="do not load and time the model")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    options = parser.parse_args(own)
-    if not 0.1 <= options.seconds <= 60.0:
-        parser.error(f"--seconds is {options.seconds:g}; it must be 0.1 to 60")
+    given = parser().parse_args(own)
+    options = from_arguments(CheckSettings, given)
     for file in options.params_file:
         ros += [*([] if ros else ["--ros-args"]), "--params-file", file]
-    return options, ros
+    return options, {name: v for name, v in vars(given).items() if name in PARAMETERS}, ros
 
 
-def read_settings(context: rclpy.Context, options: argparse.Namespace) -> Settings:
+def read_settings(context: rclpy.Context, given: Mapping[str, Any]) -> Settings:
     """Read the parameters as both nodes would, and the options that stand for some.
 
     Raises:
         ValueError: a value does not fit; also the two exceptions of rclpy for parameters.
     """
-    given = {
-        name: getattr(options, name)
-        for name in PARAMETER_OPTIONS
-        if getattr(options, name) is not None
-    }
+    policy = _values(context, "policy_node", SmolVLASettings, given)
     return Settings(
-        _values(context, "policy_node", POLICY_PARAMETERS, given),
-        _values(context, "executor_node", EXECUTOR_PARAMETERS, {}),
+        policy,
+        _values(context, "executor_node", ExecutorSettings, {}),
+        load_robot(policy["robot"]),
     )
 
 
 def _values(
     context: rclpy.Context,
     name: str,
-    parameters: Sequence[Parameter],
+    cls: type[NodeSettings],
     given: Mapping[str, Any],
 ) -> dict[str, Any]:
     # A node by that name is what sections of parameter files are chosen by.
@@ -130,41 +98,37 @@ def _values(
         parameter_overrides=[RosParameter(key, value=value) for key, value in given.items()],
     )
     try:
-        return read(node, parameters)
+        return vars(read(node, cls))
     finally:
         node.destroy_node()
 
 
-def check_all(
-    context: rclpy.Context, settings: Settings, options: argparse.Namespace
-) -> list[Row]:
+def check_all(context: rclpy.Context, settings: Settings, options: CheckSettings) -> list[Row]:
     """Run all checks, those that need the others' results only where these are there."""
-    values, limits = settings.policy, settings.executor
+    values = settings.policy
     rows, contents = checkpoint_checks.check_checkpoint(values)
     if contents is None:
         return rows
     rows += checkpoint_checks.check_vlm(contents)
-    joints_rows = checkpoint_checks.check_joint_names(values, contents)
-    camera_rows, cameras = checkpoint_checks.check_cameras(values, contents)
-    rows += joints_rows + camera_rows + checkpoint_checks.check_statistics(values, contents)
+    joints_rows, robot = checkpoint_checks.check_joint_names(values, settings.robot, contents)
+    camera_rows, cameras = checkpoint_checks.check_cameras(values, robot, contents)
+    rows += joints_rows + camera_rows + checkpoint_checks.check_statistics(robot, contents)
     units = None
     if not exit_code(joints_rows):
-        period_rows, completed = checkpoint_checks.check_period(values, contents)
+        period_rows, completed = checkpoint_checks.check_period(values, robot, contents)
         rows += period_rows
         if completed is not None:
-            values = completed.options
-            settings = replace(settings, policy=values)
-        units_rows, units = checkpoint_checks.check_units(values, contents)
+            values, robot = completed.options, completed.robot
+        settings = replace(settings, policy=values, robot=robot)
+        units_rows, units = checkpoint_checks.check_units(values, robot, contents)
         rows += units_rows
-        rows += checkpoint_checks.check_calibration(
-            values, limits["lower_limits"], limits["upper_limits"]
-        )
+        rows += checkpoint_checks.check_calibration(values, robot)
     rows += checkpoint_checks.check_instruction(options.task, contents, values["tokenizer"])
     heard = None
     if options.offline:
         rows.append(Row("robot", Status.SKIPPED, "not listened to (--offline)"))
     elif not exit_code(joints_rows):
-        heard = listen(context, list(cameras), values, options.seconds)
+        heard = listen(context, list(cameras), settings, options.seconds)
         rows += check_robot(heard, settings, cameras, contents, units)
     needed = ("checkpoint", "VLM", "joints", "cameras", "statistics", "period")
     if not exit_code(rows_of(rows, *needed)):
@@ -178,12 +142,12 @@ def rows_of(rows: Sequence[Row], *checks: str) -> list[Row]:
 
 
 def listen(
-    context: rclpy.Context, cameras: Sequence[str], values: Mapping[str, Any], seconds: float
+    context: rclpy.Context, cameras: Sequence[str], settings: Settings, seconds: float
 ) -> Heard:
     """Listen to the robot as `policy_node` would."""
     node = Node("smolvla_check", context=context, enable_rosout=False)
     try:
-        return RobotListener(node, cameras, values["joints"], values).listen(seconds)
+        return RobotListener(node, cameras, settings.robot, settings.policy).listen(seconds)
     finally:
         node.destroy_node()
 
@@ -199,7 +163,7 @@ def check_robot(
     rows = robot_checks.check_silence(heard)
     if rows:
         return rows
-    values, limits = settings.policy, settings.executor
+    values, robot = settings.policy, settings.robot
     config, processors = contents.config, contents.processors
     others = expected_cameras(config, processors) != config.cameras
     # Then config.json describes the base model's cameras.
@@ -211,12 +175,9 @@ def check_robot(
     rows.append(robot_checks.check_joint_states(heard.joints, heard.seconds, values))
     position = heard.joints.positions
     if position is not None:
-        lower, upper = limits["lower_limits"], limits["upper_limits"]
-        rows.append(robot_checks.check_limits(position, values["joints"], lower, upper))
+        rows.append(robot_checks.check_limits(position, robot))
         if units is not None:
-            rows.append(
-                robot_checks.check_pose(position, values["joints"], units, contents.statistics)
-            )
+            rows.append(robot_checks.check_pose(position, robot, units, contents.statistics))
     if not exit_code(rows):
         rows.append(robot_checks.check_observation(heard))
     return rows
@@ -226,7 +187,7 @@ def check_speed(
     settings: Settings,
     contents: CheckpointContents,
     heard: Heard | None,
-    options: argparse.Namespace,
+    options: CheckSettings,
 ) -> list[Row]:
     """Check device and memory, and time the model on the images that were heard."""
     from smolvla_policy.checks import speed
@@ -234,7 +195,7 @@ def check_speed(
     rows = speed.check_device(settings.policy, contents.weights)
     if exit_code(rows):
         return rows
-    if options.no_speed:
+    if not options.speed:
         return [*rows, Row("latency", Status.SKIPPED, "not measured (--no-speed)")]
     seen = {} if heard is None else heard.cameras
     images = {name: camera.pixels for name, camera in seen.items() if camera.pixels is not None}
@@ -252,18 +213,18 @@ def check_speed(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Check and print; return 0 ready, 1 something must be done, 2 cannot be checked."""
-    options, ros = parse(sys.argv[1:] if arguments is None else arguments)
+    options, given, ros = parse(sys.argv[1:] if arguments is None else arguments)
     context = rclpy.Context()
     try:
         check_arguments(
             ros,
             {
-                "policy_node": [parameter.name for parameter in POLICY_PARAMETERS],
-                "executor_node": [parameter.name for parameter in EXECUTOR_PARAMETERS],
+                "policy_node": policy_parameters(),
+                "executor_node": settings_of(ExecutorSettings),
             },
         )
         rclpy.init(args=ros, context=context)
-        settings = read_settings(context, options)
+        settings = read_settings(context, given)
         if settings.policy["backend"] != "smolvla":
             raise ValueError(
                 f"backend is '{settings.policy['backend']}'; only checkpoints of 'smolvla' can be "
@@ -275,22 +236,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         InvalidParameterTypeException,
         InvalidParameterValueException,
     ) as error:
-        print(f"check: {error}", file=sys.stderr)
+        print(f"smolvla check: {error}", file=sys.stderr)
         rclpy.try_shutdown(context=context)
-        return BAD_USAGE
+        return COULD_NOT_RUN
     try:
         rows = check_all(context, settings, options)
-    except KeyboardInterrupt:
-        return BAD_USAGE
     finally:
         rclpy.try_shutdown(context=context)
-    if options.json:
-        print(json.dumps(as_json(rows), indent=2))
-    else:
+    if options.json is not None:
+        write_json(options.json, as_json(rows))
+    if str(options.json) != "-":
         print(table(rows, shutil.get_terminal_size((100, 24)).columns))
         print(f"\n{summary(rows)}")
     return exit_code(rows)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

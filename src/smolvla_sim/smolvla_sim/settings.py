@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from smolvla_core.node_settings import AGGREGATIONS
 from smolvla_core.settings import REQUIRED, SettingError, Settings, setting
 from smolvla_policy.checkpoint.robot import read_robot
 
@@ -25,6 +26,11 @@ LEAD_IN = 14.0
 
 SCENES = "scenes"
 """The task of a recording that holds still pictures."""
+
+RTC = "rtc"
+"""Real-time chunking, among the ways to blend: the policy blends and the executor replaces."""
+
+BLENDS = (*AGGREGATIONS, RTC)
 
 _SENTENCE = "A whole sentence instead of a kind."
 
@@ -150,7 +156,7 @@ class BenchSettings(PlaySettings):
         (), "Thresholds g (default: 0.3 0.5 0.7 0.9; quick: 0.7).", above=0, upper=1
     )
     aggregate: tuple[str, ...] = setting(
-        (), "Ways to blend chunks, rtc among them (default: all; quick: weighted rtc)."
+        (), "Ways to blend chunks (default: all; quick: weighted rtc).", choices=BLENDS
     )
     minute: float = setting(60.0, "Length of continuous operation [s].", above=0)
     rate: float = setting(30.0, "Rate of the control loop [Hz].", above=0)

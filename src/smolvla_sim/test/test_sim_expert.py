@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from smolvla_core.backend import ChunkRequest
 from smolvla_sim.evaluate import evaluate
-from smolvla_sim.expert.backend import create
-from smolvla_sim.expert.expert import ScriptedExpert, scene_poses
+from smolvla_sim.expert.backend import ScriptedSettings, create
+from smolvla_sim.expert.expert import ScriptedExpert
 from smolvla_sim.play.loop import DONE, EpisodeLoop, Observer, direct
 from smolvla_sim.play.policies import completed
 from smolvla_sim.settings import EvaluationSettings
@@ -20,6 +20,19 @@ from smolvla_sim.world.simulation import HOME, Simulation
 
 TASK = "put the red cube into the bowl"
 SORT = "sort the red cube into the left bowl and the green cube into the right bowl"
+
+
+def observation(simulation, instruction=TASK, names=JOINT_NAMES):
+    seen = Observer(simulation, create(ScriptedSettings(period=1 / 30)), (64, 48)).observe(
+        instruction
+    )
+    order = [JOINT_NAMES.index(name) for name in names]
+    return replace(seen, joint_names=tuple(names), positions=seen.positions[order])
+
+
+def scene_poses(simulation):
+    """Return what the expert may know about the things of a simulation."""
+    return observation(simulation).objects
 
 
 def scores(**settings):
@@ -53,7 +66,7 @@ def test_does_the_other_tasks(task, fps):
 
 def test_leaves_the_other_cubes_alone_when_it_reaches():
     simulation = Simulation()
-    observer = Observer(simulation, create({"period": 1 / 30}), (64, 48))
+    observer = Observer(simulation, create(ScriptedSettings(period=1 / 30)), (64, 48))
     simulation.set_task("touch the red cube")
     simulation.reset(4)
     loop = EpisodeLoop(observer, direct(simulation, 30.0, 15))
@@ -194,16 +207,13 @@ def test_says_what_is_missing_and_what_is_out_of_reach():
         expert.plan(np.array(HOME), poses, TASK, 10)
 
 
-def observation(simulation, instruction=TASK, names=JOINT_NAMES):
-    seen = Observer(simulation, create({}), (64, 48)).observe(instruction)
-    order = [JOINT_NAMES.index(name) for name in names]
-    return replace(seen, joint_names=tuple(names), positions=seen.positions[order])
-
-
 def test_backend():
-    simulation, backend = Simulation(seed=6), create({"checkpoint": "", "cameras": ["top:a"]})
+    simulation, backend = (
+        Simulation(seed=6),
+        create(ScriptedSettings(cameras=("top:a",), period=0.02)),
+    )
     assert (backend.name, backend.cameras, backend.needs_objects) == ("scripted", ("top",), True)
-    assert create({"cameras": []}).cameras == ("top", "side", "wrist")
+    assert create(ScriptedSettings(period=0.02)).cameras == ("top", "side", "wrist")
     request = ChunkRequest(1, 0, np.empty((0, 6)), 0)
     chunk = backend.infer(observation(simulation), request)
     assert chunk.shape == (50, 6)
@@ -218,5 +228,5 @@ def test_backend():
     with pytest.raises(ValueError, match="gripper"):
         backend.infer(observation(simulation, names=JOINT_NAMES[:5]), request)
     with pytest.raises(ValueError, match="chunk_size"):
-        create({"chunk_size": 0})
+        ScriptedSettings(chunk_size=0)
     backend.close()

@@ -16,6 +16,7 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from robot_files import robot_file
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from smolvla_core.ros import qos
 from smolvla_sim.node.node import SimNode
@@ -83,7 +84,7 @@ class Rig:
 def rig():
     before = threading.active_count()
     rig = Rig(
-        joints=ORDER,
+        robot=robot_file(ORDER, model="so100"),
         cameras=["top", "wrist"],
         image_width=64,
         image_height=48,
@@ -139,7 +140,7 @@ def test_objects(rig):
     assert markers["red_cube"].pose.position.z == pytest.approx(0.0125, abs=2e-3)
 
 
-def test_commands_follow_the_order_of_the_parameter(rig):
+def test_commands_follow_the_order_of_the_robots_file(rig):
     target = np.array(HOME)
     target[0] = 0.4
     rig.until(lambda: rig.commands.get_subscription_count() > 0, "the command subscription")
@@ -171,7 +172,7 @@ def test_rates_can_be_changed_while_it_runs(rig):
     rig.until(lambda: len(begun) >= 3, "slow joint states")
     stamps = [m.header.stamp.sec + m.header.stamp.nanosec * 1e-9 for m in begun[1:]]
     assert stamps[1] - stamps[0] > 0.15
-    assert "read-only" in put(model="so101").reason
+    assert "read-only" in put(robot="so101").reason
     assert put(joint_state_rate=usual).successful
 
 
@@ -254,9 +255,9 @@ def test_a_late_listener_gets_the_score(rig):
 @pytest.mark.parametrize(
     ("parameters", "words"),
     [
-        ({"model": "so102"}, "so100, so101"),
+        ({"robot": "so102"}, "so100, so101"),
         ({"task": "dance"}, "does not understand 'dance'"),
-        ({"joints": ["a", "b"]}, "must name shoulder_pan"),
+        ({"robot": robot_file()}, "simulation has so100"),
         ({"cameras": ["front"]}, "unknown camera 'front'"),
     ],
 )

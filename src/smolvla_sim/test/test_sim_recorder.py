@@ -11,6 +11,7 @@ from itertools import count, islice
 
 import numpy as np
 import pytest
+from smolvla_core.robot import load_robot
 from smolvla_core.units.joint_units import joint_units
 from smolvla_learning.dataset import Dataset
 from smolvla_learning.training.checks import dataset_facts
@@ -48,7 +49,7 @@ def test_a_demonstration_of_reaching():
     state, action = stacked(demonstration, "observation.state"), stacked(demonstration, "action")
     assert state.shape == action.shape
     assert 12 <= len(state) <= 40
-    units = joint_units("degrees", JOINT_NAMES)
+    units = joint_units("degrees", load_robot("so100").joints)
     np.testing.assert_allclose(state[0], units.to_policy(HOME), atol=1.0)
     # An action is where the arm is one frame later, up to the lag of the servos.
     moving = np.abs(np.diff(action[:, :5], axis=0)).max(axis=1) > 2.0

@@ -6,10 +6,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from safetensors import safe_open
-from smolvla_core.units.joint_units import UnitParameters, joint_units
+from smolvla_core.robot import load_robot
+from smolvla_core.units.joint_units import joint_units
 from smolvla_policy.policy import SmolVLAPolicy
 from smolvla_sim.settings import CHECKPOINT, FPS
-from smolvla_sim.world.arm import JOINT_NAMES
 from smolvla_sim.world.rendering import CameraRenderer
 from smolvla_sim.world.simulation import Simulation
 
@@ -36,7 +36,7 @@ def test_it_says_what_it_needs(policy):
 
 def test_it_touches_the_cube_that_the_sentence_names(policy):
     simulation = Simulation()
-    units = joint_units("degrees", JOINT_NAMES, UnitParameters())
+    units = joint_units("degrees", load_robot("so100").joints)
     substeps = round(1.0 / (FPS * simulation.period))
     rows = int(policy.config.n_action_steps)
     done = 0

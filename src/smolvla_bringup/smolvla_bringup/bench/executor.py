@@ -116,10 +116,12 @@ def cases(rates: Sequence[float], checkpoint: str) -> list[Case]:
     """Return the cases: nearly idle, and beside a busy policy where a checkpoint is given."""
     rows = []
     for rate in rates:
-        scripted = Options(hardware="sim", policy="scripted", rate=rate, g=0.7)
+        scripted = Options(hardware="sim", policy="scripted", rate=rate, chunk_size_threshold=0.7)
         rows.append(Case("three cameras, scripted policy", scripted, rate))
         if checkpoint:
-            busy = Options(hardware="sim", rate=rate, checkpoint=checkpoint, g=1.0)
+            busy = Options(
+                hardware="sim", rate=rate, checkpoint=checkpoint, chunk_size_threshold=1.0
+            )
             rows.append(Case("three cameras, SmolVLA without a pause", busy, rate))
     return rows
 

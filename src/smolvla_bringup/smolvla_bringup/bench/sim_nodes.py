@@ -91,13 +91,13 @@ def specs(claim: Claim, cell: Cell) -> list[NodeSpec]:
     nodes = simulation_nodes(
         Options(
             hardware="sim",
-            model=settings.model,
+            robot=settings.model,
             policy=settings.policy,
             checkpoint=settings.checkpoint if settings.policy == "smolvla" else None,
             task=next(task_sequence(settings.asked, 0)).sentence,
             rate=settings.rate,
-            g=execution.chunk_size_threshold,
-            aggregation=execution.aggregate,
+            chunk_size_threshold=execution.chunk_size_threshold,
+            aggregate=execution.aggregate,
             wait_for_start=True,
         )
     )

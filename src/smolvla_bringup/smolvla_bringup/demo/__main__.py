@@ -21,18 +21,17 @@ from smolvla_core.console import (
 if __name__ == "__main__":
     end_on_interrupt(INTERRUPTED)  # what follows takes long to import
 
-from smolvla_bringup.system.option_arguments import add_arguments, from_arguments
-from smolvla_bringup.system.options import SetupError
+from smolvla_bringup.system.options import Options, SetupError, add_arguments, from_arguments
 
 _OPTIONS = (
-    "model",
+    "robot",
     "policy",
     "checkpoint",
     "task",
     "seed",
     "rate",
-    "g",
-    "aggregation",
+    "chunk_size_threshold",
+    "aggregate",
     "viewer",
     "params_file",
 )
@@ -103,10 +102,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     from smolvla_bringup.demo.run import FILES, Demo
 
     line = LiveLine(sys.stderr if str(given.json) == "-" else sys.stdout)
+    if warning := _unlearned(options):
+        line.say(f"smolvla demo: {warning}")
     demo = Demo(options, given.folder, given.time_limit, line)
     status = DONE
     try:
-        demo.run(given.ready_limit or _READY_LIMIT[options.policy], not given.no_video)
+        demo.run(given.ready_limit or _READY_LIMIT.get(options.policy, 900.0), not given.no_video)
     except KeyboardInterrupt:
         line.say("interrupted")
         status = INTERRUPTED
@@ -121,6 +122,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         if status == DONE and not demo.summary["success"]:
             status = NO
     return status
+
+
+def _unlearned(options: Options) -> str:
+    """Say that the checkpoint never learned the task, where it says what it learned."""
+    from smolvla_policy.checkpoint import CheckpointError
+    from smolvla_policy.checkpoint.robot import read_robot, unlearned
+    from smolvla_sim.settings import CHECKPOINT
+
+    folder = CHECKPOINT if options.shipped_checkpoint else Path(options.checkpoint or "")
+    if options.policy != "smolvla" or not folder.is_dir():
+        return ""  # policy_node says it of one that it downloads
+    try:
+        return unlearned(options.task, read_robot(folder).tasks)
+    except CheckpointError:
+        return ""  # policy_node says what is wrong
 
 
 if __name__ == "__main__":

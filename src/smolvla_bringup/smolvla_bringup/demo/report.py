@@ -121,7 +121,7 @@ def summarize(
         "score_max": max((score for _, score in log.scores), default=None),
         "task": options.task,
         "seed": options.seed,
-        "model": options.model,
+        "robot": options.robot,
         "policy": policy.backend or options.policy,
         "checkpoint": policy.checkpoint or options.checkpoint,
         "device": policy.device,

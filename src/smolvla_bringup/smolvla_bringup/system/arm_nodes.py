@@ -3,17 +3,14 @@
 
 from __future__ import annotations
 
+from smolvla_core.controllers import BROADCASTER, controller_name, controllers
+from smolvla_core.controllers import packages as packages_of
+
 from smolvla_bringup.system.environment import apt_line, has_resource, require
 from smolvla_bringup.system.node_spec import NodeSpec, make_spec, node_environment
 from smolvla_bringup.system.options import Options, SetupError
 
-CONTROLLER = "arm_controller"
 _MANAGER = "controller_manager"
-_BROADCASTER = "joint_state_broadcaster"
-_CONTROLLER_PACKAGES = {
-    "forward": "forward_command_controller",
-    "joint_trajectory": "joint_trajectory_controller",
-}
 _DRIVER_RESOURCE = "hardware_interface__pluginlib__plugin"
 _MANAGER_TIMEOUT = 60  # [s] for the controller manager to come up and load the arm
 
@@ -28,7 +25,7 @@ def arm_nodes(options: Options) -> list[NodeSpec]:
         return [_sim(options)]
     reason = f"hardware '{options.hardware}'"
     otherwise = "choose hardware 'sim', which needs none of ros2_control"
-    packages = ["controller_manager", _BROADCASTER, _CONTROLLER_PACKAGES[options.output]]
+    packages = ["controller_manager", BROADCASTER, *packages_of(options.outputs)]
     if options.hardware == "real":
         packages.append("so100_hardware")
     for package in packages:
@@ -43,7 +40,7 @@ def arm_nodes(options: Options) -> list[NodeSpec]:
 
 def _sim(options: Options) -> NodeSpec:
     parameters = {
-        "model": options.model,
+        "robot": options.robot_source,
         "seed": options.seed,
         "task": options.task,
         "viewer": options.viewer,
@@ -54,7 +51,6 @@ def _sim(options: Options) -> NodeSpec:
         options,
         "smolvla_sim",
         "sim_node",
-        config=("sim",),
         parameters=parameters,
         restarts=False,
     )
@@ -67,7 +63,7 @@ def _manager(options: Options) -> NodeSpec:
         "controller_manager",
         "ros2_control_node",
         name=_MANAGER,
-        config=(f"controllers_{options.output}",),
+        files={"controllers": controllers(options.body, options.outputs)},
         renamed=False,
         # A new one would not know what the arm was doing, and the controllers would be gone.
         restarts=False,
@@ -83,8 +79,8 @@ def _spawner(options: Options) -> NodeSpec:
         namespace=options.node_namespace,
         # In this order: whoever sees joint states may count on a controller that takes commands.
         arguments=(
-            CONTROLLER,
-            _BROADCASTER,
+            *map(controller_name, options.outputs),
+            BROADCASTER,
             "--controller-manager",
             options.full_name(_MANAGER),
             "--controller-manager-timeout",

@@ -9,7 +9,6 @@ launches.
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
@@ -17,6 +16,7 @@ from difflib import get_close_matches
 from launch import LaunchContext
 from launch.actions import IncludeLaunchDescription
 from launch.utilities import normalize_to_list_of_substitutions, perform_substitutions
+from smolvla_core.settings import renamed, settings_of
 
 from smolvla_bringup.system.options import Options, SetupError
 
@@ -29,7 +29,7 @@ _HABITS = {
 }
 # Launch's own, and ours of another part: one set of arguments may be given to all parts.
 _UNSAID = {"launch-prefix", "launch-prefix-filter"}
-_UNSAID |= {field.name for field in dataclasses.fields(Options)}
+_UNSAID |= set(settings_of(Options))
 
 
 def given_arguments(context: LaunchContext, names: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -72,6 +72,8 @@ def refuse_typos(arguments: Iterable[str], names: Sequence[str]) -> list[str]:
     """
     unknown = [name for name in arguments if name not in names]
     for name in unknown:
+        if renamed(name, names):
+            raise SetupError(f"there is no argument '{name}'; {renamed(name, names)}")
         habit = _HABITS.get(name)
         meant = [habit] if habit else get_close_matches(name, names, 1, 0.75)
         if meant:

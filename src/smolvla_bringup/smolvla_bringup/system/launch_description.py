@@ -34,12 +34,13 @@ from launch.events.process import (
 from launch.logging import get_logger
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
+from smolvla_core.settings import Setting, settings_of, written
 
 from smolvla_bringup.system.given_arguments import given_arguments, refuse_typos
 from smolvla_bringup.system.launch_scope import CONFIGURATIONS, Scope
 from smolvla_bringup.system.node_list import node_list
 from smolvla_bringup.system.node_spec import NodeSpec
-from smolvla_bringup.system.options import Options
+from smolvla_bringup.system.options import Options, backend_parameters
 from smolvla_bringup.system.running import claim_names, not_running
 from smolvla_bringup.system.supervision import RESTART_DELAY, Outcome, Supervisor
 
@@ -59,29 +60,30 @@ def describe(*parts: str) -> LaunchDescription:
     Args:
         parts: of `options.PARTS`.
     """
-    fields = [
-        field for field in dataclasses.fields(Options) if set(parts) & set(field.metadata["parts"])
-    ]
-    names = [field.name for field in fields]
+    declared = {
+        name: option
+        for name, option in settings_of(Options).items()
+        if set(parts) & {*option.tags}
+    }
+    if "policy" in parts:
+        own = backend_parameters()
+        declared |= {name: dataclasses.replace(one, default=None) for name, one in own.items()}
+    arguments = map(_argument, declared.values())
     return LaunchDescription(
-        [*map(_argument, fields), OpaqueFunction(function=_nodes, args=[parts, names])]
+        [*arguments, OpaqueFunction(function=_nodes, args=[parts, list(declared)])]
     )
 
 
-def _argument(field: dataclasses.Field[Any]) -> DeclareLaunchArgument:
-    default = "" if field.default is None else str(field.default)
-    if field.metadata["kind"] is bool:
-        default = default.lower()
+def _argument(option: Setting) -> DeclareLaunchArgument:
+    default = "" if option.default in (None, "") else written(option.default).strip('"')
     # An empty text keeps the default, so it is always allowed where the default is empty.
-    choices = list(field.metadata["choices"]) + ([""] if default == "" else [])
-    description = field.metadata["description"]
-    if field.metadata["kind"] is bool:
-        description += " (true or false)"
+    choices = [*option.choices] + ([""] if default == "" else [])
+    kind = " (true or false)" if option.kind is bool else ""
     return DeclareLaunchArgument(
-        field.name,
+        option.name,
         default_value=default,
-        description=description,
-        choices=choices if field.metadata["choices"] else None,
+        description=option.description + kind,
+        choices=choices if option.choices else None,
     )
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from smolvla_core.settings import settings_of
 
 from smolvla_bringup.system.node_spec import NodeSpec, temporary_file
 from smolvla_bringup.system.options import Options
@@ -92,7 +93,7 @@ class Scope:
         # What runs and is done has no parameters; files would reach the controllers it starts.
         parameters = () if spec.one_shot else self.parameters
         named = {given[0] for given in parameters if isinstance(given, tuple)}
-        defaults = {field.name: field.default for field in dataclasses.fields(Options)}
+        defaults = {name: option.default for name, option in settings_of(Options).items()}
         return dataclasses.replace(
             spec,
             remappings=remappings,

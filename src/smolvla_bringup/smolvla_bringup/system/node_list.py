@@ -12,6 +12,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from smolvla_core.ros.parameter_names import check_file
+from smolvla_core.ros.parameters import wrong_type
+from smolvla_core.settings import Setting, settings_of
+from smolvla_policy.backends.registry import policy_parameters
 
 from smolvla_bringup.system.arm_nodes import arm_nodes
 from smolvla_bringup.system.camera_nodes import camera_nodes
@@ -21,16 +24,21 @@ from smolvla_bringup.system.options import PARTS, Options, SetupError
 from smolvla_bringup.system.policy_nodes import policy_nodes
 from smolvla_bringup.system.visualization_nodes import visualization_nodes
 
-# Executable -> where its parameters are declared; imported when needed.
-_PARAMETERS = {
-    "policy_node": ("smolvla_core.ros.policy_parameters", "POLICY_PARAMETERS"),
-    "executor_node": ("smolvla_executor.executor_node.parameters", "EXECUTOR_PARAMETERS"),
-    "visualization_node": (
-        "smolvla_executor.visualization_node.parameters",
-        "VISUALIZATION_PARAMETERS",
-    ),
-    "sim_node": ("smolvla_sim.node.parameters", "SIM_PARAMETERS"),
-}
+
+def _parameters(executable: str) -> dict[str, Setting]:
+    """Return the parameters of one of the suite's nodes; none of another one."""
+    if executable == "policy_node":
+        return policy_parameters()
+    # Imported when needed: not every machine has all of it.
+    module, name = {
+        "executor_node": ("smolvla_core.node_settings", "ExecutorSettings"),
+        "visualization_node": (
+            "smolvla_executor.visualization_node.parameters",
+            "VisualizationSettings",
+        ),
+        "sim_node": ("smolvla_sim.node.parameters", "SimSettings"),
+    }.get(executable, ("smolvla_core.settings", "Settings"))
+    return settings_of(getattr(importlib.import_module(module), name))
 
 
 def say_to_stderr(line: str) -> None:
@@ -79,10 +87,9 @@ def _again(options: Options, part: str) -> str:
     if part not in ("cameras", "policy", "visualization") or not shutil.which("ros2"):
         return ""
     given = [
-        f"{field.name}:={value if field.metadata['kind'] is not bool else str(value).lower()}"
-        for field in dataclasses.fields(options)
-        if part in field.metadata["parts"]
-        and (value := getattr(options, field.name)) != field.default
+        f"{name}:={str(value).lower() if isinstance(value, bool) else value}"
+        for name, option in settings_of(Options).items()
+        if part in option.tags and (value := getattr(options, name)) != option.default
     ]
     return shlex.join(["ros2", "launch", "smolvla_bringup", f"{part}.launch.py", *given])
 
@@ -96,16 +103,15 @@ def _check_file(file: Path, specs: Sequence[NodeSpec]) -> None:
     parameters = {}
     wrong: dict[str, None] = {}
     for spec in specs:
-        if spec.executable in _PARAMETERS:
-            module, name = _PARAMETERS[spec.executable]
+        declared = _parameters(spec.executable)
+        if declared:
             full_name = "/" + "/".join(part for part in (spec.namespace, spec.name) if part)
-            declared = getattr(importlib.import_module(module), name)
-            parameters[full_name] = [parameter.name for parameter in declared]
+            parameters[full_name] = declared
             wrong |= {
                 f"{full_name}: {problem}": None
                 for values in spec.values_in(file)
-                for parameter in declared
-                if (problem := parameter.wrong_type(values.get(parameter.name)))
+                for name, setting in declared.items()
+                if (problem := wrong_type(setting, values.get(name)))
             }
     try:
         check_file(file, parameters)

@@ -24,7 +24,7 @@ from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 from smolvla_core.ros.parameter_names import read_file
 from smolvla_core.ros.parent import LAUNCH_PID
 
-from smolvla_bringup.system.environment import REBUILD, config_file, middleware_defaults
+from smolvla_bringup.system.environment import REBUILD, middleware_defaults
 from smolvla_bringup.system.options import Options, SetupError
 
 SIGTERM_TIMEOUT = "15"
@@ -203,8 +203,8 @@ def make_spec(
     package: str,
     executable: str,
     name: str = "",
-    config: tuple[str, ...] = (),
     texts: Mapping[str, str] | None = None,
+    files: Mapping[str, Any] | None = None,
     **fields: Any,
 ) -> NodeSpec:
     """Return a spec in the namespace of `options`, with the user's parameter file last.
@@ -213,15 +213,17 @@ def make_spec(
         options: how the system shall be started.
         package, executable: as for ``ros2 run``.
         name: empty for `executable`.
-        config: names of parameter files in ``config/``, without suffix.
         texts: parameters too long for a command line; they go into a temporary file.
+        files: name of a temporary parameter file -> its content.
         fields: others of `NodeSpec`; a `namespace` is within that of `options`.
 
     Raises:
-        SetupError: `params_file` does not exist or is no parameter file, or this package is not
-            installed.
+        SetupError: `params_file` does not exist or is no parameter file.
     """
-    files = [config_file(f"{stem}.yaml") for stem in config]
+    params_files = [
+        temporary_file(f"{stem}.yaml", yaml.safe_dump(content, sort_keys=False))
+        for stem, content in (files or {}).items()
+    ]
     if options.params_file:
         extra = Path(options.params_file).expanduser().resolve()
         if not extra.is_file():
@@ -232,19 +234,19 @@ def make_spec(
             raise SetupError(f"params_file {extra} is not UTF-8 text: {error}") from error
         except (OSError, ValueError, yaml.YAMLError) as error:
             raise SetupError(f"params_file {' '.join(str(error).split())}") from error
-        files.append(extra)
+        params_files.append(extra)
     if texts:
         content = {"/**": {"ros__parameters": dict(texts)}}
         # Quoted, so that ROS takes every value for a text.
         text = yaml.safe_dump(content, default_style='"', width=10**9, allow_unicode=True)
-        files.append(temporary_file(f"{name or executable}.yaml", text))
+        params_files.append(temporary_file(f"{name or executable}.yaml", text))
     inner = str(fields.pop("namespace", ""))
     return NodeSpec(
         package=package,
         executable=executable,
         name=name or executable,
         namespace="/".join(part for part in (options.node_namespace, inner) if part),
-        params_files=tuple(files),
+        params_files=tuple(params_files),
         env=node_environment(options),
         **fields,
     )

@@ -1,25 +1,42 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a deployment may change at the start, declared once.
 
-The launch files offer these as launch arguments, `start` and `demo` as command-line options.
-Everything else stands in the parameter files of `config/`.
+The launch files offer these as launch arguments, `smolvla run` and `smolvla demo` as command-line
+options; and the parameters that backends alone have. Everything else is a parameter of a node.
 """
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from smolvla_executor.core.aggregation import AGGREGATIONS
+from smolvla_core.node_settings import ExecutorSettings, PolicySettings, RobotSettings
+from smolvla_core.robot import FORWARD, TRAJECTORY, Output, Robot, RobotError, load_robot
+from smolvla_core.settings import (
+    Setting,
+    SettingError,
+    Settings,
+    from_texts,
+    same,
+    setting,
+    settings_of,
+)
+from smolvla_policy.backends.registry import (
+    available_backends,
+    backend_settings,
+    policy_parameters,
+)
+
+from smolvla_core import settings
 
 PARTS = ("arm", "description", "cameras", "policy", "visualization")
 """The parts of the system; each option says which of them it is for."""
-
-_ALL = PARTS
 
 _NAMESPACE = re.compile(r"[A-Za-z_]\w*(/[A-Za-z_]\w*)*", re.ASCII)
 
@@ -30,178 +47,136 @@ class SetupError(Exception):
     """The system cannot be started as asked for; the text says why and what to do."""
 
 
-def _option(
-    default: Any,
-    kind: type,
-    description: str,
-    choices: tuple[str, ...] = (),
-    parts: tuple[str, ...] = _ALL,
-) -> Any:
-    return dataclasses.field(
-        default=default,
-        metadata={
-            "kind": kind,
-            "description": description,
-            "choices": choices,
-            "parts": parts,
-        },
-    )
+_FILE = "Default: as the parameter file says."
 
 
-@dataclasses.dataclass(frozen=True)
-class Options:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(Settings):
     """How the system shall be started. None keeps the value of the parameter file.
+
+    Attributes:
+        backend: settings that the backend `policy` alone has, by name.
 
     Raises:
         SetupError: a value is not one of its choices, is outside its range, or two options
             contradict each other.
     """
 
-    hardware: str = _option(
+    hardware: str = setting(
         "real",
-        str,
-        "which arm: real (servos on a serial port), mock (ros2_control without an arm, its "
-        "states follow the commands) or sim (MuJoCo, with cameras and a scene)",
-        ("real", "mock", "sim"),
+        "Which arm: real (servos on a serial port), mock (ros2_control without an arm, its "
+        "states follow the commands) or sim (MuJoCo, with cameras and a scene).",
+        choices=("real", "mock", "sim"),
+        tags=PARTS,
     )
-    model: str = _option(
-        "so100", str, "kind of the arm", ("so100", "so101"), ("arm", "description", "policy")
+    robot: str = same(
+        RobotSettings,
+        "robot",
+        "so100",
+        PARTS,
+        "An example: config/my_robot.yaml of this package.",
     )
-    port: str | None = _option(
+    port: str | None = setting(
         None,
-        str,
-        "serial port of a real arm, best a name below /dev/serial/by-id/; default: the only one "
-        "that is plugged in",
-        parts=("arm", "description"),
+        "Serial port of a real arm, best a name below /dev/serial/by-id/. Default: the only one "
+        "that is plugged in.",
+        tags=("arm", "description"),
     )
-    calibration: str | None = _option(
+    calibration: str | None = setting(
         None,
-        str,
         "LeRobot's calibration of the arm: a path ending in .json, or LeRobot's --robot.id; a "
-        "real arm needs it",
-        parts=("arm", "description", "policy"),
+        "real arm needs it, here or in the robot file.",
+        tags=("arm", "description", "policy"),
     )
-    output: str = _option(
-        "forward",
-        str,
-        "how commands reach the arm: forward (forward_command_controller) or joint_trajectory "
-        "(joint_trajectory_controller)",
-        ("forward", "joint_trajectory"),
-        ("arm", "policy"),
+    output: str | None = setting(
+        None,
+        "How commands reach the arm: forward (forward_command_controller) or joint_trajectory "
+        "(joint_trajectory_controller). Default: the outputs of the robot file.",
+        choices=(FORWARD, TRAJECTORY),
+        tags=("arm", "policy"),
     )
-    policy: str = _option(
+    policy: str = setting(
         "smolvla",
-        str,
-        "who thinks: smolvla (the network), scripted (a script that knows the simulated scene) or "
-        "none",
-        ("smolvla", "scripted", "none"),
-        ("policy", "visualization"),
+        "Who thinks: smolvla (the network), scripted (a script that knows the simulated scene), "
+        "another backend that is installed, or none.",
+        choices=(*available_backends(), "none"),
+        tags=("policy", "visualization"),
     )
-    checkpoint: str | None = _option(
+    checkpoint: str | None = setting(
         None,
-        str,
-        "checkpoint of the policy: a folder, or an id on the Hugging Face hub; default with "
-        "hardware:=sim: the small one that comes with the simulation",
-        parts=("policy",),
+        "Checkpoint of the policy: a folder, or an id on the Hugging Face hub. Default with "
+        "hardware sim: the small one that comes with the simulation.",
+        tags=("policy",),
     )
-    cameras_file: str | None = _option(
+    rviz: bool | None = setting(
         None,
-        str,
-        "YAML file that lists the cameras, their drivers and topics (an example: "
-        "config/cameras.yaml of this package); default: no driver is started, the policy "
-        "listens to camera/<name>/image_raw",
-        parts=("cameras", "policy", "visualization"),
+        "Open RViz. Default: where rviz2 is installed and there is a display.",
+        tags=("visualization",),
     )
-    rviz: bool | None = _option(
-        None,
-        bool,
-        "open RViz; default: where rviz2 is installed and there is a display",
-        parts=("visualization",),
+    dry_run: bool = same(ExecutorSettings, "dry_run", False, ("policy",))
+    namespace: str = setting(
+        "", "Namespace of all nodes, for several arms in one graph.", tags=PARTS
     )
-    dry_run: bool = _option(
-        False, bool, "compute commands but do not publish them", parts=("policy",)
-    )
-    namespace: str = _option("", str, "namespace of all nodes, for several arms in one graph")
-    parent_frame: str = _option(
+    parent_frame: str = setting(
         "",
-        str,
-        "frame that carries the arm, such as world or table, for one tree of frames that several "
-        "arms share; default: a frame world of this arm's own, <namespace>/world",
-        parts=("description",),
+        "Frame that carries the arm, such as world or table, for one tree of frames that several "
+        "arms share. Default: a frame world of this arm's own, <namespace>/world.",
+        tags=("description",),
     )
-    xyz: str = _option(
+    xyz: str = setting(
         "0 0 0",
-        str,
-        "where the arm's base_link is in that frame: x y z [m]",
-        parts=("description", "visualization"),
+        "Where the arm's base_link is in that frame: x y z [m].",
+        tags=("description", "visualization"),
     )
-    rpy: str = _option(
+    rpy: str = setting(
         "0 0 0",
-        str,
-        "how base_link is turned in that frame: roll pitch yaw [rad]",
-        parts=("description", "visualization"),
+        "How base_link is turned in that frame: roll pitch yaw [rad].",
+        tags=("description", "visualization"),
     )
-    task: str = _option(
+    task: str = setting(
         "put the red cube into the bowl",
-        str,
-        "task whose success the simulation judges",
-        parts=("arm",),
+        "Task whose success the simulation judges.",
+        tags=("arm",),
     )
-    seed: int = _option(
-        0, int, "seed of the simulated scene; the same seed, the same scene", parts=("arm",)
+    seed: int = setting(
+        0, "Seed of the simulated scene; the same seed, the same scene.", 0, tags=("arm",)
     )
-    rate: float | None = _option(
-        None, float, "control rate of the executor [Hz]; default: executor.yaml", parts=("policy",)
+    rate: float | None = same(ExecutorSettings, "rate", None, ("policy",), _FILE)
+    chunk_size_threshold: float | None = same(
+        ExecutorSettings, "chunk_size_threshold", None, ("policy",), _FILE
     )
-    g: float | None = _option(
-        None,
-        float,
-        "ask for the next chunk when this share of the chunk is still queued (0..1); "
-        "default: executor.yaml",
-        parts=("policy",),
-    )
-    aggregation: str | None = _option(
-        None,
-        str,
-        "how overlapping chunks are combined; default: executor.yaml",
-        tuple(AGGREGATIONS),
-        ("policy",),
-    )
-    autostart: bool = _option(
+    aggregate: str | None = same(ExecutorSettings, "aggregate", None, ("policy",), _FILE)
+    autostart: bool = setting(
         True,
-        bool,
-        "configure and activate policy and executor; otherwise they wait for `ros2 lifecycle set`",
-        parts=("policy",),
+        "Configure and activate policy and executor; otherwise they wait for `ros2 lifecycle "
+        "set`.",
+        tags=("policy",),
     )
-    wait_for_start: bool = _option(
-        False,
-        bool,
-        "the active executor waits for its service ~/start or a RunTask goal; otherwise it "
-        "executes at once",
-        parts=("policy",),
+    wait_for_start: bool = same(ExecutorSettings, "wait_for_start", False, ("policy",))
+    viewer: bool = setting(False, "Open MuJoCo's window; needs a display.", tags=("arm",))
+    params_file: str | None = setting(
+        None, "Parameter file of the nodes; its values win over their defaults.", tags=PARTS
     )
-    viewer: bool = _option(False, bool, "open MuJoCo's window (needs a display)", parts=("arm",))
-    params_file: str | None = _option(
-        None, str, "parameter file read after the package's own; its values win"
-    )
+    backend: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value, choices = getattr(self, field.name), field.metadata["choices"]
-            if choices and value is not None and value not in choices:
-                raise SetupError(
-                    f"{field.name} is '{value}', which is not one of: {', '.join(choices)}"
-                )
-        if self.checkpoint and self.policy != "smolvla":
+        try:
+            super().__post_init__()
+            own = {} if self.policy == "none" else settings_of(backend_settings(self.policy))
+            for name in self.backend:
+                if name not in own:
+                    raise SetupError(f"policy '{self.policy}' has no parameter '{name}'")
+                own[name].check(self.backend[name])
+        except ValueError as error:
+            raise SetupError(str(error)) from error
+        if self.checkpoint and "checkpoint" not in own:
             raise SetupError(
                 f"policy '{self.policy}' reads no checkpoint; leave out one of the two"
             )
-        if self.output == "joint_trajectory" and self.hardware == "sim":
+        if self.output == TRAJECTORY and self.hardware == "sim":
             raise SetupError(
                 "the simulation takes no trajectories; leave output out, or choose hardware 'mock'"
             )
-        if self.seed < 0:
-            raise SetupError(f"seed is {self.seed}; it must be 0 or more")
         if self.node_namespace and not _NAMESPACE.fullmatch(self.node_namespace):
             raise SetupError(
                 f"namespace is '{self.namespace}'; it must be of letters, digits and _, with / "
@@ -218,10 +193,47 @@ class Options:
                     f"{name} is '{getattr(self, name)}'; it must be three numbers with spaces "
                     "between them, such as '0 -0.3 0'"
                 )
-        if self.rate is not None and not 0.0 < self.rate <= 1000.0:
-            raise SetupError(f"rate is {self.rate} Hz; it must be above 0 and at most 1000")
-        if self.g is not None and not 0.0 <= self.g <= 1.0:
-            raise SetupError(f"g is {self.g}; it is a share and must lie in 0..1")
+
+    @cached_property
+    def body(self) -> Robot:
+        """What the robot is.
+
+        Raises:
+            SetupError: there is no such robot, or its file is wrong.
+        """
+        try:
+            return load_robot(self.robot)
+        except RobotError as error:
+            raise SetupError(f"robot: {error}") from error
+
+    @property
+    def robot_source(self) -> str:
+        """`robot` with a whole path where it is one, for nodes that start elsewhere."""
+        return self.body.source
+
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        """Where the executor's commands go."""
+        return self.body.chosen_outputs(self.output or "")
+
+    @property
+    def model(self) -> str:
+        """Which arm of the description and of the simulation the robot is.
+
+        Raises:
+            SetupError: it is none of them.
+        """
+        if not self.body.model:
+            raise SetupError(
+                f"robot '{self.robot}' has no model that is known here (so100, so101): start its "
+                "driver yourself, and policy.launch.py with this robot beside it"
+            )
+        return self.body.model
+
+    @property
+    def arm_calibration(self) -> str:
+        """The calibration of the arm: as given, else that of the robot file; empty for none."""
+        return self.calibration or next(iter(self.body.calibration.values()), "")
 
     @property
     def shipped_checkpoint(self) -> bool:
@@ -244,17 +256,16 @@ class Options:
 
     @property
     def calibration_is_path(self) -> bool:
-        """Whether `calibration` is a path, by the rule of so100_hardware's tools."""
-        return bool(self.calibration) and (
-            "/" in str(self.calibration) or str(self.calibration).endswith(".json")
-        )
+        """Whether `arm_calibration` is a path, by the rule of so100_hardware's tools."""
+        calibration = self.arm_calibration
+        return "/" in calibration or calibration.endswith(".json")
 
     @property
     def calibration_source(self) -> str:
-        """`calibration` with a whole path where it is one; empty for none."""
+        """`arm_calibration` with a whole path where it is one; empty for none."""
         if self.calibration_is_path:
-            return str(Path(str(self.calibration)).expanduser().resolve())
-        return self.calibration or ""
+            return str(Path(self.arm_calibration).expanduser().resolve())
+        return self.arm_calibration
 
     def existing_calibration(self) -> str:
         """Return `calibration_source`.
@@ -272,12 +283,45 @@ class Options:
         """Read options from texts, as launch arguments are; an empty one keeps the default.
 
         Raises:
-            SetupError: a text is no value of the option's kind.
+            SetupError: a text is no value of the option's type.
         """
-        kinds = {field.name: field.metadata["kind"] for field in dataclasses.fields(cls)}
-        return cls(
-            **{name: _parse(name, text, kinds[name]) for name, text in values.items() if text}
-        )
+        own = backend_parameters()
+        try:
+            backend = {k: own[k].parse(text) for k, text in values.items() if text and k in own}
+            return dataclasses.replace(from_texts(cls, values), backend=backend)
+        except SettingError as error:
+            raise SetupError(str(error)) from error
+
+
+def backend_parameters() -> dict[str, Setting]:
+    """Return the parameters of backends alone that no option has the name of."""
+    others = {**settings_of(PolicySettings), **settings_of(Options)}
+    return {name: one for name, one in policy_parameters().items() if name not in others}
+
+
+def add_arguments(parser: argparse.ArgumentParser, names: Collection[str] | None = None) -> None:
+    """Give `parser` the options, those in `names` alone, and the parameters of backends."""
+    settings.add_arguments(parser, Options, names)
+    if names is None or "policy" in names:
+        settings.add_declared(parser, backend_parameters())
+
+
+def from_arguments(arguments: argparse.Namespace, **fixed: Any) -> Options:
+    """Return the options that `arguments` holds; the others keep their defaults.
+
+    Args:
+        arguments: what a parser with `add_arguments` has read.
+        fixed: options that the program decides itself; they win.
+
+    Raises:
+        SetupError: see `Options`.
+    """
+    given = {**vars(arguments), **fixed}
+    own = {name: value for name, value in given.items() if name in backend_parameters()}
+    return Options(
+        **{name: value for name, value in given.items() if name in settings_of(Options)},
+        backend=own,
+    )
 
 
 def _is_triple(text: str) -> bool:
@@ -286,15 +330,3 @@ def _is_triple(text: str) -> bool:
         return [math.isfinite(float(number)) for number in text.split()] == [True] * 3
     except ValueError:
         return False
-
-
-def _parse(name: str, text: str, kind: type) -> Any:
-    if kind is bool:
-        known = {"true": True, "1": True, "false": False, "0": False}
-        if text.lower() not in known:
-            raise SetupError(f"{name} is '{text}'; it must be true or false")
-        return known[text.lower()]
-    try:
-        return kind(text)
-    except ValueError as error:
-        raise SetupError(f"{name} is '{text}', which is no number") from error

@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
+from smolvla_core.settings import settings_of
 from smolvla_sim.settings import CHECKPOINT
 
-from smolvla_bringup.system.camera_nodes import camera_parameters, camera_remappings, camera_setup
 from smolvla_bringup.system.node_spec import NodeSpec, make_spec
 from smolvla_bringup.system.options import Options, SetupError
 
@@ -31,11 +30,10 @@ def policy_nodes(options: Options) -> list[NodeSpec]:
 
 
 def _policy(options: Options) -> NodeSpec:
-    setup = camera_setup(options)
     parameters: dict[str, Any] = {
         "backend": options.policy,
-        "model": options.model,
-        **camera_parameters(setup),
+        "robot": options.robot_source,
+        **{k: list(v) if isinstance(v, tuple) else v for k, v in options.backend.items()},
     }
     if options.calibration:
         parameters["calibration"] = options.existing_calibration()
@@ -47,9 +45,7 @@ def _policy(options: Options) -> NodeSpec:
             options,
             "smolvla_policy",
             "policy_node",
-            config=("policy",),
             parameters=parameters,
-            remappings=camera_remappings(setup),
         )
 
     if options.policy == "smolvla" and not spec().has("checkpoint"):
@@ -81,12 +77,13 @@ def _checkpoint(given: str) -> str:
 
 def _executor(options: Options) -> NodeSpec:
     optional = {
+        "output": options.output,
         "rate": options.rate,
-        "chunk_size_threshold": options.g,
-        "aggregate": options.aggregation,
+        "chunk_size_threshold": options.chunk_size_threshold,
+        "aggregate": options.aggregate,
     }
     parameters: dict[str, Any] = {
-        "output": options.output,
+        "robot": options.robot_source,
         **{name: value for name, value in optional.items() if value is not None},
     }
 
@@ -95,7 +92,6 @@ def _executor(options: Options) -> NodeSpec:
             options,
             "smolvla_executor",
             "executor_node",
-            config=("executor",),
             parameters=parameters,
         )
 
@@ -110,7 +106,7 @@ def _flags(options: Options, spec: NodeSpec, *names: str) -> dict[str, bool]:
 
     What is not asked for must not end a dry run that the user's file asks for.
     """
-    defaults = {field.name: field.default for field in dataclasses.fields(Options)}
+    defaults = {name: option.default for name, option in settings_of(Options).items()}
     flags = {name: getattr(options, name) for name in names}
     return {
         name: flag for name, flag in flags.items() if flag != defaults[name] or not spec.has(name)

@@ -15,8 +15,7 @@ from smolvla_core.console import command_parser
 
 from smolvla_bringup.system.node_list import node_list, say_to_stderr
 from smolvla_bringup.system.node_spec import NodeSpec
-from smolvla_bringup.system.option_arguments import add_arguments, from_arguments
-from smolvla_bringup.system.options import SetupError
+from smolvla_bringup.system.options import SetupError, add_arguments, from_arguments
 from smolvla_bringup.system.running import not_running
 from smolvla_bringup.system.starter import Starter, StopSignals
 from smolvla_bringup.system.supervision import RESTART_DELAY, Outcome, Supervisor

@@ -10,7 +10,6 @@ from typing import Any
 
 import yaml
 
-from smolvla_bringup.system.camera_nodes import camera_remappings, camera_setup
 from smolvla_bringup.system.description import description_file, robot_description
 from smolvla_bringup.system.environment import apt_line, installed
 from smolvla_bringup.system.node_spec import NodeSpec, make_spec, temporary_file
@@ -50,7 +49,11 @@ def visualization_nodes(options: Options, say: Callable[[str], None]) -> list[No
                 _RVIZ,
                 _RVIZ,
                 arguments=("--display-config", str(file)),
-                remappings=camera_remappings(camera_setup(options)),
+                remappings={
+                    f"camera/{camera.name}/image_raw": camera.topic
+                    for camera in options.body.cameras
+                    if camera.topic
+                },
                 critical=False,
             )
         )

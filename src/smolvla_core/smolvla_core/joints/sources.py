@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from smolvla_core.joints.order import Part
+
 TOLERANCE = 0.3
 """Two messages of one arm may differ by this much [rad], as one may have waited in a queue ..."""
 JOINT_SPEED = 10.0
@@ -24,14 +26,15 @@ CLEAR = 2.0
 """Positions are relied on again when they have fitted for so long [s]."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class _State:
-    """Positions [rad], when they came, where they have stood since when [s]."""
+    """Of one source, (joints,) each: positions [rad], when they came, where they have stood since
+    when [s]; NaN and -inf where it has not told them."""
 
     positions: NDArray[np.float64]
-    time: float
+    times: NDArray[np.float64]
     stood: NDArray[np.float64]
-    still_since: float
+    still_since: NDArray[np.float64]
 
 
 class JointSources:
@@ -51,44 +54,56 @@ class JointSources:
         self._problem = ""
         self._noticed = -math.inf
 
-    def update(self, positions: NDArray[np.float64], source: str, now: float) -> None:
-        """Take the positions (joints,) [rad] of a valid joint state.
+    def update(self, part: Part, source: str, now: float) -> None:
+        """Take the positions of a valid joint state, of all joints or some.
 
         Args:
-            positions: measured.
+            part: measured.
             source: who published them; empty where that is not known.
             now: when they came [s].
         """
+        index, positions = part
+        if not len(index):
+            return
         self._newest = {
-            name: state for name, state in self._newest.items() if 0 <= now - state.time <= CLEAR
+            name: state
+            for name, state in self._newest.items()
+            if 0 <= now - state.times.max() <= CLEAR
         }
-        before = self._newest.get(source)
-        stood, since = (positions, now) if before is None else (before.stood, before.still_since)
-        if np.abs(positions - stood).max() > STILL:
-            stood, since = positions, now
+        own = self._newest.get(source)
+        if own is None:
+            size = len(self._joints)
+            own = _State(*(np.full(size, value) for value in (math.nan, -math.inf, 0.0, 0.0)))
+        moved = np.isnan(own.positions[index]) | (np.abs(positions - own.stood[index]) > STILL)
+        own.stood[index] = np.where(moved, positions, own.stood[index])
+        own.still_since[index] = np.where(moved, now, own.still_since[index])
         for other, state in self._newest.items():
-            still = now - max(since, state.still_since) > STILL_TIME
-            tolerance = STILL_TOLERANCE if still and other != source else TOLERANCE
-            gaps = np.abs(positions - state.positions)
-            joint = int(np.argmax(gaps))
-            if gaps[joint] <= tolerance + JOINT_SPEED * (now - state.time):
+            since = np.maximum(own.still_since[index], state.still_since[index])
+            still = now - since > STILL_TIME if other != source else False
+            age = now - state.times[index]
+            tolerance = np.where(still, STILL_TOLERANCE, TOLERANCE) + JOINT_SPEED * age
+            gaps = np.where(age <= CLEAR, np.abs(positions - state.positions[index]), 0.0)
+            worst = int(np.argmax(gaps - tolerance))
+            if gaps[worst] <= tolerance[worst]:
                 continue
+            joint = index[worst]
+            was, name = state.positions[joint], self._joints[joint]
             if other != source:
                 self._notice(
                     f"joint states of {other} and {source or 'another source'} contradict each "
-                    f"other: {self._joints[joint]} is at {state.positions[joint]:.2f} and at "
-                    f"{positions[joint]:.2f} rad; end one of the two, or give it another topic",
+                    f"other: {name} is at {was:.2f} and at {positions[worst]:.2f} rad; end one of "
+                    "the two, or give it another topic",
                     now,
                 )
-            elif self._returns(positions - state.positions, now):
+            elif self._returns(_jump(positions - state.positions[index], index, own), now):
                 self._notice(
-                    f"the joint states jump there and back: {self._joints[joint]} from "
-                    f"{state.positions[joint]:.2f} to {positions[joint]:.2f} rad in "
-                    f"{now - state.time:.3f} s; do two programs publish on this topic? "
-                    "Else check the servo and its cable",
+                    f"the joint states jump there and back: {name} from {was:.2f} to "
+                    f"{positions[worst]:.2f} rad in {age[worst]:.3f} s; do two programs publish "
+                    "on this topic? Else check the servo and its cable",
                     now,
                 )
-        self._newest[source] = _State(positions, now, stood, since)
+        own.positions[index], own.times[index] = positions, now
+        self._newest[source] = own
 
     def problem(self, now: float) -> str:
         """Say why the positions cannot be relied on, and what to do; empty when they can."""
@@ -107,3 +122,12 @@ class JointSources:
         if not self.problem(now):  # else the first words stay: the figures would flicker
             self._problem = problem
         self._noticed = now
+
+
+def _jump(
+    change: NDArray[np.float64], index: NDArray[np.intp], state: _State
+) -> NDArray[np.float64]:
+    """Return the change (joints,) of joints that were known before; 0 of the others."""
+    jump = np.zeros_like(state.positions)
+    jump[index] = np.nan_to_num(change)
+    return jump

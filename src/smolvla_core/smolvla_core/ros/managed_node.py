@@ -5,7 +5,7 @@
 
 * A transition that fails says why in one line, and a failed configuration leaves a node that
   can be configured again with other parameters.
-* Parameters are declared once. Those that are `parameters.Parameter.live` can be set at any time
+* Parameters are declared once. Those that are `settings.Setting.live` can be set at any time
   and take effect at once; the others can be set while the node is unconfigured and are refused
   with words while it is not: they are read when it is configured.
 * There is one way down, `ManagedNode.release`, for cleanup, shutdown, errors and the end of
@@ -17,16 +17,18 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
 from rclpy.node import Node
 
+from smolvla_core.node_settings import ManagedSettings
 from smolvla_core.ros.background import Background
-from smolvla_core.ros.parameters import Parameter, declare
+from smolvla_core.ros.parameters import declare
 from smolvla_core.ros.tuning import Tuning
+from smolvla_core.settings import settings_of
 
 T = TypeVar("T")
 
@@ -54,7 +56,7 @@ class ManagedNode(LifecycleNodeMixin, Node):
 
     Args:
         name: of the node.
-        parameters: of the node, `parameters.AUTOSTART` among them.
+        settings: class of the node's parameters.
         background: whether transitions that are asked for through services run in a thread.
         node_options: of `rclpy.node.Node`.
 
@@ -74,7 +76,7 @@ class ManagedNode(LifecycleNodeMixin, Node):
     def __init__(
         self,
         name: str,
-        parameters: Sequence[Parameter],
+        settings: type[ManagedSettings],
         *,
         background: bool = False,
         **node_options: Any,
@@ -92,30 +94,35 @@ class ManagedNode(LifecycleNodeMixin, Node):
         if background:
             self._background = Background(self)
             self._background.serve(self._service_change_state)
-        declare(self, parameters, settable=True)
+        declare(self, settings, settable=True)
         self._tuning = Tuning(
-            self, parameters, check=self.check, take=self.tune, refusal=self.reconfigure_first
+            self,
+            settings,
+            check=self.check,
+            take=self.tune,
+            refusal=self.reconfigure_first,
+            in_use=lambda: self.phase not in (UNCONFIGURED, FINALIZED),
         )
         self.starts_itself = bool(self.get_parameter("autostart").value)
 
     # What subclasses do.
 
-    def configure(self, values: dict[str, Any]) -> None:
-        """Take up the parameters `values`. Whatever it raises becomes words and a way back."""
+    def configure(self, settings: Any) -> None:
+        """Take up the parameters. Whatever it raises becomes words and a way back."""
 
-    def check(self, values: dict[str, Any], changed: set[str]) -> None:
-        """Raise ValueError where what `configure` made cannot take `values` at once.
+    def check(self, settings: Any, changed: set[str]) -> None:
+        """Raise ValueError where what `configure` made cannot take `settings` at once.
 
         Args:
-            values: of all parameters by name, as they would be.
+            settings: all parameters, as they would be.
             changed: names of those that change.
         """
 
-    def tune(self, values: dict[str, Any], names: set[str]) -> None:
-        """Let what there is take new `values`, which `check` let pass; in the thread of ROS.
+    def tune(self, settings: Any, names: set[str]) -> None:
+        """Let what there is take new settings, which `check` let pass; in the thread of ROS.
 
         Args:
-            values: of all parameters by name.
+            settings: all parameters.
             names: of those that were set, maybe to what they were.
         """
 
@@ -196,6 +203,14 @@ class ManagedNode(LifecycleNodeMixin, Node):
             f"then set it{again} again"
         )
 
+    def use_settings(self, settings: type[ManagedSettings]) -> None:
+        """Have the parameters of another class from now on; in the thread of ROS.
+
+        Raises:
+            see `Tuning.declare`.
+        """
+        self._tuning.declare(settings)
+
     def in_ros_thread(self, function: Callable[[], T]) -> T:
         """Run `function` in the thread that receives, from wherever; return what it returns.
 
@@ -222,9 +237,9 @@ class ManagedNode(LifecycleNodeMixin, Node):
         self.problem, self.misconfigured = "", False
         self._enter(CONFIGURING)
         try:
-            values = dict(self._tuning.values)
-            self.configure(values)
-            self.in_ros_thread(lambda: self._catch_up(values))
+            settings = self._tuning.settings
+            self.configure(settings)
+            self.in_ros_thread(lambda: self._catch_up(settings))
         except Exception as error:
             self.problem = _words(error)
             self.misconfigured = isinstance(error, ValueError)
@@ -294,10 +309,14 @@ class ManagedNode(LifecycleNodeMixin, Node):
         self._enter(UNCONFIGURED)
         return result
 
-    def _catch_up(self, values: dict[str, Any]) -> None:
-        """Take what was set while the node was configured with `values`."""
-        newest = self._tuning.values
-        changed = {name for name in newest if newest[name] != values[name]}
+    def _catch_up(self, settings: Any) -> None:
+        """Take what was set while the node was configured with `settings`."""
+        newest = self._tuning.settings
+        changed = {
+            name
+            for name in settings_of(newest)
+            if getattr(newest, name) != getattr(settings, name)
+        }
         if changed:
             try:
                 self.check(newest, changed)

@@ -21,6 +21,8 @@ from yaml.constructor import ConstructorError
 from yaml.parser import ParserError
 from yaml.scanner import ScannerError
 
+from smolvla_core.settings import renamed
+
 NODES = (
     "policy_node",
     "executor_node",
@@ -239,6 +241,9 @@ def _unknown(section: _Section, nodes: Mapping[str, Collection[str]]) -> Iterato
         if name in known or name.startswith(_GENERAL_PREFIX):
             continue
         said = f"{section.source}: there is no parameter '{name}' of {' and '.join(nodes)}"
+        if renamed(name, known):
+            yield f"{said}; {renamed(name, known)}"
+            continue
         nearest = _nearest(name, known, _SOME if strict else _VERY)
         if nearest:
             others = "" if strict else " If it is another node's, put it under that node's name"

@@ -27,18 +27,18 @@ class ReadyLine:
     Args:
         node: the executor.
         status: its newest status.
-        command_topic: where it commands the arm; empty while it is not configured.
+        unheard: returns a topic or action of its commands that nobody listens to; empty for none.
     """
 
     def __init__(
         self,
         node: ManagedNode,
         status: Callable[[], ExecutorStatus],
-        command_topic: Callable[[], str],
+        unheard: Callable[[], str],
     ) -> None:
         self._node = node
         self._status = status
-        self._command_topic = command_topic
+        self._unheard = unheard
         self._said = ""
         self._active_since = math.inf
         self._complained = False
@@ -75,11 +75,11 @@ class ReadyLine:
 
     def _missing(self, policy: PolicyStatus) -> str:
         """Say what is missing although both nodes are active; empty for nothing."""
-        status, commands = self._status(), self._command_topic()
+        status = self._status()
         # NaN as long as the control loop has told nothing.
         if not status.joint_state_age < math.inf or status.state == ExecutorStatus.FAULT:
             return status.reason
-        if not status.dry_run and not self._node.count_subscribers(commands):
+        if not status.dry_run and (commands := self._unheard()):
             return f"nobody listens on {commands}: is the arm's controller active?"
         if not all(age < math.inf for age in (*policy.camera_ages, policy.joint_state_age)):
             return policy.message or "the policy has not heard all cameras and joints"

@@ -24,10 +24,11 @@ from visualization_msgs.msg import MarkerArray
 
 from smolvla_core.backend import Observation, SceneObject
 from smolvla_core.images import decode_image, is_gray
-from smolvla_core.observation import GRAY, Missing, ObservationBuffer, ObservationConfig
+from smolvla_core.node_settings import ObservationSettings, SensorSettings
+from smolvla_core.observation import GRAY, Missing, ObservationBuffer
 from smolvla_core.ros import qos
 from smolvla_core.ros.converters import scene_objects
-from smolvla_core.ros.publishers import PublisherNames
+from smolvla_core.ros.joint_states import subscribe_joint_states
 
 
 @dataclass(frozen=True)
@@ -112,29 +113,26 @@ class SensorIntake:
     Args:
         node: whose executor receives.
         needs: cameras and joints, and whether objects.
-        config: how old and how far apart the parts may be.
-        camera_topic: topic of the raw images, ``{name}`` is the camera's name.
-        compressed: subscribe to ``<camera_topic>/compressed`` instead.
+        settings: robot and its cameras, and how old and how far apart the parts may be.
     """
 
     def __init__(
         self,
         node: Node,
         needs: Needs,
-        config: ObservationConfig,
-        camera_topic: str,
-        compressed: bool,
+        settings: SensorSettings,
     ) -> None:
         self._node = node
         self._lock = threading.Lock()
-        self._buffer = ObservationBuffer(needs.cameras, needs.joint_names, config)
+        self._buffer = ObservationBuffer(needs.cameras, needs.joint_names, settings)
         self._objects: Mapping[str, SceneObject] | None = None
         self._needs_objects = needs.needs_objects
         self._subscriptions: list[Any] = []
-        self._state_sources = PublisherNames(node, "joint_states")
         for camera in needs.cameras:
-            self._subscribe(camera, camera_topic.replace("{name}", camera), compressed)
-        self._receive(JointState, "joint_states", self._on_joint_state, qos.joint_state_qos())
+            self._subscribe(camera, *settings.image_topic(camera))
+        self._subscriptions += subscribe_joint_states(
+            node, settings.body.joint_states, self._on_joint_state
+        )
         if needs.needs_objects:
             self._receive(MarkerArray, "sim/objects", self._on_objects, qos.scene_qos())
 
@@ -143,10 +141,10 @@ class SensorIntake:
         while self._subscriptions:
             self._node.destroy_subscription(self._subscriptions.pop())
 
-    def reconfigure(self, config: ObservationConfig) -> None:
+    def reconfigure(self, settings: ObservationSettings) -> None:
         """Go by other ages and skews from now on."""
         with self._lock:
-            self._buffer.reconfigure(config)
+            self._buffer.reconfigure(settings)
 
     def _receive(
         self,
@@ -207,7 +205,6 @@ class SensorIntake:
             )
 
     def _subscribe(self, camera: str, topic: str, compressed: bool) -> None:
-        topic = f"{topic}/compressed" if compressed else topic
         name = self._node.resolve_topic_name(topic)
         seen = False  # a picture that could be read
 
@@ -229,12 +226,11 @@ class SensorIntake:
             raw=True,
         )
 
-    def _on_joint_state(self, message: JointState, info: Mapping[str, Any]) -> None:
+    def _on_joint_state(self, names: list[str], message: JointState, source: str) -> None:
         stamp_ns = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
-        source = self._state_sources.of(info)
         with self._lock:  # one that is not used may hold other joints: told when none is left
             self._buffer.add_joint_state(
-                message.name, message.position, stamp_ns, time.monotonic(), source
+                names, message.position, stamp_ns, time.monotonic(), source
             )
 
     def _on_objects(self, message: MarkerArray) -> None:

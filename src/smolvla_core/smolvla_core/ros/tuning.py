@@ -8,18 +8,23 @@ reason, and leaves no trace; what was taken is told in the log and handed to the
 
 from __future__ import annotations
 
-import json
 from array import array
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.node import Node
-from rclpy.parameter import Parameter as RosParameter
+from rclpy.parameter import Parameter
 
-from smolvla_core.ros.parameters import Parameter, values_of
-
-_DOUBLE, _DOUBLES = RosParameter.Type.DOUBLE, RosParameter.Type.DOUBLE_ARRAY
+from smolvla_core.ros.parameters import declare, present, ros_parameter
+from smolvla_core.settings import (
+    Setting,
+    SettingError,
+    Settings,
+    from_values,
+    settings_of,
+    written,
+)
 
 
 class Tuning:
@@ -30,125 +35,150 @@ class Tuning:
 
     Args:
         node: whose.
-        parameters: declared on it.
-        check: raises ValueError where values by name, given with the names of those that change,
-            do not fit together.
-        take: takes values by name, and the names of those that were set, maybe to what they were.
+        cls: declared on it.
+        check: raises ValueError where settings, given with the names of those that change, cannot
+            be taken now.
+        take: takes settings, and the names of those that were set, maybe to what they were.
         refusal: says why a parameter that does not take effect at once cannot be set now; empty
             where it can. By default none can.
+        in_use: says whether values must fit together now. Those that a node will read only later
+            may be set one after the other.
 
     Attributes:
         values: the present ones by name; another mapping after each change.
 
     Raises:
-        ValueError: see `parameters.values_of`.
+        SettingError: see `parameters.present`.
     """
 
     def __init__(
         self,
         node: Node,
-        parameters: Iterable[Parameter],
+        cls: type[Settings],
         *,
-        check: Callable[[dict[str, Any], set[str]], None],
-        take: Callable[[dict[str, Any], set[str]], None],
+        check: Callable[[Any, set[str]], None] = lambda settings, changed: None,
+        take: Callable[[Any, set[str]], None],
         refusal: Callable[[str], str] = lambda name: f"'{name}' is read at the start",
+        in_use: Callable[[], bool] = lambda: True,
     ) -> None:
-        self._declared = {parameter.name: parameter for parameter in parameters}
-        self._logger = node.get_logger()
+        self._node = node
         self._check = check
         self._take = take
         self._refusal = refusal
+        self._in_use = in_use
         self._wrong = ""
-        self.values: dict[str, Any] = values_of(node, self._declared.values())
+        self._cls = cls
+        self._declared = settings_of(cls)
+        self.values = present(node, cls)
         node.add_pre_set_parameters_callback(self._before)
         node.add_on_set_parameters_callback(self._judge)
         node.add_post_set_parameters_callback(self._after)
 
-    def _before(self, parameters: Sequence[RosParameter[Any]]) -> list[RosParameter[Any]]:
+    @property
+    def settings(self) -> Any:
+        """The present settings.
+
+        Raises:
+            SettingError: values do not fit together.
+        """
+        return from_values(self._cls, self.values)
+
+    def declare(self, cls: type[Settings]) -> None:
+        """Go on with the parameters of another class; what only the old one has ends.
+
+        Raises:
+            SettingError: see `parameters.present`; and the exceptions of `parameters.declare`.
+        """
+        gone = set(self._declared) - set(settings_of(cls))
+        self._declared = {}  # nobody is told of those that are declared now
+        for name in gone:
+            self._node.undeclare_parameter(name)
+        declare(self._node, cls, settable=True)
+        self._cls, self._declared = cls, settings_of(cls)
+        self.values = present(self._node, cls)
+
+    def _before(self, parameters: Sequence[Parameter[Any]]) -> list[Parameter[Any]]:
         """Let ``1`` be a number where ``1.0`` is wanted: the command line cannot know.
 
-        Of another type than the declared one a value would be refused by ROS, with numbers for the
-        types. The present value goes on in its stead and `_judge` says what is wrong.
+        What does not fit would be refused by ROS with numbers for the types, or by some clients
+        only. The present value goes on in its stead and `_judge` says what is wrong.
         """
         self._wrong = ""
         given = []
-        for ros in parameters:
-            declared = self._declared.get(ros.name)
-            if declared is not None and ros.type_ != RosParameter.Type.NOT_SET:
-                ros = _as_declared(ros, declared)
-                if ros.type_ != declared.type:
-                    self._wrong = declared.of_type(ros.value, ros.type_)
-                    ros = RosParameter(ros.name, declared.type, self.values[ros.name])
-            given.append(ros)
+        for parameter in parameters:
+            declared = self._declared.get(parameter.name)
+            if declared is not None and parameter.type_ != Parameter.Type.NOT_SET:
+                value = _meant(parameter.value, declared)
+                try:
+                    value = declared.check(value)
+                except SettingError as error:
+                    self._wrong = self._wrong or str(error)
+                    value = self.values[parameter.name]
+                parameter = ros_parameter(declared, value)
+            given.append(parameter)
         return given
 
-    def _judge(self, parameters: Sequence[RosParameter[Any]]) -> SetParametersResult:
+    def _judge(self, parameters: Sequence[Parameter[Any]]) -> SetParametersResult:
         new = self._ours(parameters)
         changed = self._changed(new)
         wrong, self._wrong = self._wrong, ""
         if wrong and new:
             return SetParametersResult(successful=False, reason=wrong)
         try:
-            for name, value in new.items():
-                declared = self._declared[name]
-                reason = declared.problem(value)
-                if not reason and name in changed and not declared.live:
-                    reason = self._refusal(name)
+            for name in changed:
+                reason = "" if self._declared[name].live else self._refusal(name)
                 if reason:
                     return SetParametersResult(successful=False, reason=reason)
-            if changed:
-                self._check({**self.values, **new}, changed)
+            if changed and self._in_use():
+                self._check(from_values(self._cls, {**self.values, **new}), changed)
         except Exception as error:  # nothing that is typed may end the node
             kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
             reason = f"{', '.join(sorted(changed))} not set: {kind}{error}"
             return SetParametersResult(successful=False, reason=reason)
         return SetParametersResult(successful=True)
 
-    def _after(self, parameters: Sequence[RosParameter[Any]]) -> None:
+    def _after(self, parameters: Sequence[Parameter[Any]]) -> None:
         new = self._ours(parameters)
         changed = self._changed(new)
         old, self.values = self.values, {**self.values, **new}
         for name in new:
             if name in changed:
-                self._logger.info(f"{name} is now {_text(new[name])} (was {_text(old[name])})")
+                was = written(old[name])
+                self._node.get_logger().info(f"{name} is now {written(new[name])} (was {was})")
+        try:
+            settings = self.settings
+        except ValueError:  # some are still to be set: see `in_use`
+            return
         if new:
-            self._take(self.values, set(new))
+            self._take(settings, set(new))
 
-    def _ours(self, parameters: Sequence[RosParameter[Any]]) -> dict[str, Any]:
+    def _ours(self, parameters: Sequence[Parameter[Any]]) -> dict[str, Any]:
         return {
-            ros.name: list(ros.value) if isinstance(self.values[ros.name], list) else ros.value
-            for ros in parameters
-            if ros.name in self._declared
+            parameter.name: self._declared[parameter.name].check(parameter.value)
+            for parameter in parameters
+            if parameter.name in self._declared
         }
 
     def _changed(self, new: Mapping[str, Any]) -> set[str]:
         return {name for name, value in new.items() if value != self.values[name]}
 
 
-def _text(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+def _meant(value: Any, declared: Setting) -> Any:
+    """Return numbers where that is meant without doubt."""
+    if declared.kind is not float:
+        return value
+    if isinstance(value, str) and value[:1] == "[" and value[-1:] == "]":
+        value = value[1:-1].split(",")  # a list of whole and other numbers is a text for ROS
+    if isinstance(value, (list, array)):
+        return [_number(one) for one in value]
+    return _number(value)
 
 
-def _as_declared(ros: RosParameter[Any], declared: Parameter) -> RosParameter[Any]:
-    """Return a value as the type that is declared where that is meant without doubt."""
-    wanted, value = declared.type, ros.value
-    if wanted in (_DOUBLE, _DOUBLES):
-        if isinstance(value, str) and value[:1] == "[" and value[-1:] == "]":
-            value = value[1:-1].split(",")  # a list of whole and other numbers is a text for ROS
-        many = isinstance(value, (list, array))
-        numbers = [_number(one) for one in (value if many else [value])]
-        if None not in numbers and (wanted == _DOUBLES or not many):
-            return RosParameter(ros.name, wanted, numbers if wanted == _DOUBLES else numbers[0])
-    elif isinstance(value, (list, array)) and not value and wanted.name.endswith("_ARRAY"):
-        return RosParameter(ros.name, wanted, [])
-    return ros
-
-
-def _number(value: Any) -> float | None:
+def _number(value: Any) -> Any:
     """Return a number, also one like 1e-1 that is a text for the command line."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return None
+        return value
     try:
         return float(value)
     except (ValueError, OverflowError):
-        return None
+        return value

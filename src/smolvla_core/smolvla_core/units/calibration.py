@@ -19,7 +19,7 @@ RULE_BOOK: Mapping[str, Any] = json.loads(
 )
 
 LEROBOT_JOINTS: tuple[str, ...] = tuple(RULE_BOOK["joints"])
-"""The joints of an SO-100 or SO-101; their servos have the ids 1 to 6."""
+"""LeRobot's names of the joints of an SO-100 or SO-101; their servos have the ids 1 to 6."""
 
 GRIPPER = "gripper"
 
@@ -80,17 +80,6 @@ class JointCalibration:
 
 Calibration = Mapping[str, JointCalibration]
 """Joint -> calibration, by LeRobot's joint names."""
-
-
-def lerobot_name(joint: str) -> str:
-    """Return LeRobot's name of a joint, without the prefix of an arm; the name itself if none.
-
-    ``left_gripper`` is a gripper: two arms in one description have prefixes.
-    """
-    for name in LEROBOT_JOINTS:
-        if joint == name or joint.endswith(("_" + name, "/" + name)):
-            return name
-    return joint
 
 
 def say(name: str, /, **fields: object) -> str:

@@ -18,17 +18,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from smolvla_core.units.calibration import (
-    GRIPPER,
-    LEROBOT_JOINTS,
-    MAX_TICK,
-    REACH,
-    TICKS_PER_TURN,
-    ZERO_SLACK,
-    Calibration,
-    lerobot_name,
-)
-from smolvla_core.units.joint_units import OLD_ZEROS, REGIMES
+from smolvla_core.robot import LEROBOT_ARM, VELOCITY, Joint
+from smolvla_core.units.calibration import GRIPPER, MAX_TICK, REACH, TICKS_PER_TURN, ZERO_SLACK
+from smolvla_core.units.joint_units import OLD_ZEROS, REGIMES, Calibrations, calibration_of
 
 FeatureStatistics = Mapping[str, ArrayLike]
 
@@ -66,18 +58,25 @@ class Implied(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Joint:
+class _Numbers:
     """The numbers of one joint in one feature; NaN where there are none."""
 
     feature: str
-    joint: str
+    of: Joint
     low: float
     high: float
     mean: float
     std: float
 
+    @property
+    def joint(self) -> str:
+        """Its name."""
+        return self.of.name
 
-def _numbers(statistics: Mapping[str, FeatureStatistics], joints: Sequence[str]) -> list[_Joint]:
+
+def _numbers(
+    statistics: Mapping[str, FeatureStatistics], joints: Sequence[Joint]
+) -> list[_Numbers]:
     found = []
     for feature in ("observation.state", "action"):
         columns: dict[str, NDArray[np.float64]] = {}
@@ -92,13 +91,14 @@ def _numbers(statistics: Mapping[str, FeatureStatistics], joints: Sequence[str])
         if not columns or (np.isnan(mean).all() and np.isnan(high).all()):
             continue
         for i, joint in enumerate(joints):
-            found.append(_Joint(feature, joint, low[i], high[i], mean[i], std[i]))
+            if joint.role != VELOCITY:
+                found.append(_Numbers(feature, joint, low[i], high[i], mean[i], std[i]))
     return found
 
 
-def _limits(regime: str, joint: str) -> tuple[float, float, float, float]:
+def _limits(regime: str, joint: Joint) -> tuple[float, float, float, float]:
     """Return lower and upper limit in the regime, and the slack of extremes and means."""
-    name = lerobot_name(joint)
+    name = joint.kind
     degree = 1.0 if regime != "radians" else math.pi / 180.0
     slack, mean_slack = ZERO_SLACK * degree, MEAN_SLACK * degree
     if name == GRIPPER:
@@ -115,10 +115,10 @@ def _limits(regime: str, joint: str) -> tuple[float, float, float, float]:
     return -reach, reach, slack, mean_slack
 
 
-def _beyond(regime: str, numbers: Sequence[_Joint]) -> str:
+def _beyond(regime: str, numbers: Sequence[_Numbers]) -> str:
     """Return why the numbers cannot be of this regime, empty when they can."""
     for n in numbers:
-        low, high, slack, mean_slack = _limits(regime, n.joint)
+        low, high, slack, mean_slack = _limits(regime, n.of)
         where = f"of {n.joint} ({n.feature})"
         limits = f"beyond the {low:.3g} to {high:.3g} of '{regime}'"
         if not (low - mean_slack <= n.mean <= high + mean_slack) and math.isfinite(n.mean):
@@ -140,18 +140,18 @@ def _beyond(regime: str, numbers: Sequence[_Joint]) -> str:
     return ""
 
 
-def _size(n: _Joint) -> float:
+def _size(n: _Numbers) -> float:
     ends = [abs(end) for end in (n.low, n.high) if math.isfinite(end)]
     if ends:
         return max(ends)
     return abs(n.mean) + 3.0 * (n.std if math.isfinite(n.std) else 0.0)
 
 
-def _trace(numbers: Sequence[_Joint], calibration: Calibration | None) -> Implied:
+def _trace(numbers: Sequence[_Numbers], calibrations: Calibrations) -> Implied:
     """Find the marks that LeRobot's formulas leave in the extremes of body joints."""
-    body = [n for n in numbers if lerobot_name(n.joint) != GRIPPER]
+    body = [n for n in numbers if n.of.role != GRIPPER]
     traces = [
-        _grid(feature, [n for n in body if n.feature == feature], calibration)
+        _grid(feature, [n for n in body if n.feature == feature], calibrations)
         for feature in ("observation.state", "action")
     ]
     cut = {(n.joint, e) for n in body for e in (n.low, n.high) if abs(abs(e) - 100.0) < 1e-4}
@@ -164,7 +164,7 @@ def _trace(numbers: Sequence[_Joint], calibration: Calibration | None) -> Implie
     return found[0] if agree else Implied("", "")
 
 
-def _grid(feature: str, body: Sequence[_Joint], calibration: Calibration | None) -> Implied:
+def _grid(feature: str, body: Sequence[_Numbers], calibrations: Calibrations) -> Implied:
     """Find out whether all extremes of a feature are whole ticks of one kind."""
     ends = np.array([[n.low, n.high] for n in body])
     # ±100 is on all grids but the old one, and other whole numbers may be rounded by hand.
@@ -180,33 +180,32 @@ def _grid(feature: str, body: Sequence[_Joint], calibration: Calibration | None)
     if new != old:
         regime, tick = ("degrees", "360/4095") if new else ("degrees_old", "360/4096")
         return Implied(regime, f"all extremes of {feature} are whole ticks of {tick} degrees")
-    names = [lerobot_name(n.joint) for n in body]
-    if calibration is not None and all(name in calibration for name in names):
-        widths = np.array([[calibration[name].width] for name in names])
-        if on_grid((ends + 100.0) / 200.0 * widths):
-            text = f"all extremes of {feature} are whole ticks of this arm's calibrated ranges"
-            return Implied("normalized", text)
+    known = [calibration_of(n.of, calibrations) for n in body]
+    widths = np.array([[entry.width] for entry in known if entry is not None])
+    if len(widths) == len(body) and on_grid((ends + 100.0) / 200.0 * widths):
+        text = f"all extremes of {feature} are whole ticks of this arm's calibrated ranges"
+        return Implied("normalized", text)
     return Implied("", "")
 
 
-def _candidates(joints: Sequence[str]) -> list[str]:
+def _candidates(joints: Sequence[Joint]) -> list[str]:
     # Only of LeRobot's arms is it known what the old zero was.
-    lerobots = any(lerobot_name(joint) in OLD_ZEROS for joint in joints)
+    lerobots = any(joint.kind in OLD_ZEROS for joint in joints)
     return [regime for regime in REGIMES if regime != "degrees_old" or lerobots]
 
 
 def implied_units(
     statistics: Mapping[str, FeatureStatistics],
-    joints: Sequence[str] = LEROBOT_JOINTS,
-    calibration: Calibration | None = None,
+    joints: Sequence[Joint] = LEROBOT_ARM,
+    calibrations: Calibrations | None = None,
 ) -> Implied:
     """Return the units that a checkpoint's statistics imply.
 
     Args:
         statistics: feature -> statistic (min, max, mean, std, q01, q99) -> (joints,) numbers.
             Those of ``observation.state`` and ``action`` are read.
-        joints: their names; LeRobot's, with or without a prefix, where the arm is an SO-100.
-        calibration: the arm's, if known: one more trace to find.
+        joints: what the numbers are of.
+        calibrations: of the arms, if known: one more trace to find.
 
     Returns:
         Regime and reason; an empty regime where the statistics leave a choice or fit none.
@@ -216,7 +215,7 @@ def implied_units(
         return Implied("", f"the checkpoint has no statistics to tell its units from; {_SAY}")
     against = {regime: _beyond(regime, numbers) for regime in _candidates(joints)}
     fitting = [regime for regime, why in against.items() if not why]
-    traced = _trace(numbers, calibration)
+    traced = _trace(numbers, calibrations or {})
     if traced.regime in fitting:
         return traced
     if len(fitting) == 1:
@@ -237,8 +236,8 @@ _SAY = f"say it with units:=, one of {', '.join(REGIMES)}"
 def units_problem(
     regime: str,
     statistics: Mapping[str, FeatureStatistics],
-    joints: Sequence[str] = LEROBOT_JOINTS,
-    calibration: Calibration | None = None,
+    joints: Sequence[Joint] = LEROBOT_ARM,
+    calibrations: Calibrations | None = None,
 ) -> str:
     """Return why statistics contradict the units that somebody chose; empty when they do not.
 
@@ -246,18 +245,18 @@ def units_problem(
         regime: one of `units.REGIMES`.
         statistics: see `implied_units`.
         joints: see there.
-        calibration: see there.
+        calibrations: see there.
     """
     numbers = _numbers(statistics, joints)
     if not numbers:
         return ""
     why = _beyond(regime, numbers)
-    implied = implied_units(statistics, joints, calibration)
+    implied = implied_units(statistics, joints, calibrations)
     if not why and implied.regime not in ("", regime):
         why = implied.reason
     if not why:
         return ""
-    advice = "check stats:= and the order of joints:="
+    advice = "check stats:= and the order of the joints in the robot file"
     if implied.regime:
         advice = f"it looks like {EXPLANATIONS[implied.regime]}: set units:={implied.regime}"
     return (

@@ -20,11 +20,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from smolvla_core.robot import VELOCITY, Joint
 from smolvla_core.units.calibration import (
     GRIPPER,
     LEROBOT_JOINTS,
@@ -32,7 +32,7 @@ from smolvla_core.units.calibration import (
     RADIANS_PER_TICK,
     TICKS_PER_TURN,
     Calibration,
-    lerobot_name,
+    JointCalibration,
 )
 
 DEGREES_PER_RADIAN = 180.0 / math.pi
@@ -40,22 +40,6 @@ LEROBOT_DEGREES_PER_RADIAN = DEGREES_PER_RADIAN * TICKS_PER_TURN / MAX_TICK
 """LeRobot's degrees of an SO-100 count 4095 ticks a turn, the driver's radians 4096."""
 
 AUTO = "auto"
-
-
-@dataclass(frozen=True)
-class UnitParameters:
-    """What a regime may need to know about the arm.
-
-    Attributes:
-        gripper_range: the gripper's joint position when closed (0) and when open (100) [rad].
-        signs: +1 or -1 for joints whose axis the URDF may count the other way round than the
-            checkpoint; +1 where not given. A gripper is reversed through `gripper_range`.
-        calibration: the arm's, by LeRobot's joint names; None if it is not known.
-    """
-
-    gripper_range: tuple[float, float] = (-0.174, 1.75)
-    signs: Mapping[str, int] = field(default_factory=dict)
-    calibration: Calibration | None = None
 
 
 class JointUnits:
@@ -83,17 +67,31 @@ class JointUnits:
         shape = self.scale.shape
         self.lower: NDArray[np.float64] = np.full(shape, lower, dtype=np.float64)
         self.upper: NDArray[np.float64] = np.full(shape, upper, dtype=np.float64)
+        self._columns, self._size = tuple(range(len(self.joints))), len(self.joints)
+
+    def among(self, columns: Sequence[int], size: int) -> JointUnits:
+        """Return the conversion for a state and actions of `size` numbers.
+
+        The joints are those at `columns`; the others are velocities: 0 in the state, as of a base
+        that stands, and left out of the actions.
+        """
+        units = JointUnits(self.joints, self.scale, self.offset, self.lower, self.upper)
+        units._columns, units._size = tuple(columns), size
+        return units
 
     def to_policy(self, positions: ArrayLike) -> NDArray[np.float32]:
-        """Convert joint positions (joints,) or (rows, joints) [rad] to the policy's units.
+        """Convert joint positions (joints,) or (rows, joints) [rad] to the policy's state.
 
         A position beyond the bounds becomes the bound, as LeRobot has it.
 
         Raises:
             ValueError: the shape is wrong or a value is not finite.
         """
-        array = self._checked("the joint state", positions) * self.scale + self.offset
-        return np.clip(array, self.lower, self.upper).astype(np.float32)
+        radians = self._checked("the joint state", positions, self.joints)
+        array = np.clip(radians * self.scale + self.offset, self.lower, self.upper)
+        state = np.zeros((*array.shape[:-1], self._size), dtype=np.float32)
+        state[..., self._columns] = array
+        return state
 
     def to_joints(self, actions: ArrayLike) -> NDArray[np.float64]:
         """Convert actions (joints,) or (rows, joints) of the policy to radians.
@@ -103,38 +101,42 @@ class JointUnits:
         Raises:
             ValueError: the shape is wrong or a value is not finite.
         """
-        array = np.clip(self._checked("the policy's output", actions), self.lower, self.upper)
-        return (array - self.offset) / self.scale
+        names = ["a velocity"] * self._size
+        for joint, column in zip(self.joints, self._columns, strict=True):
+            names[column] = joint
+        array = self._checked("the policy's output", actions, names)[..., self._columns]
+        return (np.clip(array, self.lower, self.upper) - self.offset) / self.scale
 
-    def _checked(self, what: str, values: ArrayLike) -> NDArray[np.float64]:
+    @staticmethod
+    def _checked(what: str, values: ArrayLike, names: Sequence[str]) -> NDArray[np.float64]:
         array = np.asarray(values, dtype=np.float64)
-        if array.ndim not in (1, 2) or array.shape[-1] != len(self.joints):
+        if array.ndim not in (1, 2) or array.shape[-1] != len(names):
             raise ValueError(
-                f"{what} has shape {array.shape}, but must end in {len(self.joints)} for "
-                f"{', '.join(self.joints)}"
+                f"{what} has shape {array.shape}, but must end in {len(names)} for "
+                f"{', '.join(names)}"
             )
-        finite = np.isfinite(array).reshape(-1, len(self.joints)).all(axis=0)
+        finite = np.isfinite(array).reshape(-1, len(names)).all(axis=0)
         if not finite.all():
-            bad = ", ".join(self.joints[i] for i in np.flatnonzero(~finite))
+            bad = ", ".join(names[i] for i in np.flatnonzero(~finite))
             raise ValueError(f"{what} is not finite for {bad}")
         return array
 
 
-def _signs(joints: Sequence[str], parameters: UnitParameters) -> NDArray[np.float64]:
-    unknown = [joint for joint in parameters.signs if joint not in joints]
-    if unknown:
-        raise ValueError(
-            f"signs are given for {', '.join(unknown)}, but the joints are {', '.join(joints)}"
-        )
-    wrong = [joint for joint, sign in parameters.signs.items() if sign not in (1, -1)]
-    if wrong:
-        raise ValueError(f"the sign of {', '.join(wrong)} must be 1 or -1")
-    return np.array([parameters.signs.get(joint, 1) for joint in joints], dtype=np.float64)
+Calibrations = Mapping[str, Calibration]
+"""Prefix of an arm's joints for LeRobot (empty with one arm) -> its calibration."""
+
+
+def calibration_of(joint: Joint, calibrations: Calibrations) -> JointCalibration | None:
+    """Return what the calibration of its arm says about a joint; None if nothing is known."""
+    return calibrations.get(joint.prefix, {}).get(joint.kind)
+
+
+def _signs(joints: Sequence[Joint]) -> NDArray[np.float64]:
+    return np.array([joint.sign or 1 for joint in joints], dtype=np.float64)
 
 
 def _with_gripper(
-    joints: Sequence[str],
-    parameters: UnitParameters,
+    joints: Sequence[Joint],
     scale: NDArray[np.float64],
     offset: NDArray[np.float64],
     body_bound: float = math.inf,
@@ -148,63 +150,58 @@ def _with_gripper(
     lower = np.full(len(joints), -body_bound)
     upper = np.full(len(joints), body_bound)
     for index, joint in enumerate(joints):
-        if lerobot_name(joint) != GRIPPER:
+        if joint.role != GRIPPER:
             continue
-        if parameters.signs.get(joint, 1) != 1:
-            raise ValueError(
-                f"the sign of {joint} must be 1: to reverse a gripper, swap the two ends of "
-                "gripper_range"
-            )
-        closed, opened = parameters.gripper_range
-        if closed == opened or not (math.isfinite(closed) and math.isfinite(opened)):
-            raise ValueError(
-                "gripper_range must be two different positions (closed, open) in rad, but is "
-                f"{parameters.gripper_range}"
-            )
+        closed, opened = joint.gripper_range
         scale[index] = 100.0 / (opened - closed)
         offset[index] = -closed * scale[index]
         lower[index], upper[index] = gripper_bounds
-    return JointUnits(joints, scale, offset, lower, upper)
+    return JointUnits([joint.name for joint in joints], scale, offset, lower, upper)
 
 
-def _radians(joints: Sequence[str], parameters: UnitParameters) -> JointUnits:
-    return JointUnits(joints, _signs(joints, parameters), np.zeros(len(joints)))
+def _radians(joints: Sequence[Joint], calibrations: Calibrations) -> JointUnits:
+    return JointUnits([joint.name for joint in joints], _signs(joints), np.zeros(len(joints)))
 
 
-def _degrees(joints: Sequence[str], parameters: UnitParameters) -> JointUnits:
+def _degrees(joints: Sequence[Joint], calibrations: Calibrations) -> JointUnits:
     # Another arm's degrees are what they are everywhere.
-    scale = _signs(joints, parameters) * [
-        LEROBOT_DEGREES_PER_RADIAN if lerobot_name(joint) in LEROBOT_JOINTS else DEGREES_PER_RADIAN
+    scale = _signs(joints) * [
+        LEROBOT_DEGREES_PER_RADIAN if joint.kind in LEROBOT_JOINTS else DEGREES_PER_RADIAN
         for joint in joints
     ]
-    return _with_gripper(joints, parameters, scale, np.zeros(len(joints)))
+    return _with_gripper(joints, scale, np.zeros(len(joints)))
 
 
-def _normalized(joints: Sequence[str], parameters: UnitParameters) -> JointUnits:
-    calibration = parameters.calibration
-    if calibration is None:
+def _normalized(joints: Sequence[Joint], calibrations: Calibrations) -> JointUnits:
+    if not calibrations:
         raise ValueError(
             "units 'normalized' are shares of the ranges in the arm's LeRobot calibration: give "
-            "the parameter calibration, the path of its JSON file or LeRobot's --robot.id"
+            "the entry calibration of the robot file, or the parameter: the path of its JSON file "
+            "or LeRobot's --robot.id"
         )
-    names = [lerobot_name(joint) for joint in joints]
-    missing = [joint for joint, name in zip(joints, names, strict=True) if name not in calibration]
-    if missing:
-        raise ValueError(
-            f"the calibration has no {', '.join(missing)}; it has {', '.join(calibration)}: is it "
-            "that of this arm?"
-        )
-    if len(set(names)) < len(names):
-        raise ValueError(
-            f"one calibration serves one arm, but the joints {', '.join(joints)} are those of "
-            "several: run a policy node for each"
-        )
-    scale = _signs(joints, parameters)
-    for index, name in enumerate(names):
+    scale = _signs(joints)
+    for index, joint in enumerate(joints):
+        known = calibration_of(joint, calibrations)
+        if known is None:
+            raise ValueError(_not_calibrated(joint, calibrations))
         # LeRobot negates with drive_mode 1; the driver's radians do not know it.
-        turn = -1.0 if calibration[name].drive_mode == 1 else 1.0
-        scale[index] *= turn * 200.0 / (calibration[name].width * RADIANS_PER_TICK)
-    return _with_gripper(joints, parameters, scale, np.zeros(len(joints)), body_bound=100.0)
+        turn = -1.0 if known.drive_mode == 1 else 1.0
+        scale[index] *= turn * 200.0 / (known.width * RADIANS_PER_TICK)
+    return _with_gripper(joints, scale, np.zeros(len(joints)), body_bound=100.0)
+
+
+def _not_calibrated(joint: Joint, calibrations: Calibrations) -> str:
+    arm = calibrations.get(joint.prefix)
+    if arm is None:
+        return (
+            f"there is no calibration for {joint.name}: its arm has the prefix '{joint.prefix}', "
+            f"and calibrations are given for {', '.join(map(repr, calibrations))}: name one for "
+            "each arm in the robot file, as in calibration: {left_: my_left, right_: my_right}"
+        )
+    return (
+        f"the calibration has no {joint.kind} for {joint.name}; it has {', '.join(arm)}: is it "
+        "that of this arm? Which joint of LeRobot's it is says its entry lerobot in the robot file"
+    )
 
 
 # Joint -> (direction, offset): old degrees = direction * degrees + offset (LeRobot's guide to
@@ -212,19 +209,26 @@ def _normalized(joints: Sequence[str], parameters: UnitParameters) -> JointUnits
 OLD_ZEROS = {"shoulder_lift": (-1.0, 90.0), "elbow_flex": (1.0, 90.0)}
 
 
-def _degrees_old(joints: Sequence[str], parameters: UnitParameters) -> JointUnits:
+def _degrees_old(joints: Sequence[Joint], calibrations: Calibrations) -> JointUnits:
+    strange = [joint.name for joint in joints if joint.kind not in LEROBOT_JOINTS]
+    if strange:
+        raise ValueError(
+            f"units 'degrees_old' are of LeRobot's arms, and {', '.join(strange)} is none of "
+            f"their joints: say with lerobot in the robot file which of "
+            f"{', '.join(LEROBOT_JOINTS)} it is"
+        )
     # Old LeRobot counted 4096 ticks a turn, so these are plain degrees.
-    scale = _signs(joints, parameters) * DEGREES_PER_RADIAN
+    scale = _signs(joints) * DEGREES_PER_RADIAN
     offset = np.zeros(len(joints))
     for index, joint in enumerate(joints):
-        direction, zero = OLD_ZEROS.get(lerobot_name(joint), (1.0, 0.0))
+        direction, zero = OLD_ZEROS.get(joint.kind, (1.0, 0.0))
         scale[index] *= direction
         offset[index] = zero
     # Old LeRobot's gripper was not held within 0 and 100 but raised an error 10 beyond.
-    return _with_gripper(joints, parameters, scale, offset, gripper_bounds=(-10.0, 110.0))
+    return _with_gripper(joints, scale, offset, gripper_bounds=(-10.0, 110.0))
 
 
-REGIMES: dict[str, Callable[[Sequence[str], UnitParameters], JointUnits]] = {
+REGIMES: dict[str, Callable[[Sequence[Joint], Calibrations], JointUnits]] = {
     "radians": _radians,
     "degrees": _degrees,
     "normalized": _normalized,
@@ -233,61 +237,22 @@ REGIMES: dict[str, Callable[[Sequence[str], UnitParameters], JointUnits]] = {
 
 
 def joint_units(
-    regime: str, joints: Sequence[str], parameters: UnitParameters | None = None
+    regime: str, joints: Sequence[Joint], calibrations: Calibrations | None = None
 ) -> JointUnits:
     """Return the conversion between radians and the units of `regime`.
 
+    Args:
+        regime: one of `REGIMES`.
+        joints: their signs and gripper ranges count. Velocities among them get no position; see
+            `JointUnits.among`.
+        calibrations: of the arms; only ``normalized`` needs them.
+
     Raises:
-        ValueError: the regime is unknown (the text lists the known ones) or a parameter
-            does not fit the joints.
+        ValueError: the regime is unknown (the text lists the known ones), or the calibrations do
+            not fit the joints.
     """
     if regime not in REGIMES:
         raise ValueError(f"unknown units {regime!r}: choose one of {', '.join(REGIMES)}")
-    return REGIMES[regime](joints, parameters or UnitParameters())
-
-
-def parameters_from_lists(
-    joints: Sequence[str],
-    signs: Sequence[float],
-    gripper_range: Sequence[float],
-    calibration: Calibration | None = None,
-) -> UnitParameters:
-    """Return what the regimes need from lists, as a node's parameters are.
-
-    Args:
-        joints: names.
-        signs: +1 or -1 for each joint, or one number for all.
-        gripper_range: the gripper's positions when closed and when open [rad].
-        calibration: the arm's, or None.
-
-    Raises:
-        ValueError: a value does not fit; the text names the parameter.
-    """
-    signs = [float(sign) for sign in signs]
-    if len(signs) == 1:
-        signs = signs * len(joints)
-    if len(signs) != len(joints):
-        raise ValueError(f"joint_signs has {len(signs)} numbers for {len(joints)} joints")
-    if any(sign not in (1.0, -1.0) for sign in signs):
-        raise ValueError(f"joint_signs must be 1 or -1, but are {signs}")
-    if len(gripper_range) != 2:
-        raise ValueError(f"gripper_range must be two numbers, but is {list(gripper_range)}")
-    opposite = {joint: -1 for joint, sign in zip(joints, signs, strict=True) if sign < 0}
-    closed, opened = gripper_range
-    return UnitParameters((float(closed), float(opened)), opposite, calibration)
-
-
-def units_from_lists(
-    regime: str,
-    joints: Sequence[str],
-    signs: Sequence[float],
-    gripper_range: Sequence[float],
-    calibration: Calibration | None = None,
-) -> JointUnits:
-    """Return the conversion from lists; see `joint_units` and `parameters_from_lists`.
-
-    Raises:
-        ValueError: a value does not fit; the text names the parameter.
-    """
-    parameters = parameters_from_lists(joints, signs, gripper_range, calibration)
-    return joint_units(regime, joints, parameters)
+    columns = [column for column, joint in enumerate(joints) if joint.role != VELOCITY]
+    units = REGIMES[regime]([joints[column] for column in columns], calibrations or {})
+    return units.among(columns, len(joints))

@@ -5,9 +5,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from smolvla_core.joints.order import Part
 from smolvla_core.joints.sources import CLEAR, JointSources
 
 JOINTS = ("base", "tilt")
+
+
+def whole(positions):
+    return Part(np.arange(len(positions)), np.array(positions))
 
 
 def feed(sources, seconds, publish, rates=(100, 40), start=50.0):
@@ -19,7 +24,7 @@ def feed(sources, seconds, publish, rates=(100, 40), start=50.0):
     ]
     for now, index in sorted(times):
         name, positions = publish(index, now - start)
-        sources.update(np.array(positions), name, now)
+        sources.update(whole(positions), name, now)
         if sources.problem(now):
             return sources.problem(now), now - start
     return "", seconds
@@ -75,14 +80,14 @@ def test_an_arm_that_is_set_elsewhere_or_comes_in_bursts_is_no_fault():
     for burst in range(20):
         for count in range(10):  # 0.3 s of a fast motion, received within a millisecond
             t = 0.3 * burst + 0.03 * count
-            sources.update(np.array([2.5 * t, 0.0]), "sim", 50 + 0.3 * burst + 1e-4 * count)
+            sources.update(whole([2.5 * t, 0.0]), "sim", 50 + 0.3 * burst + 1e-4 * count)
     assert sources.problem(56.0) == ""
 
 
 def test_a_message_that_came_after_the_cycle_began_counts():
     sources = JointSources(JOINTS)
-    sources.update(np.array([0.0, 0.0]), "a", 50.01)
-    sources.update(np.array([0.0, 1.0]), "b", 50.02)
+    sources.update(whole([0.0, 0.0]), "a", 50.01)
+    sources.update(whole([0.0, 1.0]), "b", 50.02)
     assert sources.problem(50.015) != ""
 
 
@@ -90,6 +95,22 @@ def test_what_is_over_is_forgiven():
     sources = JointSources(JOINTS)
     feed(sources, 1.0, lambda i, t: ("ab"[i], [0.0, 1.0 * i]))
     for count in range(round(100 * (CLEAR + 0.5))):
-        sources.update(np.array([0.0, 0.0]), "a", 51.0 + 0.01 * count)
+        sources.update(whole([0.0, 0.0]), "a", 51.0 + 0.01 * count)
     assert sources.problem(51.0 + CLEAR - 1.1) != ""
     assert sources.problem(51.0 + CLEAR + 0.5) == ""
+
+
+def test_parts_of_several_sources_are_compared_in_the_joints_that_they_share():
+    sources = JointSources(JOINTS)
+
+    def tell(name, now, **positions):
+        index = np.array([JOINTS.index(joint) for joint in positions])
+        sources.update(Part(index, np.array(list(positions.values()))), name, now)
+
+    for count in range(100):
+        now = 50 + 0.01 * count
+        tell("arm", now, base=0.3)
+        tell("hand", now, tilt=1.1)
+        assert sources.problem(now) == ""
+    tell("other", now, tilt=-0.4)
+    assert "hand and other contradict each other: tilt is at 1.10" in sources.problem(now)

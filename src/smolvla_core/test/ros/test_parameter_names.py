@@ -9,11 +9,11 @@ import sys
 import pytest
 import rclpy
 import yaml
+from smolvla_core.node_settings import ExecutorSettings, RecordSettings
 from smolvla_core.ros.parameter_names import check_arguments, check_file
-from smolvla_core.ros.policy_parameters import POLICY_PARAMETERS
-from smolvla_executor.executor_node.parameters import EXECUTOR_PARAMETERS
-from smolvla_executor.visualization_node.parameters import VISUALIZATION_PARAMETERS
-from smolvla_learning.record_node.parameters import RECORD_PARAMETERS
+from smolvla_core.settings import settings_of
+from smolvla_executor.visualization_node.parameters import VisualizationSettings
+from smolvla_policy.backends.registry import policy_parameters
 
 ARM = {"/left/policy_node": ["period", "cameras", "joints"]}
 
@@ -163,6 +163,11 @@ def test_the_command_line(arguments, words):
     assert words in str(refused.value)
 
 
+def test_a_name_of_before_leads_to_the_present_one():
+    with pytest.raises(ValueError, match="there is no parameter 'g' of /e; it has become "):
+        check_arguments(["--ros-args", "-p", "g:=0.5"], {"e": settings_of(ExecutorSettings)})
+
+
 def test_a_parameter_file_on_the_command_line_and_a_remapped_name(tmp_path):
     file = written(tmp_path, {"/a/c": section(tsak=1)})
     arguments = ["--ros-args", "-r", "__ns:=/a", "-r", "arm_node:__node:=c"]
@@ -177,16 +182,15 @@ def test_a_parameter_file_that_is_not_there(tmp_path):
 
 
 def test_no_parameter_of_the_suite_is_taken_for_a_typing_error_of_another_nodes(tmp_path):
-    from smolvla_sim.node.parameters import SIM_PARAMETERS
+    from smolvla_sim.node.parameters import SimSettings
 
-    lists = {
-        "/policy_node": POLICY_PARAMETERS,
-        "/executor_node": EXECUTOR_PARAMETERS,
-        "/record": RECORD_PARAMETERS,
-        "/visualization_node": VISUALIZATION_PARAMETERS,
-        "/sim_node": SIM_PARAMETERS,
+    names = {
+        "/policy_node": policy_parameters(),
+        "/executor_node": settings_of(ExecutorSettings),
+        "/record": settings_of(RecordSettings),
+        "/visualization_node": settings_of(VisualizationSettings),
+        "/sim_node": settings_of(SimSettings),
     }
-    names = {node: [parameter.name for parameter in lists[node]] for node in lists}
     for one, other in itertools.permutations(names, 2):
         shared = {"/**": section(**dict.fromkeys(names[one], 1))}
         assert problem(tmp_path, shared, {other: names[other]}) == ""

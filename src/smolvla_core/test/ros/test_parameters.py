@@ -1,46 +1,43 @@
 # SPDX-License-Identifier: Apache-2.0
 """Parameters reach the node with type, range and description, and bad ones are refused."""
 
+from dataclasses import dataclass
+
 import pytest
 import rclpy
-from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
+from rclpy.exceptions import InvalidParameterTypeException
 from rclpy.node import Node
-from rclpy.parameter import Parameter as RosParameter
-from smolvla_core.ros.parameters import Parameter, declare, read
-from smolvla_core.ros.policy_parameters import POLICY_PARAMETERS
-from smolvla_executor.executor_node.parameters import EXECUTOR_PARAMETERS
-
-EXAMPLES = (
-    Parameter("rate", 30.0, "Rate [Hz].", minimum=1.0, maximum=100.0),
-    Parameter("count", 3, "How many.", minimum=0),
-    Parameter("mode", "a", "Mode.", choices=("a", "b")),
-    Parameter("names", [], "Names.", kind=RosParameter.Type.STRING_ARRAY),
-    Parameter("limits", [1.0, 2.0], "Limits [rad]."),
-)
+from smolvla_core.node_settings import ExecutorSettings, PolicySettings, RecordSettings
+from smolvla_core.ros.parameters import declare, present, read, wrong_type
+from smolvla_core.settings import SettingError, Settings, setting, settings_of
 
 
-def values_of(parameters, *arguments):
+@dataclass(frozen=True, kw_only=True)
+class Example(Settings):
+    rate: float = setting(30.0, "Rate [Hz].", 1.0, 100.0)
+    count: int = setting(3, "How many.", 0)
+    mode: str = setting("a", "Mode.", choices=("a", "b"))
+    names: tuple[str, ...] = setting((), "Names.")
+    limits: tuple[float, ...] = setting((1.0, 2.0), "Limits [rad].")
+    force: float = setting(0.5, "Force [N].", above=0)
+
+
+def values_of(cls, *arguments):
     context = rclpy.Context()
     rclpy.init(args=["--ros-args", *arguments], context=context)
     node = Node("parameters_under_test", context=context)
     try:
-        values = read(node, parameters)
-        described = {p.name: node.describe_parameter(p.name) for p in parameters}
-        return values, described
+        settings = read(node, cls)
+        described = {name: node.describe_parameter(name) for name in settings_of(cls)}
+        return settings, described
     finally:
         node.destroy_node()
         rclpy.shutdown(context=context)
 
 
 def test_defaults_and_overrides():
-    values, described = values_of(EXAMPLES, "-p", "names:=[top,side]", "-p", "limits:=[3.0]")
-    assert values == {
-        "rate": 30.0,
-        "count": 3,
-        "mode": "a",
-        "names": ["top", "side"],
-        "limits": [3.0],
-    }
+    values, described = values_of(Example, "-p", "names:=[top,side]", "-p", "limits:=[3.0]")
+    assert values == Example(names=("top", "side"), limits=(3.0,))
     said = "Mode. One of: a, b. Takes effect at the start of the process."
     assert described["mode"].description == said
     assert described["rate"].floating_point_range[0].to_value == 100.0
@@ -48,8 +45,8 @@ def test_defaults_and_overrides():
 
 
 def test_an_empty_list_stays_a_list():
-    values, described = values_of(EXAMPLES)
-    assert values["names"] == []
+    values, described = values_of(Example)
+    assert values.names == ()
     assert described["names"].read_only
 
 
@@ -59,10 +56,11 @@ def test_every_parameter_has_a_value_so_that_all_can_be_dumped(settable):
     rclpy.init(args=[], context=context)
     node = Node("parameters_under_test", context=context)
     try:
-        declare(node, EXAMPLES, settable=settable)
+        declare(node, Example, settable=settable)
         # What `ros2 param dump` asks for; one parameter without a value empties the answer.
-        values = node.get_parameters([parameter.name for parameter in EXAMPLES])
-        assert [value.value for value in values] == [30.0, 3, "a", [], [1.0, 2.0]]
+        values = node.get_parameters(list(settings_of(Example)))
+        assert [value.value for value in values] == [30.0, 3, "a", [], [1.0, 2.0], 0.5]
+        assert Example(**present(node, Example)) == Example()
     finally:
         node.destroy_node()
         rclpy.shutdown(context=context)
@@ -71,21 +69,23 @@ def test_every_parameter_has_a_value_so_that_all_can_be_dumped(settable):
 @pytest.mark.parametrize(
     ("argument", "error"),
     [
-        ("rate:=1000.0", InvalidParameterValueException),
-        ("count:=-1", InvalidParameterValueException),
+        ("rate:=1000.0", SettingError),
+        ("count:=-1", SettingError),
         ("rate:=fast", InvalidParameterTypeException),
-        ("mode:=c", ValueError),
+        ("mode:=c", SettingError),
+        ("limits:=[1.0, .nan]", SettingError),
+        ("force:=0.0", SettingError),
     ],
 )
 def test_a_bad_value_is_refused(argument, error):
     with pytest.raises(error, match=argument.split(":")[0]):
-        values_of(EXAMPLES, "-p", argument)
+        values_of(Example, "-p", argument)
 
 
-@pytest.mark.parametrize("parameters", [POLICY_PARAMETERS, EXECUTOR_PARAMETERS])
-def test_every_parameter_of_the_nodes_is_described(parameters):
-    values, described = values_of(parameters)
-    assert len(values) == len(parameters)
+@pytest.mark.parametrize("cls", [PolicySettings, ExecutorSettings, RecordSettings])
+def test_every_parameter_of_the_nodes_is_described(cls):
+    values, described = values_of(cls)
+    assert values == cls()
     assert all(len(text.description) > 15 for text in described.values())
 
 
@@ -108,9 +108,8 @@ def test_every_parameter_of_the_nodes_is_described(parameters):
     ],
 )
 def test_a_value_of_a_wrong_type_is_told_with_both_types(name, value, given):
-    parameter = next(one for one in EXAMPLES if one.name == name)
-    said = parameter.wrong_type(value)
+    said = wrong_type(settings_of(Example)[name], value)
     assert bool(said) == bool(given)
     if given:
-        shown = "true" if value is True else repr(value)  # as one types it
-        assert f"parameter '{name}' is {shown}, of type {given}, but must be of type" in said
+        assert said.startswith(f"{name} is ")
+        assert f", of type {given}, but must be of type" in said

@@ -2,6 +2,7 @@
 """New values of parameters while a node runs, as clients of every kind send them."""
 
 import json
+from dataclasses import dataclass
 
 import pytest
 import rclpy
@@ -10,19 +11,32 @@ from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 from rclpy.parameter import get_parameter_value
-from smolvla_core.ros.parameters import Parameter, declare
+from smolvla_core.ros.parameters import declare
 from smolvla_core.ros.tuning import Tuning
+from smolvla_core.settings import Settings, setting, settings_of
 
-PARAMETERS = (
-    Parameter("gain", 2.0, "Gain.", minimum=0.5, maximum=8.0, live=True),
-    Parameter("low", [-1.0, -2.0], "Lower ends [rad].", live=True),
-    Parameter("high", [1.0, 2.0], "Upper ends [rad].", live=True),
-    Parameter("speeds", [3.0], "Speeds [rad/s].", minimum=0.25, maximum=9.0, live=True),
-    Parameter("shape", "round", "Shape.", choices=("round", "square"), live=True),
-    Parameter("names", [], "Names.", kind=RosParameter.Type.STRING_ARRAY, live=True),
-    Parameter("count", 4, "How many.", live=True),
-    Parameter("port", "/dev/a", "Read once."),
-)
+
+@dataclass(frozen=True, kw_only=True)
+class Machine(Settings):
+    gain: float = setting(2.0, "Gain.", 0.5, 8.0, live=True)
+    low: tuple[float, ...] = setting((-1.0, -2.0), "Lower ends [rad].", live=True)
+    high: tuple[float, ...] = setting((1.0, 2.0), "Upper ends [rad].", live=True)
+    speeds: tuple[float, ...] = setting((3.0,), "Speeds [rad/s].", 0.25, 9.0, live=True)
+    shape: str = setting("round", "Shape.", choices=("round", "square"), live=True)
+    names: tuple[str, ...] = setting((), "Names.", live=True)
+    count: int = setting(4, "How many.", live=True)
+    port: str = setting("/dev/a", "Read once.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if any(low >= high for low, high in zip(self.low, self.high, strict=True)):
+            raise ValueError("the ends leave no room")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Other(Settings):
+    gain: float = setting(3.0, "Gain.", 0.5, 8.0, live=True)
+    color: str = setting("red", "Color.", live=True)
 
 
 class Tuned:
@@ -31,19 +45,19 @@ class Tuned:
     def __init__(self, context):
         self.node = Node("tuned", context=context)
         self.taken = []
-        declare(self.node, PARAMETERS, settable=True)
+        self.in_use = True
+        declare(self.node, Machine, settable=True)
         self.tuning = Tuning(
             self.node,
-            PARAMETERS,
-            check=self.check,
-            take=lambda values, names: self.taken.append((dict(values), names)),
+            Machine,
+            check=lambda settings, changed: self.check(settings),
+            take=lambda settings, names: self.taken.append((settings, names)),
             refusal=lambda name: f"{name} is soldered on",
+            in_use=lambda: self.in_use,
         )
 
-    @staticmethod
-    def check(values, changed):
-        if any(low >= high for low, high in zip(values["low"], values["high"], strict=True)):
-            raise ValueError("the ends leave no room")
+    def check(self, settings):
+        """Raise what a node has against them."""
 
     def set(self, **texts):
         """Set, all or none, what is typed as ``ros2 param set`` reads it."""
@@ -57,10 +71,7 @@ class Tuned:
         )
 
     def values(self):
-        return {
-            parameter.name: self.node.get_parameter(parameter.name).value
-            for parameter in PARAMETERS
-        }
+        return {name: self.node.get_parameter(name).value for name in settings_of(Machine)}
 
 
 @pytest.fixture
@@ -95,35 +106,36 @@ def test_what_is_meant_without_doubt_is_taken_as_typed(tuned, name, text, value)
     assert (list(taken) if isinstance(value, list) else taken) == value
     if isinstance(value, float):
         assert isinstance(taken, float)
-    values, names = tuned.taken[-1]
-    assert (values[name], names) == (value, {name})
+    settings, names = tuned.taken[-1]
+    value = tuple(value) if isinstance(value, list) else value
+    assert (getattr(settings, name), names) == (value, {name})
 
 
 @pytest.mark.parametrize(
     ("texts", "words"),
     [
-        ({"gain": "9.0"}, "Max: 8.0"),
-        ({"gain": "9"}, "Max: 8.0"),
-        ({"gain": ".nan"}, "out of range"),
-        ({"gain": "quick"}, "'gain' is 'quick', of type STRING, but must be of type DOUBLE"),
-        ({"gain": "[3.0]"}, "must be of type DOUBLE, as 2.0"),
-        ({"gain": "true"}, "'gain' is true, of type BOOL"),
-        ({"gain": "nan"}, "out of range"),
-        ({"low": "[.nan, -1.0]"}, "nan is no number"),
-        ({"low": "[-.inf, -1.0]"}, "-inf is no number"),
-        ({"shape": "square", "speeds": "quick"}, "but must be of type DOUBLE_ARRAY"),
-        ({"low": "[a, 1]"}, "must be of type"),
-        ({"low": f"[1.5, {10**400}]"}, "inf is no number"),
-        ({"low": "[1.0, , 2]"}, "must be of type"),
-        ({"low": "[[1], 2.0]"}, "must be of type"),
-        ({"low": "[true, 2.0]"}, "must be of type"),
+        ({"gain": "9.0"}, "gain is 9.0, but must be from 0.5 up to 8"),
+        ({"gain": "9"}, "gain is 9.0, but must be from 0.5 up to 8"),
+        ({"gain": ".nan"}, "gain is nan, but must be a finite number"),
+        ({"gain": "quick"}, "gain is quick, but must be a number"),
+        ({"gain": "[3.0]"}, "gain is [3.0], but must be a number"),
+        ({"gain": "true"}, "gain is true, but must be a number"),
+        ({"gain": "nan"}, "gain is nan, but must be a finite number"),
+        ({"low": "[.nan, -1.0]"}, "low[0] is nan, but must be a finite number"),
+        ({"low": "[-.inf, -1.0]"}, "low[0] is -inf, but must be a finite number"),
+        ({"shape": "square", "speeds": "quick"}, "speeds[0] is quick, but must be a number"),
+        ({"low": "[a, 1]"}, "low[0] is a, but must be a number"),
+        ({"low": f"[1.5, {10**400}]"}, "low[1] is inf, but must be a finite number"),
+        ({"low": "[1.0, , 2]"}, 'low[1] is " ", but must be a number'),
+        ({"low": "[[1], 2.0]"}, "low[0] is"),
+        ({"low": "[true, 2.0]"}, 'low[0] is "true", but must be a number'),
         ({"low": "[-1.0]"}, "low not set: zip"),
         ({"low": "[1.0, -2.0]"}, "low not set: the ends leave no room"),
-        ({"speeds": "[0.1, 1.0]"}, "each number must be from 0.25 up to 9"),
+        ({"speeds": "[1.0, 0.1]"}, "speeds[1] is 0.1, but must be from 0.25 up to 9"),
         ({"speeds": "[]", "gain": "3.0", "shape": "flat"}, "not one of round, square"),
         ({"gain": "3.0", "low": "[0.5, 2.5]"}, "gain, low not set"),
         ({"gain": "3.0", "port": "/dev/b"}, "port is soldered on"),
-        ({"count": "2.5"}, "must be of type"),
+        ({"count": "2.5"}, "count is 2.5, but must be a whole number"),
     ],
 )
 def test_a_refusal_says_why_and_leaves_no_trace(tuned, texts, words):
@@ -133,21 +145,21 @@ def test_a_refusal_says_why_and_leaves_no_trace(tuned, texts, words):
     assert words in result.reason
     assert tuned.values() == before
     assert tuned.taken == []
-    assert tuned.tuning.values["gain"] == 2.0
+    assert tuned.tuning.settings.gain == 2.0
 
 
 def test_values_that_fit_only_together_are_set_together(tuned):
     assert not tuned.set(low="[1.5, 2.5]").successful
     assert tuned.set(low="[1.5, 2.5]", high="[3.0, 4.0]").successful
-    assert tuned.taken[-1][0]["high"] == [3.0, 4.0]
+    assert tuned.taken[-1][0].high == (3.0, 4.0)
     assert len(tuned.taken) == 1
 
 
 def test_a_dump_of_the_present_values_can_be_loaded(tuned):
-    for parameter in PARAMETERS:  # one after the other, as `ros2 param load` has it
-        value = tuned.node.get_parameter(parameter.name).value
-        text = json.dumps(list(value) if isinstance(parameter.default, list) else value)
-        assert tuned.set(**{parameter.name: text}).successful, parameter.name
+    for name, one in settings_of(Machine).items():  # one by one, as `ros2 param load` has it
+        value = tuned.node.get_parameter(name).value
+        text = json.dumps(list(value) if one.is_list else value)
+        assert tuned.set(**{name: text}).successful, name
 
 
 def test_each_change_is_told_once_with_both_values(tuned, capfd):
@@ -156,7 +168,7 @@ def test_each_change_is_told_once_with_both_values(tuned, capfd):
     tuned.set(speeds="[1.0, 2.5]")
     said = capfd.readouterr().err
     assert said.count("speeds is now [1.0, 2.5] (was [3.0])") == 1
-    assert said.count('shape is now "square" (was "round")') == 1
+    assert said.count("shape is now square (was round)") == 1
     assert "gain" not in said
 
 
@@ -172,7 +184,7 @@ def test_after_a_wrong_type_the_next_set_is_judged_by_itself(tuned):
 
 
 def test_nothing_that_is_typed_ends_the_node(tuned):
-    tuned.tuning._check = lambda values, changed: values["nothing"]
+    tuned.check = lambda settings: {}["nothing"]
     assert "KeyError" in tuned.set(gain="3.0").reason
 
 
@@ -180,3 +192,20 @@ def test_describe_tells_when_a_value_takes_effect(tuned):
     assert "Takes effect at once." in tuned.node.describe_parameter("gain").description
     said = tuned.node.describe_parameter("port").description
     assert "Takes effect when the node is configured." in said
+
+
+def test_what_is_read_later_may_be_set_one_after_the_other(tuned):
+    tuned.in_use = False
+    assert tuned.set(low="[5.0, 5.0]").successful
+    assert tuned.taken == []  # nobody is given what does not fit together
+    assert tuned.set(high="[6.0, 6.0]").successful
+    assert tuned.taken[-1][0].low == (5.0, 5.0)
+
+
+def test_other_parameters_can_take_the_place_of_the_first(tuned):
+    tuned.set(gain="4.0")
+    tuned.tuning.declare(Other)
+    assert tuned.tuning.settings == Other(gain=4.0)
+    assert not tuned.node.has_parameter("shape")
+    assert tuned.set(color="blue").successful
+    assert tuned.taken[-1] == (Other(gain=4.0, color="blue"), {"color"})

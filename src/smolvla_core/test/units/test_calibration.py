@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from smolvla_core.robot import load_robot
 from smolvla_core.units.calibration import DOUBTFUL, LEROBOT_JOINTS, ODD, UNSAFE, broken_rules
 from smolvla_core.units.calibration_files import (
     CalibrationError,
@@ -193,10 +194,13 @@ def test_no_policy_moves_an_arm_with_it(tmp_path, units):
     arm["elbow_flex"].update(range_min=14, range_max=4077)
     path = tmp_path / "arm.json"
     path.write_text(json.dumps(arm))
-    options = {"joints": LEROBOT_JOINTS, "units": units, "calibration": str(path)}
+    options = {"units": units, "calibration": str(path)}
     with pytest.raises(ValueError, match="'elbow_flex': the range is 357 degrees wide"):
-        choose_units(options, {})
-    assert choose_units({**options, "allow_units_mismatch": True}, {}).regime == units
+        choose_units(options, load_robot("so100"), {})
+    assert (
+        choose_units({**options, "allow_units_mismatch": True}, load_robot("so100"), {}).regime
+        == units
+    )
 
 
 @pytest.mark.parametrize("ends", [(0, 4095), (77, 4011), (310, 3690)])

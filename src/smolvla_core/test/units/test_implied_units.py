@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from smolvla_core.robot import Joint, load_robot
 from smolvla_core.units.calibration import LEROBOT_JOINTS, JointCalibration
 from smolvla_core.units.implied import implied_units, units_problem
-from smolvla_core.units.joint_units import REGIMES, UnitParameters, joint_units
+from smolvla_core.units.joint_units import REGIMES, joint_units
 
 # The action's mean and deviation of lerobot/smolvla_base's three sets.
 BASE = {
@@ -129,9 +130,9 @@ def test_shares_of_this_arms_ranges_are_known_by_its_calibration():
     width = np.array([joint.width for joint in CALIBRATION.values()])
     found = statistics((raw - low) / width * 200 - 100)
     assert implied_units(found).regime == ""
-    assert implied_units(found, calibration=CALIBRATION).regime == "normalized"
+    assert implied_units(found, calibrations={"": CALIBRATION}).regime == "normalized"
     other = {name: JointCalibration(1, 0, 0, 801, 3333) for name in CALIBRATION}
-    assert implied_units(found, calibration=other).regime == ""
+    assert implied_units(found, calibrations={"": other}).regime == ""
 
 
 def test_a_single_exact_100_is_no_proof():
@@ -158,13 +159,13 @@ def test_without_statistics_nothing_is_implied_and_nothing_contradicted():
 
 def test_an_arm_with_a_prefix_is_judged_alike():
     mean, std = BASE["so100"]
-    names = [f"left_{joint}" for joint in LEROBOT_JOINTS]
+    names = load_robot("two_so101").joints[:6]
     assert implied_units({"action": {"mean": mean, "std": std}}, names).regime == "degrees_old"
 
 
 def test_of_another_arm_the_old_zero_is_not_known():
     found = {"action": {"mean": [200.0, 3.0], "std": [30.0, 20.0]}}
-    implied = implied_units(found, ("base", "arm"))
+    implied = implied_units(found, [Joint(name, name, "joint") for name in ("base", "arm")])
     assert implied.regime == "degrees"
     assert "degrees_old" not in implied.reason
 
@@ -189,11 +190,11 @@ def test_what_was_recorded_in_a_regime_is_never_taken_for_another(regime, seed, 
     if exact:
         raw, middle = ticks(rows)
         rows = (raw - middle) * 2 * np.pi / 4096
-    units = joint_units(regime, LEROBOT_JOINTS, UnitParameters(calibration=CALIBRATION))
+    units = joint_units(regime, load_robot("so100").joints, {"": CALIBRATION})
     found = statistics(units.to_policy(rows))
     assert units_problem(regime, found) == ""
     assert implied_units(found).regime in ("", regime)
-    assert implied_units(found, calibration=CALIBRATION).regime in ("", regime)
+    assert implied_units(found, calibrations={"": CALIBRATION}).regime in ("", regime)
 
 
 def test_ends_at_100_are_on_the_grid_of_degrees_and_prove_nothing_about_it():

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from smolvla_core.robot import Joint, load_robot
 from smolvla_core.units.calibration import LEROBOT_JOINTS, JointCalibration
-from smolvla_core.units.joint_units import REGIMES, UnitParameters, joint_units, units_from_lists
+from smolvla_core.units.joint_units import REGIMES, joint_units
 
-JOINTS = ("shoulder_pan", "elbow_flex", "gripper")
+ARM = {joint.name: joint for joint in load_robot("so100").joints}
+
+
+def arm(*names, **changes):
+    """Joints of an SO-100; changes are `joint={field: value}`."""
+    return [replace(ARM[name], **changes.get(name, {})) for name in names]
+
+
+JOINTS = arm("shoulder_pan", "elbow_flex", "gripper")
 LEROBOT_DEGREES = 360.0 / 4095.0
 RADIANS_PER_TICK = 2.0 * math.pi / 4096.0
 # Joint limits of the description's SO-100 and SO-101 [rad], the wider of both.
@@ -30,10 +40,12 @@ LIMITS = {
 VECTORS = Path(__file__).parents[3] / "so100_hardware" / "test" / "units" / "lerobot_vectors.hpp"
 
 
-def calibration(low=755, high=3327, drive_mode=0):
+def calibration(low=755, high=3327, drive_mode=0, prefix=""):
     return {
-        name: JointCalibration(i + 1, drive_mode, 0, low, high)
-        for i, name in enumerate(LEROBOT_JOINTS)
+        prefix: {
+            name: JointCalibration(i + 1, drive_mode, 0, low, high)
+            for i, name in enumerate(LEROBOT_JOINTS)
+        }
     }
 
 
@@ -66,10 +78,7 @@ def vectors(kind):
 def test_a_tick_through_radians_is_the_number_that_lerobot_makes_of_it(regime, joint, kind):
     gripper_range = (-0.174, 1.75)
     for low, high, drive_mode, tick, value in vectors(kind):
-        parameters = UnitParameters(
-            gripper_range, calibration=calibration(int(low), int(high), int(drive_mode))
-        )
-        units = joint_units(regime, (joint,), parameters)
+        units = joint_units(regime, arm(joint), calibration(int(low), int(high), int(drive_mode)))
         ends = gripper_range if joint == "gripper" else None
         radians = driver_radians(low, high, drive_mode, tick, ends)
         assert units.to_policy([radians])[0] == pytest.approx(value, abs=2e-5)
@@ -92,25 +101,23 @@ def test_a_tick_through_radians_is_the_number_that_lerobot_makes_of_it(regime, j
     ],
 )
 def test_the_old_zero(joint, old, degrees):
-    units = joint_units("degrees_old", (joint,))
+    units = joint_units("degrees_old", arm(joint))
     assert math.degrees(units.to_joints([old])[0]) == pytest.approx(degrees)
     assert units.to_policy([math.radians(degrees)])[0] == pytest.approx(old, abs=1e-4)
 
 
 def test_a_sign_turns_one_joint_about_its_zero_in_every_regime() -> None:
-    parameters = UnitParameters(calibration=calibration())
-    turned = UnitParameters(signs={"elbow_flex": -1}, calibration=calibration())
+    turned = arm("shoulder_pan", "elbow_flex", "gripper", elbow_flex={"sign": -1})
     for regime in REGIMES:
-        plain = joint_units(regime, JOINTS, parameters).to_policy([0.3, -0.4, 0.5])
-        other = joint_units(regime, JOINTS, turned).to_policy([0.3, 0.4, 0.5])
+        plain = joint_units(regime, JOINTS, calibration()).to_policy([0.3, -0.4, 0.5])
+        other = joint_units(regime, turned, calibration()).to_policy([0.3, 0.4, 0.5])
         np.testing.assert_allclose(plain, other)
 
 
 def test_drive_mode_turns_the_shares_of_the_body_and_nothing_else() -> None:
     for regime, turns in (("normalized", True), ("degrees", False), ("radians", False)):
         plain, turned = (
-            joint_units(regime, JOINTS, UnitParameters(calibration=calibration(drive_mode=mode)))
-            for mode in (0, 1)
+            joint_units(regime, JOINTS, calibration(drive_mode=mode)) for mode in (0, 1)
         )
         sign = -1.0 if turns else 1.0
         position = [0.4, -0.7, 0.9]
@@ -121,7 +128,7 @@ def test_drive_mode_turns_the_shares_of_the_body_and_nothing_else() -> None:
 
 def test_the_gripper_runs_from_0_to_100_and_no_farther() -> None:
     for regime in ("degrees", "normalized"):
-        units = joint_units(regime, JOINTS, UnitParameters(calibration=calibration()))
+        units = joint_units(regime, JOINTS, calibration())
         assert units.to_policy([0, 0, -0.174])[2] == pytest.approx(0.0, abs=1e-5)
         assert units.to_policy([0, 0, 1.75])[2] == pytest.approx(100.0)
         assert units.to_policy([0, 0, 1.9])[2] == 100.0
@@ -130,33 +137,68 @@ def test_the_gripper_runs_from_0_to_100_and_no_farther() -> None:
 
 
 def test_shares_end_at_the_calibrated_range_and_degrees_do_not() -> None:
-    parameters = UnitParameters(calibration=calibration())
     half = (3327 - 755) / 2 * RADIANS_PER_TICK
-    shares = joint_units("normalized", JOINTS, parameters)
+    shares = joint_units("normalized", JOINTS, calibration())
     np.testing.assert_allclose(shares.to_policy([half, -half - 0.1, 0.0])[:2], [100.0, -100.0])
     np.testing.assert_allclose(shares.to_joints([130.0, -250.0, 0.0])[:2], [half, -half])
-    degrees = joint_units("degrees", JOINTS, parameters)
+    degrees = joint_units("degrees", JOINTS, calibration())
     assert degrees.to_policy([3.0, 0.0, 0.0])[0] == pytest.approx(1954 * LEROBOT_DEGREES, abs=0.2)
 
 
 def test_a_reversed_gripper_is_told_by_its_range() -> None:
-    units = joint_units("degrees", JOINTS, UnitParameters(gripper_range=(1.0, 0.0)))
+    units = joint_units("degrees", [*JOINTS[:2], replace(ARM["gripper"], closed=1.0, open=0.0)])
     assert units.to_policy([0.0, 0.0, 1.0])[2] == pytest.approx(0.0)
     assert units.to_policy([0.0, 0.0, 0.25])[2] == pytest.approx(75.0)
 
 
-def test_another_arm_has_plain_degrees_and_no_gripper() -> None:
-    assert joint_units("degrees", ("a",)).to_policy([math.pi])[0] == pytest.approx(180.0)
+def test_another_arm_has_plain_degrees() -> None:
+    joint = Joint("a", "a", "joint", -4.0, 4.0)
+    assert joint_units("degrees", [joint]).to_policy([math.pi])[0] == pytest.approx(180.0)
+    with pytest.raises(ValueError, match="a is none of their joints: say with lerobot"):
+        joint_units("degrees_old", [joint])
+
+
+@pytest.mark.parametrize("name", ["Jaw", "gripper_joint", "6"])
+def test_a_gripper_is_one_by_its_role_whatever_its_name(name) -> None:
+    for lerobot in ("gripper", name):
+        jaw = Joint(name, lerobot, "gripper", -0.2, 1.9, closed=-0.1, open=1.5)
+        for regime in ("degrees", "normalized", "degrees_old"):
+            if regime == "degrees_old" and lerobot != "gripper":
+                continue
+            units = joint_units(regime, [jaw], calibration())
+            np.testing.assert_allclose(units.to_joints([0.0]), [-0.1])
+            np.testing.assert_allclose(units.to_joints([100.0]), [1.5])
+
+
+def test_two_arms_have_a_calibration_each() -> None:
+    joints = load_robot("two_so101").joints
+    left, right = calibration(1000, 3000, prefix="left_"), calibration(500, 3500, prefix="right_")
+    units = joint_units("normalized", joints, {**left, **right})
+    ends = units.to_joints([100.0] * 12)
+    pan, other = ends[0], ends[6]
+    assert pan == pytest.approx(1000 * RADIANS_PER_TICK)
+    assert other == pytest.approx(1500 * RADIANS_PER_TICK)
+    with pytest.raises(ValueError, match="no calibration for right_shoulder_pan"):
+        joint_units("normalized", joints, left)
+
+
+def test_velocities_are_0_in_the_state_and_left_out_of_the_actions() -> None:
+    pan, jaw = arm("shoulder_pan", "gripper")
+    joints = [pan, Joint("x.vel", "x.vel", "velocity"), jaw]
+    units = joint_units("degrees", joints)
+    state = units.to_policy([[0.0, 1.75], [0.1, -0.174]])
+    np.testing.assert_allclose(state[:, 1], 0.0)
+    np.testing.assert_allclose(state[:, 2], [100.0, 0.0], atol=1e-5)
+    np.testing.assert_allclose(units.to_joints([0.0, 55.0, 100.0]), [0.0, 1.75])
 
 
 def test_the_joints_of_an_arm_with_a_prefix_are_known() -> None:
-    names = tuple(f"left_{joint}" for joint in LEROBOT_JOINTS)
-    parameters = UnitParameters(calibration=calibration())
+    names = [replace(joint, lerobot=f"left_{joint.lerobot}") for joint in ARM.values()]
     for regime in REGIMES:
         position = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
         np.testing.assert_array_equal(
-            joint_units(regime, names, parameters).to_policy(position),
-            joint_units(regime, LEROBOT_JOINTS, parameters).to_policy(position),
+            joint_units(regime, names, calibration(prefix="left_")).to_policy(position),
+            joint_units(regime, arm(*ARM), calibration()).to_policy(position),
         )
 
 
@@ -185,7 +227,8 @@ def test_there_and_back_is_the_same_to_single_precision(regime, position, signs,
         float(np.clip(p, -joints[name].half_range, joints[name].half_range))
         for name, p in zip(LEROBOT_JOINTS, position, strict=True)
     ]
-    units = units_from_lists(regime, LEROBOT_JOINTS, [*signs, 1.0], [-0.174, 1.75], joints)
+    turned = {name: {"sign": int(sign)} for name, sign in zip(LEROBOT_JOINTS, signs, strict=False)}
+    units = joint_units(regime, arm(*LEROBOT_JOINTS, **turned), {"": joints})
     state = units.to_policy(position)
     assert state.dtype == np.float32
     np.testing.assert_allclose(units.to_joints(state), position, atol=2e-6)
@@ -201,11 +244,11 @@ def test_the_limits_of_the_arm_lie_within_the_ranges_of_lerobots_units(joint, sh
     low, high = LIMITS[joint]
     radians = low + share * (high - low)
     reach = math.ceil(max(-low, high) / RADIANS_PER_TICK)
-    parameters = UnitParameters(calibration=calibration(2047 - reach, 2048 + reach))
-    assert abs(joint_units("degrees", (joint,)).to_policy([radians])[0]) <= 180.0
+    ranges = calibration(2047 - reach, 2048 + reach)
+    assert abs(joint_units("degrees", arm(joint)).to_policy([radians])[0]) <= 180.0
     # Old LeRobot stopped at ±270.
-    assert abs(joint_units("degrees_old", (joint,)).to_policy([radians])[0]) <= 270.0
-    assert abs(joint_units("normalized", (joint,), parameters).to_policy([radians])[0]) <= 100.0
+    assert abs(joint_units("degrees_old", arm(joint)).to_policy([radians])[0]) <= 270.0
+    assert abs(joint_units("normalized", arm(joint), ranges).to_policy([radians])[0]) <= 100.0
 
 
 @given(arrays(np.float64, (4, 3), elements=st.floats(-4.0, 4.0)))
@@ -220,29 +263,12 @@ def test_unknown_units_list_the_known_ones() -> None:
         joint_units("ticks", JOINTS)
 
 
-@pytest.mark.parametrize(
-    ("parameters", "words"),
-    [
-        (UnitParameters(signs={"elbow": -1}), "signs are given for elbow"),
-        (UnitParameters(signs={"elbow_flex": 2}), "must be 1 or -1"),
-        (UnitParameters(signs={"gripper": -1}), "swap"),
-        (UnitParameters(gripper_range=(1.0, 1.0)), "gripper_range"),
-    ],
-)
-def test_parameters_that_do_not_fit_are_named(parameters: UnitParameters, words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        joint_units("degrees", JOINTS, parameters)
-
-
 def test_shares_of_a_range_need_the_range() -> None:
-    with pytest.raises(ValueError, match="give the parameter calibration"):
+    with pytest.raises(ValueError, match="give the entry calibration of the robot file"):
         joint_units("normalized", JOINTS)
     part = {"gripper": JointCalibration(6, 0, 0, 0, 4095)}
-    with pytest.raises(ValueError, match="no shoulder_pan, elbow_flex"):
-        joint_units("normalized", JOINTS, UnitParameters(calibration=part))
-    two_arms = ("left_gripper", "right_gripper")
-    with pytest.raises(ValueError, match="one calibration serves one arm"):
-        joint_units("normalized", two_arms, UnitParameters(calibration=calibration()))
+    with pytest.raises(ValueError, match="no shoulder_pan for shoulder_pan; it has gripper"):
+        joint_units("normalized", JOINTS, {"": part})
 
 
 def test_values_that_are_not_finite_are_refused_with_the_joint() -> None:

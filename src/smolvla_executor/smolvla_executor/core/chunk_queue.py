@@ -1,23 +1,147 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The queue of actions, indexed by tick.
+"""Chunks of actions, and the queue that they are merged into, indexed by tick.
 
 A *tick* is the index of an executed action. It advances when an action is popped and at no
 other time. A chunk that was asked for at tick t holds the actions for t, t+1, ...; when it
 arrives, the rows whose ticks are over are trimmed. At standstill none are, in motion as many as
-were executed meanwhile, or fewer where the plan has changed (see `alignment`): this needs
+were executed meanwhile, or fewer where the plan has changed (see `Alignment`): this needs
 neither clocks nor a latency estimate.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from smolvla_core.node_settings import ExecutorSettings
 
-from smolvla_executor.core.aggregation import Aggregation
-from smolvla_executor.core.alignment import ALIGNMENTS, Alignment
-from smolvla_executor.core.chunk import Chunk
+
+@dataclass(frozen=True)
+class Chunk:
+    """The policy's answer to one request.
+
+    Attributes:
+        request_id: the request it answers.
+        first_tick: the tick of row 0, as asked for; row i belongs to tick first_tick + i.
+        positions: (rows, joints) [rad].
+        period: time between two rows [s].
+    """
+
+    request_id: int
+    first_tick: int
+    positions: NDArray[np.float64]
+    period: float
+
+
+def chunk_problem(chunk: Chunk, joints: tuple[str, ...]) -> str:
+    """Say why a chunk cannot be executed at all.
+
+    Args:
+        chunk: any chunk, as it came over the network.
+        joints: names of the columns that the executor expects.
+
+    Returns:
+        Words for the user, empty when the chunk is well formed: two dimensions, at least
+        one row, one column per joint, finite numbers, a positive period.
+    """
+    positions = np.asarray(chunk.positions)
+    if positions.dtype.kind not in "fiu":
+        return f"the chunk holds {positions.dtype} instead of numbers"
+    if positions.ndim != 2 or positions.shape[1] != len(joints):
+        return (
+            f"the chunk has shape {positions.shape}, but must be (rows, {len(joints)}) "
+            f"for the joints {', '.join(joints)}"
+        )
+    if positions.shape[0] == 0:
+        return "the chunk has no rows"
+    if not math.isfinite(chunk.period) or chunk.period <= 0:
+        return f"the chunk's period is {chunk.period} s, but must be greater than 0"
+    finite = np.isfinite(positions)
+    if not finite.all():
+        row, column = np.argwhere(~finite)[0]
+        return (
+            f"the chunk holds {positions[row, column]} for {joints[column]} in row {row} "
+            f"({finite.size - np.count_nonzero(finite)} such values): check the policy's "
+            "statistics and number type"
+        )
+    return ""
+
+
+Rows = NDArray[np.float64]
+Aggregation = Callable[[Rows, Rows, NDArray[np.int64]], Rows]
+"""(old (rows, joints), new (rows, joints), counts (rows,)) -> (rows, joints).
+
+``counts`` says how many chunks the old value of each row was made of.
+"""
+
+ENSEMBLE_DECAY = 0.01
+"""m of ACT's temporal ensemble (Zhao et al. 2023, arXiv 2304.13705, section IV-B)."""
+
+
+def _blend(share: float) -> Aggregation:
+    # old + share * (new - old) returns old bit for bit where both agree; a sum of two
+    # products would not.
+    def blend(old: Rows, new: Rows, counts: NDArray[np.int64]) -> Rows:
+        return old + share * (new - old)
+
+    return blend
+
+
+def _latest(old: Rows, new: Rows, counts: NDArray[np.int64]) -> Rows:
+    return new.copy()
+
+
+def _temporal_ensemble(old: Rows, new: Rows, counts: NDArray[np.int64]) -> Rows:
+    """Average all predictions of a tick with the weights exp(-m i), i = 0 for the oldest.
+
+    The mean of the first k predictions and k are enough to add the next one: its share is
+    w_k / (w_0 + ... + w_k).
+    """
+    newest = np.exp(-ENSEMBLE_DECAY * counts)
+    total = (1.0 - newest * math.exp(-ENSEMBLE_DECAY)) / (1.0 - math.exp(-ENSEMBLE_DECAY))
+    return old + (newest / total)[:, None] * (new - old)
+
+
+AGGREGATIONS: dict[str, Aggregation] = {
+    "latest": _latest,
+    "weighted": _blend(0.7),
+    "average": _blend(0.5),
+    "conservative": _blend(0.3),
+    "temporal_ensemble": _temporal_ensemble,
+}
+"""By the names of `node_settings.AGGREGATIONS`. The shares of the new chunk in
+`weighted`, `average` and `conservative` are those of LeRobot's functions of these names."""
+
+Alignment = Callable[[Rows, int, NDArray[np.float64]], int]
+"""(chunk (rows, joints), rows whose ticks are over, next action (joints,)) -> rows to trim.
+
+Rows whose ticks are over are trimmed. That is right as long as the arm did meanwhile what the
+chunk thought it would. Where the plan changed, as after a new instruction, it did not: going on at
+the row of the present tick skips the beginning of the new motion, and the arm rushes to catch up
+with a plan that it never began.
+"""
+
+LEAST_GAIN = 0.03
+"""A row other than that of the present tick must be nearer by this much [rad], or noise would
+shift motions that agree."""
+
+
+def _by_tick(positions: Rows, over: int, following: NDArray[np.float64]) -> int:
+    return over
+
+
+def _by_pose(positions: Rows, over: int, following: NDArray[np.float64]) -> int:
+    distances = np.linalg.norm(positions[: over + 1] - following, axis=1)
+    nearest = int(np.argmin(distances))
+    return nearest if distances[nearest] < distances[over] - LEAST_GAIN else over
+
+
+ALIGNMENTS: dict[str, Alignment] = {"tick": _by_tick, "pose": _by_pose}
+"""By name. `tick` trims exactly the rows whose ticks are over. `pose` trims up to so many, down to
+the row nearest to what would be executed next."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +150,6 @@ class MergeResult:
 
     Attributes:
         rows_trimmed: rows of the chunk that were left out at its beginning.
-        rows_blended: rows combined with actions that were queued already.
-        rows_appended: rows for ticks that had no action yet.
-        rows_dropped: queued actions beyond the chunk's end, dropped.
         late: every row was trimmed; the queue is as it was.
         seam_jump: largest difference over the joints [rad] between the chunk's first
             remaining row and what was queued for that tick, or the last executed action
@@ -36,9 +157,6 @@ class MergeResult:
     """
 
     rows_trimmed: int
-    rows_blended: int
-    rows_appended: int
-    rows_dropped: int
     late: bool
     seam_jump: float
 
@@ -48,24 +166,20 @@ class ChunkQueue:
 
     Args:
         joints: number of joints.
-        aggregate: combines actions for the same tick (see `aggregation`).
-        align: says where in a chunk to go on (see `alignment`).
+        settings: how the actions of one tick are combined, and where in a chunk to go on.
     """
 
-    def __init__(
-        self, joints: int, aggregate: Aggregation, align: Alignment = ALIGNMENTS["tick"]
-    ) -> None:
+    def __init__(self, joints: int, settings: ExecutorSettings) -> None:
         self._joints = joints
-        self._aggregate = aggregate
-        self._align = align
+        self.reconfigure(settings)
         self._next_tick = 0
         self._last: NDArray[np.float64] | None = None
         self._clear()
 
-    def reconfigure(self, aggregate: Aggregation, align: Alignment) -> None:
+    def reconfigure(self, settings: ExecutorSettings) -> None:
         """Merge the next chunks in another way; the queued actions stay."""
-        self._aggregate = aggregate
-        self._align = align
+        self._aggregate = AGGREGATIONS[settings.aggregate]
+        self._align = ALIGNMENTS[settings.alignment]
 
     def _clear(self) -> None:
         self._rows: NDArray[np.float64] = np.empty((0, self._joints))
@@ -112,7 +226,7 @@ class ChunkQueue:
         self._clear()
 
     def merge(self, chunk: Chunk) -> MergeResult:
-        """Put a well-formed chunk (see `chunk.chunk_problem`) into the queue.
+        """Put a well-formed chunk (see `chunk_problem`) into the queue.
 
         Ticks known to both are aggregated, later ones appended. Queued actions beyond the
         chunk's end are dropped: they continue an older plan, and to run into them would be
@@ -135,7 +249,7 @@ class ChunkQueue:
             trimmed = self._align(positions, trimmed, following)
         new = positions[trimmed:]
         if len(new) == 0:
-            return MergeResult(trimmed, 0, 0, 0, True, 0.0)
+            return MergeResult(trimmed, True, 0.0)
 
         # Rows before a chunk that begins inside the queue stay as they are.
         start = self._head + max(0, chunk.first_tick - self._next_tick)
@@ -143,7 +257,6 @@ class ChunkQueue:
         old = self._rows[start : start + len(new)]
         counts = self._counts[start : start + len(new)]
         blended = len(old)
-        dropped = len(self._rows) - start - blended
 
         before = old[0] if blended else (kept[-1] if len(kept) else self._last)
         seam = 0.0 if before is None else float(np.max(np.abs(before - new[0])))
@@ -159,4 +272,4 @@ class ChunkQueue:
         )
         self._rows = rows
         self._head = 0
-        return MergeResult(trimmed, blended, len(new) - blended, dropped, False, seam)
+        return MergeResult(trimmed, False, seam)

@@ -5,14 +5,13 @@
 it, a node or a simulation, hands over what arrived and calls `ExecutorCore.cycle` once per
 control cycle, all from one thread:
 
-    core = ExecutorCore(ExecutorConfig(joints=..., guard=GuardConfig(lower=..., upper=...),
-                                       first_request_id=time.time_ns()))
+    core = ExecutorCore(ExecutorSettings(rate=60.0), first_request_id=time.time_ns())
     core.start(now)
     while running:
         for message in inbox:                    # filled by subscriptions
-            core.on_joint_state(positions, now)  # or on_invalid_joint_state(words, now)
-            core.on_chunk(chunk, now)            # returns why it was not used, or ""
-            core.on_refusal(request_id, error, now)
+            core.on_joint_state(positions, now)      # or core.feedback.reject(problem)
+            core.planner.on_chunk(chunk, now)        # returns why it was not used, or ""
+            core.planner.on_refusal(request_id, error, now)
         output = core.cycle(now)
         if output.command is not None: publish(output.command)
         if output.request is not None: publish(output.request)
@@ -23,22 +22,20 @@ control cycle, all from one thread:
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import fields
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from smolvla_core.latency import LatencyWindow
+from smolvla_core.joints.order import Part
 from smolvla_core.level import PATIENCE, Level
+from smolvla_core.node_settings import PER_JOINT, ExecutorSettings
 
-from smolvla_executor.core.chunk import Chunk
 from smolvla_executor.core.executor_types import (
     CycleOutput,
-    ExecutorConfig,
     Request,
     State,
     Status,
 )
-from smolvla_executor.core.guard import ROUNDING, Guard, GuardConfig, Limited
+from smolvla_executor.core.guard import ROUNDING, Guard, Limited
 from smolvla_executor.core.interpolation import Approach, Upsampler, interpolate
 from smolvla_executor.core.joint_feedback import JointFeedback
 from smolvla_executor.core.planner import Planner
@@ -59,22 +56,29 @@ class ExecutorCore:
     * With joint states that are stale, invalid or contradict each other nothing is published and
       the plan is dropped.
 
-    Raises:
-        ValueError: a setting is out of range or unknown; the text names it.
+    Attributes:
+        planner: takes chunks and refusals; counts them.
+        feedback: of the joints.
+
+    Args:
+        settings: of the executor. `ExecutorSettings.dry_run` is echoed in the status: commands are
+            computed all the same, and whoever publishes them must leave that out.
+        first_request_id: id of the first request; give ``time.time_ns()``, so that a restarted
+            executor never takes an answer meant for its predecessor.
     """
 
-    def __init__(self, config: ExecutorConfig) -> None:
-        self._config = config
-        self._guard = _guard(config)
-        self._planner = Planner(config, self._guard)
-        self._cycles = CycleStatistics(1.0 / config.control_rate, config.period_window)
-        self._feedback = JointFeedback(config.joints, config.state_timeout)
+    def __init__(self, settings: ExecutorSettings, first_request_id: int = 1) -> None:
+        self._settings = settings
+        self._guard = Guard(settings)
+        self.planner = Planner(settings, self._guard, first_request_id)
+        self._cycles = CycleStatistics(1.0 / settings.rate, settings.period_window)
+        self.feedback = JointFeedback(settings.joints, settings.state_timeout)
         self._enter(State.IDLE, "not started: call ~/start")
         self._now = self._waiting_since = -np.inf
         self._reset()
 
     def _reset(self) -> None:
-        self._planner.reset()
+        self.planner.reset()
         self._guard.reset()
         self._cycles.reset()
         self._starved_cycles = 0
@@ -84,7 +88,7 @@ class ExecutorCore:
 
     def _stand_still(self) -> None:
         """Forget plan and motion; the next motion begins with an approach."""
-        self._planner.drop()
+        self.planner.drop()
         self._upsampler: Upsampler | None = None
         self._approach: Approach | None = None
         self._arrived = False
@@ -100,7 +104,7 @@ class ExecutorCore:
             return "was started already"
         self._reset()
         self._waiting_since = now
-        self._enter(State.WAITING, self._feedback.problem(now) or "asks for the first chunk")
+        self._enter(State.WAITING, self.feedback.problem(now) or "asks for the first chunk")
         return "started"
 
     def stop(self, now: float, reason: str = "stopped: call ~/start to go on") -> str:
@@ -120,45 +124,43 @@ class ExecutorCore:
 
         The arm holds its last command until a chunk that was asked for afterwards comes.
         """
-        self._planner.drop()
+        self.planner.drop()
         self._plan_dropped = True
         if self._upsampler is not None:
             # Else the arm, on its way between two actions, would turn back to the first.
             self._upsampler.wait()
 
-    def reconfigure(self, config: ExecutorConfig) -> None:
-        """Go by other settings from the next cycle on: all of them or, on an error, none.
+    def reconfigure(self, settings: ExecutorSettings) -> None:
+        """Go by other settings from the next cycle on.
 
         Plan, counters and ticks stay. Where the settings before kept the arm from its plan, or the
         new limits leave it outside, it does not rush: an approach leads it to the next action. So
         it does, from the measured position, once commands are published that were not (`dry_run`).
 
         Args:
-            config: with the joints, the rate, the window and the first id of the present one.
+            settings: with the joints, the rate and the window of the present ones.
 
         Raises:
-            ValueError: a setting is out of range, unknown, or one of those that stay.
+            ValueError: one of those is another.
         """
-        old = self._config
-        for name in ("joints", "control_rate", "period_window", "first_request_id"):
-            if getattr(config, name) != getattr(old, name):
+        old = self._settings
+        for name in ("joints", "rate", "period_window"):
+            if getattr(settings, name) != getattr(old, name):
                 raise ValueError(f"{name} stays as it is: make another executor")
-        guard = _guard(config)
-        self._planner.reconfigure(config, guard)
+        guard = Guard(settings)
+        self.planner.reconfigure(settings, guard)
         guard.succeed(self._guard)
-        self._config, self._guard = config, guard
-        self._feedback.timeout = config.state_timeout
-        if old.dry_run and not config.dry_run:
+        self._settings, self._guard = settings, guard
+        self.feedback.timeout = settings.state_timeout
+        if old.dry_run and not settings.dry_run:
             self._stand_still()  # the arm did not follow: it may be anywhere
             return
-        limits = [field.name for field in fields(GuardConfig)]
-        speed = ("approach_speed", "approach_duration")
-        limits_differ = _differ(config.guard, old.guard, limits)
+        limits_differ = settings.body != old.body or _differ(settings, old, PER_JOINT)
         if limits_differ and self._would_rush():
             self._arrived, self._approach = False, None
             if self._upsampler is not None:
                 self._upsampler.wait()
-        elif limits_differ or _differ(config, old, speed):
+        elif limits_differ or _differ(settings, old, ("approach_speed", "approach_duration")):
             self._approach = None
 
     def _would_rush(self) -> bool:
@@ -167,60 +169,33 @@ class ExecutorCore:
             return False
         back = np.abs(self._guard.clamp(self._command) - self._command).max()
         on = np.abs(self._guard.clamp(self._wanted) - self._command).max()
-        return bool(back > ROUNDING or on > self._config.resume_jump)
+        return bool(back > ROUNDING or on > self._settings.resume_jump)
 
-    def on_joint_state(self, positions: ArrayLike, now: float, source: str = "") -> str:
+    def on_joint_state(
+        self,
+        positions: ArrayLike,
+        now: float,
+        source: str = "",
+        joints: NDArray[np.intp] | None = None,
+    ) -> str:
         """Take measured positions (joints,) [rad] in the order of the configuration.
 
         Args:
-            positions: measured.
+            positions: measured; of all joints, or of `joints`.
             now: when they came.
             source: who published them; empty where that is not known.
+            joints: which of the joints they are of, where they come in parts.
 
         Returns:
             Why they do not count, empty when they do.
         """
-        return self._feedback.update(positions, now, source)
-
-    def on_invalid_joint_state(self, problem: str, now: float) -> None:
-        """Take note of a message that holds no usable joint state, and why."""
-        self._feedback.reject(problem)
-
-    def on_chunk(self, chunk: Chunk, now: float) -> str:
-        """Take a chunk; columns in the order of the configuration.
-
-        Returns:
-            Why it was not used, empty when it was merged.
-        """
-        return self._planner.on_chunk(chunk, now)
-
-    def expects_no_answer(self, request_id: int) -> bool:
-        """Say whether a request was given up, as at a new goal: an answer to it is nothing odd."""
-        return self._planner.requests.forgot(request_id)
-
-    def on_refusal(self, request_id: int, error: str, now: float, waiting: bool = False) -> str:
-        """Take a refusal (a chunk with `error`); `waiting` says that it is no fault.
-
-        Returns:
-            Why it is ignored, or nothing.
-        """
-        return self._planner.on_refusal(request_id, error, now, waiting)
-
-    def on_listener(self, problem: str) -> None:
-        """Take note of whether anybody hears the requests.
-
-        Args:
-            problem: why nobody does and what to do about it; empty when somebody does.
-        """
-        self._planner.on_listener(problem)
-
-    def on_instruction(self, problem: str) -> None:
-        """Take note of whether there is an instruction; without one no chunk is asked for.
-
-        Args:
-            problem: why there is none and what to do about it; empty when there is one.
-        """
-        self._planner.uninstructed = problem
+        array = np.array(positions, dtype=np.float64)
+        index = np.arange(len(self._settings.joints)) if joints is None else joints
+        if array.shape != index.shape:
+            problem = f"{array.shape} positions came for {len(index)} joints"
+            self.feedback.reject(problem)
+            return problem
+        return self.feedback.update(Part(index, array), now, source)
 
     # Cheap enough for every cycle; `status` has all.
 
@@ -229,44 +204,24 @@ class ExecutorCore:
         """What the executor does."""
         return self._state
 
-    @property
-    def chunks_merged(self) -> int:
-        """Chunks that reached the queue since `start`."""
-        return self._planner.chunks_merged
-
-    @property
-    def chunks_invalid(self) -> int:
-        """Chunks that must not be executed, since `start`."""
-        return self._planner.chunks_invalid
-
-    @property
-    def queue_depth(self) -> int:
-        """Actions in the queue [ticks]."""
-        return len(self._planner.queue)
-
-    @property
-    def latency(self) -> LatencyWindow:
-        """Times from request to usable chunk."""
-        return self._planner.latency
-
     # One control cycle.
 
     def cycle(self, now: float) -> CycleOutput:
-        """Decide what to publish now; call it `control_rate` times per second."""
+        """Decide what to publish now; call it `rate` times per second."""
         self._cycles.record(now)
         if now < self._now:
-            self._feedback.forget(f"the clock went back by {self._now - now:.3f} s")
-            self._planner.requests.forget()
+            self.feedback.forget(f"the clock went back by {self._now - now:.3f} s")
+            self.planner.requests.forget()
         self._now = now
         if self._state != State.WAITING:
             self._waiting_since = now
         if self._state == State.IDLE:
             return self._output(None)
-        self._planner.requests.expire(now)
+        self.planner.requests.expire(now)
 
-        problem = self._feedback.problem(now)
+        problem = self.feedback.problem(now)
         if problem:
-            if self._feedback.seen:
+            if self.feedback.seen:
                 self._stand_still()
                 self._enter(State.FAULT, problem)
             else:
@@ -276,10 +231,10 @@ class ExecutorCore:
             self._arrived, self._approach = False, None
         if self._arrived or self._on_the_way(now):
             return self._execute(now) if self._arrived else self._move_to_first_action()
-        request = self._planner.request(now)
-        outlook = self._planner.outlook(now)
-        told = outlook == self._planner.uninstructed
-        _, level = self._planner.obstacle(now)
+        request = self.planner.request(now)
+        outlook = self.planner.outlook(now)
+        told = outlook == self.planner.uninstructed
+        _, level = self.planner.obstacle(now)
         self._enter(
             State.WAITING,
             outlook if told else f"no chunk yet: {outlook}",
@@ -293,18 +248,18 @@ class ExecutorCore:
 
     def _resumes_far_away(self) -> bool:
         """Say whether a hold ends with an action too far away to go there in one step."""
-        if self._state != State.HOLDING or len(self._planner.queue) == 0:
+        if self._state != State.HOLDING or len(self.planner.queue) == 0:
             return False
         assert self._command is not None
-        first = self._guard.clamp(self._planner.queue.peek(0))
-        return bool(np.abs(first - self._command).max() > self._config.resume_jump)
+        first = self._guard.clamp(self.planner.queue.peek(0))
+        return bool(np.abs(first - self._command).max() > self._settings.resume_jump)
 
     def _on_the_way(self, now: float) -> bool:
         """Plan the approach, see whether it has arrived. False while there is no goal."""
-        if len(self._planner.queue) == 0:
+        if len(self.planner.queue) == 0:
             self._approach = None
             return False
-        first = self._guard.clamp(self._planner.queue.peek(0))
+        first = self._guard.clamp(self.planner.queue.peek(0))
         if self._approach is not None:
             if not self._approach.done:
                 return True
@@ -312,17 +267,17 @@ class ExecutorCore:
             self._arrived = bool((self._approach.goal == first).all())
             if self._arrived:
                 return True
-        problem = self._guard.approach_problem(self._feedback.positions, first)
+        problem = self._guard.approach_problem(self.feedback.positions, first)
         if problem:
-            self._planner.reject_plan(problem, now)
+            self.planner.reject_plan(problem, now)
             self._approach = None
             return False
         self._approach = Approach(
-            self._feedback.positions if self._command is None else self._command,
+            self.feedback.positions if self._command is None else self._command,
             first,
-            self._config.control_rate,
-            np.minimum(self._config.approach_speed, self._guard.max_speed),
-            self._config.approach_duration,
+            self._settings.rate,
+            np.minimum(self._settings.approach_speed, self._guard.max_speed),
+            self._settings.approach_duration,
         )
         # What takes no more than this cycle is the action itself.
         self._arrived = self._approach.cycles == 1
@@ -339,14 +294,14 @@ class ExecutorCore:
         return self._output(wanted)
 
     def _execute(self, now: float) -> CycleOutput:
-        queue = self._planner.queue
+        queue = self.planner.queue
         upsampler = self._cadence()
         executed: int | None = None
         request: Request | None = None
         if upsampler.due:
             # Now, and before the pop: the observation is then of the instant at which the
             # answer's first row is to begin.
-            request = self._planner.request(now)
+            request = self.planner.request(now)
             if len(queue) == 0:
                 upsampler.wait()
                 return self._hold(now, request)
@@ -362,29 +317,29 @@ class ExecutorCore:
         return self._output(wanted, request, executed)
 
     def _cadence(self) -> Upsampler:
-        period = self._planner.period
+        period = self.planner.period
         if self._upsampler is None or self._upsampler.period != period:
-            self._upsampler = Upsampler(self._config.control_rate, period)
+            self._upsampler = Upsampler(self._settings.rate, period)
         return self._upsampler
 
     def _hold(self, now: float, request: Request | None) -> CycleOutput:
         if not self._plan_dropped:
             self._starvations += self._state != State.HOLDING
             self._starved_cycles += 1
-        obstacle, _ = self._planner.obstacle(now)
-        outlook = self._planner.outlook(now)
-        if self._planner.uninstructed and outlook == self._planner.uninstructed:
+        obstacle, _ = self.planner.obstacle(now)
+        outlook = self.planner.outlook(now)
+        if self.planner.uninstructed and outlook == self.planner.uninstructed:
             self._enter(State.HOLDING, outlook, Level.OK)
         elif obstacle:
             self._enter(State.HOLDING, f"no action is known: {outlook}")
         elif self._plan_dropped:
             reason = f"the plan was dropped, the next one is yet to come: {outlook}"
             self._enter(State.HOLDING, reason, Level.OK)
-        elif self._config.trigger_share == 0:
+        elif self._settings.chunk_size_threshold == 0:
             reason = f"each chunk is waited for, as chunk_size_threshold (g) is 0: {outlook}"
             self._enter(State.HOLDING, reason, Level.OK)
         else:
-            self._enter(State.HOLDING, f"no action is known: {self._planner.why_dry()}")
+            self._enter(State.HOLDING, f"no action is known: {self.planner.why_dry()}")
         return self._output(self._command, request)
 
     def _output(
@@ -397,7 +352,7 @@ class ExecutorCore:
         limited: tuple[Limited, ...] = ()
         command = None
         if wanted is not None:
-            measured = self._feedback.positions
+            measured = self.feedback.positions
             previous = measured if self._command is None else self._command
             command, limited = self._guard.limit(wanted, previous, measured)
             self._command, self._wanted = command.copy(), wanted.copy()
@@ -405,7 +360,7 @@ class ExecutorCore:
 
     @property
     def _reason(self) -> str:
-        return DRY_RUN + self._words if self._config.dry_run else self._words
+        return DRY_RUN + self._words if self._settings.dry_run else self._words
 
     def _enter(self, state: State, reason: str, level: Level | None = None) -> None:
         """Be in a state, and say why and how bad that is; None: as usual for the state."""
@@ -416,18 +371,18 @@ class ExecutorCore:
     def status(self, now: float) -> Status:
         """Return all fields of ``smolvla_msgs/ExecutorStatus``."""
         p50, p99, longest = self._cycles.percentiles()
-        planner = self._planner
+        planner = self.planner
         return Status(
             state=self._state,
             reason=self._reason,
             level=self._level,
-            dry_run=self._config.dry_run,
+            dry_run=self._settings.dry_run,
             tick=planner.queue.next_tick,
             queue_depth=len(planner.queue),
             chunk_size=planner.chunk_size,
-            chunk_size_threshold=self._config.trigger_share,
+            chunk_size_threshold=self._settings.chunk_size_threshold,
             action_period=planner.period,
-            joint_state_age=self._feedback.age(now),
+            joint_state_age=self.feedback.age(now),
             request_in_flight=planner.requests.in_flight,
             request_age=planner.requests.age(now),
             latency_last=planner.latency.last,
@@ -453,9 +408,5 @@ class ExecutorCore:
         )
 
 
-def _guard(config: ExecutorConfig) -> Guard:
-    return Guard(config.joints, config.guard, config.control_rate, config.approach_speed)
-
-
-def _differ(new: object, old: object, names: Iterable[str]) -> bool:
-    return not all(np.array_equal(getattr(new, name), getattr(old, name)) for name in names)
+def _differ(new: ExecutorSettings, old: ExecutorSettings, names: Iterable[str]) -> bool:
+    return any(getattr(new, name) != getattr(old, name) for name in names)

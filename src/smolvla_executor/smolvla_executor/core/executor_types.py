@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from smolvla_core.level import Level
 
-from smolvla_executor.core.guard import GuardConfig, Limited
+from smolvla_executor.core.guard import Limited
 
 
 class State(IntEnum):
@@ -23,77 +22,6 @@ class State(IntEnum):
     RUNNING = 3
     HOLDING = 4
     FAULT = 5
-
-
-@dataclass(frozen=True)
-class ExecutorConfig:
-    """Settings of the executor.
-
-    Attributes:
-        joints: names, the order of every array that goes in or out.
-        guard: limits of the commands.
-        control_rate: control cycles per second [Hz], at least the rate of the actions.
-        trigger_share: the threshold g of asynchronous inference: ask for the next chunk when
-            the queue is empty or shorter than g times a chunk. 0 asks only when the queue is
-            empty (synchronous), 1 asks again after every executed action.
-        aggregation: how actions that two chunks hold for one tick are combined; one of
-            `aggregation.AGGREGATIONS`.
-        alignment: where in a chunk that comes late to go on; one of `alignment.ALIGNMENTS`.
-        actions_per_chunk: only so many of a chunk's first actions are used; 0 for all. With
-            ``trigger_share`` 0 it is LeRobot's ``n_action_steps``, else its
-            ``actions_per_chunk``.
-        state_timeout: a joint state older than this stops the commands [s].
-        request_timeout: a request unanswered for this long is given up and asked anew [s];
-            never less than three times the 95th percentile of the latency.
-        retry_delay: pause after a refusal or an invalid chunk before asking anew [s].
-        approach_speed: largest joint speed of the approach to the first action [rad/s].
-        approach_duration: shortest duration of an approach [s].
-        resume_jump: an action that ends a hold is approached first when it is farther than
-            this from the held command [rad].
-        period_window: over so many cycles the status gives the period.
-        first_request_id: id of the first request; give ``time.time_ns()``, so that a
-            restarted executor never takes an answer meant for its predecessor.
-        dry_run: echoed in the status. The core computes commands all the same; whoever
-            publishes them must leave that out.
-
-    Raises:
-        ValueError: a setting is out of range; the text names it.
-    """
-
-    joints: tuple[str, ...]
-    guard: GuardConfig
-    control_rate: float = 100.0
-    trigger_share: float = 0.7
-    aggregation: str = "weighted"
-    alignment: str = "pose"
-    actions_per_chunk: int = 0
-    state_timeout: float = 0.2
-    request_timeout: float = 5.0
-    retry_delay: float = 0.2
-    approach_speed: float = 0.5
-    approach_duration: float = 0.5
-    resume_jump: float = 0.2
-    period_window: int = 1000
-    first_request_id: int = 1
-    dry_run: bool = False
-
-    def __post_init__(self) -> None:
-        if not self.joints or len(set(self.joints)) != len(self.joints):
-            raise ValueError(
-                f"joints must be a list of different names, but is {list(self.joints)}"
-            )
-        positive = ("control_rate", "state_timeout", "request_timeout", "approach_speed")
-        for name in (*positive, "retry_delay", "approach_duration", "resume_jump"):
-            value = getattr(self, name)
-            if not math.isfinite(value) or value < 0 or (value == 0 and name in positive):
-                bound = "greater than 0" if name in positive else "0 or greater"
-                raise ValueError(f"{name} must be {bound} and finite, but is {value}")
-        if self.actions_per_chunk < 0:
-            raise ValueError(f"actions_per_chunk must be 0 or greater: {self.actions_per_chunk}")
-        if self.period_window < 2:
-            raise ValueError(f"period_window must be 2 or greater, but is {self.period_window}")
-        if self.first_request_id < 0:
-            raise ValueError(f"first_request_id must be 0 or greater: {self.first_request_id}")
 
 
 @dataclass(frozen=True)

@@ -5,56 +5,25 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from smolvla_core.node_settings import ExecutorSettings
 
-from smolvla_executor.core.chunk import Chunk, chunk_problem
+from smolvla_executor.core.chunk_queue import Chunk, chunk_problem
 
-
-@dataclass(frozen=True)
-class GuardConfig:
-    """Limits of the commands; each is one number for all joints or one per joint.
-
-    Attributes:
-        lower: smallest position [rad].
-        upper: largest position [rad].
-        max_speed: largest speed of the command [rad/s].
-        max_step: largest change of the command within one control cycle [rad], in addition
-            to `max_speed`; None for no other bound than the speed.
-        start_jump: an approach to a first action farther than this from the measured
-            position is refused [rad].
-        max_tracking_error: the command stays within this distance of the measured position
-            [rad], which bounds how hard a blocked arm pushes; None to leave it free.
-        max_excess: a chunk with an action farther than this beyond the position limits is
-            refused as a whole [rad]: that is a mistake in units, not a motion.
-    """
-
-    lower: Sequence[float] | float
-    upper: Sequence[float] | float
-    max_speed: Sequence[float] | float = 3.0
-    max_step: Sequence[float] | float | None = None
-    start_jump: Sequence[float] | float = 2.0
-    max_tracking_error: Sequence[float] | float | None = None
-    max_excess: float = 2.0 * math.pi
-
-
+MAX_EXCESS = 2.0 * math.pi
+"""A chunk with an action farther than this beyond the position limits is refused as a whole [rad]:
+that is a mistake in units, not a motion."""
 ROUNDING = 1e-6
 """A command that changes by no more than this [rad] was rounded, not limited."""
 _LIMITS = {
-    "position": "lower_limits, upper_limits",
-    "step": "max_speed, max_step",
+    "position": "lower and upper of the robot file",
+    "step": "max_speed, max_step, speed of the robot file",
     "tracking": "max_tracking_error",
 }
-"""the parameters behind each kind of limit, for the log."""
-_PARAMETERS = {"lower": "lower_limits", "upper": "upper_limits", "start_jump": "max_start_jump"}
-"""Fields of `GuardConfig` that the node's parameters call otherwise."""
-
-
-def _parameter(field: str) -> str:
-    return _PARAMETERS.get(field, field)
+"""The parameters behind each kind of limit, for the words of the log."""
 
 
 @dataclass(frozen=True)
@@ -88,42 +57,23 @@ class Guard:
         max_speed: (joints,) largest speed of the command [rad/s], that of `max_step` included.
 
     Args:
-        joints: names, for messages.
-        config: the limits.
-        control_rate: control cycles per second [Hz]. The speed limit is applied per cycle of
-            nominal length, so that a cycle that came late is no excuse for a larger step.
-        return_speed: a joint outside its position limits is led back inside no faster than this
-            [rad/s]; None: than `max_speed` allows.
-
-    Raises:
-        ValueError: a limit has the wrong length, is not finite or contradicts another.
+        settings: whose limits count. The speed limit is applied per cycle of nominal length, so
+            that a cycle that came late is no excuse for a larger step. A joint outside its
+            position limits is led back inside no faster than `approach_speed`.
     """
 
-    def __init__(
-        self,
-        joints: tuple[str, ...],
-        config: GuardConfig,
-        control_rate: float,
-        return_speed: float | None = None,
-    ) -> None:
-        self._joints = joints
-        self._lower = self._per_joint("lower", config.lower)
-        self._upper = self._per_joint("upper", config.upper)
-        for joint, lower, upper in zip(joints, self._lower, self._upper, strict=True):
-            if lower >= upper:
-                raise ValueError(f"the limits of {joint} leave no room: {lower} to {upper} rad")
-        self._step = self._positive("max_speed", config.max_speed) / control_rate
-        if config.max_step is not None:
-            self._step = np.minimum(self._step, self._positive("max_step", config.max_step))
-        self.max_speed = self._step * control_rate
-        self._return_step = self._step
-        if return_speed is not None:
-            self._return_step = np.minimum(self._step, return_speed / control_rate)
-        self._start_jump = self._positive("start_jump", config.start_jump)
-        self._tracking: NDArray[np.float64] | None = None
-        if config.max_tracking_error is not None:
-            self._tracking = self._positive("max_tracking_error", config.max_tracking_error)
-        self._excess = float(self._positive("max_excess", config.max_excess)[0])
+    def __init__(self, settings: ExecutorSettings) -> None:
+        def per_joint(name: str) -> NDArray[np.float64]:
+            return np.array(settings.per_joint(name), dtype=np.float64)
+
+        self._joints = settings.joints
+        self._lower, self._upper = settings.body.lower, settings.body.upper
+        self._step = np.minimum(settings.speeds / settings.rate, per_joint("max_step"))
+        self.max_speed = self._step * settings.rate
+        self._return_step = np.minimum(self._step, settings.approach_speed / settings.rate)
+        self._start_jump = per_joint("max_start_jump")
+        tracking = per_joint("max_tracking_error")
+        self._tracking = np.where(tracking > 0.0, tracking, np.inf)
         self.reset()
 
     def reset(self) -> None:
@@ -137,23 +87,6 @@ class Guard:
         self.limited_commands = other.limited_commands
         self.counts = other.counts
 
-    def _per_joint(self, name: str, value: Sequence[float] | float) -> NDArray[np.float64]:
-        array = np.asarray(value, dtype=np.float64)
-        if array.ndim > 1 or array.size not in (1, len(self._joints)):
-            raise ValueError(
-                f"{_parameter(name)} needs one number or one for each of "
-                f"{', '.join(self._joints)}, but has {array.size}"
-            )
-        if not np.isfinite(array).all():
-            raise ValueError(f"{_parameter(name)} must be finite, but is {array.tolist()}")
-        return np.broadcast_to(array, (len(self._joints),)).copy()
-
-    def _positive(self, name: str, value: Sequence[float] | float) -> NDArray[np.float64]:
-        array = self._per_joint(name, value)
-        if (array <= 0).any():
-            raise ValueError(f"{_parameter(name)} must be greater than 0, but is {array.tolist()}")
-        return array
-
     def chunk_problem(self, chunk: Chunk) -> str:
         """Say why a chunk must not be executed; empty when it may be."""
         problem = chunk_problem(chunk, self._joints)
@@ -161,7 +94,7 @@ class Guard:
             return problem
         beyond = np.maximum(self._lower - chunk.positions, chunk.positions - self._upper)
         row, column = np.unravel_index(int(np.argmax(beyond)), beyond.shape)
-        if beyond[row, column] > self._excess:
+        if beyond[row, column] > MAX_EXCESS:
             return (
                 f"the chunk wants {self._joints[column]} at {chunk.positions[row, column]:.2f} "
                 f"rad in row {row}, {beyond[row, column]:.2f} rad beyond its limits: check the "
@@ -206,11 +139,9 @@ class Guard:
         """
         if not np.isfinite(wanted).all():
             raise ValueError(f"the command is not finite: {wanted.tolist()}")
-        leashed = wanted
-        if self._tracking is not None:
-            leashed = np.minimum(
-                np.maximum(wanted, measured - self._tracking), measured + self._tracking
-            )
+        leashed = np.minimum(
+            np.maximum(wanted, measured - self._tracking), measured + self._tracking
+        )
         inside = self.clamp(leashed)
         outside = self.clamp(previous) != previous
         step = np.where(outside, self._return_step, self._step)

@@ -6,50 +6,51 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
+from smolvla_core.joints.order import Part
 from smolvla_core.joints.sources import JointSources
+
+RUNNING = "is the arm's driver or the simulation running?"
+PARTS = "are they called so on joint_states? The robot file says joints and topics"
 
 
 class JointFeedback:
-    """Measured positions and whether they may still be relied on.
+    """Measured positions, merged from the parts that they come in, and whether to rely on them.
 
     Args:
         joints: their names.
-        timeout: a state older than this is stale [s]; it may be changed at any time.
+        timeout: a position older than this is stale [s]; it may be changed at any time.
     """
 
     def __init__(self, joints: tuple[str, ...], timeout: float) -> None:
         self._joints = joints
         self.timeout = timeout
-        self._sources = JointSources(joints)
-        self._received: float | None = None
         self._rejected = ""
         self.positions: NDArray[np.float64] = np.zeros(len(joints))
         """(joints,) [rad]; meaningful only while `problem` is empty."""
         self.seen = False
-        """Whether there has ever been a valid state."""
+        """Whether all joints have ever been there."""
+        self.forget("")
 
-    def update(self, positions: ArrayLike, now: float, source: str = "") -> str:
+    def update(self, part: Part, now: float, source: str = "") -> str:
         """Take measured positions; return why they do not count, empty when they do.
 
         Args:
-            positions: (joints,) [rad].
+            part: of all joints, or of some.
             now: when they came [s].
             source: who published them; empty where that is not known.
         """
-        joints = self._joints
-        array = np.array(positions, dtype=np.float64)
-        if array.shape != (len(joints),):
-            self._rejected = f"{array.shape} positions came for {len(joints)} joints"
-        elif not np.isfinite(array).all():
-            bad = [j for j, value in zip(joints, array, strict=True) if not np.isfinite(value)]
+        finite = np.isfinite(part.values)
+        if not finite.all():
+            bad = [self._joints[joint] for joint in part.joints[~finite]]
             self._rejected = f"the position of {', '.join(bad)} is not finite"
-        else:
+        elif part.joints.size:  # else it is about other joints
             self._rejected = ""
-            self._sources.update(array, source, now)
-            self._received = now
-            self.positions = array
-            self.seen = True
+            self._sources.update(part, source, now)
+            self._received[part.joints] = now
+            self.positions = self.positions.copy()
+            self.positions[part.joints] = part.values
+            self.seen = bool(np.isfinite(self._received).all())
         return self._rejected
 
     def reject(self, problem: str) -> None:
@@ -58,22 +59,25 @@ class JointFeedback:
 
     def forget(self, problem: str) -> None:
         """Let the state count no longer."""
-        self._received = None
+        self._received = np.full(len(self._joints), -math.inf)
         self._sources = JointSources(self._joints)
         self._rejected = problem
 
     def age(self, now: float) -> float:
-        """Return the time since the newest valid state [s]; infinite before the first."""
-        return math.inf if self._received is None else now - self._received
+        """Return the time since all joints were known [s]; infinite before the first."""
+        return now - float(self._received.min())
 
     def problem(self, now: float) -> str:
         """Say why there is no current joint state; empty when there is one."""
-        if self._received is not None and now - self._received <= self.timeout:
+        late = now - self._received > self.timeout
+        if not late.any():
             return self._sources.problem(now)
         why = f" ({self._rejected})" if self._rejected else ""
-        if self._received is None:
-            return f"no valid joint state{why}: is the arm's driver or the simulation running?"
+        named = [joint for joint, is_late in zip(self._joints, late, strict=True) if is_late]
+        of = "" if late.all() else f" of {', '.join(named)}"
+        if math.isinf(self.age(now)):
+            return f"no valid joint state{of}{why}: {RUNNING if late.all() else PARTS}"
         return (
-            f"the newest valid joint state is {now - self._received:.2f} s old, more than "
-            f"{self.timeout:g} s{why}: is the arm's driver or the simulation running?"
+            f"the newest valid joint state{of} is {self.age(now):.2f} s old, more than "
+            f"{self.timeout:g} s{why}: {RUNNING}"
         )

@@ -8,13 +8,11 @@ from dataclasses import replace
 
 from smolvla_core.latency import LatencyWindow
 from smolvla_core.level import Level
-from smolvla_core.trigger import Trigger, why_dry
+from smolvla_core.node_settings import ExecutorSettings
+from smolvla_core.trigger import wants_chunk, why_dry
 
-from smolvla_executor.core.aggregation import aggregation
-from smolvla_executor.core.alignment import alignment
-from smolvla_executor.core.chunk import Chunk
-from smolvla_executor.core.chunk_queue import ChunkQueue
-from smolvla_executor.core.executor_types import ExecutorConfig, Request
+from smolvla_executor.core.chunk_queue import Chunk, ChunkQueue
+from smolvla_executor.core.executor_types import Request
 from smolvla_executor.core.guard import Guard
 from smolvla_executor.core.interpolation import Upsampler
 from smolvla_executor.core.request_tracker import RequestTracker
@@ -30,45 +28,32 @@ class Planner:
     """The executor's side of the dialog with the policy.
 
     Args:
-        config: settings of the executor.
+        settings: of the executor.
         guard: checks chunks before they reach the queue.
-
-    Raises:
-        ValueError: the aggregation or alignment is unknown or the trigger's share out of range.
+        first_request_id: see `ExecutorCore`.
     """
 
-    def __init__(self, config: ExecutorConfig, guard: Guard) -> None:
-        self._config = config
+    def __init__(self, settings: ExecutorSettings, guard: Guard, first_request_id: int) -> None:
+        self._settings = settings
         self._guard = guard
-        self._trigger = Trigger(config.trigger_share)
         self.latency = LatencyWindow()
         self.requests = RequestTracker(
-            config.first_request_id, config.request_timeout, config.retry_delay, self.latency
+            first_request_id, settings.request_timeout, settings.retry_delay, self.latency
         )
         self._unheard = ""
         self.uninstructed = ""
         """Why there is no instruction to ask a chunk for; empty where there is one."""
         self.reset()
 
-    def reconfigure(self, config: ExecutorConfig, guard: Guard) -> None:
-        """Go by other settings from now on; queue and requests stay. All of them or none.
-
-        Raises:
-            ValueError: see the class.
-        """
-        trigger = Trigger(config.trigger_share)
-        blend, align = aggregation(config.aggregation), alignment(config.alignment)
-        self._config, self._guard, self._trigger = config, guard, trigger
-        self.queue.reconfigure(blend, align)
-        self.requests.reconfigure(config.request_timeout, config.retry_delay)
+    def reconfigure(self, settings: ExecutorSettings, guard: Guard) -> None:
+        """Go by other settings from now on; queue and requests stay."""
+        self._settings, self._guard = settings, guard
+        self.queue.reconfigure(settings)
+        self.requests.reconfigure(settings.request_timeout, settings.retry_delay)
 
     def reset(self) -> None:
         """Begin anew at tick 0 with all counters at zero; latencies stay known."""
-        self.queue = ChunkQueue(
-            len(self._config.joints),
-            aggregation(self._config.aggregation),
-            alignment(self._config.alignment),
-        )
+        self.queue = ChunkQueue(len(self._settings.joints), self._settings)
         self.requests.reset()
         self.period = 0.0
         """Time between two queued actions [s]; 0 before the first chunk."""
@@ -89,7 +74,7 @@ class Planner:
         self.requests.forget()
 
     def on_listener(self, problem: str) -> None:
-        """Take note of whether anybody hears the requests; see `ExecutorCore.on_listener`."""
+        """Take note of whether anybody hears the requests; empty when somebody does."""
         if self._unheard and not problem:
             self.requests.forget()  # what nobody heard is asked again at once
         self._unheard = problem
@@ -99,7 +84,8 @@ class Planner:
         if self.uninstructed:
             return None
         queued = len(self.queue)
-        if not self._trigger.wants(queued, self.chunk_size) or not self.requests.free(now):
+        share = self._settings.chunk_size_threshold
+        if not wants_chunk(share, queued, self.chunk_size) or not self.requests.free(now):
             return None
         tick = self.queue.next_tick
         delay = self.latency.expected_delay(self.period) if self.period else 0
@@ -125,8 +111,8 @@ class Planner:
         if not self._has_period(chunk.period):
             self.period = chunk.period
         self._offered = len(chunk.positions)
-        if self._config.actions_per_chunk:
-            chunk = replace(chunk, positions=chunk.positions[: self._config.actions_per_chunk])
+        if self._settings.actions_per_chunk:
+            chunk = replace(chunk, positions=chunk.positions[: self._settings.actions_per_chunk])
         result = self.queue.merge(chunk)
         self.rows_trimmed += result.rows_trimmed
         if result.late:
@@ -183,7 +169,7 @@ class Planner:
 
     def why_dry(self) -> str:
         """Say why there are too few actions, though the policy answers, and what to do."""
-        latency, share = self.latency, self._config.trigger_share
+        latency, share = self.latency, self._settings.chunk_size_threshold
         return why_dry(
             latency.p50, latency.p95, share, self.chunk_size, self.period, self._offered
         )
@@ -213,7 +199,7 @@ class Planner:
                 f"{self.period:.6g} s: it is refused until the queue is empty"
             )
         try:
-            Upsampler(self._config.control_rate, chunk.period)
+            Upsampler(self._settings.rate, chunk.period)
         except ValueError as error:
             return str(error)
         return ""

@@ -4,7 +4,7 @@
 `TaskRunner` stands beside an `executor.ExecutorCore` and is driven by the same thread:
 
     newest = NewestInstruction()
-    tasks = TaskRunner(core, stall_timeout=10.0, on_end=deliver, newest=newest)
+    tasks = TaskRunner(core, settings, on_end=deliver, newest=newest)
     tasks.begin(Goal(goal_id, "pick up the red cube", time_limit=30.0), now)
     while running:
         output = core.cycle(now)
@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from smolvla_core.instruction import NewestInstruction
+from smolvla_core.node_settings import ExecutorSettings
 
 from smolvla_executor.core.executor import ExecutorCore
 from smolvla_executor.core.executor_types import CycleOutput, State
@@ -51,7 +52,7 @@ class Goal:
     """What a caller wants.
 
     Attributes:
-        goal_id: identifies the goal.
+        goal_id: tells goals apart.
         instruction: what the robot shall do.
         time_limit: [s]; 0 for none.
     """
@@ -97,35 +98,27 @@ class TaskRunner:
 
     Args:
         core: the executor; `begin` starts it, the end of a goal stops it.
-        stall_timeout: a goal without motion for this long is ended [s].
-        on_end: called with how each goal ended.
-        newest: gets the goals' instructions.
-        stop_on_success: whether a success ends what is executed without a goal, too.
+        settings: of the executor; may be replaced at any time.
+        on_end: is told how each goal ended.
+        newest: is told of the goals' instructions.
     """
 
     def __init__(
         self,
         core: ExecutorCore,
-        stall_timeout: float,
+        settings: ExecutorSettings,
         on_end: Callable[[Outcome], None],
         newest: NewestInstruction | None = None,
-        stop_on_success: bool = False,
     ) -> None:
         self._core = core
-        self._stall_timeout = stall_timeout
+        self.settings = settings
         self._on_end = on_end
         self._newest = newest or NewestInstruction()
-        self._stop_on_success = stop_on_success
         self._success = -math.inf  # when a verdict of success came last
         self._goal: Goal | None = None
         self._begun = 0.0
         self._moved = 0.0
         self._chunks_before = 0
-
-    def reconfigure(self, stall_timeout: float, stop_on_success: bool) -> None:
-        """Go by other settings from now on, the running goal too."""
-        self._stall_timeout = stall_timeout
-        self._stop_on_success = stop_on_success
 
     @property
     def goal(self) -> Goal | None:
@@ -147,7 +140,7 @@ class TaskRunner:
         self._goal = goal
         self._newest.on_goal(goal.instruction)
         self._begun = self._moved = now
-        self._chunks_before = self._core.chunks_merged
+        self._chunks_before = self._core.planner.chunks_merged
 
     def cancel(self, goal_id: bytes, now: float) -> None:
         """End a goal for its caller; nothing is commanded from this cycle on."""
@@ -168,7 +161,7 @@ class TaskRunner:
 
         Args:
             success: whether the task is done.
-            source: of the verdict, for the message.
+            source: of the verdict, for the words.
             now: the time.
         """
         repeated = now - self._success <= REPEATED
@@ -177,7 +170,7 @@ class TaskRunner:
             return
         if self._goal is not None:
             self._end(Reason.SUCCEEDED, f"done: {source} said so", now)
-        elif self._stop_on_success and self._core.state != State.IDLE:
+        elif self.settings.stop_on_success and self._core.state != State.IDLE:
             self._core.stop(
                 now,
                 f"done: {source} said so, and stop_on_success is set; call ~/start to go on or "
@@ -209,17 +202,18 @@ class TaskRunner:
         return Progress(
             goal_id=self._goal.goal_id,
             elapsed=now - self._begun,
-            queue_depth=self._core.queue_depth,
+            queue_depth=len(self._core.planner.queue),
             chunks=chunks,
-            latency=self._core.latency.last if chunks else math.nan,
+            latency=self._core.planner.latency.last if chunks else math.nan,
         )
 
     def _patience(self) -> float:
-        slow = SLOW_POLICY * self._core.latency.p95
-        return self._stall_timeout if math.isnan(slow) else max(self._stall_timeout, slow)
+        slow = SLOW_POLICY * self._core.planner.latency.p95
+        least = self.settings.task_stall_timeout
+        return least if math.isnan(slow) else max(least, slow)
 
     def _chunks(self) -> int:
-        return self._core.chunks_merged - self._chunks_before
+        return self._core.planner.chunks_merged - self._chunks_before
 
     def _end(self, reason: Reason, message: str, now: float) -> None:
         self._core.stop(now, f"task ended: {message}; send another goal or call ~/start")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,19 +18,19 @@ from sensor_msgs.msg import JointState
 from smolvla_core.instruction import NewestInstruction
 from smolvla_core.joints.order import JointOrder
 from smolvla_core.level import Level
+from smolvla_core.node_settings import ExecutorSettings
 from smolvla_core.ros import converters
 from smolvla_core.ros.diagnostics import GUARD_SHARE, SPAN
-from smolvla_core.ros.publishers import PublisherNames
 from smolvla_core.ros.sparse_log import AGAIN, SparseLog, StateLog, log_at, teller
 from std_msgs.msg import Bool, String
 
-from smolvla_executor.core.chunk import Chunk
+from smolvla_executor.core.chunk_queue import Chunk
 from smolvla_executor.core.executor import ExecutorCore
 from smolvla_executor.core.executor_types import CycleOutput, State
 from smolvla_executor.core.task import Goal, Outcome, Progress, TaskRunner
 from smolvla_executor.executor_node import messages
 from smolvla_executor.executor_node.control_thread import ControlThread
-from smolvla_executor.executor_node.parameters import executor_config
+from smolvla_executor.executor_node.outputs import Outputs
 from smolvla_msgs.msg import ActionChunk, ExecutorStatus
 
 
@@ -56,23 +56,19 @@ class Execution:
 
     Args:
         node: for its clock and log.
-        values: of `EXECUTOR_PARAMETERS` by name.
-        commands: publisher of Float64MultiArray or, with ``output: joint_trajectory``, of
-            JointTrajectory.
+        settings: of the executor.
+        outputs: where commands go.
         requests: publisher of InferenceRequest.
         reports: callbacks.
         newest: the instruction; until `close` no other thread may use it.
         reason: why it is idle.
-
-    Raises:
-        ValueError: a value is out of range; the text names it.
     """
 
     def __init__(
         self,
         node: Node,
-        values: dict[str, Any],
-        commands: Any,
+        settings: ExecutorSettings,
+        outputs: Outputs,
         requests: Any,
         reports: Callbacks,
         newest: NewestInstruction,
@@ -81,29 +77,16 @@ class Execution:
         self._node = node
         self._newest = newest
         self._instruction_topic = node.resolve_topic_name("task_instruction")
-        self._commands = commands
+        self._outputs = outputs
         self._requests = requests
         self._reports = reports
         self._executor = converters.executor_id(node.get_fully_qualified_name())
-        self._joints: list[str] = values["joints"]
-        self._state_order = JointOrder(self._joints)
-        self._chunk_order = JointOrder(self._joints)
-        self._state_sources = PublisherNames(node, "joint_states")
-        self._as_trajectory = values["output"] == "joint_trajectory"
-        self._dry_run: bool = values["dry_run"]
-        self._period = 1.0 / values["rate"]
-        self._status_period = 1.0 / values["status_rate"]
-        self._feedback_period = 1.0 / values["feedback_rate"]
-        self._first_request_id = time.time_ns()
-        self._core = ExecutorCore(executor_config(values, self._first_request_id))
+        self._settings = settings
+        self._state_order = JointOrder(settings.joints)
+        self._chunk_order = JointOrder(settings.joints)
+        self._core = ExecutorCore(settings, first_request_id=time.time_ns())
         self._core.stop(0.0, reason)
-        self._tasks = TaskRunner(
-            self._core,
-            values["task_stall_timeout"],
-            reports.ended,
-            newest,
-            values["stop_on_success"],
-        )
+        self._tasks = TaskRunner(self._core, settings, reports.ended, newest)
         self._state: State | None = None
         self._chunk_instruction = ""
         self._log_state = StateLog(lambda level, words: log_at(node.get_logger(), level, words))
@@ -116,10 +99,10 @@ class Execution:
         self._hear_again = 0.0
         self._status_due = self._feedback_due = 0.0
         self._thread = ControlThread(
-            values["rate"],
+            settings.rate,
             self._step,
             reports.failed,
-            priority=values["realtime_priority"],
+            priority=settings.realtime_priority,
             warn=lambda words: node.get_logger().warning(words),
         )
 
@@ -148,35 +131,22 @@ class Execution:
 
         return self._thread.call(stop)
 
-    def check(self, values: dict[str, Any]) -> None:
-        """Say whether `tune` can take `values`.
-
-        Raises:
-            ValueError: a value is out of range or does not fit the others; the text names it.
-        """
-        ExecutorCore(executor_config(values, self._first_request_id))
-
     def close(self) -> None:
         """End the control loop."""
         self._thread.close()
 
     # What comes; nothing waits here.
 
-    def tune(self, values: dict[str, Any]) -> None:
-        """Go by other values from the next control cycle on, which sees all of them.
+    def tune(self, settings: ExecutorSettings) -> None:
+        """Go by other settings from the next control cycle on, which sees all of them.
 
         Args:
-            values: of `EXECUTOR_PARAMETERS` by name, which `check` let pass; those that are not
-                `live` are the present ones.
+            settings: those that are not `live` are the present ones.
         """
-        config = executor_config(values, self._first_request_id)
 
         def take(now: float) -> None:
-            self._core.reconfigure(config)
-            self._tasks.reconfigure(values["task_stall_timeout"], values["stop_on_success"])
-            self._dry_run = values["dry_run"]
-            self._status_period = 1.0 / values["status_rate"]
-            self._feedback_period = 1.0 / values["feedback_rate"]
+            self._settings = self._tasks.settings = settings
+            self._core.reconfigure(settings)
             self._status_due = self._feedback_due = now
 
         self._thread.post(take)
@@ -208,17 +178,19 @@ class Execution:
         """Take what a judge says on the topic `source`."""
         self._thread.post(lambda now: self._tasks.on_verdict(message.data, source, now))
 
-    def on_joint_state(self, message: JointState, info: Mapping[str, Any]) -> None:
-        """Take a joint state, matched by name, with rclpy's information on the message."""
+    def on_joint_state(self, names: Sequence[str], message: JointState, source: str) -> None:
+        """Take a joint state of `source`, matched by name; it may hold some of the joints."""
         received = time.monotonic()
         try:
-            positions = self._state_order.pick(message.name, message.position)
+            joints, positions = self._state_order.some(names, message.position)
         except ValueError as error:
-            words = f"joint state: {error}"
-            self._thread.post(lambda now: self._core.on_invalid_joint_state(words, received))
-        else:
-            source = self._state_sources.of(info)
-            self._thread.post(lambda now: self._core.on_joint_state(positions, received, source))
+            problem = f"joint state: {error}"
+            self._thread.post(lambda now: self._core.feedback.reject(problem))
+            return
+        if joints.size:
+            self._thread.post(
+                lambda now: self._core.on_joint_state(positions, received, source, joints)
+            )
 
     def on_chunk(self, message: ActionChunk) -> None:
         """Take a chunk or a refusal for this executor; ignore those for others."""
@@ -239,7 +211,7 @@ class Execution:
         if words:
             waiting = message.waiting
             self._thread.post(
-                lambda now: self._core.on_refusal(message.request_id, words, now, waiting)
+                lambda now: self._core.planner.on_refusal(message.request_id, words, now, waiting)
             )
             return
         period = converters.from_duration(message.period)
@@ -249,35 +221,31 @@ class Execution:
     # In the thread of the control loop.
 
     def _take(self, chunk: Chunk, instruction: str, now: float) -> None:
-        invalid = self._core.chunks_invalid
-        problem = self._core.on_chunk(chunk, now)
+        invalid = self._core.planner.chunks_invalid
+        problem = self._core.planner.on_chunk(chunk, now)
         if not problem:
             self._chunk_instruction = instruction
-        elif self._core.chunks_invalid > invalid:
+        elif self._core.planner.chunks_invalid > invalid:
             self._tell_invalid(problem)
-        elif not self._core.expects_no_answer(chunk.request_id):
+        elif not self._core.planner.requests.forgot(chunk.request_id):
             self._tell_unused(problem)
 
     def _step(self, now: float) -> None:
-        self._core.on_instruction(self._newest.missing(self._instruction_topic))
+        self._core.planner.uninstructed = self._newest.missing(self._instruction_topic)
         output = self._core.cycle(now)
         self._publish(output)
         self._tasks.watch(output, now)
         if self._core.state != self._state or now >= self._status_due:
             self._report(now)
         if now >= self._feedback_due:
-            self._feedback_due = now + self._feedback_period
+            self._feedback_due = now + 1.0 / self._settings.feedback_rate
             progress = self._tasks.progress(now)
             if progress is not None:
                 self._reports.progress(progress)
 
     def _publish(self, output: CycleOutput) -> None:
-        if output.command is not None and not self._dry_run:
-            self._commands.publish(
-                messages.command_trajectory(self._joints, output.command, self._period)
-                if self._as_trajectory
-                else messages.command_message(output.command)
-            )
+        if output.command is not None and not self._settings.dry_run:
+            self._outputs.publish(output.command, time.monotonic())
         if output.limited:
             self._tell_limited("; ".join(map(str, output.limited)))
         if output.request is not None:
@@ -286,7 +254,7 @@ class Execution:
                 messages.request_message(
                     output.request,
                     self._executor,
-                    self._joints,
+                    self._settings.joints,
                     stamp,
                     self._newest.current,
                     self._tasks.goal,
@@ -299,7 +267,7 @@ class Execution:
         self._limited.append(now)
         while self._limited[0] < now - SPAN:
             self._limited.popleft()
-        if len(self._limited) > GUARD_SHARE * SPAN / self._period:
+        if len(self._limited) > GUARD_SHARE * SPAN * self._settings.rate:
             self._tell_many_limited(
                 f"guard: {len(self._limited)} commands limited in the last {SPAN:.0f} s, newest: "
                 f"{words}; the policy wants to go faster or farther than these parameters allow"
@@ -309,7 +277,7 @@ class Execution:
 
     def _report(self, now: float) -> None:
         heard = self._requests.get_subscription_count() > 0
-        self._core.on_listener(
+        self._core.planner.on_listener(
             ""
             if heard
             else f"nobody listens on {self._requests.topic_name}: is policy_node running? In "
@@ -317,7 +285,7 @@ class Execution:
         )
         status = self._core.status(now)
         self._log_state(status.level, f"{status.state.name}: {status.reason}", now)
-        self._state, self._status_due = status.state, now + self._status_period
+        self._state, self._status_due = status.state, now + 1.0 / self._settings.status_rate
         stamp = self._node.get_clock().now().to_msg()
         self._reports.status(
             messages.status_message(status, stamp, self._newest, self._chunk_instruction)

@@ -9,24 +9,26 @@ from typing import Any
 
 from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]
 from rclpy.qos import QoSProfile
-from sensor_msgs.msg import JointState
 from smolvla_core.instruction import NewestInstruction
 from smolvla_core.level import Level
+from smolvla_core.node_settings import ExecutorSettings
+from smolvla_core.robot import Robot
 from smolvla_core.ros import qos
 from smolvla_core.ros.diagnostics import executor_diagnostics
 from smolvla_core.ros.diagnostics_publisher import DiagnosticsPublisher
+from smolvla_core.ros.joint_states import subscribe_joint_states
 from smolvla_core.ros.managed_node import ACTIVE, INACTIVE, ManagedNode
 from smolvla_core.ros.publishers import publishers_of
 from smolvla_core.ros.ready import ReadyLine
 from smolvla_core.ros.run import LINGER, run
-from std_msgs.msg import Bool, Float64MultiArray, String
+from smolvla_core.settings import settings_of
+from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
-from trajectory_msgs.msg import JointTrajectory
 
 from smolvla_executor.core.task import Goal
 from smolvla_executor.executor_node import messages
 from smolvla_executor.executor_node.execution import Callbacks, Execution
-from smolvla_executor.executor_node.parameters import EXECUTOR_PARAMETERS
+from smolvla_executor.executor_node.outputs import Outputs
 from smolvla_executor.executor_node.task_server import TaskServer
 from smolvla_msgs.msg import ActionChunk, ExecutorStatus, InferenceRequest
 
@@ -49,10 +51,12 @@ class ExecutorNode(ManagedNode):
         self._execution: Execution | None = None
         self._task_server: TaskServer | None = None
         self._entities: list[tuple[Callable[[Any], object], Any]] = []
-        self._command_topic = self._problem_of_loop = ""
+        self._outputs: Outputs | None = None
+        self._robot: Robot | None = None
+        self._problem_of_loop = ""
         self._commanders: list[str] = []  # where there are several
         self._newest = NewestInstruction()  # of the control loop's thread while there is one
-        super().__init__("executor_node", EXECUTOR_PARAMETERS, **node_options)
+        super().__init__("executor_node", ExecutorSettings, **node_options)
         self._status = self._idle_status()
         self._statuses = self.create_publisher(ExecutorStatus, "~/status", qos.status_qos())
         self._status_changed = self.create_guard_condition(self._publish_status)
@@ -64,7 +68,7 @@ class ExecutorNode(ManagedNode):
         self._task_server = TaskServer(
             self, refusal=lambda: self.hint, begin=self._begin, cancel=self._cancel
         )
-        self._ready = ReadyLine(self, lambda: self._status, lambda: self._command_topic)
+        self._ready = ReadyLine(self, lambda: self._status, self._unheard)
         # Steady: simulated time may stand still.
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._acquaintance = self.create_timer(
@@ -75,17 +79,16 @@ class ExecutorNode(ManagedNode):
 
     # What the base calls in the transitions.
 
-    def configure(self, values: dict[str, Any]) -> None:
+    def configure(self, settings: ExecutorSettings) -> None:
         """Build the core and begin its control loop, which idles."""
         assert self._task_server is not None
-        self._wait_for_start: bool = values["wait_for_start"]
-        commands = (
-            self._publisher(JointTrajectory, "arm_controller/joint_trajectory", qos.command_qos())
-            if values["output"] == "joint_trajectory"
-            else self._publisher(Float64MultiArray, "arm_controller/commands", qos.command_qos())
+        self._wait_for_start: bool = settings.wait_for_start
+        self._robot = robot = settings.body
+        self._outputs = outputs = Outputs(
+            self, settings.outputs, settings.joints, 1.0 / settings.rate
         )
-        self._command_topic = commands.topic_name
-        if values["dry_run"]:
+        self._entities.append((Outputs.close, outputs))
+        if settings.dry_run:
             self.get_logger().info(
                 "DRY RUN: everything is computed, the arm gets no commands; dry_run false moves it"
             )
@@ -96,17 +99,19 @@ class ExecutorNode(ManagedNode):
             self._on_status, self._task_server.end, self._task_server.feed_back, self._on_failure
         )
         self._execution = execution = Execution(
-            self, values, commands, requests, reports, self._newest, self._how_to_activate()
+            self, settings, outputs, requests, reports, self._newest, self._how_to_activate()
         )
-        self._diagnostics.limit(state_timeout=values["state_timeout"])
-        for kind, topic, receive, profile in (
-            (JointState, "joint_states", execution.on_joint_state, qos.joint_state_qos()),
-            (ActionChunk, "smolvla/action_chunk", execution.on_chunk, qos.chunk_qos()),
+        self._diagnostics.limit(state_timeout=settings.state_timeout)
+        chunks = self.create_subscription(
+            ActionChunk, "smolvla/action_chunk", execution.on_chunk, qos.chunk_qos()
+        )
+        for subscription in (
+            chunks,
+            *subscribe_joint_states(self, robot.joint_states, execution.on_joint_state),
         ):
-            subscription = self.create_subscription(kind, topic, receive, profile)
             self._entities.append((self.destroy_subscription, subscription))
-        if values["success_topic"]:
-            topic = self.resolve_topic_name(values["success_topic"])
+        if settings.success_topic:
+            topic = self.resolve_topic_name(settings.success_topic)
             judge = self.create_subscription(
                 Bool,
                 topic,
@@ -115,17 +120,25 @@ class ExecutorNode(ManagedNode):
             )
             self._entities.append((self.destroy_subscription, judge))
 
-    def check(self, values: dict[str, Any], changed: set[str]) -> None:
-        """See whether the control loop can take new values."""
-        if self._execution is not None:
-            self._execution.check(values)
+    def check(self, settings: ExecutorSettings, changed: set[str]) -> None:
+        """See whether the robot is the one that the control loop was made for."""
+        old, new = self._robot, settings.body
+        if self._execution is None or old is None:
+            return
+        if (old.joint_names, old.joint_states, old.outputs) != (
+            new.joint_names,
+            new.joint_states,
+            new.outputs,
+        ):
+            why = self.reconfigure_first("robot")
+            raise ValueError(f"robot {settings.robot} has other joints, topics or outputs: {why}")
 
-    def tune(self, values: dict[str, Any], names: set[str]) -> None:
-        """Let the control loop take new values."""
-        self._wait_for_start = values["wait_for_start"]
+    def tune(self, settings: ExecutorSettings, names: set[str]) -> None:
+        """Let the control loop take new settings."""
+        self._wait_for_start = settings.wait_for_start
         if self._execution is not None:
-            self._execution.tune(values)
-            self._diagnostics.limit(state_timeout=values["state_timeout"])
+            self._execution.tune(settings)
+            self._diagnostics.limit(state_timeout=settings.state_timeout)
 
     def activate(self) -> None:
         """Begin to execute, or wait for ~/start or a goal."""
@@ -143,6 +156,7 @@ class ExecutorNode(ManagedNode):
     def release(self) -> None:
         """End the control loop, then what it publishes to and hears."""
         execution, self._execution = self._execution, None
+        self._outputs = None
         if execution is not None:
             execution.close()
         while self._entities:
@@ -235,9 +249,10 @@ class ExecutorNode(ManagedNode):
         if self._status.state not in _MOVING or self._status.dry_run:
             return
         names: list[str] = []
-        topic = self._command_topic
-        if self.count_publishers(topic) > 1:
-            names = [name for _, name in publishers_of(self, topic)]
+        for topic in self._outputs.names if self._outputs is not None else ():
+            if self.count_publishers(topic) > 1:
+                names = [name for _, name in publishers_of(self, topic)]
+                break
         if names and names != self._commanders:
             self.get_logger().warning(
                 f"the arm gets commands from {len(names)} publishers on {topic}: "
@@ -245,6 +260,10 @@ class ExecutorNode(ManagedNode):
                 "its own"
             )
         self._commanders = names
+
+    def _unheard(self) -> str:
+        """Return an output that nobody listens to; empty for none, or none yet."""
+        return "" if self._outputs is None else self._outputs.missing()
 
     def _answer(
         self, response: Trigger.Response, order: Callable[[Execution], str]
@@ -285,7 +304,7 @@ class ExecutorNode(ManagedNode):
 
 def main() -> int:
     """Run the node until it is interrupted; 78 when it cannot start, 1 when its loop ended."""
-    return run("executor_node", ExecutorNode, EXECUTOR_PARAMETERS)
+    return run("executor_node", ExecutorNode, settings_of(ExecutorSettings))
 
 
 if __name__ == "__main__":

@@ -3,10 +3,6 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import numpy as np
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point
@@ -15,6 +11,7 @@ from smolvla_core.ros.converters import to_duration
 from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker, MarkerArray
 
+from smolvla_executor.visualization_node.parameters import VisualizationSettings, rgb
 from smolvla_executor.visualization_node.predicted_path import PathPicture, Seam
 
 Array = NDArray[np.float64]
@@ -25,37 +22,6 @@ AHEAD, EXECUTED, REPLACED, SEAM, SEAM_TEXT = "ahead", "executed", "replaced", "s
 _IDS = 100
 _SMALLEST_JUMP = 0.001
 """A jump below it [m] gets no number."""
-
-
-@dataclass(frozen=True)
-class PathStyle:
-    """How the path is drawn.
-
-    Attributes:
-        colors: (n, 3) RGB in 0..1; the path from now to the end of the chunk.
-        seam_color: (3,) RGB in 0..1.
-        width: of the path [m].
-        lifetime: viewers forget markers that are not repeated for so long [s].
-    """
-
-    colors: Array
-    seam_color: Array
-    width: float
-    lifetime: float
-
-
-def parse_colors(texts: Sequence[str], name: str) -> Array:
-    """Return (n, 3) RGB in 0..1 of colors written as ``#rrggbb``.
-
-    Raises:
-        ValueError: none, or one that is written differently; the text names the parameter.
-    """
-    for text in texts:
-        if not re.fullmatch(r"#[0-9a-fA-F]{6}", text):
-            raise ValueError(f"parameter '{name}': '{text}' is no color; write it as '#rrggbb'")
-    if not texts:
-        raise ValueError(f"parameter '{name}' is empty: name at least one color as '#rrggbb'")
-    return np.array([[int(text[i : i + 2], 16) / 255 for i in (1, 3, 5)] for text in texts])
 
 
 def time_colors(times: Array, horizon: float, colors: Array) -> Array:
@@ -72,7 +38,7 @@ class PathMarkers:
         style: how it is drawn.
     """
 
-    def __init__(self, style: PathStyle) -> None:
+    def __init__(self, style: VisualizationSettings) -> None:
         self.style = style
         self._shown: dict[Key, str] = {}
 
@@ -92,18 +58,18 @@ class PathMarkers:
         return MarkerArray(markers=[*gone, *markers]) if gone or markers else None
 
 
-def path_markers(picture: PathPicture, style: PathStyle) -> list[Marker]:
+def path_markers(picture: PathPicture, style: VisualizationSettings) -> list[Marker]:
     """Return the markers of `picture`, without header; a line of less than two points is none."""
     markers = []
     if len(picture.ahead) > 1:
-        rgb = time_colors(picture.ahead_times, picture.horizon, style.colors)
+        colors = time_colors(picture.ahead_times, picture.horizon, rgb(*style.colors))
         line = _line(AHEAD, 0, picture.ahead, style.width, style)
-        line.colors = _colors(rgb, np.ones(len(rgb)))
+        line.colors = _colors(colors, np.ones(len(colors)))
         markers.append(line)
     if len(picture.executed) > 1:
         line = _line(EXECUTED, 0, picture.executed, 0.6 * style.width, style)
-        rgb = np.repeat(style.colors[:1], len(picture.executed), axis=0)
-        line.colors = _colors(rgb, 0.7 * picture.executed_strengths)
+        colors = np.repeat(rgb(style.colors[0]), len(picture.executed), axis=0)
+        line.colors = _colors(colors, 0.7 * picture.executed_strengths)
         markers.append(line)
     for old in picture.replaced:
         line = _line(REPLACED, old.number % _IDS, old.points, 0.35 * style.width, style)
@@ -130,24 +96,26 @@ def path_markers(picture: PathPicture, style: PathStyle) -> list[Marker]:
     return markers
 
 
-def _seam_size(seam: Seam, style: PathStyle) -> float:
+def _seam_size(seam: Seam, style: VisualizationSettings) -> float:
     """Return the sphere's diameter: the jump, within what is seen and hides nothing [m]."""
     return min(max(seam.jump, 1.5 * style.width), 3.0 * style.width)
 
 
-def _seam_color(seam: Seam, style: PathStyle) -> ColorRGBA:
-    r, g, b = map(float, style.seam_color)
+def _seam_color(seam: Seam, style: VisualizationSettings) -> ColorRGBA:
+    r, g, b = map(float, rgb(style.seam_color)[0])
     return ColorRGBA(r=r, g=g, b=b, a=seam.strength)
 
 
-def _marker(namespace: str, number: int, kind: int, style: PathStyle) -> Marker:
+def _marker(namespace: str, number: int, kind: int, style: VisualizationSettings) -> Marker:
     marker = Marker(ns=namespace, id=number, type=kind, action=Marker.ADD)
     marker.pose.orientation.w = 1.0
     marker.lifetime = to_duration(style.lifetime)
     return marker
 
 
-def _line(namespace: str, number: int, points: Array, width: float, style: PathStyle) -> Marker:
+def _line(
+    namespace: str, number: int, points: Array, width: float, style: VisualizationSettings
+) -> Marker:
     marker = _marker(namespace, number, Marker.LINE_STRIP, style)
     marker.scale.x = width
     marker.points = [_point(point) for point in points]

@@ -22,14 +22,15 @@ from smolvla_core.ros.parameters import read
 from smolvla_core.ros.run import run
 from smolvla_core.ros.sparse_log import SparseLog, teller
 from smolvla_core.ros.tuning import Tuning
+from smolvla_core.settings import settings_of
 from std_msgs.msg import String
 from visualization_msgs.msg import MarkerArray
 
-from smolvla_executor.core.chunk import Chunk, chunk_problem
+from smolvla_executor.core.chunk_queue import Chunk, chunk_problem
 from smolvla_executor.visualization_node.kinematics import KinematicChain
 from smolvla_executor.visualization_node.markers import PathMarkers
 from smolvla_executor.visualization_node.newest import NewestMessage
-from smolvla_executor.visualization_node.parameters import VISUALIZATION_PARAMETERS, path_style
+from smolvla_executor.visualization_node.parameters import VisualizationSettings
 from smolvla_executor.visualization_node.predicted_path import Plan, PredictedPath
 from smolvla_msgs.msg import ActionChunk
 
@@ -43,20 +44,20 @@ class VisualizationNode(Node):
 
     def __init__(self, **node_options: Any) -> None:
         super().__init__("visualization_node", **node_options)
-        values = read(self, VISUALIZATION_PARAMETERS)
-        self._tip: str = values["tip_link"]
-        self._frame: str = values["frame"]
-        self._frame_prefix: str = values["frame_prefix"]
-        self._path = PredictedPath(values["fade"], values["timeout"])
-        self._markers = PathMarkers(path_style(values))
+        settings = read(self, VisualizationSettings)
+        self._tip = settings.tip_link
+        self._frame = settings.frame
+        self._frame_prefix = settings.frame_prefix
+        self._path = PredictedPath(settings.fade, settings.timeout)
+        self._markers = PathMarkers(settings)
         self._chain: KinematicChain | None = None
         self._urdf = ""
         self._order: JointOrder | None = None
         self._tell = SparseLog(teller(self.get_logger(), Level.WARN))
 
-        if values["robot_description"]:
+        if settings.robot_description:
             try:
-                self._chain = KinematicChain(values["robot_description"], self._tip, self._frame)
+                self._chain = KinematicChain(settings.robot_description, self._tip, self._frame)
             except ValueError as error:
                 raise ValueError(f"parameter 'robot_description': {error}") from error
         else:
@@ -71,14 +72,14 @@ class VisualizationNode(Node):
             self, JointState, "joint_states", qos.newest_joint_state_qos()
         )
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._timer = self.create_timer(1.0 / values["rate"], self._publish, clock=steady)
-        Tuning(self, VISUALIZATION_PARAMETERS, check=_check, take=self._tune)
+        self._timer = self.create_timer(1.0 / settings.rate, self._publish, clock=steady)
+        Tuning(self, VisualizationSettings, take=self._tune)
 
-    def _tune(self, values: dict[str, Any], names: set[str]) -> None:
+    def _tune(self, settings: VisualizationSettings, names: set[str]) -> None:
         """Draw by new values of the parameters."""
-        self._path.fade, self._path.timeout = values["fade"], values["timeout"]
-        self._markers.style = path_style(values)
-        self._timer.timer_period_ns = round(1e9 / values["rate"])
+        self._path.fade, self._path.timeout = settings.fade, settings.timeout
+        self._markers.style = settings
+        self._timer.timer_period_ns = round(1e9 / settings.rate)
 
     def _on_description(self, message: String) -> None:
         if message.data == self._urdf:
@@ -139,10 +140,6 @@ class VisualizationNode(Node):
             self._paths.publish(message)
 
 
-def _check(values: dict[str, Any], changed: set[str]) -> None:
-    path_style(values)
-
-
 def _plan(message: ActionChunk, chain: KinematicChain) -> tuple[Plan, JointOrder]:
     """Return the path of a chunk, and the order of its joints.
 
@@ -161,7 +158,7 @@ def _plan(message: ActionChunk, chain: KinematicChain) -> tuple[Plan, JointOrder
 
 def main() -> int:
     """Run the node until it is interrupted; 78 when a parameter does not fit."""
-    return run("visualization_node", VisualizationNode, VISUALIZATION_PARAMETERS)
+    return run("visualization_node", VisualizationNode, settings_of(VisualizationSettings))
 
 
 if __name__ == "__main__":

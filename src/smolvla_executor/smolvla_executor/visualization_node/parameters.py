@@ -3,79 +3,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import re
+from dataclasses import dataclass
 
-from smolvla_core.ros.parameters import Parameter
+import numpy as np
+from numpy.typing import NDArray
+from smolvla_core.settings import SettingError, Settings, setting
 
 from smolvla_executor.visualization_node.kinematics import TIP_LINK
-from smolvla_executor.visualization_node.markers import PathStyle, parse_colors
 
 # One hue that grows evenly darker, so that the color-blind can read it too; stands out from an
 # orange arm and from RViz's dark background.
-_COLORS = ["#8ff7ff", "#2fb5ff", "#2f6bff", "#4a2fd0"]
+_COLORS = ("#8ff7ff", "#2fb5ff", "#2f6bff", "#4a2fd0")
 
-VISUALIZATION_PARAMETERS = (
-    Parameter(
-        "robot_description",
+
+@dataclass(frozen=True, kw_only=True)
+class VisualizationSettings(Settings):
+    """Of `visualization_node`."""
+
+    robot_description: str = setting(
         "",
         "The URDF as text. Empty: it is taken from the topic robot_description, as "
         "robot_state_publisher publishes it.",
-    ),
-    Parameter("tip_link", TIP_LINK, "Link of the URDF whose path is drawn."),
-    Parameter(
-        "frame",
+    )
+    tip_link: str = setting(TIP_LINK, "Link of the URDF whose path is drawn.")
+    frame: str = setting(
         "",
         "Link of the URDF, above tip_link, in whose frame the path is given. Empty: the root.",
-    ),
-    Parameter(
-        "frame_prefix",
+    )
+    frame_prefix: str = setting(
         "",
         "Put before the frame's name, as robot_state_publisher's parameter of that name does.",
-    ),
-    Parameter(
-        "rate",
-        10.0,
-        "How often the path is published at most [Hz].",
-        minimum=0.5,
-        maximum=60.0,
-        live=True,
-    ),
-    Parameter(
-        "fade",
+    )
+    rate: float = setting(
+        10.0, "How often the path is published at most [Hz].", 0.5, 60.0, live=True
+    )
+    fade: float = setting(
         1.5,
         "The executed part, replaced chunks and seams fade away within this time [s].",
-        minimum=0.1,
-        maximum=60.0,
+        0.1,
+        60.0,
         live=True,
-    ),
-    Parameter(
-        "timeout",
+    )
+    timeout: float = setting(
         3.0,
         "A path on which the arm does not move is removed after this time without a new chunk "
         "[s].",
-        minimum=0.5,
-        maximum=600.0,
+        0.5,
+        600.0,
         live=True,
-    ),
-    Parameter("width", 0.004, "Width of the path [m].", minimum=0.0005, maximum=0.1, live=True),
-    Parameter(
-        "colors", _COLORS, "Colors of the path from now to its end, as '#rrggbb'.", live=True
-    ),
-    Parameter("seam_color", "#ff2fb0", "Color of the seams, as '#rrggbb'.", live=True),
-)
-
-
-def path_style(values: Mapping[str, Any]) -> PathStyle:
-    """Return how the path is drawn from the values of `VISUALIZATION_PARAMETERS` by name.
-
-    Raises:
-        ValueError: a color cannot be read; the text names the parameter.
-    """
-    return PathStyle(
-        colors=parse_colors(values["colors"], "colors"),
-        seam_color=parse_colors([values["seam_color"]], "seam_color")[0],
-        width=values["width"],
-        # A viewer shall not be left with markers whose node has died.
-        lifetime=max(1.0, 5.0 / values["rate"]),
     )
+    width: float = setting(0.004, "Width of the path [m].", 0.0005, 0.1, live=True)
+    colors: tuple[str, ...] = setting(
+        _COLORS, "Colors of the path from now to its end, as '#rrggbb'.", live=True
+    )
+    seam_color: str = setting("#ff2fb0", "Color of the seams, as '#rrggbb'.", live=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.colors:
+            raise SettingError("colors", "is empty: name at least one color as '#rrggbb'")
+        for name, colors in (("colors", self.colors), ("seam_color", (self.seam_color,))):
+            for color in colors:
+                if not re.fullmatch(r"#[0-9a-fA-F]{6}", color):
+                    raise SettingError(name, f"holds '{color}', no color; write it as '#rrggbb'")
+
+    @property
+    def lifetime(self) -> float:
+        """Viewers forget markers that are not repeated for so long [s]: a node may have died."""
+        return max(1.0, 5.0 / self.rate)
+
+
+def rgb(*colors: str) -> NDArray[np.float64]:
+    """Return (n, 3) RGB in 0..1 of colors written as ``#rrggbb``."""
+    return np.array([[int(text[i : i + 2], 16) / 255 for i in (1, 3, 5)] for text in colors])

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from smolvla_executor.core.alignment import alignment
+from smolvla_executor.core.chunk_queue import ALIGNMENTS
 
 Array = NDArray[np.float64]
 
@@ -109,7 +109,7 @@ class PredictedPath:
     def __init__(self, fade: float = 1.5, timeout: float = 3.0) -> None:
         self.fade = fade
         self.timeout = timeout
-        self._align = alignment("pose")  # the executor's default
+        self._align = ALIGNMENTS["pose"]  # the executor's default
         self._count = 0
         self._moved = 0.0  # when the arm came forward or the chunk came
         self.clear()

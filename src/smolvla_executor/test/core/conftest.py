@@ -9,21 +9,24 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from smolvla_executor.core.chunk import Chunk
+from robot_files import robot_file
+from smolvla_core.node_settings import ExecutorSettings
+from smolvla_executor.core.chunk_queue import Chunk
 from smolvla_executor.core.executor import ExecutorCore
-from smolvla_executor.core.executor_types import CycleOutput, ExecutorConfig, Request, State
-from smolvla_executor.core.guard import GuardConfig
+from smolvla_executor.core.executor_types import CycleOutput, Request, State
 
 JOINTS = ("pan", "lift", "gripper")
 PERIOD = 0.05
-CONFIG = ExecutorConfig(
-    joints=JOINTS,
-    guard=GuardConfig(lower=-1.0, upper=1.0, max_speed=4.0),
-    control_rate=1.0 / PERIOD,
-    trigger_share=0.5,
+SETTINGS = ExecutorSettings(
+    robot=robot_file(JOINTS, -1.0, 1.0),
+    max_speed=4.0,
+    max_step=9.0,
+    rate=1.0 / PERIOD,
+    chunk_size_threshold=0.5,
     approach_speed=2.0,
     approach_duration=0.1,
-    first_request_id=1000,
+    state_timeout=0.2,
+    request_timeout=5.0,
 )
 
 
@@ -40,9 +43,9 @@ def chunk_for(request: Request, rows: int = 10, period: float = PERIOD) -> Chunk
 class Rig:
     """Steps an executor; `policy` gets each request and posts what arrives, and when."""
 
-    def __init__(self, config: ExecutorConfig = CONFIG, **changes: object) -> None:
-        self.config = replace(config, **changes)
-        self.core = ExecutorCore(self.config)
+    def __init__(self, settings: ExecutorSettings = SETTINGS, **changes: object) -> None:
+        self.settings = replace(settings, **changes)
+        self.core = ExecutorCore(self.settings, first_request_id=1000)
         self.now = 100.0
         self.measured = path(0) + 0.05
         self.publish_states = True
@@ -61,14 +64,14 @@ class Rig:
     def post_chunk(self, delay: float, chunk: Chunk) -> None:
         def deliver() -> None:
             self._resolve(chunk.request_id)
-            self.core.on_chunk(chunk, self.now)
+            self.core.planner.on_chunk(chunk, self.now)
 
         self.post(delay, deliver)
 
     def post_refusal(self, delay: float, request_id: int, error: str) -> None:
         def deliver() -> None:
             self._resolve(request_id)
-            self.core.on_refusal(request_id, error, self.now)
+            self.core.planner.on_refusal(request_id, error, self.now)
 
         self.post(delay, deliver)
 
@@ -100,7 +103,7 @@ class Rig:
 
     def cycle(self, count: int = 1) -> CycleOutput:
         for _ in range(count):
-            self.now += 1.0 / self.config.control_rate
+            self.now += 1.0 / self.settings.rate
             if self.publish_states:
                 self.core.on_joint_state(self.measured, self.now)
             while self._mail and self._mail[0][0] <= self.now + 1e-9:

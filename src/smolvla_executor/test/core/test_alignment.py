@@ -5,10 +5,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from smolvla_executor.core.aggregation import aggregation
-from smolvla_executor.core.alignment import LEAST_GAIN, alignment
-from smolvla_executor.core.chunk import Chunk
-from smolvla_executor.core.chunk_queue import ChunkQueue
+from smolvla_core.node_settings import ExecutorSettings
+from smolvla_executor.core.chunk_queue import LEAST_GAIN, Chunk, ChunkQueue
 
 
 def ramp(start: float, rows: int, step: float = 0.1) -> np.ndarray:
@@ -18,7 +16,7 @@ def ramp(start: float, rows: int, step: float = 0.1) -> np.ndarray:
 
 def queue(name: str, executed: int = 3) -> ChunkQueue:
     """Return a queue that has executed so many ticks of a motion from 0 at 0.1 rad a tick."""
-    made = ChunkQueue(2, aggregation("latest"), alignment(name))
+    made = ChunkQueue(2, ExecutorSettings(aggregate="latest", alignment=name))
     made.merge(Chunk(1, 0, ramp(0.0, 8), 0.1))
     for _ in range(executed):
         made.pop()
@@ -68,8 +66,3 @@ def test_a_chunk_whose_ticks_are_all_over_stays_late() -> None:
     result = actions.merge(Chunk(2, 0, ramp(0.3, 3, 0.0), 0.1))
     assert result.late
     np.testing.assert_array_equal(actions.committed(), before)
-
-
-def test_an_unknown_name_is_answered_with_those_there_are() -> None:
-    with pytest.raises(ValueError, match="choose one of tick, pose"):
-        alignment("clock")

@@ -7,9 +7,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from smolvla_executor.core.aggregation import AGGREGATIONS, aggregation
-from smolvla_executor.core.chunk import Chunk, chunk_problem
-from smolvla_executor.core.chunk_queue import ChunkQueue
+from smolvla_core.node_settings import ExecutorSettings
+from smolvla_core.settings import settings_of
+from smolvla_executor.core.chunk_queue import (
+    AGGREGATIONS,
+    ALIGNMENTS,
+    Chunk,
+    ChunkQueue,
+    chunk_problem,
+)
 
 
 def chunk(first_tick: int, rows: int, value: float | None = None) -> Chunk:
@@ -19,7 +25,7 @@ def chunk(first_tick: int, rows: int, value: float | None = None) -> Chunk:
 
 
 def queue(name: str = "latest") -> ChunkQueue:
-    return ChunkQueue(2, aggregation(name))
+    return ChunkQueue(2, ExecutorSettings(aggregate=name, alignment="tick"))
 
 
 def test_row_zero_belongs_to_the_tick_that_was_asked_for() -> None:
@@ -36,7 +42,7 @@ def test_exactly_the_executed_rows_are_trimmed() -> None:
     actions.pop()
     actions.pop()
     result = actions.merge(chunk(0, 8, value=9.0))
-    assert (result.rows_trimmed, result.rows_blended, result.rows_appended) == (2, 3, 3)
+    assert result.rows_trimmed == 2
     assert actions.next_tick == 2
     assert len(actions) == 6
 
@@ -66,8 +72,7 @@ def test_a_chunk_whose_ticks_are_all_over_changes_nothing() -> None:
 def test_queued_actions_beyond_a_shorter_chunk_are_dropped() -> None:
     actions = queue()
     actions.merge(chunk(0, 9))
-    result = actions.merge(chunk(0, 4, value=7.0))
-    assert result.rows_dropped == 5
+    actions.merge(chunk(0, 4, value=7.0))
     assert len(actions) == 4
 
 
@@ -75,7 +80,7 @@ def test_a_chunk_that_begins_inside_the_queue_keeps_what_comes_before() -> None:
     actions = queue()
     actions.merge(chunk(0, 4))
     result = actions.merge(chunk(2, 4, value=7.0))
-    assert (result.rows_trimmed, result.rows_blended, result.rows_appended) == (0, 2, 2)
+    assert result.rows_trimmed == 0
     assert [row[0] for row in actions.committed()] == [0.0, 1.0, 7.0, 7.0, 7.0, 7.0]
 
 
@@ -152,9 +157,10 @@ def test_chunks_that_agree_are_not_changed_by_a_bit(name: str) -> None:
     assert actions.pop()[0] == value
 
 
-def test_unknown_aggregation_lists_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"latest.*weighted.*temporal_ensemble"):
-        aggregation("mean")
+def test_each_choice_of_the_settings_is_computed() -> None:
+    choices = settings_of(ExecutorSettings)
+    assert choices["aggregate"].choices == tuple(AGGREGATIONS)
+    assert choices["alignment"].choices == tuple(ALIGNMENTS)
 
 
 @pytest.mark.parametrize(
@@ -207,14 +213,14 @@ def test_any_order_of_merges_and_pops_keeps_ticks_contiguous(
         else:
             offset, rows = int(operation[1]), int(operation[2])
             first = max(0, end + offset)
-            before = len(actions)
+            kept = max(0, first - actions.next_tick)
             if first > end:
                 with pytest.raises(ValueError, match="begins at tick"):
                     actions.merge(chunk(first, rows))
                 continue
             result = actions.merge(chunk(first, rows))
-            assert result.rows_trimmed + result.rows_blended + result.rows_appended == rows
-            assert len(actions) == before + result.rows_appended - result.rows_dropped
+            if not result.late:
+                assert len(actions) == kept + rows - result.rows_trimmed
             assert result.late == (result.rows_trimmed == rows)
         assert actions.next_tick == executed
         ticks = actions.next_tick + np.arange(len(actions), dtype=np.float64)

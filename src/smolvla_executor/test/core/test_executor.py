@@ -39,12 +39,12 @@ def test_the_first_motion_is_an_approach_from_the_measured_position(rig) -> None
     assert np.abs(output.command - start).max() < 0.02
     rig.run_until(State.RUNNING)
     np.testing.assert_array_equal(rig.outputs[-1].command, rig.path(0))
-    speeds = np.abs(np.diff(rig.commands, axis=0)) * rig.config.control_rate
-    assert speeds.max() <= rig.config.approach_speed + 1e-9
+    speeds = np.abs(np.diff(rig.commands, axis=0)) * rig.settings.rate
+    assert speeds.max() <= rig.settings.approach_speed + 1e-9
 
 
 def test_an_approach_that_takes_one_cycle_is_the_action_itself(make_rig) -> None:
-    rig = make_rig(approach_speed=1e3, approach_duration=0.0)
+    rig = make_rig(approach_speed=100.0, approach_duration=0.0)
     rig.start()
     rig.run_until(State.RUNNING)
     assert rig.executed == [0]
@@ -70,7 +70,7 @@ def test_at_equal_rates_commands_are_the_actions_bit_for_bit(rig) -> None:
 
 
 def test_a_faster_control_rate_goes_through_every_action_exactly(make_rig) -> None:
-    rig = make_rig(control_rate=100.0)
+    rig = make_rig(rate=100.0)
     rig.start()
     rig.run_until(State.RUNNING)
     rig.cycle(200)
@@ -116,7 +116,7 @@ def test_a_request_says_what_is_committed_and_how_long_it_will_take(rig) -> None
 @pytest.mark.parametrize("share", [0.3, 0.9, 1.0])
 def test_a_request_names_the_tick_that_begins_as_it_goes_out(make_rig, share) -> None:
     # So the observation is of the instant at which the chunk's first row would begin.
-    rig = make_rig(control_rate=100.0, trigger_share=share)
+    rig = make_rig(rate=100.0, chunk_size_threshold=share)
     rig.start()
     rig.run_until(State.RUNNING)
     rig.cycle(500)
@@ -128,7 +128,7 @@ def test_a_request_names_the_tick_that_begins_as_it_goes_out(make_rig, share) ->
 
 
 def test_synchronous_requests_wait_until_the_last_action_is_over(make_rig) -> None:
-    rig = make_rig(control_rate=100.0, trigger_share=0.0)
+    rig = make_rig(rate=100.0, chunk_size_threshold=0.0)
     rig.start()
     rig.run_until(State.RUNNING)
     rig.cycle(500)
@@ -140,7 +140,7 @@ def test_synchronous_requests_wait_until_the_last_action_is_over(make_rig) -> No
 
 
 def test_share_zero_asks_only_when_the_queue_is_empty(make_rig) -> None:
-    rig = make_rig(trigger_share=0.0)
+    rig = make_rig(chunk_size_threshold=0.0)
     rig.start()
     rig.run_until(State.RUNNING)
     rig.cycle(100)
@@ -149,7 +149,7 @@ def test_share_zero_asks_only_when_the_queue_is_empty(make_rig) -> None:
 
 
 def test_actions_per_chunk_executes_only_the_first_rows_of_every_chunk(make_rig) -> None:
-    rig = make_rig(trigger_share=0.0, actions_per_chunk=4)
+    rig = make_rig(chunk_size_threshold=0.0, actions_per_chunk=4)
     rig.start()
     rig.run_until(State.RUNNING)
     rig.cycle(100)
@@ -206,11 +206,11 @@ def test_a_hold_that_ends_with_a_distant_action_is_left_by_an_approach(make_rig)
     rig.run_until(State.RUNNING)
     assert rig.executed[-1] == tick
     steps = np.abs(np.diff(rig.commands[-40:], axis=0)).max()
-    assert steps <= 0.5 / rig.config.control_rate + 1e-9
+    assert steps <= 0.5 / rig.settings.rate + 1e-9
 
 
 def test_a_hold_that_ends_with_a_near_action_goes_on_at_once(make_rig) -> None:
-    rig = make_rig(trigger_share=0.0, resume_jump=0.1)
+    rig = make_rig(chunk_size_threshold=0.0, resume_jump=0.1)
     rig.start()
     rig.run_until(State.RUNNING)
     rig.cycle(100)

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from smolvla_executor.core.aggregation import AGGREGATIONS
-from smolvla_executor.core.alignment import ALIGNMENTS
+from smolvla_executor.core.chunk_queue import AGGREGATIONS, ALIGNMENTS
 from smolvla_executor.core.executor_types import State
 
 SETTINGS = settings(
@@ -86,11 +85,11 @@ def test_ticks_run_in_order_and_each_gets_its_own_action(
     make_rig, fates, aggregation, alignment, share, cycles_per_tick, silent
 ) -> None:
     rig = make_rig(
-        aggregation=aggregation,
+        aggregate=aggregation,
         alignment=alignment,
-        trigger_share=share,
+        chunk_size_threshold=share,
         request_timeout=0.4,
-        control_rate=20.0 * cycles_per_tick,
+        rate=20.0 * cycles_per_tick,
     )
     remaining = play(rig, fates)
     rig.start()
@@ -124,9 +123,7 @@ def test_ticks_run_in_order_and_each_gets_its_own_action(
 def test_commands_are_finite_within_limits_and_slow_enough(
     make_rig, fates, aggregation, alignment, noise, discard, restart
 ) -> None:
-    rig = make_rig(
-        aggregation=aggregation, alignment=alignment, request_timeout=0.4, control_rate=50.0
-    )
+    rig = make_rig(aggregate=aggregation, alignment=alignment, request_timeout=0.4, rate=50.0)
     play(rig, fates, noise)
     rig.start()
     previous = rig.measured.copy()
@@ -149,7 +146,7 @@ def test_commands_are_finite_within_limits_and_slow_enough(
 
 @pytest.mark.parametrize("aggregation", sorted(AGGREGATIONS))
 def test_a_long_run_over_a_bad_network_goes_on(make_rig, aggregation: str) -> None:
-    rig = make_rig(aggregation=aggregation, request_timeout=0.4)
+    rig = make_rig(aggregate=aggregation, request_timeout=0.4)
     dice = np.random.default_rng(3)
     kinds = ["answer", "answer", "lost", "twice", "refused", "nan", "empty", "tick"]
     fates = [

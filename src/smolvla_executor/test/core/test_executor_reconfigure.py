@@ -7,22 +7,25 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from smolvla_executor.core.chunk import Chunk
+from robot_files import robot_file
+from smolvla_executor.core.chunk_queue import Chunk
 from smolvla_executor.core.executor_types import State
-from smolvla_executor.core.guard import GuardConfig
+
+
+def limited(lower=-1.0, upper=1.0):
+    """The rig's robot with limits of its own."""
+    return robot_file(("pan", "lift", "gripper"), lower, upper)
 
 
 def reconfigure(rig, **changes):
-    """Change settings; those of the guard by their own names."""
-    names = [name for name in changes if name in GuardConfig.__dataclass_fields__]
-    guard = replace(rig.config.guard, **{name: changes.pop(name) for name in names})
-    rig.config = replace(rig.config, guard=guard, **changes)
-    rig.core.reconfigure(rig.config)
+    """Change settings."""
+    rig.settings = replace(rig.settings, **changes)
+    rig.core.reconfigure(rig.settings)
 
 
 def speeds(rig, since):
     """Return (cycles, joints) speeds of the commands from the one before `since` on [rad/s]."""
-    return np.abs(np.diff(rig.commands[since - 1 :], axis=0)) * rig.config.control_rate
+    return np.abs(np.diff(rig.commands[since - 1 :], axis=0)) * rig.settings.rate
 
 
 def far(rig, goal, rows=40):
@@ -40,7 +43,7 @@ def test_blending_thresholds_and_time_outs_count_from_the_next_cycle_on(rig) -> 
     rig.run_until(State.RUNNING)
     rig.cycle(5)
     tick, merged = rig.status().tick, rig.status().chunks_merged
-    reconfigure(rig, trigger_share=0.9, actions_per_chunk=6, aggregation="latest")
+    reconfigure(rig, chunk_size_threshold=0.9, actions_per_chunk=6, aggregate="latest")
     assert rig.status().chunk_size_threshold == 0.9
     assert rig.cycle().state == State.RUNNING
     assert rig.status().tick == tick + 1
@@ -82,13 +85,13 @@ def test_a_lower_speed_counts_within_the_motion_and_a_higher_one_makes_no_rush(r
     output = rig.cycle()
     assert output.state == State.APPROACHING
     rig.run_until(State.RUNNING)
-    assert speeds(rig, begun).max() <= rig.config.approach_speed + 1e-9
+    assert speeds(rig, begun).max() <= rig.settings.approach_speed + 1e-9
     np.testing.assert_allclose(rig.commands[-1], 0.9)
 
 
 def test_after_the_approach_the_next_action_begins_at_its_beginning(make_rig) -> None:
     """Though the settings were changed in the middle of an action of five cycles."""
-    rig = make_rig(control_rate=100.0)
+    rig = make_rig(rate=100.0)
     rig.start()
     rig.run_until(State.RUNNING)
     reconfigure(rig, max_speed=0.05)
@@ -101,19 +104,19 @@ def test_after_the_approach_the_next_action_begins_at_its_beginning(make_rig) ->
     output = rig.run_until(State.RUNNING)
     assert output.executed_tick is not None
     np.testing.assert_allclose(output.command, rig.path(output.executed_tick), atol=1e-9)
-    assert speeds(rig, begun).max() <= rig.config.approach_speed + 1e-9
+    assert speeds(rig, begun).max() <= rig.settings.approach_speed + 1e-9
 
 
 def test_another_blending_counts_for_the_actions_that_are_queued(rig) -> None:
     rig.start()
     rig.run_until(State.RUNNING)
-    reconfigure(rig, aggregation="conservative", max_speed=100.0)
+    reconfigure(rig, aggregate="conservative", max_speed=100.0)
     far(rig, 0.5, rows=10)
     merged = rig.status().chunks_merged
     while rig.status().chunks_merged == merged:
         rig.cycle()
     assert np.abs(rig.cycle().command - 0.5).max() > 0.1
-    reconfigure(rig, aggregation="latest")
+    reconfigure(rig, aggregate="latest")
     far(rig, -0.5, rows=10)
     rig.cycle(3)  # what was asked for before has come
     merged = rig.status().chunks_merged
@@ -127,9 +130,9 @@ def test_limits_that_are_a_little_narrower_begin_an_approach_too(rig) -> None:
     far(rig, 0.8)
     rig.run_until(State.RUNNING)
     rig.cycle(3)
-    reconfigure(rig, upper=0.8 - 0.5 * rig.config.resume_jump)
+    reconfigure(rig, robot=limited(upper=0.8 - 0.5 * rig.settings.resume_jump))
     assert rig.cycle().state == State.APPROACHING
-    reconfigure(rig, upper=0.9)
+    reconfigure(rig, robot=limited(upper=0.9))
     rig.run_until(State.RUNNING)
 
 
@@ -152,7 +155,7 @@ def test_limits_that_leave_the_arm_outside_lead_it_back_slowly(rig, policy_answe
         rig.policy = lambda request: None
         rig.run_until(State.HOLDING)
     begun = len(rig.commands)
-    reconfigure(rig, upper=[0.1, 1.0, 1.0], approach_speed=0.4)
+    reconfigure(rig, robot=limited(upper=[0.1, 1.0, 1.0]), approach_speed=0.4)
     rig.cycle(80)
     np.testing.assert_allclose(rig.commands[-1], [0.1, 0.8, 0.8], atol=1e-9)
     assert speeds(rig, begun).max() <= 0.4 + 1e-9
@@ -160,17 +163,17 @@ def test_limits_that_leave_the_arm_outside_lead_it_back_slowly(rig, policy_answe
 
 
 def test_wider_limits_make_no_rush_either(make_rig) -> None:
-    rig = make_rig(guard=GuardConfig(lower=-1.0, upper=[0.2, 1.0, 1.0], max_speed=4.0))
+    rig = make_rig(robot=limited(upper=[0.2, 1.0, 1.0]))
     rig.start()
     far(rig, 0.9)
     rig.run_until(State.RUNNING)
     rig.cycle(5)
     assert rig.commands[-1][0] == 0.2
     begun = len(rig.commands)
-    reconfigure(rig, upper=1.0)
+    reconfigure(rig, robot=limited())
     rig.cycle(40)
     np.testing.assert_allclose(rig.commands[-1], 0.9)
-    assert speeds(rig, begun).max() <= rig.config.approach_speed + 1e-9
+    assert speeds(rig, begun).max() <= rig.settings.approach_speed + 1e-9
 
 
 def test_an_arm_that_starts_outside_its_limits_is_led_back_at_the_speed_of_an_approach(rig):
@@ -179,7 +182,7 @@ def test_an_arm_that_starts_outside_its_limits_is_led_back_at_the_speed_of_an_ap
     rig.start()
     rig.run_until(State.RUNNING)
     steps = np.abs(np.diff([[1.6, 0.0, 0.0], *rig.commands], axis=0))
-    assert (steps * rig.config.control_rate).max() <= rig.config.approach_speed + 1e-9
+    assert (steps * rig.settings.rate).max() <= rig.settings.approach_speed + 1e-9
 
 
 def test_an_approach_is_no_faster_than_the_guard_and_takes_a_new_speed_on_its_way(make_rig):
@@ -217,9 +220,9 @@ def test_a_tracking_error_in_the_middle_of_a_blocked_motion_and_its_end(rig) -> 
     cycle(10)
     assert np.abs(rig.commands[-1] - blocked).max() <= 0.1 + 1e-9
     begun = len(rig.commands)
-    reconfigure(rig, max_tracking_error=None)
+    reconfigure(rig, max_tracking_error=0.0)
     cycle(6)
-    assert speeds(rig, begun).max() <= rig.config.approach_speed + 1e-9
+    assert speeds(rig, begun).max() <= rig.settings.approach_speed + 1e-9
 
 
 def test_commands_after_a_dry_run_begin_where_the_arm_stands(make_rig) -> None:
@@ -239,7 +242,7 @@ def test_commands_after_a_dry_run_begin_where_the_arm_stands(make_rig) -> None:
     rig.run_until(State.RUNNING)
     assert not rig.status().dry_run
     first = rig.commands[begun]
-    assert np.abs(first - stands).max() <= rig.config.approach_speed / rig.config.control_rate
+    assert np.abs(first - stands).max() <= rig.settings.approach_speed / rig.settings.rate
     assert rig.status().tick >= tick
 
 
@@ -254,14 +257,13 @@ def test_a_dry_run_in_the_middle_only_begins(rig) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"max_speed": [1.0, 2.0]}, "one number or one for each of pan, lift, gripper"),
-        ({"lower": 1.5}, "leave no room"),
-        ({"upper": np.nan}, "must be finite"),
-        ({"trigger_share": 1.2, "max_speed": 0.1}, "within"),
-        ({"aggregation": "mean", "max_speed": 0.1}, "unknown aggregation"),
-        ({"alignment": "time", "max_speed": 0.1}, "unknown alignment"),
-        ({"joints": ("pan", "lift", "jaw"), "max_speed": 0.1}, "joints stays"),
-        ({"control_rate": 10.0, "max_speed": 0.1}, "control_rate stays"),
+        ({"max_speed": [1.0, 2.0]}, "needs one, or one for each of pan, lift, gripper"),
+        ({"max_step": np.nan}, "must be a finite number"),
+        ({"chunk_size_threshold": 1.2, "max_speed": 0.1}, "from 0 up to 1"),
+        ({"aggregate": "mean", "max_speed": 0.1}, "mean, which is not one of latest"),
+        ({"alignment": "time", "max_speed": 0.1}, "time, which is not one of tick"),
+        ({"robot": robot_file(("pan", "lift", "jaw")), "max_speed": 0.1}, "joints stays"),
+        ({"rate": 10.0, "max_speed": 0.1}, "rate stays"),
     ],
 )
 def test_of_settings_that_do_not_fit_none_is_taken(rig, make_rig, changes, words) -> None:
@@ -270,10 +272,10 @@ def test_of_settings_that_do_not_fit_none_is_taken(rig, make_rig, changes, words
         one.start()
         one.run_until(State.RUNNING)
         one.cycle(2)
-    kept = rig.config
+    kept = rig.settings
     with pytest.raises(ValueError, match=words):
         reconfigure(rig, **changes)
-    rig.config = kept
+    rig.settings = kept
     rig.cycle(40)
     twin.cycle(40)
     np.testing.assert_array_equal(rig.commands, twin.commands)
@@ -293,8 +295,8 @@ def test_counters_go_on(rig) -> None:
 
 
 def test_while_it_idles_everything_can_be_changed(rig) -> None:
-    reconfigure(rig, upper=0.5, max_speed=1.0, dry_run=True)
-    reconfigure(rig, dry_run=False, aggregation="average")
+    reconfigure(rig, robot=limited(upper=0.5), max_speed=1.0, dry_run=True)
+    reconfigure(rig, dry_run=False, aggregate="average")
     assert rig.cycle().state == State.IDLE
     rig.start()
     rig.run_until(State.RUNNING)
@@ -305,22 +307,21 @@ def test_while_it_idles_everything_can_be_changed(rig) -> None:
 def test_whatever_is_set_and_whenever_the_commands_stay_within_what_was_set(make_rig, seed):
     """An arm that lags, a policy that jumps, and settings that change every few cycles."""
     rng = np.random.default_rng(seed)
-    rig = make_rig(control_rate=float(rng.choice([20.0, 50.0])), dry_run=bool(seed % 3 == 0))
+    rig = make_rig(rate=float(rng.choice([20.0, 50.0])), dry_run=bool(seed % 3 == 0))
 
     def answer(request):
         begin = rng.uniform(-1.5, 1.5, 3) if rng.random() < 0.2 else rig.path(request.tick)
         rows = begin + 0.01 * np.arange(12)[:, None]
         chunk = Chunk(request.request_id, request.tick, rows, 0.05)
-        rig.post(rng.uniform(0.02, 0.3), lambda: rig.core.on_chunk(chunk, rig.now))
+        rig.post(rng.uniform(0.02, 0.3), lambda: rig.core.planner.on_chunk(chunk, rig.now))
 
     def drawn():
         return {
-            "lower": (-rng.uniform(0.2, 1.4, 3)).tolist(),
-            "upper": rng.uniform(0.2, 1.4, 3).tolist(),
+            "robot": limited(-rng.uniform(0.2, 1.4, 3), rng.uniform(0.2, 1.4, 3)),
             "max_speed": float(rng.choice([0.1, 0.5, 2.0, 4.0])),
-            "max_tracking_error": rng.choice([None, 0.1, 0.5]),
+            "max_tracking_error": float(rng.choice([0.0, 0.1, 0.5])),
             "approach_speed": float(rng.uniform(0.1, 2.0)),
-            "aggregation": str(rng.choice(["latest", "weighted", "temporal_ensemble"])),
+            "aggregate": str(rng.choice(["latest", "weighted", "temporal_ensemble"])),
             "alignment": str(rng.choice(["tick", "pose"])),
             "actions_per_chunk": int(rng.integers(0, 12)),
             "dry_run": bool(rng.random() < 0.3),
@@ -331,18 +332,19 @@ def test_whatever_is_set_and_whenever_the_commands_stay_within_what_was_set(make
     rig.start()
     for _ in range(250):
         if rng.random() < 0.06:
-            was_dry = rig.config.dry_run
+            was_dry = rig.settings.dry_run
             reconfigure(rig, **drawn())
             sent = None if was_dry else sent  # a dry run ends where the arm stands
         rig.measured = arm.copy()
         command = rig.cycle().command
-        if command is None or rig.config.dry_run:
+        if command is None or rig.settings.dry_run:
             continue
-        guard, before = rig.config.guard, arm if sent is None else sent
-        beyond = np.maximum(guard.lower - before, before - guard.upper)
-        back = min(guard.max_speed, rig.config.approach_speed)
-        speed = np.where(beyond > 0, back, guard.max_speed)
-        assert (np.abs(command - before) * rig.config.control_rate <= speed + 1e-9).all()
-        after = np.maximum(guard.lower - command, command - guard.upper)
+        before = arm if sent is None else sent
+        lower, upper = rig.settings.body.lower, rig.settings.body.upper
+        beyond = np.maximum(lower - before, before - upper)
+        back = min(rig.settings.max_speed[0], rig.settings.approach_speed)
+        speed = np.where(beyond > 0, back, rig.settings.max_speed)
+        assert (np.abs(command - before) * rig.settings.rate <= speed + 1e-9).all()
+        after = np.maximum(lower - command, command - upper)
         assert (after <= np.maximum(beyond, 0.0) + 1e-12).all()
         arm, sent = arm + 0.8 * (command - arm), command.copy()

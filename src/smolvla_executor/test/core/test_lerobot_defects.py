@@ -33,7 +33,7 @@ def test_one_failed_inference_does_not_stall_for_ever(rig) -> None:
 
 def test_the_first_row_of_a_chunk_is_executed_not_dropped(make_rig) -> None:
     """LeRobot labels an observation with the last executed action and drops row 0."""
-    rig = make_rig(trigger_share=0.0)
+    rig = make_rig(chunk_size_threshold=0.0)
     first_rows = []
 
     def answer(request) -> None:
@@ -71,7 +71,7 @@ def test_an_action_that_was_popped_cannot_be_queued_again(rig) -> None:
             # Between pop and the next cycle the tick is already over for every merge.
             assert rig.status().tick == output.executed_tick + 1
     assert rig.executed == sorted(set(rig.executed))
-    assert rig.core.on_chunk(rig.chunk_for(request), rig.now) != ""
+    assert rig.core.planner.on_chunk(rig.chunk_for(request), rig.now) != ""
 
 
 def test_the_core_has_no_second_thread_that_could_race() -> None:

@@ -18,7 +18,7 @@ PERIOD = 0.05
 
 def slow(make_rig: Callable, ticks: int, rows: int, share: float, **changes: object):
     """A rig with a policy that takes `ticks` for each chunk of `rows`, run for a while."""
-    rig = make_rig(trigger_share=share, **changes)
+    rig = make_rig(chunk_size_threshold=share, **changes)
     rig.policy = lambda request: rig.post_chunk(ticks * PERIOD, rig.chunk_for(request, rows=rows))
     rig.start()
     rig.cycle(400)
@@ -100,11 +100,11 @@ def test_what_is_still_to_come_is_no_fault_at_first(rig):
     rig.cycle(200)
     assert (level(rig), rig.outputs[-1].state) == (Level.WARN, State.WAITING)
     rig.publish_states, answer, rig.policy = True, rig.policy, lambda request: None
-    rig.core.on_listener("nobody listens")
+    rig.core.planner.on_listener("nobody listens")
     rig.cycle(20)
     assert level(rig) == Level.WARN  # it waits on
     rig.policy, rig._in_flight = answer, None
-    rig.core.on_listener("")
+    rig.core.planner.on_listener("")
     rig.run_until(State.RUNNING)
     assert level(rig) == Level.OK
 
@@ -112,7 +112,10 @@ def test_what_is_still_to_come_is_no_fault_at_first(rig):
 @pytest.mark.parametrize(("waiting", "expected"), [(True, Level.OK), (False, Level.WARN)])
 def test_a_policy_that_waits_for_the_user_is_no_fault(rig, waiting, expected):
     def refuse(request) -> None:
-        rig.post(0.0, lambda: rig.core.on_refusal(request.request_id, "tell me", rig.now, waiting))
+        rig.post(
+            0.0,
+            lambda: rig.core.planner.on_refusal(request.request_id, "tell me", rig.now, waiting),
+        )
         rig._in_flight = None
 
     rig.policy = refuse
@@ -172,7 +175,7 @@ def test_a_dry_run_says_so_in_every_state(make_rig):
         assert output.reason.count("DRY RUN") == 1
     rig.core.stop(rig.now, f"task ended: {rig.outputs[-1].reason}")
     assert rig.status().reason.count("DRY RUN") == 1
-    rig.core.reconfigure(replace(rig.config, dry_run=False))
+    rig.core.reconfigure(replace(rig.settings, dry_run=False))
     assert "DRY RUN" not in rig.status().reason
     rig.publish_states = True
     rig.start()
@@ -180,12 +183,12 @@ def test_a_dry_run_says_so_in_every_state(make_rig):
 
 
 def test_without_an_instruction_the_arm_waits_for_the_user_and_nothing_is_wrong(rig):
-    rig.core.on_instruction("no instruction: publish one")
+    rig.core.planner.uninstructed = "no instruction: publish one"
     rig.start()
     rig.cycle(300)
     assert (level(rig), rig.outputs[-1].state) == (Level.OK, State.WAITING)
-    rig.core.on_instruction("")
+    rig.core.planner.uninstructed = ""
     rig.run_until(State.RUNNING)
-    rig.core.on_instruction("no instruction: publish one")
+    rig.core.planner.uninstructed = "no instruction: publish one"
     assert rig.run_until(State.HOLDING).reason == "no instruction: publish one"
     assert level(rig) == Level.OK

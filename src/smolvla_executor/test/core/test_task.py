@@ -2,6 +2,7 @@
 """What begins a task, what ends it, and that the arm is at rest afterwards."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,12 +17,13 @@ class TaskRig:
     """A rig whose tasks are watched after each cycle, as `executor_node` does."""
 
     def __init__(self, rig, stall_timeout=STALL, stop_on_success=False):
+        settings = replace(
+            rig.settings, task_stall_timeout=stall_timeout, stop_on_success=stop_on_success
+        )
         self.rig = rig
         self.outcomes = []
         self.newest = NewestInstruction()
-        self.tasks = TaskRunner(
-            rig.core, stall_timeout, self.outcomes.append, self.newest, stop_on_success
-        )
+        self.tasks = TaskRunner(rig.core, settings, self.outcomes.append, self.newest)
         self.instructions = []  # of each request
         answer = rig.policy
 
@@ -153,7 +155,7 @@ def test_a_success_of_before_does_not_count_and_one_told_anew_does(task):
     task.begin("a")
     task.until(task.running)
     assert task.outcomes == []
-    task.cycle(round((REPEATED + 0.1) * task.rig.config.control_rate))
+    task.cycle(round((REPEATED + 0.1) * task.rig.settings.rate))
     task.judge(True)  # by a judge that only ever says true
     assert task.outcome.reason == Reason.SUCCEEDED
 
@@ -244,7 +246,7 @@ def test_a_policy_that_comes_back_in_time_goes_on_with_the_goal(make_rig):
     task.begin(instruction="hang it up")
     task.until(task.running)
     answers, task.rig.policy = task.rig.policy, lambda request: None
-    rate = task.rig.config.control_rate
+    rate = task.rig.settings.rate
     task.until(lambda: task.rig.outputs[-1].state == State.HOLDING)
     task.cycle(round(0.8 * STALL * rate))
     assert task.outcomes == []

@@ -13,11 +13,13 @@ import pytest
 from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.node import Node
+from robot_files import robot_file
 from sensor_msgs.msg import JointState
+from smolvla_core.node_settings import ExecutorSettings
 from smolvla_core.ros import qos
+from smolvla_core.settings import settings_of
 from smolvla_executor.executor_node import execution
 from smolvla_executor.executor_node.node import ExecutorNode
-from smolvla_executor.executor_node.parameters import EXECUTOR_PARAMETERS
 from std_msgs.msg import Float64MultiArray
 
 from smolvla_msgs.msg import ExecutorStatus
@@ -151,7 +153,7 @@ def test_a_second_source_of_joint_states_stops_the_arm_and_is_named(graph, make_
 def test_a_source_of_other_joints_is_no_second_one(graph, make_robot):
     robot = make_robot()
     graph.until(lambda: robot.status.tick > 10)
-    second_joint_states(graph, ["wheel", "b"], -1.5)
+    second_joint_states(graph, ["wheel", "drum"], -1.5)
     tick = robot.status.tick
     graph.until(lambda: robot.status.tick > tick + 60)
     assert ExecutorStatus.FAULT not in {status.state for status in robot.statuses}
@@ -189,7 +191,7 @@ def test_waiting_for_the_user_is_told_once_and_as_no_fault(graph, make_robot, ca
 def test_what_the_guard_changes_is_a_warning_where_it_is_often(
     graph, make_robot, capfd, share, severity
 ):
-    robot = make_robot(upper_limits=[3.0, 0.2])
+    robot = make_robot(robot=robot_file(upper=[3.0, 0.2]))
 
     def beyond(request):
         rows = robot.ramp(request)
@@ -257,7 +259,7 @@ def test_two_executors_on_one_topic_execute_their_own_chunks_alone(graph, make_r
     robot = make_robot()
     goals = {"/executor_node": 0.3, "/second": -0.3}
     robot.answer = lambda request: np.full((ROWS, 2), goals[request.executor.split("#")[0]])
-    names = [parameter.name for parameter in EXECUTOR_PARAMETERS]
+    names = list(settings_of(ExecutorSettings))
     second = ExecutorNode(
         context=graph.context,
         parameter_overrides=robot.executor.get_parameters(names),
@@ -386,9 +388,9 @@ def test_ids_of_a_restarted_executor_are_new(graph, make_robot):
 
 
 def test_a_wrong_parameter_is_named(graph, make_robot):
-    robot = make_robot(active=False, lower_limits=[0.0, 1.0, 2.0])
+    robot = make_robot(active=False, max_step=[0.1, 1.0, 2.0])
     robot.executor.trigger_configure()
-    assert "lower_limits needs" in robot.executor.problem
+    assert "max_step has 3 numbers" in robot.executor.problem
     with pytest.raises(ValueError, match="aggregate"):
         make_robot(aggregate="mean")
 

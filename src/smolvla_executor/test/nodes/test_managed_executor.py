@@ -13,7 +13,8 @@ from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from smolvla_executor.executor_node.parameters import EXECUTOR_PARAMETERS
+from smolvla_core.node_settings import ExecutorSettings
+from smolvla_core.settings import settings_of
 
 from smolvla_msgs.msg import ExecutorStatus
 
@@ -72,11 +73,11 @@ def test_shutdown_from_every_state_stops_everything(graph, make_robot, steps):
 
 
 def test_after_a_failed_configuration_other_parameters_are_tried(graph, make_robot):
-    robot = make_robot(active=False, lower_limits=[0.0, 1.0, 2.0])
+    robot = make_robot(active=False, max_step=[0.1, 1.0, 2.0])
     assert not change(graph, "configure")
     assert state(graph) == "unconfigured"
-    graph.until(lambda: "lower_limits needs" in robot.status.reason)
-    result = robot.executor.set_parameters([Parameter("lower_limits", value=[-3.0, -3.0])])
+    graph.until(lambda: "max_step has 3 numbers" in robot.status.reason)
+    result = robot.executor.set_parameters([Parameter("max_step", value=[1.0, 1.0])])
     assert result[0].successful
     assert change(graph, "configure")
     assert change(graph, "activate")
@@ -105,10 +106,10 @@ def test_what_builds_something_is_refused_with_words_while_it_is_configured(grap
 def test_what_can_be_set_is_described_so(graph, make_robot):
     robot = make_robot(active=False)
     fixed = {"autostart"}
-    for parameter in EXECUTOR_PARAMETERS:
-        descriptor = robot.executor.describe_parameter(parameter.name)
+    for name in settings_of(ExecutorSettings):
+        descriptor = robot.executor.describe_parameter(name)
         assert isinstance(descriptor, ParameterDescriptor)
-        assert descriptor.read_only == (parameter.name in fixed)
+        assert descriptor.read_only == (name in fixed)
 
 
 def test_services_of_an_inactive_node_say_what_to_do(graph, make_robot):
@@ -183,7 +184,7 @@ def test_a_process_that_cannot_autostart_ends_with_one_line_why():
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == os.EX_CONFIG
     assert len(ended.stderr.strip().splitlines()) == 1
-    assert "max_speed needs one number or one for each" in ended.stderr
+    assert "max_speed has 2 numbers, but needs one, or one for each" in ended.stderr
 
 
 def test_without_ros2_no_command_of_ros2_is_advised(graph, make_robot, programs):

@@ -4,21 +4,13 @@
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
-from smolvla_executor.visualization_node.markers import (
-    PathMarkers,
-    PathStyle,
-    parse_colors,
-    time_colors,
-)
-from smolvla_executor.visualization_node.parameters import VISUALIZATION_PARAMETERS, path_style
+from smolvla_executor.visualization_node.markers import PathMarkers, time_colors
+from smolvla_executor.visualization_node.parameters import VisualizationSettings, rgb
 from smolvla_executor.visualization_node.predicted_path import PathPicture, ReplacedPath, Seam
 from visualization_msgs.msg import Marker
 
-STYLE = PathStyle(
-    colors=np.array([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]),
-    seam_color=np.array([1.0, 0.0, 1.0]),
-    width=0.004,
-    lifetime=1.5,
+STYLE = VisualizationSettings(
+    colors=("#ffff00", "#0000ff"), seam_color="#ff00ff", width=0.004, rate=5.0 / 1.5
 )
 STAMP = Time(sec=7)
 
@@ -120,18 +112,19 @@ def test_a_single_point_is_no_line():
 
 
 def test_a_chunk_of_one_row_has_a_color():
-    np.testing.assert_array_equal(time_colors(np.zeros(1), 0.0, STYLE.colors), [[1, 1, 0]])
+    np.testing.assert_array_equal(time_colors(np.zeros(1), 0.0, rgb(*STYLE.colors)), [[1, 1, 0]])
 
 
 def test_colors_are_read_and_refused_with_the_parameters_name():
-    np.testing.assert_allclose(parse_colors(["#ff0080"], "colors"), [[1.0, 0.0, 128 / 255]])
-    with pytest.raises(ValueError, match=r"'colors': 'red' is no color; write it as '#rrggbb'"):
-        parse_colors(["#ff0000", "red"], "colors")
-    with pytest.raises(ValueError, match="'colors' is empty"):
-        parse_colors([], "colors")
+    np.testing.assert_allclose(rgb("#ff0080"), [[1.0, 0.0, 128 / 255]])
+    with pytest.raises(ValueError, match=r"^colors holds 'red', no color; write it as '#rrggbb'"):
+        VisualizationSettings(colors=("#ff0000", "red"))
+    with pytest.raises(ValueError, match=r"^seam_color holds '', no color"):
+        VisualizationSettings(seam_color="")
+    with pytest.raises(ValueError, match=r"^colors is empty"):
+        VisualizationSettings(colors=())
 
 
 def test_the_default_colors_grow_evenly_darker():
-    style = path_style({p.name: p.default for p in VISUALIZATION_PARAMETERS})
-    brightness = style.colors @ [0.2126, 0.7152, 0.0722]
+    brightness = rgb(*VisualizationSettings().colors) @ [0.2126, 0.7152, 0.0722]
     assert np.all(np.diff(brightness) < -0.05)

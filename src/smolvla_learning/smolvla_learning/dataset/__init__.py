@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """LeRobotDataset v3.0: written by `DatasetWriter`, read by `Dataset`."""
 
-from smolvla_learning.dataset.begun import clear_begun, holds_dataset
 from smolvla_learning.dataset.catalog import Episode, VideoSpan
 from smolvla_learning.dataset.errors import DatasetError
 from smolvla_learning.dataset.features import (
@@ -10,6 +9,7 @@ from smolvla_learning.dataset.features import (
     joint_features,
     numeric_feature,
 )
+from smolvla_learning.dataset.journal import clear_begun, holds_dataset
 from smolvla_learning.dataset.layout import Limits
 from smolvla_learning.dataset.reader import Dataset
 from smolvla_learning.dataset.statistics import merge_statistics

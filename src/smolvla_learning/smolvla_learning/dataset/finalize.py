@@ -15,14 +15,14 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from smolvla_learning.dataset.decode import video_facts
-from smolvla_learning.dataset.episodes import (
+from smolvla_learning.dataset.catalog import (
     EpisodeRow,
     VideoPart,
     episode_files,
     episode_table,
     read_merged_statistics,
 )
+from smolvla_learning.dataset.decode import video_facts
 from smolvla_learning.dataset.errors import DatasetError, damaged
 from smolvla_learning.dataset.journal import Saved, saved_data, saved_video
 from smolvla_learning.dataset.layout import (

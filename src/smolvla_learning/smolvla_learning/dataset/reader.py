@@ -9,9 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from smolvla_learning.dataset.catalog import Catalog, Episode, read_catalog, span_of
+from smolvla_learning.dataset.catalog import (
+    Catalog,
+    Episode,
+    read_catalog,
+    read_merged_statistics,
+    span_of,
+)
 from smolvla_learning.dataset.decode import decode_frames, read_pictures, video_facts
-from smolvla_learning.dataset.episodes import read_merged_statistics
 from smolvla_learning.dataset.errors import DatasetError, missing
 from smolvla_learning.dataset.features import FRAME_COLUMNS, Array, Feature
 from smolvla_learning.dataset.journal import journal_path

@@ -15,41 +15,35 @@ from typing import Any
 from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
+from smolvla_core.node_settings import RecordSettings
+from smolvla_core.robot import FORWARD, TRAJECTORY, Output, StateTopic
 from smolvla_core.ros import converters, qos
+from smolvla_core.ros.joint_states import subscribe_joint_states
 from smolvla_core.ros.parameters import read
 from smolvla_core.ros.run import run
 from smolvla_core.ros.sensors import SensorIntake
 from smolvla_core.ros.tuning import Tuning
+from smolvla_core.settings import settings_of
 from std_msgs.msg import Float32, Float64MultiArray, String
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from smolvla_learning.dataset import DatasetError
-from smolvla_learning.record_node.parameters import (
-    RECORD_PARAMETERS,
-    episode_store,
-    observation_config,
-    recorder_config,
-)
 from smolvla_learning.recording.commands import CommandBuffer
 from smolvla_learning.recording.encoder import EpisodeEncoder
 from smolvla_learning.recording.frames import Inputs
 from smolvla_learning.recording.recorder import Recorder
+from smolvla_learning.recording.store import EpisodeStore
 from smolvla_msgs.msg import ExecutorStatus
 
 SAVE_TIMEOUT = 30.0
 """How long an order to save is waited for [s]. Nothing is received meanwhile, which does no
 harm between two episodes."""
 STATUS_PERIOD = 0.5
-COMMAND_TOPICS = {
-    "command": "arm_controller/commands",
-    "joint_trajectory": "arm_controller/joint_trajectory",
-    "leader": "leader/joint_states",
-}
 
 
 @dataclass(frozen=True)
-class _Robot:
+class _Needs:
     """What is received of the robot."""
 
     cameras: tuple[str, ...]
@@ -70,96 +64,111 @@ class RecordNode(Node):
         self._recorder: Recorder | None = None
         self.failed = False
         super().__init__("record_node", **node_options)
-        values = read(self, RECORD_PARAMETERS)
-        config = recorder_config(values)
-        self._commands = self._listen_to_commands(values)
+        settings = read(self, RecordSettings)
+        self._robot = settings.body
+        self._commands = self._listen_to_commands(settings)
         self._sensors = sensors = SensorIntake(
-            self,
-            _Robot(config.cameras, tuple(values["joints"])),
-            observation_config(values),
-            values["camera_topic"],
-            compressed=values["image_transport"] == "compressed",
+            self, _Needs(settings.cameras, settings.joints), settings
         )
         self._inputs = Inputs(
             sensors.snapshot,
             self._commands,
-            values["task"],
+            settings.task,
             self.resolve_topic_name("task_instruction"),
-            self._topics(values),
+            self._topics(settings),
         )
         self._status = ""
         self._statuses = self.create_publisher(String, "~/status", qos.status_qos())
-        store = episode_store(values)  # last, as it locks the dataset
+        store = EpisodeStore(settings)  # last, as it locks the dataset
         self._recorder = Recorder(
-            config, self._inputs, store, EpisodeEncoder(values["queue_size"]), self._notify
+            settings, self._inputs, store, EpisodeEncoder(settings.queue_size), self._notify
         )
         self._instructions: Any = None
         self._heard: int | None = None  # so many the executor has heard
-        self._told = bool(values["task"].strip())
+        self._told = bool(settings.task.strip())
         self._executor = self.create_subscription(
             ExecutorStatus, "executor_node/status", self._on_executor, qos.status_qos()
         )
         self.create_subscription(Float32, "sim/score", self._on_score, qos.status_qos())
-        Tuning(self, RECORD_PARAMETERS, check=_check, take=self._tune)
+        Tuning(self, RecordSettings, take=self._tune)
         recorder = self._recorder
         self._serve("~/start_episode", lambda: recorder.start(time.monotonic()))
         self._serve("~/save_episode", lambda: recorder.save(SAVE_TIMEOUT))
         self._serve("~/discard_episode", recorder.discard)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(1.0 / config.fps, lambda: recorder.tick(time.monotonic()), clock=steady)
+        self.create_timer(
+            1.0 / settings.fps, lambda: recorder.tick(time.monotonic()), clock=steady
+        )
         self.create_timer(STATUS_PERIOD, self._look, clock=steady)
         self.get_logger().info(
-            f"{store.folder}: {store.num_episodes} episodes; {config.fps} frames/s of cameras "
-            f"{', '.join(config.cameras) or '(none)'}, action: {values['action_source']}"
+            f"{store.folder}: {store.num_episodes} episodes; {settings.fps} frames/s of cameras "
+            f"{', '.join(settings.cameras) or '(none)'}, action: {settings.action_source}"
         )
 
     # Commands, by their source.
 
-    def _listen_to_commands(self, values: dict[str, Any]) -> CommandBuffer | None:
-        topic = COMMAND_TOPICS.get(values["action_source"])
-        if topic is None:
+    def _listen_to_commands(self, settings: RecordSettings) -> CommandBuffer | None:
+        source, names = settings.action_source, self._robot.joint_names
+        if source == "next_state":
             return None
-        name = self.resolve_topic_name(topic)
-        what = "leader arm" if values["action_source"] == "leader" else "commands"
-        commands = CommandBuffer(values["joints"], values["max_command_age"], f"{what} on {name}")
-        kind, receive, profile = {
-            "command": (Float64MultiArray, self._on_command, qos.command_qos()),
-            "joint_trajectory": (JointTrajectory, self._on_trajectory, qos.command_qos()),
-            "leader": (JointState, self._on_leader, qos.joint_state_qos()),
-        }[values["action_source"]]
-        self.create_subscription(kind, topic, receive, profile)
-        return commands
+        if source == "leader":
+            topic = StateTopic("leader/joint_states")
+            subscribe_joint_states(self, [topic], self._on_leader)
+            what = f"leader arm on {self.resolve_topic_name(topic.topic)}"
+            return CommandBuffer(names, settings.max_command_age, what)
+        outputs = self._robot.chosen_outputs("" if source == "command" else TRAJECTORY)
+        for output in outputs:
+            self._listen_to_output(output)
+        topics = ", ".join(self.resolve_topic_name(output.topic) for output in outputs)
+        return CommandBuffer(names, settings.max_command_age, f"commands on {topics}")
 
-    def _on_command(self, message: Float64MultiArray) -> None:
-        assert self._commands is not None
-        self._commands.add(message.data, time.monotonic())
+    def _listen_to_output(self, output: Output) -> None:
+        if output.type not in (FORWARD, TRAJECTORY):
+            raise ValueError(
+                f"{output.topic} of the robot file is an action, whose goals cannot be recorded: "
+                "set action_source:=next_state"
+            )
 
-    def _on_leader(self, message: JointState) -> None:
-        assert self._commands is not None
-        self._commands.add(message.position, time.monotonic(), message.name)
+        def on_command(message: Float64MultiArray) -> None:
+            assert self._commands is not None
+            self._commands.add(message.data, time.monotonic(), output.joints)
 
-    def _on_trajectory(self, message: JointTrajectory) -> None:
+        def on_trajectory(message: JointTrajectory) -> None:
+            assert self._commands is not None
+            stamp, now = message.header.stamp, self.get_clock().now().nanoseconds
+            begin = stamp.sec * 10**9 + stamp.nanosec or now  # without a stamp it begins at once
+            self._commands.add_trajectory(
+                [output.prefix + name for name in message.joint_names],
+                [converters.from_duration(point.time_from_start) for point in message.points],
+                [point.positions for point in message.points],
+                time.monotonic() + (begin - now) * 1e-9,
+            )
+
+        if output.type == FORWARD:
+            self.create_subscription(
+                Float64MultiArray, output.topic, on_command, qos.command_qos()
+            )
+        else:
+            self.create_subscription(
+                JointTrajectory, output.topic, on_trajectory, qos.command_qos()
+            )
+
+    def _on_leader(self, names: list[str], message: JointState, source: str) -> None:
         assert self._commands is not None
-        stamp, now = message.header.stamp, self.get_clock().now().nanoseconds
-        begin = stamp.sec * 10**9 + stamp.nanosec or now  # without a stamp it begins at once
-        self._commands.add_trajectory(
-            message.joint_names,
-            [converters.from_duration(point.time_from_start) for point in message.points],
-            [point.positions for point in message.points],
-            time.monotonic() + (begin - now) * 1e-9,
-        )
+        self._commands.add(message.position, time.monotonic(), names)
 
     # Words.
 
-    def _topics(self, values: dict[str, Any]) -> dict[str, str]:
+    def _topics(self, settings: RecordSettings) -> dict[str, str]:
         """Return subject of a problem -> topic."""
-        suffix = "/compressed" if values["image_transport"] == "compressed" else ""
         topics = {
-            f"camera {camera}": values["camera_topic"].replace("{name}", camera) + suffix
-            for camera in values["cameras"]
+            f"camera {camera}": [settings.image_topic(camera)[0]] for camera in settings.cameras
         }
-        topics["joint states"] = "joint_states"
-        return {subject: self.resolve_topic_name(topic) for subject, topic in topics.items()}
+        topics["joint states"] = [state.topic for state in self._robot.joint_states]
+        return {
+            subject: ", ".join(map(self.resolve_topic_name, names))
+            for subject, names in topics.items()
+        }
 
     def _choose_listener(self) -> None:
         """Listen to instructions only where no executor does.
@@ -186,16 +195,16 @@ class RecordNode(Node):
     def _on_instruction(self, message: String) -> None:
         self._inputs.instruct(message.data)
 
-    def _tune(self, values: dict[str, Any], names: set[str]) -> None:
+    def _tune(self, settings: RecordSettings, names: set[str]) -> None:
         """Go by new values of the parameters."""
         if self._recorder is not None:
-            self._recorder.reconfigure(recorder_config(values))
-        self._sensors.reconfigure(observation_config(values))
+            self._recorder.reconfigure(settings)
+        self._sensors.reconfigure(settings)
         if self._commands is not None:
-            self._commands.max_age = values["max_command_age"]
+            self._commands.max_age = settings.max_command_age
         if "task" in names:
             self._told = True
-            self._inputs.instruct(values["task"])
+            self._inputs.instruct(settings.task)
 
     def _on_score(self, message: Float32) -> None:
         self._inputs.take_score(message.data, time.monotonic())
@@ -248,13 +257,9 @@ class RecordNode(Node):
             super().destroy_node()
 
 
-def _check(values: dict[str, Any], changed: set[str]) -> None:
-    recorder_config(values)
-
-
 def main() -> int:
     """Run the node until it is interrupted; 78 when it cannot record, 1 when it cannot close."""
-    return run("record_node", RecordNode, RECORD_PARAMETERS)
+    return run("record_node", RecordNode, settings_of(RecordSettings))
 
 
 if __name__ == "__main__":

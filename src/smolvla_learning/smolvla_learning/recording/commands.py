@@ -37,7 +37,9 @@ class _Command:
 
 
 class CommandBuffer:
-    """Keeps the active command. A bad one is reported once, at the next query.
+    """Keeps the active command. A bad one is told once, at the next look.
+
+    It may come in parts, as where arm and gripper have controllers of their own.
 
     Args:
         joints: names, the order of all positions.
@@ -53,7 +55,7 @@ class CommandBuffer:
         self._order = JointOrder(joints)
         self.max_age = max_age
         self._source = source
-        self._command: _Command | None = None
+        self._commands: dict[tuple[int, ...], _Command] = {}  # by the joints that they are of
         self._bad = ""
         self._bad_is_newest = False
 
@@ -94,7 +96,7 @@ class CommandBuffer:
 
     def forget(self) -> None:
         """Hold no command until the next one comes."""
-        self._command = None
+        self._commands.clear()
 
     def at(self, now: float) -> NDArray[np.float64] | Missing:
         """Return the positions (joints,) [rad] commanded at `now`, or why there are none.
@@ -106,9 +108,12 @@ class CommandBuffer:
             if not self._bad_is_newest:
                 self._bad = ""
             return Missing((f"{self._source}: {problem}",))
-        if self._command is None:
-            return Silent((f"{self._source}: none yet: is the arm being commanded?",))
-        age = now - self._command.end
+        told = {column for columns in self._commands for column in columns}
+        missing = [name for i, name in enumerate(self._order.joints) if i not in told]
+        if missing:
+            of = f" of {', '.join(missing)}" if told else ""
+            return Silent((f"{self._source}: none{of} yet: is the arm being commanded?",))
+        age = max(now - command.end for command in self._commands.values())
         if self.max_age and age > self.max_age:
             return Silent(
                 (
@@ -116,7 +121,10 @@ class CommandBuffer:
                     "is the arm still being commanded?",
                 )
             )
-        return self._command.at(now)
+        positions = np.empty(len(self._order.joints))
+        for columns, command in self._commands.items():
+            positions[list(columns)] = command.at(now)
+        return positions
 
     def _take(
         self, start: float, times: ArrayLike, positions: ArrayLike, names: Sequence[str] | None
@@ -129,9 +137,11 @@ class CommandBuffer:
         try:
             if names is None:
                 names = self._order.joints
-            picked = self._order.pick(names, positions)
+            columns, picked = self._order.some(names, positions)
         except ValueError as error:
             return self.reject(str(error))
-        self._command = _Command(start, instants, picked)
+        if not columns.size:
+            return self.reject(f"none of the joints among {', '.join(names)}")
+        self._commands[tuple(columns)] = _Command(start, instants, picked)
         self._bad_is_newest = False
         return ""

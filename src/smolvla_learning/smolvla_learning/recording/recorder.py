@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The recorder: a state machine without ROS and without a clock of its own.
 
-    recorder = Recorder(config, inputs, store, EpisodeEncoder(60), notify)
+    recorder = Recorder(settings, inputs, store, EpisodeEncoder(60), notify)
     recorder.tick(now)             # fps times per second
     recorder.start(now)            # or ValueError with all that is missing
     recorder.save(timeout)         # or ValueError
@@ -18,11 +18,11 @@ import re
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from dataclasses import dataclass
 from enum import Enum
 
+from smolvla_core.node_settings import RecordSettings
 from smolvla_core.observation import Missing
-from smolvla_core.units.joint_units import JointUnits
+from smolvla_core.units.joint_units import joint_units
 
 from smolvla_learning.dataset import DatasetWriter
 from smolvla_learning.recording.encoder import EpisodeEncoder
@@ -72,38 +72,11 @@ class State(Enum):
     SAVING = "saving"
 
 
-@dataclass(frozen=True)
-class RecorderConfig:
-    """Settings.
-
-    Attributes:
-        fps: frames per second.
-        cameras: names.
-        units: of the dataset.
-        next_state: the action of a frame is the state of the next one.
-        max_late: a frame that is due longer than this ends the episode [s].
-        max_seconds: an episode takes no more frames after this [s]; 0: no limit.
-        min_free_bytes: free space below which no frame is taken.
-        max_start_speed: with a joint faster than this no episode begins [rad/s]; 0: any may.
-        min_motion: an episode with less motion is saved only when asked twice [rad]; 0: any is.
-    """
-
-    fps: int
-    cameras: tuple[str, ...]
-    units: JointUnits
-    next_state: bool = False
-    max_late: float = 0.2
-    max_seconds: float = 0.0
-    min_free_bytes: int = 0
-    max_start_speed: float = 0.0
-    min_motion: float = 0.0
-
-
 class Recorder:
     """Records samples as episodes of a dataset.
 
     Args:
-        config: settings.
+        settings: of the recorder.
         inputs: what the robot sends.
         store: the dataset.
         encoder: writes into it.
@@ -112,13 +85,14 @@ class Recorder:
 
     def __init__(
         self,
-        config: RecorderConfig,
+        settings: RecordSettings,
         inputs: Inputs,
         store: EpisodeStore,
         encoder: EpisodeEncoder,
         notify: Callable[[str, bool], None],
     ) -> None:
-        self._config = config
+        self._settings = settings
+        self._units = joint_units(settings.units, settings.body.moving)
         self._inputs = inputs
         self._store = store
         self._encoder = encoder
@@ -130,28 +104,28 @@ class Recorder:
         self._debouncer = Debouncer(lambda message: notify(message, False))
         self._last_end = "no episode was begun"
         self._saving: Future[int] | None = None
-        self._rest = RestWatch(config.units.joints, config.max_start_speed)
+        self._rest = RestWatch(settings.joints, settings.max_start_speed)
         self._begin(None)
 
     def _begin(self, writer: DatasetWriter | None) -> None:
-        config = self._config
+        settings = self._settings
         self._writer = writer
         self._number = self._store.num_episodes
-        self._count = EpisodeCount(config.cameras, config.fps)
-        self._schedule = FrameSchedule(config.fps)
-        self._maker = FrameMaker(config.units, config.next_state)
-        self._evidence = Evidence(config.min_motion)
+        self._count = EpisodeCount(settings.cameras, settings.fps)
+        self._schedule = FrameSchedule(settings.fps)
+        self._maker = FrameMaker(self._units, settings.action_source == "next_state")
+        self._evidence = Evidence(settings.min_motion)
         self._held_back = False
 
-    def reconfigure(self, config: RecorderConfig) -> None:
+    def reconfigure(self, settings: RecordSettings) -> None:
         """Go by other limits from now on, in the running episode too.
 
         Args:
-            config: with the rate, the cameras, the units and `next_state` of the present one.
+            settings: those that are not `live` are the present ones.
         """
-        self._config = config
-        self._rest.max_speed = config.max_start_speed
-        self._evidence.min_motion = config.min_motion
+        self._settings = settings
+        self._rest.max_speed = settings.max_start_speed
+        self._evidence.min_motion = settings.min_motion
 
     @property
     def status(self) -> str:
@@ -191,7 +165,7 @@ class Recorder:
         moves = "" if problems else self._rest.problem(now)
         if moves:
             problems.append(moves)
-        full = self._store.disk_problem(self._config.min_free_bytes)
+        full = self._store.disk_problem(self._settings.min_free_disk)
         if full:
             problems.append(full)
         if isinstance(sample, Missing) or problems:
@@ -335,11 +309,12 @@ class Recorder:
         due = self._schedule.due(now)
         if not due:
             return
-        late = (due - 1) / self._config.fps
-        if late > self._config.max_late:
+        late = (due - 1) / self._settings.fps
+        if late > self._settings.max_image_age:
             self._break(
-                f"the recorder was {late:.2f} s late, more than {self._config.max_late:g} s: this "
-                "machine has too much to do; end other programs, take fewer or smaller images"
+                f"the recorder was {late:.2f} s late, more than "
+                f"{self._settings.max_image_age:g} s: this machine has too much to do; "
+                "end other programs, take fewer or smaller images"
             )
             return
         sample = self._sample(now)
@@ -366,12 +341,12 @@ class Recorder:
         return self._encoder.add(self._writer, frame)
 
     def _check_limits(self) -> None:
-        count, limit = self._count, self._config.max_seconds
+        count, limit = self._count, self._settings.max_episode_seconds
         reason = ""
         if limit and count.seconds >= limit:
             reason = f"it has reached max_episode_seconds ({limit:g} s)"
-        elif count.frames % self._config.fps == 0:
-            reason = self._store.disk_problem(self._config.min_free_bytes)
+        elif count.frames % self._settings.fps == 0:
+            reason = self._store.disk_problem(self._settings.min_free_disk)
         if reason:
             self.state = State.FULL
             self._last_end = f"no more frames are taken: {reason}; save or discard it"

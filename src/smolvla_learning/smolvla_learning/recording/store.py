@@ -4,9 +4,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
+from smolvla_core.node_settings import RecordSettings
+from smolvla_core.settings import SettingError
+from smolvla_core.units.calibration import GRIPPER
 from smolvla_policy.checkpoint.config import ACTION
 from smolvla_policy.checkpoint.robot import CONVERSION, RobotFacts
 
@@ -27,40 +31,46 @@ class EpisodeStore:
     """Opens the dataset; what it shall hold is known only when the first images came.
 
     Args:
-        folder: new or empty, or a dataset with the same features, which is continued; one of
-            which no episode was saved is begun anew.
-        fps: frames per second.
-        robot_type: name of the robot.
-        joints: names; their features are called ``<joint>.pos``.
-        cameras: names.
-        video: how images are compressed.
-        robot: whose units, signs and gripper are noted in the dataset, for its state and action.
+        settings: of the recorder. `dataset` is a folder that is new or empty, or a dataset with
+            the same features, which is continued; one of which no episode was saved is begun
+            anew. Units, signs and gripper are noted in the dataset, for its state and action.
 
     Raises:
+        ValueError: no folder is named.
         DatasetError: the folder holds something else, or a dataset that differs; the text says
             in what.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        fps: int,
-        robot_type: str,
-        joints: Sequence[str],
-        cameras: Sequence[str],
-        video: VideoOptions,
-        robot: RobotFacts | None = None,
-    ) -> None:
-        self.folder = folder
-        self._fps = fps
-        self._robot_type = robot_type
-        self._numbers = joint_features([f"{joint}.pos" for joint in joints])
-        self._cameras = tuple(cameras)
-        self._video = video
-        self._told = {} if robot is None else robot.known(*CONVERSION)
+    def __init__(self, settings: RecordSettings) -> None:
+        if not settings.dataset.strip():
+            raise SettingError(
+                "dataset", "is empty: name a folder, e.g. -p dataset:=$HOME/datasets/cubes"
+            )
+        self.folder = Path(settings.dataset).expanduser()
+        self._settings = settings
+        self._numbers = joint_features([joint.feature for joint in settings.body.moving])
+        self._video = VideoOptions(
+            codec=settings.video_codec,
+            crf=settings.video_crf,
+            preset=settings.video_preset or None,
+            threads=settings.video_threads,
+        )
+        joints = settings.body.moving
+        grippers = [joint.gripper_range for joint in joints if joint.role == GRIPPER]
+        self._told = RobotFacts(
+            units=settings.units,
+            joint_signs=tuple(float(joint.sign or 1) for joint in joints),
+            gripper_range=grippers[0] if grippers else (),
+        ).known(*CONVERSION)
         self._writer: DatasetWriter | None = None
-        if holds_dataset(folder):
+        try:
+            with tempfile.TemporaryFile(dir=self._existing()):
+                pass  # before an episode is lost
+        except OSError as error:
+            raise DatasetError(
+                f"{self.folder}: nothing can be written: {error.strerror}"
+            ) from error
+        if holds_dataset(self.folder):
             self._writer = self._resumed()
 
     @property
@@ -73,17 +83,22 @@ class EpisodeStore:
         """Saved episodes, those of earlier recordings included."""
         return 0 if self._writer is None else self._writer.num_episodes
 
-    def disk_problem(self, least: int) -> str:
-        """Say that fewer than `least` bytes are free; empty when enough are."""
+    def _existing(self) -> Path:
+        """Return the folder of the dataset, or the nearest one above it that there is."""
         folder = self.folder.absolute()
         while not folder.exists():
             folder = folder.parent
+        return folder
+
+    def disk_problem(self, least: float) -> str:
+        """Say that less than `least` [GB] is free; empty when enough is."""
+        folder = self._existing()
         free = shutil.disk_usage(folder).free
-        if free >= least:
+        if free >= least * 1e9:
             return ""
         return (
             f"only {free / 1e9:.1f} GB are free at {folder}, less than min_free_disk "
-            f"({least / 1e9:g} GB)"
+            f"({least:g} GB)"
         )
 
     def open(self, shapes: Mapping[str, tuple[int, ...]]) -> DatasetWriter:
@@ -101,8 +116,8 @@ class EpisodeStore:
         if self._writer is None:
             self._writer = DatasetWriter.create(
                 self.folder,
-                fps=self._fps,
-                robot_type=self._robot_type,
+                fps=self._settings.fps,
+                robot_type=self._settings.body.robot_type,
                 features=features,
                 video=self._video,
                 about=dict.fromkeys(self._numbers, self._told) if self._told else None,
@@ -116,10 +131,13 @@ class EpisodeStore:
 
     def _resumed(self) -> DatasetWriter:
         writer = DatasetWriter.resume(
-            self.folder, fps=self._fps, robot_type=self._robot_type, video=self._video
+            self.folder,
+            fps=self._settings.fps,
+            robot_type=self._settings.body.robot_type,
+            video=self._video,
         )
         known, told = writer.features, writer.about(ACTION)
-        names = {camera: image_feature(camera) for camera in self._cameras}
+        names = {camera: image_feature(camera) for camera in self._settings.cameras}
         lacking = [name for name in names.values() if name not in known]
         try:
             if lacking:

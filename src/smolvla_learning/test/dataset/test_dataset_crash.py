@@ -196,9 +196,9 @@ def test_repair_says_what_it_did(killed, copy, tmp_path, scene, capsys):
     assert repair([str(copy)]) == 0
     assert "nothing to repair, 3 episodes" in capsys.readouterr().out
     scene.create(tmp_path / "empty").close()
-    assert repair([str(tmp_path / "empty")]) == 1
+    assert repair([str(tmp_path / "empty")]) == 2
     assert "no episode was saved" in capsys.readouterr().err
-    assert repair([str(tmp_path / "nowhere")]) == 1
+    assert repair([str(tmp_path / "nowhere")]) == 2
     assert "no LeRobot dataset" in capsys.readouterr().err
 
 

@@ -15,6 +15,7 @@ from rcl_interfaces.msg import Parameter as ParameterMessage
 from rcl_interfaces.msg import ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
+from robot_files import robot_file
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from smolvla_core.client import ClientError
 from smolvla_core.ros import qos
@@ -39,6 +40,12 @@ STATE_UNITS = [np.rad2deg(0.5) * LEROBOT_DEGREES, 50.0]
 ACTION_UNITS = [np.rad2deg(0.25) * LEROBOT_DEGREES, 100.0]
 PIXELS = np.full((12, 16, 3), (200, 100, 50), dtype=np.uint8)
 TASK = "pick up the cube"
+
+
+def arm(**changes):
+    """A robot file of the two joints."""
+    ends = {"gripper": {"lower": -0.174, "upper": 1.75}}
+    return robot_file(JOINTS, robot_type="so100_follower", changes={**ends, **changes})
 
 
 class World:
@@ -78,7 +85,7 @@ class World:
         return {
             "dataset": str(self.folder),
             "cameras": ["top"],
-            "joints": JOINTS,
+            "robot": arm(),
             "fps": 20,
             "task": TASK,
             "max_image_age": 0.5,
@@ -179,7 +186,12 @@ def test_an_episode_from_each_source_of_actions(world, source):
 
 
 def test_compressed_images_radians_and_an_instruction_by_topic(world, graph):
-    world.add(image_transport="compressed", units="radians", joint_signs=[-1.0, 1.0], task="")
+    world.add(
+        image_transport="compressed",
+        units="radians",
+        robot=arm(shoulder_pan={"sign": -1}),
+        task="",
+    )
     graph.until(lambda: world.instructions.get_subscription_count() > 0)
     world.instructions.publish(String(data="put it down"))
     world.frames(3)
@@ -485,10 +497,9 @@ def test_a_reset_by_itself_and_a_scene_that_is_kept(world, graph):
 @pytest.mark.parametrize(
     ("parameters", "words"),
     [
-        ({"dataset": ""}, "parameter 'dataset' is empty"),
-        ({"cameras": ["top left"]}, "'top left' must be letters"),
-        ({"joint_signs": [1.0, 0.5]}, "joint_signs must be 1 or -1"),
-        ({"gripper_range": [1.0]}, "gripper_range must be two numbers"),
+        ({"dataset": ""}, "dataset is empty: name a folder"),
+        ({"cameras": ["top left"]}, "cameras holds 'top left', which must be letters"),
+        ({"robot": "so99"}, "there is no robot 'so99'"),
         ({"video_crf": 60}, "video crf 60 is outside"),
         ({"action_source": "thought"}, "is not one of command"),
     ],

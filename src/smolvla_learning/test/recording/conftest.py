@@ -5,13 +5,13 @@ import threading
 
 import numpy as np
 import pytest
-from smolvla_core.observation import ObservationBuffer, ObservationConfig
-from smolvla_core.units.joint_units import units_from_lists
-from smolvla_learning.dataset import VideoOptions
+from robot_files import robot_file
+from smolvla_core.node_settings import ObservationSettings, RecordSettings
+from smolvla_core.observation import ObservationBuffer
 from smolvla_learning.recording.commands import CommandBuffer
 from smolvla_learning.recording.encoder import EpisodeEncoder
 from smolvla_learning.recording.frames import Inputs
-from smolvla_learning.recording.recorder import Recorder, RecorderConfig
+from smolvla_learning.recording.recorder import Recorder
 from smolvla_learning.recording.store import EpisodeStore
 
 JOINTS = ("pan", "gripper")
@@ -33,6 +33,13 @@ class Picture:
         return self.pixels
 
 
+def two_joint_arm(joints=JOINTS, robot_type="test_arm"):
+    """A robot whose gripper goes from 0 to 2 rad."""
+    ends = {"lower": 0.0, "upper": 2.0}
+    changes = {"gripper": ends, "claw": {"role": "gripper", **ends}}
+    return robot_file(joints, robot_type=robot_type, changes=changes)
+
+
 class Bench:
     """The robot: at frame k the joints stand at (k / 100, k / 50) rad and are sent to twice
     that; the images are 8 * k bright."""
@@ -48,7 +55,7 @@ class Bench:
         self.buffer = ObservationBuffer(
             cameras,
             JOINTS,
-            ObservationConfig(max_image_age=0.25, max_state_age=0.25, max_state_skew=1.0),
+            ObservationSettings(max_image_age=0.25, max_joint_state_age=0.25, max_skew=1.0),
         )
         self.commands = CommandBuffer(JOINTS, 0.5, "commands on /arm/commands") if source else None
         self.inputs = Inputs(
@@ -58,23 +65,23 @@ class Bench:
             "/task_instruction",
             {"camera top": "/camera/top/image_raw", "joint states": "/joint_states"},
         )
-        self.store = EpisodeStore(
-            folder,
-            fps=fps,
-            robot_type=config.pop("robot_type", "test_arm"),
-            joints=config.pop("names", JOINTS),
-            cameras=cameras,
-            video=VideoOptions(preset="ultrafast"),
-            robot=config.pop("robot", None),
+        settings = RecordSettings(
+            **{
+                "dataset": str(folder),
+                "fps": fps,
+                "robot": two_joint_arm(**config.pop("arm", {})),
+                "cameras": cameras,
+                "max_start_speed": 0.0,
+                "min_motion": 0.0,
+                "min_free_disk": 0.0,
+                "video_preset": "ultrafast",
+                **config,
+            }
         )
+        self.store = EpisodeStore(settings)
         self.encoder = EpisodeEncoder(capacity)
         self.recorder = Recorder(
-            RecorderConfig(
-                fps=fps,
-                cameras=tuple(cameras),
-                units=units_from_lists("degrees", JOINTS, [1.0], [0.0, 2.0]),
-                **config,
-            ),
+            settings,
             self.inputs,
             self.store,
             self.encoder,

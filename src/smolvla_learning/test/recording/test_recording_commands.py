@@ -59,7 +59,16 @@ def test_a_bad_command_stays_until_a_good_one(commands):
 
 
 def test_a_joint_that_is_not_named(commands):
-    assert "no b among the joints a, x" in commands.add([1.0, 2.0], 10.0, names=("a", "x"))
+    assert "none of the joints among x, y" in commands.add([1.0, 2.0], 10.0, names=("x", "y"))
+
+
+def test_commands_that_come_in_parts_are_merged(commands):
+    assert commands.add([1.0], 10.0, names=("a",)) == ""
+    assert "none of b yet" in commands.at(10.1).message
+    commands.add([2.0], 10.2, names=("b",))
+    np.testing.assert_array_equal(commands.at(10.2), [1.0, 2.0])
+    commands.add([3.0], 10.6, names=("b",))
+    assert "newest is" in commands.at(10.6).message  # a's
 
 
 def test_a_point_is_the_goal_at_once(commands):

@@ -41,7 +41,7 @@ def test_the_action_is_the_last_command_before_the_frame(bench):
 
 
 def test_next_state_is_the_action_where_nobody_commands(make_bench):
-    bench = make_bench(source=False, next_state=True)
+    bench = make_bench(source=False, action_source="next_state")
     assert "9 frames" in bench.record(10)
     bench.close()
     data = Dataset.open(bench.store.folder)
@@ -91,7 +91,7 @@ def test_a_refusal_names_all_reasons_and_topics(bench):
 
 def test_a_start_needs_free_space(make_bench):
     with pytest.raises(ValueError, match="GB are free at"):
-        make_bench(min_free_bytes=10**18).start()
+        make_bench(min_free_disk=1e6).start()
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_a_frame_that_cannot_be_written_is_noticed_by_the_next_ticks(bench):
 
 
 def test_an_episode_has_a_longest_time(make_bench):
-    bench = make_bench(max_seconds=0.8)
+    bench = make_bench(max_episode_seconds=0.8)
     bench.start()
     bench.run(20)
     assert bench.recorder.state == State.FULL
@@ -270,7 +270,7 @@ def test_a_discarded_episode_leaves_nothing(bench):
 
 
 def test_orders_that_do_not_fit(make_bench):
-    bench = make_bench(source=False, next_state=True)
+    bench = make_bench(source=False, action_source="next_state")
     with pytest.raises(ValueError, match="nothing to save: no episode was begun"):
         bench.save()
     bench.start()

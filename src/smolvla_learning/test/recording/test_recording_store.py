@@ -4,7 +4,6 @@
 import pytest
 from smolvla_learning.dataset import Dataset, DatasetError
 from smolvla_learning.dataset.check import check_dataset
-from smolvla_policy.checkpoint.robot import RobotFacts
 
 
 @pytest.fixture
@@ -29,8 +28,8 @@ def test_a_recording_goes_on_after_the_last_episode(make_bench, recorded):
     ("options", "words"),
     [
         ({"fps": 20}, "fps is 10 in the dataset, wanted 20"),
-        ({"robot_type": "other"}, "robot_type is 'test_arm', wanted 'other'"),
-        ({"names": ("pan", "claw")}, "'pan.pos', 'claw.pos'"),
+        ({"arm": {"robot_type": "other"}}, "robot_type is 'test_arm', wanted 'other'"),
+        ({"arm": {"joints": ("pan", "claw")}}, "'pan.pos', 'claw.pos'"),
         ({"cameras": ("top",)}, "the dataset also has 'observation.images.wrist'"),
         ({"cameras": ("top", "wrist", "side")}, "it has no observation.images.side"),
     ],
@@ -77,13 +76,23 @@ def test_an_empty_folder_and_a_dataset_without_episodes_will_do(make_bench, tmp_
 
 def test_units_are_noted_and_others_are_not_recorded_behind_them(make_bench, tmp_path):
     folder = tmp_path / "noted"
-    robot = RobotFacts(units="degrees", gripper_range=(0.0, 2.0))
-    bench = make_bench(folder=folder, robot=robot)
+    bench = make_bench(folder=folder)
     bench.record(3)
     bench.close()
     about = Dataset.open(folder).info.raw["features"]
     for feature in ("observation.state", "action"):
-        assert about[feature]["info"] == {"units": "degrees", "gripper_range": [0.0, 2.0]}
+        told = about[feature]["info"]
+        assert told == {
+            "units": "degrees",
+            "joint_signs": [1.0, 1.0],
+            "gripper_range": [0.0, 2.0],
+        }
     with pytest.raises(DatasetError, match="units is degrees in the dataset, wanted radians"):
-        make_bench(folder=folder, robot=RobotFacts(units="radians"))
+        make_bench(folder=folder, units="radians")
     make_bench(folder=folder).record(3)
+
+
+def test_a_folder_that_cannot_be_written_is_refused_at_once(make_bench, tmp_path):
+    (tmp_path / "letter").write_text("dear arm")
+    with pytest.raises(DatasetError, match="letter/cubes: nothing can be written: Not a d"):
+        make_bench(folder=tmp_path / "letter" / "cubes")

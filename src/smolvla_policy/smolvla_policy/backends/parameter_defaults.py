@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from smolvla_core.units.joint_units import UnitParameters
+from smolvla_core.robot import JOINT, Joint, Robot
+from smolvla_core.units.calibration import GRIPPER
 
 from smolvla_policy.checkpoint.robot import ROBOT, RobotFacts
 
@@ -20,62 +21,82 @@ SAME = 0.01
 
 @dataclass(frozen=True)
 class Completed:
-    """Parameters of which none is open but ``units``.
+    """Parameters and robot of which nothing is open but ``units``.
 
     Attributes:
         options: the parameters.
+        robot: with signs and gripper ranges.
         period: what is taken for the period, and why.
         doubt: what is wrong with the period; empty if nothing is.
-        remarks: on the other parameters.
+        remarks: on the robot.
     """
 
     options: Mapping[str, Any]
+    robot: Robot
     period: str
     doubt: str
     remarks: tuple[str, ...]
 
 
-def complete(options: Mapping[str, Any], facts: RobotFacts) -> Completed:
-    """Fill in what the parameters leave open; a parameter that is given wins.
+def complete(options: Mapping[str, Any], robot: Robot, facts: RobotFacts) -> Completed:
+    """Fill in what parameters and robot file leave open; what they say wins.
 
     Args:
-        options: `policy_node`'s parameters; ``period`` 0 and empty ``joint_signs`` and
-            ``gripper_range`` are open.
+        options: `policy_node`'s parameters; a ``period`` of 0 is open.
+        robot: with its joints in the checkpoint's order; signs that its file does not give, and
+            ends of its gripper, are open.
         facts: what the checkpoint says.
 
     Raises:
-        ValueError: the period is no time, or the joints are the checkpoint's in another order.
+        ValueError: the period is no time.
     """
-    own = topic_names(facts.joints)
-    joints = tuple(options.get("joints") or own)
-    if joints != own and sorted(joints) == sorted(own):
-        raise ValueError(
-            f"joints is {', '.join(joints)}, but the checkpoint's order is {', '.join(own)}: put "
-            "joints into that order"
-        )
     period, text, doubt = _period(float(options.get("period") or 0.0), facts.fps)
-    values = {**options, "period": period}
-    remarks = []
-    usual: dict[str, tuple[float, ...]] = {
-        "joint_signs": (1.0,),
-        "gripper_range": UnitParameters.gripper_range,
-    }
-    for name, default in usual.items():
-        given, told = tuple(options.get(name) or ()), tuple(getattr(facts, name))
-        values[name] = list(given or told or default)
-        if told and not given and not _alike(told, default):
-            remarks.append(f"{name}: {_numbers(told)}, as {ROBOT} of the checkpoint says")
-        elif told and given and not _alike(told, given):
-            remarks.append(
-                f"{name}: {_numbers(given)}, as the parameter says; the data were recorded with "
-                f"{_numbers(told)}"
-            )
-    return Completed(values, text, doubt, tuple(remarks))
+    joints = robot.joints
+    signs = facts.joint_signs * (len(joints) if len(facts.joint_signs) == 1 else 1)
+    if len(signs) != len(joints):
+        signs = (0,) * len(joints)
+    filled, remarks = [], []
+    for joint, sign in zip(joints, signs, strict=True):
+        told: dict[str, Any] = {}
+        if sign and joint.role == JOINT:
+            told["sign"] = int(sign)
+        if joint.role == GRIPPER and facts.gripper_range:
+            told["closed"], told["open"] = facts.gripper_range
+        for key, value in told.items():
+            usual = {"sign": 1, "closed": joint.lower, "open": joint.upper}[key]
+            given = getattr(joint, key)
+            if given is None and value != usual:
+                remarks.append(
+                    f"{joint.name}: {key} is {value:g}, as {ROBOT} of the checkpoint says"
+                )
+            elif given is not None and value != given:
+                remarks.append(
+                    f"{joint.name}: {key} is {given:g}, as the robot file says; the data were "
+                    f"recorded with {value:g}"
+                )
+        filled.append(
+            replace(joint, **{k: v for k, v in told.items() if getattr(joint, k) is None})
+        )
+    return Completed(
+        {**options, "period": period},
+        replace(robot, joints=tuple(filled)),
+        text,
+        doubt,
+        tuple(remarks),
+    )
 
 
-def topic_names(names: Sequence[str]) -> tuple[str, ...]:
+def in_order(joints: Sequence[Joint], names: Sequence[str]) -> tuple[Joint, ...]:
+    """Return joints in the order of LeRobot's `names`; as they are where these are others."""
+    named = {joint.lerobot: joint for joint in joints}
+    if len(names) != len(named) or set(names) != set(named):
+        return tuple(joints)
+    return tuple(named[name] for name in names)
+
+
+def lerobot_names(features: Sequence[str]) -> tuple[str, ...]:
     """Return the joints of a dataset's names: ``main_shoulder_pan.pos`` is shoulder_pan."""
-    return tuple(name.rpartition("main_")[2].removesuffix(".pos") for name in names)
+    return tuple(name.rpartition("main_")[2].removesuffix(".pos") for name in features)
 
 
 def _period(given: float, fps: float) -> tuple[float, str, str]:
@@ -104,17 +125,3 @@ def _period(given: float, fps: float) -> tuple[float, str, str]:
 
 def _rate(period: float) -> str:
     return f"{period:.4g} s ({1.0 / period:.4g} Hz)"
-
-
-def _alike(these: tuple[float, ...], those: tuple[float, ...]) -> bool:
-    """Whether two lists say the same; one number stands for as many as there are."""
-    length = max(len(these), len(those))
-    return _stretched(these, length) == _stretched(those, length)
-
-
-def _stretched(values: tuple[float, ...], length: int) -> tuple[float, ...]:
-    return tuple(map(float, values * length if len(values) == 1 else values))
-
-
-def _numbers(values: tuple[float, ...]) -> str:
-    return ", ".join(f"{value:g}" for value in values)

@@ -1,23 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """Finds backends by name among the installed packages.
 
-A package offers one by an entry point in the group ``smolvla_policy.backends``: a function
-that takes a mapping of options and returns a `Backend`.
+A package offers one by an entry point in the group ``smolvla_policy.backends``: a function that
+takes settings and returns a `Backend`. The type of its argument, `PolicySettings` or a class that
+inherits from it, says which parameters the backend has: `policy_node` declares them, launch files
+take them as arguments, and parameter files are checked for them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import entry_points
 from typing import Any
 
 from smolvla_core.backend import Backend
+from smolvla_core.node_settings import PolicySettings
+from smolvla_core.settings import Setting, settings_of
 
 from smolvla_policy.backends.parameter_defaults import USUAL_PERIOD
 
 GROUP = "smolvla_policy.backends"
 READS_CHECKPOINTS = "smolvla"
-"""The backend whose checkpoints may say the period; the others are told one always."""
+"""The backend whose checkpoints say rate and units."""
 
 
 def available_backends() -> list[str]:
@@ -25,30 +33,69 @@ def available_backends() -> list[str]:
     return sorted({entry.name for entry in entry_points(group=GROUP)})
 
 
-def create_backend(name: str, options: Mapping[str, Any]) -> Backend:
-    """Create the backend called `name`.
+def backend_settings(name: str) -> type[PolicySettings]:
+    """Return the class of the settings of the backend called `name`.
+
+    Raises:
+        ValueError: see `create_backend`.
+    """
+    return _load(name)[1]
+
+
+def policy_parameters() -> dict[str, Setting]:
+    """Return the parameters that `policy_node` has with any of the installed backends."""
+    found = settings_of(PolicySettings)
+    for name in available_backends():
+        try:
+            found = {**settings_of(backend_settings(name)), **found}
+        except ValueError:  # of another package; told where it is chosen
+            continue
+    return found
+
+
+def create_backend(settings: PolicySettings) -> Backend:
+    """Create the backend that `settings` name.
 
     Args:
-        name: as listed by `available_backends`.
-        options: what the backend's factory understands (checkpoint, device, seed, …).
+        settings: of the class `backend_settings`.
 
     Raises:
         ValueError: no such backend, or its package cannot be imported; the text lists the
             installed ones. What the factory itself raises passes through.
     """
+    factory, cls = _load(settings.backend)
+    if settings.period == 0.0 and "period" not in cls.__annotations__:
+        settings = replace(settings, period=USUAL_PERIOD)
+    return factory(settings)
+
+
+def _load(name: str) -> tuple[Callable[[Any], Backend], type[PolicySettings]]:
     for entry in entry_points(group=GROUP):
         if entry.name == name:
             try:
-                factory: Callable[[Mapping[str, Any]], Backend] = entry.load()
+                factory = entry.load()
             except ImportError as error:
                 raise ValueError(
                     f"backend '{name}' ({entry.value}) cannot be imported: {error}"
                 ) from error
-            if name != READS_CHECKPOINTS and options.get("period") == 0.0:
-                options = {**options, "period": USUAL_PERIOD}
-            return factory(options)
+            return factory, _argument(factory, entry.value)
     known = ", ".join(available_backends()) or "none"
     raise ValueError(
         f"no backend '{name}'; installed: {known}. A package offers one through the entry-point "
         f"group '{GROUP}'"
+    )
+
+
+def _argument(factory: Callable[[Any], Backend], where: str) -> type[PolicySettings]:
+    """Return the type of the one argument of a factory."""
+    annotations = [one.annotation for one in inspect.signature(factory).parameters.values()]
+    with contextlib.suppress(NameError):
+        cls = annotations[0] if annotations else None
+        if isinstance(cls, str):  # as with ``from __future__ import annotations``
+            cls = eval(cls, vars(sys.modules[factory.__module__]))
+        if isinstance(cls, type) and issubclass(cls, PolicySettings):
+            return cls
+    raise ValueError(
+        f"{where} must take one argument with the type of its settings, as in "
+        "create(settings: PolicySettings)"
     )

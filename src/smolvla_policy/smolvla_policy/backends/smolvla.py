@@ -6,16 +6,19 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from smolvla_core.backend import ChunkRequest, Observation
+from smolvla_core.robot import VELOCITY, VELOCITY_SUFFIX, Robot, load_robot
 
-from smolvla_policy.backends.parameter_defaults import complete
+from smolvla_policy.backends.parameter_defaults import complete, in_order, lerobot_names
+from smolvla_policy.backends.smolvla_settings import SmolVLASettings
 from smolvla_policy.backends.units_choice import choose_units
-from smolvla_policy.checkpoint.config import SmolVLAConfig
+from smolvla_policy.checkpoint.config import ACTION, STATE, SmolVLAConfig
 from smolvla_policy.checkpoint.contents import (
     CheckpointContents,
     constant_remarks,
@@ -109,7 +112,6 @@ class SmolVLABackend:
             torch.set_num_threads(threads)
         config, self.description = contents.config, contents.source
         # Before the weights: what contradicts is told at once.
-        check_joints(self.description, joint_names, config)
         self._features = match_cameras(self.description, cameras, config, contents.processors)
         self.policy = SmolVLAPolicy.from_contents(
             contents,
@@ -214,24 +216,75 @@ class SmolVLABackend:
             torch.cuda.empty_cache()
 
 
-def check_joints(checkpoint: str, joints: Sequence[str], config: SmolVLAConfig) -> None:
-    """Check that the checkpoint is for as many joints, in state and action.
+def fit_joints(checkpoint: str, robot: Robot, contents: CheckpointContents) -> Robot:
+    """Return the robot with its joints in the checkpoint's order.
+
+    Where the checkpoint names others, or none, they stay in their own.
 
     Raises:
-        ValueError: it is not.
+        ValueError: the checkpoint is not for as many joints, in state and action, of the same
+            roles; the text says what to do.
     """
+    config = contents.config
     if config.state_dim != config.action_dim:
         raise ValueError(
             f"{checkpoint} has a state of {config.state_dim} and actions of "
-            f"{config.action_dim} numbers; here both are positions of the same joints, and what "
-            "the other numbers are is not known: run it from Python, SmolVLAPolicy takes any state"
+            f"{config.action_dim} numbers; here both are of the same joints, and what the other "
+            "numbers are is not known: run it from Python, SmolVLAPolicy takes any state"
         )
-    if config.action_dim != len(joints):
+    named = checkpoint_joints(contents)
+    moving = [name for name in named if name.endswith(VELOCITY_SUFFIX)]
+    known = [joint.lerobot for joint in robot.joints if joint.role == VELOCITY]
+    lacking = [name for name in moving if name not in known]
+    if config.action_dim == len(robot.joints) and (not lacking or len(known) == len(moving)):
+        return replace(robot, joints=in_order(robot.joints, named))
+    listed = ", ".join(joint.name for joint in robot.joints)
+    count = (
+        f"{checkpoint} has a state of {config.state_dim} and actions of {config.action_dim} "
+        f"numbers, but the robot '{robot.source}' has {len(robot.joints)} joints: {listed}"
+    )
+    if lacking:
+        entries = ", ".join(f"{name}: {{role: velocity}}" for name in lacking)
+        where = checkpoint if config.action_dim == len(robot.joints) else count
         raise ValueError(
-            f"{checkpoint} has a state of {config.state_dim} and actions of "
-            f"{config.action_dim} numbers, but {len(joints)} joints are named: "
-            f"{', '.join(joints)}"
+            f"{where}: {', '.join(moving)} are velocities, and only positions are commanded here. "
+            "To run the arm alone, while the base stands still, name them in the robot file, as "
+            f"in joints: {{{entries}}}; robot:=lekiwi is LeKiwi's"
         )
+    of = f"; the checkpoint's are {', '.join(named)}" if named else ""
+    raise ValueError(
+        f"{count}{of}. Choose another robot:=, or write a robot file with its joints; velocities "
+        "of a base are joints with role: velocity, as LeKiwi's three are in robot:=lekiwi"
+    )
+
+
+def checkpoint_joints(contents: CheckpointContents) -> tuple[str, ...]:
+    """Return LeRobot's names of the checkpoint's joints, in its order; empty if not known."""
+    config = contents.config
+    names = contents.robot.joints or config.outputs[ACTION].names or config.inputs[STATE].names
+    return lerobot_names(names or ())
+
+
+def camera_wishes(
+    entries: Sequence[str], robot: Robot, contents: CheckpointContents
+) -> dict[str, str] | None:
+    """Return camera name -> feature, of the cameras that there are; None: the checkpoint's own.
+
+    Args:
+        entries: parameter ``cameras``: 'name' or 'name:feature'; empty: the robot's.
+        robot: whose file may say the features.
+        contents: of the checkpoint.
+    """
+    if entries:
+        pairs = [entry.partition(":") for entry in entries]
+        return {name: feature or robot.camera(name).feature or name for name, _, feature in pairs}
+    told = {camera.name: camera.feature for camera in robot.cameras if camera.feature}
+    if told:
+        return told
+    # A file may list more cameras than the policy uses, and fewer.
+    own = default_cameras(contents.config, contents.processors)
+    there = {camera.name for camera in robot.cameras}
+    return {name: feature for name, feature in own.items() if name in there} or None
 
 
 def match_cameras(
@@ -276,14 +329,8 @@ def camera_remark(cameras: Mapping[str, str], config: SmolVLAConfig) -> str:
     return f"cameras: {used}" + (f"; left out: {', '.join(absent)}" if absent else "")
 
 
-def create(options: Mapping[str, Any]) -> SmolVLABackend:
-    """Create the backend from `policy_node`'s parameters.
-
-    Args:
-        options: values of the parameters ``checkpoint``, ``device``, ``dtype``, ``stats``,
-            ``units``, ``calibration``, ``allow_units_mismatch``, ``joints``, ``joint_signs``,
-            ``gripper_range``, ``cameras``, ``tokenizer``, ``period``, ``seed``,
-            ``noise_scale`` and ``threads``; their meaning is in `ros.policy_parameters`.
+def create(settings: SmolVLASettings) -> SmolVLABackend:
+    """Create the backend.
 
     Returns:
         The backend, warmed up.
@@ -291,29 +338,32 @@ def create(options: Mapping[str, Any]) -> SmolVLABackend:
     Raises:
         ValueError: a parameter does not fit; see also `SmolVLABackend`.
     """
+    options: Mapping[str, Any] = vars(settings)
     if not options.get("checkpoint"):
         raise ValueError(
             "parameter 'checkpoint' is empty; give a folder or a hub id such as "
             "lerobot/smolvla_base"
         )
     checkpoint, stats = str(options["checkpoint"]), options.get("stats") or None
-    joints = tuple(options["joints"])
+    robot = load_robot(options["robot"])
     contents = read_contents(checkpoint, stats)
-    check_joints(checkpoint, joints, contents.config)
+    robot = fit_joints(checkpoint, robot, contents)
+    cameras = camera_wishes(options.get("cameras") or (), robot, contents)
+    completed = complete(options, robot, contents.robot)
+    options, robot = completed.options, completed.robot
+    joints = [joint.name for joint in robot.joints]
     constant = constant_remarks(contents.config, contents.normalizers, joints)
-    completed = complete(options, contents.robot)
-    options = completed.options
-    chosen = choose_units(options, contents.statistics, contents.robot.units)
+    chosen = choose_units(options, robot, contents.statistics, contents.robot.units)
     period = f"period: {completed.period}"
     threads = int(options.get("threads", 0)) or max((os.cpu_count() or 2) - 1, 1)
     return SmolVLABackend(
         contents,
-        joint_names=joints,
+        joint_names=robot.joint_names,
         units=chosen.units,
         device=str(options.get("device", "auto")),
         dtype=str(options.get("dtype", "auto")),
         period=float(options["period"]),
-        cameras=camera_pairs(options.get("cameras") or ()),
+        cameras=cameras,
         seed=_seed(options),
         noise_scale=float(options.get("noise_scale", 1.0)),
         real_time_chunking=bool(options.get("real_time_chunking", False)),
@@ -336,9 +386,3 @@ def create(options: Mapping[str, Any]) -> SmolVLABackend:
 def _seed(options: Mapping[str, Any]) -> int | None:
     seed = int(options.get("seed", -1))
     return None if seed < 0 else seed
-
-
-def camera_pairs(entries: Sequence[str]) -> dict[str, str] | None:
-    """Return camera name -> feature name of entries 'name' or 'name:feature'; None of none."""
-    pairs = [entry.partition(":") for entry in entries]
-    return {name: feature or name for name, _, feature in pairs} or None

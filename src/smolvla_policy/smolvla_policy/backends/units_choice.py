@@ -3,27 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from smolvla_core.units.calibration import (
-    DOUBTFUL,
-    LEROBOT_JOINTS,
-    UNSAFE,
-    broken_rules,
-    lerobot_name,
-)
+from smolvla_core.robot import Robot
+from smolvla_core.units.calibration import DOUBTFUL, LEROBOT_JOINTS, UNSAFE, broken_rules
 from smolvla_core.units.calibration_files import LoadedCalibration, find_calibration
 from smolvla_core.units.implied import FeatureStatistics, implied_units, units_problem
-from smolvla_core.units.joint_units import (
-    AUTO,
-    REGIMES,
-    JointUnits,
-    UnitParameters,
-    joint_units,
-    parameters_from_lists,
-)
+from smolvla_core.units.joint_units import AUTO, REGIMES, JointUnits, joint_units
 
 from smolvla_policy.checkpoint.robot import ROBOT
 
@@ -45,33 +33,50 @@ class ChosenUnits:
     doubt: str = ""
 
 
-def read_calibration(options: Mapping[str, Any]) -> LoadedCalibration | None:
-    """Read the calibration that the parameter names; None if it names none.
+def read_calibrations(robot: Robot, given: str = "") -> dict[str, LoadedCalibration]:
+    """Read the calibrations of the robot's arms; prefix of the joints -> calibration.
 
     Args:
-        options: `policy_node`'s parameters.
+        robot: whose file may name them.
+        given: path or id of the only arm's, which then counts instead.
 
     Raises:
-        ValueError: it cannot be used.
+        ValueError: one cannot be used.
     """
-    wish = str(options.get("calibration") or "")
-    if not wish:
-        return None
-    names = [lerobot_name(joint) for joint in options["joints"]]
+    kinds: dict[str, list[str]] = {}
+    for joint in robot.moving:
+        kinds.setdefault(joint.prefix, []).append(joint.kind)
+    sources = dict(robot.calibration)
+    if given:
+        if len(kinds) > 1:
+            raise ValueError(
+                f"calibration is '{given}', but the robot has the arms "
+                f"{', '.join(map(repr, kinds))}: name one for each in the robot file, as in "
+                "calibration: {left_: my_left, right_: my_right}"
+            )
+        sources = {next(iter(kinds)): given}
     # LeRobot's files hold the whole arm, whatever part of it the policy moves.
-    return find_calibration(
-        wish, LEROBOT_JOINTS if set(names) <= set(LEROBOT_JOINTS) else tuple(names)
-    )
+    return {
+        prefix: find_calibration(
+            source,
+            LEROBOT_JOINTS if set(kinds[prefix]) <= set(LEROBOT_JOINTS) else kinds[prefix],
+        )
+        for prefix, source in sources.items()
+    }
 
 
 def choose_units(
-    options: Mapping[str, Any], statistics: Mapping[str, FeatureStatistics], told: str = ""
+    options: Mapping[str, Any],
+    robot: Robot,
+    statistics: Mapping[str, FeatureStatistics],
+    told: str = "",
 ) -> ChosenUnits:
     """Return the conversion that the parameters ask for, checked against the statistics.
 
     Args:
-        options: `policy_node`'s parameters ``units``, ``calibration``, ``joints``,
-            ``joint_signs``, ``gripper_range`` and ``allow_units_mismatch``.
+        options: `policy_node`'s parameters ``units``, ``calibration`` and
+            ``allow_units_mismatch``.
+        robot: its joints in the checkpoint's order.
         statistics: of the checkpoint.
         told: units that the checkpoint says it is in; empty if it does not.
 
@@ -79,17 +84,11 @@ def choose_units(
         ValueError: a parameter does not fit, ``auto`` cannot tell, or the statistics contradict
             the units; the text says what to do.
     """
-    joints: Sequence[str] = tuple(options["joints"])
     regime = str(options.get("units", AUTO))
     if regime not in (AUTO, *REGIMES):
         raise ValueError(f"unknown units '{regime}': choose one of {', '.join((AUTO, *REGIMES))}")
-    loaded = read_calibration(options)
-    parameters = parameters_from_lists(
-        joints,
-        options.get("joint_signs") or [1.0],
-        options.get("gripper_range") or UnitParameters.gripper_range,
-        None if loaded is None else loaded.joints,
-    )
+    loaded = read_calibrations(robot, str(options.get("calibration") or ""))
+    calibrations = {prefix: arm.joints for prefix, arm in loaded.items()}
     reason = "the parameter says so"
     contradiction = ""
     doubts: list[str] = []
@@ -101,12 +100,12 @@ def choose_units(
             "take the checkpoint's"
         )
     if regime == AUTO:
-        implied = implied_units(statistics, joints, parameters.calibration)
+        implied = implied_units(statistics, robot.joints, calibrations)
         if not implied.regime:
             raise ValueError(f"units 'auto' cannot tell the checkpoint's units: {implied.reason}")
         regime, reason = implied
     else:
-        problem = units_problem(regime, statistics, joints, parameters.calibration)
+        problem = units_problem(regime, statistics, robot.joints, calibrations)
         if problem:
             doubts.append(problem)
         elif statistics:
@@ -115,18 +114,17 @@ def choose_units(
     if doubts and not allowed:
         raise ValueError(doubts[0])
     try:
-        units = joint_units(regime, joints, parameters)
+        units = joint_units(regime, robot.joints, calibrations)
     except ValueError as error:
         raise ValueError(f"{error} (units: {regime}, because {reason})") from error
-    if parameters.calibration is not None:
-        used = {lerobot_name(joint) for joint in joints}
-        levels = [UNSAFE, DOUBTFUL] if regime == "normalized" else [UNSAFE]
-        doubts += broken_rules(
-            {k: v for k, v in parameters.calibration.items() if k in used}, levels
-        )
+    levels = [UNSAFE, DOUBTFUL] if regime == "normalized" else [UNSAFE]
+    for prefix, calibration in calibrations.items():
+        used = {joint.kind for joint in robot.moving if joint.prefix == prefix}
+        broken = broken_rules({k: v for k, v in calibration.items() if k in used}, levels)
+        doubts += [f"{prefix}{problem}" for problem in broken]
     if doubts and not allowed:
         raise ValueError("\n".join(doubts))
     remarks = [f"units: {regime}, because {reason}"]
     remarks += [f"allowed by allow_units_mismatch: {doubt}" for doubt in doubts]
-    remarks += [] if loaded is None else loaded.remarks
+    remarks += [remark for arm in loaded.values() for remark in arm.remarks]
     return ChosenUnits(regime, units, tuple(remarks), contradiction)

@@ -38,7 +38,6 @@ class Processors:
         epsilon: added to the standard deviation when normalizing.
         input_state: file with the statistics of the inputs.
         output_state: file with the statistics of the outputs.
-        new_format: whether the files are there; older checkpoints have none.
     """
 
     rename_map: dict[str, str] = field(default_factory=dict)
@@ -52,7 +51,6 @@ class Processors:
     epsilon: float = 1e-8
     input_state: Path | None = None
     output_state: Path | None = None
-    new_format: bool = False
 
 
 def read_processors(folder: Path, config: SmolVLAConfig) -> Processors:
@@ -79,7 +77,7 @@ def read_processors(folder: Path, config: SmolVLAConfig) -> Processors:
     if not all(there):
         missing = POSTPROCESSOR if there[0] else PREPROCESSOR
         raise CheckpointError(f"{folder} has no {missing}; the checkpoint is incomplete")
-    values.update(new_format=True, add_newline=False, rename_map={})
+    values.update(add_newline=False, rename_map={})
     for name in (PREPROCESSOR, POSTPROCESSOR):
         steps = read_json(folder / name).get("steps")
         if not isinstance(steps, list):

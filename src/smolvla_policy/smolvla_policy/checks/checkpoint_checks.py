@@ -10,16 +10,19 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from smolvla_core.units.calibration import GRIPPER, UNSAFE, broken_rules, lerobot_name
+from smolvla_core.robot import VELOCITY, Joint, Robot, base_name
+from smolvla_core.units.calibration import GRIPPER, UNSAFE, broken_rules
+from smolvla_core.units.calibration_files import LoadedCalibration
 
-from smolvla_policy.backends.parameter_defaults import Completed, complete, topic_names
+from smolvla_policy.backends.parameter_defaults import Completed, complete
 from smolvla_policy.backends.smolvla import (
-    camera_pairs,
     camera_remark,
-    check_joints,
+    camera_wishes,
+    checkpoint_joints,
+    fit_joints,
     match_cameras,
 )
-from smolvla_policy.backends.units_choice import ChosenUnits, choose_units, read_calibration
+from smolvla_policy.backends.units_choice import ChosenUnits, choose_units, read_calibrations
 from smolvla_policy.checkpoint.config import ACTION, STATE
 from smolvla_policy.checkpoint.contents import (
     CheckpointContents,
@@ -87,47 +90,50 @@ def _sizes(contents: CheckpointContents) -> ModelSizes:
         return model_sizes(config, read_vlm_config(config, folder, file), str(folder))
 
 
-def check_joint_names(options: Options, contents: CheckpointContents) -> list[Row]:
-    """Check number and order of the joints against what the checkpoint says of them."""
-    joints: Sequence[str] = options["joints"]
+def check_joint_names(
+    options: Options, robot: Robot, contents: CheckpointContents
+) -> tuple[list[Row], Robot]:
+    """Check the joints; return the robot with them in the checkpoint's order."""
     try:
-        check_joints(str(options["checkpoint"]), joints, contents.config)
+        robot = fit_joints(str(options["checkpoint"]), robot, contents)
     except ValueError as error:
-        return [
+        return [Row("joints", Status.FIX, str(error))], robot
+    rows = []
+    still = [joint.name for joint in robot.joints if joint.role == VELOCITY]
+    if still:
+        rows.append(
             Row(
-                "joints",
-                Status.FIX,
-                str(error),
-                ""
-                if contents.config.state_dim != contents.config.action_dim
-                else "set joints: all that the checkpoint moves, in its order",
+                "velocities",
+                Status.WARN,
+                f"{', '.join(still)} are no positions",
+                "the arm is run alone: the base stands still, whatever the policy wants of it",
             )
-        ]
-    twice = sorted({joint for joint in joints if list(joints).count(joint) > 1})
-    if twice:
-        return [Row("joints", Status.FIX, f"{', '.join(twice)} is named twice in joints")]
-    told = contents.robot.joints
-    names = told or contents.config.outputs[ACTION].names or contents.config.inputs[STATE].names
-    listed = ", ".join(joints)
-    if names is None:
-        return [
-            Row("joints", Status.OK, f"{listed}; the checkpoint does not name its own to compare")
-        ]
-    own = topic_names(names)
-    if own in (tuple(joints), tuple(lerobot_name(joint) for joint in joints)):
-        return [Row("joints", Status.OK, f"{listed}: the checkpoint's order")]
-    differs = f"joints is {listed}, but the checkpoint's order is {', '.join(own)}"
-    if sorted(own) == sorted(joints) or not told:
-        return [Row("joints", Status.FIX, differs, "put joints into the checkpoint's order")]
-    return [Row("joints", Status.WARN, differs, "the names differ: is each in its place?")]
+        )
+    listed = ", ".join(joint.name for joint in robot.joints)
+    own = checkpoint_joints(contents)
+    if not own:
+        found = f"{listed}; the checkpoint does not name its own to compare"
+        return [Row("joints", Status.OK, found), *rows], robot
+    kinds = tuple(joint.kind for joint in robot.joints)
+    theirs = tuple(map(base_name, own))
+    one_arm = len(set(kinds)) == len(kinds)
+    if own == tuple(j.lerobot for j in robot.joints) or (one_arm and theirs == kinds):
+        return [Row("joints", Status.OK, f"{listed}: the checkpoint's order"), *rows], robot
+    differs = f"the robot's joints are {listed}, the checkpoint's {', '.join(own)}"
+    advice = (
+        "is each in its place? Say with lerobot in the robot file which of the checkpoint's "
+        "joints each is, then the order is found"
+    )
+    wrong = sorted(theirs) == sorted(kinds)
+    return [Row("joints", Status.FIX if wrong else Status.WARN, differs, advice), *rows], robot
 
 
 def check_cameras(
-    options: Options, contents: CheckpointContents
+    options: Options, robot: Robot, contents: CheckpointContents
 ) -> tuple[list[Row], dict[str, str]]:
     """Check that the cameras are the checkpoint's; return name -> feature too."""
     config, processors = contents.config, contents.processors
-    given = camera_pairs(options.get("cameras") or ())
+    given = camera_wishes(options.get("cameras") or (), robot, contents)
     try:
         matched = match_cameras(str(options["checkpoint"]), given, config, processors)
     except ValueError as error:
@@ -162,7 +168,7 @@ def _named_camera(contents: CheckpointContents) -> str:
     return f"--cameras {pair}, for policy_node -p \"cameras:=['{pair}']\""
 
 
-def check_statistics(options: Options, contents: CheckpointContents) -> list[Row]:
+def check_statistics(robot: Robot, contents: CheckpointContents) -> list[Row]:
     """Check that the statistics are there, finite and of joints that moved."""
     try:
         normalizers = contents.normalizers
@@ -176,7 +182,8 @@ def check_statistics(options: Options, contents: CheckpointContents) -> list[Row
             )
         ]
     rows = []
-    joints = options["joints"] if len(options["joints"]) == contents.config.action_dim else None
+    names = [joint.name for joint in robot.joints]
+    joints = names if len(names) == contents.config.action_dim else None
     constant = constant_remarks(contents.config, normalizers, joints)
     for feature, kind in ((STATE, "STATE"), (ACTION, "ACTION")):
         mode = contents.processors.norm_map.get(kind, "IDENTITY")
@@ -187,7 +194,7 @@ def check_statistics(options: Options, contents: CheckpointContents) -> list[Row
                 Row(name, Status.WARN, "not normalized", "is that what it was trained with?")
             )
             continue
-        still = _still(there, options["joints"])
+        still = _still(there, robot)
         known = ", ".join(kind for kind in ("mean", "std", "min", "max") if kind in there)
         if feature in constant:
             rows.append(Row(name, Status.WARN, f"{mode}; {constant[feature]}"))
@@ -206,23 +213,24 @@ def check_statistics(options: Options, contents: CheckpointContents) -> list[Row
     return rows
 
 
-def _still(statistics: Mapping[str, ArrayLike], joints: Sequence[str]) -> list[str]:
+def _still(statistics: Mapping[str, ArrayLike], robot: Robot) -> list[str]:
     std = np.asarray(statistics.get("std", []), dtype=np.float64).reshape(-1)
-    if std.size != len(joints):
+    if std.size != len(robot.joints):
         return []
     typical = float(np.median(std))
     return [
-        joint for joint, value in zip(joints, std, strict=True) if value < STILL_SHARE * typical
+        joint.name
+        for joint, value in zip(robot.joints, std, strict=True)
+        if value < STILL_SHARE * typical and joint.role != VELOCITY
     ]
 
 
 def check_units(
-    options: Options, contents: CheckpointContents
+    options: Options, robot: Robot, contents: CheckpointContents
 ) -> tuple[list[Row], ChosenUnits | None]:
     """Check that the units can be told and are not contradicted; return them."""
     try:
-        robot, completed = contents.robot, complete(options, contents.robot)
-        chosen = choose_units(completed.options, contents.statistics, robot.units)
+        chosen = choose_units(options, robot, contents.statistics, contents.robot.units)
     except ValueError as error:
         return [Row("units", Status.FIX, str(error))], None
     first = chosen.remarks[0].removeprefix("units: ")
@@ -234,53 +242,57 @@ def check_units(
 
 
 def check_period(
-    options: Options, contents: CheckpointContents
+    options: Options, robot: Robot, contents: CheckpointContents
 ) -> tuple[list[Row], Completed | None]:
-    """Say which period is taken and why; return the parameters with what was left open."""
+    """Say which period is taken and why; return parameters and robot with what was left open."""
     try:
-        completed = complete(options, contents.robot)
+        completed = complete(options, robot, contents.robot)
     except ValueError as error:
         return [Row("period", Status.FIX, str(error))], None
     status = Status.WARN if completed.doubt else Status.OK
     return [Row("period", status, completed.period, completed.doubt)], completed
 
 
-def check_calibration(
-    options: Options, lower: Sequence[float], upper: Sequence[float]
-) -> list[Row]:
-    """Check the arm's calibration by itself and against the limits of the executor.
+def check_calibration(options: Options, robot: Robot) -> list[Row]:
+    """Check the calibrations of the arms by themselves and against the robot's limits.
 
     Args:
         options: values of `policy_node`'s parameters.
-        lower: the executor's lower limits [rad], in the order of ``joints``.
-        upper: its upper limits.
+        robot: its joints and their limits.
     """
     try:
-        loaded = read_calibration(options)
+        calibrations = read_calibrations(robot, str(options.get("calibration") or ""))
     except ValueError as error:
         return [Row("calibration", Status.FIX, str(error))]
-    if loaded is None:
+    if not calibrations:
         text = "none given; only units 'normalized' need it"
         return [Row("calibration", Status.SKIPPED, text)]
+    return [
+        _check_arm(loaded, [joint for joint in robot.moving if joint.prefix == prefix], options)
+        for prefix, loaded in calibrations.items()
+    ]
+
+
+def _check_arm(loaded: LoadedCalibration, joints: Sequence[Joint], options: Options) -> Row:
     remarks = [remark.removeprefix(f"{loaded.file}: ") for remark in loaded.remarks]
     unsafe = broken_rules(loaded.joints, [UNSAFE])
     beyond = []
-    if len(lower) == len(upper) == len(options["joints"]):
-        for joint, low, high in zip(options["joints"], lower, upper, strict=True):
-            joints = loaded.joints.get(lerobot_name(joint))
-            if joints is None or lerobot_name(joint) == GRIPPER:
-                continue
-            if max(-low, high) > joints.half_range + LIMIT_SLACK:
-                half = math.degrees(joints.half_range)
-                beyond.append(
-                    f"{joint} is calibrated to ±{half:.0f} degrees, the executor's limits are "
-                    f"{math.degrees(low):.0f} to {math.degrees(high):.0f}: the driver stops there"
-                )
+    for joint in joints:
+        known = loaded.joints.get(joint.kind)
+        if known is None or joint.role == GRIPPER:
+            continue
+        if max(-joint.lower, joint.upper) > known.half_range + LIMIT_SLACK:
+            beyond.append(
+                f"{joint.name} is calibrated to ±{math.degrees(known.half_range):.0f} degrees, "
+                f"the robot file's limits are {math.degrees(joint.lower):.0f} to "
+                f"{math.degrees(joint.upper):.0f}: the driver stops there"
+            )
     advice = "\n".join([*unsafe, *remarks, *beyond])
     if not advice:
-        return [Row("calibration", Status.OK, f"{loaded.file}: six joints, ranges as the arm's")]
+        found = f"{loaded.file}: {len(loaded.joints)} joints, ranges as the arm's"
+        return Row("calibration", Status.OK, found)
     stop = unsafe and not options.get("allow_units_mismatch", False)
-    return [Row("calibration", Status.FIX if stop else Status.WARN, str(loaded.file), advice)]
+    return Row("calibration", Status.FIX if stop else Status.WARN, str(loaded.file), advice)
 
 
 def check_instruction(task: str, contents: CheckpointContents, wish: str = "") -> list[Row]:

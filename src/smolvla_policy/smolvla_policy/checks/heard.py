@@ -45,11 +45,11 @@ class JointsHeard:
     """What came of the joint states.
 
     Attributes:
-        topic: that was listened to.
+        topic: that was listened to; several with commas.
         publishers: how many there are of it.
         messages: how many arrived.
-        rate: messages per second; NaN below two.
-        names: all joints that were named.
+        rate: states of the slowest joint per second; NaN below two.
+        names: those of the joints that the policy moves that were heard.
         positions: (joints,) [rad] of the joints that the policy moves; None if there are none.
         problem: why the newest cannot be used.
         stamp_age: median of arrival minus stamp [s]; NaN where there are no stamps.

@@ -10,14 +10,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from smolvla_core.joints.order import JointOrder
-from smolvla_core.observation import Missing, ObservationBuffer, ObservationConfig
+from smolvla_core.node_settings import SensorSettings
+from smolvla_core.observation import Missing, ObservationBuffer
+from smolvla_core.robot import Robot
 from smolvla_core.ros import qos
+from smolvla_core.ros.joint_states import subscribe_joint_states
 from smolvla_core.ros.sensors import SerializedImage
+from smolvla_core.settings import from_values
 
 from smolvla_policy.checks.heard import CameraHeard, Heard, JointsHeard
 
@@ -52,7 +55,7 @@ class RobotListener:
     Args:
         node: that subscribes; spun by `listen`.
         cameras: their names.
-        joints: that the policy moves.
+        robot: that publishes, with the joints that the policy moves.
         options: values of `policy_node`'s parameters.
     """
 
@@ -60,61 +63,63 @@ class RobotListener:
         self,
         node: Node,
         cameras: Sequence[str],
-        joints: Sequence[str],
+        robot: Robot,
         options: Mapping[str, Any],
     ) -> None:
         self._node = node
+        joints = robot.joint_names
+        sensors = from_values(SensorSettings, options)
         self._order = JointOrder(joints)
-        self._compressed = options["image_transport"] == "compressed"
+        self._compressed: dict[str, bool] = {}
         self._buffer = ObservationBuffer(
             cameras,
             joints,
-            ObservationConfig(
-                max_image_age=options["max_image_age"],
-                max_state_age=options["max_joint_state_age"],
-                max_camera_skew=options["max_skew"],
-                max_state_skew=options["max_skew"],
-            ),
+            sensors,
         )
         self._arrivals = {camera: _Arrivals() for camera in cameras}
         self._newest: dict[str, SerializedImage] = {}
         self._topics: dict[str, str] = {}
-        self._states = _Arrivals()
-        self._names: tuple[str, ...] = ()
-        self._positions: NDArray[np.float64] | None = None
+        self._states = [_Arrivals() for _ in joints]
+        self._names: dict[str, None] = {}  # in the order in which they were heard
+        self._positions = np.full(len(joints), np.nan)
         self._problem = ""
         for camera in cameras:
-            self._subscribe(camera, options["camera_topic"].replace("{name}", camera))
-        self._joint_topic = node.create_subscription(
-            JointState, "joint_states", self._on_joint_state, qos.joint_state_qos()
-        ).topic_name
+            self._subscribe(camera, *sensors.image_topic(camera))
+        subscriptions = subscribe_joint_states(node, robot.joint_states, self._on_joint_state)
+        self._joint_topics = [subscription.topic_name for subscription in subscriptions]
 
-    def _subscribe(self, camera: str, topic: str) -> None:
+    def _subscribe(self, camera: str, topic: str, compressed: bool) -> None:
+        self._compressed[camera] = compressed
+
         def on_image(data: bytes) -> None:
-            image, now = SerializedImage(data, self._compressed), time.monotonic()
+            image, now = SerializedImage(data, compressed), time.monotonic()
             self._newest[camera] = image
             self._arrivals[camera].add(now, image.stamp_ns, self._clock_ns())
             self._buffer.add_image(camera, image, image.stamp_ns, now)
 
         self._topics[camera] = self._node.create_subscription(
-            CompressedImage if self._compressed else Image,
-            f"{topic}/compressed" if self._compressed else topic,
+            CompressedImage if compressed else Image,
+            topic,
             on_image,
             qos.image_qos(),
             raw=True,
         ).topic_name
 
-    def _on_joint_state(self, message: JointState) -> None:
+    def _on_joint_state(self, names: list[str], message: JointState, source: str) -> None:
         now = time.monotonic()
         stamp_ns = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
-        self._states.add(now, stamp_ns, self._clock_ns())
-        self._names = tuple(message.name)
+        self._names.update(dict.fromkeys(names))
         try:
-            self._positions = self._order.pick(message.name, message.position)
-            self._problem = ""
+            joints, positions = self._order.some(names, message.position)
         except ValueError as error:
-            self._positions, self._problem = None, str(error)
-        self._buffer.add_joint_state(message.name, message.position, stamp_ns, now)
+            self._problem = str(error)
+            return
+        for joint in joints:
+            self._states[joint].add(now, stamp_ns, self._clock_ns())
+        self._positions[joints] = positions
+        if joints.size:
+            self._problem = ""
+        self._buffer.add_joint_state(names, message.position, stamp_ns, now, source)
 
     def _clock_ns(self) -> int:
         nanoseconds: int = self._node.get_clock().now().nanoseconds
@@ -136,28 +141,41 @@ class RobotListener:
     def _heard(self, seconds: float) -> Heard:
         now = time.monotonic()
         snapshot = self._buffer.snapshot(now)
-        kind = IMAGE_TYPES[int(self._compressed)]
-        suffix = "/compressed" if self._compressed else ""
-        topics = [
-            name.removesuffix(suffix)
+        topics = {
+            name.removesuffix("/compressed")
             for name, types in self._node.get_topic_names_and_types()
-            if kind in types and self._node.count_publishers(name)
-        ]
+            if set(IMAGE_TYPES) & set(types) and self._node.count_publishers(name)
+        }
         return Heard(
             seconds,
             {camera: self._camera(camera, now) for camera in self._arrivals},
-            JointsHeard(
-                self._joint_topic,
-                self._node.count_publishers(self._joint_topic),
-                len(self._states.times),
-                self._states.rate,
-                self._names,
-                self._positions,
-                self._problem,
-                self._states.stamp_age,
-            ),
+            self._joints(),
             tuple(sorted(topics)),
             snapshot.message if isinstance(snapshot, Missing) else "",
+        )
+
+    def _joints(self) -> JointsHeard:
+        slowest = min(self._states, key=lambda joint: (len(joint.times), joint.rate))
+        silent = [
+            name
+            for name, arrivals in zip(self._order.joints, self._states, strict=True)
+            if not arrivals.times
+        ]
+        problem = self._problem
+        if silent and not problem and self._names:
+            problem = (
+                f"no {', '.join(silent)} among the joints {', '.join(self._names)}: give the "
+                "topics' names of the joints in a robot file, and their topics"
+            )
+        return JointsHeard(
+            ", ".join(self._joint_topics),
+            sum(self._node.count_publishers(topic) for topic in self._joint_topics),
+            max(len(arrivals.times) for arrivals in self._states) or len(self._names),
+            slowest.rate,
+            tuple(name for name in self._order.joints if name not in silent),
+            None if problem or silent else self._positions,
+            problem,
+            max((a.stamp_age for a in self._states if a.ages), key=abs, default=math.nan),
         )
 
     def _camera(self, camera: str, now: float) -> CameraHeard:

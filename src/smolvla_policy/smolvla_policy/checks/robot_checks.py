@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from smolvla_core.observation import GRAY
+from smolvla_core.observation import GRAY, SIMULATED
+from smolvla_core.robot import VELOCITY, Robot
 
 from smolvla_policy.backends.units_choice import ChosenUnits
 from smolvla_policy.checkpoint.config import STATE, SmolVLAConfig
@@ -26,6 +27,7 @@ FAR = 5.0
 """So many standard deviations from the data's mean are no pose of the data."""
 ROUNDING = 1e-5
 """Share of a number that conversions between float32 and other units may lose."""
+OR_NOT = "or match_by:=reception where not all that publish have one clock"
 OUTSIDE = 0.1
 """Share of the data's range by which a pose may lie outside of it."""
 
@@ -81,7 +83,7 @@ def check_camera(
     if camera.age > limit or not 1.0 / camera.rate <= limit:
         advice = f"images must come within max_image_age, {limit:g} s: check driver and network"
         return Row(check, Status.FIX, found, advice)
-    advices = _stamp_advice(camera.stamp_age, limit)
+    advices = _stamp_advice(camera.stamp_age, limit, options)
     if camera.rate < SLOW_RATE:
         advices.append(f"fewer than {SLOW_RATE:g} a second: what the policy sees is old")
     if camera.gray:
@@ -100,19 +102,20 @@ def check_camera(
 def _nothing_from(
     camera: CameraHeard, heard: Heard, options: Mapping[str, Any]
 ) -> tuple[str, str]:
-    compressed = options["image_transport"] == "compressed"
+    compressed = camera.topic.endswith("/compressed")
     wanted = "sensor_msgs/msg/CompressedImage" if compressed else "sensor_msgs/msg/Image"
     if camera.publishers == 0:
         others = ", ".join(heard.image_topics) or "nowhere"
         return (
             f"nobody publishes {camera.topic}",
-            f"start its driver, or set camera_topic and cameras; images are published on {others}",
+            "start its driver, or give the camera's topic in the robot file; images are published "
+            f"on {others}",
         )
     if camera.types and wanted not in camera.types:
         other = "raw" if compressed else "compressed"
         return (
             f"{camera.topic} is {', '.join(camera.types)}, not {wanted}",
-            f"set camera_topic to the images' topic, or image_transport to {other}",
+            f"set the camera's transport in the robot file, or image_transport, to {other}",
         )
     return (
         f"{camera.topic} is published, but no image arrived in {heard.seconds:g} s",
@@ -145,7 +148,7 @@ def check_joint_states(heard: JointsHeard, seconds: float, options: Mapping[str,
     if not 1.0 / heard.rate <= limit:
         advice = f"they must come within max_joint_state_age, {limit:g} s: raise their rate"
         return Row(check, Status.FIX, found, advice)
-    advices = _stamp_advice(heard.stamp_age, limit)
+    advices = _stamp_advice(heard.stamp_age, limit, options)
     if heard.rate < SLOW_RATE:
         advices.append(f"fewer than {SLOW_RATE:g} a second: what the policy feels is old")
     return Row(check, Status.WARN if advices else Status.OK, found, "\n".join(advices))
@@ -155,9 +158,15 @@ def _rate(rate: float) -> str:
     return f"{rate:.1f} Hz" if math.isfinite(rate) else "once"
 
 
-def _stamp_advice(age: float, limit: float) -> list[str]:
+def _stamp_advice(age: float, limit: float, options: Mapping[str, Any]) -> list[str]:
     if math.isnan(age):
         return ["no stamps: parts of an observation are matched by their arrival"]
+    if options["match_by"] == "reception":
+        return []
+    if age > SIMULATED:
+        return [f"stamped by a simulator's clock: set use_sim_time:=true for all nodes, {OR_NOT}"]
+    if age < -SIMULATED:
+        return [f"stamped by the wall clock, and use_sim_time is true here: one of both, {OR_NOT}"]
     if age < -FUTURE:
         return ["stamps lie in the future: synchronize the machines' clocks (chrony)"]
     if age > limit:
@@ -168,33 +177,19 @@ def _stamp_advice(age: float, limit: float) -> list[str]:
     return []
 
 
-def check_limits(
-    positions: NDArray[np.float64],
-    joints: Sequence[str],
-    lower: Sequence[float],
-    upper: Sequence[float],
-) -> Row:
-    """Check that the arm stands within the executor's limits.
+def check_limits(positions: NDArray[np.float64], robot: Robot) -> Row:
+    """Check that the arm stands within the robot's limits.
 
     Args:
         positions: (joints,) [rad].
-        joints: names.
-        lower: (joints,) [rad].
-        upper: (joints,) [rad].
+        robot: its joints.
     """
     check = "joint limits"
-    if not len(lower) == len(upper) == len(joints):
-        return Row(
-            check,
-            Status.FIX,
-            f"the executor has {len(lower)} lower and {len(upper)} upper limits for "
-            f"{len(joints)} joints",
-            "set lower_limits and upper_limits",
-        )
     beyond = [
-        f"{joint} stands at {position:.3f} rad, its limits are {low:.3f} to {high:.3f}"
-        for joint, position, low, high in zip(joints, positions, lower, upper, strict=True)
-        if not low - 0.01 <= position <= high + 0.01
+        f"{joint.name} stands at {position:.3f} rad, its limits are {joint.lower:.3f} to "
+        f"{joint.upper:.3f}"
+        for joint, position in zip(robot.moving, positions, strict=True)
+        if not joint.lower - 0.01 <= position <= joint.upper + 0.01
     ]
     if beyond:
         return Row(
@@ -204,12 +199,12 @@ def check_limits(
             "the first command will bring it within them: move it there by hand before, or check "
             "the calibration",
         )
-    return Row(check, Status.OK, "the arm stands within the executor's limits")
+    return Row(check, Status.OK, "the arm stands within the robot file's limits")
 
 
 def check_pose(
     positions: NDArray[np.float64],
-    joints: Sequence[str],
+    robot: Robot,
     chosen: ChosenUnits,
     statistics: Mapping[str, Mapping[str, ArrayLike]],
 ) -> Row:
@@ -217,16 +212,19 @@ def check_pose(
 
     Args:
         positions: (joints,) [rad].
-        joints: names.
+        robot: its joints in the checkpoint's order.
         chosen: the units in force.
         statistics: of the checkpoint.
     """
     check = "pose"
-    state = chosen.units.to_policy(positions).astype(np.float64)
+    # A base's velocities are no part of a pose.
+    places = [i for i, joint in enumerate(robot.joints) if joint.role != VELOCITY]
+    joints = robot.joint_names
+    state = chosen.units.to_policy(positions).astype(np.float64)[places]
     columns = {
-        name: np.asarray(values, dtype=np.float64).reshape(-1)
+        name: np.asarray(values, dtype=np.float64).reshape(-1)[places]
         for name, values in statistics.get(STATE, {}).items()
-        if np.size(values) == len(joints)
+        if np.size(values) == len(robot.joints)
     }
     low: NDArray[np.float64]
     high: NDArray[np.float64]

@@ -15,9 +15,11 @@ import torch
 from numpy.typing import NDArray
 from smolvla_core.backend import ChunkRequest, Observation
 from smolvla_core.latency import LatencyWindow
+from smolvla_core.settings import from_values
 from smolvla_core.trigger import least_threshold
 
 from smolvla_policy.backends.smolvla import SmolVLABackend, create
+from smolvla_policy.backends.smolvla_settings import SmolVLASettings
 from smolvla_policy.checks.rows import Row, Status
 from smolvla_policy.model.sizes import choose_device
 
@@ -89,7 +91,7 @@ def measure(
     task: str,
     chunks: int = 3,
     clock: Callable[[], float] = time.perf_counter,
-    load: Callable[[Mapping[str, Any]], SmolVLABackend] = create,
+    load: Callable[[SmolVLASettings], SmolVLABackend] = create,
 ) -> Measured:
     """Load the checkpoint as `policy_node` does and time some chunks after the warm-up.
 
@@ -105,7 +107,8 @@ def measure(
         ValueError: it cannot be loaded.
     """
     # Units change nothing about the time, and must not keep it from being measured.
-    backend = load({**options, "units": "radians", "allow_units_mismatch": True})
+    changed = {**options, "units": "radians", "allow_units_mismatch": True}
+    backend = load(from_values(SmolVLASettings, changed))
     try:
         random = np.random.default_rng(0)
         observation = Observation(

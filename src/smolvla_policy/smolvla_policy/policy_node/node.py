@@ -7,6 +7,7 @@ images and joint states are at hand when a request comes, and every request has 
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import time
@@ -14,20 +15,25 @@ from collections import deque
 from functools import partial
 from typing import Any
 
-from smolvla_core.backend import LIVE_OPTIONS, Backend, ChunkRequest
+from smolvla_core.backend import Backend, ChunkRequest
 from smolvla_core.joints.order import JointOrder
 from smolvla_core.level import PATIENCE, Level
+from smolvla_core.node_settings import PolicySettings
 from smolvla_core.ros import converters, qos
 from smolvla_core.ros.diagnostics import policy_diagnostics
 from smolvla_core.ros.diagnostics_publisher import DiagnosticsPublisher
 from smolvla_core.ros.managed_node import ACTIVE, CONFIGURING, INACTIVE, ManagedNode
-from smolvla_core.ros.policy_parameters import POLICY_PARAMETERS, observation_config
 from smolvla_core.ros.run import run
 from smolvla_core.ros.sensors import SensorIntake
 from smolvla_core.ros.sparse_log import AGAIN, SparseLog, log_at
+from smolvla_core.settings import settings_of
 
 from smolvla_msgs.msg import ActionChunk, InferenceRequest, PolicyStatus
-from smolvla_policy.backends.registry import create_backend
+from smolvla_policy.backends.registry import (
+    backend_settings,
+    create_backend,
+    policy_parameters,
+)
 from smolvla_policy.backends.session import Answer, LatestJobWorker, answer
 from smolvla_policy.checkpoint.robot import unlearned
 from smolvla_policy.policy_node.figures import PolicyFigures
@@ -47,9 +53,11 @@ class PolicyNode(ManagedNode):
         # First what `destroy_node` needs: it is called also when a parameter does not fit.
         self._worker: LatestJobWorker[InferenceRequest] | None = None
         self._backend: Backend | None = None
+        self._checkpoint = ""
         self._sensors: SensorIntake | None = None
         self._wishes: deque[dict[str, Any]] = deque()  # to the backend, for its own thread
-        super().__init__("policy_node", POLICY_PARAMETERS, background=True, **node_options)
+        super().__init__("policy_node", PolicySettings, background=True, **node_options)
+        self._choose_backend(self.get_parameter("backend").value)
         self._instruction = ""  # of the newest request
         self._figures = PolicyFigures(time.monotonic)
         self._chunks = self.create_publisher(ActionChunk, "smolvla/action_chunk", qos.chunk_qos())
@@ -70,13 +78,19 @@ class PolicyNode(ManagedNode):
 
     # What the base calls in the transitions.
 
-    def configure(self, values: dict[str, Any]) -> None:
+    def _choose_backend(self, name: str) -> None:
+        """Have the parameters of the backend `name`."""
+        with contextlib.suppress(ValueError):  # there is none: told when it is configured
+            self.use_settings(backend_settings(name))
+
+    def configure(self, settings: PolicySettings) -> None:
         """Load the backend and warm it up, then listen to what it needs."""
-        name = values["backend"]
-        self.get_logger().info(f"loading backend '{name}' {values['checkpoint']}".rstrip())
+        name = settings.backend
+        self._checkpoint = getattr(settings, "checkpoint", "")
+        self.get_logger().info(f"loading backend '{name}' {self._checkpoint}".rstrip())
         start = time.monotonic()
         try:
-            backend = create_backend(name, values)
+            backend = create_backend(settings)
         except ValueError as error:  # others are no mistake in the parameters: see `misconfigured`
             raise ValueError(f"backend '{name}': {error}") from error
         self._backend = backend
@@ -84,7 +98,7 @@ class PolicyNode(ManagedNode):
         self._figures.reset()
         self._complete = False
         self._worker = LatestJobWorker(self._work)
-        self.in_ros_thread(lambda: self._listen(backend, values))
+        self.in_ros_thread(lambda: self._listen(backend, settings))
         for remark in getattr(backend, "remarks", ()):
             self.get_logger().info(remark)
         for doubt in getattr(backend, "doubts", ()):
@@ -94,44 +108,40 @@ class PolicyNode(ManagedNode):
             f"{backend.device}, {backend.dtype}; cameras {', '.join(backend.cameras) or 'none'}"
         )
 
-    def _listen(self, backend: Backend, values: dict[str, Any]) -> None:
-        self._sensors = SensorIntake(
-            self,
-            backend,
-            observation_config(values),
-            values["camera_topic"],
-            compressed=values["image_transport"] == "compressed",
-        )
-        self._take(values)
+    def _listen(self, backend: Backend, settings: PolicySettings) -> None:
+        self._sensors = SensorIntake(self, backend, settings)
+        self._take(settings)
 
-    def _take(self, values: dict[str, Any]) -> None:
-        """Go by what of `values` can be changed at any time."""
-        self._least_time: float = values["inference_delay"]
-        executor = converters.node_name(self.get_namespace(), values["executor"])
+    def _take(self, settings: PolicySettings) -> None:
+        """Go by what of `settings` can be changed at any time."""
+        self._least_time = settings.inference_delay
+        executor = converters.node_name(self.get_namespace(), settings.executor)
         if executor != self._executor:
             self._executor, self._asker, self._replaced = executor, "", set()
-        self._set_status_rate(values["status_rate"])
+        self._set_status_rate(settings.status_rate)
         self._diagnostics.limit(
-            max_image_age=values["max_image_age"],
-            max_joint_state_age=values["max_joint_state_age"],
+            max_image_age=settings.max_image_age,
+            max_joint_state_age=settings.max_joint_state_age,
         )
 
-    def check(self, values: dict[str, Any], changed: set[str]) -> None:
+    def check(self, settings: PolicySettings, changed: set[str]) -> None:
         """See whether the backend that is loaded takes other values."""
         backend = self._backend
         if backend is not None and not hasattr(backend, "tune"):
-            for name in LIVE_OPTIONS:
-                if name in changed:
-                    why = self.reconfigure_first(name)
-                    raise ValueError(f"backend '{backend.name}' does not take it: {why}")
+            for name in changed - set(settings_of(PolicySettings)):
+                why = self.reconfigure_first(name)
+                raise ValueError(f"backend '{backend.name}' does not take it: {why}")
 
-    def tune(self, values: dict[str, Any], names: set[str]) -> None:
+    def tune(self, settings: PolicySettings, names: set[str]) -> None:
         """Go by new values; the backend does from its next inference on."""
-        self._take(values)
+        if "backend" in names:
+            self._choose_backend(settings.backend)
+        self._take(settings)
         sensors = self._sensors
         if sensors is not None:
-            sensors.reconfigure(observation_config(values))
-        wishes = {name: values[name] for name in LIVE_OPTIONS if name in names}
+            sensors.reconfigure(settings)
+        own = names - set(settings_of(PolicySettings))
+        wishes = {name: getattr(settings, name) for name in own}
         if wishes and hasattr(self._backend, "tune"):
             self._wishes.append(wishes)
 
@@ -300,7 +310,7 @@ class PolicyNode(ManagedNode):
         message = PolicyStatus(
             instruction=self._instruction,
             backend=self.get_parameter("backend").value,
-            checkpoint=self.get_parameter("checkpoint").value,
+            checkpoint=self._checkpoint,
             joint_state_age=math.inf,
         )
         message.header.stamp = self.get_clock().now().to_msg()
@@ -346,7 +356,7 @@ def main() -> int:
         os.nice(node.get_parameter("niceness").value)  # before the threads, which inherit it
         return node
 
-    return run("policy_node", create, POLICY_PARAMETERS)
+    return run("policy_node", create, policy_parameters())
 
 
 if __name__ == "__main__":

@@ -3,11 +3,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
-from smolvla_policy.backends.parameter_defaults import complete
+from smolvla_core.robot import Joint, Robot
+from smolvla_policy.backends.parameter_defaults import complete, in_order
 from smolvla_policy.checkpoint.robot import RobotFacts
 
-JOINTS = ["waist", "elbow", "claw"]
+
+def robot(**changes):
+    """A robot whose file leaves signs and the ends of its gripper open, but for `changes`."""
+    joints = (
+        Joint("waist", "waist", "joint", -1.0, 1.0),
+        Joint("elbow", "elbow", "joint", -1.0, 1.0),
+        Joint("claw", "claw", "gripper", 0.0, 2.0),
+    )
+    changed = tuple(replace(joint, **changes.get(joint.name, {})) for joint in joints)
+    return Robot("test", "test", changed)
+
+
 FACTS = RobotFacts(
     units="degrees",
     joints=("waist.pos", "elbow.pos", "claw.pos"),
@@ -15,51 +29,55 @@ FACTS = RobotFacts(
     joint_signs=(1.0, -1.0, 1.0),
     gripper_range=(0.1, 0.9),
 )
-OPEN = {"joints": JOINTS, "period": 0.0, "joint_signs": [], "gripper_range": [], "seed": 3}
+OPEN = {"period": 0.0, "seed": 3}
 
 
 def test_what_is_open_is_filled_in_and_told():
-    made = complete(OPEN, FACTS)
+    made = complete(OPEN, robot(), FACTS)
     assert made.options["period"] == pytest.approx(0.08)
-    assert made.options["joint_signs"] == [1.0, -1.0, 1.0]
-    assert made.options["gripper_range"] == [0.1, 0.9]
+    assert [joint.sign for joint in made.robot.joints] == [1, -1, None]
+    assert made.robot.joints[2].gripper_range == (0.1, 0.9)
     assert made.options["seed"] == 3
     assert "12.5 Hz" in made.period
     assert not made.doubt
-    assert len(made.remarks) == 2
+    assert len(made.remarks) == 3
 
 
-def test_a_parameter_wins_and_the_contradiction_is_told():
-    made = complete({**OPEN, "period": 0.04, "joint_signs": [1.0]}, FACTS)
+def test_what_is_said_wins_and_the_contradiction_is_told():
+    given = robot(elbow={"sign": 1}, claw={"closed": 0.0, "open": 1.5})
+    made = complete({**OPEN, "period": 0.04}, given, FACTS)
     assert made.options["period"] == 0.04
-    assert made.options["joint_signs"] == [1.0]
+    assert made.robot.joints == (replace(given.joints[0], sign=1), *given.joints[1:])
     assert "2 times as fast" in made.doubt
-    assert any("recorded with 1, -1, 1" in remark for remark in made.remarks)
-    assert not complete({**OPEN, "period": 0.08}, FACTS).doubt
+    assert (
+        "elbow: sign is 1, as the robot file says; the data were recorded with -1" in made.remarks
+    )
+    assert len(made.remarks) == 3
+    assert not complete({**OPEN, "period": 0.08}, robot(), FACTS).doubt
 
 
 def test_a_guess_is_called_one():
-    made = complete(OPEN, RobotFacts())
+    made = complete(OPEN, robot(), RobotFacts())
     assert made.options["period"] == pytest.approx(1 / 30)
     assert "a guess" in made.period
     assert "Set period to 1/fps" in made.doubt
-    assert made.options["joint_signs"] == [1.0]
-    assert made.options["gripper_range"] == [-0.174, 1.75]
+    assert made.robot == robot()
     assert not made.remarks
 
 
 def test_what_is_usual_needs_no_remark():
-    usual = RobotFacts(joint_signs=(1.0, 1.0, 1.0), gripper_range=(-0.174, 1.75))
-    assert not complete(OPEN, usual).remarks
+    usual = RobotFacts(joint_signs=(1.0, 1.0, 1.0), gripper_range=(0.0, 2.0))
+    assert not complete(OPEN, robot(), usual).remarks
 
 
 @pytest.mark.parametrize("period", [0.0004, 1.5, -0.1, float("nan")])
 def test_a_period_that_is_none(period):
     with pytest.raises(ValueError, match="period is"):
-        complete({**OPEN, "period": period}, FACTS)
+        complete({**OPEN, "period": period}, robot(), FACTS)
 
 
-def test_joints_in_another_order_are_refused_and_other_names_are_not():
-    with pytest.raises(ValueError, match="the checkpoint's order is waist, elbow, claw"):
-        complete({**OPEN, "joints": JOINTS[::-1]}, FACTS)
-    complete({**OPEN, "joints": ["one", "two", "three"]}, FACTS)
+def test_the_order_is_the_checkpoints_where_the_names_are():
+    joints = robot().joints
+    assert in_order(joints, ("claw", "waist", "elbow")) == (joints[2], *joints[:2])
+    assert in_order(joints, ("one", "two", "three")) == joints
+    assert in_order(joints, ()) == joints

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 from smolvla_policy.backends.smolvla import create
+from smolvla_policy.backends.smolvla_settings import SmolVLASettings
 from smolvla_policy.checkpoint.robot import ROBOT, RobotFacts, read_robot, unlearned, write_robot
 
 from smolvla_policy import CheckpointError, SmolVLAPolicy
@@ -24,14 +25,8 @@ FACTS = RobotFacts(
 
 
 def options(folder, **changes):
-    return {
-        "checkpoint": str(folder),
-        "device": "cpu",
-        "units": "auto",
-        "joints": JOINTS,
-        "threads": 1,
-        **changes,
-    }
+    given = {"device": "cpu", "units": "auto", "threads": 1, **changes}
+    return SmolVLASettings(checkpoint=str(folder), **given)
 
 
 def test_what_is_written_is_read(tmp_path):
@@ -111,7 +106,7 @@ def test_the_node_takes_units_period_and_gripper_from_it(copy):
     assert backend.period == pytest.approx(1 / 12)
     assert not backend.doubts
     assert f"units: degrees, because {ROBOT} of the checkpoint says so" in backend.remarks[0]
-    assert any("gripper_range: 0, 1.25" in remark for remark in backend.remarks)
+    assert any("gripper: open is 1.25" in remark for remark in backend.remarks)
 
 
 def test_a_parameter_wins_over_it(copy):

@@ -5,13 +5,17 @@ from __future__ import annotations
 
 import json
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from robot_files import robot_file
 from smolvla_core.backend import ChunkRequest, Observation
+from smolvla_core.robot import load_robot
 from smolvla_core.units.joint_units import joint_units
 from smolvla_policy.backends.smolvla import SmolVLABackend, chunk_noise, create
+from smolvla_policy.backends.smolvla_settings import SmolVLASettings
 from smolvla_policy.checkpoint.contents import read_contents
 
 JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
@@ -172,7 +176,6 @@ def test_camera_mapping(copy, sample):
     [
         ({"cameras": {"a": "top", "b": "top"}}, "a and b are both for observation.images.top"),
         ({"cameras": {"a": "front"}}, "'front' is unknown"),
-        ({"joint_names": JOINTS[:5]}, "5 joints are named"),
     ],
 )
 def test_what_does_not_fit_the_checkpoint(copy, options, words):
@@ -194,22 +197,17 @@ def test_observation_that_does_not_fit(copy, sample, changes, words):
 
 
 def parameters(copy, **changes):
-    return {
+    settings = {
         "checkpoint": str(copy.folder),
         "device": "cpu",
         "dtype": "float32",
-        "stats": "",
         "units": "radians",
         "allow_units_mismatch": True,
-        "joints": list(JOINTS),
-        "joint_signs": [1.0],
-        "gripper_range": [-0.174, 1.75],
-        "cameras": [],
         "period": 0.05,
         "seed": 4,
         "threads": 1,
-        **changes,
     }
+    return SmolVLASettings(**{**settings, **changes})
 
 
 def test_created_from_parameters(copy, sample, policy):
@@ -280,17 +278,16 @@ def test_a_tokenizer_by_parameter(copy, sample, tmp_path):
     ("changes", "words"),
     [
         ({"checkpoint": ""}, "'checkpoint' is empty"),
-        ({"joint_signs": [1.0, -1.0]}, "2 numbers for 6 joints"),
-        ({"joint_signs": [0.5]}, "1 or -1"),
+        ({"robot": "so99"}, "no robot 'so99'"),
         ({"units": "furlongs"}, "furlongs"),
         ({"allow_units_mismatch": False}, "the mean of shoulder_pan .* set units:=degrees"),
-        ({"units": "normalized"}, "give the parameter calibration"),
+        ({"units": "normalized"}, "give the entry calibration of the robot file"),
         (
             {"units": "normalized", "allow_units_mismatch": False},
             "maximum of shoulder_lift .* set units:=degrees",
         ),
         ({"calibration": "/nowhere/arm.json"}, "/nowhere/arm.json: cannot be read"),
-        ({"joints": list(JOINTS[:5])}, "5 joints are named"),
+        ({"robot": robot_file(JOINTS[:5])}, "has 5 joints"),
     ],
 )
 def test_parameters_that_do_not_fit(copy, changes, words):
@@ -313,7 +310,7 @@ def test_the_units_that_the_statistics_imply_are_taken_and_told(copy, sample, po
     assert backend.remarks[0].startswith("units: degrees, because no other units fit")
     observation = observe(sample, positions=np.deg2rad(sample["state"]).astype(np.float64))
     got = backend.infer(observation, REQUEST)
-    units = joint_units("degrees", JOINTS)
+    units = joint_units("degrees", load_robot("so100").joints)
     state = units.to_policy(observation.positions)
     want = policy.predict_chunk(**{**sample, "state": state, "noise": chunk_noise(4, 0, (8, 32))})
     assert np.abs(got - units.to_joints(want)).max() <= 1e-4
@@ -360,5 +357,5 @@ def test_the_calibration_of_another_arm_is_refused(copy, tmp_path):
     with pytest.raises(ValueError, match=r"'elbow_flex': the range is 290 degrees wide.*another"):
         create(options)
     assert any(
-        "290 degrees" in r for r in create({**options, "allow_units_mismatch": True}).remarks
+        "290 degrees" in r for r in create(replace(options, allow_units_mismatch=True)).remarks
     )

@@ -15,7 +15,8 @@ from rclpy.node import Node
 from sensor_msgs.msg import Image, JointState
 from smolvla_core.ros import qos
 from smolvla_core.ros.converters import image_message
-from smolvla_core.ros.policy_parameters import POLICY_PARAMETERS, SO100_JOINTS
+from smolvla_core.units.calibration import LEROBOT_JOINTS
+from smolvla_policy.backends.smolvla_settings import SmolVLASettings
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "ckpt"
 # As in training: camera -> height, width.
@@ -33,8 +34,7 @@ def folder(tmp_path):
 @pytest.fixture
 def options(folder):
     """The values of `policy_node`'s parameters, with the copy as its checkpoint."""
-    values = {parameter.name: parameter.default for parameter in POLICY_PARAMETERS}
-    return {**values, "checkpoint": str(folder), "device": "cpu", "threads": 1}
+    return vars(SmolVLASettings(checkpoint=str(folder), device="cpu", threads=1))
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ class Robot:
         rclpy.init(context=self.context)
         self.node = Node("robot", context=self.context)
         self.positions = [0.1, 0.2, 0.3, -0.4, -0.2, 0.4]
-        self.names = list(SO100_JOINTS)
+        self.names = list(LEROBOT_JOINTS)
         self.stamp_offset_ns = 0
         self._publishers = {}
         self._executor = SingleThreadedExecutor(context=self.context)

@@ -2,11 +2,11 @@
 """The program: parameters as the nodes', real topics, table and exit code."""
 
 import json
-import subprocess
-import sys
 
 import pytest
+from robot_files import robot_file
 from sensor_msgs.msg import CompressedImage
+from smolvla_core.units.calibration import LEROBOT_JOINTS
 from smolvla_policy.checkpoint.robot import RobotFacts, write_robot
 
 from smolvla_policy import check
@@ -14,7 +14,7 @@ from smolvla_policy import check
 
 def run(capsys, folder, *arguments):
     """Run the program; return its exit code and its rows by name."""
-    given = ["--checkpoint", str(folder), "--device", "cpu", "--json", *arguments]
+    given = ["--checkpoint", str(folder), "--device", "cpu", "--json", "-", *arguments]
     code = check.main(given)
     output = json.loads(capsys.readouterr().out)
     assert output["exit_code"] == code
@@ -22,7 +22,7 @@ def run(capsys, folder, *arguments):
 
 
 def listen(capsys, folder, *arguments):
-    return run(capsys, folder, "--no-speed", "--seconds", "1.5", *arguments)
+    return run(capsys, folder, "--no-speed", "--seconds", "2.5", *arguments)
 
 
 def test_offline_it_checks_all_but_the_robot(capsys, folder):
@@ -123,11 +123,9 @@ def test_topics_and_limits_come_from_parameter_files(capsys, folder, robot, tmp_
         robot.camera(name, topic=f"cams/{name}")
     robot.start()
     file = tmp_path / "parameters.yaml"
-    file.write_text(
-        "policy_node:\n  ros__parameters:\n    camera_topic: cams/{name}\n"
-        "executor_node:\n  ros__parameters:\n"
-        "    lower_limits: [0.5, -1.0, -1.0, -1.0, -1.0, -1.0]\n"
-    )
+    cameras = [{"name": name, "topic": f"cams/{name}"} for name in ("top", "wrist", "side")]
+    arm = robot_file(LEROBOT_JOINTS, (0.5, -1, -1, -1, -1, -1), 1.0, cameras=cameras)
+    file.write_text(f"policy_node:\n  ros__parameters:\n    robot: {arm}\n")
     code, rows = listen(capsys, folder, "--params-file", str(file))
     assert code == 0
     assert rows["camera top"]["found"].startswith("/cams/top for")
@@ -135,9 +133,9 @@ def test_topics_and_limits_come_from_parameter_files(capsys, folder, robot, tmp_
 
 
 def test_what_the_checkpoint_lacks_ends_the_check_early(capsys, folder):
-    code, rows = run(capsys, folder, "--offline", "--joints", "a", "b")
+    code, rows = run(capsys, folder, "--offline", "--robot", robot_file())
     assert code == 1
-    assert "2 joints are named" in rows["joints"]["found"]
+    assert "has 2 joints" in rows["joints"]["found"]
     assert "latency" not in rows
     (folder / "model.safetensors").unlink()
     code, rows = run(capsys, folder, "--offline")
@@ -160,16 +158,14 @@ def test_the_period_that_is_taken_and_why(capsys, folder):
     assert rows["period"]["status"] == "ok"
     assert "12 Hz" in rows["period"]["found"]
     assert rows["joints"]["status"] == "warn"
-    code, rows = run(capsys, folder, "--offline", "--joints", *"fedcba")
-    assert code == 1
-    assert rows["joints"]["status"] == "fix"
-    assert "period" not in rows
+    code, rows = run(capsys, folder, "--offline", "--no-speed", "--robot", robot_file("fedcba"))
+    assert code == 0
+    assert rows["joints"]["found"] == "a, b, c, d, e, f: the checkpoint's order"
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--dtype", "int3"], "parameter 'dtype' is 'int3'"),
         (["--ros-args", "-p", "period:=soon"], "period"),
         (["--ros-args", "-p", "period:=7.0"], "period"),
         (["--params-file", "/nowhere.yaml"], "nowhere.yaml"),
@@ -182,19 +178,24 @@ def test_bad_usage_is_2(capsys, arguments, words):
     assert words in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [["--seconds", "0"], ["--checkpiont", "x"], ["--joints"]])
+@pytest.mark.parametrize(
+    "arguments", [["--seconds", "0"], ["--checkpiont", "x"], ["--robot"], ["--dtype", "int3"]]
+)
 def test_options_that_do_not_exist_are_2(capsys, arguments):
     with pytest.raises(SystemExit) as end:
         check.main(arguments)
     assert end.value.code == 2
 
 
-def test_it_runs_as_a_module(folder):
-    done = subprocess.run(
-        [sys.executable, "-m", "smolvla_policy.check", "--offline"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert "give --checkpoint" in done.stdout
+def test_the_joints_of_earlier_versions_stand_in_the_robot_file(capsys):
+    with pytest.raises(SystemExit) as end:
+        check.main(["--checkpoint", "x", "--joints", "a", "b"])
+    assert end.value.code == 2
+    assert "--joints stands in the robot file now, as joints: --robot" in capsys.readouterr().err
+
+
+def test_without_a_checkpoint_the_table_says_so_and_a_file_gets_the_same(tmp_path, capsys):
+    report = tmp_path / "new" / "check.json"
+    assert check.main(["--offline", "--json", str(report)]) == 1
+    assert "give --checkpoint" in capsys.readouterr().out
+    assert json.loads(report.read_text())["exit_code"] == 1

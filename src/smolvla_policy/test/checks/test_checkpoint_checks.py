@@ -8,13 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rclpy
+from robot_files import robot_file
 from safetensors.numpy import load_file, save_file
-from smolvla_core.ros.policy_parameters import SO100_JOINTS
+from smolvla_core.robot import load_robot
+from smolvla_core.units.calibration import LEROBOT_JOINTS
 from smolvla_policy.checks import checkpoint_checks as checks
 from smolvla_policy.checks.rows import Status
 
 LEROBOT = Path(__file__).parents[3] / "so100_hardware/test/units/lerobot_calibration.json"
-LIMITS = ([-1.9, -1.7, -1.6, -1.6, -2.7, -0.17], [1.9, 1.7, 1.5, 1.6, 2.7, 1.7])
+SO100 = load_robot("so100")
 
 
 def contents_of(options):
@@ -32,10 +34,10 @@ def statistics(folder, change):
 
 def test_a_good_checkpoint_is_good_in_every_row(options):
     rows, contents = checks.check_checkpoint(options)
-    rows += checks.check_joint_names(options, contents)
-    camera_rows, cameras = checks.check_cameras(options, contents)
-    rows += camera_rows + checks.check_statistics(options, contents)
-    unit_rows, units = checks.check_units(options, contents)
+    joint_rows, robot = checks.check_joint_names(options, SO100, contents)
+    camera_rows, cameras = checks.check_cameras(options, robot, contents)
+    rows += joint_rows + camera_rows + checks.check_statistics(robot, contents)
+    unit_rows, units = checks.check_units(options, robot, contents)
     rows += unit_rows + checks.check_instruction("pick up the red cube", contents)
     assert {row.status for row in rows} == {Status.OK}
     assert list(cameras) == ["top", "wrist", "side"]
@@ -77,45 +79,58 @@ def test_unknown_fields_are_worth_a_look(options, folder, edit):
     assert "colour" in row.advice
 
 
-@pytest.mark.parametrize(
-    ("joints", "words"),
-    [
-        (SO100_JOINTS[:5], "but 5 joints are named"),
-        ([*SO100_JOINTS[:5], "elbow_flex"], "elbow_flex is named twice"),
-    ],
-)
-def test_a_wrong_number_of_joints(options, joints, words):
-    (row,) = checks.check_joint_names({**options, "joints": joints}, contents_of(options))
+def test_a_wrong_number_of_joints(options):
+    robot = load_robot(robot_file(LEROBOT_JOINTS[:5]))
+    (row,), _ = checks.check_joint_names(options, robot, contents_of(options))
     assert row.status is Status.FIX
-    assert words in row.found
+    assert "has 5 joints" in row.found
 
 
-def test_the_order_of_joints_that_the_checkpoint_names(options, folder, edit):
-    names = [f"main_{joint}" for joint in SO100_JOINTS]
+@pytest.mark.parametrize("prefix", ["", "left_"])
+def test_the_order_of_joints_that_the_checkpoint_names_is_taken(options, folder, edit, prefix):
+    names = [f"main_{prefix}{joint}" for joint in LEROBOT_JOINTS]
 
     def name(config):
         config["output_features"]["action"]["names"] = names
 
     edit(folder / "config.json", name)
-    contents = contents_of(options)
-    (row,) = checks.check_joint_names(options, contents)
+    topics = {f"axis{i}": {"lerobot": prefix + j} for i, j in enumerate(LEROBOT_JOINTS)}
+    robot = load_robot(robot_file(list(topics)[::-1], changes=without_role(topics)))
+    (row,), ordered = checks.check_joint_names(options, robot, contents_of(options))
     assert (row.status, row.found[-18:]) == (Status.OK, "checkpoint's order")
-    prefixed = [f"left_{joint}" for joint in SO100_JOINTS]
-    (row,) = checks.check_joint_names({**options, "joints": prefixed}, contents)
-    assert row.status is Status.OK
-    swapped = [*SO100_JOINTS[:3], "wrist_roll", "wrist_flex", "gripper"]
-    (row,) = checks.check_joint_names({**options, "joints": swapped}, contents)
-    assert row.status is Status.FIX
-    assert "the checkpoint's order is shoulder_pan, shoulder_lift" in row.found
+    assert ordered.joint_names == tuple(topics)
+
+
+def without_role(joints):
+    """LeRobot's names tell the roles."""
+    gripper = {name: entry["lerobot"].endswith("gripper") for name, entry in joints.items()}
+    return {
+        name: {**entry, "role": "gripper" if gripper[name] else "joint"}
+        for name, entry in joints.items()
+    }
 
 
 def test_joints_of_other_names_than_in_the_recordings_are_worth_a_look(options, folder):
-    own = [f"{joint}.pos" for joint in SO100_JOINTS]
+    own = [f"{joint}.pos" for joint in LEROBOT_JOINTS]
     (folder / "robot.json").write_text(json.dumps({"joints": own}))
-    joints = [*SO100_JOINTS[:5], "claw"]
-    (row,) = checks.check_joint_names({**options, "joints": joints}, contents_of(options))
+    robot = load_robot(robot_file([*LEROBOT_JOINTS[:5], "claw"]))
+    (row,), _ = checks.check_joint_names(options, robot, contents_of(options))
     assert row.status is Status.WARN
-    assert "wrist_roll, claw, but the checkpoint's order is shoulder_pan" in row.found
+    assert "wrist_roll, claw, the checkpoint's shoulder_pan" in row.found
+
+
+def test_velocities_are_told_from_positions(options, folder):
+    own = [f"arm_{joint}.pos" for joint in LEROBOT_JOINTS[:3]] + ["x.vel", "y.vel", "theta.vel"]
+    (folder / "robot.json").write_text(json.dumps({"joints": own}))
+    (row,), _ = checks.check_joint_names(options, SO100, contents_of(options))
+    assert row.status is Status.FIX
+    assert "x.vel, y.vel, theta.vel are velocities" in row.found
+    assert "x.vel: {role: velocity}" in row.found
+    file = robot_file([*LEROBOT_JOINTS[:3], "x.vel", "y.vel", "theta.vel"])
+    (row, still), robot = checks.check_joint_names(options, load_robot(file), contents_of(options))
+    assert (row.status, still.status) == (Status.OK, Status.WARN)
+    assert "x.vel, y.vel, theta.vel are no positions" in still.found
+    assert robot.joint_names == LEROBOT_JOINTS[:3]
 
 
 @pytest.mark.parametrize(
@@ -126,7 +141,9 @@ def test_joints_of_other_names_than_in_the_recordings_are_worth_a_look(options, 
     ],
 )
 def test_cameras_that_are_not_the_checkpoints(options, cameras, words):
-    rows, matched = checks.check_cameras({**options, "cameras": cameras}, contents_of(options))
+    rows, matched = checks.check_cameras(
+        {**options, "cameras": cameras}, SO100, contents_of(options)
+    )
     assert rows[0].status is Status.FIX
     assert words in rows[0].found
     assert "--cameras front:observation.images.top," in rows[0].advice
@@ -178,7 +195,9 @@ def test_cameras_that_are_used_and_left_out(
     options, folder, edit, cameras, rename_map, fields, status, found, advice
 ):
     bare(folder, edit, rename_map, **fields)
-    (row,), matched = checks.check_cameras({**options, "cameras": cameras}, contents_of(options))
+    (row,), matched = checks.check_cameras(
+        {**options, "cameras": cameras}, SO100, contents_of(options)
+    )
     assert row.status is status
     assert found in row.found
     assert advice in row.advice
@@ -187,7 +206,7 @@ def test_cameras_that_are_used_and_left_out(
 
 def test_statistics_that_are_no_numbers(options, folder):
     statistics(folder, lambda tensors: tensors["action.std"].__setitem__(2, np.nan))
-    (row,) = checks.check_statistics(options, contents_of(options))
+    (row,) = checks.check_statistics(SO100, contents_of(options))
     assert row.status is Status.FIX
     assert "holds NaN" in row.found
     assert "--stats" in row.advice
@@ -195,7 +214,7 @@ def test_statistics_that_are_no_numbers(options, folder):
 
 def test_a_constant_joint_is_told_by_name(options, folder):
     statistics(folder, lambda t: t["action.std"].__setitem__(1, 0.0))
-    state, action = checks.check_statistics(options, contents_of(options))
+    state, action = checks.check_statistics(SO100, contents_of(options))
     assert state.status is Status.OK
     assert action.status is Status.WARN
     assert "shoulder_lift was always" in action.found
@@ -209,7 +228,8 @@ def test_sizes_that_the_configuration_has_wrong_are_told(options, folder, edit):
     (row,), contents = checks.check_checkpoint(options)
     assert row.status is Status.OK
     assert "says 5 numbers for 'observation.state', the statistics are of 6" in row.found
-    assert checks.check_joint_names(options, contents)[0].status is Status.OK
+    (row,), _ = checks.check_joint_names(options, SO100, contents)
+    assert row.status is Status.OK
 
 
 def test_a_state_that_is_more_than_the_joints(options, folder):
@@ -218,7 +238,7 @@ def test_a_state_that_is_more_than_the_joints(options, folder):
             tensors[key] = np.concatenate([tensors[key], np.ones(3, np.float32)])
 
     statistics(folder, longer)
-    (row,) = checks.check_joint_names(options, contents_of(options))
+    (row,), _ = checks.check_joint_names(options, SO100, contents_of(options))
     assert row.status is Status.FIX
     assert "a state of 9 and actions of 6 numbers" in row.found
     assert "from Python" in row.found
@@ -235,18 +255,20 @@ def test_a_vlm_that_is_not_here(options, folder):
 
 def test_a_joint_that_never_moved_is_told(options, folder):
     statistics(folder, lambda t: t["observation.state.std"].__setitem__(4, 0.01))
-    state, action = checks.check_statistics(options, contents_of(options))
+    state, action = checks.check_statistics(SO100, contents_of(options))
     assert (state.status, action.status) == (Status.WARN, Status.OK)
     assert state.found == "wrist_roll hardly moved in the data"
 
 
 def test_contradicting_units_are_told_with_the_right_ones(options):
-    rows, units = checks.check_units({**options, "units": "degrees_old"}, contents_of(options))
+    rows, units = checks.check_units(
+        {**options, "units": "degrees_old"}, SO100, contents_of(options)
+    )
     assert rows[0].status is Status.FIX
     assert "set units:=degrees" in rows[0].found
     assert units is None
     allowed = {**options, "units": "degrees_old", "allow_units_mismatch": True}
-    rows, units = checks.check_units(allowed, contents_of(options))
+    rows, units = checks.check_units(allowed, SO100, contents_of(options))
     assert rows[0].status is Status.WARN
     assert "allowed by allow_units_mismatch" in rows[0].advice
     assert units.regime == "degrees_old"
@@ -262,11 +284,11 @@ def calibration(tmp_path, change=None):
 
 
 def test_calibration_by_itself(options, tmp_path):
-    (row,) = checks.check_calibration(options, *LIMITS)
+    (row,) = checks.check_calibration(options, SO100)
     assert row.status is Status.SKIPPED
     options = {**options, "calibration": calibration(tmp_path)}
-    low, high = [-1.0] * 6, [1.0] * 6
-    (row,) = checks.check_calibration(options, low, high)
+    robot = load_robot(robot_file(LEROBOT_JOINTS, -1.0, 1.0))
+    (row,) = checks.check_calibration(options, robot)
     assert row.status is Status.OK, row
 
 
@@ -289,13 +311,13 @@ def test_calibration_by_itself(options, tmp_path):
         (
             lambda arm: arm["elbow_flex"].update(range_min=1500, range_max=2500),
             Status.WARN,
-            "elbow_flex is calibrated to ±44 degrees, the executor's limits are -92 to 86",
+            "elbow_flex is calibrated to ±44 degrees, the robot file's limits are -100 to 90",
         ),
     ],
 )
 def test_the_calibration_of_another_arm(options, tmp_path, change, status, words):
     options = {**options, "calibration": calibration(tmp_path, change)}
-    (row,) = checks.check_calibration(options, *LIMITS)
+    (row,) = checks.check_calibration(options, SO100)
     assert row.status is status
     assert words in f"{row.found} {row.advice}".replace("\n", " ")
 
@@ -305,7 +327,7 @@ def test_another_arms_full_turn_can_be_allowed(options, tmp_path):
         tmp_path, lambda arm: arm["shoulder_pan"].update(range_min=0, range_max=4095)
     )
     allowed = {**options, "calibration": path, "allow_units_mismatch": True}
-    (row,) = checks.check_calibration(allowed, *LIMITS)
+    (row,) = checks.check_calibration(allowed, SO100)
     assert row.status is Status.WARN
 
 

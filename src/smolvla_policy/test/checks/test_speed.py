@@ -22,7 +22,7 @@ PERIOD = rig_module.PERIOD
 
 def starved(threshold, delay, rows):
     """Run the executor; return how many cycles it held once it had begun."""
-    rig = rig_module.Rig(trigger_share=threshold, alignment="tick", aggregation="latest")
+    rig = rig_module.Rig(chunk_size_threshold=threshold, alignment="tick", aggregate="latest")
     # A hair earlier than the cycle in which it is needed.
     rig.policy = lambda request: rig.post_chunk(
         delay * PERIOD - 1e-3, rig_module.chunk_for(request, rows)

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 from rclpy.parameter import Parameter
+from robot_files import robot_file
 from safetensors.numpy import load_file
 from sensor_msgs.msg import Image, JointState
+from smolvla_core.robot import load_robot
 from smolvla_core.ros import qos
 from smolvla_core.ros.converters import image_message
-from smolvla_core.ros.policy_parameters import SO100_JOINTS
 from smolvla_core.units.joint_units import joint_units
 from smolvla_executor.executor_node.node import ExecutorNode
 from smolvla_policy.backends.smolvla import chunk_noise
@@ -36,6 +37,9 @@ def checkpoint(tmp_path_factory):
     return str(folder)
 
 
+SO100 = load_robot("so100")
+
+
 def parameters(**values):
     return [Parameter(name, value=value) for name, value in values.items()]
 
@@ -46,7 +50,7 @@ def test_commands_equal_the_python_api_bit_for_bit(graph, checkpoint):
     positions = [0.1, -0.2, 0.3, -0.4, 0.5, 0.6]
 
     torch.set_num_threads(1)  # as the node will: other numbers of threads may round otherwise
-    units = joint_units("degrees", SO100_JOINTS)
+    units = joint_units("degrees", SO100.joints)
     policy = SmolVLAPolicy.from_pretrained(checkpoint, dtype="float32")
     shape = (policy.chunk_size, int(policy.config.max_action_dim))
     expected = [
@@ -85,7 +89,7 @@ def test_commands_equal_the_python_api_bit_for_bit(graph, checkpoint):
         for camera, publisher in publishers.items():
             messages[camera].header.stamp = stamp
             publisher.publish(messages[camera])
-        state = JointState(name=SO100_JOINTS, position=positions)
+        state = JointState(name=list(SO100.joint_names), position=positions)
         state.header.stamp = stamp
         joint_states.publish(state)
         if not chunks or not len(chunks[-1].positions):
@@ -108,9 +112,7 @@ def test_commands_equal_the_python_api_bit_for_bit(graph, checkpoint):
                     aggregate="latest",
                     chunk_size_threshold=0.0,
                     # Random weights: the guard must let every action through as it is.
-                    lower_limits=[-100.0] * 6,
-                    upper_limits=[100.0] * 6,
-                    max_speed=[1e6],
+                    robot=robot_file(SO100.joint_names, -100.0, 100.0, 1e6),
                     max_step=[1e3],
                     max_start_jump=[100.0],
                     approach_speed=5.0,

@@ -68,7 +68,7 @@ def test_cleanup_frees_backend_and_subscriptions(graph, make_world):
     world = make_world(active=False)
     kind = type(world.backend)
 
-    def create(name, options):
+    def create(settings):
         backend = kind()
         made.append(weakref.ref(backend))
         return backend
@@ -95,7 +95,7 @@ class SlowLoad:
         self.backend = backend
         self.begun, self.gate = threading.Event(), threading.Event()
 
-    def __call__(self, name, options):
+    def __call__(self, settings):
         self.begun.set()
         assert self.gate.wait(10)
         return self.backend
@@ -174,9 +174,9 @@ def test_a_signal_in_the_middle_of_an_inference_is_no_error(graph, make_world):
 def test_after_a_failed_configuration_other_parameters_are_tried(graph, make_world):
     world = make_world(active=False)
 
-    def create(name, options):
-        if options["checkpoint"] != "good":
-            raise ValueError(f"no checkpoint '{options['checkpoint']}'")
+    def create(settings):
+        if settings.checkpoint != "good":
+            raise ValueError(f"no checkpoint '{settings.checkpoint}'")
         return world.backend
 
     make_world.args[1].setattr("smolvla_policy.policy_node.node.create_backend", create)
@@ -276,7 +276,7 @@ def test_only_a_mistake_in_the_parameters_is_one_for_whoever_would_start_it_anew
 ):
     world = make_world(active=False)
 
-    def create(name, options):
+    def create(settings):
         raise error
 
     make_world.args[1].setattr("smolvla_policy.policy_node.node.create_backend", create)

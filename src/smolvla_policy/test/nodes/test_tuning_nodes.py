@@ -9,9 +9,11 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 from rclpy.parameter import Parameter
-from smolvla_core.ros.policy_parameters import POLICY_PARAMETERS
+from robot_files import robot_file
+from smolvla_core.node_settings import ExecutorSettings
+from smolvla_core.settings import settings_of
 from smolvla_executor.executor_node.node import ExecutorNode
-from smolvla_executor.executor_node.parameters import EXECUTOR_PARAMETERS
+from smolvla_policy.backends.smolvla_settings import SmolVLASettings
 from smolvla_policy.policy_node import node as policy_module
 
 from smolvla_msgs.msg import ExecutorStatus
@@ -91,13 +93,19 @@ def test_what_the_status_tells_follows_at_once(graph, make_robot):
 
 
 REFUSALS = (
-    ({"max_speed": [0.1, 0.2, 0.3]}, "one number or one for each of a, b, but has 3"),
-    ({"max_speed": [0.0]}, "each number must be 0.001 or more"),
-    ({"max_step": [float("nan")]}, "nan is no number"),
-    ({"lower_limits": [3.5, -3.0]}, "the limits of a leave no room"),
+    (
+        {"max_speed": [0.1, 0.2, 0.3]},
+        "has 3 numbers, but needs one, or one for each of a, b",
+    ),
+    ({"max_speed": [0.0]}, "max_speed[0] is 0.0, but must be 0.001 or more"),
+    ({"max_step": [float("nan")]}, "max_step[0] is nan, but must be a finite number"),
+    ({"robot": "so1000"}, "there is no robot 'so1000'"),
     ({"max_speed": [0.1], "aggregate": "mean"}, "not one of latest"),
-    ({"max_speed": [0.1], "state_timeout": 60.0}, "Max: 10.0"),
-    ({"max_speed": [0.1], "joints": ["b", "a"]}, "deactivate and clean up /executor_node"),
+    (
+        {"max_speed": [0.1], "state_timeout": 60.0},
+        "60.0, but must be from 0.01 up to 10",
+    ),
+    ({"max_speed": [0.1], "robot": "so100"}, "deactivate and clean up /executor_node"),
     ({"max_speed": [0.1], "autostart": True}, "read-only"),
 )
 
@@ -106,7 +114,7 @@ def test_a_refused_set_leaves_the_moving_arm_as_it_was(graph, make_robot):
     robot = make_robot()
     wave(robot)
     graph.until(robot.state(ExecutorStatus.RUNNING), what="motion")
-    names = [parameter.name for parameter in EXECUTOR_PARAMETERS]
+    names = list(settings_of(ExecutorSettings))
     before = [parameter.value for parameter in robot.executor.get_parameters(names)]
     for values, words in REFUSALS:
         result = set_all(graph, "executor_node", **values)
@@ -119,21 +127,12 @@ def test_a_refused_set_leaves_the_moving_arm_as_it_was(graph, make_robot):
     assert fastest(robot, count) > 0.5
 
 
-def test_limits_that_fit_only_together_are_set_together(graph, make_robot):
-    robot = make_robot()
-    graph.until(robot.state(ExecutorStatus.RUNNING), what="motion")
-    new = {"lower_limits": [3.2, -3.0], "upper_limits": [3.4, 3.0]}
-    assert not set_one(graph, "executor_node", **new).successful  # the lower ones by themselves
-    robot.executor.set_parameters([Parameter("upper_limits", value=[3.0, 3.0])])
-    assert set_all(graph, "executor_node", **new).successful
-
-
 def test_narrower_limits_lead_the_arm_back_at_the_speed_of_an_approach(graph, make_robot):
     robot = make_robot(approach_speed=0.5)
     robot.answer = lambda request: np.full((20, 2), 0.6)
     graph.until(lambda: robot.commands and abs(robot.commands[-1][0] - 0.6) < 1e-9, timeout=20)
     count = len(robot.commands) - 1
-    narrow = {"upper_limits": [0.2, 3.0], "max_speed": [20.0]}
+    narrow = {"robot": robot_file(upper=[0.2, 3.0]), "max_speed": [20.0]}
     assert set_all(graph, "executor_node", **narrow).successful
     graph.until(lambda: robot.commands[-1][0] == 0.2, timeout=20, what="inside")
     assert fastest(robot, count) <= 0.5 + 1e-9
@@ -159,7 +158,7 @@ def test_the_end_of_a_dry_run_begins_where_the_arm_stands(graph, make_robot):
 def test_set_before_it_is_configured_and_while_it_is_inactive(graph, make_robot):
     robot = make_robot(active=False)
     # One by one they do not fit; they are judged together when the node is configured.
-    for value in ({"lower_limits": [0.1] * 2}, {"max_speed": [0.3, 0.4]}, {"dry_run": True}):
+    for value in ({"max_step": [0.1] * 2}, {"max_speed": [0.3, 0.4]}, {"dry_run": True}):
         assert set_one(graph, "executor_node", **value).successful
     change(graph, "executor_node", "configure")
     assert set_one(graph, "executor_node", dry_run=False, wait_for_start=True).successful
@@ -175,7 +174,7 @@ def test_set_before_it_is_configured_and_while_it_is_inactive(graph, make_robot)
 def test_the_present_values_of_a_running_node_can_be_loaded_again(graph, make_robot):
     robot = make_robot()
     graph.until(robot.state(ExecutorStatus.RUNNING), what="motion")
-    names = [parameter.name for parameter in EXECUTOR_PARAMETERS if not parameter.fixed]
+    names = [name for name, one in settings_of(ExecutorSettings).items() if not one.fixed]
     values = {name: robot.executor.get_parameter(name).value for name in names}
     results = set_each(graph, "executor_node", **values)
     assert [result.reason for result in results] == [""] * len(names)
@@ -220,7 +219,7 @@ class TunedBackend:
 def test_the_backend_takes_new_values_between_two_inferences(graph, make_world):
     world = make_world(active=False)
     tuned = TunedBackend(world.backend)
-    make_world.args[1].setattr(policy_module, "create_backend", lambda name, options: tuned)
+    make_world.args[1].setattr(policy_module, "create_backend", lambda settings: tuned)
     change(graph, "policy_node", "configure", "activate")
     world.ready()
     assert world.ask().error == ""
@@ -243,7 +242,7 @@ def test_a_backend_that_takes_no_new_values_says_what_to_do(graph, make_world):
     assert not result.successful
     assert "backend 'fake' does not take it: policy_node is active" in result.reason
     assert "deactivate and clean up /policy_node first" in result.reason
-    values = {p.name: p.default for p in POLICY_PARAMETERS if p.name in ("seed", "noise_scale")}
+    values = {"seed": SmolVLASettings().seed, "noise_scale": SmolVLASettings().noise_scale}
     assert all(result.successful for result in set_each(graph, "policy_node", **values))
 
 
@@ -274,8 +273,8 @@ def test_another_executor_is_served_and_then_the_first_again(graph, make_world):
 def test_what_is_set_while_the_checkpoint_loads_counts_afterwards(graph, make_world):
     world = make_world(active=False, inference_delay=0.0, max_image_age=30.0)
 
-    def create(name, options):
-        assert options["inference_delay"] == 0.0
+    def create(settings):
+        assert settings.inference_delay == 0.0
         # As a client does it meanwhile; this thread is that of the node here.
         assert world.policy.set_parameters([Parameter("inference_delay", value=0.3)])[0].successful
         refused = world.policy.set_parameters([Parameter("device", value="cpu")])[0]

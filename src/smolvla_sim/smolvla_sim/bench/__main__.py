@@ -26,7 +26,7 @@ from smolvla_sim.bench.runs import EPISODE, MEASUREMENTS, MINUTE, BenchPlayer, J
 from smolvla_sim.bench.summary import Row, row
 from smolvla_sim.play.policies import completed
 from smolvla_sim.play.workers import run_in_processes
-from smolvla_sim.settings import BenchSettings
+from smolvla_sim.settings import BLENDS, RTC, BenchSettings
 from smolvla_sim.world.rendering import choose_gl
 
 
@@ -78,7 +78,7 @@ def _whole(settings: BenchSettings) -> BenchSettings:
         delays=settings.delays or ((0, runs.CLAIM_DELAY) if quick else runs.DELAYS),
         chunk_size_threshold=settings.chunk_size_threshold
         or ((usual.chunk_size_threshold,) if quick else runs.THRESHOLDS),
-        aggregate=settings.aggregate or ((usual.aggregate, runs.RTC) if quick else runs.BLENDS),
+        aggregate=settings.aggregate or ((usual.aggregate, RTC) if quick else BLENDS),
     )
 
 

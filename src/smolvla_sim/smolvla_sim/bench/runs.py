@@ -11,12 +11,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from smolvla_executor.core.aggregation import AGGREGATIONS, aggregation
-
 from smolvla_sim.play.loop import DONE, NO_APPROACH, EpisodeLoop, Execution, Observer
 from smolvla_sim.play.measures import outcome
 from smolvla_sim.play.policies import load_backend
-from smolvla_sim.settings import BenchSettings
+from smolvla_sim.settings import BLENDS, RTC, BenchSettings
 from smolvla_sim.world.simulation import Simulation, restock_rng
 from smolvla_sim.world.tasks import task_sequence
 
@@ -25,9 +23,6 @@ MINUTE = "minute"
 MEASUREMENTS = (EPISODE, MINUTE)
 
 THRESHOLDS = (0.3, 0.5, 0.7, 0.9)
-RTC = "rtc"
-"""Real-time chunking, among the ways to blend: the policy blends and the executor replaces."""
-BLENDS = (*AGGREGATIONS, RTC)
 DELAYS = (0, 100, 300, 600)
 CLAIM_DELAY = 300
 """The delay [ms] at which synchronous and asynchronous execution are judged."""
@@ -66,16 +61,7 @@ def executions(
     blending (weighted, or the first of `blends`) and with real-time chunking; and every way of
     `blends` with one threshold (0.7, or the first). All go on in a chunk by pose, as
     `executor_node` does; one goes on by tick for comparison.
-
-    Raises:
-        ValueError: a threshold is not within 0..1, or a way of blending unknown.
     """
-    for threshold in thresholds:
-        if not 0.0 < threshold <= 1.0:
-            raise ValueError(f"g is {threshold:g}; asynchronous execution needs 0 < g <= 1")
-    for name in blends:
-        if name != RTC:
-            aggregation(name)
     thresholds = tuple(dict.fromkeys(thresholds))
     sync = Execution(chunk_size_threshold=0.0, resume_jump=NO_APPROACH)
     found = [replace(sync, actions_per_chunk=n_action_steps)]
@@ -103,14 +89,7 @@ def _asynchronous(threshold: float, blend: str) -> Execution:
 
 
 def cells(compared: Sequence[Execution], delays_ms: Sequence[int]) -> tuple[Cell, ...]:
-    """Return every execution at every delay, delays slowest.
-
-    Raises:
-        ValueError: a delay is negative.
-    """
-    for delay in delays_ms:
-        if delay < 0:
-            raise ValueError(f"a delay is {delay} ms; it must be 0 or more")
+    """Return every execution at every delay, delays slowest."""
     return tuple(
         Cell(execution, delay) for delay in dict.fromkeys(delays_ms) for execution in compared
     )
@@ -149,7 +128,7 @@ class BenchPlayer:
         simulation.reset(job.seed)
         loop = EpisodeLoop(
             self._observer,
-            execution.executor(settings.rate),
+            execution.executor(settings.rate, settings.model),
             # Processes and a network lie between: an answer comes with the next cycle at best.
             delay=max(job.cell.delay_ms / 1e3, 1.0 / settings.rate),
             seed=job.seed,

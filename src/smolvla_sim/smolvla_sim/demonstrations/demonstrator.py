@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from smolvla_core.units.joint_units import JointUnits, UnitParameters, joint_units
+from smolvla_core.robot import load_robot
+from smolvla_core.units.joint_units import JointUnits, joint_units
 from smolvla_policy.checkpoint.robot import RobotFacts
 
 from smolvla_sim.expert.backend import ScriptedBackend
@@ -35,7 +36,7 @@ Frame = dict[str, NDArray[np.generic]]
 ROBOT = RobotFacts(
     units="degrees",
     joint_signs=(1.0,) * len(JOINT_NAMES),
-    gripper_range=UnitParameters.gripper_range,
+    gripper_range=load_robot("so100").joints[-1].gripper_range,
 )
 
 # Static pictures in one episode of `SCENES`.
@@ -97,7 +98,7 @@ class Demonstrator:
         self.simulation = Simulation(settings.model)
         expert = ScriptedBackend(settings.model, chunk_size=_ROWS, period=1.0 / settings.fps)
         self._expert = Observer(self.simulation, expert, settings.size)
-        self._units: JointUnits = joint_units(ROBOT.units, JOINT_NAMES)
+        self._units: JointUnits = joint_units(ROBOT.units, load_robot("so100").joints)
         self._renderer: CameraRenderer | None = None
         self._labeler: GroundingLabeler | None = None
         self._driver: Observer | None = None
@@ -167,7 +168,7 @@ class Demonstrator:
         end = float(rng.uniform(0.0, LEAD_IN))
         loop = EpisodeLoop(
             driver,
-            way.executor(_LEAD_IN_RATE),
+            way.executor(_LEAD_IN_RATE, self._settings.model),
             delay=max(delay, 1.0 / _LEAD_IN_RATE),
             seed=seed,
             real_time_chunking=way.real_time_chunking,

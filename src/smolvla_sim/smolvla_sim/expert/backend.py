@@ -7,19 +7,24 @@ It reads the poses of the things instead of the pictures, so it works with the s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from smolvla_core.backend import ChunkRequest, Observation, SceneObject
+from smolvla_core.backend import ChunkRequest, Observation
+from smolvla_core.node_settings import PolicySettings
+from smolvla_core.settings import setting
 
 from smolvla_sim.expert.expert import ScriptedExpert
-from smolvla_sim.expert.world import ObjectPose
 from smolvla_sim.world.arm import JOINT_NAMES
 from smolvla_sim.world.rendering import DEFAULT_CAMERAS
 
-_OPTIONS = ("model", "cameras", "chunk_size", "period", "max_speed")
+
+@dataclass(frozen=True, kw_only=True)
+class ScriptedSettings(PolicySettings):
+    """Of `policy_node` with the backend 'scripted'."""
+
+    chunk_size: int = setting(50, "Rows of a chunk.", 1, 10_000)
 
 
 class ScriptedBackend:
@@ -83,7 +88,7 @@ class ScriptedBackend:
         order = [observation.joint_names.index(name) for name in JOINT_NAMES]
         return self._expert.plan(
             np.asarray(observation.positions)[order],
-            {name: _pose(thing) for name, thing in observation.objects.items()},
+            observation.objects,
             observation.instruction,
             self.chunk_size,
             committed=np.asarray(request.committed),
@@ -94,24 +99,12 @@ class ScriptedBackend:
         """Nothing to free."""
 
 
-def _pose(thing: SceneObject) -> ObjectPose:
-    x, y, z, w = thing.quaternion
-    return ObjectPose(np.asarray(thing.position), np.array([w, x, y, z]))
-
-
-def create(options: Mapping[str, Any]) -> ScriptedBackend:
+def create(settings: ScriptedSettings) -> ScriptedBackend:
     """Make the backend from the parameters of `policy_node`.
 
-    Args:
-        options: ``model``, ``cameras``, ``chunk_size``, ``period`` and ``max_speed`` are read;
-            what other backends need (``checkpoint``, ``device``, …) is not. A camera may be
-            given as ``name:feature``; no cameras are the usual ones.
-
-    Raises:
-        ValueError: a value does not fit.
+    A camera may be given as ``name:feature``; no cameras are the usual ones.
     """
-    values = {name: options[name] for name in _OPTIONS if name in options}
-    cameras = tuple(str(camera).partition(":")[0] for camera in values.pop("cameras", ()))
-    if cameras:
-        values["cameras"] = cameras
-    return ScriptedBackend(**values)
+    cameras = tuple(camera.partition(":")[0] for camera in settings.cameras)
+    return ScriptedBackend(
+        settings.body.model, cameras or DEFAULT_CAMERAS, settings.chunk_size, settings.period
+    )

@@ -18,6 +18,7 @@ from smolvla_core.ros.parameters import read
 from smolvla_core.ros.run import run
 from smolvla_core.ros.sparse_log import SparseLog, teller
 from smolvla_core.ros.tuning import Tuning
+from smolvla_core.settings import settings_of
 from std_msgs.msg import Bool, Float32, Float64MultiArray
 from visualization_msgs.msg import MarkerArray
 
@@ -25,7 +26,7 @@ from smolvla_msgs.msg import ExecutorStatus
 from smolvla_msgs.srv import ResetSim, SetTask
 from smolvla_sim.node import messages
 from smolvla_sim.node.camera_thread import CameraThread, Images
-from smolvla_sim.node.parameters import SIM_PARAMETERS
+from smolvla_sim.node.parameters import SimSettings
 from smolvla_sim.node.runner import RealTimeRunner
 from smolvla_sim.node.viewer import open_viewer, require_display
 from smolvla_sim.world.arm import JOINT_NAMES
@@ -49,31 +50,32 @@ class SimNode(Node):
         self._viewer: Any = None
         self.failed = False
         super().__init__("sim_node", **node_options)
-        values = read(self, SIM_PARAMETERS)
+        settings = read(self, SimSettings)
         # To end from another thread: the shutdown joins that thread.
         self._gave_up = self.create_guard_condition(lambda: self.context.try_shutdown())
-        if sorted(values["joints"]) != sorted(JOINT_NAMES):
-            raise ValueError(
-                f"parameter 'joints' is {values['joints']}; it must name "
-                f"{', '.join(JOINT_NAMES)}, each once"
-            )
-        if values["viewer"]:
+        self._robot = robot = settings.body
+        (self._output,) = robot.outputs
+        (self._states,) = robot.joint_states
+        if settings.viewer:
             require_display()
-        self._order = [values["joints"].index(name) for name in JOINT_NAMES]
-        self._frame_prefix: str = values["frame_prefix"]
-        self._size = (values["image_width"], values["image_height"])
+        names = {joint.kind: joint.name for joint in robot.moving}
+        self._order = [self._output.joints.index(names[kind]) for kind in JOINT_NAMES]
+        prefix = self._states.prefix
+        self._names = tuple(names[kind].removeprefix(prefix) for kind in JOINT_NAMES)
+        self._frame_prefix = settings.frame_prefix
+        self._size = (settings.image_width, settings.image_height)
         self._announced = ""  # task whose success was logged
         self._instruction = ""  # what the executor is to do
-        self._restock: bool = values["restock"]
-        self._restock_rng = restock_rng(values["seed"])
+        self._restock = settings.restock
+        self._restock_rng = restock_rng(settings.seed)
         simulation = Simulation(
-            values["model"],
-            task=values["task"],
-            seed=values["seed"],
-            physics_rate=values["physics_rate"],
-            variation=values["variation"],
+            robot.model,
+            task=settings.task,
+            seed=settings.seed,
+            physics_rate=settings.physics_rate,
+            variation=settings.variation,
         )
-        cameras = check_cameras(values["cameras"]) if values["render"] else ()
+        cameras = check_cameras(settings.cameras) if settings.render else ()
         self._create_publishers(cameras)
         if cameras:
             try:
@@ -88,37 +90,37 @@ class SimNode(Node):
             except RenderingError as error:
                 raise ValueError(str(error)) from error
         self._tell_refused = SparseLog(teller(self.get_logger(), Level.ERROR))
-        self._runner = RealTimeRunner(simulation, _rates(values), time.monotonic)
+        self._runner = RealTimeRunner(simulation, _rates(settings), time.monotonic)
         self.create_subscription(
-            Float64MultiArray, "arm_controller/commands", self._on_command, qos.command_qos()
+            Float64MultiArray, self._output.topic, self._on_command, qos.command_qos()
         )
         self.create_subscription(
             ExecutorStatus, "executor_node/status", self._on_executor, qos.status_qos()
         )
         self.create_service(ResetSim, "sim/reset", self._on_reset)
         self.create_service(SetTask, "sim/set_task", self._on_set_task)
-        if values["viewer"]:
+        if settings.viewer:
             self._viewer = open_viewer(simulation.model, simulation.data)
         Tuning(
             self,
-            SIM_PARAMETERS,
-            check=lambda values, _: self._runner.check_rates(_rates(values)),
+            SimSettings,
+            check=lambda settings, _: self._runner.check_rates(_rates(settings)),
             take=self._tune,
         )
         self._thread = threading.Thread(target=self._simulate, name="physics")
         self._thread.start()
         drawn = ", ".join(cameras) or "none"
         self.get_logger().info(
-            f'{values["model"]}, task "{simulation.task.sentence}", cameras: {drawn}'
+            f'{robot.model}, task "{simulation.task.sentence}", cameras: {drawn}'
         )
 
     def _create_publishers(self, cameras: tuple[str, ...]) -> None:
-        self._joint_states = self.create_publisher(JointState, "joint_states", 10)
+        self._joint_states = self.create_publisher(JointState, self._states.topic, 10)
         self._objects = self.create_publisher(MarkerArray, "sim/objects", qos.scene_qos())
         self._scores = self.create_publisher(Float32, "sim/score", qos.status_qos())
         self._verdicts = self.create_publisher(Bool, "sim/success", qos.status_qos())
         self._images = {
-            name: self.create_publisher(Image, f"camera/{name}/image_raw", qos.image_qos())
+            name: self.create_publisher(Image, self._robot.camera(name).topic, qos.image_qos())
             for name in cameras
         }
         self._infos = {
@@ -139,10 +141,10 @@ class SimNode(Node):
 
     # In the thread of ROS.
 
-    def _tune(self, values: dict[str, Any], names: set[str]) -> None:
+    def _tune(self, settings: SimSettings, names: set[str]) -> None:
         """Go by new values of the parameters."""
-        self._restock = values["restock"]
-        self._runner.rates = _rates(values)
+        self._restock = settings.restock
+        self._runner.rates = _rates(settings)
 
     def _on_command(self, message: Float64MultiArray) -> None:
         values = np.array(message.data)
@@ -154,7 +156,7 @@ class SimNode(Node):
             self._runner.command(values[self._order])
             return
         self._tell_refused(
-            f"command on arm_controller/commands refused, the last one stays: {problem}"
+            f"command on {self._output.topic} refused, the last one stays: {problem}"
         )
 
     def _on_executor(self, status: ExecutorStatus) -> None:
@@ -202,7 +204,7 @@ class SimNode(Node):
             sentence = simulation.task.sentence
             state = simulation.state() if "cameras" in due else None
         if "joint_states" in due:
-            self._joint_states.publish(messages.joint_state(stamp, JOINT_NAMES, *arm))
+            self._joint_states.publish(messages.joint_state(stamp, self._names, *arm))
         if objects is not None:
             base_frame = f"{self._frame_prefix}base_link"
             self._objects.publish(messages.object_markers(stamp, base_frame, objects))
@@ -252,16 +254,16 @@ class SimNode(Node):
         self._gave_up.trigger()
 
 
-def _rates(values: dict[str, Any]) -> dict[str, float]:
+def _rates(settings: SimSettings) -> dict[str, float]:
     """Return the rates of `RealTimeRunner` from the parameters."""
     return {
-        "cameras": values["camera_rate"],
-        "joint_states": values["joint_state_rate"],
-        "objects": values["object_rate"],
-        "score": values["score_rate"],
+        "cameras": settings.camera_rate,
+        "joint_states": settings.joint_state_rate,
+        "objects": settings.object_rate,
+        "score": settings.score_rate,
     }
 
 
 def main() -> None:
     """Run the node; the console script `sim_node`."""
-    sys.exit(run("sim_node", SimNode, SIM_PARAMETERS))
+    sys.exit(run("sim_node", SimNode, settings_of(SimSettings)))

@@ -11,21 +11,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 from smolvla_core.backend import Backend, ChunkRequest, Observation, SceneObject
-from smolvla_executor.core.chunk import Chunk
+from smolvla_core.node_settings import ExecutorSettings
+from smolvla_core.robot import load_robot
+from smolvla_core.settings import from_values
+from smolvla_executor.core.chunk_queue import Chunk
 from smolvla_executor.core.executor import ExecutorCore
-from smolvla_executor.core.executor_types import ExecutorConfig, Request, State
-from smolvla_executor.core.guard import GuardConfig
-from smolvla_executor.executor_node.parameters import EXECUTOR_PARAMETERS, executor_config
+from smolvla_executor.core.executor_types import Request, State
 from smolvla_policy.backends.session import Answer, answer
 
 from smolvla_sim.play.measures import Trace
-from smolvla_sim.world.arm import JOINT_NAMES
 from smolvla_sim.world.rendering import CameraRenderer
 from smolvla_sim.world.scene import OBJECT_SIZES
 from smolvla_sim.world.simulation import Simulation, substeps
@@ -40,6 +40,9 @@ DONE, LOST, OVER, REFUSED = "done", "lost", "over", "refused"
 
 NO_APPROACH = 10.0
 """A `Execution.resume_jump` that no joint reaches: the arm goes on at once, as with LeRobot."""
+
+
+_USUAL = ExecutorSettings()
 
 
 @dataclass(frozen=True)
@@ -57,12 +60,12 @@ class Execution:
         alignment: where in a chunk to go on that comes in motion, ``pose`` or ``tick``.
     """
 
-    chunk_size_threshold: float = 0.7
-    aggregate: str = "weighted"
-    actions_per_chunk: int = 0
-    resume_jump: float = 0.2
+    chunk_size_threshold: float = _USUAL.chunk_size_threshold
+    aggregate: str = _USUAL.aggregate
+    actions_per_chunk: int = _USUAL.actions_per_chunk
+    resume_jump: float = _USUAL.resume_jump
     real_time_chunking: bool = False
-    alignment: str = "pose"
+    alignment: str = _USUAL.alignment
 
     @property
     def synchronous(self) -> bool:
@@ -78,23 +81,22 @@ class Execution:
             return f"sync, {self.actions_per_chunk} actions"
         rows = f", {self.actions_per_chunk} actions" if self.actions_per_chunk else ""
         seam = "RTC" if self.real_time_chunking else self.aggregate
-        by = "" if self.alignment == "pose" else f" by {self.alignment}"
+        by = "" if self.alignment == _USUAL.alignment else f" by {self.alignment}"
         return f"async g={self.chunk_size_threshold:g} {seam}{by}{rows}"
 
-    def executor(self, rate: float) -> ExecutorConfig:
+    def executor(self, rate: float, robot: str = "so100") -> ExecutorSettings:
         """Return the executor's settings: the defaults of `executor_node` but for these.
 
         Args:
             rate: of the control loop [Hz].
+            robot: whose limits the guard has.
         """
-        values = {parameter.name: parameter.default for parameter in EXECUTOR_PARAMETERS}
-        values |= {name: value for name, value in asdict(self).items() if name in values}
-        return executor_config({**values, "rate": rate}, first_request_id=1)
+        return from_values(ExecutorSettings, {**asdict(self), "rate": rate, "robot": robot})
 
 
 def direct(
     simulation: Simulation, rate: float, actions: int, threshold: float = 0.0
-) -> ExecutorConfig:
+) -> ExecutorSettings:
     """Return an executor that leaves everything as it is: no guard, no approach.
 
     With `threshold` 0 this is LeRobot's synchronous loop: observe, think, execute
@@ -107,27 +109,26 @@ def direct(
         threshold: ``chunk_size_threshold`` of `executor_node`.
     """
     anything = 1e6
-    return ExecutorConfig(
-        joints=JOINT_NAMES,
-        # The arm's own limits, to which its servos clamp every command.
-        guard=GuardConfig(
-            lower=simulation.lower.tolist(),
-            upper=simulation.upper.tolist(),
-            max_speed=anything,
-            start_jump=anything,
-            max_excess=anything,
-        ),
-        control_rate=rate,
-        trigger_share=threshold,
-        aggregation="latest",
+    robot = load_robot("so100")
+    # The arm's own limits, to which its servos clamp every command.
+    limits = zip(robot.joints, simulation.lower.tolist(), simulation.upper.tolist(), strict=True)
+    joints = tuple(
+        replace(joint, lower=lower, upper=upper, speed=anything) for joint, lower, upper in limits
+    )
+    return ExecutorSettings(
+        rate=rate,
+        chunk_size_threshold=threshold,
+        aggregate="latest",
         alignment="tick",
         actions_per_chunk=actions,
-        approach_speed=anything,
+        max_step=(anything,),
+        max_start_jump=(anything,),
+        approach_speed=1000.0,
         approach_duration=0.0,
-        resume_jump=anything,
+        resume_jump=NO_APPROACH,
         # After a refusal it asks again in the next cycle.
         retry_delay=0.5 / rate,
-    )
+    ).with_body(replace(robot, joints=joints))
 
 
 class Observer:
@@ -228,7 +229,7 @@ class EpisodeLoop:
     def __init__(
         self,
         observer: Observer,
-        executor: ExecutorConfig,
+        executor: ExecutorSettings,
         *,
         delay: float = 0.0,
         seed: int = 0,
@@ -238,7 +239,7 @@ class EpisodeLoop:
         self._observer = observer
         self._simulation = observer.simulation
         self._backend = observer.backend
-        self._rate = executor.control_rate
+        self._rate = executor.rate
         if self.cycles_per_action < 1.0 - 1e-6:
             raise ValueError(
                 f"a control rate of {self._rate:g} Hz is below the policy's "
@@ -342,7 +343,7 @@ class EpisodeLoop:
         now = self.now
         self._deliver()
         self._core.on_joint_state(self._simulation.positions, now)
-        self._core.on_instruction("" if self.instruction.strip() else "no instruction")
+        self._core.planner.uninstructed = "" if self.instruction.strip() else "no instruction"
         output = self._core.cycle(now)
         if output.request is not None:
             self._ask(output.request)
@@ -390,11 +391,11 @@ class EpisodeLoop:
             if reply.answer.positions is None:
                 self.trace.refusals += 1
                 self.trace.refusal = reply.answer.error
-                self._core.on_refusal(request_id, reply.answer.error, self.now)
+                self._core.planner.on_refusal(request_id, reply.answer.error, self.now)
                 continue
             chunk = Chunk(
                 request_id, reply.request.tick, reply.answer.positions, self._backend.period
             )
-            if not self._core.on_chunk(chunk, self.now):
+            if not self._core.planner.on_chunk(chunk, self.now):
                 self._observed = reply.observed
                 self.trace.merges.append(len(self.trace.commands))

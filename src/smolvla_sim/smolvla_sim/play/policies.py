@@ -11,13 +11,12 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from smolvla_core.backend import Backend
-from smolvla_core.settings import SettingError
-from smolvla_policy.backends.registry import READS_CHECKPOINTS, create_backend
+from smolvla_core.settings import SettingError, from_values
+from smolvla_policy.backends.registry import READS_CHECKPOINTS, backend_settings, create_backend
 from smolvla_policy.checkpoint.robot import ROBOT, read_robot
 from smolvla_policy.checkpoint.source import find_checkpoint
 
 from smolvla_sim.settings import CHECKPOINT, FPS, PlaySettings
-from smolvla_sim.world.arm import JOINT_NAMES
 from smolvla_sim.world.scene import CAMERAS
 
 AnyPlaySettings = TypeVar("AnyPlaySettings", bound=PlaySettings)
@@ -113,21 +112,22 @@ def load_backend(settings: PlaySettings) -> Backend:
     declared = read_robot(find_checkpoint(settings.checkpoint)).units if reads else ""
     given = reads or settings.checkpoint != str(CHECKPOINT)
     return create_backend(
-        settings.policy,
-        {
-            "checkpoint": settings.checkpoint if given else "",
-            "device": settings.device,
-            "dtype": "auto",
-            "stats": settings.stats,
-            "units": declared or _UNITS,
-            "joints": list(JOINT_NAMES),
-            "cameras": list(settings.cameras),
-            "period": 1.0 / _fps(settings),
-            "noise_scale": settings.noise_scale,
-            "model": settings.model,
-            "chunk_size": _ROWS,
-            # Several worker processes share the machine, and one thread gives the same
-            # numbers everywhere.
-            "threads": 1,
-        },
+        from_values(
+            backend_settings(settings.policy),
+            {
+                "backend": settings.policy,
+                "checkpoint": settings.checkpoint if given else "",
+                "device": settings.device,
+                "stats": settings.stats,
+                "units": declared or _UNITS,
+                "robot": settings.model,
+                "cameras": settings.cameras,
+                "period": 1.0 / _fps(settings),
+                "noise_scale": settings.noise_scale,
+                "chunk_size": _ROWS,
+                # Several worker processes share the machine, and one thread gives the same
+                # numbers everywhere.
+                "threads": 1,
+            },
+        )
     )

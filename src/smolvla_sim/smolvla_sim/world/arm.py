@@ -11,17 +11,13 @@ REP-103, x forward, z up, origin on the table.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import pi
 
-JOINT_NAMES = (
-    "shoulder_pan",
-    "shoulder_lift",
-    "elbow_flex",
-    "wrist_flex",
-    "wrist_roll",
-    "gripper",
-)
+from smolvla_core.robot import load_robot
+from smolvla_core.units.calibration import LEROBOT_JOINTS
+
+JOINT_NAMES = LEROBOT_JOINTS
 
 Vector = tuple[float, float, float]
 
@@ -50,21 +46,20 @@ class Joint:
         xyz: origin in the parent link, meters.
         rpy: fixed-axis roll, pitch, yaw of the link frame at zero (URDF convention), radians.
         axis: axis of rotation in the link frame.
-        lower: lower limit, radians.
-        upper: upper limit, radians.
         inertial: mass properties of the moved link.
         side_shift: distance of the link frame from the arm's middle plane along +y at zero,
             meters. The SO-101 places its frames on the servo horns.
+        lower, upper: limits, radians; those of the robot file.
     """
 
     name: str
     xyz: Vector
     rpy: Vector
     axis: Vector
-    lower: float
-    upper: float
     inertial: Inertial
     side_shift: float = 0.0
+    lower: float = 0.0
+    upper: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -122,8 +117,6 @@ SO101 = ArmSpec(
             (0.0388353, 0.0, 0.0624),
             (pi, 0.0, -pi),
             (0.0, 0.0, 1.0),
-            -1.91986,
-            1.91986,
             Inertial(
                 0.100006,
                 (-0.0307604, -1.66727e-05, -0.0252713),
@@ -135,8 +128,6 @@ SO101 = ArmSpec(
             (-0.0303992, -0.0182778, -0.0542),
             (-pi / 2, -pi / 2, 0.0),
             (0.0, 0.0, 1.0),
-            -1.74533,
-            1.74533,
             Inertial(
                 0.103,
                 (-0.0898471, -0.00838224, 0.0184089),
@@ -149,8 +140,6 @@ SO101 = ArmSpec(
             (-0.11257, -0.028, 0.0),
             (0.0, 0.0, pi / 2),
             (0.0, 0.0, 1.0),
-            -1.69,
-            1.69,
             Inertial(
                 0.104,
                 (-0.0980701, 0.00324376, 0.0182831),
@@ -163,8 +152,6 @@ SO101 = ArmSpec(
             (-0.1349, 0.0052, 0.0),
             (0.0, 0.0, -pi / 2),
             (0.0, 0.0, 1.0),
-            -1.65806,
-            1.65806,
             Inertial(
                 0.079,
                 (-0.000103312, -0.0386143, 0.0281156),
@@ -177,8 +164,6 @@ SO101 = ArmSpec(
             (0.0, -0.0611, 0.0181),
             (pi / 2, 0.0486795, pi),  # the small pitch is in the published file
             (0.0, 0.0, 1.0),
-            -2.74385,
-            2.84121,
             Inertial(
                 0.087,
                 (0.000213627, 0.000245138, -0.025187),
@@ -190,8 +175,6 @@ SO101 = ArmSpec(
             (0.0202, 0.0188, -0.0234),
             (pi / 2, 0.0, 0.0),
             (0.0, 0.0, 1.0),
-            -0.174533,
-            1.74533,
             Inertial(
                 0.012,
                 (-0.00157495, -0.0300244, 0.0192755),
@@ -213,8 +196,6 @@ SO100 = ArmSpec(
             (0.0, -0.0452, 0.0165),
             (pi / 2, 0.0, 0.0),
             (0.0, -1.0, 0.0),
-            -1.92,
-            1.92,
             Inertial(
                 0.119226,
                 (-9.07886e-05, 0.0590972, 0.031089),
@@ -226,8 +207,6 @@ SO100 = ArmSpec(
             (0.0, 0.1025, 0.0306),
             (0.0, 0.0, 0.0),
             (1.0, 0.0, 0.0),
-            -1.749,
-            1.745,
             Inertial(
                 0.162409,
                 (-1.72052e-05, 0.0701802, 0.00310545),
@@ -239,8 +218,6 @@ SO100 = ArmSpec(
             (0.0, 0.11257, 0.028),
             (0.0, 0.0, 0.0),
             (1.0, 0.0, 0.0),
-            -1.745,
-            1.569,
             Inertial(
                 0.147968,
                 (-0.00339604, 0.00137796, 0.0768007),
@@ -252,8 +229,6 @@ SO100 = ArmSpec(
             (0.0, 0.0052, 0.1349),
             (-pi / 2, 0.0, 0.0),
             (1.0, 0.0, 0.0),
-            -1.66,
-            1.66,
             Inertial(
                 0.0661321,
                 (-0.00852653, -0.0352279, -2.34622e-05),
@@ -265,8 +240,6 @@ SO100 = ArmSpec(
             (0.0, -0.0601, 0.0),
             (0.0, pi / 2, 0.0),
             (0.0, 1.0, 0.0),
-            -2.79,
-            2.79,
             Inertial(
                 0.0929859,
                 (0.00552377, -0.0280167, 0.000483583),
@@ -278,8 +251,6 @@ SO100 = ArmSpec(
             (-0.0202, -0.0244, 0.0),
             (0.0, pi, 0.0),
             (0.0, 0.0, 1.0),
-            -0.174,
-            1.75,
             Inertial(
                 0.0202444,
                 (-0.00161745, -0.0303473, 0.000449646),
@@ -289,7 +260,20 @@ SO100 = ArmSpec(
     ),
 )
 
-ARMS = {spec.name: spec for spec in (SO100, SO101)}
+
+def _with_limits(spec: ArmSpec) -> ArmSpec:
+    """Return the arm with the limits of its robot file."""
+    limits = {joint.name: joint for joint in load_robot(spec.name).joints}
+    return replace(
+        spec,
+        joints=tuple(
+            replace(joint, lower=limits[joint.name].lower, upper=limits[joint.name].upper)
+            for joint in spec.joints
+        ),
+    )
+
+
+ARMS = {spec.name: _with_limits(spec) for spec in (SO100, SO101)}
 
 
 def arm_spec(model: str) -> ArmSpec:

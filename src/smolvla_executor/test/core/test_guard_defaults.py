@@ -3,25 +3,25 @@
 
 import numpy as np
 import pytest
-from smolvla_core.units.calibration import LEROBOT_JOINTS
-from smolvla_core.units.joint_units import UnitParameters, joint_units
+from smolvla_core.node_settings import ExecutorSettings
+from smolvla_core.robot import SHIPPED, load_robot
+from smolvla_core.units.joint_units import joint_units
 from smolvla_executor.core.guard import Guard
-from smolvla_executor.executor_node.parameters import EXECUTOR_PARAMETERS, executor_config
 
 REST = np.zeros(6)
 
 
-def guard(**changes):
-    values = {parameter.name: parameter.default for parameter in EXECUTOR_PARAMETERS}
-    config = executor_config({**values, **changes}, first_request_id=1)
-    return Guard(config.joints, config.guard, config.control_rate)
+def guard(robot="so100", **changes):
+    return Guard(ExecutorSettings(robot=robot, **changes))
 
 
+@pytest.mark.parametrize("name", SHIPPED)
 @pytest.mark.parametrize("percent", [0.0, 100.0])
-def test_a_gripper_fully_open_or_closed_is_not_limited(percent):
-    units = joint_units("degrees", LEROBOT_JOINTS, UnitParameters())
-    wanted = units.to_joints(np.array([0.0] * 5 + [percent]))
-    checked = guard()
+def test_a_gripper_fully_open_or_closed_is_not_limited(percent, name):
+    joints = load_robot(name).joints
+    units = joint_units("degrees", joints)
+    wanted = units.to_joints([percent * (joint.role == "gripper") for joint in joints])
+    checked = guard(name)
     command, limited = checked.limit(wanted, wanted, wanted)
     assert limited == ()
     assert checked.limited_commands == 0
@@ -45,8 +45,17 @@ def test_a_tracking_error_of_zero_frees_its_joint_alone():
 
 
 def test_rounding_counts_as_no_limit():
-    upper = np.array(next(p.default for p in EXECUTOR_PARAMETERS if p.name == "upper_limits"))
+    upper = load_robot("so100").upper
     command, limited = guard().limit(upper + 1e-9, upper, upper)
     assert limited == ()
     assert (command <= upper).all()
     assert guard().limit(upper + 1e-3, upper, upper)[1]
+
+
+def test_no_speed_is_above_the_robots():
+    speed = load_robot("so100").speed
+    np.testing.assert_allclose(guard().max_speed, speed)
+    np.testing.assert_allclose(guard(max_speed=[0.7]).max_speed, np.full(6, 0.7))
+    np.testing.assert_allclose(guard(max_speed=[9.0]).max_speed, speed)
+    with pytest.raises(ValueError, match="max_speed has 2 numbers, but needs one, or one for"):
+        guard(max_speed=[1.0, 2.0])

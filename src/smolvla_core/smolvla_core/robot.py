@@ -1,0 +1,691 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the robot is, from one file: joints, limits, topics, outputs, calibrations, cameras.
+
+    robot = load_robot("so100")              # one of `SHIPPED`
+    robot = load_robot("~/my_arm.yaml")      # docs/reference/robot_file.md explains the entries
+
+Policy, executor, recorder, simulation and `check` read it. Every error names the file and the
+entry.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from smolvla_core.units.calibration import GRIPPER, LEROBOT_JOINTS
+
+FOLDER = Path(__file__).parent / "robots"
+SHIPPED = tuple(sorted(path.stem for path in FOLDER.glob("*.yaml")))
+"""Names of the robots that come with the suite."""
+
+JOINT, VELOCITY = "joint", "velocity"  # and GRIPPER
+ROLES = (JOINT, GRIPPER, VELOCITY)
+VELOCITY_SUFFIX = ".vel"
+"""How LeRobot's names of velocities end; those of positions end in ``.pos``."""
+
+FORWARD, TRAJECTORY = "forward", "joint_trajectory"
+GRIPPER_COMMAND, FOLLOW_TRAJECTORY = "gripper_command", "follow_joint_trajectory"
+OUTPUTS = (FORWARD, TRAJECTORY, GRIPPER_COMMAND, FOLLOW_TRAJECTORY)
+"""How commands go out: a topic of std_msgs/Float64MultiArray, a topic of
+trajectory_msgs/JointTrajectory, an action of control_msgs/GripperCommand, an action of
+control_msgs/FollowJointTrajectory."""
+
+DRIVERS = ("none", "usb_cam", "v4l2_camera")
+TRANSPORTS = ("raw", "compressed")
+
+_TOPIC = re.compile(r"[~/]?[A-Za-z_]\w*(/[A-Za-z_]\w*)*", re.ASCII)
+_CAMERA = re.compile(r"[A-Za-z]\w*", re.ASCII)
+
+
+class RobotError(ValueError):
+    """A robot file cannot be used; the text names file and entry and says what to do."""
+
+
+@dataclass(frozen=True)
+class Joint:
+    """One number of the checkpoint's state and action.
+
+    Attributes:
+        name: on the topics.
+        lerobot: LeRobot's name, without ``.pos``; with the arm's prefix where there are several.
+        role: ``joint``, ``gripper`` (LeRobot's 0 closed to 100 open), or ``velocity``: not a
+            position, so never measured nor commanded here.
+        lower: smallest position that is commanded [rad; m of a linear joint].
+        upper: largest one.
+        speed: largest speed that is commanded [rad/s].
+        sign: -1 where the checkpoint counts the other way round than the topics; None: not said.
+        closed: position of a gripper that LeRobot calls 0; None: not said, `lower`.
+        open: the one that it calls 100; None: not said, `upper`.
+    """
+
+    name: str
+    lerobot: str
+    role: str
+    lower: float = -math.inf
+    upper: float = math.inf
+    speed: float = 3.0
+    sign: int | None = None
+    closed: float | None = None
+    open: float | None = None
+
+    @property
+    def kind(self) -> str:
+        """Which joint of LeRobot's arms it is, without prefix; `lerobot` where it is none."""
+        return GRIPPER if self.role == GRIPPER else base_name(self.lerobot)
+
+    @property
+    def prefix(self) -> str:
+        """What stands before LeRobot's name of the joint: ``left_``; empty with one arm."""
+        base = base_name(self.lerobot)
+        return "" if base == self.lerobot else self.lerobot.removesuffix(base)
+
+    @property
+    def feature(self) -> str:
+        """LeRobot's name of the number in a dataset: ``shoulder_pan.pos``, ``x.vel``."""
+        return self.lerobot if self.role == VELOCITY else f"{self.lerobot}.pos"
+
+    @property
+    def gripper_range(self) -> tuple[float, float]:
+        """The positions that LeRobot calls 0 and 100."""
+        return (
+            self.lower if self.closed is None else self.closed,
+            self.upper if self.open is None else self.open,
+        )
+
+
+@dataclass(frozen=True)
+class StateTopic:
+    """A topic of sensor_msgs/JointState; joints are on it without `prefix`."""
+
+    topic: str
+    prefix: str = ""
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where commands go.
+
+    Attributes:
+        type: of `OUTPUTS`.
+        topic: of the messages, or name of the action.
+        joints: that it commands, in its order.
+        prefix: what the receiver's names of the joints are without.
+        max_effort: of a ``gripper_command`` [N m or N, as the controller has it].
+    """
+
+    type: str
+    topic: str
+    joints: tuple[str, ...] = ()
+    prefix: str = ""
+    max_effort: float = 0.0
+
+    @property
+    def names(self) -> list[str]:
+        """The receiver's names of the joints."""
+        return [joint.removeprefix(self.prefix) for joint in self.joints]
+
+
+@dataclass(frozen=True)
+class Camera:
+    """One camera.
+
+    Attributes:
+        name: that the policy and datasets know it by.
+        topic: of its raw images; empty: ``camera/<name>/image_raw``.
+        feature: the checkpoint's name of it; empty: the one that ends in `name`.
+        transport: ``raw``, or ``compressed``: ``<topic>/compressed`` is listened to.
+        driver: that the launch file starts; ``none``: somebody else publishes.
+        device: path of the video device.
+        width, height: of the images [pixels].
+        fps: images per second [Hz].
+        pixel_format: what the device is asked for; empty: the driver's default.
+        frame_id: of the images; empty: ``<name>_camera_optical_frame``.
+    """
+
+    name: str
+    topic: str = ""
+    feature: str = ""
+    transport: str = "raw"
+    driver: str = "none"
+    device: str = ""
+    width: int = 640
+    height: int = 480
+    fps: int = 30
+    pixel_format: str = ""
+    frame_id: str = ""
+
+
+@dataclass(frozen=True)
+class Robot:
+    """What the robot is.
+
+    Attributes:
+        source: name of the robot that comes with the suite, or path of the file.
+        robot_type: in datasets.
+        model: arm of the simulation and of the URDF: so100, so101; empty for another.
+        joints: in the order of the checkpoint's state and action.
+        joint_states: topics that are heard; their joints are merged.
+        outputs: topics and actions of the commands.
+        calibration: prefix of an arm's joints -> LeRobot's calibration: path or id.
+        cameras: that there are; empty: those of the checkpoint, on their usual topics.
+    """
+
+    source: str
+    robot_type: str
+    joints: tuple[Joint, ...]
+    model: str = ""
+    joint_states: tuple[StateTopic, ...] = (StateTopic("joint_states"),)
+    outputs: tuple[Output, ...] = ()
+    calibration: Mapping[str, str] = field(default_factory=dict)
+    cameras: tuple[Camera, ...] = ()
+
+    @property
+    def moving(self) -> tuple[Joint, ...]:
+        """The joints that have positions; what is measured and commanded."""
+        return tuple(joint for joint in self.joints if joint.role != VELOCITY)
+
+    @property
+    def joint_names(self) -> tuple[str, ...]:
+        """Names of `moving` on the topics, the order of all positions."""
+        return tuple(joint.name for joint in self.moving)
+
+    @property
+    def lower(self) -> NDArray[np.float64]:
+        """(moving joints,) lower limits [rad]."""
+        return np.array([joint.lower for joint in self.moving])
+
+    @property
+    def upper(self) -> NDArray[np.float64]:
+        """(moving joints,) upper limits [rad]."""
+        return np.array([joint.upper for joint in self.moving])
+
+    @property
+    def speed(self) -> NDArray[np.float64]:
+        """(moving joints,) largest speeds [rad/s]."""
+        return np.array([joint.speed for joint in self.moving])
+
+    def chosen_outputs(self, output: str) -> tuple[Output, ...]:
+        """Return where commands go: `outputs`, or the one that the parameter ``output`` names."""
+        if not output:
+            return self.outputs
+        topic = "joint_trajectory" if output == TRAJECTORY else "commands"
+        return (Output(output, f"arm_controller/{topic}", self.joint_names),)
+
+    def camera(self, name: str) -> Camera:
+        """Return the camera `name`, with its usual topic where the file does not have it."""
+        for camera in self.cameras:
+            if camera.name == name:
+                return replace(camera, topic=camera.topic or f"camera/{name}/image_raw")
+        return Camera(name, f"camera/{name}/image_raw")
+
+
+def base_name(lerobot: str) -> str:
+    """Return which joint of LeRobot's arms a LeRobot name means: ``left_gripper`` is a gripper.
+
+    The name itself if it is none of theirs. It is for LeRobot's own names, not for those on the
+    topics: what these mean is said in the robot file.
+    """
+    for name in LEROBOT_JOINTS:
+        if lerobot == name or lerobot.endswith(("_" + name, "/" + name)):
+            return name
+    return lerobot
+
+
+def lerobot_joint(feature: str, where: str = "joint") -> Joint:
+    """Return a joint by LeRobot's name alone, as datasets have it: ``gripper.pos``, ``x.vel``.
+
+    Raises:
+        RobotError: no joint of LeRobot's arms, so that its role is not known.
+    """
+    name = feature.rpartition("main_")[2].removesuffix(".pos")
+    return _joint(name, {}, where)
+
+
+def load_robot(robot: str) -> Robot:
+    """Read a robot file.
+
+    Args:
+        robot: one of `SHIPPED`, or the path of a file.
+
+    Raises:
+        RobotError: there is no such robot, or something in its file is wrong.
+    """
+    path = _find(robot, Path())
+    content = _read(path, ())
+    return _build(content, path, robot if robot in SHIPPED else str(path))
+
+
+def _find(robot: str, folder: Path) -> Path:
+    """Return the path of a robot's file; relative paths are seen from `folder`."""
+    if robot in SHIPPED:
+        return FOLDER / f"{robot}.yaml"
+    path = folder / Path(robot).expanduser()
+    if path.is_file():
+        return path.resolve()
+    if robot.endswith((".yaml", ".yml")) or "/" in robot:
+        raise RobotError(f"robot file {path.absolute()} does not exist")
+    raise RobotError(
+        f"there is no robot '{robot}': choose {', '.join(SHIPPED)}, or give the path of a robot "
+        "file (.yaml)"
+    )
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses keys that are there twice: the first would be lost without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        counts = Counter(key.value for key, _ in node.value)
+        twice = [key for key, count in counts.items() if count > 1]
+        if twice:
+            line = node.start_mark.line + 1
+            raise yaml.constructor.ConstructorError(
+                None, None, f"'{twice[0]}' stands there twice, from line {line} on"
+            )
+        return super().construct_mapping(node, deep)
+
+
+def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    """Return the content of a file, completed by what it is based on."""
+    if path in seen:
+        raise RobotError(f"{path}: base: it is based on itself")
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except OSError as error:
+        raise RobotError(f"{path} cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RobotError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise RobotError(f"{path}: it must hold entries such as 'joints:', not a {_kind(content)}")
+    own = _known(content, _ENTRIES, str(path))
+    calibration = _calibration(own.get("calibration", {}), path)
+    if calibration:
+        own["calibration"] = calibration
+    whole: dict[str, Any] = {}
+    arms = _mapping(own.pop("arms", {}), f"{path}: arms")
+    if arms:
+        whole = _arms(arms, path, seen)
+    if "base" in own:
+        base = own.pop("base")
+        if not isinstance(base, str):
+            raise RobotError(f"{path}: base: it is {base!r}, but must be a robot or a file")
+        try:
+            whole = _read(_find(base, path.parent), (*seen, path))
+        except RobotError as error:
+            raise RobotError(f"{path}: base: {error}") from error
+    joints = _joints_of(whole, own, path)
+    return {**whole, **own, **({"joints": joints} if joints else {})}
+
+
+def _joints_of(whole: Mapping[str, Any], own: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Return the entries of the joints: those of the base, changed and completed."""
+    joints = {name: dict(entry) for name, entry in whole.get("joints", {}).items()}
+    for name, entry in _mapping(own.get("joints", {}), f"{path}: joints").items():
+        if isinstance(name, bool) or not isinstance(name, (str, int)) or not str(name).strip():
+            raise RobotError(f"{path}: joints: a name is {name!r}: put it into quotes")
+        where = f"{path}: joints: {name}"
+        if entry is None and name in joints:
+            del joints[name]
+            continue
+        joints[str(name)] = {**joints.get(str(name), {}), **_mapping(entry, where)}
+    return joints
+
+
+def _arms(arms: Mapping[str, Any], path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    """Return the content that several arms make, each in a namespace and with a prefix."""
+    whole: dict[str, Any] = {
+        "joints": {},
+        "joint_states": [],
+        "outputs": [],
+        "cameras": [],
+        "calibration": {},
+    }
+    for name, robot in arms.items():
+        where = f"{path}: arms: {name}"
+        if not isinstance(robot, str) or not _CAMERA.fullmatch(str(name)):
+            raise RobotError(f"{where}: write name: robot, as in arms: {{left: so101}}")
+        try:
+            file = _find(robot, path.parent)
+            arm = _build(_read(file, (*seen, path)), file, robot)
+        except RobotError as error:
+            raise RobotError(f"{where}: {error}") from error
+        for joint in arm.joints:
+            values = {f.name: getattr(joint, f.name) for f in fields(Joint) if f.name != "name"}
+            whole["joints"][f"{name}_{joint.name}"] = {
+                key: value
+                for key, value in {**values, "lerobot": f"{name}_{joint.lerobot}"}.items()
+                if value is not None
+                if not (joint.role == VELOCITY and key in ("lower", "upper", "speed"))
+            }
+        for state in arm.joint_states:
+            whole["joint_states"].append(
+                {"topic": f"{name}/{state.topic}", "prefix": f"{name}_{state.prefix}"}
+            )
+        for output in arm.outputs:
+            whole["outputs"].append(
+                {
+                    "type": output.type,
+                    "topic": f"{name}/{output.topic}",
+                    "joints": [f"{name}_{joint}" for joint in output.joints],
+                    "prefix": f"{name}_{output.prefix}",
+                    "max_effort": output.max_effort,
+                }
+            )
+        for camera in arm.cameras:
+            entry = {"name": f"{name}_{camera.name}"}
+            if camera.driver == "none":
+                entry["topic"] = f"{name}/{arm.camera(camera.name).topic}"
+            whole["cameras"].append({**vars(camera), **entry})
+        for prefix, source in arm.calibration.items():
+            whole["calibration"][f"{name}_{prefix}"] = source
+    return {key: value for key, value in whole.items() if value}
+
+
+_ENTRIES = (
+    "base",
+    "arms",
+    "robot_type",
+    "model",
+    "joints",
+    "joint_states",
+    "outputs",
+    "calibration",
+    "cameras",
+)
+
+
+def _build(content: Mapping[str, Any], path: Path, source: str) -> Robot:
+    """Return the robot that the whole content describes."""
+    if not content.get("joints"):
+        raise RobotError(f"{path}: joints: name at least one, or begin with 'base: so100'")
+    joints = tuple(
+        _joint(name, entry, f"{path}: joints: {name}") for name, entry in content["joints"].items()
+    )
+    for joint in joints:
+        lacking = [end for end in ("lower", "upper") if math.isinf(getattr(joint, end))]
+        if lacking and joint.role != VELOCITY:
+            raise RobotError(
+                f"{path}: joints: {joint.name}: {lacking[0]}: it is missing: nothing is commanded "
+                "without limits [rad]"
+            )
+    _once([joint.lerobot for joint in joints], f"{path}: joints: lerobot")
+    robot = Robot(
+        source,
+        robot_type=_text(content.get("robot_type", path.stem), f"{path}: robot_type"),
+        model=_text(content.get("model", ""), f"{path}: model"),
+        joints=joints,
+        joint_states=_states(content.get("joint_states", "joint_states"), f"{path}: joint_states"),
+        calibration=content.get("calibration", {}),
+        cameras=_cameras(content.get("cameras", []), f"{path}: cameras"),
+    )
+    if not robot.moving:
+        raise RobotError(f"{path}: joints: all are velocities; here positions are commanded")
+    _check_calibration(robot, path)
+    outputs = content.get("outputs", [{"type": FORWARD, "topic": "arm_controller/commands"}])
+    return replace(robot, outputs=_outputs(outputs, robot, f"{path}: outputs"))
+
+
+def _joint(name: str, entry: Any, where: str) -> Joint:
+    known = tuple(f.name for f in fields(Joint) if f.name != "name")
+    values = _known(_mapping(entry, where), known, where)
+    lerobot = _text(str(values.get("lerobot", name)), f"{where}: lerobot").removesuffix(".pos")
+    kind = base_name(lerobot)
+    usual = GRIPPER if kind == GRIPPER else JOINT if kind in LEROBOT_JOINTS else ""
+    usual = VELOCITY if lerobot.endswith(VELOCITY_SUFFIX) else usual
+    role = values.pop("role", usual)
+    if role not in ROLES:
+        what = f"it is {role!r}" if role else f"'{lerobot}' is no joint of LeRobot's arms"
+        raise RobotError(
+            f"{where}: role: {what}: say what it is, joint, gripper or velocity; or with lerobot "
+            f"which of {', '.join(LEROBOT_JOINTS)} it is"
+        )
+    values["lerobot"] = lerobot
+    for key in ("lower", "upper", "speed", "closed", "open"):
+        if key in values:
+            values[key] = _number(values[key], f"{where}: {key}")
+    joint = Joint(name=name, role=role, **values)
+    problem = _joint_problem(joint, values)
+    if problem:
+        raise RobotError(f"{where}: {problem}")
+    return joint
+
+
+def _joint_problem(joint: Joint, given: Collection[str]) -> str:
+    """Say what is wrong with a joint; empty when nothing is."""
+    if joint.role == VELOCITY:
+        extra = [key for key in given if key not in ("lerobot",)]
+        return f"{extra[0]}: a velocity has none" if extra else ""
+    contrary = {GRIPPER: JOINT, JOINT: GRIPPER}[joint.role]
+    if base_name(joint.lerobot) in LEROBOT_JOINTS and (
+        (base_name(joint.lerobot) == GRIPPER) != (joint.role == GRIPPER)
+    ):
+        return f"role: it is {joint.role}, but LeRobot's {joint.lerobot} is a {contrary}"
+    if joint.lower >= joint.upper:
+        return f"lower: {joint.lower:g} is not below upper, {joint.upper:g}"
+    if joint.speed <= 0:
+        return f"speed: it is {joint.speed:g}, but must be above 0 rad/s"
+    if joint.sign not in (None, 1, -1) or isinstance(joint.sign, bool):
+        return f"sign: it is {joint.sign!r}, but must be 1 or -1"
+    ends = {"closed": joint.closed, "open": joint.open}
+    if joint.role == JOINT:
+        named = [key for key, value in ends.items() if value is not None]
+        return f"{named[0]}: only a gripper has it: add role: gripper" if named else ""
+    if joint.sign == -1:
+        return "sign: to reverse a gripper, swap its closed and open"
+    for key, value in ends.items():
+        if value is not None and not joint.lower <= value <= joint.upper:
+            return (
+                f"{key}: {value:g} is beyond lower and upper, {joint.lower:g} to "
+                f"{joint.upper:g}: the gripper would never get there"
+            )
+    if joint.gripper_range[0] == joint.gripper_range[1]:
+        return f"open: it is closed, {joint.gripper_range[0]:g}, too"
+    return ""
+
+
+def _states(value: Any, where: str) -> tuple[StateTopic, ...]:
+    entries = value if isinstance(value, list) else [value]
+    if not entries:
+        raise RobotError(f"{where}: name at least one topic")
+    topics = []
+    for number, entry in enumerate(entries, start=1):
+        here = f"{where}: {number}" if isinstance(value, list) else where
+        values = {"topic": entry} if isinstance(entry, str) else _mapping(entry, here)
+        _known(values, ("topic", "prefix"), here)
+        topics.append(
+            StateTopic(
+                _topic(values.get("topic"), f"{here}: topic"),
+                _text(values.get("prefix", ""), f"{here}: prefix"),
+            )
+        )
+    _once([state.topic for state in topics], where)
+    return tuple(topics)
+
+
+def _outputs(value: Any, robot: Robot, where: str) -> tuple[Output, ...]:
+    """Return the outputs, in which each joint that moves must be once."""
+    if not isinstance(value, list) or not value:
+        raise RobotError(f"{where}: it must be a list, as in - {{type: forward, topic: commands}}")
+    outputs = []
+    for number, entry in enumerate(value, start=1):
+        here = f"{where}: {number}"
+        known = tuple(f.name for f in fields(Output))
+        values = _known(_mapping(entry, here), known, here)
+        if values.get("type") not in OUTPUTS:
+            raise RobotError(
+                f"{here}: type: it is {values.get('type')!r}, but must be one of "
+                f"{', '.join(OUTPUTS)}"
+            )
+        prefix = _text(values.get("prefix", ""), f"{here}: prefix")
+        usual = [name for name in robot.joint_names if name.startswith(prefix)]
+        joints = tuple(map(str, _list(values.get("joints", usual), f"{here}: joints")))
+        strange = [name for name in joints if name not in robot.joint_names]
+        if strange:
+            raise RobotError(
+                f"{here}: joints: there is no joint '{strange[0]}' with a position; there are "
+                f"{', '.join(robot.joint_names)}"
+            )
+        if not joints:
+            raise RobotError(f"{here}: joints: none")
+        if values["type"] == GRIPPER_COMMAND and len(joints) != 1:
+            raise RobotError(f"{here}: joints: {GRIPPER_COMMAND} takes one joint, not {joints}")
+        effort = _number(values.get("max_effort", 0.0), f"{here}: max_effort")
+        topic = _topic(values.get("topic"), f"{here}: topic")
+        outputs.append(Output(values["type"], topic, joints, prefix, effort))
+    _once([output.topic for output in outputs], f"{where}: topic")
+    told = [name for output in outputs for name in output.joints]
+    _once(told, f"{where}: joints")
+    silent = [name for name in robot.joint_names if name not in told]
+    if silent:
+        raise RobotError(f"{where}: none of them has the joints {', '.join(silent)}")
+    return tuple(outputs)
+
+
+def _calibration(value: Any, path: Path) -> dict[str, str]:
+    """Return prefix -> calibration, with whole paths."""
+    where = f"{path}: calibration"
+    entries = {"": value} if isinstance(value, str) else _mapping(value, where)
+    found = {}
+    for prefix, source in entries.items():
+        text = _text(source, f"{where}: {prefix}" if prefix else where)
+        if "/" in text or text.endswith(".json"):
+            text = str((path.parent / Path(text).expanduser()).resolve())
+        if text:
+            found[str(prefix)] = text
+    return found
+
+
+def _check_calibration(robot: Robot, path: Path) -> None:
+    prefixes = {joint.prefix for joint in robot.moving}
+    for prefix in robot.calibration:
+        if prefix not in prefixes:
+            raise RobotError(
+                f"{path}: calibration: no joint of LeRobot's has the prefix '{prefix}'; the "
+                f"prefixes are {', '.join(map(repr, sorted(prefixes)))}"
+            )
+
+
+def _cameras(value: Any, where: str) -> tuple[Camera, ...]:
+    cameras = []
+    kinds = {f.name: type(f.default) for f in fields(Camera) if f.default is not MISSING}
+    for number, entry in enumerate(_list(value, where), start=1):
+        here = f"{where}: {number}"
+        entry = {"name": entry} if isinstance(entry, str) else entry
+        values = _known(_mapping(entry, here), ("name", *kinds), here)
+        name = values.get("name")
+        if not isinstance(name, str) or not _CAMERA.fullmatch(name):
+            raise RobotError(f"{here}: name: it is {name!r}, but must be letters, digits and _")
+        here = f"{where}: {name}"
+        for key, kind in kinds.items():
+            if key in values and type(values[key]) is not kind:
+                raise RobotError(
+                    f"{here}: {key}: it is {values[key]!r}, but must be {_KINDS[kind]}"
+                )
+        camera = Camera(**values)
+        _check_camera(camera, here)
+        cameras.append(camera)
+    _once([camera.name for camera in cameras], f"{where}: name")
+    _once([camera.device for camera in cameras if camera.device], f"{where}: device")
+    _once([camera.feature for camera in cameras if camera.feature], f"{where}: feature")
+    return tuple(cameras)
+
+
+def _check_camera(camera: Camera, where: str) -> None:
+    for key, value, choices in (
+        ("driver", camera.driver, DRIVERS),
+        ("transport", camera.transport, TRANSPORTS),
+    ):
+        if value not in choices:
+            raise RobotError(
+                f"{where}: {key}: it is {value!r}, but must be one of {', '.join(choices)}"
+            )
+    for key, low, high in (("width", 16, 7680), ("height", 16, 4320), ("fps", 1, 240)):
+        if not low <= getattr(camera, key) <= high:
+            raise RobotError(
+                f"{where}: {key}: it is {getattr(camera, key)}, but must be {low} to {high}"
+            )
+    if camera.topic:
+        _topic(camera.topic, f"{where}: topic")
+    if camera.topic.endswith("/compressed"):
+        raise RobotError(
+            f"{where}: topic: give that of the raw images; 'transport: compressed' adds "
+            "/compressed"
+        )
+    if camera.driver != "none" and not camera.device:
+        raise RobotError(
+            f"{where}: device: it is missing; ls /dev/v4l/by-id/ lists names that stay when "
+            "cameras are replugged"
+        )
+    if camera.driver != "none" and camera.topic:
+        raise RobotError(
+            f"{where}: topic: the driver publishes on camera/{camera.name}/image_raw; leave it out"
+        )
+
+
+# Pieces of YAML.
+
+_KINDS = {str: "a text", int: "a whole number", float: "a number"}
+
+
+def _kind(value: Any) -> str:
+    return "nothing" if value is None else type(value).__name__
+
+
+def _mapping(value: Any, where: str) -> dict[Any, Any]:
+    if not isinstance(value, Mapping):
+        raise RobotError(f"{where}: it is {value!r}, but must be entries, as in {{key: value}}")
+    return dict(value)
+
+
+def _list(value: Any, where: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise RobotError(f"{where}: it is {value!r}, but must be a list, as in [first, second]")
+    return value
+
+
+def _known(entry: Mapping[Any, Any], known: Sequence[str], where: str) -> dict[str, Any]:
+    """Return a copy, if it has no other keys than the known ones."""
+    for key in entry:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, 1)
+            meant = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}"
+            raise RobotError(f"{where}: there is no entry '{key}'; {meant}")
+    return dict(entry)
+
+
+def _text(value: Any, where: str) -> str:
+    if not isinstance(value, str):
+        raise RobotError(f"{where}: it is {value!r}, but must be a text; put it into quotes")
+    return value.strip()
+
+
+def _topic(value: Any, where: str) -> str:
+    if not isinstance(value, str) or not _TOPIC.fullmatch(value):
+        raise RobotError(f"{where}: it is {value!r}, but must be a name of ROS, as arm/commands")
+    return value
+
+
+def _number(value: Any, where: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise RobotError(f"{where}: it is {value!r}, but must be a number")
+    return float(value)
+
+
+def _once(values: Sequence[str], where: str) -> None:
+    twice = [value for value, count in Counter(values).items() if count > 1]
+    if twice:
+        raise RobotError(f"{where}: '{twice[0]}' is there twice")
+
+
+LEROBOT_ARM = tuple(lerobot_joint(name) for name in LEROBOT_JOINTS)
+"""The joints of an SO-100 or SO-101 as LeRobot's data have them: without limits."""

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The parameters of the backend 'smolvla', without PyTorch: launch files read them, too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from smolvla_core.node_settings import PolicySettings
+from smolvla_core.settings import setting
+
+if TYPE_CHECKING:
+    from smolvla_policy.backends.smolvla import SmolVLABackend
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmolVLASettings(PolicySettings):
+    """Of `policy_node` with the backend 'smolvla'."""
+
+    checkpoint: str = setting("", "LeRobot checkpoint: a folder or a hub id.")
+    device: str = setting("auto", "Where the model runs: auto, cpu, cuda, cuda:0, mps, …")
+    dtype: str = setting(
+        "auto",
+        "Number type of the model; 'auto' is what LeRobot would use for the checkpoint.",
+        choices=("auto", "float32", "bfloat16"),
+    )
+    stats: str = setting(
+        "",
+        "Which statistics to use where the checkpoint has several or none: a name in it "
+        "(so100), or the path of a data set's meta/stats.json. Empty: the checkpoint's own.",
+    )
+    tokenizer: str = setting(
+        "",
+        "Where the tokenizer is: a folder, a tokenizer.json or a hub id. Empty: where the "
+        "checkpoint says.",
+    )
+    units: str = setting(
+        "auto",
+        "What the checkpoint's state and actions are in. 'auto': what the checkpoint says "
+        "(robot.json), else what its statistics imply; "
+        "'degrees': LeRobot since 0.4.4, gripper 0-100; 'normalized': LeRobot June 2025 to "
+        "0.4.3, -100 to 100 over the calibrated ranges; 'degrees_old': LeRobot before June 2025.",
+        choices=("auto", "degrees", "normalized", "degrees_old", "radians"),
+    )
+    calibration: str = setting(
+        "",
+        "LeRobot's calibration of a robot with one arm: the path of its JSON file, or LeRobot's "
+        "--robot.id. Empty: what the robot file says. 'normalized' needs it.",
+    )
+    allow_units_mismatch: bool = setting(
+        False,
+        "Move the arm although the checkpoint's statistics contradict 'units', or the "
+        "calibration's ranges cannot be this arm's.",
+    )
+    period: float = setting(
+        0.0,
+        "Time between two actions of a chunk: 1/fps of the data that the checkpoint was trained "
+        "on [s]. 0: what the checkpoint says (robot.json), else 1/30 with a warning.",
+        0.0,
+        1.0,
+    )
+    real_time_chunking: bool = setting(
+        False,
+        "Chunks continue the actions that the executor has queued instead of being drawn without "
+        "regard to them, so that seams do not jump (arXiv 2506.07339).",
+        live=True,
+    )
+    seed: int = setting(
+        -1,
+        "Seed of the noise that actions are made from: the same seed gives the same actions for "
+        "the same observations. -1: fresh noise.",
+        -1,
+        live=True,
+    )
+    noise_scale: float = setting(
+        1.0,
+        "The noise that actions are made from is multiplied by this: 1 as trained and as LeRobot; "
+        "0 the checkpoint's most typical actions, the same for the same observation, so that "
+        "chunks agree and seams are small.",
+        0.0,
+        1.0,
+        live=True,
+    )
+    threads: int = setting(
+        0,
+        "Threads of the model on the CPU; 0: one less than the cores, so that the control loop "
+        "keeps one.",
+        0,
+        256,
+    )
+
+
+def create(settings: SmolVLASettings) -> SmolVLABackend:
+    """Create the backend; see `smolvla_policy.backends.smolvla.create`."""
+    from smolvla_policy.backends import smolvla
+
+    return smolvla.create(settings)
