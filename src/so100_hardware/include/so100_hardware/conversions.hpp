@@ -45,8 +45,8 @@ struct Goal
   bool clamped = false;  ///< the wanted position lies outside of the range
 };
 
-/// Position of the gripper's joint when closed and when open [rad]. The parameter `gripper_range`
-/// of policy_node has the same two numbers by default, and both ends must agree.
+/// Position of the gripper's joint when closed and when open [rad]. The robot file has the same two
+/// numbers (lower and upper, or closed and open of the gripper), and both ends must agree.
 struct GripperAngles
 {
   double closed = -0.174;
@@ -58,7 +58,7 @@ struct GripperAngles
 /// Body joints: 2 pi / 4096 per tick, 0 rad in the middle of the calibrated range. This is the
 /// zero of LeRobot's degrees and of the "new calibration" URDF; as in LeRobot's degrees,
 /// drive_mode plays no part. An axis that a URDF counts the other way round is turned by
-/// `joint_signs` of policy_node (smolvla_core/units/joint_units.py), not here.
+/// sign in the robot file (smolvla_core/units/joint_units.py), not here.
 ///
 /// The gripper: LeRobot counts it 0 at one end of its range and 100 at the other.
 /// smolvla_core/units/joint_units.py maps 0-100 to `gripper_range` in radians; gripper() maps the
