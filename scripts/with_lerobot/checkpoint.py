@@ -332,7 +332,7 @@ def train(check: Check, name: str, dataset: Path, checkpoint: Path = SHIPPED, *m
     shutil.rmtree(out, ignore_errors=True)
     check.ours(
         name,
-        *("smolvla_learning.training.train", "--dataset", dataset, "--checkpoint", checkpoint),
+        *("train", "--dataset", dataset, "--checkpoint", checkpoint),
         *("--output", out, "--steps", "2", "--batch-size", "2", "--device", "cpu"),
         *("--precision", "float32", "--cache", check.work / "frames"),
         *more,

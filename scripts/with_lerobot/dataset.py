@@ -188,7 +188,7 @@ def equal_frames(check: Check, name: str, dataset: Path) -> str:
 
 def inspect(check: Check, log: str, dataset: Path) -> None:
     """Let this suite look at a dataset."""
-    check.ours(log, "smolvla_learning.dataset.inspect", dataset, "--deep")
+    check.ours(log, "dataset", "inspect", dataset, "--deep")
 
 
 def train_here(check: Check, log: str, datasets: list[Path], *start: str | Path) -> None:
@@ -197,7 +197,7 @@ def train_here(check: Check, log: str, datasets: list[Path], *start: str | Path)
     shutil.rmtree(out, ignore_errors=True)
     check.ours(
         log,
-        *("smolvla_learning.training.train", "--dataset", *datasets, *start, "--output", out),
+        *("train", "--dataset", *datasets, *start, "--output", out),
         *("--steps", "2", "--batch-size", "2", "--device", "cpu", "--precision", "float32"),
         *("--cache", check.work / "frames"),
     )

@@ -42,7 +42,7 @@ def simulated(check: Check, name: str = "simulation", seed: int = 3) -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
         check.ours(
             f"record_{name}",
-            *("smolvla_sim.demonstrations.record_dataset", "--kind", "reach", "--episodes", "3"),
+            *("dataset", "simulate", "--kind", "reach", "--episodes", "3"),
             *("--output", folder, "--cameras", "top", "wrist", "--seed", str(seed)),
             *("--workers", "1", "--camera-size", f"{WIDTH}x{HEIGHT}", "--fps", str(FPS)),
         )
@@ -83,7 +83,7 @@ def of_topics(check: Check) -> dict[str, Path]:
             episodes(check, 1)
     if complete(killed):
         raise StepError(f"{killed} was closed although its recorder was killed")
-    check.ours("repair", "smolvla_learning.dataset.repair", killed)
+    check.ours("repair", "dataset", "repair", killed)
     return found
 
 
@@ -208,4 +208,4 @@ def keep(check: Check) -> None:
 
 def order(check: Check, *words: str) -> None:
     """Give the recorder an order."""
-    check.ours(f"order_{words[0]}", "smolvla_learning.record_node.episode", *words)
+    check.ours(f"order_{words[0]}", "record", *words)

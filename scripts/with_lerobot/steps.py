@@ -144,8 +144,8 @@ class Check:
         return text
 
     def ours(self, name: str, *arguments: str | Path) -> str:
-        """Run a Python module of this suite, ``python -m …``."""
-        return self.run(name, [sys.executable, "-m", *arguments])
+        """Run a command of this suite, ``smolvla …``."""
+        return self.run(name, [sys.executable, "-m", "smolvla_bringup.cli", *arguments])
 
     def tool(self, name: str, *command: str | Path, cwd: Path = ROOT) -> str:
         """Run a program of LeRobot's environment by its name."""

@@ -149,6 +149,7 @@ COMMANDS: Mapping[str, Command | Tool | Group] = {
     "check": Command(
         "tell, before anything moves, whether a checkpoint fits this robot",
         "smolvla_policy.check",
+        "smolvla_policy.checks.options",
         ros=True,
     ),
     "record": Group(

@@ -3,7 +3,7 @@
 
 Usage: fake_bringup_nodes.py sim|policy|executor --ros-args ...
 The variable FAKE_FAULT chooses one of: sim_never_succeeds, policy_error, policy_dies,
-executor_start_refused.
+policy_loads_for_ever, executor_start_refused.
 """
 
 from __future__ import annotations
@@ -88,6 +88,8 @@ class FakePolicy(Node):
         self._status = PolicyStatus(state=PolicyStatus.READY, backend="scripted")
         if FAULT == "policy_error":
             self._status = PolicyStatus(state=PolicyStatus.ERROR, message="no such checkpoint")
+        if FAULT == "policy_loads_for_ever":
+            self._status = PolicyStatus(state=PolicyStatus.LOADING, message="loading layer 3")
         self._statuses = self.create_publisher(PolicyStatus, "~/status", qos.status_qos())
         self._chunks = self.create_publisher(ActionChunk, "smolvla/action_chunk", qos.chunk_qos())
         self.create_subscription(

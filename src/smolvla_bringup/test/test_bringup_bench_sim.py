@@ -137,7 +137,7 @@ def test_agreement_is_whether_intervals_overlap() -> None:
     real = [row_of(SYNC, 18, 6), row_of(RTC, 5, 21)]
     checks = agreement(simulated, real)
     assert [check.passed for check in checks] == [True, True, False, False]
-    first, _, third, fourth = (check.message for check in checks)
+    first, _, third, fourth = (check.text for check in checks)
     assert first.startswith("sync, 8 actions at 300 ms, success: simulated [83.16, 100.00]%")
     assert first.endswith("the 95 % intervals overlap")
     assert third.startswith("async g=0.5 RTC at 300 ms, success: ")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -26,13 +27,14 @@ from std_srvs.srv import Trigger
 
 from smolvla_msgs.msg import ActionChunk, InferenceRequest
 
-LIMIT = 90.0  # [s] for one demo; only a broken one comes near
+LIMIT = 240.0  # [s] for one demo; only a broken one comes near, or a crowded machine
 
 # Fault of the fakes -> arguments of the demo. All run at once: mostly they wait for discovery.
 FAILURES = {
-    "sim_never_succeeds": ("--time-limit", "2", "--no-video"),
+    "sim_never_succeeds": ("--time-limit", "5", "--no-video"),
     "policy_dies": ("--no-video",),
     "policy_error": (),
+    "policy_loads_for_ever": ("--ready-limit", "15"),
     "executor_start_refused": ("--no-video",),
 }
 
@@ -160,7 +162,7 @@ def test_a_robot_on_the_users_domain_neither_sees_nor_hears_a_demo(
 def test_task_that_is_not_done_in_time_fails(failures: dict) -> None:
     status, output, _ = failures["sim_never_succeeds"]
     assert status == 1
-    assert "NOT done in 2." in output
+    assert re.search(r"NOT done in [5-9]\.", output)
     assert "best score 0.5 of 1" in output
 
 
@@ -175,6 +177,16 @@ def test_error_of_the_policy_ends_the_wait_at_once(failures: dict) -> None:
     status, output, _ = failures["policy_error"]
     assert status == 2
     assert "policy_node cannot go on: no such checkpoint" in output
+    assert "all nodes are ready" not in output
+
+
+def test_a_node_that_is_never_ready_is_named_with_its_last_lines(failures: dict) -> None:
+    status, output, _ = failures["policy_loads_for_ever"]
+    assert status == 2
+    assert "policy_node: loading layer 3, it printed last: the fake policy has started" in output
+    error = output[output.index("not ready after 15 s:") :]
+    assert "policy_node: loading layer 3. Its last lines (all of them: " in error
+    assert "/log/policy_node.log):\n    the fake policy has started" in error
     assert "all nodes are ready" not in output
 
 

@@ -209,6 +209,31 @@ def test_signals_end_the_console_script_cleanly(
     assert not mark.living()
 
 
+def test_a_start_whose_output_nobody_reads_any_more_ends(
+    start_command: list[str], executable: Callable[..., None], mark: Mark
+) -> None:
+    executable(
+        "smolvla_policy", "policy_node", "/bin/sh", "-c", "while :; do sleep .1; echo a; done"
+    )
+    process = subprocess.Popen(
+        ["env", "--default-signal=HUP", *start_command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **mark.variables},
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    while "[policy_node] a" not in process.stdout.readline():
+        pass
+    process.stdout.close()  # as `| head` does
+    said = process.stderr.read()
+    assert process.wait(LIMIT) == 0
+    assert said.count("nobody reads the output") == 1
+    assert "Traceback" not in said
+    assert not mark.living()
+
+
 def test_console_script_ends_all_when_a_node_dies(
     start_command: list[str], executable: Callable[..., None]
 ) -> None:

@@ -349,7 +349,9 @@ class SmolVLAClient:
         except ClientError:
             raise
         except BaseException:
-            on_wait, self._on_wait = self._on_wait, None  # it may be what has raised
+            # Either may be what has raised.
+            on_feedback = None
+            on_wait, self._on_wait = self._on_wait, None
             handle = wait(sent)  # it may be accepted all the same
             if handle.accepted:
                 handle.cancel_goal_async()

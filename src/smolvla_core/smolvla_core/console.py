@@ -23,7 +23,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
-from smolvla_core.settings import RENAMED, flag
+from smolvla_core.settings import add_renamed
 
 DONE, NO, COULD_NOT_RUN, BROKEN_PIPE, INTERRUPTED = 0, 1, 2, 141, 130
 """Exit statuses: done; done, and the answer is no; could not be done; the shell's for who writes
@@ -37,12 +37,7 @@ class _Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse; an option that had another name in an earlier version is an error."""
-        args = list(sys.argv[1:] if args is None else args)
-        options = self._option_string_actions
-        for old in (str(word).partition("=")[0] for word in args):
-            new = flag(RENAMED.get(old[2:].replace("-", "_"), ""))
-            if old.startswith("--") and old not in options and new in options:
-                self.error(f"{old} is called {new} now")
+        add_renamed(self, {name[2:].replace("-", "_") for name in self._option_string_actions})
         return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:

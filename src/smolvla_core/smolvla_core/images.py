@@ -65,7 +65,7 @@ _BT601 = np.array(
 _GRAY = frozenset(("mono8", "mono16", "8UC1"))
 # What depth cameras send: REP 118, and openni's and librealsense's drivers.
 _DEPTH = frozenset(("16UC1", "16SC1", "32SC1", "32FC1", "64FC1", "z16"))
-_SET_COLOR = "set camera_topic to the topic of the camera's color images"
+_SET_COLOR = "give the topic of the camera's color images in the robot file"
 # What a camera or a transport may compress a single picture to. Not all that OpenCV reads: the
 # data come from the network.
 _FORMATS = {

@@ -294,7 +294,7 @@ class ExecutorSettings(RobotSettings, ManagedSettings):
         0.6,
         "Largest joint speed of the approach to the first action [rad/s].",
         0.01,
-        100.0,
+        1000.0,
         live=True,
     )
     approach_duration: float = setting(

@@ -364,8 +364,15 @@ def add_arguments(
     """
     chosen = settings_of(source, names)
     add_declared(parser, chosen)
+    add_renamed(parser, chosen)
+
+
+def add_renamed(
+    parser: argparse.ArgumentParser | argparse._ArgumentGroup, known: Collection[str]
+) -> None:
+    """Give `parser` an error for each earlier name of the settings `known`."""
     for old, new in RENAMED.items():
-        if new in chosen and old not in chosen:
+        if new in known and old not in known:
             parser.add_argument(
                 flag(old), action=_Renamed, nargs="*", const=new, dest=argparse.SUPPRESS,
                 help=argparse.SUPPRESS,

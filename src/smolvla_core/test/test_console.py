@@ -104,7 +104,7 @@ def test_old_names_and_beginnings_of_options_are_errors(capsys):
     parser = command_parser("smolvla paint", "Paint.", "smolvla paint --output wall")
     parser.add_argument("--output")
     assert parser.parse_args(["--output", "wall"]).output == "wall"
-    for option, said in (("--out", "--out is called --output now"), ("--outp", "unrecognized")):
+    for option, said in (("--out", "--out has become --output"), ("--outp", "unrecognized")):
         with pytest.raises(SystemExit) as ended:
             parser.parse_args([f"{option}=wall"])
         assert ended.value.code == 2

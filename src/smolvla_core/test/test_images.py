@@ -164,7 +164,7 @@ def test_unknown_encoding_is_named_with_the_known_ones(encoding):
 
 @pytest.mark.parametrize("encoding", ["16UC1", "32FC1"])
 def test_depth_is_refused_with_what_to_do(encoding):
-    with pytest.raises(ValueError, match=rf"'{encoding}' \(8x6\) is depth.*set camera_topic"):
+    with pytest.raises(ValueError, match=rf"'{encoding}' \(8x6\) is depth.*give the topic"):
         decode_image(message(RGB, encoding))
 
 
@@ -232,7 +232,7 @@ def cut(kind: str) -> CompressedImage:
     ("picture", "words"),
     [
         (CompressedImage(format="png"), "is empty"),
-        (compressed(np.full((4, 4), 700, np.uint16), "PNG"), "more than 8 bits.*camera_topic"),
+        (compressed(np.full((4, 4), 700, np.uint16), "PNG"), "more than 8 bits.*robot file"),
         (compressed(np.full((4, 4), 0.7, np.float32), "TIFF"), "more than 8 bits"),
         (compressed(np.full((4, 4), 700, np.uint16), "PNG", "16UC1; png compressed"), "is depth"),
         # Scaled to 8 bits by whoever published it: no color for all that.

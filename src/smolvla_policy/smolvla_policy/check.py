@@ -1,15 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tell, before anything moves, whether a checkpoint fits this robot.
-
-    ros2 run smolvla_policy check --checkpoint my/checkpoint --task "pick up the red cube"
+"""``smolvla check``: tells, before anything moves, whether a checkpoint fits this robot.
 
 Parameters come as for `policy_node` and `executor_node`, so that what is checked is what runs.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,12 +16,13 @@ import rclpy
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
+from smolvla_core.console import COULD_NOT_RUN, write_json
 from smolvla_core.node_settings import ExecutorSettings
 from smolvla_core.robot import Robot, load_robot
 from smolvla_core.ros.parameter_names import check_arguments
 from smolvla_core.ros.parameters import read
 from smolvla_core.settings import Settings as NodeSettings
-from smolvla_core.settings import settings_of
+from smolvla_core.settings import from_arguments, settings_of
 
 from smolvla_policy.backends.registry import policy_parameters
 from smolvla_policy.backends.smolvla_settings import SmolVLASettings
@@ -35,21 +32,8 @@ from smolvla_policy.checkpoint.processors import expected_cameras
 from smolvla_policy.checks import checkpoint_checks, robot_checks
 from smolvla_policy.checks.heard import Heard
 from smolvla_policy.checks.listener import RobotListener
+from smolvla_policy.checks.options import PARAMETERS, CheckSettings, parser
 from smolvla_policy.checks.rows import Row, Status, as_json, exit_code, summary, table
-
-PARAMETER_OPTIONS = (
-    "checkpoint",
-    "stats",
-    "tokenizer",
-    "units",
-    "calibration",
-    "cameras",
-    "robot",
-    "device",
-    "dtype",
-)
-"""Options that are parameters of `policy_node` by the same name."""
-BAD_USAGE = 2
 
 
 @dataclass(frozen=True)
@@ -67,54 +51,30 @@ class Settings:
     robot: Robot
 
 
-def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Split the command line into this program's options and those of ROS."""
+def parse(arguments: Sequence[str]) -> tuple[CheckSettings, dict[str, Any], list[str]]:
+    """Read the command line.
+
+    Returns:
+        The settings of the check, the parameters of `policy_node` that were given as options, and
+        the arguments of ROS.
+    """
     own, ros = list(arguments), []
     if "--ros-args" in own:
         cut = own.index("--ros-args")
         own, ros = own[:cut], own[cut:]
-    parser = argparse.ArgumentParser(
-        prog="check",
-        description="Tell, before anything moves, whether a checkpoint fits this robot.",
-        epilog="All parameters of policy_node and executor_node may follow after --ros-args. "
-        "Exit code: 0 ready, 1 something must be done, 2 cannot be checked.",
-    )
-    parser.add_argument("--checkpoint", help="folder or hub id")
-    parser.add_argument("--task", default="", help="the instruction, to count its tokens")
-    parser.add_argument("--stats", help="statistics to use instead of the checkpoint's own")
-    parser.add_argument("--tokenizer", help="folder, file or hub id instead of the checkpoint's")
-    parser.add_argument("--units", help="auto, degrees, normalized, degrees_old or radians")
-    parser.add_argument("--calibration", help="the arm's LeRobot calibration: a file or an id")
-    parser.add_argument("--cameras", nargs="+", metavar="NAME[:FEATURE]", help="as policy_node's")
-    parser.add_argument("--robot", help="so100, so101, … or the path of a robot file")
-    parser.add_argument("--device", help="auto, cpu, cuda, …")
-    parser.add_argument("--dtype", help="auto, float32 or bfloat16")
-    parser.add_argument(
-        "--params-file", action="append", default=[], help="parameters in YAML; repeatable"
-    )
-    parser.add_argument("--seconds", type=float, default=3.0, help="to listen to the robot")
-    parser.add_argument("--offline", action="store_true", help="do not listen to the robot")
-    parser.add_argument("--no-speed", action="store_true", help="do not load and time the model")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    options = parser.parse_args(own)
-    if not 0.1 <= options.seconds <= 60.0:
-        parser.error(f"--seconds is {options.seconds:g}; it must be 0.1 to 60")
+    given = parser().parse_args(own)
+    options = from_arguments(CheckSettings, given)
     for file in options.params_file:
         ros += [*([] if ros else ["--ros-args"]), "--params-file", file]
-    return options, ros
+    return options, {name: v for name, v in vars(given).items() if name in PARAMETERS}, ros
 
 
-def read_settings(context: rclpy.Context, options: argparse.Namespace) -> Settings:
+def read_settings(context: rclpy.Context, given: Mapping[str, Any]) -> Settings:
     """Read the parameters as both nodes would, and the options that stand for some.
 
     Raises:
         ValueError: a value does not fit; also the two exceptions of rclpy for parameters.
     """
-    given = {
-        name: getattr(options, name)
-        for name in PARAMETER_OPTIONS
-        if getattr(options, name) is not None
-    }
     policy = _values(context, "policy_node", SmolVLASettings, given)
     return Settings(
         policy,
@@ -143,9 +103,7 @@ def _values(
         node.destroy_node()
 
 
-def check_all(
-    context: rclpy.Context, settings: Settings, options: argparse.Namespace
-) -> list[Row]:
+def check_all(context: rclpy.Context, settings: Settings, options: CheckSettings) -> list[Row]:
     """Run all checks, those that need the others' results only where these are there."""
     values = settings.policy
     rows, contents = checkpoint_checks.check_checkpoint(values)
@@ -229,7 +187,7 @@ def check_speed(
     settings: Settings,
     contents: CheckpointContents,
     heard: Heard | None,
-    options: argparse.Namespace,
+    options: CheckSettings,
 ) -> list[Row]:
     """Check device and memory, and time the model on the images that were heard."""
     from smolvla_policy.checks import speed
@@ -237,7 +195,7 @@ def check_speed(
     rows = speed.check_device(settings.policy, contents.weights)
     if exit_code(rows):
         return rows
-    if options.no_speed:
+    if not options.speed:
         return [*rows, Row("latency", Status.SKIPPED, "not measured (--no-speed)")]
     seen = {} if heard is None else heard.cameras
     images = {name: camera.pixels for name, camera in seen.items() if camera.pixels is not None}
@@ -255,7 +213,7 @@ def check_speed(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Check and print; return 0 ready, 1 something must be done, 2 cannot be checked."""
-    options, ros = parse(sys.argv[1:] if arguments is None else arguments)
+    options, given, ros = parse(sys.argv[1:] if arguments is None else arguments)
     context = rclpy.Context()
     try:
         check_arguments(
@@ -266,7 +224,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             },
         )
         rclpy.init(args=ros, context=context)
-        settings = read_settings(context, options)
+        settings = read_settings(context, given)
         if settings.policy["backend"] != "smolvla":
             raise ValueError(
                 f"backend is '{settings.policy['backend']}'; only checkpoints of 'smolvla' can be "
@@ -278,22 +236,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         InvalidParameterTypeException,
         InvalidParameterValueException,
     ) as error:
-        print(f"check: {error}", file=sys.stderr)
+        print(f"smolvla check: {error}", file=sys.stderr)
         rclpy.try_shutdown(context=context)
-        return BAD_USAGE
+        return COULD_NOT_RUN
     try:
         rows = check_all(context, settings, options)
-    except KeyboardInterrupt:
-        return BAD_USAGE
     finally:
         rclpy.try_shutdown(context=context)
-    if options.json:
-        print(json.dumps(as_json(rows), indent=2))
-    else:
+    if options.json is not None:
+        write_json(options.json, as_json(rows))
+    if str(options.json) != "-":
         print(table(rows, shutil.get_terminal_size((100, 24)).columns))
         print(f"\n{summary(rows)}")
     return exit_code(rows)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

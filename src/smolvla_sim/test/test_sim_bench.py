@@ -260,7 +260,7 @@ def test_runs_of_another_setup_are_not_mixed(canned, tmp_path):
         ("--seed -1", "--seed: is -1, but must be 0 or more"),
         ("--minute 0", "--minute: is 0.0, but must be above 0"),
         ("--rate nan", "--rate: is nan, but must be a finite number"),
-        ("--blend average", "--blend is called --aggregate now"),
+        ("--blend average", "--blend has become --aggregate"),
     ],
 )
 def test_values_that_cannot_be_are_refused_by_the_command_line(arguments, words, capsys):

@@ -199,7 +199,7 @@ class Sulker:
 @pytest.fixture
 def sulk(monkeypatch):
     def install(when):
-        monkeypatch.setattr(policies, "create_backend", lambda name, options: Sulker(when))
+        monkeypatch.setattr(policies, "create_backend", lambda settings: Sulker(when))
 
     return install
 

@@ -11,7 +11,7 @@ import pytest
 from smolvla_core.backend import ChunkRequest
 from smolvla_sim.evaluate import evaluate
 from smolvla_sim.expert.backend import ScriptedSettings, create
-from smolvla_sim.expert.expert import ScriptedExpert, scene_poses
+from smolvla_sim.expert.expert import ScriptedExpert
 from smolvla_sim.play.loop import DONE, EpisodeLoop, Observer, direct
 from smolvla_sim.play.policies import completed
 from smolvla_sim.settings import EvaluationSettings
@@ -20,6 +20,19 @@ from smolvla_sim.world.simulation import HOME, Simulation
 
 TASK = "put the red cube into the bowl"
 SORT = "sort the red cube into the left bowl and the green cube into the right bowl"
+
+
+def observation(simulation, instruction=TASK, names=JOINT_NAMES):
+    seen = Observer(simulation, create(ScriptedSettings(period=1 / 30)), (64, 48)).observe(
+        instruction
+    )
+    order = [JOINT_NAMES.index(name) for name in names]
+    return replace(seen, joint_names=tuple(names), positions=seen.positions[order])
+
+
+def scene_poses(simulation):
+    """Return what the expert may know about the things of a simulation."""
+    return observation(simulation).objects
 
 
 def scores(**settings):
@@ -192,14 +205,6 @@ def test_says_what_is_missing_and_what_is_out_of_reach():
     poses["red_cube"].position[:] = (0.9, 0.0, 0.0125)
     with pytest.raises(ValueError, match="out of the arm's reach"):
         expert.plan(np.array(HOME), poses, TASK, 10)
-
-
-def observation(simulation, instruction=TASK, names=JOINT_NAMES):
-    seen = Observer(simulation, create(ScriptedSettings(period=1 / 30)), (64, 48)).observe(
-        instruction
-    )
-    order = [JOINT_NAMES.index(name) for name in names]
-    return replace(seen, joint_names=tuple(names), positions=seen.positions[order])
 
 
 def test_backend():

@@ -134,6 +134,11 @@ def test_an_execution_hands_each_setting_to_the_executor():
     assert config.resume_jump == 0.6
     assert config.rate == 25.0
     assert config.joints == JOINT_NAMES
+    limits = [
+        [(joint.lower, joint.upper) for joint in Execution().executor(25.0, arm).body.joints]
+        for arm in ("so100", "so101")
+    ]
+    assert limits[0] != limits[1]
 
 
 @pytest.mark.parametrize(
@@ -285,7 +290,7 @@ def test_a_rate_that_does_not_divide_the_physics_is_refused():
 
 def test_a_direct_executor_changes_nothing_and_loses_no_time():
     def wild(number):
-        return np.tile(HOME, (ROWS, 1)) + 0.9 * (number % 2) + 0.01 * np.arange(ROWS)[:, None]
+        return np.full((ROWS, 6), 2.0 + 0.9 * (number % 2)) + 0.01 * np.arange(ROWS)[:, None]
 
     arm = Arm()
     thinker = Thinker(arm, wild)

@@ -90,7 +90,7 @@ void per_servo(
     ->allow_extra_args(false);
 }
 
-Reader model = [](const std::string & text) {
+const Reader model = [](const std::string & text) {
   const auto number = parse_number(text);
   if (!within(number, 0, 65535)) {
     throw CLI::ValidationError("--model-number", "takes NUMBER or ID=NUMBER, as in 777 or 6=2825");
@@ -98,7 +98,7 @@ Reader model = [](const std::string & text) {
   return [number](Identity & servo) { servo.model = static_cast<std::uint16_t>(*number); };
 };
 
-Reader firmware = [](const std::string & text) {
+const Reader firmware = [](const std::string & text) {
   const std::size_t dot = std::min(text.find('.'), text.size());
   const auto major = parse_number(text.substr(0, dot));
   const auto minor = parse_number(text.substr(std::min(dot + 1, text.size())));
@@ -112,7 +112,7 @@ Reader firmware = [](const std::string & text) {
   };
 };
 
-Reader baud = [](const std::string & text) {
+const Reader baud = [](const std::string & text) {
   const int code = code_of_baud(parse_number(text).value_or(0));
   if (code < 0) {
     throw CLI::ValidationError(

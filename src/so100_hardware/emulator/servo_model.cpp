@@ -455,14 +455,14 @@ void ServoModel::step(double dt, double voltage)
 
 void ServoModel::refresh(double voltage)
 {
-  const JointState now{
-    radians_from_ticks(present_position()),
-    radians_per_second_from_steps(1) * dynamics_.velocity(),
-    dynamics_.load(),
-    dynamics_.current(),
-    voltage,
-    temperature_,
-    static_cast<double>(protection_.status())};
+  JointState now;
+  now.position = radians_from_ticks(present_position());
+  now.velocity = radians_per_second_from_steps(1) * dynamics_.velocity();
+  now.effort = dynamics_.load();
+  now.current = dynamics_.current();
+  now.voltage = voltage;
+  now.temperature = temperature_;
+  now.status = protection_.status();
   for (const Measurement & one : kMeasurements) {
     memory_.set(one.reg, rounded(now.*one.value / one.si(1)));
   }

@@ -144,18 +144,4 @@ std::optional<int> tick_from_lerobot_0_100(TickRange range, int drive_mode, doub
   return truncate(product(bounded / 100.0, range.max - range.min) + range.min);
 }
 
-std::optional<int> steps_from_radians_per_second(double radians_per_second)
-{
-  return nearest(radians_per_second / kRadiansPerTick, -kMaxField, kMaxField);
-}
-
-std::optional<int> raw_from_acceleration(double radians_per_second2)
-{
-  return nearest(radians_per_second2 / (100.0 * kRadiansPerTick), 1, 254);
-}
-
-std::optional<int> raw_from_torque_share(double share) { return nearest(share * 1000.0, 0, 1000); }
-
-std::optional<int> raw_from_amperes(double amperes) { return nearest(amperes / 0.0065, 0, 511); }
-
 }  // namespace so100_hardware

@@ -67,8 +67,11 @@ public:
 
   void error(const std::string & text) { errors_.push_back(owner_ + ": " + text); }
 
-  std::optional<std::string_view> text(const char * name) const
+  std::optional<std::string_view> text(const char * name)
   {
+    if (!contains(known_, name)) {
+      known_.emplace_back(name);
+    }
     const auto found = parameters_.find(name);
     if (found == parameters_.end()) {
       return std::nullopt;
@@ -126,17 +129,18 @@ public:
     }
   }
 
-  void refuse_unknown(const std::vector<std::string> & known)
+  /// Those that were not asked for: a misspelt one must not pass for its default.
+  void refuse_unknown()
   {
     std::vector<std::string> unknown;
     for (const auto & parameter : parameters_) {
-      if (!contains(known, parameter.first)) {
+      if (!contains(known_, parameter.first)) {
         unknown.push_back(quoted(parameter.first));
       }
     }
     std::sort(unknown.begin(), unknown.end());
     if (!unknown.empty()) {
-      error("no such parameter: " + joined(unknown) + "; known are: " + joined(known));
+      error("no such parameter: " + joined(unknown) + "; known are: " + joined(known_));
     }
   }
 
@@ -144,6 +148,7 @@ private:
   std::string owner_;
   const Parameters & parameters_;
   std::vector<std::string> & errors_;
+  std::vector<std::string> known_;
 };
 
 void read_time(
@@ -157,7 +162,6 @@ void read_time(
 
 void read_system(ParameterReader reader, SystemConfig & config)
 {
-  reader.refuse_unknown(system_parameter_names());
   reader.read("port", config.port);
   if (config.port.empty()) {
     reader.error(
@@ -197,6 +201,7 @@ void read_system(ParameterReader reader, SystemConfig & config)
   reader.read("return_delay_time", config.return_delay_time, 0, 254);
   reader.read("torque_off_on_deactivate", config.torque_off_on_deactivate);
   reader.read("write_calibration", config.write_calibration);
+  reader.refuse_unknown();
 }
 
 void read_settings(ParameterReader & reader, ServoSettings & settings)
@@ -251,6 +256,10 @@ JointConfig read_joint(
   JointConfig joint;
   joint.name = description.name;
   joint.motor = description.name;
+  if (!reader.text("id")) {
+    reader.error("has no id; give the id of its servo, as <param name=\"id\">2</param>");
+  }
+  reader.read("id", joint.id, 0, feetech::kBroadcastId - 1);
   reader.read("lerobot_name", joint.motor);
   if (joint.motor.empty()) {
     reader.error("lerobot_name is empty; give LeRobot's name of the joint, such as gripper");
@@ -274,12 +283,6 @@ JointConfig read_joint(
     }
   }
 
-  reader.refuse_unknown(joint_parameter_names());
-  if (!reader.text("id")) {
-    reader.error("has no id; give the id of its servo, as <param name=\"id\">2</param>");
-  }
-  reader.read("id", joint.id, 0, feetech::kBroadcastId - 1);
-
   if (joint.motor == kGripper) {
     // LeRobot's limits for the gripper, which would otherwise hold against a closed grip until
     // its overload protection latches.
@@ -289,6 +292,7 @@ JointConfig read_joint(
   }
   read_settings(reader, joint.settings);
   read_gripper(reader, joint);
+  reader.refuse_unknown();
   check_interfaces(reader, description);
   return joint;
 }
@@ -328,41 +332,6 @@ ParsedConfig parse_config(const SystemDescription & description)
     }
   }
   return parsed;
-}
-
-const std::vector<std::string> & system_parameter_names()
-{
-  static const std::vector<std::string> names{
-    "port",
-    "baud",
-    "calibration_file",
-    "calibration_id",
-    "joint_prefix",
-    "answer_timeout",
-    "read_timeout",
-    "return_delay_time",
-    "torque_off_on_deactivate",
-    "write_calibration"};
-  return names;
-}
-
-const std::vector<std::string> & joint_parameter_names()
-{
-  static const std::vector<std::string> names{
-    "id",
-    "lerobot_name",
-    "p_coefficient",
-    "i_coefficient",
-    "d_coefficient",
-    "acceleration",
-    "maximum_acceleration",
-    "goal_velocity",
-    "max_torque_limit",
-    "protection_current",
-    "overload_torque",
-    "closed_position",
-    "open_position"};
-  return names;
 }
 
 }  // namespace so100_hardware

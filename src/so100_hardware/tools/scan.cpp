@@ -199,10 +199,11 @@ std::vector<Notice> servo_notices(const std::vector<ScannedServo> & servos)
       {Kind::firmware, "the servos have different firmware: " + list +
                          "; LeRobot refuses such an arm, update it with Feetech's program FD"});
   }
+  Grouped models;
   for (const ScannedServo & servo : servos) {
     const std::string problem = servo.model ? feetech::model_problem(*servo.model) : "";
     if (!problem.empty()) {
-      notices.push_back({Kind::model, servo_label(servo.id) + ": " + problem});
+      models.add(servo, Kind::model, ": " + problem);
     }
   }
   Grouped supply;
@@ -220,7 +221,7 @@ std::vector<Notice> servo_notices(const std::vector<ScannedServo> & servos)
         ": reports " + feetech::status_text(bits) + (remedy.empty() ? "" : "; " + remedy));
     }
   }
-  for (const Grouped * group : {&supply, &faults}) {
+  for (const Grouped * group : {&models, &supply, &faults}) {
     notices.insert(notices.end(), group->notices().begin(), group->notices().end());
   }
   const auto slow = ids_where(servos, [](const auto & servo) { return servo.baud != kUsualBaud; });

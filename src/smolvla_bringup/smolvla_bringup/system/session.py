@@ -93,7 +93,7 @@ class Session:
         if not client.until(lambda: not client.unready(simulation=True), limit):
             lines = [f"not ready after {limit:g} s:"]
             for name, text in client.unready(simulation=True).items():
-                lines.append(f"{name}: {text}. {self._last_lines(name)}")
+                lines.append(f"{name}: {text}. {self._starter.last_lines(name)}")
             raise SessionError("\n".join(lines))
 
     def last_line(self, name: str) -> str:
@@ -110,12 +110,6 @@ class Session:
             self._say(ended.message())
         status = self.client.policy_status
         if status is not None and status.state == PolicyStatus.ERROR:
-            raise SessionError(
-                f"policy_node cannot go on: {status.message}\n{self._last_lines('policy_node')}"
-            )
+            last = self._starter.last_lines("policy_node")
+            raise SessionError(f"policy_node cannot go on: {status.message}\n{last}")
         self.on_look()
-
-    def _last_lines(self, name: str) -> str:
-        lines = self._starter.tail(name) or ("(it printed nothing)",)
-        head = f"Its last lines (all of them: {self._starter.log_file(name)}):"
-        return "\n".join([head, *(f"    {line}" for line in lines)])

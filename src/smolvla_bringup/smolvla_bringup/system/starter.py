@@ -118,9 +118,12 @@ class Ended:
 
     def message(self) -> str:
         """Return what happened, with the node's last lines and where all of them are."""
-        lines = "\n".join(f"    {line}" for line in self.tail) or "    (it printed nothing)"
-        how = f"{self.name} {how_it_ended(self.code)}"
-        return f"{how}. Its last lines (all of them: {self.log_file}):\n{lines}"
+        return f"{self.name} {how_it_ended(self.code)}. {_last_lines(self.tail, self.log_file)}"
+
+
+def _last_lines(lines: Sequence[str], log_file: Path) -> str:
+    text = "\n".join(f"    {line}" for line in lines) or "    (it printed nothing)"
+    return f"Its last lines (all of them: {log_file}):\n{text}"
 
 
 class _Process:
@@ -284,6 +287,10 @@ class Starter:
     def tail(self, name: str, lines: int = 12) -> tuple[str, ...]:
         """Return the newest lines of output of the node `name`."""
         return self._processes[name].tail(lines)
+
+    def last_lines(self, name: str) -> str:
+        """Return the newest lines of the node `name` for an error, and where all of them are."""
+        return _last_lines(self.tail(name), self.log_file(name))
 
     def pid(self, name: str) -> int:
         """Return the process id of the node `name`."""

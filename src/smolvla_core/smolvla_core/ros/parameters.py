@@ -101,23 +101,25 @@ def declare(node: Node, cls: type[Settings], *, settable: bool) -> None:
             that are `fixed`.
 
     Raises:
-        rclpy.exceptions.InvalidParameterTypeException: a value of the start has the wrong type.
-        rclpy.exceptions.InvalidParameterValueException: one is outside its range.
+        SettingError: a value of the start does not fit.
+        rclpy.exceptions.InvalidParameterTypeException: one has the wrong type.
     """
     for name, declared in settings_of(cls).items():
         if node.has_parameter(name):
             continue
-        descriptor = _descriptor(declared, settable)
         default = ros_parameter(declared, declared.default)
-        if default.value != []:
-            node.declare_parameter(name, default.value, descriptor)
-            continue
+        # First without its range, which ROS would say in words of its own.
+        plain = ParameterDescriptor(type=ros_type(declared).value)
         # ROS cannot tell the type of an empty list, so the type is declared and the list then
         # set. Left without a value it would empty `ros2 param dump` of the whole node.
-        node.declare_parameter(name, ros_type(declared), _descriptor(declared, True))
-        if node.get_parameter_or(name).value is None:
+        empty = default.value == []
+        node.declare_parameter(name, ros_type(declared) if empty else default.value, plain)
+        value = node.get_parameter_or(name).value
+        if value is None:
             node.set_parameters([default])
-        node.set_descriptor(name, descriptor)
+        else:
+            declared.check(value)
+        node.set_descriptor(name, _descriptor(declared, settable))
 
 
 def present(node: Node, cls: type[Settings]) -> dict[str, Any]:
@@ -139,7 +141,6 @@ def read(node: Node, cls: type[AnySettings]) -> AnySettings:
     Raises:
         SettingError: a value does not fit, or some do not fit together; the text names them.
         rclpy.exceptions.InvalidParameterTypeException: see `declare`.
-        rclpy.exceptions.InvalidParameterValueException: see `declare`.
     """
     declare(node, cls, settable=False)
     return from_values(cls, present(node, cls))

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -20,10 +22,11 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 
+from smolvla_core.console import ros_problem
 from smolvla_core.ros.managed_node import ManagedNode
 from smolvla_core.ros.parameter_names import check_arguments
 from smolvla_core.ros.parent import end_with_launch
-from smolvla_core.settings import Setting
+from smolvla_core.settings import REQUIRED, Setting, written
 
 FINISH_LIMIT, LINGER = 2.0, 0.3
 """How long a node that is to end may take to finish, and receives and sends after that [s]."""
@@ -86,7 +89,24 @@ def _finish(node: ManagedNode, executor: SingleThreadedExecutor) -> None:
         executor.spin_once(timeout_sec=0.02)
 
 
+def _help(name: str, parameters: Mapping[str, Setting]) -> str:
+    """Return the help of a node: its parameters."""
+    wrap = textwrap.TextWrapper(
+        max(shutil.get_terminal_size().columns - 2, 40),
+        initial_indent=" " * 6,
+        subsequent_indent=" " * 6,
+    )
+    lines = [f"usage: {name} --ros-args -p NAME:=VALUE … --params-file FILE …", "", "parameters:"]
+    for parameter in parameters.values():
+        lines += [f"  {parameter.name}", wrap.fill(parameter.help())]
+        if parameter.default not in (REQUIRED, None, "", ()):
+            example = f"{parameter.name}:={written(parameter.default)}"
+    return "\n".join([*lines, "", f"example: {name} --ros-args -p {example}"])
+
+
 def _init() -> None:
+    if problem := ros_problem():
+        raise ValueError(problem)
     try:
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     except RuntimeError as error:  # what rcl makes of a broken argument or parameter file
@@ -107,9 +127,15 @@ def run(
             them is looked through for typing errors.
 
     Returns:
-        The exit code: 0 after an interrupt; ``os.EX_CONFIG`` (78) when arguments or parameters are
-        wrong, so that a new start would fail again; 1 when the node set `failed` otherwise.
+        The exit code: 0 after an interrupt and after ``--help``, which starts nothing;
+        ``os.EX_CONFIG`` (78) when arguments or parameters are wrong, so that a new start would
+        fail again; 1 when the node set `failed` otherwise.
     """
+    own = sys.argv[1:]
+    own = own[: own.index("--ros-args")] if "--ros-args" in own else own
+    if parameters and {"-h", "--help"} & set(own):
+        print(_help(name, parameters))
+        return 0
     signals = Signals()
     try:
         return _run(name, create, parameters or {}, signals)

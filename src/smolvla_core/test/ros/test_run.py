@@ -5,11 +5,13 @@ import contextlib
 import signal
 import sys
 import time
+from dataclasses import dataclass
 
 import pytest
 import rclpy
 from rclpy.node import Node
 from smolvla_core.ros.run import run
+from smolvla_core.settings import Settings, setting, settings_of
 
 
 class Ended(Node):
@@ -109,3 +111,32 @@ def test_an_error_of_making_it_is_not_hidden():
 
     with pytest.raises(RuntimeError, match="broken"):
         run("ended", broken)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Oven(Settings):
+    heat: float = setting(180.0, "How hot it is [°C].", 50, 250)
+    mode: str = setting("fan", "How it heats.", choices=("fan", "grill"))
+
+
+def never():
+    raise AssertionError("a node was made")
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_help_shows_the_parameters_and_starts_nothing(flag, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["oven", flag])
+    assert run("oven", never, settings_of(Oven)) == 0
+    text = capsys.readouterr().out
+    assert "  heat\n      How hot it is [°C]. (from 50 up to 250; default: 180.0)" in text
+    assert "one of fan, grill; default: fan" in text
+    assert text.endswith("example: oven --ros-args -p mode:=fan\n")
+
+
+@pytest.mark.parametrize("domain", ["kitchen", "300"])
+def test_a_domain_that_does_not_exist_is_a_wrong_configuration(domain, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["oven"])
+    monkeypatch.setenv("ROS_DOMAIN_ID", domain)
+    assert run("oven", never, settings_of(Oven)) == 78
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"oven: ROS_DOMAIN_ID is '{domain}'")

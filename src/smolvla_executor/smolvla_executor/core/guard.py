@@ -23,7 +23,7 @@ _LIMITS = {
     "step": "max_speed, max_step, speed of the robot file",
     "tracking": "max_tracking_error",
 }
-"""The parameters behind each kind of limit, for the words of the log."""
+"""The parameters behind each kind of limit, for the log."""
 
 
 @dataclass(frozen=True)

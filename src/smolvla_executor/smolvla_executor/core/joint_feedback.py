@@ -72,12 +72,12 @@ class JointFeedback:
         late = now - self._received > self.timeout
         if not late.any():
             return self._sources.problem(now)
-        why = f" ({self._rejected})" if self._rejected else ""
+        detail = f" ({self._rejected})" if self._rejected else ""
         named = [joint for joint, is_late in zip(self._joints, late, strict=True) if is_late]
         of = "" if late.all() else f" of {', '.join(named)}"
         if math.isinf(self.age(now)):
-            return f"no valid joint state{of}{why}: {RUNNING if late.all() else PARTS}"
+            return f"no valid joint state{of}{detail}: {RUNNING if late.all() else PARTS}"
         return (
             f"the newest valid joint state{of} is {self.age(now):.2f} s old, more than "
-            f"{self.timeout:g} s{why}: {RUNNING}"
+            f"{self.timeout:g} s{detail}: {RUNNING}"
         )

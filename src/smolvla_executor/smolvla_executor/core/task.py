@@ -161,7 +161,7 @@ class TaskRunner:
 
         Args:
             success: whether the task is done.
-            source: of the verdict, for the words.
+            source: of the verdict, for the message.
             now: the time.
         """
         repeated = now - self._success <= REPEATED

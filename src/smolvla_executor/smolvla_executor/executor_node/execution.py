@@ -10,9 +10,11 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+from builtin_interfaces.msg import Time
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from smolvla_core.instruction import NewestInstruction
@@ -20,18 +22,18 @@ from smolvla_core.joints.order import JointOrder
 from smolvla_core.level import Level
 from smolvla_core.node_settings import ExecutorSettings
 from smolvla_core.ros import converters
+from smolvla_core.ros.converters import flatten, to_duration
 from smolvla_core.ros.diagnostics import GUARD_SHARE, SPAN
 from smolvla_core.ros.sparse_log import AGAIN, SparseLog, StateLog, log_at, teller
 from std_msgs.msg import Bool, String
 
 from smolvla_executor.core.chunk_queue import Chunk
 from smolvla_executor.core.executor import ExecutorCore
-from smolvla_executor.core.executor_types import CycleOutput, State
+from smolvla_executor.core.executor_types import CycleOutput, Request, State, Status
 from smolvla_executor.core.task import Goal, Outcome, Progress, TaskRunner
-from smolvla_executor.executor_node import messages
 from smolvla_executor.executor_node.control_thread import ControlThread
 from smolvla_executor.executor_node.outputs import Outputs
-from smolvla_msgs.msg import ActionChunk, ExecutorStatus
+from smolvla_msgs.msg import ActionChunk, ExecutorStatus, InferenceRequest
 
 
 @dataclass(frozen=True)
@@ -251,7 +253,7 @@ class Execution:
         if output.request is not None:
             stamp = self._node.get_clock().now().to_msg()
             self._requests.publish(
-                messages.request_message(
+                request_message(
                     output.request,
                     self._executor,
                     self._settings.joints,
@@ -287,6 +289,55 @@ class Execution:
         self._log_state(status.level, f"{status.state.name}: {status.reason}", now)
         self._state, self._status_due = status.state, now + 1.0 / self._settings.status_rate
         stamp = self._node.get_clock().now().to_msg()
-        self._reports.status(
-            messages.status_message(status, stamp, self._newest, self._chunk_instruction)
-        )
+        self._reports.status(status_message(status, stamp, self._newest, self._chunk_instruction))
+
+
+def request_message(
+    request: Request,
+    executor: str,
+    joints: Sequence[str],
+    stamp: Time,
+    instruction: str,
+    goal: Goal | None = None,
+) -> InferenceRequest:
+    """Return the message of a request of `executor`, for `goal` if any (its id has 16 bytes)."""
+    message = InferenceRequest(
+        executor=executor,
+        request_id=request.request_id,
+        tick=request.tick,
+        joint_names=list(joints),
+        committed=flatten(request.committed),
+        period=to_duration(request.period),
+        expected_delay=request.expected_delay,
+        must_go=request.must_go,
+        instruction=instruction,
+    )
+    message.header.stamp = stamp
+    if goal is not None:
+        message.goal_id = np.frombuffer(goal.goal_id, dtype=np.uint8)
+    return message
+
+
+def write_instruction(message: ExecutorStatus, newest: NewestInstruction) -> None:
+    """Write what the next request asks for, and how it came, into a status."""
+    message.instruction, message.instruction_source = newest.current, int(newest.source)
+    message.instructions = newest.heard
+
+
+def status_message(
+    status: Status, stamp: Time, newest: NewestInstruction, chunk_instruction: str = ""
+) -> ExecutorStatus:
+    """Return the message of an executor's status.
+
+    Args:
+        status: of its core.
+        stamp: now.
+        newest: what the next request asks for.
+        chunk_instruction: what the newest chunk obeys.
+    """
+    numbers = {"state": int(status.state), "level": int(status.level)}
+    message = ExecutorStatus(**{**asdict(status), **numbers})
+    write_instruction(message, newest)
+    message.chunk_instruction = chunk_instruction
+    message.header.stamp = stamp
+    return message

@@ -26,8 +26,7 @@ from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
 
 from smolvla_executor.core.task import Goal
-from smolvla_executor.executor_node import messages
-from smolvla_executor.executor_node.execution import Callbacks, Execution
+from smolvla_executor.executor_node.execution import Callbacks, Execution, write_instruction
 from smolvla_executor.executor_node.outputs import Outputs
 from smolvla_executor.executor_node.task_server import TaskServer
 from smolvla_msgs.msg import ActionChunk, ExecutorStatus, InferenceRequest
@@ -292,7 +291,7 @@ class ExecutorNode(ManagedNode):
     def _idle_status(self) -> ExecutorStatus:
         status = ExecutorStatus(reason=self.hint, joint_state_age=math.nan)
         status.level = int(Level.ERROR if self.problem else Level.OK)
-        messages.write_instruction(status, self._newest)
+        write_instruction(status, self._newest)
         status.latency_last = status.latency_p50 = status.latency_p95 = math.nan
         status.header.stamp = self.get_clock().now().to_msg()
         return status

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -12,11 +13,10 @@ from numpy.typing import NDArray
 from rclpy.action import ActionClient  # type: ignore[attr-defined]
 from smolvla_core.robot import FOLLOW_TRAJECTORY, FORWARD, GRIPPER_COMMAND, TRAJECTORY, Output
 from smolvla_core.ros import qos
+from smolvla_core.ros.converters import to_duration
 from smolvla_core.ros.managed_node import ManagedNode
 from std_msgs.msg import Float64MultiArray
-from trajectory_msgs.msg import JointTrajectory
-
-from smolvla_executor.executor_node import messages
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 GOAL_RATE = 10.0
 """Goals of an action per second: each replaces the one before, which costs a controller time."""
@@ -97,9 +97,9 @@ class _Topic:
 
     def send(self, positions: NDArray[np.float64], now: float) -> None:
         self._publisher.publish(
-            messages.command_trajectory(self._joints, positions, self._period)
+            command_trajectory(self._joints, positions, self._period)
             if self._as_trajectory
-            else messages.command_message(positions)
+            else command_message(positions)
         )
 
     def listened(self) -> bool:
@@ -170,7 +170,25 @@ def _action(output: Output) -> tuple[Any, Callable[[NDArray[np.float64]], Any]]:
 
     def trajectory(positions: NDArray[np.float64]) -> Any:
         goal = action.FollowJointTrajectory.Goal()
-        goal.trajectory = messages.command_trajectory(output.names, positions, 1.0 / GOAL_RATE)
+        goal.trajectory = command_trajectory(output.names, positions, 1.0 / GOAL_RATE)
         return goal
 
     return action.FollowJointTrajectory, trajectory
+
+
+def command_message(command: NDArray[np.float64]) -> Float64MultiArray:
+    """Return joint positions [rad] as forward_command_controller takes them."""
+    return Float64MultiArray(data=array("d", command))
+
+
+def command_trajectory(
+    joints: Sequence[str], command: NDArray[np.float64], duration: float
+) -> JointTrajectory:
+    """Return joint positions [rad] to be reached in `duration` seconds, one point.
+
+    The stamp stays zero: joint_trajectory_controller then starts at once.
+    """
+    point = JointTrajectoryPoint(
+        positions=array("d", command), time_from_start=to_duration(duration)
+    )
+    return JointTrajectory(joint_names=list(joints), points=[point])

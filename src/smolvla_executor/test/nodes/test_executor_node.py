@@ -153,7 +153,7 @@ def test_a_second_source_of_joint_states_stops_the_arm_and_is_named(graph, make_
 def test_a_source_of_other_joints_is_no_second_one(graph, make_robot):
     robot = make_robot()
     graph.until(lambda: robot.status.tick > 10)
-    second_joint_states(graph, ["wheel", "b"], -1.5)
+    second_joint_states(graph, ["wheel", "drum"], -1.5)
     tick = robot.status.tick
     graph.until(lambda: robot.status.tick > tick + 60)
     assert ExecutorStatus.FAULT not in {status.state for status in robot.statuses}

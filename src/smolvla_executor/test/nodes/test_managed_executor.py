@@ -184,7 +184,7 @@ def test_a_process_that_cannot_autostart_ends_with_one_line_why():
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == os.EX_CONFIG
     assert len(ended.stderr.strip().splitlines()) == 1
-    assert "max_speed needs one number or one for each" in ended.stderr
+    assert "max_speed has 2 numbers, but needs one, or one for each" in ended.stderr
 
 
 def test_without_ros2_no_command_of_ros2_is_advised(graph, make_robot, programs):

@@ -2,7 +2,6 @@
 """LeRobotDataset v3.0: written by `DatasetWriter`, read by `Dataset`."""
 
 from smolvla_learning.dataset.catalog import Episode, VideoSpan
-from smolvla_learning.dataset.errors import DatasetError
 from smolvla_learning.dataset.features import (
     Feature,
     camera_feature,
@@ -10,7 +9,7 @@ from smolvla_learning.dataset.features import (
     numeric_feature,
 )
 from smolvla_learning.dataset.journal import clear_begun, holds_dataset
-from smolvla_learning.dataset.layout import Limits
+from smolvla_learning.dataset.layout import DatasetError, Limits
 from smolvla_learning.dataset.reader import Dataset
 from smolvla_learning.dataset.statistics import merge_statistics
 from smolvla_learning.dataset.video import VideoOptions

@@ -16,10 +16,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from smolvla_learning.dataset.errors import DatasetError
 from smolvla_learning.dataset.features import FRAME_COLUMNS, Array
 from smolvla_learning.dataset.journal import Saved, read_journal, saved_data, saved_video
-from smolvla_learning.dataset.layout import BEFORE_FIRST, TASKS, Position, data_file, video_file
+from smolvla_learning.dataset.layout import (
+    BEFORE_FIRST,
+    TASKS,
+    DatasetError,
+    Position,
+    data_file,
+    video_file,
+)
 from smolvla_learning.dataset.metadata import Info, read_tasks
 from smolvla_learning.dataset.statistics import REQUIRED, Statistics, merge_feature
 from smolvla_learning.dataset.tables import parquet_file, read_table, to_array

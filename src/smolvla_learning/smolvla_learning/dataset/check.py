@@ -10,8 +10,8 @@ import numpy as np
 
 from smolvla_learning.dataset.catalog import Episode, span_of
 from smolvla_learning.dataset.decode import frame_times, read_pictures, video_facts
-from smolvla_learning.dataset.errors import DatasetError
 from smolvla_learning.dataset.features import is_depth_format
+from smolvla_learning.dataset.layout import DatasetError
 from smolvla_learning.dataset.reader import Dataset
 from smolvla_learning.dataset.statistics import REQUIRED
 from smolvla_learning.dataset.tables import read_table, to_array

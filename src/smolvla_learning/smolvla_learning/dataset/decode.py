@@ -14,8 +14,8 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 from smolvla_core.images import NoColorsError, decode_picture
 
-from smolvla_learning.dataset.errors import DatasetError, damaged, missing
 from smolvla_learning.dataset.features import Array, is_depth_format
+from smolvla_learning.dataset.layout import DatasetError, damaged, missing
 from smolvla_learning.dataset.tables import read_slice
 
 

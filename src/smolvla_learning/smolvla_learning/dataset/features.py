@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from smolvla_learning.dataset.errors import DatasetError
+from smolvla_learning.dataset.layout import DatasetError
 
 Array = NDArray[Any]
 

@@ -23,15 +23,16 @@ from smolvla_learning.dataset.catalog import (
     read_merged_statistics,
 )
 from smolvla_learning.dataset.decode import video_facts
-from smolvla_learning.dataset.errors import DatasetError, damaged
 from smolvla_learning.dataset.journal import Saved, saved_data, saved_video
 from smolvla_learning.dataset.layout import (
     BEFORE_FIRST,
     EPISODES_PATH,
     MEGABYTE,
     PARTIAL,
+    DatasetError,
     Position,
     complete_file,
+    damaged,
     data_file,
     video_file,
 )

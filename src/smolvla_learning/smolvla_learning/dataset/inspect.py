@@ -12,7 +12,7 @@ from smolvla_core.console import DONE, NO, command_parser
 
 from smolvla_learning.dataset.check import find_problems
 from smolvla_learning.dataset.decode import video_facts
-from smolvla_learning.dataset.errors import DatasetError
+from smolvla_learning.dataset.layout import DatasetError
 from smolvla_learning.dataset.reader import Dataset
 
 

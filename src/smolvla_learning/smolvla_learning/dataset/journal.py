@@ -19,8 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from smolvla_learning.dataset.errors import RECORDING, DatasetError
-from smolvla_learning.dataset.layout import INFO
+from smolvla_learning.dataset.layout import INFO, RECORDING, DatasetError
 from smolvla_learning.dataset.statistics import Statistics
 
 

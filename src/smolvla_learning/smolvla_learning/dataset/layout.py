@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the files of a LeRobotDataset v3.0 lie, and how large they may become."""
+"""Where the files of a LeRobotDataset v3.0 lie, how large they may become, what is wrong."""
 
 from __future__ import annotations
 
@@ -81,3 +81,31 @@ def complete_file(path: Path) -> Iterator[Path]:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+RECORDING = "recording"
+"""Folder of the episodes that are saved and not yet in the final files."""
+
+
+class DatasetError(ValueError):
+    """A dataset cannot be written or read; the text says what is wrong, where, what to do."""
+
+
+def missing(path: Path) -> DatasetError:
+    """Make the error for a file that is not there."""
+    return DatasetError(f"{path}: is missing; {_remedy(path)}")
+
+
+def damaged(path: Path, reason: object) -> DatasetError:
+    """Make the error for a file that cannot be understood."""
+    first_line = (str(reason).splitlines() or [""])[0]
+    return DatasetError(f"{path}: is damaged or cut short ({first_line}); {_remedy(path)}")
+
+
+def _remedy(path: Path) -> str:
+    if RECORDING in path.parts and path.stem.startswith("episode-"):
+        return (
+            "to give up this episode and those after it, remove their lines from "
+            f"{RECORDING}/journal.jsonl and run smolvla dataset repair"
+        )
+    return "copy or download it again"

@@ -14,7 +14,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from smolvla_learning.dataset.errors import DatasetError
 from smolvla_learning.dataset.features import (
     CAMERA_TYPES,
     FRAME_COLUMNS,
@@ -29,6 +28,7 @@ from smolvla_learning.dataset.layout import (
     TASKS,
     VERSION,
     VIDEO_PATH,
+    DatasetError,
     Limits,
     complete_file,
 )

@@ -17,10 +17,9 @@ from smolvla_learning.dataset.catalog import (
     span_of,
 )
 from smolvla_learning.dataset.decode import decode_frames, read_pictures, video_facts
-from smolvla_learning.dataset.errors import DatasetError, missing
 from smolvla_learning.dataset.features import FRAME_COLUMNS, Array, Feature
 from smolvla_learning.dataset.journal import journal_path
-from smolvla_learning.dataset.layout import INFO
+from smolvla_learning.dataset.layout import INFO, DatasetError, missing
 from smolvla_learning.dataset.metadata import Info, read_info, read_statistics
 from smolvla_learning.dataset.source import find_dataset
 from smolvla_learning.dataset.statistics import Statistics, merge_statistics

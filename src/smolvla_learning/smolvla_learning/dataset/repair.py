@@ -10,8 +10,8 @@ from pathlib import Path
 
 from smolvla_core.console import COULD_NOT_RUN, DONE, command_parser
 
-from smolvla_learning.dataset.errors import DatasetError
 from smolvla_learning.dataset.journal import journal_path
+from smolvla_learning.dataset.layout import DatasetError
 from smolvla_learning.dataset.writer import DatasetWriter
 
 

@@ -9,8 +9,7 @@ import re
 from functools import partial
 from pathlib import Path
 
-from smolvla_learning.dataset.errors import DatasetError
-from smolvla_learning.dataset.layout import INFO, VERSION
+from smolvla_learning.dataset.layout import INFO, VERSION, DatasetError
 from smolvla_learning.dataset.metadata import read_info
 
 HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]*/[\w.-]+)(?:@([\w./-]+))?")

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 
-from smolvla_learning.dataset.errors import DatasetError
 from smolvla_learning.dataset.features import Array
+from smolvla_learning.dataset.layout import DatasetError
 
 QUANTILES = {"q01": 0.01, "q10": 0.10, "q50": 0.50, "q90": 0.90, "q99": 0.99}
 REQUIRED = ("min", "max", "mean", "std", "count")

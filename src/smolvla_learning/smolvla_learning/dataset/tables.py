@@ -10,9 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from smolvla_learning.dataset.errors import DatasetError, damaged, missing
 from smolvla_learning.dataset.features import Array, Feature
-from smolvla_learning.dataset.layout import complete_file
+from smolvla_learning.dataset.layout import DatasetError, complete_file, damaged, missing
 
 
 def column_type(feature: Feature) -> pa.DataType:

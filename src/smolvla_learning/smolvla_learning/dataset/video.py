@@ -21,8 +21,8 @@ import numpy as np
 from av.container import OutputContainer
 from av.video.stream import VideoStream
 
-from smolvla_learning.dataset.errors import DatasetError, damaged, missing
 from smolvla_learning.dataset.features import Array
+from smolvla_learning.dataset.layout import DatasetError, damaged, missing
 
 ENCODERS = {"h264": "libx264", "av1": "libsvtav1"}
 PRESETS = {"h264": "veryfast", "av1": "12"}

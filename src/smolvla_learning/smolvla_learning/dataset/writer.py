@@ -16,7 +16,6 @@ import numpy as np
 import pyarrow as pa
 
 from smolvla_learning.dataset.catalog import Episode, check_statistics_columns, read_rows
-from smolvla_learning.dataset.errors import RECORDING, DatasetError
 from smolvla_learning.dataset.features import (
     FRAME_COLUMNS,
     Array,
@@ -34,7 +33,7 @@ from smolvla_learning.dataset.journal import (
     saved_data,
     saved_video,
 )
-from smolvla_learning.dataset.layout import PARTIAL, TASKS, Limits
+from smolvla_learning.dataset.layout import PARTIAL, RECORDING, TASKS, DatasetError, Limits
 from smolvla_learning.dataset.metadata import Info, read_info, read_tasks, write_info
 from smolvla_learning.dataset.statistics import ImageHistograms, Statistics, numeric_statistics
 from smolvla_learning.dataset.tables import frame_schema, to_column, write_rows

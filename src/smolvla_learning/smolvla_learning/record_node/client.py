@@ -16,7 +16,7 @@ from smolvla_core.ros import qos
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from smolvla_learning.recording.motion import START_WAIT
+from smolvla_learning.recording.episode import START_WAIT
 from smolvla_learning.recording.recorder import SIMULATED
 from smolvla_msgs.msg import ExecutorStatus
 

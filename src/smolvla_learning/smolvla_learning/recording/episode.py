@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The episode that is being recorded: when frames are due, and how it went."""
+"""The episode that is being recorded: when frames are due, how it went, what the joints show."""
 
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 from smolvla_learning.recording.frames import Sample
 
@@ -108,3 +112,116 @@ class EpisodeCount:
             f"fewer images per second than the {self._fps} frames: {', '.join(slow)}: frames "
             "repeat images; raise the rate of the cameras or lower fps"
         )
+
+
+REST_WINDOW = 0.5
+"""How long the joints must stand still to be at rest [s]."""
+START_WAIT = REST_WINDOW + 3.0
+"""How long a start is tried again by default [s]: an arm that stands is known to be at rest."""
+SUCCESS = 1.0
+"""Score of a task that is done."""
+
+
+class RestWatch:
+    """Tells whether a robot is at rest, from where its joints were during the last moments.
+
+    Args:
+        joints: names, the order of all positions.
+        max_speed: mean speed over `REST_WINDOW` above which a joint moves [rad/s]; 0: every
+            robot counts as at rest. It may be changed at any time.
+    """
+
+    def __init__(self, joints: Sequence[str], max_speed: float) -> None:
+        self._joints = tuple(joints)
+        self.max_speed = max_speed
+        self._seen: deque[tuple[float, NDArray[np.float64]]] = deque()
+
+    def add(self, positions: NDArray[np.float64], now: float) -> None:
+        """Take the measured positions (joints,) [rad] at `now` [s, monotonic]."""
+        self._seen.append((now, positions))
+        # One that is older than the window stays, so that the window is always covered.
+        while len(self._seen) > 1 and now - self._seen[1][0] >= REST_WINDOW - 1e-6:
+            self._seen.popleft()
+
+    def moving(self) -> str:
+        """Say which joint moves; empty when none does, as far as is known."""
+        if not self.max_speed or not self._seen:
+            return ""
+        speeds = np.ptp([positions for _, positions in self._seen], axis=0) / REST_WINDOW
+        fastest = int(np.argmax(speeds))
+        if speeds[fastest] <= self.max_speed:
+            return ""
+        return (
+            f"the arm moves: {self._joints[fastest]} at {speeds[fastest]:.2f} rad/s, more than "
+            f"max_start_speed ({self.max_speed:g} rad/s): an episode begins at rest"
+        )
+
+    def problem(self, now: float) -> str:
+        """Say why the robot does not count as at rest at `now` [s, monotonic]; else empty."""
+        watched = now - self._seen[0][0] if self._seen else 0.0
+        if self.max_speed and watched < REST_WINDOW - 1e-6:
+            return (
+                f"whether the arm is at rest is known in {REST_WINDOW - watched:.1f} s: ask again"
+            )
+        return self.moving()
+
+
+class Evidence:
+    """What the frames of an episode show: motion of the joints, of the commands, and success.
+
+    Args:
+        min_motion: the least that one joint must move, and one command must change [rad]; 0:
+            an episode without motion is an episode like any other. It may be changed at any time.
+    """
+
+    def __init__(self, min_motion: float) -> None:
+        self.min_motion = min_motion
+        self._lowest: NDArray[np.float64] | None = None
+        self._highest: NDArray[np.float64] | None = None
+        self._score: float | None = None
+
+    def add(
+        self,
+        positions: NDArray[np.float64],
+        command: NDArray[np.float64] | None,
+        score: float | None,
+    ) -> None:
+        """Take a frame: measured and commanded positions (joints,) [rad], the task's score.
+
+        Args:
+            positions: measured.
+            command: None where nobody commands.
+            score: 0 to 1; None where nobody judges.
+        """
+        both = np.stack([positions, positions if command is None else command])
+        if self._lowest is None or self._highest is None:
+            self._lowest = self._highest = both
+        self._lowest = np.minimum(self._lowest, both)
+        self._highest = np.maximum(self._highest, both)
+        self._score = score
+
+    def doubts(self) -> str:
+        """Say why the episode is hardly worth keeping; empty when nothing speaks against it."""
+        doubts = []
+        if self._lowest is not None and self._highest is not None:
+            moved, commanded = (self._highest - self._lowest).max(axis=1)
+            if moved < self.min_motion:
+                doubts.append(
+                    f"no motion: no joint moved by more than {moved:.3f} rad (min_motion is "
+                    f"{self.min_motion:g} rad)"
+                    + (
+                        ", though the commands did: does the arm follow them?"
+                        if commanded >= self.min_motion
+                        else ""
+                    )
+                )
+            elif commanded < self.min_motion:
+                doubts.append(
+                    f"no action: the joints moved by {moved:.2f} rad, the commands by "
+                    f"{commanded:.3f} rad only: who moves the arm? See action_source"
+                )
+        if self._score is not None and self._score < SUCCESS:
+            doubts.append(
+                f"no success: the simulation's score is {self._score:.2f}, not {SUCCESS:g}"
+            )
+        return "; ".join(doubts)

@@ -26,9 +26,8 @@ from smolvla_core.units.joint_units import joint_units
 
 from smolvla_learning.dataset import DatasetWriter
 from smolvla_learning.recording.encoder import EpisodeEncoder
-from smolvla_learning.recording.episode import EpisodeCount, FrameSchedule
+from smolvla_learning.recording.episode import EpisodeCount, Evidence, FrameSchedule, RestWatch
 from smolvla_learning.recording.frames import FrameMaker, Inputs, Sample
-from smolvla_learning.recording.motion import Evidence, RestWatch
 from smolvla_learning.recording.store import EpisodeStore
 
 SETTLED = 1.0

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -62,6 +63,13 @@ class EpisodeStore:
             gripper_range=grippers[0] if grippers else (),
         ).known(*CONVERSION)
         self._writer: DatasetWriter | None = None
+        try:
+            with tempfile.TemporaryFile(dir=self._existing()):
+                pass  # before an episode is lost
+        except OSError as error:
+            raise DatasetError(
+                f"{self.folder}: nothing can be written: {error.strerror}"
+            ) from error
         if holds_dataset(self.folder):
             self._writer = self._resumed()
 
@@ -75,11 +83,16 @@ class EpisodeStore:
         """Saved episodes, those of earlier recordings included."""
         return 0 if self._writer is None else self._writer.num_episodes
 
-    def disk_problem(self, least: float) -> str:
-        """Say that less than `least` [GB] is free; empty when enough is."""
+    def _existing(self) -> Path:
+        """Return the folder of the dataset, or the nearest one above it that there is."""
         folder = self.folder.absolute()
         while not folder.exists():
             folder = folder.parent
+        return folder
+
+    def disk_problem(self, least: float) -> str:
+        """Say that less than `least` [GB] is free; empty when enough is."""
+        folder = self._existing()
         free = shutil.disk_usage(folder).free
         if free >= least * 1e9:
             return ""

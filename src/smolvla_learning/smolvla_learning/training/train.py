@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import fcntl
+import shutil
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from smolvla_core.console import COULD_NOT_RUN
@@ -33,20 +35,36 @@ from smolvla_learning.training.checks import (
     common_facts,
     pooled_statistics,
 )
-from smolvla_learning.training.devices import (
-    DistributedContext,
-    close_distributed,
-    init_distributed,
-)
 from smolvla_learning.training.fit import Wishes, chosen_cameras, dataset_cameras, fit
 from smolvla_learning.training.frame_cache import cache_folder, fitted_frames
 from smolvla_learning.training.learner import Augmentation, Learner, LossOptions
-from smolvla_learning.training.options import TrainingError, TrainSettings, parse, parse_rename_map
-from smolvla_learning.training.output import INITIAL, lock, prepare
+from smolvla_learning.training.options import (
+    CONFIG,
+    TrainingError,
+    TrainSettings,
+    parse,
+    parse_rename_map,
+)
 from smolvla_learning.training.samples import Batches, SampleOrder, Source
 from smolvla_learning.training.scratch import Robot, new_policy
-from smolvla_learning.training.state import MODEL, last_checkpoint, load_state, whole_checkpoints
-from smolvla_learning.training.trainer import OptimizerOptions, Trainer, make_optimizer
+from smolvla_learning.training.state import (
+    CHECKPOINTS,
+    LAST,
+    MODEL,
+    last_checkpoint,
+    load_state,
+    whole_checkpoints,
+)
+from smolvla_learning.training.trainer import FILE as METRICS
+from smolvla_learning.training.trainer import (
+    TENSORBOARD,
+    DistributedContext,
+    OptimizerOptions,
+    Trainer,
+    close_distributed,
+    init_distributed,
+    make_optimizer,
+)
 
 FREEZING = ("freeze_vision_encoder", "train_expert_only", "train_state_proj")
 
@@ -277,6 +295,63 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"smolvla train: interrupted; {message}", file=sys.stderr)
         return 130
     return 0
+
+
+INITIAL = "initial"
+"""Folder of the random weights that a training from an architecture starts with."""
+
+
+def prepare(folder: Path) -> None:
+    """Make room for a new training.
+
+    What an attempt left that ended before its first checkpoint is removed; other files stay.
+
+    Raises:
+        TrainingError: the folder holds a training that got farther, one that runs, or something
+            else.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise TrainingError(f"{folder} is a file; choose another --output")
+    whole = whole_checkpoints(folder)
+    if whole:
+        raise TrainingError(
+            f"{folder} holds a training with {whole[-1].name} as its newest checkpoint; go on "
+            "with --resume, or choose another --output"
+        )
+    if folder.exists() and any(folder.iterdir()):
+        if not (folder / CONFIG).is_file():
+            raise TrainingError(
+                f"{folder} is not empty and holds no training; choose another --output"
+            )
+        lock(folder).close()
+        _clear(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def lock(folder: Path) -> IO[bytes]:
+    """Keep other trainings out of a folder for as long as the returned file is open.
+
+    Raises:
+        TrainingError: another training writes into it.
+    """
+    file = (folder / CONFIG).open("rb")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise TrainingError(
+            f"another training is writing into {folder}; choose another --output, or end it"
+        ) from error
+    return file
+
+
+def _clear(folder: Path) -> None:
+    for file in (folder / CONFIG, folder / METRICS, folder / CHECKPOINTS / LAST):
+        file.unlink(missing_ok=True)
+    for event in (folder / TENSORBOARD).glob("events.out.tfevents.*"):
+        event.unlink()
+    for part in [*(folder / CHECKPOINTS).glob(".*.part"), folder / INITIAL]:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,7 @@ import pty
 
 import pytest
 from smolvla_core.client import ClientError
-from smolvla_learning.record_node.episode import HELP, Session, main, run_session
-from smolvla_learning.record_node.keys import Keys
+from smolvla_learning.record_node.episode import HELP, Keys, Session, main, run_session
 
 
 class FakeRecorder:

@@ -20,7 +20,7 @@ from sensor_msgs.msg import CompressedImage, Image, JointState
 from smolvla_core.client import ClientError
 from smolvla_core.ros import qos
 from smolvla_core.ros.converters import image_message
-from smolvla_executor.executor_node import messages
+from smolvla_executor.executor_node.outputs import command_trajectory
 from smolvla_learning.dataset import Dataset
 from smolvla_learning.dataset.check import check_dataset
 from smolvla_learning.record_node import client as recorder_client
@@ -115,7 +115,7 @@ class World:
             compressed,
             state,
             Float64MultiArray(data=self.command),
-            messages.command_trajectory(JOINTS, np.array(self.command), 0.03),
+            command_trajectory(JOINTS, np.array(self.command), 0.03),
         ):
             if type(message) not in self.silent:
                 self.publishers[type(message)].publish(message)

@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 from smolvla_learning.dataset import Dataset
-from smolvla_learning.recording.motion import REST_WINDOW, Evidence, RestWatch
+from smolvla_learning.recording.episode import REST_WINDOW, Evidence, RestWatch
 from smolvla_learning.recording.recorder import State
 
 LIMIT = 0.05

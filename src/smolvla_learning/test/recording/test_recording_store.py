@@ -90,3 +90,9 @@ def test_units_are_noted_and_others_are_not_recorded_behind_them(make_bench, tmp
     with pytest.raises(DatasetError, match="units is degrees in the dataset, wanted radians"):
         make_bench(folder=folder, units="radians")
     make_bench(folder=folder).record(3)
+
+
+def test_a_folder_that_cannot_be_written_is_refused_at_once(make_bench, tmp_path):
+    (tmp_path / "letter").write_text("dear arm")
+    with pytest.raises(DatasetError, match="letter/cubes: nothing can be written: Not a d"):
+        make_bench(folder=tmp_path / "letter" / "cubes")

@@ -7,8 +7,7 @@ import json
 import shutil
 
 import pytest
-from smolvla_learning.training.output import lock
-from smolvla_learning.training.train import main
+from smolvla_learning.training.train import lock, main
 from smolvla_learning.training.trainer import Trainer
 
 

@@ -253,8 +253,8 @@ def fit_joints(checkpoint: str, robot: Robot, contents: CheckpointContents) -> R
         )
     of = f"; the checkpoint's are {', '.join(named)}" if named else ""
     raise ValueError(
-        f"{count}{of}. Choose another robot:=, or write a robot file with its joints (velocities "
-        "of a base are joints with role: velocity)"
+        f"{count}{of}. Choose another robot:=, or write a robot file with its joints; velocities "
+        "of a base are joints with role: velocity, as LeKiwi's three are in robot:=lekiwi"
     )
 
 

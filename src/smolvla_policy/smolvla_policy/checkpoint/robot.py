@@ -38,7 +38,7 @@ class RobotFacts:
         joints: names of the action's numbers, as in the dataset: ``shoulder_pan.pos``.
         fps: actions per second.
         cameras: feature names of the dataset's cameras, in the network's order.
-        joint_signs: +1 or -1 for each joint, or one number for all; see `UnitParameters`.
+        joint_signs: +1 or -1 for each joint, or one number for all.
         gripper_range: the gripper's angles when closed and when open [rad].
         tasks: the instructions that were learned.
     """

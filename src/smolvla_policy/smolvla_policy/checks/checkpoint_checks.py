@@ -193,7 +193,7 @@ def check_statistics(robot: Robot, contents: CheckpointContents) -> list[Row]:
                 Row(name, Status.WARN, "not normalized", "is that what it was trained with?")
             )
             continue
-        still = _still(there, names)
+        still = _still(there, robot)
         known = ", ".join(kind for kind in ("mean", "std", "min", "max") if kind in there)
         if feature in constant:
             rows.append(Row(name, Status.WARN, f"{mode}; {constant[feature]}"))
@@ -212,13 +212,15 @@ def check_statistics(robot: Robot, contents: CheckpointContents) -> list[Row]:
     return rows
 
 
-def _still(statistics: Mapping[str, ArrayLike], joints: Sequence[str]) -> list[str]:
+def _still(statistics: Mapping[str, ArrayLike], robot: Robot) -> list[str]:
     std = np.asarray(statistics.get("std", []), dtype=np.float64).reshape(-1)
-    if std.size != len(joints):
+    if std.size != len(robot.joints):
         return []
     typical = float(np.median(std))
     return [
-        joint for joint, value in zip(joints, std, strict=True) if value < STILL_SHARE * typical
+        joint.name
+        for joint, value in zip(robot.joints, std, strict=True)
+        if value < STILL_SHARE * typical and joint.role != VELOCITY
     ]
 
 

@@ -36,7 +36,7 @@ def test_old_names_of_options_name_the_new_ones(capsys):
         with pytest.raises(SystemExit) as ended:
             bench_inference.main([old, "1"])
         assert ended.value.code == 2
-        assert f"{old} is called {new} now" in capsys.readouterr().err
+        assert f"{old} has become {new}" in capsys.readouterr().err
 
 
 def test_ratio_of_two_contenders():

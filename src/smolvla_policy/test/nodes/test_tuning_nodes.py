@@ -95,7 +95,7 @@ def test_what_the_status_tells_follows_at_once(graph, make_robot):
 REFUSALS = (
     (
         {"max_speed": [0.1, 0.2, 0.3]},
-        "max_speed has 3 numbers, but needs one, or one for each of a, b",
+        "has 3 numbers, but needs one, or one for each of a, b",
     ),
     ({"max_speed": [0.0]}, "max_speed[0] is 0.0, but must be 0.001 or more"),
     ({"max_step": [float("nan")]}, "max_step[0] is nan, but must be a finite number"),
@@ -103,7 +103,7 @@ REFUSALS = (
     ({"max_speed": [0.1], "aggregate": "mean"}, "not one of latest"),
     (
         {"max_speed": [0.1], "state_timeout": 60.0},
-        "state_timeout is 60.0, but must be from 0.01 up to 10",
+        "60.0, but must be from 0.01 up to 10",
     ),
     ({"max_speed": [0.1], "robot": "so100"}, "deactivate and clean up /executor_node"),
     ({"max_speed": [0.1], "autostart": True}, "read-only"),

@@ -128,7 +128,7 @@ class BenchPlayer:
         simulation.reset(job.seed)
         loop = EpisodeLoop(
             self._observer,
-            execution.executor(settings.rate),
+            execution.executor(settings.rate, settings.model),
             # Processes and a network lie between: an answer comes with the next cycle at best.
             delay=max(job.cell.delay_ms / 1e3, 1.0 / settings.rate),
             seed=job.seed,

@@ -168,7 +168,7 @@ class Demonstrator:
         end = float(rng.uniform(0.0, LEAD_IN))
         loop = EpisodeLoop(
             driver,
-            way.executor(_LEAD_IN_RATE),
+            way.executor(_LEAD_IN_RATE, self._settings.model),
             delay=max(delay, 1.0 / _LEAD_IN_RATE),
             seed=seed,
             real_time_chunking=way.real_time_chunking,

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from smolvla_core.backend import ChunkRequest, Observation, SceneObject
+from smolvla_core.backend import ChunkRequest, Observation
 from smolvla_core.node_settings import PolicySettings
 from smolvla_core.settings import setting
 
 from smolvla_sim.expert.expert import ScriptedExpert
-from smolvla_sim.expert.world import ObjectPose
 from smolvla_sim.world.arm import JOINT_NAMES
 from smolvla_sim.world.rendering import DEFAULT_CAMERAS
 
@@ -89,7 +88,7 @@ class ScriptedBackend:
         order = [observation.joint_names.index(name) for name in JOINT_NAMES]
         return self._expert.plan(
             np.asarray(observation.positions)[order],
-            {name: _pose(thing) for name, thing in observation.objects.items()},
+            observation.objects,
             observation.instruction,
             self.chunk_size,
             committed=np.asarray(request.committed),
@@ -98,11 +97,6 @@ class ScriptedBackend:
 
     def close(self) -> None:
         """Nothing to free."""
-
-
-def _pose(thing: SceneObject) -> ObjectPose:
-    x, y, z, w = thing.quaternion
-    return ObjectPose(np.asarray(thing.position), np.array([w, x, y, z]))
 
 
 def create(settings: ScriptedSettings) -> ScriptedBackend:

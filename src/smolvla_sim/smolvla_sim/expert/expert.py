@@ -12,26 +12,18 @@ from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
+from smolvla_core.backend import SceneObject
 
 from smolvla_sim.expert.moves import Moves
-from smolvla_sim.expert.world import ModelWorld, ObjectPose
+from smolvla_sim.expert.world import ModelWorld
 from smolvla_sim.world.arm import arm_spec
 from smolvla_sim.world.kinematics import ArmKinematics
-from smolvla_sim.world.simulation import Simulation
 from smolvla_sim.world.tasks import Task, parse_task
 
 Array = NDArray[np.float64]
 
 # A queued plan this far from where the arm is no longer describes it, radians.
 _TRUSTED_LAG = 0.50
-
-
-def scene_poses(simulation: Simulation) -> dict[str, ObjectPose]:
-    """Return what the expert may know about the things of a simulation."""
-    return {
-        name: ObjectPose(state.position, state.quaternion)
-        for name, state in simulation.objects().items()
-    }
 
 
 class ScriptedExpert:
@@ -67,7 +59,7 @@ class ScriptedExpert:
     def plan(
         self,
         positions: Array,
-        objects: Mapping[str, ObjectPose],
+        objects: Mapping[str, SceneObject],
         instruction: str,
         rows: int,
         *,
@@ -110,7 +102,7 @@ class ScriptedExpert:
         return plan
 
     def _observe(
-        self, positions: Array, objects: Mapping[str, ObjectPose], task: Task
+        self, positions: Array, objects: Mapping[str, SceneObject], task: Task
     ) -> ModelWorld:
         missing = [name for name in task.things if name not in objects]
         if missing:

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from smolvla_core.backend import SceneObject
 
 from smolvla_sim.world.arm_shapes import GRASP_ANGLE
 from smolvla_sim.world.kinematics import ArmKinematics, GripperPose
@@ -24,14 +24,6 @@ _WIDEST_GRIP = GRASP_ANGLE + 0.18
 _OFF_GROUND = 0.006
 _CENTRAL = (0.020, 0.018)
 _TOUCHED = (0.028, 0.024)
-
-
-@dataclass(frozen=True)
-class ObjectPose:
-    """Pose of a thing in the base frame: (3,) meters and (4,) quaternion w, x, y, z."""
-
-    position: Array
-    quaternion: Array
 
 
 class ModelWorld:
@@ -55,7 +47,7 @@ class ModelWorld:
         self,
         kinematics: ArmKinematics,
         command: Array,
-        objects: Mapping[str, ObjectPose],
+        objects: Mapping[str, SceneObject],
         movable: tuple[str, ...],
     ) -> None:
         self._kinematics = kinematics
@@ -139,7 +131,7 @@ def in_gripper(pose: GripperPose, point: Array) -> Array:
 
 def _facing(quaternion: Array) -> float:
     """Return the yaw of a cube's side that stands upright, radians."""
-    w, x, y, z = quaternion
+    x, y, z, w = quaternion
     axes = np.array(
         [
             [1 - 2 * (y * y + z * z), 2 * (x * y + w * z), 2 * (x * z - w * y)],

@@ -84,13 +84,14 @@ class Execution:
         by = "" if self.alignment == _USUAL.alignment else f" by {self.alignment}"
         return f"async g={self.chunk_size_threshold:g} {seam}{by}{rows}"
 
-    def executor(self, rate: float) -> ExecutorSettings:
+    def executor(self, rate: float, robot: str = "so100") -> ExecutorSettings:
         """Return the executor's settings: the defaults of `executor_node` but for these.
 
         Args:
             rate: of the control loop [Hz].
+            robot: whose limits the guard has.
         """
-        return from_values(ExecutorSettings, {**asdict(self), "rate": rate})
+        return from_values(ExecutorSettings, {**asdict(self), "rate": rate, "robot": robot})
 
 
 def direct(
@@ -122,7 +123,7 @@ def direct(
         actions_per_chunk=actions,
         max_step=(anything,),
         max_start_jump=(anything,),
-        approach_speed=100.0,
+        approach_speed=1000.0,
         approach_duration=0.0,
         resume_jump=NO_APPROACH,
         # After a refusal it asks again in the next cycle.

@@ -45,8 +45,8 @@ struct Goal
   bool clamped = false;  ///< the wanted position lies outside of the range
 };
 
-/// Position of the gripper's joint when closed and when open [rad]. The parameter `gripper_range`
-/// of policy_node has the same two numbers by default, and both ends must agree.
+/// Position of the gripper's joint when closed and when open [rad]. The robot file has the same two
+/// numbers (lower and upper, or closed and open of the gripper), and both ends must agree.
 struct GripperAngles
 {
   double closed = -0.174;
@@ -58,7 +58,7 @@ struct GripperAngles
 /// Body joints: 2 pi / 4096 per tick, 0 rad in the middle of the calibrated range. This is the
 /// zero of LeRobot's degrees and of the "new calibration" URDF; as in LeRobot's degrees,
 /// drive_mode plays no part. An axis that a URDF counts the other way round is turned by
-/// `joint_signs` of policy_node (smolvla_core/units/joint_units.py), not here.
+/// sign in the robot file (smolvla_core/units/joint_units.py), not here.
 ///
 /// The gripper: LeRobot counts it 0 at one end of its range and 100 at the other.
 /// smolvla_core/units/joint_units.py maps 0-100 to `gripper_range` in radians; gripper() maps the
@@ -136,19 +136,4 @@ constexpr double volts_from_raw(int raw) { return raw / 10.0; }
 constexpr double celsius_from_raw(int raw) { return raw; }
 /// Present_Velocity, Goal_Velocity: steps (ticks) per second, in rad/s.
 constexpr double radians_per_second_from_steps(int steps) { return steps * kRadiansPerTick; }
-/// Acceleration, Maximum_Acceleration: 100 steps/s^2, in rad/s^2. Raw 0 means no limit, not 0.
-constexpr double acceleration_from_raw(int raw) { return raw * 100 * kRadiansPerTick; }
-
-// Settings, rounded to the nearest step of the register, halves away from zero. nullopt: not
-// finite or outside of what the register takes.
-
-/// rad/s to steps per second for Goal_Velocity. Beware of a result of 0: it means no limit.
-std::optional<int> steps_from_radians_per_second(double radians_per_second);
-/// rad/s^2 to 100 steps/s^2, 1 to 254. 0 would mean no limit, so 0.077 and less is refused.
-std::optional<int> raw_from_acceleration(double radians_per_second2);
-/// Share of the full torque 0 to 1 to 0.1 % for Torque_Limit and Max_Torque_Limit.
-std::optional<int> raw_from_torque_share(double share);
-/// A to 6.5 mA for Protection_Current, 0 to 511 as the two-byte field takes it.
-std::optional<int> raw_from_amperes(double amperes);
-
 }  // namespace so100_hardware

@@ -119,9 +119,4 @@ struct ParsedConfig : Report
 /// A parameter that is not known is a mistake too: a misspelt one must not pass for its default.
 ParsedConfig parse_config(const SystemDescription & description);
 
-/// The names that `<hardware>` may give, in the order of the reference page.
-const std::vector<std::string> & system_parameter_names();
-/// The names that a `<joint>` may give.
-const std::vector<std::string> & joint_parameter_names();
-
 }  // namespace so100_hardware

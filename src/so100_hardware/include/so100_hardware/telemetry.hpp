@@ -59,22 +59,22 @@ constexpr double radians_from_ticks(int ticks) { return ticks * kRadiansPerTick;
 constexpr double unchanged(int raw) { return raw; }
 
 // clang-format off
-inline constexpr std::array<Measurement, 7> kMeasurements{{
-  {"position", &JointState::position, feetech::registers::present_position, radians_from_ticks,
+inline constexpr std::array kMeasurements{
+  Measurement{"position", &JointState::position, feetech::registers::present_position, radians_from_ticks,
    "position", "rad", 5, "", 1, 3},
-  {"velocity", &JointState::velocity, feetech::registers::present_velocity, radians_per_second_from_steps,
+  Measurement{"velocity", &JointState::velocity, feetech::registers::present_velocity, radians_per_second_from_steps,
    "velocity", "rad_s", 4, ">RAD/S", 1, 2},
-  {"effort", &JointState::effort, feetech::registers::present_load, duty_from_load,
+  Measurement{"effort", &JointState::effort, feetech::registers::present_load, duty_from_load,
    "load", "", 3, ">LOAD %", 100, 1},
-  {"current", &JointState::current, feetech::registers::present_current, amperes_from_raw,
+  Measurement{"current", &JointState::current, feetech::registers::present_current, amperes_from_raw,
    "current", "a", 4, ">AMPERE", 1, 2},
-  {"voltage", &JointState::voltage, feetech::registers::present_voltage, volts_from_raw,
+  Measurement{"voltage", &JointState::voltage, feetech::registers::present_voltage, volts_from_raw,
    "voltage", "v", 1, ">VOLT", 1, 1},
-  {"temperature", &JointState::temperature, feetech::registers::present_temperature, celsius_from_raw,
+  Measurement{"temperature", &JointState::temperature, feetech::registers::present_temperature, celsius_from_raw,
    "temperature", "c", 0, ">TEMP", 1, 0},
-  {"status", &JointState::status, feetech::registers::status, unchanged,
+  Measurement{"status", &JointState::status, feetech::registers::status, unchanged,
    "status", "", 0, "", 1, 0},
-}};
+};
 // clang-format on
 
 /// A count that is reported beside the measurements.
@@ -84,11 +84,11 @@ struct Counter
   std::uint64_t JointCounters::* value;
 };
 
-inline constexpr std::array<Counter, 3> kCounters{{
-  {"missed_reads", &JointCounters::missed_reads},
-  {"clamped_goals", &JointCounters::clamped_goals},
-  {"rejected_goals", &JointCounters::rejected_goals},
-}};
+inline constexpr std::array kCounters{
+  Counter{"missed_reads", &JointCounters::missed_reads},
+  Counter{"clamped_goals", &JointCounters::clamped_goals},
+  Counter{"rejected_goals", &JointCounters::rejected_goals},
+};
 
 /// The state of a joint from its servo's registers. Without a conversion (a servo that is not
 /// calibrated) the position is that of the encoder.

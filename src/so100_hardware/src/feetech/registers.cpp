@@ -40,15 +40,17 @@ std::string model_problem(int number)
   }
   if (known != nullptr) {
     return known->usable ? ""
-                         : std::string("is an ") + known->name +
-                             ", whose registers are others; put an " + usable + " in its place";
+                         : std::string("model ") + known->name + " has other registers; put an " +
+                             usable + " in its place";
   }
+  const int swapped = (number & 0xFF) << 8 | number >> 8;
   char text[160];
   std::snprintf(
     text, sizeof(text),
-    "is model %d (0x%04X; bytes swapped, as the SCS series has them: %d, 0x%04X), which is unknown",
-    number, static_cast<unsigned>(number), (number & 0xFF) << 8 | number >> 8,
-    static_cast<unsigned>((number & 0xFF) << 8 | number >> 8));
+    "model %d (0x%04X) is unknown; its bytes swapped, as the SCS series sends them, are %s "
+    "(0x%04X)",
+    number, static_cast<unsigned>(number), model_name(swapped).c_str(),
+    static_cast<unsigned>(swapped));
   return std::string(text) + "; read the type on its label: an " + usable +
          " needs new firmware (Feetech's program FD), any other servo has to be replaced by one";
 }

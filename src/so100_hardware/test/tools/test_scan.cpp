@@ -98,13 +98,14 @@ TEST(Notices, OtherModelsAndBaudRates)
 {
   auto servos = arm();
   servos[0].model = 2825;  // STS3250: the same registers
-  servos[1].model = 0x0B0C;
+  servos[1].model = servos[5].model = 0x0B0C;
   servos[3].model = 1284;
   servos[2].baud = 500000;
   const Lines told = texts(servos);
   ASSERT_EQ(told.size(), 3U);
-  EXPECT_EQ(told[0].rfind("shoulder_lift (id 2): is model 2828 (0x0B0C; bytes swapped", 0), 0U);
-  EXPECT_EQ(told[1].rfind("wrist_flex (id 4): is an SCS0009, whose registers are others", 0), 0U);
+  EXPECT_EQ(
+    told[0].rfind("shoulder_lift (id 2), gripper (id 6): model 2828 (0x0B0C) is unknown", 0), 0U);
+  EXPECT_EQ(told[1].rfind("wrist_flex (id 4): model SCS0009 has other registers; put an", 0), 0U);
   EXPECT_EQ(
     told[2],
     "not at 1000000 baud: id 3; connect one at a time and set id and baud rate with so100_setup");

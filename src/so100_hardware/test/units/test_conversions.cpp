@@ -246,39 +246,6 @@ TEST(Telemetry, Units)
   EXPECT_DOUBLE_EQ(volts_from_raw(74), 7.4);
   EXPECT_DOUBLE_EQ(celsius_from_raw(41), 41.0);
   EXPECT_DOUBLE_EQ(radians_per_second_from_steps(-4096), -2 * kPi);
-  EXPECT_NEAR(acceleration_from_raw(1) * 180 / kPi, 8.79, 0.001);  // facts: 8.79 deg/s^2
-}
-
-TEST(Settings, ComeBackFromTheirUnits)
-{
-  for (int raw = 1; raw <= 254; ++raw) {
-    ASSERT_EQ(raw_from_acceleration(acceleration_from_raw(raw)), raw);
-  }
-  for (int raw = -kMaxField; raw <= kMaxField; ++raw) {
-    ASSERT_EQ(steps_from_radians_per_second(radians_per_second_from_steps(raw)), raw);
-  }
-  for (int raw = 0; raw <= 1000; ++raw) {
-    ASSERT_EQ(raw_from_torque_share(duty_from_load(raw)), raw);
-  }
-  for (int raw = 0; raw <= 511; ++raw) {
-    ASSERT_EQ(raw_from_amperes(amperes_from_raw(raw)), raw);
-  }
-}
-
-TEST(Settings, WhatTheRegisterDoesNotTakeIsRefused)
-{
-  for (const double bad : {kNan, kInfinity, -kInfinity, kHuge, -kHuge, -0.1}) {
-    EXPECT_FALSE(raw_from_acceleration(bad));
-    EXPECT_FALSE(raw_from_torque_share(bad));
-    EXPECT_FALSE(raw_from_amperes(bad));
-  }
-  EXPECT_FALSE(raw_from_acceleration(0.0));  // would mean: no limit
-  EXPECT_FALSE(raw_from_acceleration(acceleration_from_raw(255)));
-  EXPECT_FALSE(raw_from_torque_share(1.01));
-  EXPECT_FALSE(raw_from_amperes(amperes_from_raw(512)));
-  for (const double bad : {kNan, kInfinity, -kInfinity, kHuge, -kHuge}) {
-    EXPECT_FALSE(steps_from_radians_per_second(bad));
-  }
 }
 
 }  // namespace
