@@ -20,8 +20,7 @@ from smolvla_core.joints.order import JointOrder
 from smolvla_core.level import PATIENCE, Level
 from smolvla_core.node_settings import PolicySettings
 from smolvla_core.ros import converters, qos
-from smolvla_core.ros.diagnostics import policy_diagnostics
-from smolvla_core.ros.diagnostics_publisher import DiagnosticsPublisher
+from smolvla_core.ros.diagnostics import DiagnosticsPublisher, policy_diagnostics
 from smolvla_core.ros.managed_node import ACTIVE, CONFIGURING, INACTIVE, ManagedNode
 from smolvla_core.ros.run import run
 from smolvla_core.ros.sensors import SensorIntake
