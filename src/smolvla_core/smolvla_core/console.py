@@ -102,6 +102,18 @@ def beside_json(target: Path | None) -> contextlib.AbstractContextManager[Any]:
     return contextlib.nullcontext()
 
 
+def could_not_run(name: str, error: Exception, advice: str = "") -> int:
+    """Say in one line why the program `name` could not do its work; return its exit status.
+
+    Raises:
+        BrokenPipeError: `error`, which is nothing but the end of whoever reads; `guarded` tells.
+    """
+    if isinstance(error, BrokenPipeError):
+        raise error
+    print(f"{name}: {error}{advice}", file=sys.stderr)
+    return COULD_NOT_RUN
+
+
 def guarded(name: str, run: Callable[[], Any]) -> int:
     """Run a program; where its surroundings stop it, say so in one line.
 
@@ -124,7 +136,8 @@ def guarded(name: str, run: Callable[[], Any]) -> int:
     except BrokenPipeError:
         # What is still in the buffer would fail once more when Python ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        print(f"{name}: nobody reads the output any more", file=sys.stderr)
+        with contextlib.suppress(BrokenPipeError):  # of `2>&1 | head` the same pipe
+            print(f"{name}: nobody reads the output any more", file=sys.stderr)
         return BROKEN_PIPE
     except ModuleNotFoundError as error:
         if "." in str(error.name):

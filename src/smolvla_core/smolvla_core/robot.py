@@ -306,7 +306,8 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RobotError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
-        raise RobotError(f"{path}: it must hold entries such as 'joints:', not a {_kind(content)}")
+        what = "nothing" if content is None else f"a {type(content).__name__}"
+        raise RobotError(f"{path}: it must hold entries such as 'joints:', not {what}")
     own = _known(content, _ENTRIES, str(path))
     calibration = _calibration(own.get("calibration", {}), path)
     if calibration:
@@ -635,10 +636,6 @@ def _check_camera(camera: Camera, where: str) -> None:
 # Pieces of YAML.
 
 _KINDS = {str: "a text", int: "a whole number", float: "a number"}
-
-
-def _kind(value: Any) -> str:
-    return "nothing" if value is None else type(value).__name__
 
 
 def _mapping(value: Any, where: str) -> dict[Any, Any]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -77,6 +78,32 @@ def test_a_file_that_cannot_be_written_ends_in_one_line(tmp_path, capsys):
 
 def refuse():
     raise ConnectionRefusedError
+
+
+READERLESS = """
+import sys
+from smolvla_core.console import could_not_run, guarded
+def run():
+    try:
+        print("a result", flush=True)
+    except OSError as error:
+        return could_not_run("tool", error)
+sys.exit(guarded("tool", run))
+"""
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_a_program_whose_output_nobody_reads_ends_in_one_line(both: bool) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = subprocess.run(
+        [sys.executable, "-c", READERLESS],
+        stdout=writer,
+        stderr=writer if both else subprocess.PIPE,
+    )
+    os.close(writer)
+    assert ended.returncode == 141
+    assert both or len(ended.stderr.splitlines()) == 1
 
 
 def test_other_errors_keep_their_traceback():

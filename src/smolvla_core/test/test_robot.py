@@ -133,7 +133,7 @@ def test_arm_and_gripper_may_have_outputs_of_their_own(robot):
     [
         ("joint: {}", "no entry 'joint'; did you mean 'joints'"),
         ("[]", "not a list"),
-        ("", "not a nothing"),
+        ("", "not nothing"),
         ("base: so10", "base: there is no robot 'so10': choose lekiwi, so100"),
         ("base: arm.yaml", "based on itself"),
         ("base: other.yaml", r"other\.yaml does not exist"),

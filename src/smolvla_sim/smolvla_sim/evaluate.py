@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from smolvla_core.console import command_parser
+from smolvla_core.console import command_parser, could_not_run
 from smolvla_core.settings import add_arguments, from_arguments
 from tqdm import tqdm
 
@@ -225,8 +225,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if settings.json:
             _write(settings.json, settings, results)
     except (ValueError, OSError, RuntimeError) as error:  # RenderingError is a RuntimeError
-        print(f"{prog}: {error}", file=sys.stderr)
-        return 2
+        return could_not_run(prog, error)
     except KeyboardInterrupt:
         return 130
     return 0

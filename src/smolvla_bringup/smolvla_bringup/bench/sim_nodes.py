@@ -9,7 +9,6 @@ claim, on the same scenes. Then says whether simulated and real time agree.
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from bisect import bisect
 from collections.abc import Iterator, Sequence
@@ -19,7 +18,7 @@ from typing import Any
 
 import numpy as np
 from smolvla_core.client import ClientError
-from smolvla_core.console import COULD_NOT_RUN, DONE, command_parser
+from smolvla_core.console import DONE, command_parser, could_not_run
 from smolvla_core.settings import Settings, add_arguments, from_arguments, setting
 from smolvla_sim.bench import report
 from smolvla_sim.bench.files import NAME, Claim, ResultsFile, read_claim, write_json
@@ -319,8 +318,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         _run(settings)
     except (ClientError, SetupError, ValueError, OSError) as error:
-        print(f"smolvla bench sim-nodes: {error}", file=sys.stderr)
-        return COULD_NOT_RUN
+        return could_not_run("smolvla bench sim-nodes", error)
     return DONE
 
 

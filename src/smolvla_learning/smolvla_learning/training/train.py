@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import torch
-from smolvla_core.console import COULD_NOT_RUN
+from smolvla_core.console import could_not_run
 from smolvla_core.settings import SettingError
 from smolvla_policy.checkpoint.config import ACTION, STATE, SmolVLAConfig
 from smolvla_policy.checkpoint.processors import Processors
@@ -280,14 +280,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Before its first checkpoint a training has nothing to go on from.
         resume = options.resume and bool(whole_checkpoints(options.output))
         train(replace(options, resume=resume))
-    except BrokenPipeError:
-        raise
     except (TrainingError, SettingError, DatasetError, CheckpointError) as error:
-        print(f"smolvla train: {error}", file=sys.stderr)
-        return COULD_NOT_RUN
+        return could_not_run("smolvla train", error)
     except OSError as error:
-        print(f"smolvla train: {error}; make room or choose another --output", file=sys.stderr)
-        return COULD_NOT_RUN
+        return could_not_run("smolvla train", error, "; make room or choose another --output")
     except KeyboardInterrupt:
         saved = options and whole_checkpoints(options.output)
         message = "before the first checkpoint: nothing was kept; the same command begins anew"

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-from smolvla_core.console import command_parser
+from smolvla_core.console import command_parser, could_not_run
 from smolvla_core.settings import add_arguments, from_arguments
 from tqdm import tqdm
 
@@ -127,8 +127,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         rows = measure(settings, matrix, seeds, results, progress=True)
         print(write_report(rows, seeds, settings, facts, settings.output))
     except (ValueError, OSError, RuntimeError) as error:
-        print(f"{prog}: {error}", file=sys.stderr)
-        return 2
+        return could_not_run(prog, error)
     except KeyboardInterrupt:
         print(f"{prog}: interrupted; the same command continues", file=sys.stderr)
         return 130

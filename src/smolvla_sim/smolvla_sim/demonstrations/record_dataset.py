@@ -19,7 +19,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from smolvla_core.console import command_parser
+from smolvla_core.console import command_parser, could_not_run
 from smolvla_core.settings import add_arguments, from_arguments, settings_of
 from smolvla_learning.dataset import (
     DatasetWriter,
@@ -124,7 +124,7 @@ def _open(settings: RecordingSettings, resume: bool) -> DatasetWriter:
     if holds_dataset(folder):
         raise ValueError(
             f"{folder} holds something already; --resume continues a dataset of this program, or "
-            "give another --outputput"
+            "give another --output"
         )
     robot = ROBOT.known(*CONVERSION)
     return DatasetWriter.create(folder, **about, about={STATE: robot, ACTION: robot})
@@ -192,8 +192,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             choose_gl()
         failed = record(settings)
     except (ValueError, OSError, RuntimeError) as error:  # RenderingError is a RuntimeError
-        print(f"{prog}: {error}", file=sys.stderr)
-        return 2
+        return could_not_run(prog, error)
     except KeyboardInterrupt:
         print(
             f"{prog}: interrupted; the same command with --resume continues {arguments.output}",
