@@ -7,7 +7,7 @@ import json
 import shutil
 from enum import IntEnum
 
-EXAMPLE = "pick up the red cube"
+EXAMPLE = "put the red cube into the bowl"
 _SHOWN = 200
 """So many characters of a sentence are quoted in the log."""
 

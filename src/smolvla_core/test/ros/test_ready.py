@@ -10,7 +10,7 @@ from smolvla_core.ros import qos, ready
 from smolvla_msgs.msg import ExecutorStatus, PolicyStatus
 
 SUCCESS = TransitionCallbackReturn.SUCCESS
-INSTRUCT = 'ready: smolvla instruct "pick up the red cube"'
+INSTRUCT = 'ready: smolvla instruct "put the red cube into the bowl"'
 
 
 class Policy:
