@@ -276,11 +276,14 @@ def test_who_sent_a_goal_hears_that_the_process_ends(graph, caller, number):
     command = [sys.executable, "-m", "smolvla_executor.executor_node.node", "--ros-args"]
     command += ["-p", "autostart:=true", "-p", "task_stall_timeout:=60.0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        handle = caller.send("wipe the table")
-        process.send_signal(number)
-        process.send_signal(number)  # the terminal's beside the launch's
-        status, result = caller.result(handle)
-        assert process.wait(10) == 0
+        try:
+            handle = caller.send("wipe the table")
+            process.send_signal(number)
+            process.send_signal(number)  # the terminal's beside the launch's
+            status, result = caller.result(handle)
+            assert process.wait(10) == 0
+        finally:
+            process.kill()
         told = process.stderr.read()
     assert (status, result.reason) == (GoalStatus.STATUS_ABORTED, RESULT.FAULT)
     assert result.message == "executor_node was ended"
