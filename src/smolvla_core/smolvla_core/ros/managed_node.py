@@ -26,8 +26,7 @@ from rclpy.node import Node
 
 from smolvla_core.node_settings import ManagedSettings
 from smolvla_core.ros.background import Background
-from smolvla_core.ros.parameters import declare
-from smolvla_core.ros.tuning import Tuning
+from smolvla_core.ros.parameters import Tuning, declare
 from smolvla_core.settings import settings_of
 
 T = TypeVar("T")

@@ -11,8 +11,7 @@ from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 from rclpy.parameter import get_parameter_value
-from smolvla_core.ros.parameters import declare
-from smolvla_core.ros.tuning import Tuning
+from smolvla_core.ros.parameters import Tuning, declare
 from smolvla_core.settings import Settings, setting, settings_of
 
 

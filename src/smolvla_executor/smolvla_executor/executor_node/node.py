@@ -14,11 +14,9 @@ from smolvla_core.level import Level
 from smolvla_core.node_settings import ExecutorSettings
 from smolvla_core.robot import Robot
 from smolvla_core.ros import qos
-from smolvla_core.ros.diagnostics import executor_diagnostics
-from smolvla_core.ros.diagnostics_publisher import DiagnosticsPublisher
-from smolvla_core.ros.joint_states import subscribe_joint_states
+from smolvla_core.ros.diagnostics import DiagnosticsPublisher, executor_diagnostics
+from smolvla_core.ros.joint_states import publishers_of, subscribe_joint_states
 from smolvla_core.ros.managed_node import ACTIVE, INACTIVE, ManagedNode
-from smolvla_core.ros.publishers import publishers_of
 from smolvla_core.ros.ready import ReadyLine
 from smolvla_core.ros.run import LINGER, run
 from smolvla_core.settings import settings_of

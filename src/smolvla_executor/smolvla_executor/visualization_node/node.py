@@ -18,10 +18,9 @@ from sensor_msgs.msg import JointState
 from smolvla_core.joints.order import JointOrder
 from smolvla_core.level import Level
 from smolvla_core.ros import converters, qos
-from smolvla_core.ros.parameters import read
+from smolvla_core.ros.parameters import Tuning, read
 from smolvla_core.ros.run import run
 from smolvla_core.ros.sparse_log import SparseLog, teller
-from smolvla_core.ros.tuning import Tuning
 from smolvla_core.settings import settings_of
 from std_msgs.msg import String
 from visualization_msgs.msg import MarkerArray

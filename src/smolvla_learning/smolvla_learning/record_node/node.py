@@ -19,10 +19,9 @@ from smolvla_core.node_settings import RecordSettings
 from smolvla_core.robot import FORWARD, TRAJECTORY, Output, StateTopic
 from smolvla_core.ros import converters, qos
 from smolvla_core.ros.joint_states import subscribe_joint_states
-from smolvla_core.ros.parameters import read
+from smolvla_core.ros.parameters import Tuning, read
 from smolvla_core.ros.run import run
 from smolvla_core.ros.sensors import SensorIntake
-from smolvla_core.ros.tuning import Tuning
 from smolvla_core.settings import settings_of
 from std_msgs.msg import Float32, Float64MultiArray, String
 from std_srvs.srv import Trigger

@@ -14,10 +14,9 @@ from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from smolvla_core.level import Level
 from smolvla_core.ros import qos
-from smolvla_core.ros.parameters import read
+from smolvla_core.ros.parameters import Tuning, read
 from smolvla_core.ros.run import run
 from smolvla_core.ros.sparse_log import SparseLog, teller
-from smolvla_core.ros.tuning import Tuning
 from smolvla_core.settings import settings_of
 from std_msgs.msg import Bool, Float32, Float64MultiArray
 from visualization_msgs.msg import MarkerArray
