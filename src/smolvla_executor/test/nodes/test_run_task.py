@@ -86,14 +86,15 @@ def test_cancel_ends_the_commands_within_one_cycle(graph, robot, caller):
     graph.until(lambda: robot.status.tick > 5, what="motion")
     published = []
     core = robot.executor._execution._core
-    stop, publish = core.stop, robot.executor._execution._commands.publish
+    outputs = robot.executor._execution._outputs
+    stop, publish = core.stop, outputs.publish
 
     def stopping(now, reason):
         published.clear()
         return stop(now, reason)
 
     core.stop = stopping
-    robot.executor._execution._commands.publish = lambda m: (published.append(m), publish(m))
+    outputs.publish = lambda command, now: (published.append(command), publish(command, now))
     assert caller.cancel(handle) == 1
     status, result = caller.result(handle)
     assert (status, result.reason) == (GoalStatus.STATUS_CANCELED, RESULT.CANCELED)
