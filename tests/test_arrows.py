@@ -68,3 +68,22 @@ sys.exit(" ".join({absent!r} & set(sys.modules)) or 0)
         [sys.executable, "-c", code], capture_output=True, text=True, check=False
     )
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "smolvla_bringup.system.node_list",
+        "smolvla_policy.backends.smolvla_settings",
+        "smolvla_sim.expert.settings",
+        "smolvla_sim.node.parameters",
+    ],
+)
+def test_what_launch_files_import_brings_in_nothing_of_the_venv(module):
+    # `ros2 launch` may run with another Python than the nodes.
+    heavy = {"cv2", "mujoco", "tokenizers", "torch"}
+    code = f"import sys, {module}; sys.exit(' '.join({heavy} & set(sys.modules)) or 0)"
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")

@@ -25,6 +25,6 @@ setup(
             "sim_node = smolvla_sim.node:main",
             "record_dataset = smolvla_sim.demonstrations.record_dataset:main",
         ],
-        "smolvla_policy.backends": ["scripted = smolvla_sim.expert.backend:create"],
+        "smolvla_policy.backends": ["scripted = smolvla_sim.expert.settings:create"],
     },
 )

@@ -218,7 +218,7 @@ def test_ctrl_c_in_mid_run_ends_all_and_still_reports(
         (("--time-limit", "0"), "must be above 0"),
         (("--time-limit", "nan"), "must be above 0"),
         (("--ready-limit", "-2"), "--ready-limit is -2 s; it must be above 0"),
-        (("--g", "1.5"), "must lie in 0..1"),
+        (("--chunk-size-threshold", "1.5"), "must be from 0 up to 1"),
     ],
 )
 def test_wrong_options_are_explained(

@@ -126,7 +126,7 @@ def test_pieces_start_their_part_alone(described: Any) -> None:
 def test_wrong_values_end_the_launch_before_anything_starts(described: Any) -> None:
     with pytest.raises(RuntimeError, match=r'"toaster" is not valid\. Valid options'):
         expand(load("so100"), hardware="toaster")
-    with pytest.raises(SetupError, match="rate is 'fast', which is no number"):
+    with pytest.raises(SetupError, match="rate is fast, but must be a number"):
         expand(load("so100"), hardware="sim", rate="fast")
 
 
@@ -253,8 +253,8 @@ def test_a_file_that_takes_up_our_description_may_declare_more(
     )
     (sim,) = launched(file, hardware="sim", ports="2")
     assert sim.node_executable == "sim_node"
-    with pytest.raises(SetupError, match="no argument 'modell'"):
-        launched(file, hardware="sim", modell="so101")
+    with pytest.raises(SetupError, match="no argument 'robott'"):
+        launched(file, hardware="sim", robott="so101")
 
 
 def test_two_includes_in_one_namespace_are_refused(described: Any, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from smolvla_core.settings import AnySettings, SettingError, Settings, setting, written
 from smolvla_core.units.calibration import GRIPPER, LEROBOT_JOINTS
 
 FOLDER = Path(__file__).parent / "robots"
@@ -52,8 +53,15 @@ class RobotError(ValueError):
     """A robot file cannot be used; the text names file and entry and says what to do."""
 
 
+def _check_topic(name: str) -> None:
+    if not _TOPIC.fullmatch(name):
+        raise SettingError(
+            "topic", f"is {written(name)}, but must be a name of ROS, as arm/commands"
+        )
+
+
 @dataclass(frozen=True)
-class Joint:
+class Joint(Settings):
     """One number of the checkpoint's state and action.
 
     Attributes:
@@ -63,10 +71,6 @@ class Joint:
             position, so never measured nor commanded here.
         lower: smallest position that is commanded [rad; m of a linear joint].
         upper: largest one.
-        speed: largest speed that is commanded [rad/s].
-        sign: -1 where the checkpoint counts the other way round than the topics; None: not said.
-        closed: position of a gripper that LeRobot calls 0; None: not said, `lower`.
-        open: the one that it calls 100; None: not said, `upper`.
     """
 
     name: str
@@ -74,10 +78,16 @@ class Joint:
     role: str
     lower: float = -math.inf
     upper: float = math.inf
-    speed: float = 3.0
-    sign: int | None = None
-    closed: float | None = None
-    open: float | None = None
+    speed: float = setting(3.0, "Largest speed that is commanded [rad/s].", above=0)
+    sign: int | None = setting(
+        None,
+        "-1 where the checkpoint counts the other way round than the topics; None: not said.",
+        choices=(1, -1),
+    )
+    closed: float | None = setting(
+        None, "Position of a gripper that LeRobot calls 0; None: not said, `lower`."
+    )
+    open: float | None = setting(None, "The one that it calls 100; None: not said, `upper`.")
 
     @property
     def kind(self) -> str:
@@ -105,30 +115,32 @@ class Joint:
 
 
 @dataclass(frozen=True)
-class StateTopic:
-    """A topic of sensor_msgs/JointState; joints are on it without `prefix`."""
+class StateTopic(Settings):
+    """A topic of sensor_msgs/JointState."""
 
-    topic: str
-    prefix: str = ""
+    topic: str = setting("", "Name of the topic.")
+    prefix: str = setting("", "What the names of the joints on it are without.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_topic(self.topic)
 
 
 @dataclass(frozen=True)
-class Output:
-    """Where commands go.
+class Output(Settings):
+    """Where commands go."""
 
-    Attributes:
-        type: of `OUTPUTS`.
-        topic: of the messages, or name of the action.
-        joints: that it commands, in its order.
-        prefix: what the receiver's names of the joints are without.
-        max_effort: of a ``gripper_command`` [N m or N, as the controller has it].
-    """
+    type: str = setting("", "Kind of message or action.", choices=OUTPUTS)
+    topic: str = setting("", "Of the messages, or name of the action.")
+    joints: tuple[str, ...] = setting((), "That it commands, in its order.")
+    prefix: str = setting("", "What the receiver's names of the joints are without.")
+    max_effort: float = setting(
+        0.0, "Of a ``gripper_command`` [N m or N, as the controller has it]."
+    )
 
-    type: str
-    topic: str
-    joints: tuple[str, ...] = ()
-    prefix: str = ""
-    max_effort: float = 0.0
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_topic(self.topic)
 
     @property
     def names(self) -> list[str]:
@@ -137,33 +149,24 @@ class Output:
 
 
 @dataclass(frozen=True)
-class Camera:
-    """One camera.
+class Camera(Settings):
+    """One camera."""
 
-    Attributes:
-        name: that the policy and datasets know it by.
-        topic: of its raw images; empty: ``camera/<name>/image_raw``.
-        feature: the checkpoint's name of it; empty: the one that ends in `name`.
-        transport: ``raw``, or ``compressed``: ``<topic>/compressed`` is listened to.
-        driver: that the launch file starts; ``none``: somebody else publishes.
-        device: path of the video device.
-        width, height: of the images [pixels].
-        fps: images per second [Hz].
-        pixel_format: what the device is asked for; empty: the driver's default.
-        frame_id: of the images; empty: ``<name>_camera_optical_frame``.
-    """
-
-    name: str
-    topic: str = ""
-    feature: str = ""
-    transport: str = "raw"
-    driver: str = "none"
-    device: str = ""
-    width: int = 640
-    height: int = 480
-    fps: int = 30
-    pixel_format: str = ""
-    frame_id: str = ""
+    name: str = setting("", "That the policy and datasets know it by.")
+    topic: str = setting("", "Of its raw images; empty: ``camera/<name>/image_raw``.")
+    feature: str = setting("", "The checkpoint's name of it; empty: the one that ends in `name`.")
+    transport: str = setting(
+        "raw", "With compressed, ``<topic>/compressed`` is listened to.", choices=TRANSPORTS
+    )
+    driver: str = setting(
+        "none", "What the launch file starts; none: somebody else publishes.", choices=DRIVERS
+    )
+    device: str = setting("", "Path of the video device.")
+    width: int = setting(640, "Of the images [pixels].", 16, 7680)
+    height: int = setting(480, "Of the images [pixels].", 16, 4320)
+    fps: int = setting(30, "Images per second [Hz].", 1, 240)
+    pixel_format: str = setting("", "What the device is asked for; empty: the driver's default.")
+    frame_id: str = setting("", "Of the images; empty: ``<name>_camera_optical_frame``.")
 
 
 @dataclass(frozen=True)
@@ -361,7 +364,7 @@ def _arms(arms: Mapping[str, Any], path: Path, seen: tuple[Path, ...]) -> dict[s
         except RobotError as error:
             raise RobotError(f"{where}: {error}") from error
         for joint in arm.joints:
-            values = {f.name: getattr(joint, f.name) for f in fields(Joint) if f.name != "name"}
+            values = {key: value for key, value in vars(joint).items() if key != "name"}
             whole["joints"][f"{name}_{joint.name}"] = {
                 key: value
                 for key, value in {**values, "lerobot": f"{name}_{joint.lerobot}"}.items()
@@ -373,15 +376,12 @@ def _arms(arms: Mapping[str, Any], path: Path, seen: tuple[Path, ...]) -> dict[s
                 {"topic": f"{name}/{state.topic}", "prefix": f"{name}_{state.prefix}"}
             )
         for output in arm.outputs:
-            whole["outputs"].append(
-                {
-                    "type": output.type,
-                    "topic": f"{name}/{output.topic}",
-                    "joints": [f"{name}_{joint}" for joint in output.joints],
-                    "prefix": f"{name}_{output.prefix}",
-                    "max_effort": output.max_effort,
-                }
-            )
+            entry = {
+                "topic": f"{name}/{output.topic}",
+                "joints": [f"{name}_{joint}" for joint in output.joints],
+                "prefix": f"{name}_{output.prefix}",
+            }
+            whole["outputs"].append({**vars(output), **entry})
         for camera in arm.cameras:
             entry = {"name": f"{name}_{camera.name}"}
             if camera.driver == "none":
@@ -437,8 +437,7 @@ def _build(content: Mapping[str, Any], path: Path, source: str) -> Robot:
 
 
 def _joint(name: str, entry: Any, where: str) -> Joint:
-    known = tuple(f.name for f in fields(Joint) if f.name != "name")
-    values = _known(_mapping(entry, where), known, where)
+    values = _known(entry, _names(Joint)[1:], where)
     lerobot = _text(str(values.get("lerobot", name)), f"{where}: lerobot").removesuffix(".pos")
     kind = base_name(lerobot)
     usual = GRIPPER if kind == GRIPPER else JOINT if kind in LEROBOT_JOINTS else ""
@@ -451,10 +450,10 @@ def _joint(name: str, entry: Any, where: str) -> Joint:
             f"which of {', '.join(LEROBOT_JOINTS)} it is"
         )
     values["lerobot"] = lerobot
-    for key in ("lower", "upper", "speed", "closed", "open"):
+    for key in ("lower", "upper"):
         if key in values:
             values[key] = _number(values[key], f"{where}: {key}")
-    joint = Joint(name=name, role=role, **values)
+    joint = _made(Joint, {"name": name, "role": role, **values}, where)
     problem = _joint_problem(joint, values)
     if problem:
         raise RobotError(f"{where}: {problem}")
@@ -473,10 +472,6 @@ def _joint_problem(joint: Joint, given: Collection[str]) -> str:
         return f"role: it is {joint.role}, but LeRobot's {joint.lerobot} is a {contrary}"
     if joint.lower >= joint.upper:
         return f"lower: {joint.lower:g} is not below upper, {joint.upper:g}"
-    if joint.speed <= 0:
-        return f"speed: it is {joint.speed:g}, but must be above 0 rad/s"
-    if joint.sign not in (None, 1, -1) or isinstance(joint.sign, bool):
-        return f"sign: it is {joint.sign!r}, but must be 1 or -1"
     ends = {"closed": joint.closed, "open": joint.open}
     if joint.role == JOINT:
         named = [key for key, value in ends.items() if value is not None]
@@ -501,13 +496,8 @@ def _states(value: Any, where: str) -> tuple[StateTopic, ...]:
     topics = []
     for number, entry in enumerate(entries, start=1):
         here = f"{where}: {number}" if isinstance(value, list) else where
-        values = {"topic": entry} if isinstance(entry, str) else _mapping(entry, here)
-        _known(values, ("topic", "prefix"), here)
         topics.append(
-            StateTopic(
-                _topic(values.get("topic"), f"{here}: topic"),
-                _text(values.get("prefix", ""), f"{here}: prefix"),
-            )
+            _made(StateTopic, {"topic": entry} if isinstance(entry, str) else entry, here)
         )
     _once([state.topic for state in topics], where)
     return tuple(topics)
@@ -520,14 +510,8 @@ def _outputs(value: Any, robot: Robot, where: str) -> tuple[Output, ...]:
     outputs = []
     for number, entry in enumerate(value, start=1):
         here = f"{where}: {number}"
-        known = tuple(f.name for f in fields(Output))
-        values = _known(_mapping(entry, here), known, here)
-        if values.get("type") not in OUTPUTS:
-            raise RobotError(
-                f"{here}: type: it is {values.get('type')!r}, but must be one of "
-                f"{', '.join(OUTPUTS)}"
-            )
-        prefix = _text(values.get("prefix", ""), f"{here}: prefix")
+        values = _known(entry, _names(Output), here)
+        prefix = str(values.get("prefix", ""))
         usual = [name for name in robot.joint_names if name.startswith(prefix)]
         joints = tuple(map(str, _list(values.get("joints", usual), f"{here}: joints")))
         strange = [name for name in joints if name not in robot.joint_names]
@@ -538,11 +522,10 @@ def _outputs(value: Any, robot: Robot, where: str) -> tuple[Output, ...]:
             )
         if not joints:
             raise RobotError(f"{here}: joints: none")
-        if values["type"] == GRIPPER_COMMAND and len(joints) != 1:
+        output = _made(Output, {**values, "joints": joints}, here)
+        if output.type == GRIPPER_COMMAND and len(joints) != 1:
             raise RobotError(f"{here}: joints: {GRIPPER_COMMAND} takes one joint, not {joints}")
-        effort = _number(values.get("max_effort", 0.0), f"{here}: max_effort")
-        topic = _topic(values.get("topic"), f"{here}: topic")
-        outputs.append(Output(values["type"], topic, joints, prefix, effort))
+        outputs.append(output)
     _once([output.topic for output in outputs], f"{where}: topic")
     told = [name for output in outputs for name in output.joints]
     _once(told, f"{where}: joints")
@@ -578,21 +561,14 @@ def _check_calibration(robot: Robot, path: Path) -> None:
 
 def _cameras(value: Any, where: str) -> tuple[Camera, ...]:
     cameras = []
-    kinds = {f.name: type(f.default) for f in fields(Camera) if f.default is not MISSING}
     for number, entry in enumerate(_list(value, where), start=1):
         here = f"{where}: {number}"
-        entry = {"name": entry} if isinstance(entry, str) else entry
-        values = _known(_mapping(entry, here), ("name", *kinds), here)
+        values = {"name": entry} if isinstance(entry, str) else _mapping(entry, here)
         name = values.get("name")
         if not isinstance(name, str) or not _CAMERA.fullmatch(name):
             raise RobotError(f"{here}: name: it is {name!r}, but must be letters, digits and _")
         here = f"{where}: {name}"
-        for key, kind in kinds.items():
-            if key in values and type(values[key]) is not kind:
-                raise RobotError(
-                    f"{here}: {key}: it is {values[key]!r}, but must be {_KINDS[kind]}"
-                )
-        camera = Camera(**values)
+        camera = _made(Camera, values, here)
         _check_camera(camera, here)
         cameras.append(camera)
     _once([camera.name for camera in cameras], f"{where}: name")
@@ -602,21 +578,8 @@ def _cameras(value: Any, where: str) -> tuple[Camera, ...]:
 
 
 def _check_camera(camera: Camera, where: str) -> None:
-    for key, value, choices in (
-        ("driver", camera.driver, DRIVERS),
-        ("transport", camera.transport, TRANSPORTS),
-    ):
-        if value not in choices:
-            raise RobotError(
-                f"{where}: {key}: it is {value!r}, but must be one of {', '.join(choices)}"
-            )
-    for key, low, high in (("width", 16, 7680), ("height", 16, 4320), ("fps", 1, 240)):
-        if not low <= getattr(camera, key) <= high:
-            raise RobotError(
-                f"{where}: {key}: it is {getattr(camera, key)}, but must be {low} to {high}"
-            )
     if camera.topic:
-        _topic(camera.topic, f"{where}: topic")
+        _made(StateTopic, {"topic": camera.topic}, where)
     if camera.topic.endswith("/compressed"):
         raise RobotError(
             f"{where}: topic: give that of the raw images; 'transport: compressed' adds "
@@ -635,8 +598,6 @@ def _check_camera(camera: Camera, where: str) -> None:
 
 # Pieces of YAML.
 
-_KINDS = {str: "a text", int: "a whole number", float: "a number"}
-
 
 def _mapping(value: Any, where: str) -> dict[Any, Any]:
     if not isinstance(value, Mapping):
@@ -650,9 +611,9 @@ def _list(value: Any, where: str) -> list[Any]:
     return value
 
 
-def _known(entry: Mapping[Any, Any], known: Sequence[str], where: str) -> dict[str, Any]:
-    """Return a copy, if it has no other keys than the known ones."""
-    for key in entry:
+def _known(entry: Any, known: Sequence[str], where: str) -> dict[str, Any]:
+    """Return a copy of the entries, if they have no other keys than the known ones."""
+    for key in _mapping(entry, where):
         if key not in known:
             near = difflib.get_close_matches(str(key), known, 1)
             meant = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}"
@@ -666,10 +627,16 @@ def _text(value: Any, where: str) -> str:
     return value.strip()
 
 
-def _topic(value: Any, where: str) -> str:
-    if not isinstance(value, str) or not _TOPIC.fullmatch(value):
-        raise RobotError(f"{where}: it is {value!r}, but must be a name of ROS, as arm/commands")
-    return value
+def _names(cls: type[Settings]) -> list[str]:
+    return [field.name for field in fields(cls)]
+
+
+def _made(cls: type[AnySettings], entry: Any, where: str) -> AnySettings:
+    """Return what an entry describes; an error names the key in it."""
+    try:
+        return cls(**_known(entry, _names(cls), where))
+    except SettingError as error:
+        raise RobotError(f"{where}: {error.name}: it {error.problem}") from error
 
 
 def _number(value: Any, where: str) -> float:

@@ -158,10 +158,10 @@ def test_arm_and_gripper_may_have_outputs_of_their_own(robot):
         ("base: so100\njoints: {elbow_flex: {lerobot: gripper}}", "lerobot: 'gripper' is there"),
         ("base: so100\njoint_states: []", "joint_states: name at least one"),
         ("base: so100\njoint_states: [a, a]", "joint_states: 'a' is there twice"),
-        ("base: so100\njoint_states: a b", "joint_states: topic: it is 'a b'"),
+        ("base: so100\njoint_states: a b", 'joint_states: topic: it is "a b"'),
         ("base: so100\noutputs: {}", "outputs: it must be a list"),
-        ("base: so100\noutputs: [{type: servo, topic: a}]", "outputs: 1: type: it is 'servo'"),
-        ("base: so100\noutputs: [{type: forward}]", "outputs: 1: topic: it is None"),
+        ("base: so100\noutputs: [{type: servo, topic: a}]", "outputs: 1: type: it is servo"),
+        ("base: so100\noutputs: [{type: forward}]", 'outputs: 1: topic: it is ""'),
         (
             "base: so100\noutputs: [{type: forward, topic: a, joints: [gripper]}]",
             "none of them has the joints shoulder_pan",
@@ -172,11 +172,22 @@ def test_arm_and_gripper_may_have_outputs_of_their_own(robot):
             "joints: 'gripper' is there twice",
         ),
         ("base: so100\noutputs: [{type: gripper_command, topic: a}]", "takes one joint"),
+        (
+            "base: so100\noutputs: [{type: forward, topic: a, max_effort: '2'}]",
+            "max_effort: it is",
+        ),
+        (
+            "base: so100\njoint_states: [{topic: a, prefix: 3}]",
+            "1: prefix: it is 3, but must",
+        ),
         ("base: so100\ncalibration: {left_: a}", "no joint of LeRobot's has the prefix 'left_'"),
         ("base: so100\ncameras: [a-b]", "cameras: 1: name: it is 'a-b'"),
-        ("base: so100\ncameras: [{name: a, fps: x}]", "cameras: a: fps: it is 'x'"),
+        ("base: so100\ncameras: [{name: a, fps: x}]", "cameras: a: fps: it is x"),
         ("base: so100\ncameras: [{name: a, fps: 0}]", "cameras: a: fps: it is 0"),
-        ("base: so100\ncameras: [{name: a, driver: gst}]", "cameras: a: driver: it is 'gst'"),
+        (
+            "base: so100\ncameras: [{name: a, driver: gst}]",
+            "a: driver: it is gst, which is",
+        ),
         (
             "base: so100\ncameras: [{name: a, driver: usb_cam}]",
             "cameras: a: device: it is missing",

@@ -11,9 +11,10 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from smolvla_sim.world.mjcf import PHYSICS_RATE
 from smolvla_sim.world.rendering import CameraRenderer, check_cameras
-from smolvla_sim.world.simulation import DEFAULT_TASK, Simulation, object_poses, substeps
+from smolvla_sim.world.scene import PHYSICS_RATE
+from smolvla_sim.world.simulation import Simulation, object_poses, substeps
+from smolvla_sim.world.tasks import DEFAULT_TASK
 
 Observation = dict[str, Any]
 

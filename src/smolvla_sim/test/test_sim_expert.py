@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from smolvla_core.backend import ChunkRequest
 from smolvla_sim.evaluate import evaluate
-from smolvla_sim.expert.backend import ScriptedSettings, create
 from smolvla_sim.expert.expert import ScriptedExpert
+from smolvla_sim.expert.settings import ScriptedSettings, create
 from smolvla_sim.play.loop import DONE, EpisodeLoop, Observer, direct
 from smolvla_sim.play.policies import completed
 from smolvla_sim.settings import EvaluationSettings

@@ -86,14 +86,15 @@ def test_cancel_ends_the_commands_within_one_cycle(graph, robot, caller):
     graph.until(lambda: robot.status.tick > 5, what="motion")
     published = []
     core = robot.executor._execution._core
-    stop, publish = core.stop, robot.executor._execution._commands.publish
+    outputs = robot.executor._execution._outputs
+    stop, publish = core.stop, outputs.publish
 
     def stopping(now, reason):
         published.clear()
         return stop(now, reason)
 
     core.stop = stopping
-    robot.executor._execution._commands.publish = lambda m: (published.append(m), publish(m))
+    outputs.publish = lambda command, now: (published.append(command), publish(command, now))
     assert caller.cancel(handle) == 1
     status, result = caller.result(handle)
     assert (status, result.reason) == (GoalStatus.STATUS_CANCELED, RESULT.CANCELED)
@@ -276,11 +277,14 @@ def test_who_sent_a_goal_hears_that_the_process_ends(graph, caller, number):
     command = [sys.executable, "-m", "smolvla_executor.executor_node.node", "--ros-args"]
     command += ["-p", "autostart:=true", "-p", "task_stall_timeout:=60.0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        handle = caller.send("wipe the table")
-        process.send_signal(number)
-        process.send_signal(number)  # the terminal's beside the launch's
-        status, result = caller.result(handle)
-        assert process.wait(10) == 0
+        try:
+            handle = caller.send("wipe the table")
+            process.send_signal(number)
+            process.send_signal(number)  # the terminal's beside the launch's
+            status, result = caller.result(handle)
+            assert process.wait(10) == 0
+        finally:
+            process.kill()
         told = process.stderr.read()
     assert (status, result.reason) == (GoalStatus.STATUS_ABORTED, RESULT.FAULT)
     assert result.message == "executor_node was ended"

@@ -227,8 +227,8 @@ def test_frame_chooses_the_link_in_which_the_path_is_given(graph):
     [
         ("robot_description", "so100.urdf", "parameter 'robot_description': this is no URDF"),
         ("tip_link", "hand", "no link 'hand'"),
-        ("seam_color", "red", "parameter 'seam_color': 'red' is no color"),
-        ("colors", ["#fff"], "parameter 'colors': '#fff' is no color"),
+        ("seam_color", "red", "seam_color holds 'red', no color"),
+        ("colors", ["#fff"], "colors holds '#fff', no color"),
     ],
 )
 def test_a_parameter_that_does_not_fit_is_named(graph, name, value, words):
@@ -257,7 +257,7 @@ def test_the_picture_can_be_changed_while_it_is_shown(graph):
     graph.during(0.5, lambda: True)
     assert len(world.messages) - count > 6
     for values, words in (
-        ({"colors": ["red"], "width": 0.03}, "'red' is no color"),
+        ({"colors": ["red"], "width": 0.03}, "holds 'red', no color"),
         ({"colors": []}, "name at least one color"),
         ({"tip_link": "a"}, "read-only"),
     ):

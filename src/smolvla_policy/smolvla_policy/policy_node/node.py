@@ -7,7 +7,6 @@ images and joint states are at hand when a request comes, and every request has 
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import time
@@ -79,8 +78,11 @@ class PolicyNode(ManagedNode):
 
     def _choose_backend(self, name: str) -> None:
         """Have the parameters of the backend `name`."""
-        with contextlib.suppress(ValueError):  # there is none: told when it is configured
-            self.use_settings(backend_settings(name))
+        try:
+            settings = backend_settings(name)
+        except ValueError:  # there is none: told when it is configured
+            return
+        self.use_settings(settings)
 
     def configure(self, settings: PolicySettings) -> None:
         """Load the backend and warm it up, then listen to what it needs."""
@@ -134,7 +136,10 @@ class PolicyNode(ManagedNode):
     def tune(self, settings: PolicySettings, names: set[str]) -> None:
         """Go by new values; the backend does from its next inference on."""
         if "backend" in names:
-            self._choose_backend(settings.backend)
+            try:
+                self._choose_backend(settings.backend)
+            except ValueError as error:  # of a value that was given at the start
+                self.get_logger().error(str(error))
         self._take(settings)
         sensors = self._sensors
         if sensors is not None:

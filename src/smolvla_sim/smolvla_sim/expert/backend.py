@@ -7,24 +7,13 @@ It reads the poses of the things instead of the pictures, so it works with the s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 from smolvla_core.backend import ChunkRequest, Observation
-from smolvla_core.node_settings import PolicySettings
-from smolvla_core.settings import setting
 
 from smolvla_sim.expert.expert import ScriptedExpert
 from smolvla_sim.world.arm import JOINT_NAMES
-from smolvla_sim.world.rendering import DEFAULT_CAMERAS
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScriptedSettings(PolicySettings):
-    """Of `policy_node` with the backend 'scripted'."""
-
-    chunk_size: int = setting(50, "Rows of a chunk.", 1, 10_000)
+from smolvla_sim.world.scene import DEFAULT_CAMERAS
 
 
 class ScriptedBackend:
@@ -97,14 +86,3 @@ class ScriptedBackend:
 
     def close(self) -> None:
         """Nothing to free."""
-
-
-def create(settings: ScriptedSettings) -> ScriptedBackend:
-    """Make the backend from the parameters of `policy_node`.
-
-    A camera may be given as ``name:feature``; no cameras are the usual ones.
-    """
-    cameras = tuple(camera.partition(":")[0] for camera in settings.cameras)
-    return ScriptedBackend(
-        settings.body.model, cameras or DEFAULT_CAMERAS, settings.chunk_size, settings.period
-    )

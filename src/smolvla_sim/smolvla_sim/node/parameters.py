@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The parameters of `sim_node`."""
+"""The parameters of `sim_node`, without MuJoCo: launch files read them, too."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ from smolvla_core.robot import FORWARD
 from smolvla_core.settings import SettingError, setting
 
 from smolvla_sim.world.arm import ARMS, JOINT_NAMES
-from smolvla_sim.world.mjcf import PHYSICS_RATE
-from smolvla_sim.world.rendering import DEFAULT_CAMERAS
-from smolvla_sim.world.scene import CAMERAS
-from smolvla_sim.world.simulation import DEFAULT_TASK
+from smolvla_sim.world.scene import CAMERAS, DEFAULT_CAMERAS, PHYSICS_RATE
+from smolvla_sim.world.tasks import DEFAULT_TASK
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,12 +32,11 @@ from smolvla_sim.world.scene import (
     CUBE_COLORS,
     CUBE_EDGE,
     CUBE_MASS,
+    PHYSICS_RATE,
     RIGHT_BOWL,
     camera_axes,
 )
 
-# A multiple of the usual rates of control (30), cameras (30) and joint states (100).
-PHYSICS_RATE = 300.0
 _Y = np.array([0.0, 1.0, 0.0])
 _WALL = 0.003  # of the bowls
 _WALL_PIECES = 20

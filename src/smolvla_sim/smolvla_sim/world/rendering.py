@@ -17,12 +17,11 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from smolvla_sim.world.scene import CAMERAS
+from smolvla_sim.world.scene import CAMERAS, DEFAULT_CAMERAS
 
 GL_BACKENDS = ("egl", "osmesa", "glfw")
 # Width and height of `CameraRenderer.segment`'s pictures, pixels: fine enough for a centroid.
 SEGMENTATION_SIZE = (96, 72)
-DEFAULT_CAMERAS = ("top", "side", "wrist")
 _PROBE = (
     "import os, mujoco;"
     "renderer = mujoco.Renderer(mujoco.MjModel.from_xml_string('<mujoco/>'), 16, 16);"

@@ -64,6 +64,10 @@ CAMERAS: dict[str, CameraSpec] = {
     "wrist": CameraSpec((0.020, 0.062, 0.0), (0.105, 0.0, 0.0), (0.0, 0.0, 1.0), 72.0, True),
     "beauty": CameraSpec((0.56, -0.40, 0.34), (0.125, 0.012, 0.085), (0.66, 0.75, 0.0), 38.0),
 }
+DEFAULT_CAMERAS = ("top", "side", "wrist")
+
+# A multiple of the usual rates of control (30), cameras (30) and joint states (100).
+PHYSICS_RATE = 300.0
 
 
 def camera_axes(camera: CameraSpec) -> NDArray[np.float64]:

@@ -18,15 +18,21 @@ from numpy.typing import NDArray
 from smolvla_sim.world.arm import JOINT_NAMES, arm_spec
 from smolvla_sim.world.kinematics import ArmKinematics
 from smolvla_sim.world.layout import Placement, random_layout, restocked
-from smolvla_sim.world.mjcf import PHYSICS_RATE, build_model, servo_of
-from smolvla_sim.world.scene import CUBE_EDGE, CUBES, OBJECTS, RIGHT_BOWL
+from smolvla_sim.world.mjcf import build_model, servo_of
+from smolvla_sim.world.scene import CUBE_EDGE, CUBES, OBJECTS, PHYSICS_RATE, RIGHT_BOWL
 from smolvla_sim.world.servo import ServoProfile
-from smolvla_sim.world.tasks import LIFT, ObjectState, Progress, Task, parse_task
+from smolvla_sim.world.tasks import (
+    DEFAULT_TASK,
+    LIFT,
+    ObjectState,
+    Progress,
+    Task,
+    parse_task,
+)
 from smolvla_sim.world.variation import SceneLook, random_variation
 
 Array = NDArray[np.float64]
 
-DEFAULT_TASK = "put the red cube into the bowl"
 # Where the arm waits, radians: the gripper above the near edge of the work space.
 HOME = (0.0, -1.2, 0.8, 1.4, 0.0, 0.1)
 _SETTLE_SECONDS = 0.25

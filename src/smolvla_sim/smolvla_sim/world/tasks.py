@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # the expert stands on the world
     from smolvla_sim.expert.world import ModelWorld
 
 # A cube counts as lifted when its center is this much above its place on the table, meters.
+DEFAULT_TASK = "put the red cube into the bowl"
 LIFT = 0.03
 # A cube rests when it is slower than this, m/s.
 REST_SPEED = 0.03
