@@ -105,7 +105,7 @@ def arm(check: Check) -> Iterator[None]:
         f"    image_width: {WIDTH}\n    image_height: {HEIGHT}\n"
         "    camera_rate: 20.0\n    cameras: [top, wrist]\n"
     )
-    command = [sys.executable, "-m", "smolvla_bringup.system.start", "--hardware", "sim"]
+    command = [sys.executable, "-m", "smolvla_bringup.cli", "run", "--hardware", "sim"]
     command += ["--policy", "none", "--params-file", str(parameters)]
     ended = threading.Event()
     MOVING.clear()
