@@ -261,7 +261,9 @@ def installed(tmp_path):
 
 def run_python(environment, *arguments):
     command = [sys.executable, *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
 
 
 def test_an_installed_backend_has_its_parameters_everywhere(installed):

@@ -95,12 +95,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SetupError as error:
         print(f"smolvla demo: {error}", file=sys.stderr)
         return COULD_NOT_RUN
-    # Not at the top: --help needs no ROS.
+    # Not at the top: --help needs neither ROS nor MuJoCo.
     from smolvla_core.client import ClientError
+    from smolvla_sim.world.tasks import parse_task
 
     from smolvla_bringup.demo.report import LiveLine, summary_text
     from smolvla_bringup.demo.run import FILES, Demo
 
+    try:
+        parse_task(options.task)
+    except ValueError as error:
+        print(f"smolvla demo: --task: {error}", file=sys.stderr)
+        return COULD_NOT_RUN
     line = LiveLine(sys.stderr if str(given.json) == "-" else sys.stdout)
     if warning := _unlearned(options):
         line.say(f"smolvla demo: {warning}")
