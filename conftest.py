@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every test run has: a ROS graph of its own, SIGINT, and no time limit for an example."""
 
+import gc
 import os
 import signal
 
@@ -19,3 +20,9 @@ settings.load_profile("without_deadline")
 # and interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    """Keep garbage collections short: a full one stalls a node longer than an image may age."""
+    gc.collect()
+    gc.freeze()

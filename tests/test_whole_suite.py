@@ -32,7 +32,9 @@ def until(client, condition, what, timeout=30.0):
 def test_killed_policy_holds_the_arm_and_a_restarted_one_finishes_the_task(client, tmp_path):
     # g is small, so that the kill comes before the second chunk: the first one, 50 actions of
     # some 90, cannot finish the task by itself.
-    specs = simulation_nodes(Options(hardware="sim", policy="scripted", task=TASK, seed=2, g=0.2))
+    specs = simulation_nodes(
+        Options(hardware="sim", policy="scripted", task=TASK, seed=2, chunk_size_threshold=0.2)
+    )
     thinking = [spec for spec in specs if spec.name == "policy_node"]
     acting = [spec for spec in specs if spec.name != "policy_node"]
     environment = middleware_defaults(os.environ)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from smolvla_core.instruction import NewestInstruction, Source, command, quoted
+from smolvla_core.instruction import EXAMPLE, NewestInstruction, Source, command, quoted
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_a_sentence_is_quoted_on_one_line_and_not_too_long():
 @pytest.mark.parametrize(
     ("there", "topic", "advice"),
     [
-        (("ros2", "smolvla"), "/task_instruction", 'smolvla instruct "pick up the red cube"'),
+        (("ros2", "smolvla"), "/task_instruction", f'smolvla instruct "{EXAMPLE}"'),
         (("smolvla",), "/a/b/task_instruction", "--namespace /a/b"),
         (("ros2",), "/task_instruction", "ros2 topic pub --once --keep-alive 1 /task_instruction"),
         (("ros2", "smolvla"), "/orders", "ros2 topic pub --once --keep-alive 1 /orders"),
