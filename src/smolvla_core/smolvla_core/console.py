@@ -103,10 +103,10 @@ def beside_json(target: Path | None) -> contextlib.AbstractContextManager[Any]:
 
 
 def could_not_run(name: str, error: Exception, advice: str = "") -> int:
-    """Say in one line why the program `name` could not do its work; return its exit status.
+    """Print in one line why the program `name` could not do its work; return its exit status.
 
     Raises:
-        BrokenPipeError: `error`, which is nothing but the end of whoever reads; `guarded` tells.
+        BrokenPipeError: `error`, as `guarded` handles it: the reader has ended.
     """
     if isinstance(error, BrokenPipeError):
         raise error
@@ -115,7 +115,7 @@ def could_not_run(name: str, error: Exception, advice: str = "") -> int:
 
 
 def guarded(name: str, run: Callable[[], Any]) -> int:
-    """Run a program; where its surroundings stop it, say so in one line.
+    """Run a program; where the environment stops it, print one line.
 
     Args:
         name: of the program, for that line.
@@ -156,7 +156,7 @@ def guarded(name: str, run: Callable[[], Any]) -> int:
 
 
 def ros_problem() -> str:
-    """Say why no node can join the graph that the environment names; empty when one can."""
+    """Return why no node can join the graph that the environment names; empty when one can."""
     domain = os.environ.get("ROS_DOMAIN_ID", "").strip()
     if not domain or (re.fullmatch(r"[0-9]+", domain) and int(domain) <= _LAST_DOMAIN):
         return ""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The newest images and the joint state that belongs to them, or words on what is missing.
+"""The newest images and the joint state that belongs to them, or a message on what is missing.
 
     buffer = ObservationBuffer(cameras=("top", "wrist"), joints=(...))
     buffer.add_image("top", message, stamp_ns, now)             # any object; decoded later
@@ -36,7 +36,7 @@ GRAY = (
     "the pictures are gray, their one channel is taken for red, green and blue; where the camera "
     "has color, set its driver or transport to send it"
 )
-"""What to tell, once, of a camera that sends no color."""
+"""Warning, once, about a camera that sends no color."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class ObservationBuffer:
         }
         self._repeats: dict[str, int] = dict.fromkeys(self.cameras, 0)
         self._states = JointHistory(len(self._order.joints))
-        self._heard: dict[str, None] = {}  # names of joints, in the order they came in
+        self._received: dict[str, None] = {}  # names of joints, in the order they came in
         self._sources = JointSources(tuple(joints))
         self._state_problem = ""
 
@@ -135,14 +135,14 @@ class ObservationBuffer:
         It may hold some of the joints only, and others besides.
 
         Returns:
-            Why it is not used; empty when it is, or holds none of the joints.
+            The reason why it is not used; empty when it is, or holds none of the joints.
         """
         try:
             part = self._order.some(names, positions)
         except ValueError as error:
             self._state_problem = str(error)
             return self._state_problem
-        self._heard.update(dict.fromkeys(names))
+        self._received.update(dict.fromkeys(names))
         if not part.joints.size:
             return ""
         self._sources.update(part, source, now)
@@ -162,7 +162,7 @@ class ObservationBuffer:
         }
 
     def joint_state_age(self, now: float) -> float:
-        """Return the time since all joints were heard [s]; infinite before the first."""
+        """Return the time since all joints were received [s]; infinite before the first."""
         return float(self._states.ages(now).max(initial=-math.inf))
 
     def snapshot(self, now: float) -> Observation | Missing:
@@ -198,7 +198,7 @@ class ObservationBuffer:
         )
 
     def _joints_problem(self, ages: NDArray[np.float64]) -> str:
-        why = f" ({self._state_problem})" if self._state_problem else ""
+        reason = f" ({self._state_problem})" if self._state_problem else ""
         late = ages > self._settings.max_joint_state_age
         if not late.any():
             return ""
@@ -206,18 +206,19 @@ class ObservationBuffer:
         joints = self._order.joints
         named = ", ".join(joint for joint, is_late in zip(joints, late, strict=True) if is_late)
         if math.isinf(age):
-            if not self._heard:
+            if not self._received:
                 return (
-                    f"joint states: none yet{why}: is the arm's driver or the simulation running?"
+                    f"joint states: none yet{reason}: is the arm's driver or the simulation "
+                    "running?"
                 )
             return (
-                f"joint states: no {named} among the joints {', '.join(self._heard)}{why}: their "
-                "names, and the topics, are the robot file's joints and joint_states"
+                f"joint states: no {named} among the joints {', '.join(self._received)}{reason}: "
+                "their names, and the topics, are the robot file's joints and joint_states"
             )
         of = "" if late.all() else f" of {named}"
         return (
             f"joint states: newest{of} is {age:.2f} s old, more than "
-            f"{self._settings.max_joint_state_age:g} s{why}: check the arm's driver and its bus"
+            f"{self._settings.max_joint_state_age:g} s{reason}: check the arm's driver and its bus"
         )
 
     def _match(self) -> Observation | Missing:
@@ -262,7 +263,7 @@ class ObservationBuffer:
 
 
 def _advances(known_ns: int, stamp_ns: int) -> bool:
-    """Say whether a stamp is news. One that falls back far is a clock that was set anew."""
+    """Whether a stamp is news. One that falls back far is a clock that was set anew."""
     if stamp_ns == 0 or known_ns == 0:
         return True
     return stamp_ns > known_ns or stamp_ns < known_ns - NANOSECONDS

@@ -10,7 +10,7 @@ SHARES = 100
 
 
 def wants_chunk(share: float, queued: int, chunk_size: int) -> bool:
-    """Say whether the next chunk is to be asked for (SmolVLA, arXiv 2506.01844, algorithm 1).
+    """Whether the next chunk is to be requested (SmolVLA, arXiv 2506.01844, algorithm 1).
 
     Args:
         share: the threshold g. 0 asks when the queue is empty (synchronous), between 0 and 1 when
@@ -55,7 +55,7 @@ def least_threshold(delay: int, rows: int) -> float | None:
     return next((share for share in shares if wants_chunk(share, delay, rows)), None)
 
 
-def why_dry(
+def starvation_reason(
     latency_p50: float,
     latency_p95: float,
     share: float,
@@ -63,7 +63,7 @@ def why_dry(
     period: float,
     offered: int = 0,
 ) -> str:
-    """Say why the queue runs dry and what to do about it.
+    """Return why the queue runs dry and what to do about it.
 
     Args:
         latency_p50: from request to usable chunk, mostly [s].
@@ -83,14 +83,14 @@ def why_dry(
             f"before the queue is empty (after {hidden:.2f} s): look at the load of its machine "
             "(top, nvidia-smi) and at the network"
         )
-    words = f"the policy takes {latency_p95:.2f} s, the queue reaches {hidden:.2f} s: "
+    message = f"the policy takes {latency_p95:.2f} s, the queue reaches {hidden:.2f} s: "
     if least is not None:
-        return words + f"raise chunk_size_threshold (g) to {least:.2f} or more"
-    words += f"no chunk_size_threshold (g) hides more than half a chunk ({half:.2f} s); "
+        return message + f"raise chunk_size_threshold (g) to {least:.2f} or more"
+    message += f"no chunk_size_threshold (g) hides more than half a chunk ({half:.2f} s); "
     longer = f"chunks of {2 * ticks} actions or more"
     if offered >= 2 * ticks:
         longer = f"actions_per_chunk of {2 * ticks} or more (the policy's chunks have {offered})"
     also = " with chunk_size_threshold 0.5" if share < 0.5 else ""
-    return words + (
+    return message + (
         f"it takes {longer}{also}, a faster device, or a smaller network or number type (dtype)"
     )

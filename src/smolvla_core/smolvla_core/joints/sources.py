@@ -29,7 +29,7 @@ CLEAR = 2.0
 @dataclass
 class _State:
     """Of one source, (joints,) each: positions [rad], when they came, where they have stood since
-    when [s]; NaN and -inf where it has not told them."""
+    when [s]; NaN and -inf where it has not sent them."""
 
     positions: NDArray[np.float64]
     times: NDArray[np.float64]
@@ -44,7 +44,7 @@ class JointSources:
     one that a simulation has set elsewhere, which jumps once.
 
     Args:
-        joints: names, for the words.
+        joints: names, for the message.
     """
 
     def __init__(self, joints: tuple[str, ...]) -> None:
@@ -106,12 +106,12 @@ class JointSources:
         self._newest[source] = own
 
     def problem(self, now: float) -> str:
-        """Say why the positions cannot be relied on, and what to do; empty when they can."""
+        """Return why the positions cannot be relied on, and what to do; empty when they can."""
         # A message may have come after the control cycle's `now`: then it is negative.
         return self._problem if now - self._noticed <= CLEAR else ""
 
     def _returns(self, jump: NDArray[np.float64], now: float) -> bool:
-        """Say whether a jump goes back where one of a moment ago came from."""
+        """Whether a jump goes back where one of a moment ago came from."""
         while self._jumps and now - self._jumps[0][0] > JUMPS_SPAN:
             self._jumps.popleft()
         back = any(float(jump @ earlier) < -0.5 * float(jump @ jump) for _, earlier in self._jumps)
@@ -119,7 +119,7 @@ class JointSources:
         return back
 
     def _notice(self, problem: str, now: float) -> None:
-        if not self.problem(now):  # else the first words stay: the figures would flicker
+        if not self.problem(now):  # else the first message stays: its numbers would flicker
             self._problem = problem
         self._noticed = now
 

@@ -36,7 +36,7 @@ _WRONG = (ValueError, InvalidParameterTypeException, InvalidParameterValueExcept
 class Signals:
     """SIGINT and SIGTERM: the first interrupts what is being made, or ends the spinning.
 
-    rclpy's own handlers shut the context down at once, and a node could tell nobody any more that
+    rclpy's own handlers shut the context down at once, and a node could not publish any more that
     it ends.
 
     Attributes:
@@ -118,7 +118,7 @@ def run(
 ) -> int:
     """Spin the node that `create` returns until it is interrupted or gives up.
 
-    A `managed_node.ManagedNode` starts up as its parameters say.
+    A `managed_node.ManagedNode` starts up as its parameters demand.
 
     Args:
         name: of the node, without remapping.

@@ -24,7 +24,7 @@ from smolvla_core.node_settings import ExecutorSettings
 from smolvla_core.ros import converters
 from smolvla_core.ros.converters import flatten, to_duration
 from smolvla_core.ros.diagnostics import GUARD_SHARE, SPAN
-from smolvla_core.ros.sparse_log import AGAIN, SparseLog, StateLog, log_at, teller
+from smolvla_core.ros.sparse_log import AGAIN, SparseLog, StateLog, log_at, log_callback
 from std_msgs.msg import Bool, String
 
 from smolvla_executor.core.chunk_queue import Chunk
@@ -92,11 +92,11 @@ class Execution:
         self._state: State | None = None
         self._chunk_instruction = ""
         self._log_state = StateLog(lambda level, words: log_at(node.get_logger(), level, words))
-        self._tell_invalid = SparseLog(teller(node.get_logger(), Level.ERROR))
-        self._tell_unused = SparseLog(teller(node.get_logger(), Level.WARN))
+        self._tell_invalid = SparseLog(log_callback(node.get_logger(), Level.ERROR))
+        self._tell_unused = SparseLog(log_callback(node.get_logger(), Level.WARN))
         self._limited: deque[float] = deque()  # when the guard changed a command
-        self._tell_few_limited = SparseLog(teller(node.get_logger(), Level.OK), AGAIN)
-        self._tell_many_limited = SparseLog(teller(node.get_logger(), Level.WARN), AGAIN)
+        self._tell_few_limited = SparseLog(log_callback(node.get_logger(), Level.OK), AGAIN)
+        self._tell_many_limited = SparseLog(log_callback(node.get_logger(), Level.WARN), AGAIN)
         self._heard = ""  # as the log has told it
         self._hear_again = 0.0
         self._status_due = self._feedback_due = 0.0
@@ -321,7 +321,7 @@ def request_message(
 def write_instruction(message: ExecutorStatus, newest: NewestInstruction) -> None:
     """Write what the next request asks for, and how it came, into a status."""
     message.instruction, message.instruction_source = newest.current, int(newest.source)
-    message.instructions = newest.heard
+    message.instructions = newest.received
 
 
 def status_message(

@@ -20,7 +20,7 @@ from smolvla_core.level import Level
 from smolvla_core.ros import converters, qos
 from smolvla_core.ros.parameters import Tuning, read
 from smolvla_core.ros.run import run
-from smolvla_core.ros.sparse_log import SparseLog, teller
+from smolvla_core.ros.sparse_log import SparseLog, log_callback
 from smolvla_core.settings import settings_of
 from std_msgs.msg import String
 from visualization_msgs.msg import MarkerArray
@@ -52,7 +52,7 @@ class VisualizationNode(Node):
         self._chain: KinematicChain | None = None
         self._urdf = ""
         self._order: JointOrder | None = None
-        self._tell = SparseLog(teller(self.get_logger(), Level.WARN))
+        self._tell = SparseLog(log_callback(self.get_logger(), Level.WARN))
 
         if settings.robot_description:
             try:
