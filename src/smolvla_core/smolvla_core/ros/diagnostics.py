@@ -18,8 +18,8 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]
 from rclpy.node import Node
 
+from smolvla_core.latency import hidden_latency, starvation_reason
 from smolvla_core.ros import qos
-from smolvla_core.trigger import hidden_latency, starvation_reason
 from smolvla_msgs.msg import ExecutorStatus, PolicyStatus
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR

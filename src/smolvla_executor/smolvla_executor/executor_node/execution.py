@@ -18,7 +18,7 @@ from builtin_interfaces.msg import Time
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from smolvla_core.instruction import NewestInstruction
-from smolvla_core.joints.order import JointOrder
+from smolvla_core.joints import JointOrder
 from smolvla_core.level import Level
 from smolvla_core.node_settings import ExecutorSettings
 from smolvla_core.ros import converters
