@@ -20,7 +20,7 @@ struct Unit
   explicit Unit(const ServoOptions & options) : servo(options) {}
 
   ServoModel servo;
-  bool connected = true;  ///< false: it neither hears nor answers, and goes on as it is
+  bool connected = true;  ///< false: it neither receives nor answers, and goes on as it is
 };
 
 /// The servos on one supply. Time comes from the caller, so tests need no sleep.

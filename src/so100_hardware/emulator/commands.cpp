@@ -77,8 +77,6 @@ const std::vector<Commands::Entry> & Commands::table()
      [](C c, W w, D) { c.set_rate(w, 1, &FaultRates::corrupt); }, "flip one bit in that share"},
     {"bad-checksum", "PERCENT [SERVO]", 1, 2,
      [](C c, W w, D) { c.set_rate(w, 1, &FaultRates::bad_checksum); }, "send a wrong checksum"},
-    {"truncate", "PERCENT [SERVO]", 1, 2,
-     [](C c, W w, D) { c.set_rate(w, 1, &FaultRates::truncate); }, "cut replies short"},
     {"delay", "MS PERCENT [SERVO]", 2, 3,
      [](C c, W w, D) {
        const auto time =
@@ -90,7 +88,7 @@ const std::vector<Commands::Entry> & Commands::table()
      },
      "let replies come MS later"},
     {"clear", "", 0, 0, [](C c, W, D) { c.faults_.clear_rates(); },
-     "no more drop, corrupt, bad-checksum, truncate, delay"},
+     "no more drop, corrupt, bad-checksum, delay"},
     {"seed", "N", 1, 1,
      [](C c, W w, D) {
        c.faults_.seed(static_cast<std::uint32_t>(number(w[1], 0, 4294967295.0, "seed")));
@@ -137,21 +135,13 @@ const std::vector<Commands::Entry> & Commands::table()
        }
      },
      "take a joint to an encoder angle (without offset) and hold it there"},
-    {"block", "SERVO", 1, 1,
-     [](C c, W w, D) {
-       for (const std::size_t i : c.servos(w[1])) {
-         Dynamics & joint = c.arm_.unit(i).servo.dynamics();
-         joint.hold(joint.position(), kHandSpeed);
-       }
-     },
-     "hold a joint where it is"},
     {"release", "SERVO", 1, 1,
      [](C c, W w, D) {
        for (const std::size_t i : c.servos(w[1])) {
          c.arm_.unit(i).servo.dynamics().release();
        }
      },
-     "let go of a pushed or blocked joint"},
+     "let go of a pushed joint"},
     {"overload", "SERVO", 1, 1,
      [](C c, W w, D) {
        for (const std::size_t i : c.servos(w[1])) {
@@ -194,13 +184,6 @@ const std::vector<Commands::Entry> & Commands::table()
        }
      },
      "counts per servo and of the line as JSON"},
-    {"help", "", 0, 0,
-     [](C, W, D names) {
-       for (const Entry & entry : table()) {
-         names += (names.empty() ? "" : " ") + std::string(entry.name);
-       }
-     },
-     "the names of all commands"},
     {"quit", "", 0, 0, [](C c, W, D) { c.hooks_.quit(); }, "end the emulator"},
   };
   return entries;
@@ -214,7 +197,7 @@ std::string Commands::run(const std::string & line)
     words.push_back(word);
   }
   if (words.empty()) {
-    return "error: empty line; 'help' lists the commands";
+    return "error: empty line; see so100_emulator --help";
   }
   for (const Entry & entry : table()) {
     if (words[0] != entry.name) {
@@ -232,7 +215,7 @@ std::string Commands::run(const std::string & line)
       return std::string("error: ") + error.what();
     }
   }
-  return "error: unknown command '" + words[0] + "'; 'help' lists the commands";
+  return "error: unknown command '" + words[0] + "'; see so100_emulator --help";
 }
 
 std::string Commands::help()
@@ -350,7 +333,6 @@ std::string Commands::stats() const
        {"dropped", counts.dropped},
        {"corrupted", counts.corrupted},
        {"bad_checksum", counts.bad_checksum},
-       {"truncated", counts.truncated},
        {"delayed", counts.delayed},
        {"collided", counts.collided}});
   }
@@ -361,7 +343,7 @@ std::string Commands::stats() const
      {{"packets", line.packets},
       {"ignored", line.ignored},
       {"bad_checksums", line.bad_checksums},
-      {"unheard_bytes", line.unheard_bytes}}}}
+      {"wrong_baud_bytes", line.wrong_baud_bytes}}}}
     .dump();
 }
 

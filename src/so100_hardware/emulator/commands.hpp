@@ -16,15 +16,13 @@ namespace so100_hardware::emulator
 /// empty text; plug() leaves the port's path in its argument.
 struct Hooks
 {
-  std::function<std::string()> unplug = [] { return "there is no port to unplug"; };
-  std::function<std::string(std::string &)> plug = [](std::string &) {
-    return "there is no port to plug";
-  };
-  std::function<void()> quit = [] {};
+  std::function<std::string()> unplug;
+  std::function<std::string(std::string &)> plug;
+  std::function<void()> quit;
 };
 
 /// The text commands of the control socket: one line in, one line out, "ok", "ok DATA" or
-/// "error: WHY". Servos are named by their id, by "#N" (the N-th of the chain) or by "all".
+/// "error: REASON". Servos are named by their id, by "#N" (the N-th of the chain) or by "all".
 class Commands
 {
 public:

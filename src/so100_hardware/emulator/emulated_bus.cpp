@@ -29,30 +29,7 @@ constexpr std::size_t kPingSlot = 10;
 constexpr std::size_t kFeed = 512;
 }  // namespace
 
-std::chrono::nanoseconds wire_time(std::size_t bytes, int baud)
-{
-  constexpr std::int64_t kBitsPerByte = 10;
-  constexpr std::int64_t kNanoseconds = 1000000000;
-  const auto bits = static_cast<std::int64_t>(bytes) * kBitsPerByte;
-  return std::chrono::nanoseconds(bits * kNanoseconds / baud);
-}
-
-void Wire::send(TimePoint start, TimePoint end, std::vector<std::uint8_t> frame)
-{
-  const auto later = [](TimePoint time, const Frame & other) { return time < other.end; };
-  const auto place = std::upper_bound(frames_.begin(), frames_.end(), end, later);
-  frames_.insert(place, Frame{start, end, std::move(frame)});
-}
-
-std::optional<TimePoint> Wire::next_arrival() const
-{
-  if (frames_.empty()) {
-    return std::nullopt;
-  }
-  return frames_.front().end;
-}
-
-std::vector<std::uint8_t> Wire::collect(TimePoint now)
+std::vector<std::uint8_t> EmulatedBus::collect(TimePoint now)
 {
   std::vector<std::uint8_t> arrived;
   auto frame = frames_.begin();
@@ -63,7 +40,7 @@ std::vector<std::uint8_t> Wire::collect(TimePoint now)
   return arrived;
 }
 
-TimePoint Wire::free_from(TimePoint now) const
+TimePoint EmulatedBus::free_from(TimePoint now) const
 {
   TimePoint free = now;
   for (const Frame & frame : frames_) {
@@ -103,7 +80,6 @@ std::chrono::nanoseconds Faults::apply(std::size_t servo, std::vector<std::uint8
   const bool drop = draw() < rates.drop;
   const bool corrupt = draw() < rates.corrupt;
   const bool bad_checksum = draw() < rates.bad_checksum;
-  const bool truncate = draw() < rates.truncate;
   const bool delay = draw() < rates.delay;
   const double place = draw();
   const double bit = draw();
@@ -120,10 +96,6 @@ std::chrono::nanoseconds Faults::apply(std::size_t servo, std::vector<std::uint8
   if (corrupt) {
     ++counts.corrupted;
     frame[pick(place, frame.size())] ^= static_cast<std::uint8_t>(1U << pick(bit, 8));
-  }
-  if (truncate) {
-    ++counts.truncated;
-    frame.resize(1 + pick(place, frame.size() - 1));
   }
   if (delay) {
     ++counts.delayed;
@@ -149,26 +121,9 @@ std::vector<std::uint8_t> Faults::collide(
 
 std::chrono::nanoseconds EmulatedBus::on_wire(std::size_t bytes) const
 {
-  return timing_ ? wire_time(bytes, line_baud_) : std::chrono::nanoseconds{0};
-}
-
-bool EmulatedBus::hears(const Unit & unit) const
-{
-  if (!unit.connected || !unit.servo.powered()) {
-    return false;
-  }
-  const int baud = unit.servo.baud();
-  return any_baud_ || std::abs(line_baud_ - baud) * 100LL < baud * 3LL;
-}
-
-bool EmulatedBus::anyone_hears() const
-{
-  for (std::size_t i = 0; i < arm_.size(); ++i) {
-    if (hears(arm_.unit(i))) {
-      return true;
-    }
-  }
-  return false;
+  // 8N1: ten bits a byte.
+  const auto bits = static_cast<std::int64_t>(bytes) * 10;
+  return std::chrono::nanoseconds(timing_ ? bits * 1000000000 / line_baud_ : 0);
 }
 
 EmulatedBus::Indices EmulatedBus::addressed(std::uint8_t id) const
@@ -176,7 +131,10 @@ EmulatedBus::Indices EmulatedBus::addressed(std::uint8_t id) const
   Indices who;
   for (std::size_t i = 0; i < arm_.size(); ++i) {
     const Unit & unit = arm_.unit(i);
-    if (hears(unit) && (id == feetech::kBroadcastId || unit.servo.id() == id)) {
+    const int baud = unit.servo.baud();
+    const bool receives =
+      unit.connected && unit.servo.powered() && std::abs(line_baud_ - baud) * 100LL < baud * 3LL;
+    if (receives && (id == feetech::kBroadcastId || unit.servo.id() == id)) {
       who.push_back(i);
     }
   }
@@ -186,24 +144,24 @@ EmulatedBus::Indices EmulatedBus::addressed(std::uint8_t id) const
 void EmulatedBus::hang_up()
 {
   parser_.clear();
-  wire_.clear();
+  frames_.clear();
 }
 
 void EmulatedBus::receive(
   const std::uint8_t * bytes, std::size_t size, int line_baud, TimePoint now)
 {
   arm_.advance_to(now);
-  line_baud_ = any_baud_ && arm_.size() > 0 ? arm_.unit(0).servo.baud() : line_baud;
-  if (line_baud_ <= 0 || !anyone_hears()) {
-    counts_.unheard_bytes += size;
+  line_baud_ = line_baud;
+  if (line_baud_ <= 0 || addressed(feetech::kBroadcastId).empty()) {
+    counts_.wrong_baud_bytes += size;
     parser_.clear();
     return;
   }
-  if (now - last_heard_ > kRequestPause) {
+  if (now - last_received_ > kRequestPause) {
     parser_.clear();
   }
-  last_heard_ = now;
-  host_done_ = std::max(wire_.free_from(now), host_done_);
+  last_received_ = now;
+  host_done_ = std::max(free_from(now), host_done_);
   const std::uint64_t bad_before = parser_.bad_checksums();
   Packet packet;
   while (size > 0) {
@@ -376,7 +334,10 @@ TimePoint EmulatedBus::answer(
   place = std::max(place, on_wire(line.size()));
   if (!line.empty()) {
     const TimePoint complete = start + on_wire(line.size());
-    wire_.send(start, complete, std::move(line));
+    const auto later = std::upper_bound(
+      frames_.begin(), frames_.end(), complete,
+      [](TimePoint time, const Frame & other) { return time < other.end; });
+    frames_.insert(later, Frame{start, complete, std::move(line)});
   }
   return start + place;
 }

@@ -17,44 +17,12 @@ namespace so100_hardware::emulator
 
 using feetech::TimePoint;
 
-/// Time on the wire of `bytes` bytes of 8N1: ten bits each.
-std::chrono::nanoseconds wire_time(std::size_t bytes, int baud);
-
-/// The replies that are on their way, in the order in which they end.
-class Wire
-{
-public:
-  /// Puts a frame on the wire; it arrives as a whole when its last bit has.
-  void send(TimePoint start, TimePoint end, std::vector<std::uint8_t> frame);
-
-  /// When the next frame is complete; nothing when none is under way.
-  std::optional<TimePoint> next_arrival() const;
-
-  /// Takes all frames that are complete at `now`.
-  std::vector<std::uint8_t> collect(TimePoint now);
-
-  /// When the line falls silent, if someone is talking at `now`; else `now`.
-  TimePoint free_from(TimePoint now) const;
-
-  void clear() { frames_.clear(); }
-
-private:
-  struct Frame
-  {
-    TimePoint start;
-    TimePoint end;
-    std::vector<std::uint8_t> bytes;
-  };
-  std::vector<Frame> frames_;
-};
-
 /// What may happen to the replies of one servo. Chances are 0…1.
 struct FaultRates
 {
   double drop = 0.0;          ///< the reply is lost
   double corrupt = 0.0;       ///< one bit is flipped
   double bad_checksum = 0.0;  ///< the checksum alone is wrong
-  double truncate = 0.0;      ///< the reply ends early
   double delay = 0.0;         ///< the reply comes late, by delay_time
   std::chrono::nanoseconds delay_time{0};
 };
@@ -67,7 +35,6 @@ struct FaultCounts
   std::uint64_t dropped = 0;
   std::uint64_t corrupted = 0;
   std::uint64_t bad_checksum = 0;
-  std::uint64_t truncated = 0;
   std::uint64_t delayed = 0;
   std::uint64_t collided = 0;  ///< replies that another servo talked over
 };
@@ -113,10 +80,10 @@ private:
 /// What the line has seen.
 struct LineCounts
 {
-  std::uint64_t packets = 0;        ///< whole requests
-  std::uint64_t ignored = 0;        ///< requests that make no sense, so that nobody answers
-  std::uint64_t bad_checksums = 0;  ///< damaged requests
-  std::uint64_t unheard_bytes = 0;  ///< sent at a baud rate that no servo listens at
+  std::uint64_t packets = 0;           ///< whole requests
+  std::uint64_t ignored = 0;           ///< requests that make no sense, so that nobody answers
+  std::uint64_t bad_checksums = 0;     ///< damaged requests
+  std::uint64_t wrong_baud_bytes = 0;  ///< sent at a baud rate that no servo has
 };
 
 /// The half-duplex line: bytes go in, replies come out when their time has come. It never looks
@@ -132,17 +99,18 @@ public:
 
   /// False: replies are complete at once (only a fault's delay remains).
   void set_timing(bool on) { timing_ = on; }
-  /// True: every servo hears every baud rate.
-  void set_any_baud(bool on) { any_baud_ = on; }
 
   /// Takes what a client has sent at `line_baud` bits/s. Servos set to another rate (3 % off or
-  /// more) do not hear it.
+  /// more) do not receive it.
   void receive(const std::uint8_t * bytes, std::size_t size, int line_baud, TimePoint now);
 
   /// When the next reply is complete; nothing when none is under way.
-  std::optional<TimePoint> next_arrival() const { return wire_.next_arrival(); }
+  std::optional<TimePoint> next_arrival() const
+  {
+    return frames_.empty() ? std::nullopt : std::optional(frames_.front().end);
+  }
   /// The bytes that have arrived at the client by `now`.
-  std::vector<std::uint8_t> collect(TimePoint now) { return wire_.collect(now); }
+  std::vector<std::uint8_t> collect(TimePoint now);
 
   /// The client has gone: half a request and replies under way are forgotten.
   void hang_up();
@@ -152,6 +120,13 @@ public:
 
 private:
   using Indices = std::vector<std::size_t>;
+  /// A reply on the wire; it arrives as a whole when its last bit has.
+  struct Frame
+  {
+    TimePoint start;
+    TimePoint end;
+    std::vector<std::uint8_t> bytes;
+  };
 
   void handle(const feetech::Packet & packet, TimePoint end);
   void ping(const feetech::Packet & packet, TimePoint end);
@@ -161,26 +136,25 @@ private:
   void sync_read(const feetech::Packet & packet, TimePoint end);
   void sync_write(const feetech::Packet & packet);
 
-  bool hears(const Unit & unit) const;
-  bool anyone_hears() const;
-  /// The servos that obey requests to `id`.
+  /// The servos that receive and obey requests to `id`.
   Indices addressed(std::uint8_t id) const;
   void acknowledge(const feetech::Packet & packet, const Indices & who, TimePoint end);
   /// Lets the servos `who`, all of one id, answer after `from`. Returns when the line is free.
   TimePoint answer(
     const Indices & who, std::uint8_t id, std::uint8_t address, std::size_t size, TimePoint from);
   std::chrono::nanoseconds on_wire(std::size_t bytes) const;
+  /// When the line falls silent, if someone is talking at `now`; else `now`.
+  TimePoint free_from(TimePoint now) const;
 
   Arm & arm_;
   Faults & faults_;
-  Wire wire_;
+  std::vector<Frame> frames_;  ///< replies under way, in the order in which they end
   feetech::PacketParser parser_;
   LineCounts counts_;
   bool timing_ = true;
-  bool any_baud_ = false;
   int line_baud_ = 1000000;
   TimePoint host_done_{};
-  TimePoint last_heard_{};
+  TimePoint last_received_{};
 };
 
 }  // namespace so100_hardware::emulator

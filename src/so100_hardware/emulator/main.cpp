@@ -131,11 +131,8 @@ void command_option(
   program
     .add_option_function<std::vector<std::string>>(
       "--" + name,
-      [name, end, &commands](std::vector<std::string> values) {
-        for (std::string & value : values) {
-          if (name == "delay") {
-            std::replace(value.begin(), value.end(), ':', ' ');
-          }
+      [name, end, &commands](const std::vector<std::string> & values) {
+        for (const std::string & value : values) {
           commands.push_back(name == "do" ? value : name + " " + value + end);
         }
       },
@@ -164,7 +161,6 @@ int run(int argc, char ** argv)
   program.text(
     "--link", "PATH", options.link, "symbolic link to the pseudo-terminal, removed at the end");
   program.add_flag("--no-timing", no_timing, "answer at once instead of at wire speed");
-  program.add_flag("--any-baud", options.any_baud, "answer whatever baud rate the client has set");
   program.text(
     "--eeprom", "FILE", options.eeprom, "keep the EEPROMs here, so that a calibration survives");
   program.ids(ids, "ids along the chain, as 1-6 or 1,1,2 (default: 1-6)", true);
@@ -190,13 +186,9 @@ int run(int argc, char ** argv)
     "--goal-enables-torque", goal_enables_torque, "a written goal switches the torque on");
   command_option(program, "drop", "PERCENT", "lose that share of the replies", commands);
   command_option(program, "corrupt", "PERCENT", "flip one bit in that share", commands);
-  command_option(program, "bad-checksum", "PERCENT", "send a wrong checksum", commands);
-  command_option(program, "truncate", "PERCENT", "cut replies short", commands);
-  command_option(program, "delay", "MS:PERCENT", "let that share come later", commands);
   command_option(program, "seed", "N", "start of the random faults", commands);
   command_option(program, "silent", "SERVO", "a servo off the line", commands, " on");
   command_option(program, "double", "ID", "a second servo with this id", commands, " on");
-  command_option(program, "block", "SERVO", "hold a joint where it is", commands);
   command_option(program, "overload", "SERVO", "latch the overload fault", commands);
   program
     .text(
@@ -237,8 +229,8 @@ int run(int argc, char ** argv)
   prctl(PR_SET_TIMERSLACK, 1);  // sleeps end on time, not 50 µs later
 
   Server server(options);
-  if (const std::string trouble = server.open(); !trouble.empty()) {
-    program.fail(trouble);
+  if (const std::string error = server.open(); !error.empty()) {
+    program.fail(error);
     return kFailed;
   }
   for (const std::string & line : commands) {

@@ -20,7 +20,7 @@ namespace so100_hardware::emulator
 {
 namespace
 {
-std::string trouble(const std::string & what) { return what + ": " + std::strerror(errno); }
+std::string system_error(const std::string & what) { return what + ": " + std::strerror(errno); }
 
 /// Points `link` at `target`. Returns what went wrong, else an empty text.
 std::string point(const std::string & link, const std::string & target)
@@ -34,7 +34,7 @@ std::string point(const std::string & link, const std::string & target)
   }
   return symlink(target.c_str(), link.c_str()) == 0
            ? ""
-           : trouble("cannot make the link '" + link + "'");
+           : system_error("cannot make the link '" + link + "'");
 }
 
 constexpr std::size_t kLongestLine = 4096;
@@ -53,16 +53,16 @@ std::string PseudoTerminal::open(const std::string & link)
   close();
   FileDescriptor master(posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC));
   if (!master.valid() || grantpt(master.get()) != 0 || unlockpt(master.get()) != 0) {
-    return trouble("cannot open a pseudo-terminal");
+    return system_error("cannot open a pseudo-terminal");
   }
   std::array<char, PATH_MAX> name{};
   if (ptsname_r(master.get(), name.data(), name.size()) != 0) {
-    return trouble("cannot name the pseudo-terminal");
+    return system_error("cannot name the pseudo-terminal");
   }
   FileDescriptor slave(::open(name.data(), O_RDWR | O_NOCTTY | O_CLOEXEC));
   termios2 settings{};
   if (!slave.valid() || ioctl(slave.get(), TCGETS2, &settings) != 0) {
-    return trouble("cannot open '" + std::string(name.data()) + "'");
+    return system_error("cannot open '" + std::string(name.data()) + "'");
   }
   // Raw from the start: what is written before a client has set its own mode is not echoed.
   settings.c_iflag = settings.c_oflag = settings.c_lflag = 0;
@@ -167,10 +167,10 @@ std::string ControlSocket::open(const std::string & path)
   FileDescriptor listener(socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   const auto * generic = reinterpret_cast<const sockaddr *>(&address);
   if (!listener.valid() || bind(listener.get(), generic, sizeof(address)) != 0) {
-    return trouble("cannot listen at '" + path + "'");
+    return system_error("cannot listen at '" + path + "'");
   }
   if (listen(listener.get(), kBacklog) != 0) {
-    return trouble("cannot listen at '" + path + "'");
+    return system_error("cannot listen at '" + path + "'");
   }
   listener_ = std::move(listener);
   path_ = path;

@@ -22,12 +22,6 @@ constexpr std::chrono::microseconds kAwake{40};
 constexpr std::chrono::microseconds kBreak{500};
 constexpr std::size_t kChunk = 512;
 
-timespec to_timespec(std::chrono::nanoseconds time)
-{
-  constexpr std::int64_t kSecond = 1000000000;
-  const std::int64_t count = std::max<std::int64_t>(time.count(), 0);
-  return {static_cast<time_t>(count / kSecond), static_cast<long>(count % kSecond)};
-}
 }  // namespace
 
 Server::Server(const Options & options)
@@ -58,22 +52,16 @@ Server::Server(const Options & options)
       [this] { quit_ = true; }})
 {
   bus_.set_timing(options.timing);
-  bus_.set_any_baud(options.any_baud);
 }
 
 std::string Server::open()
 {
-  if (!options_.eeprom.empty()) {
-    const std::string error = eeprom_.load(arm_);
-    if (!error.empty()) {
-      return error;
-    }
+  std::string error = options_.eeprom.empty() ? "" : eeprom_.load(arm_);
+  if (error.empty() && !options_.control.empty()) {
+    error = control_.open(options_.control);
   }
-  if (!options_.control.empty()) {
-    const std::string error = control_.open(options_.control);
-    if (!error.empty()) {
-      return error;
-    }
+  if (!error.empty()) {
+    return error;
   }
   arm_.advance_to(Clock::now());
   return terminal_.open(options_.link);
@@ -106,11 +94,11 @@ void Server::save_eeprom()
   if (options_.eeprom.empty()) {
     return;
   }
-  const std::string trouble = eeprom_.save(arm_);
-  if (trouble != eeprom_trouble_ && !trouble.empty()) {
-    std::cerr << "so100_emulator: " << trouble << std::endl;
+  const std::string error = eeprom_.save(arm_);
+  if (error != eeprom_error_ && !error.empty()) {
+    std::cerr << "so100_emulator: " << error << std::endl;
   }
-  eeprom_trouble_ = trouble;
+  eeprom_error_ = error;
 }
 
 bool Server::wait(int signal_fd)
@@ -134,7 +122,7 @@ bool Server::wait(int signal_fd)
   for (const int fd : fds) {
     polled.push_back({fd, POLLIN, 0});
   }
-  const timespec timeout = to_timespec(pause);
+  const timespec timeout{0, static_cast<long>(pause.count())};  // at most kIdle
   ppoll(polled.data(), polled.size(), &timeout, nullptr);
   return polled[0].revents == 0;
 }

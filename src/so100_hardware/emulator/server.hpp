@@ -18,7 +18,6 @@ struct Options
   std::vector<ServoOptions> servos;
   double supply_voltage = 12.0;
   bool timing = true;
-  bool any_baud = false;
   std::string link;
   std::string control;
   std::string eeprom;
@@ -56,7 +55,7 @@ private:
   ControlSocket control_;
   Commands commands_;
   bool quit_ = false;
-  std::string eeprom_trouble_;
+  std::string eeprom_error_;
 };
 
 }  // namespace so100_hardware::emulator

@@ -7,7 +7,7 @@
 #include <limits>
 #include <utility>
 
-#include "so100_hardware/feetech/registers.hpp"
+#include "so100_hardware/feetech/packet.hpp"
 #include "so100_hardware/telemetry.hpp"
 
 namespace so100_hardware::emulator
@@ -18,7 +18,6 @@ namespace reg = feetech::registers;
 using feetech::Register;
 
 constexpr std::array<int, 8> kBauds{1000000, 500000, 250000, 128000, 115200, 57600, 38400, 19200};
-constexpr std::uint8_t kHighestId = 253;
 
 /// A 12 V STS3215 as it comes. Values not in the manuals (moving threshold and later) are
 /// assumed; 84 counts 50 steps/s, so 68 is the servo's top speed.
@@ -60,7 +59,6 @@ const std::array<std::pair<Register, int>, 35> kFactory{{
   {reg::acceleration_multiplier, 1},
 }};
 
-namespace reg = feetech::registers;
 namespace bits = feetech::status_bits;
 
 constexpr double kTurn = feetech::kTicksPerTurn;
@@ -85,10 +83,13 @@ bool touches(const feetech::Register & entry, std::uint8_t address, std::size_t 
   return address < entry.address + entry.size && entry.address < address + size;
 }
 
-double limit_or_never(int value, double unit)
+/// Whether the servo keeps its old value: an id that it cannot have, an unknown baud code.
+bool refused(const Register & entry, int value)
 {
-  return value == 0 ? std::numeric_limits<double>::infinity() : value * unit;
+  return (entry.address == reg::id.address && value > feetech::kMaxServoId) ||
+         (entry.address == reg::baud_rate.address && baud_of_code(value) == 0);
 }
+
 }  // namespace
 
 int baud_of_code(int code)
@@ -142,13 +143,7 @@ void Memory::set(const Register & entry, int value)
 void Memory::client_write(std::uint8_t address, std::uint8_t value)
 {
   const Register * entry = feetech::find_register(address);
-  if (entry == nullptr || entry->read_only) {
-    return;
-  }
-  if (address == reg::id.address && value > kHighestId) {
-    return;
-  }
-  if (address == reg::baud_rate.address && baud_of_code(value) == 0) {
+  if (entry == nullptr || entry->read_only || refused(*entry, value)) {
     return;
   }
   ram_[address] = value;
@@ -178,13 +173,9 @@ void Memory::factory_reset()
 void Memory::restore(const Register & entry, int value)
 {
   std::array<std::uint8_t, 2> bytes{};
-  if (!entry.eeprom || entry.read_only || !encode(entry, value, bytes.data())) {
-    return;
-  }
-  if (entry.address == reg::id.address && value > kHighestId) {
-    return;
-  }
-  if (entry.address == reg::baud_rate.address && baud_of_code(value) == 0) {
+  if (
+    !entry.eeprom || entry.read_only || refused(entry, value) ||
+    !encode(entry, value, bytes.data())) {
     return;
   }
   for (int i = 0; i < entry.size; ++i) {
@@ -192,31 +183,37 @@ void Memory::restore(const Register & entry, int value)
   }
 }
 
-namespace bits = feetech::status_bits;
-
-std::uint8_t Protection::step(double dt, const Measurements & now, const ProtectionLimits & limits)
+void Protection::step(double dt, const Measurements & now, const Memory & memory)
 {
+  const auto limit_or_never = [&memory](const Register & entry, double unit) {
+    const int value = memory.get(entry);
+    return value == 0 ? std::numeric_limits<double>::infinity() : value * unit;
+  };
   // Exactly the limit counts: the torque is capped, so it never gets above a limit that equals
   // the cap.
-  overload_for_ = now.strain >= limits.overload ? overload_for_ + dt : 0.0;
-  over_current_for_ = now.current >= limits.max_current ? over_current_for_ + dt : 0.0;
-  if (overload_for_ > limits.overload_time) {
+  const bool overload = now.strain >= limit_or_never(reg::overload_torque, 0.01);
+  const bool over_current =
+    now.current >= limit_or_never(reg::protection_current, amperes_from_raw(1));
+  overload_for_ = overload ? overload_for_ + dt : 0.0;
+  over_current_for_ = over_current ? over_current_for_ + dt : 0.0;
+  if (overload_for_ > memory.get(reg::protection_time) / 100.0) {
     latched_ |= bits::overload;
   }
-  if (over_current_for_ > limits.current_time) {
+  if (over_current_for_ > memory.get(reg::over_current_time) / 100.0) {
     latched_ |= bits::over_current;
   }
   status_ = latched_;
-  if (now.voltage < limits.min_voltage || now.voltage > limits.max_voltage) {
+  if (
+    now.voltage < memory.get(reg::min_voltage) / 10.0 ||
+    now.voltage > memory.get(reg::max_voltage) / 10.0) {
     status_ |= bits::voltage;
   }
-  if (now.temperature > limits.max_temperature) {
+  if (now.temperature > memory.get(reg::max_temperature)) {
     status_ |= bits::overheat;
   }
   if (now.encoder_fault) {
     status_ |= bits::encoder;
   }
-  return status_;
 }
 
 void Protection::force_overload()
@@ -346,16 +343,13 @@ void ServoModel::write(std::uint8_t address, const std::uint8_t * bytes, std::si
   for (std::size_t i = 0; i < size; ++i) {
     memory_.client_write(static_cast<std::uint8_t>(address + i), bytes[i]);
   }
-  if (touches(reg::homing_offset, address, size) || touches(reg::phase, address, size)) {
+  if (
+    touches(reg::homing_offset, address, size) || touches(reg::phase, address, size) ||
+    get(reg::operating_mode) != mode_before) {
     forget_turns();
   }
-  if (get(reg::operating_mode) != mode_before) {
-    forget_turns();
-  }
-  if (touches(reg::goal_position, address, size)) {
-    if (options_.goal_enables_torque && !torque_on()) {
-      memory_.set(reg::torque_enable, 1);
-    }
+  if (touches(reg::goal_position, address, size) && options_.goal_enables_torque && !torque_on()) {
+    memory_.set(reg::torque_enable, 1);
   }
   if (memory_.byte(reg::torque_enable.address) != before) {
     apply_torque_enable(before);
@@ -414,19 +408,6 @@ DriveCommand ServoModel::command(double voltage) const
   return result;
 }
 
-ProtectionLimits ServoModel::limits() const
-{
-  ProtectionLimits result;
-  result.min_voltage = get(reg::min_voltage) / 10.0;
-  result.max_voltage = get(reg::max_voltage) / 10.0;
-  result.max_temperature = get(reg::max_temperature);
-  result.overload = limit_or_never(get(reg::overload_torque), 0.01);
-  result.overload_time = get(reg::protection_time) / 100.0;
-  result.max_current = limit_or_never(get(reg::protection_current), amperes_from_raw(1));
-  result.current_time = get(reg::over_current_time) / 100.0;
-  return result;
-}
-
 void ServoModel::step(double dt, double voltage)
 {
   voltage_ = voltage;
@@ -449,7 +430,7 @@ void ServoModel::step(double dt, double voltage)
   now.strain = dynamics_.strain();
   now.current = dynamics_.current();
   now.encoder_fault = encoder_fault_;
-  protection_.step(dt, now, limits());
+  protection_.step(dt, now, memory_);
   refresh(voltage);
 }
 

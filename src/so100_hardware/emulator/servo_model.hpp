@@ -29,7 +29,7 @@ int baud_of_code(int code);
 /// Code of a bit rate, -1 if the servo has none for it.
 int code_of_baud(int baud);
 
-/// The memory table of one servo: what is in force, and what the EEPROM keeps.
+/// The memory table of one servo: what is active, and what the EEPROM keeps.
 ///
 /// A write to an EEPROM register acts at once. With Lock = 1 it is gone after a power cycle,
 /// with Lock = 0 it is kept.
@@ -59,7 +59,7 @@ public:
   void factory_reset();
 
   /// A value as the EEPROM keeps it, for saving; and putting one there. restore() ignores
-  /// read-only registers and values that do not fit; the next power_cycle() puts it in force.
+  /// read-only registers and values that do not fit; the next power_cycle() makes it active.
   int stored(const feetech::Register & reg) const { return decode(reg, &eeprom_[reg.address]); }
   void restore(const feetech::Register & reg, int value);
 
@@ -78,18 +78,6 @@ private:
   unsigned revision_ = 0;
 };
 
-/// The limits of registers 13 to 38 in SI units.
-struct ProtectionLimits
-{
-  double min_voltage = 6.0;     ///< V
-  double max_voltage = 14.0;    ///< V
-  double max_temperature = 70;  ///< °C
-  double overload = 0.8;        ///< share of the stall torque
-  double overload_time = 2.0;   ///< s
-  double max_current = 3.25;    ///< A
-  double current_time = 2.0;    ///< s
-};
-
 struct Measurements
 {
   double voltage = 12.0;      ///< V
@@ -104,9 +92,10 @@ struct Measurements
 class Protection
 {
 public:
-  /// Moves on by `dt` seconds. Returns the status bits (feetech::status_bits).
-  std::uint8_t step(double dt, const Measurements & now, const ProtectionLimits & limits);
+  /// Moves on by `dt` seconds; the limits are registers 13 to 38.
+  void step(double dt, const Measurements & now, const Memory & memory);
 
+  /// See feetech::status_bits.
   std::uint8_t status() const { return status_; }
 
   /// Latches an overload at once, as after a long push.
@@ -162,7 +151,7 @@ public:
   bool acknowledges() const { return get(feetech::registers::status_level) != 0; }
   /// The error byte of every reply.
   std::uint8_t status() const { return protection_.status(); }
-  /// Below 4 V the electronics is off and the servo neither hears nor answers.
+  /// Below 4 V the electronics is off and the servo neither receives nor answers.
   bool powered() const { return powered_; }
 
   /// Place, speed and current; and the hand that pushes or blocks the joint.
@@ -185,7 +174,6 @@ private:
   void center_here();
   void apply_torque_enable(std::uint8_t before);
   DriveCommand command(double voltage) const;
-  ProtectionLimits limits() const;
   void refresh(double voltage);
 
   ServoOptions options_;

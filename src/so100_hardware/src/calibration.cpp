@@ -14,6 +14,7 @@
 #include <tuple>
 
 #include "calibration_rules.hpp"
+#include "so100_hardware/feetech/eeprom.hpp"
 
 namespace so100_hardware
 {
@@ -21,6 +22,7 @@ namespace
 {
 
 using Json = nlohmann::ordered_json;
+namespace registers = feetech::registers;
 
 struct Key
 {
@@ -83,7 +85,7 @@ bool read_joint(const Json & object, JointCalibration & joint, std::vector<std::
 {
   const std::size_t before = problems.size();
   const auto add = [&](const char * text, const Fields & fields) {
-    problems.push_back(about_joint(joint.joint, say(text, fields)));
+    problems.push_back(about_joint(joint.joint, message(text, fields)));
   };
   if (!object.is_object()) {
     add("not_joint", {{"value", shown(object)}});
@@ -182,21 +184,21 @@ std::vector<std::string> calibration_problems(
   };
   const auto missing = without(joints, names);
   if (!without(names, joints).empty()) {
-    return {say("other_joints", {{"names", joined(names)}, {"joints", joined(joints)}})};
+    return {message("other_joints", {{"names", joined(names)}, {"joints", joined(joints)}})};
   }
   std::vector<std::string> problems;
   if (!missing.empty()) {
-    problems.push_back(say("missing_joints", {{"missing", joined(missing)}}));
+    problems.push_back(message("missing_joints", {{"missing", joined(missing)}}));
   }
   for (std::size_t i = 0; i < calibration.joints.size(); ++i) {
     const JointCalibration & joint = calibration.joints[i];
     for (std::size_t k = 0; k < i; ++k) {
       const JointCalibration & other = calibration.joints[k];
       if (other.joint == joint.joint) {
-        problems.push_back(about_joint(joint.joint, say("twice")));
+        problems.push_back(about_joint(joint.joint, message("twice")));
       } else if (other.id == joint.id) {
         problems.push_back(about_joint(
-          joint.joint, say("same_id", {{"id", number(joint.id)}, {"other", other.joint}})));
+          joint.joint, message("same_id", {{"id", number(joint.id)}, {"other", other.joint}})));
       }
     }
   }
@@ -205,7 +207,7 @@ std::vector<std::string> calibration_problems(
   return problems;
 }
 
-std::vector<std::string> calibration_remarks(const Calibration & calibration)
+std::vector<std::string> calibration_notes(const Calibration & calibration)
 {
   return texts(calibration, false);
 }
@@ -220,7 +222,7 @@ LoadedCalibration parse_calibration(
     if (event == Json::parse_event_t::key && depth == 1) {
       const auto joint = value.get<std::string>();
       if (!seen.insert(joint).second) {
-        result.problems.push_back(about_joint(joint, say("twice")));
+        result.problems.push_back(about_joint(joint, message("twice")));
       }
     }
     return true;
@@ -229,14 +231,14 @@ LoadedCalibration parse_calibration(
   try {
     root = Json::parse(text, note_doubles);
   } catch (const Json::parse_error & error) {
-    result.problems = {name + ": " + say("not_json", {{"line", line_of(text, error.byte)}})};
+    result.problems = {name + ": " + message("not_json", {{"line", line_of(text, error.byte)}})};
     return result;
   } catch (const Json::out_of_range &) {  // 1e999 is JSON, but no double
-    result.problems = {name + ": " + say("far_number")};
+    result.problems = {name + ": " + message("far_number")};
     return result;
   }
   if (!root.is_object()) {
-    result.problems.push_back(say("not_joints", {{"value", shown(root)}}));
+    result.problems.push_back(message("not_joints", {{"value", shown(root)}}));
   } else if (const std::string other = other_format(keys_of(root), name); !other.empty()) {
     result.problems = {other};
   } else {
@@ -251,10 +253,10 @@ LoadedCalibration parse_calibration(
       result.problems = calibration_problems(result.calibration, joints);
     }
     if (result.problems.empty()) {
-      result.remarks = calibration_remarks(result.calibration);
+      result.notes = calibration_notes(result.calibration);
     }
   }
-  for (auto * lines : {&result.problems, &result.remarks}) {
+  for (auto * lines : {&result.problems, &result.notes}) {
     for (std::string & line : *lines) {
       line.insert(0, name + ": ");
     }
@@ -269,7 +271,7 @@ LoadedCalibration load_calibration(
   std::error_code error;
   if (std::filesystem::is_directory(file, error)) {
     result.file = file;
-    result.problems.push_back(file.string() + ": " + say("folder"));
+    result.problems.push_back(file.string() + ": " + message("folder"));
     return result;
   }
   errno = 0;
@@ -279,7 +281,7 @@ LoadedCalibration load_calibration(
     result.file = file;
     result.problems.push_back(
       file.string() + ": " +
-      say("unreadable", {{"reason", std::generic_category().message(errno)}}));
+      message("unreadable", {{"reason", std::generic_category().message(errno)}}));
     return result;
   }
   result = parse_calibration(text, file.string(), joints);
@@ -297,6 +299,79 @@ std::string to_json(const Calibration & calibration)
     }
   }
   return root.dump(4, ' ', true, Json::error_handler_t::replace);
+}
+
+// --- in the servo ---
+
+bool operator==(const JointEeprom & a, const JointEeprom & b)
+{
+  return std::tie(a.homing_offset, a.range_min, a.range_max) ==
+         std::tie(b.homing_offset, b.range_min, b.range_max);
+}
+
+bool operator!=(const JointEeprom & a, const JointEeprom & b) { return !(a == b); }
+
+JointEeprom to_eeprom(const JointCalibration & joint)
+{
+  return {joint.homing_offset, joint.range_min, joint.range_max};
+}
+
+std::vector<std::string> calibration_differences(
+  const JointCalibration & joint, const JointEeprom & servo)
+{
+  std::vector<std::string> lines;
+  const auto compare = [&](const char * name, int file, int eeprom) {
+    if (file != eeprom) {
+      lines.push_back(
+        joint.joint + " (id " + std::to_string(joint.id) + "): " + name + " is " +
+        std::to_string(file) + " in the file, " + std::to_string(eeprom) + " in the servo");
+    }
+  };
+  compare("homing_offset", joint.homing_offset, servo.homing_offset);
+  compare("range_min", joint.range_min, servo.range_min);
+  compare("range_max", joint.range_max, servo.range_max);
+  return lines;
+}
+
+feetech::Result<JointEeprom> read_joint_eeprom(feetech::Bus & bus, std::uint8_t id)
+{
+  // Both limits lie beside each other.
+  constexpr feetech::Block kLimits{registers::min_position_limit.address, 4};
+  const auto limits = bus.read_block(id, kLimits);
+  if (!limits) {
+    return limits.error();
+  }
+  const auto offset = bus.read(id, registers::homing_offset);
+  if (!offset) {
+    return offset.error();
+  }
+  const std::uint8_t * bytes = limits.value().data.data();
+  return JointEeprom{
+    offset.value().value, feetech::decode(registers::min_position_limit, bytes),
+    feetech::decode(registers::max_position_limit, bytes + registers::min_position_limit.size)};
+}
+
+feetech::Result<void> write_joint_eeprom(
+  feetech::Bus & bus, std::uint8_t id, const JointEeprom & values)
+{
+  const auto present = read_joint_eeprom(bus, id);
+  if (!present) {
+    return present.error();
+  }
+  std::array<feetech::RegisterValue, 3> writes{};
+  std::size_t count = 0;
+  const auto add = [&](const feetech::Register & reg, int wanted, int now) {
+    if (wanted != now) {
+      writes[count++] = {reg, wanted};
+    }
+  };
+  add(registers::homing_offset, values.homing_offset, present.value().homing_offset);
+  add(registers::min_position_limit, values.range_min, present.value().range_min);
+  add(registers::max_position_limit, values.range_max, present.value().range_max);
+  if (count == 0) {
+    return {};
+  }
+  return feetech::write_eeprom(bus, id, writes.data(), count);
 }
 
 }  // namespace so100_hardware

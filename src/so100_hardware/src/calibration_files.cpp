@@ -148,7 +148,7 @@ LoadedCalibration find_calibration(
   }
   LoadedCalibration result;
   if (id_or_path.empty()) {
-    result.problems.push_back(say("empty_id"));
+    result.problems.push_back(message("empty_id"));
     return result;
   }
   std::string searched;
@@ -171,15 +171,16 @@ LoadedCalibration find_calibration(
         {"name", id_or_path}, {"first", found.front().string()}, {"second", found[k].string()}};
       const LoadedCalibration other = load_calibration(found[k], joints);
       if (!other.ok() || other.calibration != result.calibration) {
-        result.problems.push_back(say("differs", both));
+        result.problems.push_back(message("differs", both));
         return result;
       }
-      result.remarks.push_back(say("same", both));
+      result.notes.push_back(message("same", both));
     }
     return result;
   }
-  result.problems.push_back(say(
-    "not_found", {{"name", id_or_path}, {"places", searched.empty() ? say("nowhere") : searched}}));
+  result.problems.push_back(message(
+    "not_found",
+    {{"name", id_or_path}, {"places", searched.empty() ? message("nowhere") : searched}}));
   return result;
 }
 

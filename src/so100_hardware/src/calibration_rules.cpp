@@ -76,14 +76,14 @@ std::string filled(std::string text, const Fields & fields)
   return text;
 }
 
-std::string say(const char * name, const Fields & fields)
+std::string message(const char * name, const Fields & fields)
 {
   return filled(calibration_rules()["texts"][name].get<std::string>(), fields);
 }
 
 std::string about_joint(const std::string & joint, const std::string & text)
 {
-  return say("joint", {{"joint", joint}, {"text", text}});
+  return message("joint", {{"joint", joint}, {"text", text}});
 }
 
 std::vector<Finding> findings(const JointCalibration & joint)

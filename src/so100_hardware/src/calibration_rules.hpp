@@ -23,7 +23,7 @@ using Fields = std::map<std::string, std::string>;
 std::string filled(std::string text, const Fields & fields);
 
 /// The message of this name, filled in.
-std::string say(const char * name, const Fields & fields = {});
+std::string message(const char * name, const Fields & fields = {});
 
 /// "joint 'gripper': …"
 std::string about_joint(const std::string & joint, const std::string & text);

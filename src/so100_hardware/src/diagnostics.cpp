@@ -45,27 +45,30 @@ std::uint64_t grown(std::uint64_t counter, std::uint64_t before)
 class Findings
 {
 public:
-  void add(Level level, const std::string & words)
+  void add(Level level, const std::string & text)
   {
     level_ = std::max(level_, level);
-    words_ += (words_.empty() ? "" : "; ") + words;
+    message_ += (message_.empty() ? "" : "; ") + text;
   }
   Level level() const { return level_; }
-  std::string words_or(const std::string & well) const { return words_.empty() ? well : words_; }
+  std::string message_or(const std::string & well) const
+  {
+    return message_.empty() ? well : message_;
+  }
 
 private:
   Level level_ = Level::ok;
-  std::string words_;
+  std::string message_;
 };
 
-/// The time between two records [s], and how to say it.
+/// The time between two records [s], and its text.
 struct Span
 {
   explicit Span(const ArmRecord & record, const ArmRecord & before)
   : seconds_(seconds(record.time - before.time)), cycles(grown(record.cycles, before.cycles))
   {
   }
-  std::string words() const { return text("in the last %.0f s", std::max(1.0, seconds_)); }
+  std::string period() const { return text("in the last %.0f s", std::max(1.0, seconds_)); }
   double rate() const { return seconds_ > 0.0 ? static_cast<double>(cycles) / seconds_ : 0.0; }
 
   double seconds_;
@@ -119,13 +122,13 @@ Diagnostic describe_bus(
     if (too_many(late, span)) {
       findings.add(
         Level::warn, "answers came too late for " + count(late) + " of " + count(span.cycles) +
-                       " reads " + span.words() +
+                       " reads " + span.period() +
                        ": the machine is too busy; give the controller manager real-time "
                        "priority, or run less beside it");
     } else if (too_many(missed, span)) {
       findings.add(
         Level::warn, "no servo answered " + count(missed) + " of " + count(span.cycles) +
-                       " reads " + span.words() +
+                       " reads " + span.period() +
                        ": check the USB cable, the power supply and the first "
                        "cable; or the machine is too busy");
     }
@@ -133,7 +136,7 @@ Diagnostic describe_bus(
   return {
     findings.level(),
     "bus",
-    findings.words_or(well),
+    findings.message_or(well),
     {{"port", config.port},
      {"baud", std::to_string(config.baud)},
      {"connected", record.connected ? "true" : "false"},
@@ -239,20 +242,20 @@ Diagnostic describe_servo(
   if (too_many(missed - common, span)) {
     findings.add(
       Level::warn, "no answer to " + count(missed) + " of " + count(span.cycles) + " reads " +
-                     span.words() + ": check its cable and the one before it");
+                     span.period() + ": check its cable and the one before it");
   }
   const std::uint64_t rejected =
     grown(servo.counters.rejected_goals, before.counters.rejected_goals);
   if (rejected > 0) {
     findings.add(
-      Level::warn, count(rejected) + " commands " + span.words() +
+      Level::warn, count(rejected) + " commands " + span.period() +
                      " were no numbers and were not sent: look at what commands the arm");
   }
   const JointState & state = servo.state;
   Diagnostic status{
     findings.level(),
     joint.name,
-    findings.words_or(
+    findings.message_or(
       text("%.1f V, %.0f °C, %.2f A", state.voltage, state.temperature, state.current)),
     {{"id", std::to_string(joint.id)},
      {"torque", servo.torque ? "on" : "off"},

@@ -4,8 +4,6 @@
 #include <algorithm>
 #include <cstdio>
 
-#include "so100_hardware/calibration_eeprom.hpp"
-
 namespace so100_hardware
 {
 namespace
@@ -27,13 +25,6 @@ std::string volts(int decivolts)
 Report failed(const JointConfig & joint, const feetech::Error & error)
 {
   return {{joint.label() + ": " + error.text()}, {}};
-}
-
-feetech::Result<void> write(
-  feetech::Bus & bus, std::uint8_t id, const feetech::Register & reg, int value)
-{
-  const auto written = bus.write(id, reg, value);
-  return written.ok() ? feetech::Result<void>() : feetech::Result<void>(written.error());
 }
 
 }  // namespace
@@ -91,25 +82,6 @@ Report check_servo(const JointConfig & joint, const ServoTable & table)
       "; switch it off and take the power supply for this servo");
   }
   return report;
-}
-
-feetech::Result<std::vector<std::string>> differing_calibration(
-  feetech::Bus & bus, const JointConfig & joint, const JointCalibration & file)
-{
-  const auto stored = read_joint_eeprom(bus, static_cast<std::uint8_t>(joint.id));
-  if (!stored.ok()) {
-    return stored.error();
-  }
-  return calibration_differences(file, stored.value());
-}
-
-feetech::Result<void> store_calibration(
-  feetech::Bus & bus, const JointConfig & joint, const JointCalibration & file)
-{
-  const auto id = static_cast<std::uint8_t>(joint.id);
-  // With torque on, another offset would make the servo run to where its goal now lies.
-  const auto status = write(bus, id, registers::torque_enable, 0);
-  return status.ok() ? write_joint_eeprom(bus, id, to_eeprom(file)) : status;
 }
 
 std::vector<RegisterValue> settings_to_store(
@@ -174,14 +146,14 @@ Report apply_settings(feetech::Bus & bus, const JointConfig & joint, int return_
   const bool latched = (bus.statistics(id).last_status & feetech::status_bits::overload) != 0;
   feetech::Result<void> status;
   if (!store.empty() || latched) {
-    status = write(bus, id, registers::torque_enable, 0);
+    status = bus.write(id, registers::torque_enable, 0);
   }
   if (status.ok() && !store.empty()) {
     status = feetech::write_eeprom(bus, id, store.data(), store.size());
   }
   for (const RegisterValue & item : settings_to_set(table.value(), joint.settings)) {
     if (status.ok()) {
-      status = write(bus, id, item.reg, item.value);
+      status = bus.write(id, item.reg, item.value);
     }
   }
   return status.ok() ? Report() : failed(joint, status.error());

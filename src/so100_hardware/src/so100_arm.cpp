@@ -116,7 +116,7 @@ Report So100Arm::prepare_calibration()
   const LoadedCalibration loaded = find_calibration(
     config_.calibration_file.empty() ? config_.calibration_id : config_.calibration_file,
     lerobots ? lerobot_joints() : motors);
-  Report report{loaded.problems, loaded.remarks};
+  Report report{loaded.problems, loaded.notes};
   calibration_ = loaded.calibration;
   conversions_.clear();
   for (const JointConfig & joint : config_.joints) {
@@ -183,7 +183,7 @@ Report So100Arm::find_servos()
   }
   for (const feetech::FoundServo & servo : found.value().servos) {
     if (std::find(ids_.begin(), ids_.end(), servo.id) == ids_.end()) {
-      report.remarks.push_back(
+      report.warnings.push_back(
         "a servo with id " + std::to_string(servo.id) +
         " answers too and belongs to no joint; it is left alone");
     }
@@ -218,7 +218,7 @@ Report So100Arm::check_servos()
     }
   }
   if (mixed) {
-    report.remarks.push_back(
+    report.warnings.push_back(
       "the servos have different firmware: " + firmwares +
       "; this works here, LeRobot refuses such an arm (Feetech's tool FD updates the firmware)");
   }
@@ -229,16 +229,17 @@ Report So100Arm::check_calibration(std::size_t joint)
 {
   const JointConfig & config = config_.joints[joint];
   const JointCalibration & file = *calibration_.find(config.motor);
-  const auto differences = differing_calibration(*bus_, config, file);
-  if (!differences.ok()) {
-    return {{label(joint) + ": " + differences.error().text()}, {}};
+  const auto servo = read_joint_eeprom(*bus_, ids_[joint]);
+  if (!servo.ok()) {
+    return {{label(joint) + ": " + servo.error().text()}, {}};
   }
+  const auto differences = calibration_differences(file, servo.value());
   Report report;
-  if (differences.value().empty()) {
+  if (differences.empty()) {
     return report;
   }
   std::string text;
-  for (const std::string & difference : differences.value()) {
+  for (const std::string & difference : differences) {
     // "elbow_flex (id 3): homing_offset is …": the joint is named once.
     text += text.empty() ? difference : ", " + difference.substr(difference.find(": ") + 2);
   }
@@ -249,9 +250,13 @@ Report So100Arm::check_calibration(std::size_t joint)
       "true), or give the file that this arm was calibrated with");
     return report;
   }
-  const auto stored = store_calibration(*bus_, config, file);
+  // With torque on, another offset would make the servo run to where its goal now lies.
+  feetech::Result<void> stored = bus_->write(ids_[joint], registers::torque_enable, 0);
   if (stored.ok()) {
-    report.remarks.push_back(text + ". The file's was written to the servo");
+    stored = write_joint_eeprom(*bus_, ids_[joint], to_eeprom(file));
+  }
+  if (stored.ok()) {
+    report.warnings.push_back(text + ". The file's was written to the servo");
   } else {
     report.errors.push_back(label(joint) + ": " + stored.error().text());
   }
@@ -293,7 +298,7 @@ Report So100Arm::hold_and_enable()
     const int present = raw_[i].get(registers::present_position);
     const int outside = std::max(range.min - present, present - range.max);
     if (outside > kFarOutside) {
-      report.remarks.push_back(
+      report.warnings.push_back(
         label(i) + ": stands " + std::to_string(outside) +
         " ticks outside of its calibrated range " + std::to_string(range.min) + " to " +
         std::to_string(range.max) +
@@ -362,7 +367,7 @@ Report So100Arm::torque_off()
         "); if it still holds, switch its power off");
     }
     if (!transport_->is_open()) {
-      sent = written.ok() ? feetech::Result<void>() : feetech::Result<void>(written.error());
+      sent = written;
     }
   }
   if (!sent.ok()) {
@@ -481,10 +486,10 @@ bool So100Arm::torque_kept()
   }
   constexpr feetech::Register reg = feetech::registers::torque_enable;
   std::array<feetech::BlockReply, feetech::kMaxSyncServos> replies;
-  const auto heard =
+  const auto received =
     bus_->sync_read(feetech::Block{reg.address, reg.size}, ids.data(), count, replies.data());
-  if (!heard.ok()) {
-    failure_ = heard.error();
+  if (!received.ok()) {
+    failure_ = received.error();
     port_failed_ = true;
     return false;
   }

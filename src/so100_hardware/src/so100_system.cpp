@@ -337,8 +337,8 @@ void SO100System::warn_of_goals()
 
 bool SO100System::log(const Report & report)
 {
-  for (const std::string & remark : report.remarks) {
-    RCLCPP_WARN(get_logger(), "%s", remark.c_str());
+  for (const std::string & warning : report.warnings) {
+    RCLCPP_WARN(get_logger(), "%s", warning.c_str());
   }
   for (const std::string & error : report.errors) {
     RCLCPP_ERROR(get_logger(), "%s", error.c_str());

@@ -66,7 +66,7 @@ class Emulator:
         self.control = socket.socket(socket.AF_UNIX)
         self.control.connect(str(control))
 
-    def tell(self, line: str):
+    def command(self, line: str):
         """Run a control command; return its data, if any."""
         self.control.sendall(line.encode() + b"\n")
         answer = ""
@@ -78,8 +78,8 @@ class Emulator:
     def wait_until(self, seen):
         """Wait until the statistics satisfy `seen`: the request has got there."""
         end = time.monotonic() + 10
-        while not seen(self.tell("stats")):
-            assert time.monotonic() < end, self.tell("stats")
+        while not seen(self.command("stats")):
+            assert time.monotonic() < end, self.command("stats")
 
     def stop(self) -> int:
         self.control.close()
@@ -192,7 +192,7 @@ def test_eeprom_keeps_only_what_was_written_unlocked(sdk, port, emulator):
     write2(sdk, port, 1, HOMING_OFFSET, 0x800 | 100)  # sign bit 11: -100
     write1(sdk, port, 1, LOCK, 1)
     assert read2(sdk, port, 1, PRESENT_POSITION) == 2148
-    emulator.tell("reboot 1")
+    emulator.command("reboot 1")
     assert read1(sdk, port, 1, P_COEFFICIENT) == 32
     assert read1(sdk, port, 1, RETURN_DELAY) == 0
     assert read2(sdk, port, 1, PRESENT_POSITION) == 2148
@@ -240,17 +240,17 @@ def test_a_sync_read_takes_the_time_of_the_wire(sdk, port):
 
 
 def test_faults_on_demand_reach_the_client(sdk, port, emulator):
-    emulator.tell("drop 100 2")
+    emulator.command("drop 100 2")
     with no_answer_expected(port):
         assert sdk.ping(port, 2)[1] == scs.COMM_RX_TIMEOUT
     emulator.wait_until(lambda stats: stats["servos"][1]["dropped"] == 1)
-    emulator.tell("clear")
-    emulator.tell("bad-checksum 100 2")
+    emulator.command("clear")
+    emulator.command("bad-checksum 100 2")
     assert sdk.ping(port, 2)[1] == scs.COMM_RX_CORRUPT
-    emulator.tell("clear")
-    emulator.tell("overload 2")
+    emulator.command("clear")
+    emulator.command("overload 2")
     assert sdk.ping(port, 2) == (777, scs.COMM_SUCCESS, OVERLOAD)
-    counts = emulator.tell("stats")["servos"][1]
+    counts = emulator.command("stats")["servos"][1]
     assert (counts["dropped"], counts["bad_checksum"]) == (1, 1)
 
 
@@ -259,9 +259,9 @@ def test_the_port_serves_the_next_client_and_comes_back_when_plugged(sdk, emulat
         port = open_port(emulator.path)
         assert sdk.ping(port, 1)[1] == scs.COMM_SUCCESS
         port.closePort()
-    emulator.tell("unplug")
+    emulator.command("unplug")
     assert not emulator.link.exists()
-    emulator.tell("plug")
+    emulator.command("plug")
     port = open_port(emulator.link)
     assert sdk.ping(port, 1)[1] == scs.COMM_SUCCESS
     port.closePort()
@@ -272,7 +272,7 @@ def test_the_wrong_speed_is_not_understood(sdk, emulator):
     assert port.setBaudRate(115200)
     with no_answer_expected(port):
         assert sdk.ping(port, 1)[1] == scs.COMM_RX_TIMEOUT
-    emulator.wait_until(lambda stats: stats["line"]["unheard_bytes"] == 6)
+    emulator.wait_until(lambda stats: stats["line"]["wrong_baud_bytes"] == 6)
     assert port.setBaudRate(BAUD)
     assert sdk.ping(port, 1)[1] == scs.COMM_SUCCESS
     port.closePort()

@@ -87,8 +87,8 @@ feetech::Result<void> torque_off(feetech::Bus & bus, const Arm & arm)
   feetech::Result<void> first;
   for (const ArmServo & servo : arm) {
     const auto result = bus.write(servo.id, registers::torque_enable, 0);
-    if (!result && first.ok()) {
-      first = result.error();
+    if (first.ok()) {
+      first = result;
     }
   }
   return first;
@@ -112,7 +112,7 @@ feetech::Result<void> write_eeprom(feetech::Bus & bus, const Arm & arm, const Ar
   feetech::Result<void> first;
   for (std::size_t i = 0; i < arm.size(); ++i) {
     const auto result = write_joint_eeprom(bus, arm[i].id, values[i]);
-    if (!result && first.ok()) {
+    if (first.ok()) {
       first = result;
     }
   }

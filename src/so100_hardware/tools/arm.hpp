@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "so100_hardware/calibration.hpp"
-#include "so100_hardware/calibration_eeprom.hpp"
 #include "so100_hardware/feetech/bus.hpp"
 
 namespace so100_hardware::tools

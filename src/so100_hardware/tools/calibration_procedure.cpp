@@ -247,7 +247,7 @@ feetech::Result<void> CalibrationProcedure::write_modes(
          {feetech::RegisterValue{registers::operating_mode, modes[i]},
           feetech::RegisterValue{registers::phase, phases[i]}}) {
       const auto now = bus_.read(arm_[i].id, wanted.reg);
-      auto result = now.ok() ? feetech::Result<void>() : feetech::Result<void>(now.error());
+      feetech::Result<void> result = now;
       if (now.ok() && now.value().value != wanted.value) {
         result = feetech::write_eeprom(bus_, arm_[i].id, wanted.reg, wanted.value);
       }

@@ -11,19 +11,14 @@ namespace so100_hardware::tools
 
 using std::chrono::milliseconds;
 
-feetech::BusOptions patient_options(int baud)
+Connection::Connection(std::unique_ptr<feetech::SerialPort> port, int baud) : port_(std::move(port))
 {
   feetech::BusOptions options;
   options.baud = baud;
   options.margin = milliseconds(30);  // an FTDI adapter holds bytes for 16 ms, bridges longer
   options.retries = 3;
   options.budget = milliseconds(400);
-  return options;
-}
-
-Connection::Connection(std::unique_ptr<feetech::SerialPort> port, int baud)
-: port_(std::move(port)), bus_(std::make_unique<feetech::Bus>(*port_, patient_options(baud)))
-{
+  bus_ = std::make_unique<feetech::Bus>(*port_, options);
 }
 
 feetech::Result<Connection> Connection::open(const std::string & path, int baud)

@@ -12,14 +12,13 @@
 namespace so100_hardware::tools
 {
 
-/// A port and the bus on it.
+/// A port and the bus on it, patient with slow adapters, as no control loop waits.
 class Connection
 {
 public:
   static feetech::Result<Connection> open(const std::string & path, int baud);
 
   feetech::Bus & bus() { return *bus_; }
-  const std::string & path() const { return port_->path(); }
 
 private:
   Connection(std::unique_ptr<feetech::SerialPort> port, int baud);
@@ -27,9 +26,6 @@ private:
   std::unique_ptr<feetech::SerialPort> port_;  // outlives the bus
   std::unique_ptr<feetech::Bus> bus_;
 };
-
-/// Timing for tools: patient with slow adapters, as no control loop waits.
-feetech::BusOptions patient_options(int baud);
 
 /// The port that was given or, with none given, the only one of this machine.
 struct PortChoice

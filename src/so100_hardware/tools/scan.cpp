@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <utility>
 
 #include "connection.hpp"
@@ -287,16 +288,21 @@ feetech::Result<void> read_details(feetech::Bus & bus, ScannedServo & servo)
 }
 
 feetech::Result<PortScan> scan_port(
-  const std::string & port, const std::vector<int> & bauds, const std::vector<int> & expected,
-  const std::function<void(int baud)> & progress)
+  const std::string & port, const std::vector<int> & bauds, const std::vector<int> & expected)
 {
   PortScan scan;
   for (const int baud : bauds) {
     if (interrupted()) {
       break;
     }
-    progress(baud);
+    if (stdout_is_terminal()) {
+      std::printf("\r\x1b[K%s: %d baud ...", port.c_str(), baud);
+      std::fflush(stdout);
+    }
     const auto result = scan_baud(port, baud, expected, scan);
+    if (stdout_is_terminal()) {
+      std::fputs("\r\x1b[K", stdout);
+    }
     if (!result) {
       return result.error();
     }

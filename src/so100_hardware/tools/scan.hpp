@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Finding servos, and what is odd about them, in words.
+// Finding servos, and what is odd about them.
 #pragma once
 
-#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -58,11 +57,9 @@ struct PortScan
 
 /// Looks for servos at each of the baud rates: a broadcast ping, and a ping of the expected ids
 /// where servos may have hidden each other.
-/// @param progress  called before each baud rate
 /// @return an Error only when the port fails; when interrupted, what was found so far
 feetech::Result<PortScan> scan_port(
-  const std::string & port, const std::vector<int> & bauds, const std::vector<int> & expected,
-  const std::function<void(int baud)> & progress);
+  const std::string & port, const std::vector<int> & bauds, const std::vector<int> & expected);
 
 /// Reads everything of the servo with `servo.id`. What does not come stays empty.
 /// @return an Error when the port fails

@@ -235,7 +235,7 @@ int calibrate(const CommandLine & program, feetech::Bus & bus, const fs::path & 
     return program.fail(
       saved.error + "; the servos are calibrated, so put the text above into the file yourself");
   }
-  print_lines("Note: ", calibration_remarks(procedure.calibration()));
+  print_lines("Note: ", calibration_notes(procedure.calibration()));
   std::printf("Written to the servos and to:\n  %s\n", saved.file.c_str());
   if (!saved.backup.empty()) {
     std::printf("The file that was there is kept as:\n  %s\n", saved.backup.c_str());
@@ -277,7 +277,7 @@ int run(int argc, char ** argv)
     if (!loaded.ok()) {
       return fail_all(program, loaded.problems);
     }
-    print_lines("Note: ", loaded.remarks);
+    print_lines("Note: ", loaded.notes);
     std::printf("Calibration: %s\n", loaded.file.c_str());
   } else {
     file = calibration_path(id);

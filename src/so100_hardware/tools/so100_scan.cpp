@@ -73,16 +73,7 @@ int run(int argc, char ** argv)
   int servos = 0;
   std::size_t scanned = 0;
   for (const std::string & path : ports) {
-    const auto progress = [&path](int rate) {
-      if (stdout_is_terminal()) {
-        std::printf("\r\x1b[K%s: %d baud ...", path.c_str(), rate);
-        std::fflush(stdout);
-      }
-    };
-    const auto scan = scan_port(path, bauds, expected, progress);
-    if (stdout_is_terminal()) {
-      std::fputs("\r\x1b[K", stdout);
-    }
+    const auto scan = scan_port(path, bauds, expected);
     if (!scan) {
       program.fail(scan.error().text());
       continue;

@@ -31,16 +31,7 @@ struct Task
 // Finds the servo; nothing, after saying why, when there is not exactly one fit servo.
 std::optional<ScannedServo> find_servo(const CommandLine & program, const Task & task, int & code)
 {
-  const auto progress = [&task](int rate) {
-    if (stdout_is_terminal()) {
-      std::printf("\r\x1b[K%s: looking at %d baud ...", task.port.c_str(), rate);
-      std::fflush(stdout);
-    }
-  };
-  const auto scan = scan_port(task.port, task.bauds, *parse_ids("1-6"), progress);
-  if (stdout_is_terminal()) {
-    std::fputs("\r\x1b[K", stdout);
-  }
+  const auto scan = scan_port(task.port, task.bauds, *parse_ids("1-6"));
   code = kCouldNot;
   if (!scan) {
     program.fail(scan.error().text());

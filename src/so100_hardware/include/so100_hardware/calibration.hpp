@@ -7,6 +7,7 @@
 //                     "range_min": 755, "range_max": 3327}, ...}
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -14,6 +15,7 @@
 #include <vector>
 
 #include "so100_hardware/conversions.hpp"
+#include "so100_hardware/feetech/bus.hpp"
 #include "so100_hardware/joints.hpp"
 
 namespace so100_hardware
@@ -64,7 +66,7 @@ struct LoadedCalibration
   /// One line each: file, joint, key, what is wrong, what to do.
   std::vector<std::string> problems;
   /// One line each: what is odd, but no hindrance.
-  std::vector<std::string> remarks;
+  std::vector<std::string> notes;
 
   bool ok() const { return problems.empty(); }
 };
@@ -90,7 +92,7 @@ std::vector<std::string> calibration_problems(
 
 /// What is odd about a usable calibration: a range far below what the joint turns, an id that is
 /// not LeRobot's, a drive_mode that radians ignore.
-std::vector<std::string> calibration_remarks(const Calibration & calibration);
+std::vector<std::string> calibration_notes(const Calibration & calibration);
 
 /// Read and check the text of a calibration file.
 /// @param name  stands before each message, usually the path
@@ -104,5 +106,35 @@ LoadedCalibration load_calibration(
 
 /// The text that LeRobot writes for the same values, to the byte.
 std::string to_json(const Calibration & calibration);
+
+// The part of a calibration that the servo itself keeps.
+
+/// Homing_Offset (31), Min_Position_Limit (9) and Max_Position_Limit (11) of one servo, in ticks.
+struct JointEeprom
+{
+  int homing_offset = 0;
+  int range_min = 0;
+  int range_max = kMaxTick;
+};
+
+bool operator==(const JointEeprom & a, const JointEeprom & b);
+bool operator!=(const JointEeprom & a, const JointEeprom & b);
+
+/// What the servo of this joint should hold.
+JointEeprom to_eeprom(const JointCalibration & joint);
+
+/// What differs between file and servo, one line each: "elbow_flex (id 3): homing_offset is -1005
+/// in the file, 12 in the servo". Empty: LeRobot's is_calibrated would be true as well.
+std::vector<std::string> calibration_differences(
+  const JointCalibration & joint, const JointEeprom & servo);
+
+/// Reads the three values. Errors: as feetech::Bus::read.
+feetech::Result<JointEeprom> read_joint_eeprom(feetech::Bus & bus, std::uint8_t id);
+
+/// Writes what differs and reads it back, with Lock 0 only meanwhile. The torque must be off: a
+/// new homing offset moves the meaning of the goal position at once.
+/// Errors: as feetech::write_eeprom; not_stored when a value does not read back.
+feetech::Result<void> write_joint_eeprom(
+  feetech::Bus & bus, std::uint8_t id, const JointEeprom & values);
 
 }  // namespace so100_hardware

@@ -24,7 +24,7 @@ std::vector<std::filesystem::path> calibration_roots();
 /// In each of calibration_roots() it may lie under robots/so_follower (LeRobot 0.4.4 and later),
 /// robots/so101_follower or robots/so100_follower. The first root that has the id decides, as a
 /// variable that the user set must win over the default. Are there several in that root, they
-/// must say the same: then the newest name is taken, and a remark says so; if they differ, the
+/// must say the same: then the newest name is taken, and a note says so; if they differ, the
 /// result is a problem that names them.
 ///
 /// @param id_or_path  an id as LeRobot's --robot.id; with a '/' or ending in .json, a path

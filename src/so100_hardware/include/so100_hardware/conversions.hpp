@@ -15,8 +15,6 @@ namespace so100_hardware
 
 inline constexpr int kTicksPerTurn = feetech::kTicksPerTurn;
 inline constexpr int kMaxTick = kTicksPerTurn - 1;
-/// The largest magnitude that a position or speed field carries (sign bit 15).
-inline constexpr int kMaxField = feetech::max_value(feetech::registers::present_position);
 inline constexpr double kPi = 3.14159265358979323846;
 inline constexpr double kRadiansPerTick = 2.0 * kPi / kTicksPerTurn;
 
@@ -84,17 +82,10 @@ public:
     return steps_per_second * radians_per_tick_;
   }
 
-  /// Nearest tick of a position [rad], halves away from zero. Not clamped to the range. nullopt:
-  /// NaN, infinite, or beyond what the position field carries (+-32767).
-  std::optional<int> tick(double radians) const;
-
-  /// Nearest tick within the calibrated range. nullopt: NaN or infinite.
+  /// Nearest tick within the calibrated range, halves away from zero. nullopt: NaN or infinite.
   std::optional<Goal> goal(double radians) const;
 
   TickRange range() const { return range_; }
-  double radians_per_tick() const { return radians_per_tick_; }
-  double lower() const;  ///< the lowest position of the range [rad]
-  double upper() const;  ///< the highest position of the range [rad]
 
 private:
   JointConversion(TickRange range, double zero, double radians_per_tick)
@@ -107,22 +98,13 @@ private:
   double radians_per_tick_;
 };
 
-// LeRobot's units, by its own formulas (facts 5.4). nullopt: the range is not valid, drive_mode
-// is not 0 or 1, or a value is not finite. Ticks that come from a value are cut toward zero, as
-// LeRobot does it; so a tick that goes to LeRobot's units and back may come back one lower.
+// LeRobot's units, by its own formulas. nullopt: the range is not valid, or drive_mode is not 0 or 1.
 
 /// Degrees from the middle of the range; LeRobot counts 4095 ticks a turn and does not clamp.
 std::optional<double> lerobot_degrees(TickRange range, int tick);
-/// nullopt also beyond what the position field carries (+-32767).
-std::optional<int> tick_from_lerobot_degrees(TickRange range, double degrees);
-
-/// -100 to 100 over the range, clamped to it; drive_mode 1 negates.
-std::optional<double> lerobot_m100_100(TickRange range, int drive_mode, int tick);
-std::optional<int> tick_from_lerobot_m100_100(TickRange range, int drive_mode, double value);
 
 /// 0 to 100 over the range, clamped to it; drive_mode 1 counts from the other end.
 std::optional<double> lerobot_0_100(TickRange range, int drive_mode, int tick);
-std::optional<int> tick_from_lerobot_0_100(TickRange range, int drive_mode, double value);
 
 // Telemetry. Raw numbers are what the register holds, its sign bit decoded.
 

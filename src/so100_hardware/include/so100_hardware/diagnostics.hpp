@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The health of the arm in words, for /diagnostics. Knows no ROS, so that every message can be
+// The health of the arm as text, for /diagnostics. Knows no ROS, so that every message can be
 // tested anywhere.
 #pragma once
 

@@ -39,16 +39,6 @@ feetech::Result<ServoTable> read_servo_table(feetech::Bus & bus, std::uint8_t id
 /// What makes the servo unusable: another model, no acknowledgements, a supply beyond its limits.
 Report check_servo(const JointConfig & joint, const ServoTable & table);
 
-/// What differs between the calibration in the servo's EEPROM and the file's, one line each.
-/// Errors: as feetech::Bus::read.
-feetech::Result<std::vector<std::string>> differing_calibration(
-  feetech::Bus & bus, const JointConfig & joint, const JointCalibration & file);
-
-/// Torque off, then the file's calibration into the EEPROM.
-/// Errors: as feetech::write_eeprom.
-feetech::Result<void> store_calibration(
-  feetech::Bus & bus, const JointConfig & joint, const JointCalibration & file);
-
 /// EEPROM registers whose value is not the wanted one, with the wanted one. Written values wear
 /// the EEPROM out, so only these are.
 std::vector<feetech::RegisterValue> settings_to_store(

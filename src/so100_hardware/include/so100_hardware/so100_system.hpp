@@ -40,7 +40,7 @@ class DiagnosticsPublisher;
 ///   and the destructor in every case.
 ///
 /// After an error the component is unconfigured: configure and activate bring it back, also after
-/// the cable was out. /diagnostics tells the state of each servo all the time.
+/// the cable was out. /diagnostics has the state of each servo all the time.
 class SO100System : public hardware_interface::SystemInterface
 {
 public:

@@ -23,7 +23,7 @@ namespace so100_hardware
 struct Report
 {
   std::vector<std::string> errors;
-  std::vector<std::string> remarks;  ///< what the user should know, no hindrance
+  std::vector<std::string> warnings;  ///< what the user should know, no hindrance
 
   bool ok() const { return errors.empty(); }
 
@@ -41,7 +41,7 @@ struct Report
   bool add(const Report & other)
   {
     errors.insert(errors.end(), other.errors.begin(), other.errors.end());
-    remarks.insert(remarks.end(), other.remarks.begin(), other.remarks.end());
+    warnings.insert(warnings.end(), other.warnings.begin(), other.warnings.end());
     return other.ok();
   }
 };

@@ -21,16 +21,6 @@ Error invalid(int servo, int address, int value)
   return error;
 }
 
-/// The register's bytes for `value`, or why it cannot be written.
-Result<std::array<std::uint8_t, 2>> bytes_of(int servo, const Register & reg, int value)
-{
-  std::array<std::uint8_t, 2> bytes{};
-  if (reg.read_only || !encode(reg, value, bytes.data())) {
-    return invalid(servo, reg.address, value);
-  }
-  return bytes;
-}
-
 /// A damaged or strange reply says more than none, and a second reply more than all.
 void note(BlockReply & reply, Errc error, int value)
 {
@@ -110,27 +100,16 @@ void Bus::set_options(const BusOptions & options)
   late_.set_window(options.late_window);
 }
 
-void Bus::reset_statistics()
-{
-  servos_ = {};
-  totals_ = {};
-}
-
 Result<Ack> Bus::ping(std::uint8_t id)
 {
   Request request;
   request.instruction = Instruction::ping;
   request.ids = &id;
-  request.count = 1;
-  BlockReply reply;
-  const Result<std::size_t> good = exchange(request, &reply);
-  if (!good.ok()) {
-    return good.error();
-  }
+  const Result<BlockReply> reply = exchange(request);
   if (!reply.ok()) {
-    return reply.to_error(id, request.block);
+    return reply.error();
   }
-  return Ack{reply.status};
+  return Ack{reply.value().status};
 }
 
 Result<BlockReply> Bus::read_block(std::uint8_t id, const Block & block)
@@ -138,17 +117,8 @@ Result<BlockReply> Bus::read_block(std::uint8_t id, const Block & block)
   Request request;
   request.instruction = Instruction::read;
   request.ids = &id;
-  request.count = 1;
   request.block = block;
-  BlockReply reply;
-  const Result<std::size_t> good = exchange(request, &reply);
-  if (!good.ok()) {
-    return good.error();
-  }
-  if (!reply.ok()) {
-    return reply.to_error(id, block);
-  }
-  return reply;
+  return exchange(request);
 }
 
 Result<Reading> Bus::read(std::uint8_t id, const Register & reg)
@@ -162,48 +132,29 @@ Result<Reading> Bus::read(std::uint8_t id, const Register & reg)
 
 Result<Ack> Bus::write(std::uint8_t id, const Register & reg, int value)
 {
-  return write_with(Instruction::write, id, reg, value);
-}
-
-Result<Ack> Bus::reg_write(std::uint8_t id, const Register & reg, int value)
-{
-  return write_with(Instruction::reg_write, id, reg, value);
-}
-
-Result<Ack> Bus::write_with(
-  Instruction instruction, std::uint8_t id, const Register & reg, int value)
-{
-  const Result<std::array<std::uint8_t, 2>> bytes = bytes_of(id, reg, value);
-  if (!bytes.ok()) {
-    return bytes.error();
+  std::array<std::uint8_t, 3> parameters{reg.address};
+  if (reg.read_only || !encode(reg, value, &parameters[1])) {
+    return invalid(id, reg.address, value);
   }
   if (id == kBroadcastId) {
-    const std::array<std::uint8_t, 3> parameters{reg.address, bytes.value()[0], bytes.value()[1]};
-    const Result<void> sent = send(id, instruction, parameters.data(), reg.size + 1U);
+    const Result<void> sent = send(id, Instruction::write, parameters.data(), reg.size + 1U);
     if (!sent.ok()) {
       return sent.error();
     }
     return Ack{};
   }
   Request request;
-  request.instruction = instruction;
+  request.instruction = Instruction::write;
   request.ids = &id;
-  request.count = 1;
   request.block = Block{reg.address, reg.size};
-  request.data = bytes.value().data();
+  request.data = &parameters[1];
   request.extra = reg.eeprom ? options_.eeprom_time : std::chrono::microseconds(0);
-  BlockReply reply;
-  const Result<std::size_t> good = exchange(request, &reply);
-  if (!good.ok()) {
-    return good.error();
-  }
+  const Result<BlockReply> reply = exchange(request);
   if (!reply.ok()) {
-    return reply.to_error(id, request.block);
+    return reply.error();
   }
-  return Ack{reply.status};
+  return Ack{reply.value().status};
 }
-
-Result<void> Bus::action() { return send(kBroadcastId, Instruction::action, nullptr, 0); }
 
 Result<std::size_t> Bus::sync_read(
   const Block & block, const std::uint8_t * ids, std::size_t count, BlockReply * replies)
@@ -219,37 +170,20 @@ Result<std::size_t> Bus::sync_read(
 Result<void> Bus::sync_write(
   const Register & reg, const std::uint8_t * ids, const int * values, std::size_t count)
 {
-  std::array<std::uint8_t, 2 * kMaxSyncServos> data{};
-  if (count > kMaxSyncServos) {
+  if (count == 0 || count > kMaxSyncServos) {
     return invalid(-1, -1, static_cast<int>(count));
   }
-  for (std::size_t i = 0; i < count; ++i) {
-    const Result<std::array<std::uint8_t, 2>> bytes = bytes_of(ids[i], reg, values[i]);
-    if (!bytes.ok()) {
-      return bytes.error();
-    }
-    std::copy_n(bytes.value().begin(), reg.size, data.begin() + i * reg.size);
-  }
-  return sync_write(Block{reg.address, reg.size}, ids, data.data(), count);
-}
-
-Result<void> Bus::sync_write(
-  const Block & block, const std::uint8_t * ids, const std::uint8_t * data, std::size_t count)
-{
-  const std::size_t size = 2 + count * (block.size + 1U);
-  if (count == 0 || block.size == 0 || size > kMaxParameters) {
-    return invalid(-1, -1, static_cast<int>(size));
-  }
-  std::array<std::uint8_t, kMaxParameters> parameters{};
-  parameters[0] = block.address;
-  parameters[1] = block.size;
-  auto place = parameters.begin() + 2;
+  std::array<std::uint8_t, 2 + 3 * kMaxSyncServos> parameters{reg.address, reg.size};
+  std::size_t size = 2;
   for (std::size_t i = 0; i < count; ++i) {
     if (ids[i] > kMaxServoId) {
       return invalid(ids[i], -1, ids[i]);
     }
-    *place++ = ids[i];
-    place = std::copy_n(data + i * block.size, block.size, place);
+    parameters[size] = ids[i];
+    if (reg.read_only || !encode(reg, values[i], &parameters[size + 1])) {
+      return invalid(ids[i], reg.address, values[i]);
+    }
+    size += reg.size + 1U;
   }
   return send(kBroadcastId, Instruction::sync_write, parameters.data(), size);
 }
@@ -326,11 +260,9 @@ Result<int> Bus::count_replies(std::uint8_t id)
   }
   ++totals_.exchanges;
   int replies = 0;
-  Request request;
-  request.count = 1;
   parser_.set_max_parameters(0);
   result = listen(
-    transport_.now() + timeout(request, 1, 0), [this] { return in_.size(); },
+    transport_.now() + timeout(Request(), 1, 0), [this] { return in_.size(); },
     [&](const Packet & packet) { replies += packet.id == id ? 1 : 0; },
     [&](bool damaged) { replies += damaged ? 2 : 0; });
   if (!result.ok()) {
@@ -408,6 +340,19 @@ Result<std::size_t> Bus::exchange(const Request & request, BlockReply * replies)
   return good;
 }
 
+Result<BlockReply> Bus::exchange(const Request & request)
+{
+  BlockReply reply;
+  const Result<std::size_t> good = exchange(request, &reply);
+  if (!good.ok()) {
+    return good.error();
+  }
+  if (!reply.ok()) {
+    return reply.to_error(request.ids[0], request.block);
+  }
+  return reply;
+}
+
 Result<void> Bus::attempt(const Request & request, const Pending & pending)
 {
   const std::size_t length = request.length();
@@ -427,7 +372,7 @@ Result<void> Bus::attempt(const Request & request, const Pending & pending)
   // Late replies may be up to kMaxPadding longer; reading them whole keeps them from looking
   // like noise.
   parser_.set_max_parameters(length + LateReplies::kMaxPadding);
-  Result<void> heard = listen(
+  Result<void> received = listen(
     deadline,
     [&] {
       const std::size_t missing = pending.open() * (length + padding + kFrameOverhead);
@@ -435,9 +380,9 @@ Result<void> Bus::attempt(const Request & request, const Pending & pending)
     },
     [&](const Packet & packet) { accept(request, padding, packet, pending); },
     [&](bool damaged) { note_garbage(pending, damaged); });
-  if (heard.ok() && doubtful_ != nullptr && transport_.now() < late_.settled()) {
+  if (received.ok() && doubtful_ != nullptr && transport_.now() < late_.settled()) {
     // A late reply may have completed the last one; then the rest of it is about to come.
-    heard = listen(
+    received = listen(
       std::min(deadline, transport_.now() + kUsbFrame),
       [&] { return doubtful_ == nullptr || parser_.pending() > 1 ? 0 : 2 - parser_.pending(); },
       [&](const Packet & packet) { accept(request, padding, packet, pending); },
@@ -445,7 +390,7 @@ Result<void> Bus::attempt(const Request & request, const Pending & pending)
   }
   doubtful_ = nullptr;
   count_attempt(pending, length + padding, deadline);
-  return heard;
+  return received;
 }
 
 Result<void> Bus::send_attempt(

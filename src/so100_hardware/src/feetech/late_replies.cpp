@@ -29,28 +29,16 @@ void LateReplies::missed(std::uint8_t id, std::size_t length, TimePoint deadline
   any_ = true;
 }
 
-const LateReplies::Miss * LateReplies::find(std::uint8_t id, std::size_t length) const
-{
-  if (id > kMaxServoId) {
-    return nullptr;
-  }
-  for (const Miss & miss : misses_[id]) {
-    if (miss.used && miss.length == length) {
-      return &miss;
-    }
-  }
-  return nullptr;
-}
-
-bool LateReplies::owed(std::uint8_t id, std::size_t length, TimePoint now) const
-{
-  return now < settled(id, length);
-}
-
 TimePoint LateReplies::settled(std::uint8_t id, std::size_t length) const
 {
-  const Miss * miss = find(id, length);
-  return miss != nullptr ? miss->deadline + window_ : TimePoint::min();
+  if (id <= kMaxServoId) {
+    for (const Miss & miss : misses_[id]) {
+      if (miss.used && miss.length == length) {
+        return miss.deadline + window_;
+      }
+    }
+  }
+  return TimePoint::min();
 }
 
 std::size_t LateReplies::padding(

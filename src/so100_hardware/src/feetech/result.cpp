@@ -13,12 +13,12 @@ namespace so100_hardware::feetech
 namespace
 {
 
-std::string join(const std::vector<std::string> & words)
+std::string join(const std::vector<std::string> & parts)
 {
   std::string text;
-  for (const std::string & word : words) {
+  for (const std::string & part : parts) {
     text += text.empty() ? "" : ", ";
-    text += word;
+    text += part;
   }
   return text;
 }
@@ -116,8 +116,6 @@ std::string Error::text() const
       return subject(*this) + "input/output error on " + path + ": " + system_text(sys);
     case Errc::invalid_argument:
       return subject(*this) + range_text(*this);
-    case Errc::servo_error:
-      return subject(*this) + "reports " + status_text(static_cast<std::uint8_t>(value));
     case Errc::duplicate_reply:
       return subject(*this) +
              "answered twice; two servos have this id: connect them one at a time and give each "

@@ -51,7 +51,7 @@ inline Bytes frame(int id, Instruction instruction, const Bytes & parameters)
   return {out.begin(), out.begin() + size};
 }
 
-/// Six weightless servos on a line whose clock stands still until told otherwise.
+/// Six weightless servos on a line whose clock stands still until a test moves it.
 class BusFixture : public ::testing::Test
 {
 protected:

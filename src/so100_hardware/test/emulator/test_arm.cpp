@@ -99,12 +99,5 @@ TEST(Arm, FoldsWhenItIsLimpExceptWhereNothingPulls)
   }
 }
 
-TEST(Arm, GravityScales)
-{
-  EXPECT_DOUBLE_EQ(so100_joint(1, 0.5).gravity, so100_joint(1).gravity / 2.0);
-  EXPECT_EQ(so100_joint(1, 0.0).gravity, 0.0);
-  EXPECT_EQ(so100_joint(17).gravity, 0.0);
-}
-
 }  // namespace
 }  // namespace so100_hardware::emulator

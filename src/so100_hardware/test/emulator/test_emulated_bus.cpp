@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Who answers what.
+// Who answers what, and when.
 #include "bus_fixture.hpp"
 
 namespace so100_hardware::emulator
@@ -8,10 +8,13 @@ namespace
 {
 namespace reg = feetech::registers;
 namespace bits = feetech::status_bits;
+using std::chrono::microseconds;
+using std::chrono::milliseconds;
 
 class EmulatedBusTest : public BusFixture
 {
 };
+using EmulatedBusTiming = EmulatedBusTest;
 
 TEST_F(EmulatedBusTest, PingGivesAnEmptyReplyOfThatServo)
 {
@@ -32,20 +35,26 @@ TEST_F(EmulatedBusTest, ReadGivesTheBytesAskedFor)
   EXPECT_EQ(replies[0].data(), (Bytes{0x09, 0x03}));
 }
 
-TEST_F(EmulatedBusTest, ReadsThatMakeNoSenseAreMetWithSilence)
+TEST_F(EmulatedBusTest, RequestsThatMakeNoSenseAreMetWithSilence)
 {
-  EXPECT_TRUE(send(2, Instruction::read, {3}).empty());
-  EXPECT_TRUE(send(2, Instruction::read, {3, 0}).empty());
-  EXPECT_TRUE(send(2, Instruction::read, {3, 254}).empty());
-  EXPECT_TRUE(send(kAll, Instruction::read, {3, 2}).empty());
-  EXPECT_TRUE(send(2, Instruction::write, {42}).empty());
-  EXPECT_EQ(bus_.counts().ignored, 5U);
-}
-
-TEST_F(EmulatedBusTest, UnknownInstructionIsMetWithSilence)
-{
-  EXPECT_TRUE(send(2, static_cast<Instruction>(0x55), {}).empty());
-  EXPECT_EQ(bus_.counts().ignored, 1U);
+  const std::vector<Bytes> requests{
+    frame(2, Instruction::read, {3}),
+    frame(2, Instruction::read, {3, 0}),
+    frame(2, Instruction::read, {3, 254}),
+    frame(kAll, Instruction::read, {3, 2}),
+    frame(2, Instruction::write, {42}),
+    frame(2, static_cast<Instruction>(0x55), {}),
+    frame(kAll, Instruction::sync_read, {56, 2}),
+    frame(kAll, Instruction::sync_read, {56, 0, 1}),
+    frame(1, Instruction::sync_read, {56, 2, 1}),
+    frame(kAll, Instruction::sync_write, {42, 2, 2, 0xE8, 0x03, 4, 0xD0}),
+    frame(kAll, Instruction::sync_write, {42}),
+  };
+  for (const Bytes & request : requests) {
+    EXPECT_TRUE(send_raw(request).empty()) << static_cast<int>(request[4]);
+  }
+  EXPECT_EQ(bus_.counts().ignored, requests.size());
+  EXPECT_EQ(servo(2).get(reg::goal_position), 2048);
 }
 
 TEST_F(EmulatedBusTest, DamagedRequestIsMetWithSilenceAndTheNextIsHeard)
@@ -72,14 +81,6 @@ TEST_F(EmulatedBusTest, RequestInPiecesIsHeard)
     now_ += std::chrono::milliseconds(1);
   }
   EXPECT_TRUE(bus_.next_arrival().has_value());
-}
-
-TEST_F(EmulatedBusTest, TwoRequestsInOnePieceAreBothHeard)
-{
-  Bytes both = frame(2, Instruction::ping, {});
-  const Bytes second = frame(5, Instruction::ping, {});
-  both.insert(both.end(), second.begin(), second.end());
-  EXPECT_EQ(send_raw(both).size(), 12U);
 }
 
 TEST_F(EmulatedBusTest, WriteIsAcknowledgedAndActs)
@@ -112,17 +113,6 @@ TEST_F(EmulatedBusTest, BroadcastWriteReachesAllAndIsNotAnswered)
   }
 }
 
-TEST_F(EmulatedBusTest, BroadcastPingIsAnsweredByAllInOrderOfTheirIds)
-{
-  put(servo(1), reg::id, 20);
-  const auto replies = send(kAll, Instruction::ping, {});
-  ASSERT_EQ(replies.size(), 6U);
-  const std::vector<int> order{2, 3, 4, 5, 6, 20};
-  for (std::size_t i = 0; i < order.size(); ++i) {
-    EXPECT_EQ(replies[i].packet.id, order[i]);
-  }
-}
-
 TEST_F(EmulatedBusTest, RegWriteWaitsForTheActionOfAll)
 {
   EXPECT_EQ(send(1, Instruction::reg_write, {42, 0xE8, 0x03}).size(), 1U);
@@ -137,10 +127,12 @@ TEST_F(EmulatedBusTest, RegWriteWaitsForTheActionOfAll)
 TEST_F(EmulatedBusTest, ResetRestoresTheFactoryValuesOfOneServo)
 {
   put(servo(4), reg::return_delay, 0);
+  put(servo(4), reg::torque_enable, 1);
   put(servo(5), reg::return_delay, 0);
   EXPECT_EQ(send(4, Instruction::reset, {}).size(), 1U);
   EXPECT_EQ(servo(4).get(reg::return_delay), 250);
   EXPECT_EQ(servo(4).id(), 4);
+  EXPECT_EQ(servo(4).get(reg::torque_enable), 0);
   EXPECT_EQ(servo(5).get(reg::return_delay), 0);
 }
 
@@ -157,13 +149,6 @@ TEST_F(EmulatedBusTest, SyncReadIsAnsweredInTheOrderOfTheList)
   EXPECT_EQ(replies[0].data()[6], 120);
 }
 
-TEST_F(EmulatedBusTest, SyncReadsThatMakeNoSenseAreMetWithSilence)
-{
-  EXPECT_TRUE(send(kAll, Instruction::sync_read, {56, 2}).empty());
-  EXPECT_TRUE(send(kAll, Instruction::sync_read, {56, 0, 1}).empty());
-  EXPECT_TRUE(send(1, Instruction::sync_read, {56, 2, 1}).empty());
-}
-
 TEST_F(EmulatedBusTest, SyncWriteGivesEachItsOwnAndIsNotAnswered)
 {
   const Bytes parameters{42, 2, 2, 0xE8, 0x03, 4, 0xD0, 0x07};
@@ -171,14 +156,6 @@ TEST_F(EmulatedBusTest, SyncWriteGivesEachItsOwnAndIsNotAnswered)
   EXPECT_EQ(servo(2).get(reg::goal_position), 1000);
   EXPECT_EQ(servo(4).get(reg::goal_position), 2000);
   EXPECT_EQ(servo(3).get(reg::goal_position), 2048);
-}
-
-TEST_F(EmulatedBusTest, SyncWriteOfAWrongLengthChangesNothing)
-{
-  send_raw(frame(kAll, Instruction::sync_write, {42, 2, 2, 0xE8, 0x03, 4, 0xD0}));
-  EXPECT_EQ(servo(2).get(reg::goal_position), 2048);
-  send_raw(frame(kAll, Instruction::sync_write, {42}));
-  EXPECT_EQ(bus_.counts().ignored, 2U);
 }
 
 TEST_F(EmulatedBusTest, FaultBitsAreInTheErrorByteBesideTheData)
@@ -193,54 +170,18 @@ TEST_F(EmulatedBusTest, FaultBitsAreInTheErrorByteBesideTheData)
   EXPECT_EQ(replies[1].data(), Bytes{90});
 }
 
-TEST_F(EmulatedBusTest, NewIdIsAcknowledgedByTheOldOne)
-{
-  const auto replies = send(3, Instruction::write, {5, 17});
-  ASSERT_EQ(replies.size(), 1U);
-  EXPECT_EQ(replies[0].packet.id, 3);
-  EXPECT_TRUE(send(3, Instruction::ping, {}).empty());
-  EXPECT_EQ(send(17, Instruction::ping, {}).size(), 1U);
-}
-
 TEST_F(EmulatedBusTest, NewBaudRateIsAcknowledgedAtTheOldOne)
 {
   EXPECT_EQ(send(3, Instruction::write, {6, 1}).size(), 1U);
   EXPECT_TRUE(send(3, Instruction::ping, {}).empty());
   EXPECT_EQ(send(3, Instruction::ping, {}, 500000).size(), 1U);
   EXPECT_TRUE(send(2, Instruction::ping, {}, 500000).empty());
-}
-
-TEST_F(EmulatedBusTest, WrongBaudRateIsNotHeard)
-{
+  EXPECT_EQ(bus_.counts().wrong_baud_bytes, 0U);
   EXPECT_TRUE(send(2, Instruction::write, {40, 1}, 115200).empty());
-  EXPECT_EQ(servo(2).get(reg::torque_enable), 0);
-  EXPECT_EQ(bus_.counts().unheard_bytes, 8U);
+  EXPECT_EQ(bus_.counts().wrong_baud_bytes, 8U);
   EXPECT_TRUE(send(2, Instruction::ping, {}, 0).empty());
+  EXPECT_EQ(servo(2).get(reg::torque_enable), 0);
   EXPECT_EQ(send(2, Instruction::ping, {}, 1020000).size(), 1U);  // 2 % off: a UART takes it
-}
-
-TEST_F(EmulatedBusTest, AnyBaudRateIsHeardWhenAskedTo)
-{
-  bus_.set_any_baud(true);
-  EXPECT_EQ(send(2, Instruction::ping, {}, 9600).size(), 1U);
-}
-
-TEST_F(EmulatedBusTest, SilentServoNeitherObeysNorAnswers)
-{
-  arm_.unit(2).connected = false;
-  EXPECT_TRUE(send(3, Instruction::write, {40, 1}).empty());
-  EXPECT_EQ(servo(3).get(reg::torque_enable), 0);
-  EXPECT_EQ(send(kAll, Instruction::sync_read, {56, 2, 2, 3, 4}).size(), 2U);
-}
-
-TEST_F(EmulatedBusTest, DeadSupplySilencesAll)
-{
-  arm_.set_supply(3.0);
-  now_ += std::chrono::milliseconds(5);
-  EXPECT_TRUE(send(3, Instruction::ping, {}).empty());
-  arm_.set_supply(12.0);
-  now_ += std::chrono::milliseconds(5);
-  EXPECT_EQ(send(3, Instruction::ping, {}).size(), 1U);
 }
 
 TEST_F(EmulatedBusTest, DoubledIdGarblesTheReply)
@@ -271,12 +212,100 @@ TEST_F(EmulatedBusTest, HangUpForgetsHalfARequestAndRepliesUnderWay)
   EXPECT_EQ(send(3, Instruction::ping, {}).size(), 1U);
 }
 
-TEST_F(EmulatedBusTest, MovesTheArmWhileTimePasses)
+TEST_F(EmulatedBusTiming, PingTakesRequestReturnDelayAndReply)
 {
-  send(1, Instruction::write, {40, 1});
-  send(1, Instruction::write, {42, 0xE8, 0x03});
-  now_ += std::chrono::seconds(3);
-  EXPECT_EQ(send(1, Instruction::read, {56, 2}).at(0).data(), (Bytes{0xE8, 0x03}));
+  EXPECT_EQ(send(2, Instruction::ping, {}).at(0).after, microseconds(60 + 500 + 60));
+  put(servo(2), reg::return_delay, 1);
+  EXPECT_EQ(send(2, Instruction::ping, {}).at(0).after, microseconds(60 + 2 + 60));
+}
+
+TEST_F(EmulatedBusTiming, SyncReadOfSixTakes140Bytes)
+{
+  no_return_delay();
+  const auto replies = send(kAll, Instruction::sync_read, {56, 15, 1, 2, 3, 4, 5, 6});
+  ASSERT_EQ(replies.size(), 6U);
+  for (std::size_t i = 0; i < replies.size(); ++i) {
+    EXPECT_EQ(replies[i].after, microseconds(140 + 210 * (i + 1))) << i;
+  }
+}
+
+TEST_F(EmulatedBusTiming, PlaceOfAMissingServoIsWaitedOut)
+{
+  no_return_delay();
+  arm_.unit(1).connected = false;
+  const auto replies = send(kAll, Instruction::sync_read, {56, 2, 1, 2, 3});
+  ASSERT_EQ(replies.size(), 2U);
+  EXPECT_EQ(replies[1].packet.id, 3);
+  EXPECT_EQ(replies[1].after, microseconds(110 + 3 * 80));
+}
+
+TEST_F(EmulatedBusTiming, BroadcastPingsDoNotCollide)
+{
+  no_return_delay();
+  put(servo(1), reg::id, 20);
+  const auto replies = send(kAll, Instruction::ping, {});
+  ASSERT_EQ(replies.size(), 6U);
+  const std::vector<int> order{2, 3, 4, 5, 6, 20};
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    EXPECT_EQ(replies[i].packet.id, order[i]);
+    EXPECT_EQ(replies[i].after, microseconds(60 + 100 * order[i] + 60));
+  }
+}
+
+TEST_F(EmulatedBusTiming, RequestsWrittenAtOnceFollowEachOtherOnTheWire)
+{
+  no_return_delay();
+  const Bytes sync_write = frame(kAll, Instruction::sync_write, {42, 2, 1, 0, 8});
+  const Bytes ping = frame(2, Instruction::ping, {});
+  bus_.receive(sync_write.data(), sync_write.size(), 1000000, now_);
+  const TimePoint start = now_;
+  send_raw(ping);
+  EXPECT_EQ(start + arrivals_.at(0), start + microseconds(10 * sync_write.size() + 60 + 60));
+}
+
+TEST_F(EmulatedBusTiming, RequestDuringAReplyCountsFromItsEnd)
+{
+  no_return_delay();
+  const Bytes ping = frame(2, Instruction::ping, {});
+  bus_.receive(ping.data(), ping.size(), 1000000, now_);  // replies from 60 to 120 µs
+  const TimePoint start = now_;
+  now_ += microseconds(100);
+  bus_.receive(ping.data(), ping.size(), 1000000, now_);
+  EXPECT_EQ(bus_.collect(start + microseconds(120)).size(), 6U);
+  EXPECT_EQ(bus_.next_arrival(), start + microseconds(120 + 60 + 60));
+}
+
+TEST_F(EmulatedBusTiming, LateReplyComesThatMuchLater)
+{
+  no_return_delay();
+  faults_.rates(1).delay = 1.0;
+  faults_.rates(1).delay_time = milliseconds(7);
+  EXPECT_EQ(send(2, Instruction::ping, {}).at(0).after, microseconds(7000 + 60 + 60));
+  EXPECT_EQ(send(3, Instruction::ping, {}).at(0).after, microseconds(60 + 60));
+  EXPECT_EQ(counts(2).delayed, 1U);
+}
+
+TEST_F(EmulatedBusTiming, DroppedReplyLeavesItsPlaceEmpty)
+{
+  no_return_delay();
+  faults_.rates(0).drop = 1.0;
+  const auto replies = send(kAll, Instruction::sync_read, {56, 2, 1, 2});
+  ASSERT_EQ(replies.size(), 1U);
+  EXPECT_EQ(replies[0].packet.id, 2);
+  EXPECT_EQ(replies[0].after, microseconds(100 + 2 * 80));
+}
+
+TEST_F(EmulatedBusTiming, WithoutTimingAllIsThereAtOnce)
+{
+  bus_.set_timing(false);
+  const Bytes request = frame(kAll, Instruction::sync_read, {56, 15, 1, 2, 3, 4, 5, 6});
+  bus_.receive(request.data(), request.size(), 1000000, now_);
+  EXPECT_EQ(bus_.next_arrival(), now_);
+  EXPECT_EQ(bus_.collect(now_).size(), 6U * 21U);
+  faults_.rates(0).delay = 1.0;
+  faults_.rates(0).delay_time = milliseconds(3);
+  bus_.receive(request.data(), request.size(), 1000000, now_);
+  EXPECT_EQ(bus_.next_arrival(), now_ + milliseconds(3));
 }
 
 }  // namespace

@@ -35,16 +35,11 @@ int damaged(Faults & faults, int n)
   return count;
 }
 
-TEST(Faults, NothingHappensUnasked)
-{
-  Faults faults(1);
-  EXPECT_EQ(damaged(faults, 1000), 0);
-  EXPECT_EQ(faults.counts(0).replies, 1000U);
-}
-
 TEST(Faults, DropComesAtItsRateAndIsCounted)
 {
   Faults faults(1);
+  EXPECT_EQ(damaged(faults, 1000), 0);
+  faults.clear_counts();
   faults.rates(0).drop = 0.1;
   const int count = damaged(faults, 10000);
   EXPECT_NEAR(count, 1000, 120);
@@ -70,23 +65,6 @@ TEST(Faults, CorruptFlipsExactlyOneBitAnywhere)
   EXPECT_EQ(faults.counts(0).corrupted, 1000U);
 }
 
-TEST(Faults, TruncateLeavesABeginning)
-{
-  Faults faults(1);
-  faults.rates(0).truncate = 1.0;
-  std::vector<bool> lengths(kFrame.size());
-  for (int i = 0; i < 1000; ++i) {
-    Bytes frame = kFrame;
-    faults.apply(0, frame);
-    ASSERT_GE(frame.size(), 1U);
-    ASSERT_LT(frame.size(), kFrame.size());
-    ASSERT_TRUE(std::equal(frame.begin(), frame.end(), kFrame.begin()));
-    lengths[frame.size()] = true;
-  }
-  EXPECT_EQ(std::count(lengths.begin(), lengths.end(), true), 7);
-  EXPECT_EQ(faults.counts(0).truncated, 1000U);
-}
-
 TEST(Faults, SameSeedGivesTheSameFaults)
 {
   const auto story = [](std::uint32_t seed, double corrupt) {
@@ -105,25 +83,6 @@ TEST(Faults, SameSeedGivesTheSameFaults)
   EXPECT_EQ(story(7, 0.0), story(7, 0.0));
   EXPECT_NE(story(7, 0.0), story(8, 0.0));
   EXPECT_EQ(story(7, 0.0), story(7, 1.0));  // another fault does not move the drops
-}
-
-TEST(Faults, SwitchingOneFaultOnDoesNotMoveTheOthers)
-{
-  const auto story = [](double drop) {
-    Faults faults(1);
-    faults.rates(0).corrupt = 0.3;
-    faults.rates(0).drop = drop;
-    std::vector<Bytes> frames(200, kFrame);
-    for (Bytes & frame : frames) {
-      faults.apply(0, frame);
-    }
-    return frames;
-  };
-  const std::vector<Bytes> alone = story(0.0);
-  const std::vector<Bytes> both = story(0.5);
-  for (std::size_t i = 0; i < alone.size(); ++i) {
-    EXPECT_TRUE(both[i].empty() || both[i] == alone[i]) << i;
-  }
 }
 
 TEST(Faults, CollisionIsWhatALineGivesOnWhichLowWins)

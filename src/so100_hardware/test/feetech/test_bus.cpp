@@ -97,28 +97,6 @@ TEST_F(BusTest, SyncWriteIsOnePacketWithoutReply)
   EXPECT_EQ(transport.waited.count(), 0);
 }
 
-TEST_F(BusTest, SyncWriteOfABlock)
-{
-  const std::uint8_t data[] = {50, 0x00, 0x08, 60, 0x10, 0x08};  // acceleration, goal position
-  ASSERT_TRUE(bus.sync_write(Block{41, 3}, kIds, data, 2).ok());
-  EXPECT_EQ(servos.get(2, r::acceleration), 60);
-  EXPECT_EQ(servos.get(2, r::goal_position), 0x0810);
-}
-
-TEST_F(BusTest, RegWriteAndAction)
-{
-  transport.on_request = [this](const Packet & request) {
-    if (request.code == 0x04) {
-      transport.reply(frame(request.id, 0));
-    }
-  };
-  ASSERT_TRUE(bus.reg_write(1, r::goal_position, 2048).ok());
-  ASSERT_TRUE(bus.action().ok());
-  ASSERT_EQ(transport.writes.size(), 2U);
-  EXPECT_EQ(transport.writes[0], frame(1, 0x04, {42, 0x00, 0x08}));
-  EXPECT_EQ(transport.writes[1], frame(kBroadcastId, 0x05));
-}
-
 TEST_F(BusTest, ErrorBitsComeWithTheData)
 {
   servos.status[4] = status_bits::overload;
@@ -155,11 +133,11 @@ TEST_F(BusTest, BroadcastPingListsByRisingId)
 TEST_F(BusTest, AnswersOnTopOfEachOtherAreNoSilence)
 {
   FakeTransport line;
-  Bytes heard;
-  line.on_request = [&](const Packet &) { line.reply(heard); };
+  Bytes received;
+  line.on_request = [&](const Packet &) { line.reply(received); };
   Bus host(line);
   const auto damaged = [&](const Bytes & bytes) {
-    heard = bytes;
+    received = bytes;
     const Result<FoundServos> found = host.broadcast_ping();
     EXPECT_TRUE(found.ok() && found.value().servos.empty());
     return found.ok() ? found.value().damaged : 99U;
@@ -198,8 +176,8 @@ TEST_F(BusTest, RefusesWrongArgumentsWithoutSending)
     code(bus.sync_read(kStateBlock, many.data(), 40, replies.data())), Errc::invalid_argument);
   EXPECT_EQ(code(bus.sync_write(r::goal_position, kIds, goals, 2)), Errc::invalid_argument);
   EXPECT_EQ(code(bus.sync_write(r::goal_position, wrong, goals, 1)), Errc::ok);
-  EXPECT_EQ(
-    code(bus.sync_write(Block{0, 50}, kIds, replies[0].data.data(), 6)), Errc::invalid_argument);
+  EXPECT_EQ(code(bus.sync_write(r::goal_position, many.data(), goals, 40)), Errc::invalid_argument);
+  EXPECT_EQ(code(bus.sync_write(r::goal_position, kIds, goals, 0)), Errc::invalid_argument);
   EXPECT_EQ(transport.writes.size(), 1U);
 }
 

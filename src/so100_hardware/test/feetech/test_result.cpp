@@ -43,7 +43,6 @@ TEST(ErrorText, SaysWhichServoAndWhatToDo)
   EXPECT_EQ(
     about(Errc::invalid_argument, 2, 56, 1).text(),
     "servo 2, Present_Position: this register can only be read");
-  EXPECT_EQ(about(Errc::servo_error, 6, -1, 0x21).text(), "servo 6: reports voltage, overload");
   EXPECT_EQ(
     about(Errc::wrong_id, 4, -1, 5).text(),
     "servo 4: servo 5 answered instead; scan the bus for the ids in use");

@@ -28,14 +28,14 @@ inline SystemDescription arm_description()
   return description;
 }
 
-/// Success when there are as many lines as in `expected`, and each has all the words for it.
+/// Success when there are as many lines as in `expected`, and each has all the parts for it.
 inline ::testing::AssertionResult lines_mention(
   const std::vector<std::string> & lines, const std::vector<std::vector<std::string>> & expected)
 {
   bool good = lines.size() == expected.size();
   for (std::size_t i = 0; good && i < lines.size(); ++i) {
-    for (const std::string & words : expected[i]) {
-      good = good && lines[i].find(words) != std::string::npos;
+    for (const std::string & part : expected[i]) {
+      good = good && lines[i].find(part) != std::string::npos;
     }
   }
   if (good) {
@@ -46,9 +46,9 @@ inline ::testing::AssertionResult lines_mention(
     failure << "\n  " << line;
   }
   failure << "\nshould mention:";
-  for (const auto & words : expected) {
+  for (const auto & parts : expected) {
     failure << "\n  ";
-    for (const std::string & part : words) {
+    for (const std::string & part : parts) {
       failure << " [" << part << "]";
     }
   }

@@ -200,4 +200,39 @@ private:
   std::filesystem::path folder_;
 };
 
+/// An arm on emulated servos, and its control cycle.
+class ArmTest : public ::testing::Test
+{
+protected:
+  So100Arm & make(const Parameters & parameters = {})
+  {
+    arm_ = std::make_unique<So100Arm>(world.config(parameters), world.port());
+    return *arm_;
+  }
+  So100Arm & active(const Parameters & parameters = {})
+  {
+    make(parameters);
+    EXPECT_EQ(arm_->connect().text(), "");
+    EXPECT_EQ(arm_->activate().text(), "");
+    for (std::size_t i = 0; i < goals.size(); ++i) {
+      goals[i] = arm_->goal(i);
+    }
+    return *arm_;
+  }
+  /// One cycle of 10 ms.
+  bool cycle()
+  {
+    const auto end = world.now + std::chrono::milliseconds(10);
+    const bool good = arm_->read() && arm_->write(goals.data());
+    if (world.now < end) {
+      world.wait(std::chrono::duration_cast<std::chrono::milliseconds>(end - world.now));
+    }
+    return good;
+  }
+
+  EmulatedArm world;
+  std::unique_ptr<So100Arm> arm_;
+  std::array<double, 6> goals{};
+};
+
 }  // namespace so100_hardware::test

@@ -157,7 +157,6 @@ int main(int argc, char ** argv)
       return complain(line + " was refused");
     }
   }
-  arm.bus().reset_statistics();
 
   const auto cycles = static_cast<long>(options.seconds * options.rate);
   const std::chrono::duration<double> period(1.0 / options.rate);

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the state of the arm means in words.
+// What the state of the arm means, as text.
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <cmath>
 #include <limits>
-#include <memory>
 #include <string>
 #include <vector>
 
@@ -22,48 +20,38 @@ namespace
 
 using std::chrono::milliseconds;
 using test::AllocationCounter;
-using test::EmulatedArm;
 
 constexpr std::size_t kPan = 0;
 constexpr std::size_t kElbow = 2;
 constexpr std::size_t kGripperJoint = 5;
 
-class DiagnosticsTest : public ::testing::Test
+class DiagnosticsTest : public test::ArmTest
 {
 protected:
   So100Arm & active()
   {
-    arm = std::make_unique<So100Arm>(world.config(), world.port());
-    EXPECT_EQ(arm->connect().text(), "");
-    EXPECT_EQ(arm->activate().text(), "");
-    for (std::size_t i = 0; i < goals.size(); ++i) {
-      goals[i] = arm->goal(i);
-    }
-    recorder.set(*arm);
+    ArmTest::active();
+    recorder.set(*arm_);
     before = recorder.take();
-    return *arm;
+    return *arm_;
   }
   bool cycle()
   {
-    const auto end = world.now + milliseconds(10);
-    const bool good = arm->read() && arm->write(goals.data());
+    const bool good = ArmTest::cycle();
     if (good) {
-      recorder.add(*arm);
-    }
-    if (world.now < end) {
-      world.wait(std::chrono::duration_cast<milliseconds>(end - world.now));
+      recorder.add(*arm_);
     }
     return good;
   }
   void cycles(int count)
   {
     for (int i = 0; i < count; ++i) {
-      ASSERT_TRUE(cycle()) << arm->failure();
+      ASSERT_TRUE(cycle()) << arm_->failure();
     }
   }
   std::vector<Diagnostic> report(const std::string & failure = "")
   {
-    return describe(arm->config(), recorder.take(), before, world.now, failure);
+    return describe(arm_->config(), recorder.take(), before, world.now, failure);
   }
   Diagnostic of(std::size_t joint) { return report()[joint + 1]; }
   static std::string value(const Diagnostic & one, const std::string & key)
@@ -73,18 +61,15 @@ protected:
     return found == one.values.end() ? "(none)" : found->second;
   }
 
-  EmulatedArm world;
-  std::unique_ptr<So100Arm> arm;
   ArmRecorder recorder{6};
   ArmRecord before;
-  std::array<double, 6> goals{};
 };
 
-::testing::AssertionResult tells(
-  const Diagnostic & one, Level level, const std::vector<std::string> & words)
+::testing::AssertionResult reports(
+  const Diagnostic & one, Level level, const std::vector<std::string> & parts)
 {
-  const auto said = test::lines_mention({one.message}, {words});
-  if (one.level == level && said) {
+  const auto mentioned = test::lines_mention({one.message}, {parts});
+  if (one.level == level && mentioned) {
     return ::testing::AssertionSuccess();
   }
   return ::testing::AssertionFailure()
@@ -98,14 +83,14 @@ TEST_F(DiagnosticsTest, AHealthyArmIsOk)
   const std::vector<Diagnostic> all = report();
   ASSERT_EQ(all.size(), 7u);
   EXPECT_EQ(all[0].subject, "bus");
-  EXPECT_TRUE(tells(all[0], Level::ok, {"6 servos answer, 10", " reads/s, torque on"}));
+  EXPECT_TRUE(reports(all[0], Level::ok, {"6 servos answer, 10", " reads/s, torque on"}));
   EXPECT_NEAR(std::stod(value(all[0], "read_rate")), 100.0, 8.0);
   EXPECT_EQ(value(all[0], "port"), "/dev/ttyACM0");
   EXPECT_EQ(value(all[0], "cycles"), "200");
   for (std::size_t i = 0; i < 6; ++i) {
     const Diagnostic & servo = all[i + 1];
     EXPECT_EQ(servo.subject, kJoints[i].name);
-    EXPECT_TRUE(tells(servo, Level::ok, {" V, 25 °C, "}));
+    EXPECT_TRUE(reports(servo, Level::ok, {" V, 25 °C, "}));
     EXPECT_EQ(value(servo, "torque"), "on");
     EXPECT_EQ(value(servo, "faults"), "none");
     EXPECT_EQ(value(servo, "missed_reads"), "0");
@@ -113,9 +98,9 @@ TEST_F(DiagnosticsTest, AHealthyArmIsOk)
     EXPECT_EQ(value(servo, "temperature_max"), "70");
   }
   EXPECT_EQ(value(all[kGripperJoint + 1], "load_max"), "0.250") << "what activate() sets";
-  ASSERT_EQ(arm->torque_off().text(), "");
-  recorder.set(*arm);
-  EXPECT_TRUE(tells(report()[0], Level::ok, {"torque off"}));
+  ASSERT_EQ(arm_->torque_off().text(), "");
+  recorder.set(*arm_);
+  EXPECT_TRUE(reports(report()[0], Level::ok, {"torque off"}));
 }
 
 TEST_F(DiagnosticsTest, ASupplyThatBreaksDownForAMomentIsSeen)
@@ -127,10 +112,10 @@ TEST_F(DiagnosticsTest, ASupplyThatBreaksDownForAMomentIsSeen)
   world.arm.set_supply(12.0);
   cycles(40);
   const Diagnostic servo = of(kElbow);
-  EXPECT_TRUE(tells(servo, Level::warn, {"falls from 12.0 V to 9.", "stronger power supply"}));
+  EXPECT_TRUE(reports(servo, Level::warn, {"falls from 12.0 V to 9.", "stronger power supply"}));
   EXPECT_GT(std::stod(value(servo, "voltage")), 11.5) << "by now it is well again";
   cycles(20);
-  EXPECT_TRUE(tells(of(kElbow), Level::ok, {})) << "it is over";
+  EXPECT_TRUE(reports(of(kElbow), Level::ok, {})) << "it is over";
 }
 
 TEST_F(DiagnosticsTest, ASupplyBeyondTheServosLimitsIsAnError)
@@ -140,16 +125,17 @@ TEST_F(DiagnosticsTest, ASupplyBeyondTheServosLimitsIsAnError)
   cycles(30);
   for (std::size_t i = 0; i < 6; ++i) {
     const Diagnostic servo = of(i);
-    recorder.set(*arm);
-    EXPECT_TRUE(tells(
+    recorder.set(*arm_);
+    EXPECT_TRUE(reports(
       servo, Level::error, {"supply 5.", "servo minimum 6.0 V: check the power supply, its plug"}));
-    EXPECT_EQ(servo.message.find("reports"), std::string::npos) << "said once, with the numbers";
+    EXPECT_EQ(servo.message.find("reports"), std::string::npos)
+      << "mentioned once, with the numbers";
   }
   world.arm.set_supply(15.3);
   cycles(5);
   recorder.take();
   cycles(5);
-  EXPECT_TRUE(tells(of(kPan), Level::error, {"supply 15.", "servo maximum 14.0 V"}));
+  EXPECT_TRUE(reports(of(kPan), Level::error, {"supply 15.", "servo maximum 14.0 V"}));
 }
 
 TEST_F(DiagnosticsTest, TemperatureWarnsBeforeTheServoLetsGo)
@@ -157,13 +143,13 @@ TEST_F(DiagnosticsTest, TemperatureWarnsBeforeTheServoLetsGo)
   active();
   world.servo(kElbow).set_temperature(63.4);
   cycles(3);
-  EXPECT_TRUE(tells(of(kElbow), Level::warn, {"63 °C, servo maximum 70 °C: let it cool down"}));
+  EXPECT_TRUE(reports(of(kElbow), Level::warn, {"63 °C, servo maximum 70 °C: let it cool down"}));
   cycles(1);
-  EXPECT_TRUE(tells(of(kPan), Level::ok, {}));
+  EXPECT_TRUE(reports(of(kPan), Level::ok, {}));
   world.servo(kElbow).set_temperature(74.2);
   cycles(3);
   const Diagnostic hot = of(kElbow);
-  EXPECT_TRUE(tells(hot, Level::error, {"74 °C, servo maximum 70 °C"}));
+  EXPECT_TRUE(reports(hot, Level::error, {"74 °C, servo maximum 70 °C"}));
   EXPECT_EQ(value(hot, "faults"), "overheat");
 }
 
@@ -172,7 +158,7 @@ TEST_F(DiagnosticsTest, FaultsAreSaidInWordsWithTheRemedy)
   active();
   world.servo(kGripperJoint).protection().force_overload();
   cycles(3);
-  EXPECT_TRUE(tells(
+  EXPECT_TRUE(reports(
     of(kGripperJoint), Level::error,
     {"reports overload: free the joint, then switch the power off and on"}));
 }
@@ -186,8 +172,8 @@ TEST_F(DiagnosticsTest, AJointThatPushesAgainstSomethingIsNamedBeforeItsProtecti
   recorder.take();
   cycles(30);
   EXPECT_TRUE(
-    tells(of(kGripperJoint), Level::warn, {"protection acts from 25 % on: free the joint"}));
-  EXPECT_TRUE(tells(report()[kElbow + 1], Level::ok, {}));
+    reports(of(kGripperJoint), Level::warn, {"protection acts from 25 % on: free the joint"}));
+  EXPECT_TRUE(reports(report()[kElbow + 1], Level::ok, {}));
 }
 
 TEST_F(DiagnosticsTest, AMotionIsNoPush)
@@ -198,7 +184,7 @@ TEST_F(DiagnosticsTest, AMotionIsNoPush)
   cycles(8);
   const Diagnostic moving = of(kGripperJoint);
   EXPECT_GT(std::stod(value(moving, "load")), 0.25) << "more than a standing gripper may push";
-  EXPECT_TRUE(tells(moving, Level::ok, {}));
+  EXPECT_TRUE(reports(moving, Level::ok, {}));
 }
 
 TEST_F(DiagnosticsTest, MissedReadsAreCountedLatelyAndInAll)
@@ -207,16 +193,16 @@ TEST_F(DiagnosticsTest, MissedReadsAreCountedLatelyAndInAll)
   world.faults.rates(kPan).drop = 0.3;
   cycles(300);
   const Diagnostic bad = of(kPan);
-  EXPECT_TRUE(tells(bad, Level::warn, {"of 300 reads in the last", "check its cable"}));
-  recorder.set(*arm);
-  EXPECT_TRUE(tells(of(kElbow), Level::ok, {}));
-  const auto missed = arm->counters(kPan).missed_reads;
+  EXPECT_TRUE(reports(bad, Level::warn, {"of 300 reads in the last", "check its cable"}));
+  recorder.set(*arm_);
+  EXPECT_TRUE(reports(of(kElbow), Level::ok, {}));
+  const auto missed = arm_->counters(kPan).missed_reads;
   EXPECT_EQ(value(bad, "missed_reads_lately"), std::to_string(missed));
   world.faults.rates(kPan).drop = 0.0;
   before = recorder.take();
   cycles(100);
   const Diagnostic well = of(kPan);
-  EXPECT_TRUE(tells(well, Level::ok, {}));
+  EXPECT_TRUE(reports(well, Level::ok, {}));
   EXPECT_EQ(value(well, "missed_reads_lately"), "0");
   EXPECT_EQ(value(well, "missed_reads"), std::to_string(missed));
 }
@@ -231,9 +217,9 @@ TEST_F(DiagnosticsTest, WhatAllMissIsSaidOnceOfTheBus)
     cycles(1);
   }
   const std::vector<Diagnostic> all = report();
-  EXPECT_TRUE(tells(all[0], Level::warn, {"no servo answered 5 of 40 reads", "the USB cable"}));
+  EXPECT_TRUE(reports(all[0], Level::warn, {"no servo answered 5 of 40 reads", "the USB cable"}));
   for (std::size_t i = 0; i < 6; ++i) {
-    EXPECT_TRUE(tells(all[i + 1], Level::ok, {}));
+    EXPECT_TRUE(reports(all[i + 1], Level::ok, {}));
     EXPECT_EQ(value(all[i + 1], "missed_reads_lately"), "5");
   }
 }
@@ -243,7 +229,7 @@ TEST_F(DiagnosticsTest, CommandsThatAreNoNumbersAreToldLately)
   active();
   goals[kElbow] = std::numeric_limits<double>::quiet_NaN();
   cycles(4);
-  EXPECT_TRUE(tells(of(kElbow), Level::warn, {"4 commands in the last", "no numbers"}));
+  EXPECT_TRUE(reports(of(kElbow), Level::warn, {"4 commands in the last", "no numbers"}));
 }
 
 TEST_F(DiagnosticsTest, AnswersThatComeTooLateBlameTheMachine)
@@ -254,7 +240,7 @@ TEST_F(DiagnosticsTest, AnswersThatComeTooLateBlameTheMachine)
     world.faults.rates(i).delay_time = milliseconds(3);
   }
   cycles(60);
-  EXPECT_TRUE(tells(report()[0], Level::warn, {"came too late for", "the machine is too busy"}));
+  EXPECT_TRUE(reports(report()[0], Level::warn, {"came too late for", "the machine is too busy"}));
 }
 
 TEST_F(DiagnosticsTest, AFailureStaysWithItsReasonAndOldValuesDoNot)
@@ -263,29 +249,29 @@ TEST_F(DiagnosticsTest, AFailureStaysWithItsReasonAndOldValuesDoNot)
   cycles(5);
   world.plugged = false;
   EXPECT_FALSE(cycle());
-  const std::string reason = arm->failure();
-  arm->disconnect();
-  recorder.set(*arm);
+  const std::string reason = arm_->failure();
+  arm_->disconnect();
+  recorder.set(*arm_);
   world.wait(std::chrono::seconds(100));
   const std::vector<Diagnostic> all = report(reason);
-  EXPECT_TRUE(tells(all[0], Level::error, {"/dev/ttyACM0 is gone; plug the USB cable in again"}));
+  EXPECT_TRUE(reports(all[0], Level::error, {"/dev/ttyACM0 is gone; plug the USB cable in again"}));
   for (std::size_t i = 0; i < 6; ++i) {
-    EXPECT_TRUE(tells(all[i + 1], Level::stale, {"not connected"}));
+    EXPECT_TRUE(reports(all[i + 1], Level::stale, {"not connected"}));
     EXPECT_EQ(value(all[i + 1], "voltage"), "(none)");
   }
   world.plugged = true;
-  ASSERT_EQ(arm->connect().text(), "");
-  recorder.set(*arm);
-  EXPECT_TRUE(tells(report()[0], Level::ok, {"torque on"})) << "nobody could switch it off";
+  ASSERT_EQ(arm_->connect().text(), "");
+  recorder.set(*arm_);
+  EXPECT_TRUE(reports(report()[0], Level::ok, {"torque on"})) << "nobody could switch it off";
 }
 
 TEST_F(DiagnosticsTest, BeforeConnectingItSaysSo)
 {
-  arm = std::make_unique<So100Arm>(world.config(), world.port());
-  recorder.set(*arm);
+  make();
+  recorder.set(*arm_);
   before = recorder.take();
-  EXPECT_TRUE(tells(report()[0], Level::warn, {"not connected: configure and activate"}));
-  EXPECT_TRUE(tells(of(kPan), Level::stale, {"not connected"}));
+  EXPECT_TRUE(reports(report()[0], Level::warn, {"not connected: configure and activate"}));
+  EXPECT_TRUE(reports(of(kPan), Level::stale, {"not connected"}));
 }
 
 TEST_F(DiagnosticsTest, AControlLoopThatStandsStillIsAnError)
@@ -293,7 +279,8 @@ TEST_F(DiagnosticsTest, AControlLoopThatStandsStillIsAnError)
   active();
   cycles(50);
   world.wait(milliseconds(2600));
-  EXPECT_TRUE(tells(report()[0], Level::error, {"no read for 3 s: the control loop stands still"}));
+  EXPECT_TRUE(
+    reports(report()[0], Level::error, {"no read for 3 s: the control loop stands still"}));
 }
 
 TEST_F(DiagnosticsTest, RecordingAllocatesNothing)
@@ -303,7 +290,7 @@ TEST_F(DiagnosticsTest, RecordingAllocatesNothing)
   AllocationCounter::count = 0;
   AllocationCounter::watching = true;
   for (int i = 0; i < 50; ++i) {
-    recorder.add(*arm);
+    recorder.add(*arm_);
   }
   AllocationCounter::watching = false;
   EXPECT_EQ(AllocationCounter::count, 0u);

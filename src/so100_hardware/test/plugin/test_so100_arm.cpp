@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <map>
-#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -25,37 +24,22 @@ constexpr std::size_t kLift = 1;
 constexpr std::size_t kElbow = 2;
 constexpr std::size_t kGripperJoint = 5;
 
-class So100ArmTest : public ::testing::Test
+class So100ArmTest : public test::ArmTest
 {
 protected:
-  So100Arm & make(const Parameters & parameters = {})
-  {
-    arm_ = std::make_unique<So100Arm>(world.config(parameters), world.port());
-    return *arm_;
-  }
-  So100Arm & active(const Parameters & parameters = {})
-  {
-    So100Arm & arm = make(parameters);
-    EXPECT_EQ(arm.connect().text(), "");
-    EXPECT_EQ(arm.activate().text(), "");
-    return arm;
-  }
   void expect_torque(int value)
   {
     for (std::size_t i = 0; i < kJoints.size(); ++i) {
       EXPECT_EQ(world.get(i, registers::torque_enable), value) << kJoints[i].name;
     }
   }
-
-  EmulatedArm world;
-  std::unique_ptr<So100Arm> arm_;
 };
 
 TEST_F(So100ArmTest, ConnectOnlyLooks)
 {
   const Report report = make().connect();
   EXPECT_EQ(report.text(), "");
-  EXPECT_TRUE(report.remarks.empty()) << report.remarks.front();
+  EXPECT_TRUE(report.warnings.empty()) << report.warnings.front();
   EXPECT_TRUE(world.writes.empty());
   EXPECT_FALSE(arm_->active());
   EXPECT_NEAR(arm_->state(kLift).voltage, 12.0, 0.11);
@@ -93,15 +77,15 @@ TEST_F(So100ArmTest, ACalibrationOverTheEndOfTheEncoderStopsIt)
   EXPECT_EQ(world.opened, 0);
 }
 
-TEST_F(So100ArmTest, ARangeOfOneEndOnlyIsTold)
+TEST_F(So100ArmTest, ARangeOfOneEndOnlyGivesAWarning)
 {
   world.calibration.joints[kElbow].range_min = 2040;
   std::ofstream(world.file()) << to_json(world.calibration);
   const Report report = make({{"write_calibration", "true"}}).connect();
   EXPECT_TRUE(report.ok()) << report.text();
-  ASSERT_FALSE(report.remarks.empty());
+  ASSERT_FALSE(report.warnings.empty());
   EXPECT_TRUE(lines_mention(
-    {report.remarks.front()}, {{"'elbow_flex'", "only 92 degrees", "turns about 200"}}));
+    {report.warnings.front()}, {{"'elbow_flex'", "only 92 degrees", "turns about 200"}}));
 }
 
 // Joints under other names, and more or fewer of them than LeRobot's arm has.
@@ -225,7 +209,7 @@ TEST_F(So100ArmTest, ExtraServoIsARemark)
   world.faults.add();
   const Report report = make().connect();
   EXPECT_EQ(report.text(), "");
-  EXPECT_TRUE(lines_mention(report.remarks, {{"id 7", "belongs to no joint"}}));
+  EXPECT_TRUE(lines_mention(report.warnings, {{"id 7", "belongs to no joint"}}));
 }
 
 TEST_F(So100ArmTest, MixedFirmwareIsARemark)
@@ -234,7 +218,7 @@ TEST_F(So100ArmTest, MixedFirmwareIsARemark)
   const Report report = make().connect();
   EXPECT_EQ(report.text(), "");
   EXPECT_TRUE(lines_mention(
-    report.remarks, {{"different firmware", "shoulder_lift (id 2) 3.10, elbow_flex (id 3) 3.9"}}));
+    report.warnings, {{"different firmware", "shoulder_lift (id 2) 3.10, elbow_flex (id 3) 3.9"}}));
 }
 
 TEST_F(So100ArmTest, AnotherModelIsNamed)
@@ -276,7 +260,7 @@ TEST_F(So100ArmTest, CalibrationIsWrittenWhereAllowed)
   So100Arm & arm = make({{"write_calibration", "true"}});
   const Report report = arm.connect();
   EXPECT_EQ(report.text(), "");
-  EXPECT_TRUE(lines_mention(report.remarks, {{"elbow_flex (id 3)", "was written to the servo"}}));
+  EXPECT_TRUE(lines_mention(report.warnings, {{"elbow_flex (id 3)", "was written to the servo"}}));
   EXPECT_EQ(
     world.get(kElbow, registers::homing_offset), world.calibration.joints[kElbow].homing_offset);
   EXPECT_EQ(world.get(kElbow, registers::lock), 1);
@@ -402,7 +386,7 @@ TEST_F(So100ArmTest, JointFarOutsideOfItsRangeIsRemarked)
   ASSERT_EQ(arm.connect().text(), "");
   const Report report = arm.activate();
   EXPECT_EQ(report.text(), "");
-  EXPECT_TRUE(lines_mention(report.remarks, {{"elbow_flex (id 3)", "outside", "900 to 3090"}}));
+  EXPECT_TRUE(lines_mention(report.warnings, {{"elbow_flex (id 3)", "outside", "900 to 3090"}}));
   EXPECT_GT(arm.goal(kElbow), arm.state(kElbow).position);
 }
 
@@ -462,7 +446,7 @@ TEST_F(So100ArmTest, SubsetOfTheJoints)
   So100Arm arm(config, world.port());
   const Report report = arm.connect();
   EXPECT_EQ(report.text(), "");
-  EXPECT_TRUE(lines_mention(report.remarks, {{"id 1", "belongs to no joint"}}));
+  EXPECT_TRUE(lines_mention(report.warnings, {{"id 1", "belongs to no joint"}}));
   EXPECT_EQ(arm.activate().text(), "");
   EXPECT_EQ(world.get(0, registers::torque_enable), 0);
   EXPECT_EQ(world.get(1, registers::torque_enable), 1);

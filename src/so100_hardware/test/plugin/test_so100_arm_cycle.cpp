@@ -5,7 +5,6 @@
 #include <array>
 #include <cmath>
 #include <limits>
-#include <memory>
 #include <string>
 #include <vector>
 
@@ -19,41 +18,16 @@ namespace
 
 using std::chrono::milliseconds;
 using test::AllocationCounter;
-using test::EmulatedArm;
 namespace registers = feetech::registers;
 
 constexpr std::size_t kLift = 1;
 constexpr std::size_t kElbow = 2;
 constexpr std::size_t kGripperJoint = 5;
 
-class CycleTest : public ::testing::Test
+class CycleTest : public test::ArmTest
 {
 protected:
-  So100Arm & active(const Parameters & parameters = {})
-  {
-    arm_ = std::make_unique<So100Arm>(world.config(parameters), world.port());
-    EXPECT_EQ(arm_->connect().text(), "");
-    EXPECT_EQ(arm_->activate().text(), "");
-    for (std::size_t i = 0; i < goals.size(); ++i) {
-      goals[i] = arm_->goal(i);
-    }
-    return *arm_;
-  }
-  /// One cycle of 10 ms.
-  bool cycle()
-  {
-    const auto end = world.now + milliseconds(10);
-    const bool good = arm_->read() && arm_->write(goals.data());
-    if (world.now < end) {
-      world.wait(std::chrono::duration_cast<milliseconds>(end - world.now));
-    }
-    return good;
-  }
   int goal_of(std::size_t joint) { return world.get(joint, registers::goal_position); }
-
-  EmulatedArm world;
-  std::unique_ptr<So100Arm> arm_;
-  std::array<double, 6> goals{};
 };
 
 TEST_F(CycleTest, PositionsFollowGoals)
@@ -407,7 +381,7 @@ TEST_F(CycleTest, NothingIsAllocated)
 // or shifted reply cannot pass for the right one.
 TEST_F(CycleTest, SixtyThousandCyclesWithFaultsAcceptNoWrongValue)
 {
-  arm_ = std::make_unique<So100Arm>(world.config(), world.port());
+  make();
   ASSERT_EQ(arm_->connect().text(), "");
   for (std::size_t i = 0; i < 6; ++i) {
     world.faults.rates(i).drop = 0.01;

@@ -274,34 +274,36 @@ TEST_F(SO100SystemTest, DiagnosticsTellHowTheArmIsAndHowItComesBack)
         seen[status.name] = status;
       }
     });
-  const auto told = [&](const std::string & name, std::uint8_t level, const std::string & words) {
+  const auto published = [&](
+                           const std::string & name, std::uint8_t level, const std::string & text) {
     const bool so = cycle_until(
       [&] {
         rclcpp::spin_some(node);
         const DiagnosticStatus & one = seen[name];
-        return one.level == level && one.message.find(words) != std::string::npos;
+        return one.level == level && one.message.find(text) != std::string::npos;
       },
       1000);
     return so ? "" : name + ", " + std::to_string(seen[name].level) + ": " + seen[name].message;
   };
   start_emulator();
   ASSERT_TRUE(load(urdf_));
-  EXPECT_EQ(told("so100: bus", DiagnosticStatus::WARN, "not connected"), "");
+  EXPECT_EQ(published("so100: bus", DiagnosticStatus::WARN, "not connected"), "");
   ASSERT_TRUE(configure() && activate());
-  EXPECT_EQ(told("so100: bus", DiagnosticStatus::OK, "6 servos answer"), "");
-  EXPECT_EQ(told("so100: wrist_flex", DiagnosticStatus::OK, " V, "), "");
+  EXPECT_EQ(published("so100: bus", DiagnosticStatus::OK, "6 servos answer"), "");
+  EXPECT_EQ(published("so100: wrist_flex", DiagnosticStatus::OK, " V, "), "");
   EXPECT_EQ(seen["so100: wrist_flex"].hardware_id, port());
   ASSERT_EQ(emulator_->command("temperature 4 66"), "ok");
-  EXPECT_EQ(told("so100: wrist_flex", DiagnosticStatus::WARN, "servo maximum 70"), "");
+  EXPECT_EQ(published("so100: wrist_flex", DiagnosticStatus::WARN, "servo maximum 70"), "");
   ASSERT_EQ(emulator_->command("silent 6 on"), "ok");
-  EXPECT_EQ(told("so100: bus", DiagnosticStatus::ERROR, "gripper (id 6) has not answered"), "");
+  EXPECT_EQ(
+    published("so100: bus", DiagnosticStatus::ERROR, "gripper (id 6) has not answered"), "");
   EXPECT_NE(
     seen["so100: bus"].message.find("ros2 control set_hardware_component_state so100 active"),
     std::string::npos);
-  EXPECT_EQ(told("so100: gripper", DiagnosticStatus::STALE, "not connected"), "");
+  EXPECT_EQ(published("so100: gripper", DiagnosticStatus::STALE, "not connected"), "");
   ASSERT_EQ(emulator_->command("silent 6 off"), "ok");
   ASSERT_TRUE(activate()) << "from unconfigured at once";
-  EXPECT_EQ(told("so100: bus", DiagnosticStatus::OK, "torque on"), "");
+  EXPECT_EQ(published("so100: bus", DiagnosticStatus::OK, "torque on"), "");
 }
 
 TEST_F(SO100SystemTest, UnpluggedAndPluggedInAgain)

@@ -80,7 +80,7 @@ def test_calibration_is_written_to_file_and_servos(start, home):
     assert file.read_text() == json.dumps(expected, indent=4)  # as LeRobot writes it
     assert emulator.torque() == [0] * 6
 
-    emulator.tell("reboot")
+    emulator.command("reboot")
     result = run("so100_calibrate", "--check", "--port", emulator.port, "--id", "blue")
     assert result.returncode == 0, result.stdout
     assert "The servos hold this calibration." in result.stdout

@@ -29,7 +29,7 @@ def test_monitor_once_and_with_a_calibration(start, home):
 def test_monitor_of_some_servos_of_a_calibrated_arm(start, home):
     emulator = start()
     file = give_calibration(emulator, home)
-    emulator.tell("silent 2 on")
+    emulator.command("silent 2 on")
     once = ("so100_monitor", "--once", "--port", emulator.port, "--id", str(file))
     result = run(*once, "--ids", "6,1")
     assert result.returncode == 0
@@ -74,7 +74,7 @@ def test_monitor_live_follows_and_ends_when_unplugged(start):
     terminal.expect(r"shoulder_pan +1 +1000 ")
     emulator.move({1: 1234})
     terminal.expect(r"shoulder_pan +1 +1234 ")
-    emulator.tell("unplug")
+    emulator.command("unplug")
     assert terminal.end() == 2
     assert "is gone; plug the USB cable in again" in terminal.text
 

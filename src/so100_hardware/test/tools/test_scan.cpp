@@ -101,13 +101,13 @@ TEST(Notices, OtherModelsAndBaudRates)
   servos[1].model = servos[5].model = 0x0B0C;
   servos[3].model = 1284;
   servos[2].baud = 500000;
-  const Lines told = texts(servos);
-  ASSERT_EQ(told.size(), 3U);
+  const Lines lines = texts(servos);
+  ASSERT_EQ(lines.size(), 3U);
   EXPECT_EQ(
-    told[0].rfind("shoulder_lift (id 2), gripper (id 6): model 2828 (0x0B0C) is unknown", 0), 0U);
-  EXPECT_EQ(told[1].rfind("wrist_flex (id 4): model SCS0009 has other registers; put an", 0), 0U);
+    lines[0].rfind("shoulder_lift (id 2), gripper (id 6): model 2828 (0x0B0C) is unknown", 0), 0U);
+  EXPECT_EQ(lines[1].rfind("wrist_flex (id 4): model SCS0009 has other registers; put an", 0), 0U);
   EXPECT_EQ(
-    told[2],
+    lines[2],
     "not at 1000000 baud: id 3; connect one at a time and set id and baud rate with so100_setup");
 }
 

@@ -15,7 +15,7 @@ def test_setup_gives_id_and_baud_rate_for_good(start):
     assert result.stdout == (
         "gripper (id 6): id 1 -> 6, 500000 -> 1000000 baud, written and read back\n"
     )
-    emulator.tell("reboot")
+    emulator.command("reboot")
     result = run("so100_scan", "--port", emulator.port, "--baud", 1000000)
     assert re.search(r" 1000000 +6 +gripper", result.stdout), "EEPROM was written while locked"
     result = run(*setup, 1000000)
@@ -40,14 +40,14 @@ def test_setup_refuses(start, options, message):
     assert result.returncode == 1
     assert message in result.stderr
     assert result.stderr.endswith("Nothing was written\n")
-    assert emulator.tell("show")[0]["id"] == 1
+    assert emulator.command("show")[0]["id"] == 1
 
 
 def test_setup_takes_an_sts3250(start):
     emulator = start("--ids", "1", "--model-number", "2825")
     result = run("so100_setup", "--port", emulator.port, "--id", 4, "--baud", 1000000)
     assert result.returncode == 0, result.stderr
-    assert emulator.tell("show")[0]["id"] == 4
+    assert emulator.command("show")[0]["id"] == 4
 
 
 def test_setup_guides_through_the_arm(start):
@@ -58,19 +58,19 @@ def test_setup_guides_through_the_arm(start):
     terminal.enter()
     terminal.expect("no servo answered on")
     terminal.expect("servo of gripper to the board, then press Enter")
-    emulator.tell("silent #1 off")
+    emulator.command("silent #1 off")
     terminal.enter()
     terminal.expect(r"gripper \(id 6\): id 1 -> 6")
     terminal.expect("servo of wrist_roll to the board, then press Enter")
-    emulator.tell("silent #1 on")
-    emulator.tell("silent #2 off")
+    emulator.command("silent #1 on")
+    emulator.command("silent #2 off")
     terminal.enter()
     terminal.expect(r"wrist_roll \(id 5\): id 1 -> 5")
     terminal.expect("servo of wrist_flex")
     terminal.interrupt()
     assert terminal.end() == 2
     assert "interrupted; servos already set up keep their ids" in terminal.text
-    assert [servo["id"] for servo in emulator.tell("show")] == [6, 5]
+    assert [servo["id"] for servo in emulator.command("show")] == [6, 5]
 
 
 def test_enter_pressed_twice_gives_no_servo_a_second_id(start):
@@ -86,4 +86,4 @@ def test_enter_pressed_twice_gives_no_servo_a_second_id(start):
     terminal.expect("servo of wrist_roll to the board, then press Enter")
     terminal.interrupt()
     assert terminal.end() == 2
-    assert emulator.tell("show")[0]["id"] == 6
+    assert emulator.command("show")[0]["id"] == 6

@@ -58,7 +58,7 @@ class Emulator:
         self.control = socket.socket(socket.AF_UNIX)
         self.control.connect(str(control))
 
-    def tell(self, line):
+    def command(self, line):
         """Run a control command; return its data, if any."""
         self.control.sendall(line.encode() + b"\n")
         answer = ""
@@ -70,16 +70,16 @@ class Emulator:
     def move(self, ticks):
         """Take joints by hand to encoder angles, as fast as no hand can."""
         for servo, tick in ticks.items():
-            self.tell(f"push {servo} {tick} 100000")
+            self.command(f"push {servo} {tick} 100000")
         end = time.monotonic() + PATIENCE
         while any(
             servo["encoder"] != ticks.get(servo["id"], servo["encoder"])
-            for servo in self.tell("show")
+            for servo in self.command("show")
         ):
-            assert time.monotonic() < end, self.tell("show")
+            assert time.monotonic() < end, self.command("show")
 
     def torque(self):
-        return [servo["torque"] for servo in self.tell("show")]
+        return [servo["torque"] for servo in self.command("show")]
 
     def stop(self):
         self.control.close()

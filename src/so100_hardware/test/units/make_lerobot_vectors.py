@@ -16,11 +16,7 @@ from lerobot.motors.feetech import FeetechMotorsBus
 # Full turn, even and odd sums of the ends, a very narrow one.
 RANGES = [(0, 4095), (755, 3327), (2034, 3487), (2000, 2003)]
 TICKS = [-12, 760, 2001, 2047, 2048, 3000, 4095, 4200]
-VALUES = {
-    "DEGREES": [-181.0, -33.33, -0.05, 0.0, 0.04, 12.345, 90.0, 179.99],
-    "RANGE_M100_100": [-130.0, -100.0, -99.99, -50.0, -0.01, 0.0, 33.3, 99.9],
-    "RANGE_0_100": [-5.0, 0.0, 0.01, 33.3, 50.0, 66.7, 99.99, 250.0],
-}
+VALUES = [-5.0, 0.0, 0.01, 33.3, 50.0, 66.7, 99.99, 250.0]
 
 
 def main() -> None:
@@ -30,10 +26,10 @@ def main() -> None:
     print("#pragma once\n\n// clang-format off")
     print("struct ToUnit\n{\n  int min, max, drive_mode, tick;\n  double value;\n};")
     print("struct FromUnit\n{\n  int min, max, drive_mode;\n  double value;\n  int tick;\n};\n")
-    for mode, values in VALUES.items():
+    for mode, name, drive_modes in (("DEGREES", "Degrees", (0,)), ("RANGE_0_100", "To100", (0, 1))):
         to_unit, from_unit = [], []
         for low, high in RANGES:
-            for drive_mode in (0, 1):
+            for drive_mode in drive_modes:
                 bus = FeetechMotorsBus(
                     "none",
                     {"joint": Motor(1, "sts3215", MotorNormMode[mode])},
@@ -42,10 +38,10 @@ def main() -> None:
                 head = f"{low}, {high}, {drive_mode}"
                 for tick in TICKS:
                     to_unit.append(f"{{{head}, {tick}, {bus._normalize({1: tick})[1]!r}}}")
-                for value in values:
+                for value in VALUES:
                     from_unit.append(f"{{{head}, {value!r}, {bus._unnormalize({1: value})[1]}}}")
-        name = {"DEGREES": "Degrees", "RANGE_M100_100": "M100", "RANGE_0_100": "To100"}[mode]
-        for kind, rows in (("ToUnit", to_unit), ("FromUnit", from_unit)):
+        tables = {"ToUnit": to_unit} if name == "Degrees" else {"ToUnit": to_unit, "FromUnit": from_unit}
+        for kind, rows in tables.items():
             print(f"inline constexpr {kind} k{kind}{name}[] = {{")
             print("".join(f"  {row},\n" for row in rows) + "};\n")
 

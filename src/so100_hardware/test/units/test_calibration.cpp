@@ -69,7 +69,7 @@ TEST(Json, ReadsWhatLeRobotWrote)
   const LoadedCalibration loaded = parse_calibration(lerobot_text(), "arm.json");
   ASSERT_TRUE(loaded.ok()) << loaded.problems.front();
   EXPECT_EQ(loaded.calibration, arm());
-  EXPECT_TRUE(loaded.remarks.empty());
+  EXPECT_TRUE(loaded.notes.empty());
 }
 
 TEST(Json, WritesTheBytesThatLeRobotWrites) { EXPECT_EQ(to_json(arm()), lerobot_text()); }
@@ -242,7 +242,7 @@ TEST(Check, WristRollMayHaveTheFullTurnOrAMeasuredRange)
     joint(calibration, "wrist_roll").range_max = high;
     const LoadedCalibration loaded = parse_calibration(to_json(calibration), "x");
     EXPECT_TRUE(loaded.ok());
-    EXPECT_TRUE(loaded.remarks.empty()) << loaded.remarks.front();
+    EXPECT_TRUE(loaded.notes.empty()) << loaded.notes.front();
   }
 }
 
@@ -272,7 +272,7 @@ TEST(Formats, KnownOnesAreNamedInOneLine)
   }
 }
 
-TEST(Remarks, OddButUsable)
+TEST(Notes, OddButUsable)
 {
   Calibration calibration = arm();
   joint(calibration, "wrist_roll").range_min = 2047;
@@ -282,15 +282,15 @@ TEST(Remarks, OddButUsable)
   joint(calibration, "gripper").id = 9;
   const LoadedCalibration loaded = parse_calibration(to_json(calibration), "x");
   ASSERT_TRUE(loaded.ok()) << loaded.problems.front();
-  ASSERT_EQ(loaded.remarks.size(), 5U);
-  EXPECT_TRUE(contains(loaded.remarks[0], "'shoulder_pan': the range is only 4 degrees"));
+  ASSERT_EQ(loaded.notes.size(), 5U);
+  EXPECT_TRUE(contains(loaded.notes[0], "'shoulder_pan': the range is only 4 degrees"));
   EXPECT_TRUE(contains(
-    loaded.remarks[1],
+    loaded.notes[1],
     "'shoulder_lift': the range is only 108 degrees wide, but an SO-100's shoulder_lift turns "
     "about 200"));
-  EXPECT_TRUE(contains(loaded.remarks[2], "'elbow_flex': drive_mode 1"));
-  EXPECT_TRUE(contains(loaded.remarks[3], "'wrist_roll': the range is only 180 degrees"));
-  EXPECT_TRUE(contains(loaded.remarks[4], "'gripper': id is 9, LeRobot gives it 6"));
+  EXPECT_TRUE(contains(loaded.notes[2], "'elbow_flex': drive_mode 1"));
+  EXPECT_TRUE(contains(loaded.notes[3], "'wrist_roll': the range is only 180 degrees"));
+  EXPECT_TRUE(contains(loaded.notes[4], "'gripper': id is 9, LeRobot gives it 6"));
 }
 
 }  // namespace

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "fake_servos.hpp"
-#include "so100_hardware/calibration_eeprom.hpp"
+#include "so100_hardware/calibration.hpp"
 
 namespace so100_hardware
 {

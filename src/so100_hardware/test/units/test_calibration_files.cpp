@@ -95,7 +95,7 @@ TEST_F(CalibrationFiles, FoundUnderOldAndNewNames)
     ASSERT_TRUE(loaded.ok()) << loaded.problems.front();
     EXPECT_EQ(loaded.file, standard(folder, id));
     EXPECT_EQ(loaded.calibration, arm());
-    EXPECT_TRUE(loaded.remarks.empty());
+    EXPECT_TRUE(loaded.notes.empty());
     EXPECT_EQ(calibration_path(id), standard(folder, id));
   }
 }
@@ -121,8 +121,8 @@ TEST_F(CalibrationFiles, TwiceWithTheSameValuesTakesTheNewestNameAndSaysSo)
   const LoadedCalibration loaded = find_calibration("blue");
   ASSERT_TRUE(loaded.ok());
   EXPECT_EQ(loaded.file, standard("so_follower", "blue"));
-  ASSERT_EQ(loaded.remarks.size(), 1U);
-  EXPECT_TRUE(contains(loaded.remarks.front(), "twice with the same values"));
+  ASSERT_EQ(loaded.notes.size(), 1U);
+  EXPECT_TRUE(contains(loaded.notes.front(), "twice with the same values"));
 }
 
 TEST_F(CalibrationFiles, TwiceWithOtherValuesIsRefused)

@@ -40,13 +40,12 @@ TEST(Radians, EveryTickOfEveryRangeComesBack)
     const auto reversed = JointConversion::gripper(range, 1);
     ASSERT_TRUE(joint && gripper && reversed);
     for (int tick = 0; tick <= kMaxTick; ++tick) {
-      ASSERT_EQ(joint->tick(joint->radians(tick)), tick);
-      ASSERT_EQ(gripper->tick(gripper->radians(tick)), tick);
-      ASSERT_EQ(reversed->tick(reversed->radians(tick)), tick);
-      const auto goal = joint->goal(joint->radians(tick));
-      ASSERT_TRUE(goal);
-      ASSERT_EQ(goal->tick, range.clamp(tick));
-      ASSERT_EQ(goal->clamped, tick < range.min || tick > range.max);
+      for (const auto & one : {*joint, *gripper, *reversed}) {
+        const auto goal = one.goal(one.radians(tick));
+        ASSERT_TRUE(goal);
+        ASSERT_EQ(goal->tick, range.clamp(tick));
+        ASSERT_EQ(goal->clamped, tick < range.min || tick > range.max);
+      }
     }
   }
 }
@@ -58,8 +57,6 @@ TEST(Radians, ZeroIsTheMiddleOfTheRangeAndATurnHas4096Ticks)
   EXPECT_DOUBLE_EQ(joint->radians(2000), 0.0);
   EXPECT_DOUBLE_EQ(joint->radians(2000 + 1024), kPi / 2);
   EXPECT_DOUBLE_EQ(joint->radians(2000 - 2048), -kPi);
-  EXPECT_DOUBLE_EQ(joint->lower(), -1000 * kRadiansPerTick);
-  EXPECT_DOUBLE_EQ(joint->upper(), 1000 * kRadiansPerTick);
   EXPECT_DOUBLE_EQ(joint->radians_per_second(-2048), -kPi);
 
   const auto odd = JointConversion::centered({1000, 3001});
@@ -84,10 +81,10 @@ TEST(Radians, RoundToTheNearestTick)
 {
   const auto joint = JointConversion::centered({0, 4094});  // zero at tick 2047
   ASSERT_TRUE(joint);
-  EXPECT_EQ(joint->tick(0.49 * kRadiansPerTick), 2047);
-  EXPECT_EQ(joint->tick(0.51 * kRadiansPerTick), 2048);
-  EXPECT_EQ(joint->tick(-0.49 * kRadiansPerTick), 2047);
-  EXPECT_EQ(joint->tick(-0.51 * kRadiansPerTick), 2046);
+  EXPECT_EQ(joint->goal(0.49 * kRadiansPerTick)->tick, 2047);
+  EXPECT_EQ(joint->goal(0.51 * kRadiansPerTick)->tick, 2048);
+  EXPECT_EQ(joint->goal(-0.49 * kRadiansPerTick)->tick, 2047);
+  EXPECT_EQ(joint->goal(-0.51 * kRadiansPerTick)->tick, 2046);
 }
 
 TEST(Radians, GripperMeetsZeroToHundredOfTheParameterGripperRange)
@@ -97,12 +94,19 @@ TEST(Radians, GripperMeetsZeroToHundredOfTheParameterGripperRange)
   ASSERT_TRUE(gripper);
   EXPECT_NEAR(gripper->radians(range.min), -0.174, 1e-12);
   EXPECT_NEAR(gripper->radians(range.max), 1.75, 1e-12);
-  EXPECT_NEAR(gripper->lower(), -0.174, 1e-12);
-  EXPECT_NEAR(gripper->upper(), 1.75, 1e-12);
-  // A policy's 0-100 through the joint's radians (control/units.py) and LeRobot's own way.
-  for (double value = 0; value <= 100; value += 0.37) {
-    const double radians = -0.174 + value / 100.0 * (1.75 + 0.174);
-    ASSERT_NEAR(*gripper->tick(radians), *tick_from_lerobot_0_100(range, 0, value), 1);
+}
+
+// A policy's 0-100 through the joint's radians and LeRobot's own way.
+TEST(Radians, ZeroToHundredArrivesAtTheTickThatLeRobotSends)
+{
+  for (const auto & row : kFromUnitTo100) {
+    const GripperAngles angles;
+    const auto gripper = JointConversion::gripper({row.min, row.max}, row.drive_mode, angles);
+    ASSERT_TRUE(gripper);
+    const auto goal =
+      gripper->goal(angles.closed + row.value / 100.0 * (angles.open - angles.closed));
+    ASSERT_TRUE(goal);
+    EXPECT_NEAR(goal->tick, row.tick, 1) << row.value;  // LeRobot cuts, this rounds
   }
 }
 
@@ -115,8 +119,6 @@ TEST(Radians, GripperTurnsWithDriveModeAndWithSwappedAngles)
   for (const auto & gripper : {*reversed, *swapped}) {
     EXPECT_NEAR(gripper.radians(range.min), 1.5, 1e-12);
     EXPECT_NEAR(gripper.radians(range.max), -0.1, 1e-12);
-    EXPECT_NEAR(gripper.lower(), -0.1, 1e-12);
-    EXPECT_NEAR(gripper.upper(), 1.5, 1e-12);
     EXPECT_LT(gripper.radians_per_second(100), 0);
   }
 }
@@ -134,9 +136,9 @@ TEST(Radians, GoalsAreClampedToTheRangeAndSaySo)
     EXPECT_EQ(low->tick, 1000);
     EXPECT_TRUE(low->clamped);
   }
-  // The exact end of the range, as a controller gets it from upper(), is not an overshoot.
-  EXPECT_FALSE(joint->goal(joint->upper())->clamped);
-  EXPECT_FALSE(joint->goal(joint->lower())->clamped);
+  // The exact end of the range is not an overshoot.
+  EXPECT_FALSE(joint->goal(joint->radians(3000))->clamped);
+  EXPECT_FALSE(joint->goal(joint->radians(1000))->clamped);
 }
 
 TEST(Radians, NotANumberIsRefused)
@@ -144,11 +146,7 @@ TEST(Radians, NotANumberIsRefused)
   const auto joint = JointConversion::centered({1000, 3000});
   ASSERT_TRUE(joint);
   for (const double bad : {kNan, kInfinity, -kInfinity}) {
-    EXPECT_FALSE(joint->tick(bad));
     EXPECT_FALSE(joint->goal(bad));
-  }
-  for (const double far : {kHuge, -kHuge, 51.0, -54.0}) {  // beyond +-32767 ticks
-    EXPECT_FALSE(joint->tick(far));
   }
 }
 
@@ -159,11 +157,7 @@ TEST(Radians, BadRangesAndAnglesAreRefused)
     EXPECT_FALSE(JointConversion::centered(bad));
     EXPECT_FALSE(JointConversion::gripper(bad));
     EXPECT_FALSE(lerobot_degrees(bad, 7));
-    EXPECT_FALSE(tick_from_lerobot_degrees(bad, 7.0));
-    EXPECT_FALSE(lerobot_m100_100(bad, 0, 7));
-    EXPECT_FALSE(tick_from_lerobot_m100_100(bad, 0, 7.0));
     EXPECT_FALSE(lerobot_0_100(bad, 0, 7));
-    EXPECT_FALSE(tick_from_lerobot_0_100(bad, 0, 7.0));
   }
   const TickRange range{1000, 3000};
   EXPECT_FALSE(JointConversion::gripper(range, 2));
@@ -173,28 +167,14 @@ TEST(Radians, BadRangesAndAnglesAreRefused)
   EXPECT_FALSE(JointConversion::gripper(range, 0, {0.5, kInfinity}));
   EXPECT_FALSE(JointConversion::gripper(range, 0, {-kHuge, kHuge}));
   EXPECT_FALSE(lerobot_0_100(range, 2, 1500));
-  EXPECT_FALSE(lerobot_m100_100(range, -1, 1500));
 }
 
-// The figures below are LeRobot's own, to the last bit.
+// The numbers below are LeRobot's own, to the last bit.
 
 TEST(LeRobot, Degrees)
 {
   for (const auto & row : kToUnitDegrees) {
     EXPECT_EQ(lerobot_degrees({row.min, row.max}, row.tick), row.value) << row.tick;
-  }
-  for (const auto & row : kFromUnitDegrees) {
-    EXPECT_EQ(tick_from_lerobot_degrees({row.min, row.max}, row.value), row.tick) << row.value;
-  }
-}
-
-TEST(LeRobot, MinusHundredToHundred)
-{
-  for (const auto & row : kToUnitM100) {
-    EXPECT_EQ(lerobot_m100_100({row.min, row.max}, row.drive_mode, row.tick), row.value);
-  }
-  for (const auto & row : kFromUnitM100) {
-    EXPECT_EQ(tick_from_lerobot_m100_100({row.min, row.max}, row.drive_mode, row.value), row.tick);
   }
 }
 
@@ -203,40 +183,6 @@ TEST(LeRobot, ZeroToHundred)
   for (const auto & row : kToUnitTo100) {
     EXPECT_EQ(lerobot_0_100({row.min, row.max}, row.drive_mode, row.tick), row.value);
   }
-  for (const auto & row : kFromUnitTo100) {
-    EXPECT_EQ(tick_from_lerobot_0_100({row.min, row.max}, row.drive_mode, row.value), row.tick);
-  }
-}
-
-TEST(LeRobot, RoundTripsLoseAtMostTheCutTick)
-{
-  for (const TickRange range : many_ranges()) {
-    for (int tick = range.min; tick <= range.max; ++tick) {
-      for (const int mode : {0, 1}) {
-        const int m100 =
-          *tick_from_lerobot_m100_100(range, mode, *lerobot_m100_100(range, mode, tick));
-        ASSERT_TRUE(m100 == tick || m100 == tick - 1) << tick << " became " << m100;
-        const int to100 = *tick_from_lerobot_0_100(range, mode, *lerobot_0_100(range, mode, tick));
-        ASSERT_TRUE(to100 == tick || to100 == tick - 1) << tick << " became " << to100;
-      }
-      const int degrees = *tick_from_lerobot_degrees(range, *lerobot_degrees(range, tick));
-      ASSERT_TRUE(degrees == tick || degrees == tick - 1) << tick << " became " << degrees;
-    }
-  }
-}
-
-TEST(LeRobot, NotANumberIsRefused)
-{
-  const TickRange range{1000, 3000};
-  for (const double bad : {kNan, kInfinity, -kInfinity}) {
-    EXPECT_FALSE(tick_from_lerobot_degrees(range, bad));
-    EXPECT_FALSE(tick_from_lerobot_m100_100(range, 0, bad));
-    EXPECT_FALSE(tick_from_lerobot_0_100(range, 0, bad));
-  }
-  EXPECT_FALSE(tick_from_lerobot_degrees(range, kHuge));
-  EXPECT_FALSE(tick_from_lerobot_degrees(range, -kHuge));
-  EXPECT_EQ(tick_from_lerobot_m100_100(range, 0, kHuge), 3000);
-  EXPECT_EQ(tick_from_lerobot_0_100(range, 1, kHuge), 1000);
 }
 
 TEST(Telemetry, Units)

@@ -139,11 +139,6 @@ public:
   /// Errors: as read; invalid_argument also when the value does not fit or reg is read-only.
   Result<Ack> write(std::uint8_t id, const Register & reg, int value);
 
-  /// As write, but the servo waits for action().
-  Result<Ack> reg_write(std::uint8_t id, const Register & reg, int value);
-  /// All servos do what reg_write() left for them. Nobody answers.
-  Result<void> action();
-
   /// Reads the same block of several servos in one exchange. `replies` has `count` places, in the
   /// order of `ids`; each says for itself whether it is valid. Returns how many are; an Error only
   /// when the port fails or an argument is wrong.
@@ -151,11 +146,9 @@ public:
     const Block & block, const std::uint8_t * ids, std::size_t count, BlockReply * replies);
 
   /// Writes one register of several servos in one packet. Nobody answers.
+  /// Errors: invalid_argument (also when a value does not fit), port errors.
   Result<void> sync_write(
     const Register & reg, const std::uint8_t * ids, const int * values, std::size_t count);
-  /// Writes a block; `data` has block.size bytes for each servo.
-  Result<void> sync_write(
-    const Block & block, const std::uint8_t * ids, const std::uint8_t * data, std::size_t count);
 
   /// Pings all at once and listens for `timeout`. Bus noise and servos that talk at the same time
   /// can hide some: ping() each id to be sure.
@@ -170,7 +163,6 @@ public:
   /// Id up to kMaxServoId.
   const ServoStatistics & statistics(std::uint8_t id) const { return servos_[id]; }
   const BusStatistics & statistics() const { return totals_; }
-  void reset_statistics();
 
 private:
   /// A request that is answered, independent of the attempt.
@@ -178,9 +170,9 @@ private:
   {
     Instruction instruction = Instruction::ping;
     const std::uint8_t * ids = nullptr;  ///< who answers
-    std::size_t count = 0;
+    std::size_t count = 1;
     Block block{0, 0};                    ///< read and sync_read
-    const std::uint8_t * data = nullptr;  ///< write and reg_write: block.size bytes
+    const std::uint8_t * data = nullptr;  ///< write: block.size bytes
     std::chrono::microseconds extra{0};   ///< added to the timeout
 
     bool reads() const
@@ -208,6 +200,8 @@ private:
 
   static Result<void> check(const Request & request);
   Result<std::size_t> exchange(const Request & request, BlockReply * replies);
+  /// An exchange with one servo.
+  Result<BlockReply> exchange(const Request & request);
   Result<void> attempt(const Request & request, const Pending & pending);
   Result<void> send_attempt(const Request & request, const Pending & pending, std::size_t padding);
   void accept(
@@ -225,7 +219,6 @@ private:
   Result<void> drain(TimePoint until);
   /// Pings once and counts the replies until the deadline; a garbled one counts as two.
   Result<int> count_replies(std::uint8_t id);
-  Result<Ack> write_with(Instruction instruction, std::uint8_t id, const Register & reg, int value);
   std::chrono::microseconds wire_time(std::size_t bytes) const;
   std::chrono::microseconds timeout(
     const Request & request, std::size_t count, std::size_t padding) const;

@@ -33,7 +33,10 @@ public:
   void missed(std::uint8_t id, std::size_t length, TimePoint deadline);
 
   /// May a reply of `length` bytes of this servo still come?
-  bool owed(std::uint8_t id, std::size_t length, TimePoint now) const;
+  bool owed(std::uint8_t id, std::size_t length, TimePoint now) const
+  {
+    return now < settled(id, length);
+  }
 
   /// How many bytes to read beyond `length` so that none of the servos owes a reply of that
   /// length; if all lengths are owed, the one that is owed the longest.
@@ -53,8 +56,6 @@ private:
     std::uint8_t length = 0;
     bool used = false;
   };
-
-  const Miss * find(std::uint8_t id, std::size_t length) const;
 
   std::chrono::microseconds window_;
   // One slot more than padding() chooses from, so that a run of misses keeps all its lengths.

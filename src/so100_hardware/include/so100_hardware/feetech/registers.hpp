@@ -230,7 +230,7 @@ constexpr std::uint8_t over_current = 0x08;
 constexpr std::uint8_t overload = 0x20;
 }  // namespace status_bits
 
-/// The fault bits in words, as "overload, overheat"; "none" for 0.
+/// The names of the fault bits, as "overload, overheat"; "none" for 0.
 std::string status_text(std::uint8_t bits);
 
 /// What helps against them, as "check the power supply; let it cool down …"; empty for 0.

@@ -28,7 +28,6 @@ enum class Errc : std::uint8_t {
   bad_baud,          ///< no baud rate of the servos, or the port cannot do it
   io,                ///< the operating system refused; see Error::sys
   invalid_argument,  ///< the caller asked for something the bus cannot do
-  servo_error,       ///< the servo reports a fault; see Error::value
   duplicate_reply,   ///< one servo answered twice: two servos with one id
   not_stored,        ///< a written value did not read back
   id_in_use,         ///< the new id belongs to another servo
@@ -89,6 +88,14 @@ class [[nodiscard]] Result<void>
 public:
   Result() = default;
   Result(const Error & error) : failed_(true), error_(error) {}
+  /// Only whether it went well counts.
+  template <class T>
+  Result(const Result<T> & other) : failed_(!other.ok())
+  {
+    if (failed_) {
+      error_ = other.error();
+    }
+  }
 
   bool ok() const { return !failed_; }
   explicit operator bool() const { return ok(); }
@@ -102,7 +109,5 @@ private:
   bool failed_ = false;
   Error error_;
 };
-
-using Status = Result<void>;
 
 }  // namespace so100_hardware::feetech
