@@ -82,7 +82,7 @@ class Backend(Protocol):
         period: seconds between two rows.
         needs_objects: whether it reads `Observation.objects`.
 
-    It may also have ``remarks``, lines of text that `policy_node` logs once it is loaded,
+    It may also have ``notes`` and ``warnings``, lines that `policy_node` logs once it is loaded,
     ``tasks``, the only instructions that it learned, so that another one gets a warning, and
     ``tune(changes)``, which takes those of its own `live` settings by name that were set, between
     two calls of `infer`; without it they are read when it is made.

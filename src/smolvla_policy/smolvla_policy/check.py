@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``smolvla check``: tells, before anything moves, whether a checkpoint fits this robot.
+"""``smolvla check``: does a checkpoint fit this robot? Before anything moves.
 
 Parameters come as for `policy_node` and `executor_node`, so that what is checked is what runs.
 """
@@ -30,9 +30,9 @@ from smolvla_policy.backends.units_choice import ChosenUnits
 from smolvla_policy.checkpoint.contents import CheckpointContents
 from smolvla_policy.checkpoint.processors import expected_cameras
 from smolvla_policy.checks import checkpoint_checks, robot_checks
-from smolvla_policy.checks.heard import Heard
 from smolvla_policy.checks.listener import RobotListener
 from smolvla_policy.checks.options import PARAMETERS, CheckSettings, parser
+from smolvla_policy.checks.received import Received
 from smolvla_policy.checks.rows import Row, Status, as_json, exit_code, summary, table
 
 
@@ -124,15 +124,15 @@ def check_all(context: rclpy.Context, settings: Settings, options: CheckSettings
         rows += units_rows
         rows += checkpoint_checks.check_calibration(values, robot)
     rows += checkpoint_checks.check_instruction(options.task, contents, values["tokenizer"])
-    heard = None
+    received = None
     if options.offline:
         rows.append(Row("robot", Status.SKIPPED, "not listened to (--offline)"))
     elif not exit_code(joints_rows):
-        heard = listen(context, list(cameras), settings, options.seconds)
-        rows += check_robot(heard, settings, cameras, contents, units)
+        received = listen(context, list(cameras), settings, options.seconds)
+        rows += check_robot(received, settings, cameras, contents, units)
     needed = ("checkpoint", "VLM", "joints", "cameras", "statistics", "period")
     if not exit_code(rows_of(rows, *needed)):
-        rows += check_speed(settings, contents, heard, options)
+        rows += check_speed(settings, contents, received, options)
     return rows
 
 
@@ -143,7 +143,7 @@ def rows_of(rows: Sequence[Row], *checks: str) -> list[Row]:
 
 def listen(
     context: rclpy.Context, cameras: Sequence[str], settings: Settings, seconds: float
-) -> Heard:
+) -> Received:
     """Listen to the robot as `policy_node` would."""
     node = Node("smolvla_check", context=context, enable_rosout=False)
     try:
@@ -153,14 +153,14 @@ def listen(
 
 
 def check_robot(
-    heard: Heard,
+    received: Received,
     settings: Settings,
     cameras: Mapping[str, str],
     contents: CheckpointContents,
     units: ChosenUnits | None,
 ) -> list[Row]:
-    """Check what was heard."""
-    rows = robot_checks.check_silence(heard)
+    """Check what was received."""
+    rows = robot_checks.check_silence(received)
     if rows:
         return rows
     values, robot = settings.policy, settings.robot
@@ -169,27 +169,27 @@ def check_robot(
     # Then config.json describes the base model's cameras.
     fine_tuned = others or any(new in config.cameras for new in processors.rename_map.values())
     rows = [
-        robot_checks.check_camera(name, feature, heard, config, values, not fine_tuned)
+        robot_checks.check_camera(name, feature, received, config, values, not fine_tuned)
         for name, feature in cameras.items()
     ]
-    rows.append(robot_checks.check_joint_states(heard.joints, heard.seconds, values))
-    position = heard.joints.positions
+    rows.append(robot_checks.check_joint_states(received.joints, received.seconds, values))
+    position = received.joints.positions
     if position is not None:
         rows.append(robot_checks.check_limits(position, robot))
         if units is not None:
             rows.append(robot_checks.check_pose(position, robot, units, contents.statistics))
     if not exit_code(rows):
-        rows.append(robot_checks.check_observation(heard))
+        rows.append(robot_checks.check_observation(received))
     return rows
 
 
 def check_speed(
     settings: Settings,
     contents: CheckpointContents,
-    heard: Heard | None,
+    received: Received | None,
     options: CheckSettings,
 ) -> list[Row]:
-    """Check device and memory, and time the model on the images that were heard."""
+    """Check device and memory, and time the model on the images that were received."""
     from smolvla_policy.checks import speed
 
     rows = speed.check_device(settings.policy, contents.weights)
@@ -197,7 +197,7 @@ def check_speed(
         return rows
     if not options.speed:
         return [*rows, Row("latency", Status.SKIPPED, "not measured (--no-speed)")]
-    seen = {} if heard is None else heard.cameras
+    seen = {} if received is None else received.cameras
     images = {name: camera.pixels for name, camera in seen.items() if camera.pixels is not None}
     try:
         measured = speed.measure(settings.policy, images, options.task)

@@ -18,7 +18,7 @@ from smolvla_policy.checkpoint.config import ACTION, STATE
 from smolvla_policy.checkpoint.contents import (
     Adaptation,
     CheckpointContents,
-    constant_remarks,
+    constant_notes,
     read_contents,
 )
 from smolvla_policy.checkpoint.processors import camera_feature, expected_cameras
@@ -52,7 +52,7 @@ class SmolVLAPolicy:
     Attributes:
         config: what the checkpoint says about itself.
         cameras: feature names of the cameras that it expects, in the network's order: those
-            that it was trained with, as far as its files tell. Fewer may be given.
+            that it was trained with, as far as its files say. Fewer may be given.
         state_dim: numbers in the state.
         action_dim: numbers in an action.
         chunk_size: actions in a chunk.
@@ -101,7 +101,7 @@ class SmolVLAPolicy:
         )
         self._scales = {name: _pixel_scale(self.normalizers.get(name)) for name in config.images}
         self._names = dict(cameras)
-        self._told: set[tuple[str, ...]] = set()  # cameras whose absence has been logged
+        self._reported: set[tuple[str, ...]] = set()  # cameras whose absence has been logged
 
     @classmethod
     def from_pretrained(
@@ -136,7 +136,7 @@ class SmolVLAPolicy:
             The policy, ready to predict.
 
         Raises:
-            CheckpointError: the checkpoint cannot be used; the text says why and what to do.
+            CheckpointError: the checkpoint cannot be used; the message says why and what to do.
             ValueError: `device` or `dtype` cannot be had.
         """
         contents = read_contents(path_or_repo_id, stats, revision, adapt)
@@ -174,13 +174,13 @@ class SmolVLAPolicy:
             )
             network = SmolVLANetwork(model_sizes(config, vlm, str(folder)), precision)
             report = load_weights(network, folder, file, chosen_device)
-        constant = constant_remarks(config, normalizers)
+        constant = constant_notes(config, normalizers)
         report = replace(
             report,
             unknown_fields=config.unknown,
             statistics=contents.stats or "checkpoint",
-            remarks=(
-                *contents.remarks,
+            notes=(
+                *contents.notes,
                 *(f"{name}: {reason}" for name, reason in constant.items()),
             ),
         )
@@ -410,8 +410,8 @@ class SmolVLAPolicy:
                 f"{', '.join(self.config.cameras)}"
             )
         missing = tuple(feature for feature in self.cameras if feature not in found)
-        if missing and missing not in self._told:
-            self._told.add(missing)
+        if missing and missing not in self._reported:
+            self._reported.add(missing)
             logger.warning(
                 "no image of %s: left out, as LeRobot does, though the checkpoint expects it",
                 ", ".join(missing),

@@ -5,7 +5,7 @@
 
 Observe, think, execute ``n_action_steps`` rows at the checkpoint's rate, and again, until the
 task is done or its time is over. An episode depends on its seed alone, so the same command
-gives the same figures with any number of workers.
+gives the same results with any number of workers.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def evaluate(settings: EvaluationSettings, *, progress: bool = False) -> list[Ep
 
 
 def summary(results: Sequence[EpisodeResult]) -> dict[str, Any]:
-    """Return the figures of at least one episode."""
+    """Return the numbers of at least one episode."""
     successes = [result for result in results if result.success]
     times = [result.seconds for result in successes]
     failures = Counter(result.outcome for result in results if not result.success)
@@ -162,23 +162,23 @@ def summary(results: Sequence[EpisodeResult]) -> dict[str, Any]:
 
 
 def report(results: Sequence[EpisodeResult]) -> str:
-    """Return the figures as text, the success in its last line."""
-    figures = summary(results)
-    lines = [f"  {kind:<32}{count:>5}" for kind, count in figures["failures"].items() if count]
+    """Return the results as text, the success in its last line."""
+    numbers = summary(results)
+    lines = [f"  {kind:<32}{count:>5}" for kind, count in numbers["failures"].items() if count]
     if lines:
         lines.insert(0, "failures")
     refused = [result for result in results if result.refusal]
     if refused:
         message = f"the policy refused in {len(refused)} episodes, e.g. seed {refused[0].seed}"
         lines.append(f"{message}: {refused[0].refusal}")
-    lines.append(f"mean graded score {figures['mean_score']:.3f}")
-    if figures["seconds_per_success"] is not None:
-        low, high = figures["seconds_interval"]
+    lines.append(f"mean graded score {numbers['mean_score']:.3f}")
+    if numbers["seconds_per_success"] is not None:
+        low, high = numbers["seconds_interval"]
         lines.append(
-            f"time per success {figures['seconds_per_success']:.2f} s "
+            f"time per success {numbers['seconds_per_success']:.2f} s "
             f"(95 % CI of the mean {low:.2f}–{high:.2f})"
         )
-    lines.append(success_line(figures["successes"], figures["episodes"]))
+    lines.append(success_line(numbers["successes"], numbers["episodes"]))
     return "\n".join(lines)
 
 
@@ -220,7 +220,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             flush=True,
         )
         results = evaluate(settings, progress=True)
-        # First the figures: a file that cannot be written shall not cost them.
+        # First the results: a file that cannot be written shall not cost them.
         print(report(results), file=out)
         if settings.json:
             _write(settings.json, settings, results)

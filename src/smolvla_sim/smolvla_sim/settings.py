@@ -197,7 +197,7 @@ class DemonstrationSettings(Settings):
         0,
         0.1,
     )
-    grounding: bool = setting(False, "Label where the things are in each picture.")
+    grounding: bool = setting(False, "Label where the objects are in each picture.")
     paraphrases: bool = setting(False, "Vary the words of the instructions.")
     lead_in: str = setting(
         "",

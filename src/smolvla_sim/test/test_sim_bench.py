@@ -100,7 +100,7 @@ def player():
 def test_a_run_depends_on_its_job_alone(player):
     job = Job(Cell(ASYNC, 100), MINUTE, 8)
     first = player(job)
-    # Leaves arm, things and expert somewhere else.
+    # Leaves arm, objects and expert somewhere else.
     player(Job(Cell(SYNC, 300), EPISODE, 5))
     assert player(job) == first == BenchPlayer(REACH)(job)
 
@@ -188,9 +188,9 @@ def canned(monkeypatch):
             if len(done) == CannedPlayer.until:
                 raise KeyboardInterrupt
             done.append(job)
-            figures = dict.fromkeys(("cycles", "starved", "approaching", "refusals", "failed"), 1)
-            figures.update(success=True, seconds=1.0, cubes=2, ages_ms={}, seam_jumps_deg=[])
-            return figures
+            result = dict.fromkeys(("cycles", "starved", "approaching", "refusals", "failed"), 1)
+            result.update(success=True, seconds=1.0, cubes=2, ages_ms={}, seam_jumps_deg=[])
+            return result
 
     monkeypatch.setattr(bench, "BenchPlayer", CannedPlayer)
     monkeypatch.setattr(report, "plot", lambda *arguments: None)

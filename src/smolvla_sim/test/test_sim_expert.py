@@ -31,7 +31,7 @@ def observation(simulation, instruction=TASK, names=JOINT_NAMES):
 
 
 def scene_poses(simulation):
-    """Return what the expert may know about the things of a simulation."""
+    """Return what the expert may know about the objects of a simulation."""
     return observation(simulation).objects
 
 

@@ -202,14 +202,14 @@ def test_set_task(rig):
 
 
 def test_a_task_with_two_bowls_brings_the_second_one(rig):
-    def things():
+    def objects():
         return {marker.ns for marker in rig.newest["sim/objects"].markers}
 
     task = "sort the red cube into the left bowl and the blue cube into the right bowl"
     assert rig.call(SetTask, "sim/set_task", SetTask.Request(task=task)).success
-    rig.until(lambda: things() == {*OBJECTS, "right_bowl"}, "the second bowl")
+    rig.until(lambda: objects() == {*OBJECTS, "right_bowl"}, "the second bowl")
     assert rig.call(SetTask, "sim/set_task", SetTask.Request(task="touch the red cube")).success
-    rig.until(lambda: things() == set(OBJECTS), "one bowl again")
+    rig.until(lambda: objects() == set(OBJECTS), "one bowl again")
 
 
 def test_a_success_is_told_on_a_topic_and_once_in_the_terminal(rig, monkeypatch, capfd):

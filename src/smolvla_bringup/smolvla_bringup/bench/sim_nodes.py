@@ -23,7 +23,7 @@ from smolvla_core.settings import Settings, add_arguments, from_arguments, setti
 from smolvla_sim.bench import report
 from smolvla_sim.bench.files import NAME, Claim, ResultsFile, read_claim, write_json
 from smolvla_sim.bench.runs import EPISODE, MEASUREMENTS, MINUTE, Cell, Job
-from smolvla_sim.bench.summary import Bar, Row, bars, row
+from smolvla_sim.bench.summary import Criterion, Row, criteria, row
 from smolvla_sim.play.measures import Interval, Trace
 from smolvla_sim.world.tasks import task_sequence
 
@@ -229,7 +229,7 @@ def _row(cell: Cell, seeds: Sequence[int], results: ResultsFile) -> Row:
     return row(cell, results.of(cell, EPISODE, seeds), results.of(cell, MINUTE, seeds))
 
 
-def agreement(simulated: Sequence[Row], real: Sequence[Row]) -> list[Bar]:
+def agreement(simulated: Sequence[Row], real: Sequence[Row]) -> list[Criterion]:
     """Say of each row whether the intervals of simulated and real time overlap."""
     found = []
     for first, second in zip(simulated, real, strict=True):
@@ -239,7 +239,7 @@ def agreement(simulated: Sequence[Row], real: Sequence[Row]) -> list[Bar]:
         )
         for name, one, other, scale, unit in parts:
             found.append(
-                Bar(
+                Criterion(
                     f"{first.name} at {first.cell.delay_ms} ms, {name}: "
                     f"simulated {_interval(one, scale)}{unit}, real {_interval(other, scale)}"
                     f"{unit}: the 95 % intervals {'' if _overlap(one, other) else 'do not '}"
@@ -268,7 +268,7 @@ def write_report(
         "policy_node, executor_node and sim_node as processes in real time, the policy's answers "
         f"held back to {claim.sync.delay_ms} ms in all",
     ]
-    checks = [*bars(real[0], real[1]), *agreement(simulated, real)]
+    checks = [*criteria(real[0], real[1]), *agreement(simulated, real)]
     text = report.markdown("The same with real nodes", lines, real, checks, claim.settings.minute)
     (out / f"{NAME}_nodes.md").write_text(text, encoding="utf-8")
     write_json(
@@ -305,7 +305,7 @@ def parser() -> argparse.ArgumentParser:
         "Repeat the rows of 'smolvla bench sim' that carry its claim with the real nodes in real "
         "time.",
         "smolvla bench sim-nodes --episodes 3",
-        "0 measured, whatever the bars say, 2 it could not be, 130 Ctrl-C: the same command "
+        "0 measured, whatever the criteria say, 2 it could not be, 130 Ctrl-C: the same command "
         "continues",
     )
     add_arguments(made, NodesBenchSettings)

@@ -16,7 +16,7 @@ from smolvla_core.ros import qos
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from smolvla_learning.recording.episode import START_WAIT
+from smolvla_learning.recording.episode import REST_WINDOW, START_WAIT
 from smolvla_learning.recording.recorder import SIMULATED
 from smolvla_msgs.msg import ExecutorStatus
 
@@ -214,6 +214,8 @@ class RecorderClient(SmolVLAClient):
         if seed is None:
             seed = random.randrange(2**31)
         self.reset(seed)
+        # Joint states and images from before are still under way: the arm would seem to jump.
+        self.spin(REST_WINDOW)
         return seed, was_running
 
     def _tell_recorder(self, task: str) -> None:

@@ -54,7 +54,7 @@ class World:
     def __init__(self, graph, folder):
         self.graph, self.folder, node = graph, folder, graph.node
         self.silent = set()
-        self.command = COMMAND
+        self.command, self.positions = COMMAND, POSITIONS
         self.recorder = None
         self.status = ""
         self.publishers = {
@@ -107,7 +107,7 @@ class World:
         image = image_message(PIXELS)
         _, png = cv2.imencode(".png", cv2.cvtColor(PIXELS, cv2.COLOR_RGB2BGR))
         compressed = CompressedImage(format="png", data=png.tobytes())
-        state = JointState(name=JOINTS[::-1], position=POSITIONS[::-1])
+        state = JointState(name=JOINTS[::-1], position=self.positions[::-1])
         for message in (image, compressed, state):
             message.header.stamp = stamp
         for message in (
@@ -385,6 +385,8 @@ class FakeSimulation:
     def _reset(self, request, response):
         self._note("reset")
         self.scenes.append(request.seed)
+        home = lambda: setattr(self.world, "positions", POSITIONS)  # noqa: E731
+        self.world.graph.node.create_timer(0.1, home)  # seen a while later
         response.success = True
         return response
 
@@ -429,6 +431,23 @@ def test_a_simulation_is_put_back_before_each_episode(world, graph):
             client.save_episode(wait=0.5)
         assert client.discard_episode()
     assert len(set(simulation.scenes)) == 2
+
+
+def test_what_was_sent_before_a_reset_is_in_no_episode(world, graph):
+    FakeSimulation(world, graph)
+    world.add(task="")
+    world.positions = [-0.9, 0.2]
+    client = client_of(graph)
+    client.find()
+    graph.during(0.6, lambda: True)  # at rest where the last episode ended
+    client.start_episode("sit")
+    world.until_status("recording episode")
+    world.taken(4)
+    with pytest.raises(ClientError, match="no success"):
+        client.save_episode()
+    client.save_episode()
+    states = world.closed().column("observation.state")
+    np.testing.assert_allclose(states, np.tile(STATE_UNITS, (len(states), 1)), atol=1e-3)
 
 
 def test_a_simulation_that_comes_up_during_the_start_is_put_back_too(world, graph, monkeypatch):

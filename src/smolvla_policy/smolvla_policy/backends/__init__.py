@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can think up actions for `policy_node`, and how it is found and run."""
+"""Backends of `policy_node`: how they are found, made and run."""

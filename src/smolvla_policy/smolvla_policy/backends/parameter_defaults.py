@@ -27,15 +27,15 @@ class Completed:
         options: the parameters.
         robot: with signs and gripper ranges.
         period: what is taken for the period, and why.
-        doubt: what is wrong with the period; empty if nothing is.
-        remarks: on the robot.
+        warning: what is wrong with the period; empty if nothing is.
+        notes: on the robot.
     """
 
     options: Mapping[str, Any]
     robot: Robot
     period: str
-    doubt: str
-    remarks: tuple[str, ...]
+    warning: str
+    notes: tuple[str, ...]
 
 
 def complete(options: Mapping[str, Any], robot: Robot, facts: RobotFacts) -> Completed:
@@ -50,39 +50,39 @@ def complete(options: Mapping[str, Any], robot: Robot, facts: RobotFacts) -> Com
     Raises:
         ValueError: the period is no time.
     """
-    period, text, doubt = _period(float(options.get("period") or 0.0), facts.fps)
+    period, text, warning = _period(float(options.get("period") or 0.0), facts.fps)
     joints = robot.joints
     signs = facts.joint_signs * (len(joints) if len(facts.joint_signs) == 1 else 1)
     if len(signs) != len(joints):
         signs = (0,) * len(joints)
-    filled, remarks = [], []
+    filled, notes = [], []
     for joint, sign in zip(joints, signs, strict=True):
-        told: dict[str, Any] = {}
+        stated: dict[str, Any] = {}
         if sign and joint.role == JOINT:
-            told["sign"] = int(sign)
+            stated["sign"] = int(sign)
         if joint.role == GRIPPER and facts.gripper_range:
-            told["closed"], told["open"] = facts.gripper_range
-        for key, value in told.items():
+            stated["closed"], stated["open"] = facts.gripper_range
+        for key, value in stated.items():
             usual = {"sign": 1, "closed": joint.lower, "open": joint.upper}[key]
             given = getattr(joint, key)
             if given is None and value != usual:
-                remarks.append(
+                notes.append(
                     f"{joint.name}: {key} is {value:g}, as {ROBOT} of the checkpoint says"
                 )
             elif given is not None and value != given:
-                remarks.append(
+                notes.append(
                     f"{joint.name}: {key} is {given:g}, as the robot file says; the data were "
                     f"recorded with {value:g}"
                 )
         filled.append(
-            replace(joint, **{k: v for k, v in told.items() if getattr(joint, k) is None})
+            replace(joint, **{k: v for k, v in stated.items() if getattr(joint, k) is None})
         )
     return Completed(
         {**options, "period": period},
         replace(robot, joints=tuple(filled)),
         text,
-        doubt,
-        tuple(remarks),
+        warning,
+        tuple(notes),
     )
 
 
@@ -102,19 +102,19 @@ def lerobot_names(features: Sequence[str]) -> tuple[str, ...]:
 def _period(given: float, fps: float) -> tuple[float, str, str]:
     if given and not LEAST_PERIOD <= given <= 1.0:
         raise ValueError(f"period is {given:g} s; it must be {LEAST_PERIOD:g} to 1, or 0: unknown")
-    told = 1.0 / fps if fps else 0.0
+    stated = 1.0 / fps if fps else 0.0
     if given:
         text = f"{_rate(given)}, as the parameter period says"
-        if told and abs(given - told) > SAME * told:
+        if stated and abs(given - stated) > SAME * stated:
             return (
                 given,
                 text,
-                f"the checkpoint was trained on data of {_rate(told)}: its motions are played "
-                f"{told / given:.3g} times as fast. Leave out period to take the checkpoint's",
+                f"the checkpoint was trained on data of {_rate(stated)}: its motions are played "
+                f"{stated / given:.3g} times as fast. Leave out period to take the checkpoint's",
             )
         return given, text, ""
-    if told:
-        return told, f"{_rate(told)}, as {ROBOT} of the checkpoint says", ""
+    if stated:
+        return stated, f"{_rate(stated)}, as {ROBOT} of the checkpoint says", ""
     return (
         USUAL_PERIOD,
         f"{_rate(USUAL_PERIOD)}, a guess: neither the checkpoint nor the parameter period says it",

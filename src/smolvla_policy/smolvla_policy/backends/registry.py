@@ -48,7 +48,7 @@ def policy_parameters() -> dict[str, Setting]:
     for name in available_backends():
         try:
             found = {**settings_of(backend_settings(name)), **found}
-        except ValueError:  # of another package; told where it is chosen
+        except ValueError:  # of another package; reported where it is chosen
             continue
     return found
 

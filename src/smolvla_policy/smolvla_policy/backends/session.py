@@ -46,12 +46,12 @@ def answer(
     least_time: float = 0.0,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Answer:
-    """Observe, think, check; whatever goes wrong becomes a refusal with words.
+    """Observe, infer, check; whatever goes wrong becomes a refusal with a message.
 
     Args:
-        backend: who thinks.
+        backend: that infers.
         request: what the executor asks for.
-        observe: takes the observation; raises `ValueError` with words where one is missing,
+        observe: takes the observation; raises `ValueError` with a message where one is missing,
             stale or broken.
         clock: seconds, monotonic.
         least_time: actions are held back until this long after the request was taken [s], to

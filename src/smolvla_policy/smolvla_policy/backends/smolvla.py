@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The backend that thinks with a SmolVLA checkpoint."""
+"""The backend that runs a SmolVLA checkpoint."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from smolvla_policy.backends.units_choice import choose_units
 from smolvla_policy.checkpoint.config import ACTION, STATE, SmolVLAConfig
 from smolvla_policy.checkpoint.contents import (
     CheckpointContents,
-    constant_remarks,
+    constant_notes,
     read_contents,
 )
 from smolvla_policy.checkpoint.processors import Processors, camera_feature, default_cameras
@@ -72,14 +72,14 @@ class SmolVLABackend:
         real_time_chunking: chunks continue the actions that are queued.
         threads: of PyTorch on the CPU, for the whole process; None leaves them as they are.
         tokenizer: see `SmolVLAPolicy.from_pretrained`.
-        remarks: see the attribute.
-        doubts: see the attribute.
+        notes: see the attribute.
+        warnings: see the attribute.
 
     Attributes:
         policy: the checkpoint.
-        remarks: lines for the log of whoever loads it: units, period and cameras and why, and
+        notes: lines for the log of whoever loads it: units, period and cameras and why, and
             what else is to be known of the checkpoint.
-        doubts: warnings for the log.
+        warnings: warnings for the log.
         tasks: the instructions that it learned; empty where the checkpoint does not say.
 
     Raises:
@@ -105,13 +105,13 @@ class SmolVLABackend:
         real_time_chunking: bool = False,
         threads: int | None = None,
         tokenizer: str | None = None,
-        remarks: Sequence[str] = (),
-        doubts: Sequence[str] = (),
+        notes: Sequence[str] = (),
+        warnings: Sequence[str] = (),
     ) -> None:
         if threads is not None:
             torch.set_num_threads(threads)
         config, self.description = contents.config, contents.source
-        # Before the weights: what contradicts is told at once.
+        # Before the weights: a contradiction is reported at once.
         self._features = match_cameras(self.description, cameras, config, contents.processors)
         self.policy = SmolVLAPolicy.from_contents(
             contents,
@@ -120,8 +120,8 @@ class SmolVLABackend:
             tokenizer=tokenizer,
             cameras=self._features,
         )
-        self.remarks = tuple(remarks)
-        self.doubts = tuple(doubts)
+        self.notes = tuple(notes)
+        self.warnings = tuple(warnings)
         self.tasks = self.policy.robot.tasks
         self.device = str(self.policy.device)
         self.dtype = self.policy.dtype
@@ -135,7 +135,7 @@ class SmolVLABackend:
         self._index = 0
         self._instruction = ""
         self.cameras = tuple(self._features)
-        self.remarks += (camera_remark(self._features, config),)
+        self.notes += (camera_note(self._features, config),)
         self.policy.warm_up(tuple(self._features.values()))
 
     def infer(self, observation: Observation, request: ChunkRequest) -> NDArray[np.float64]:
@@ -223,7 +223,7 @@ def fit_joints(checkpoint: str, robot: Robot, contents: CheckpointContents) -> R
 
     Raises:
         ValueError: the checkpoint is not for as many joints, in state and action, of the same
-            roles; the text says what to do.
+            roles; the message says what to do.
     """
     config = contents.config
     if config.state_dim != config.action_dim:
@@ -265,7 +265,7 @@ def checkpoint_joints(contents: CheckpointContents) -> tuple[str, ...]:
     return lerobot_names(names or ())
 
 
-def camera_wishes(
+def requested_cameras(
     entries: Sequence[str], robot: Robot, contents: CheckpointContents
 ) -> dict[str, str] | None:
     """Return camera name -> feature, of the cameras that there are; None: the checkpoint's own.
@@ -278,9 +278,9 @@ def camera_wishes(
     if entries:
         pairs = [entry.partition(":") for entry in entries]
         return {name: feature or robot.camera(name).feature or name for name, _, feature in pairs}
-    told = {camera.name: camera.feature for camera in robot.cameras if camera.feature}
-    if told:
-        return told
+    stated = {camera.name: camera.feature for camera in robot.cameras if camera.feature}
+    if stated:
+        return stated
     # A file may list more cameras than the policy uses, and fewer.
     own = default_cameras(contents.config, contents.processors)
     there = {camera.name for camera in robot.cameras}
@@ -305,10 +305,10 @@ def match_cameras(
         ValueError: a camera is none of the checkpoint's, or two are for the same feature.
     """
     try:
-        wished = default_cameras(config, processors) if cameras is None else cameras
+        requested = default_cameras(config, processors) if cameras is None else cameras
         matched: dict[str, str] = {}
-        for name, wish in wished.items():
-            feature = camera_feature(config, processors, wish)
+        for name, target in requested.items():
+            feature = camera_feature(config, processors, target)
             if feature in matched:
                 raise ValueError(f"{matched[feature]} and {name} are both for {feature}")
             matched[feature] = name
@@ -317,7 +317,7 @@ def match_cameras(
     return {matched[feature]: feature for feature in config.images if feature in matched}
 
 
-def camera_remark(cameras: Mapping[str, str], config: SmolVLAConfig) -> str:
+def camera_note(cameras: Mapping[str, str], config: SmolVLAConfig) -> str:
     """Say which cameras of a checkpoint are used and which are left out, as in LeRobot.
 
     Args:
@@ -348,11 +348,11 @@ def create(settings: SmolVLASettings) -> SmolVLABackend:
     robot = load_robot(options["robot"])
     contents = read_contents(checkpoint, stats)
     robot = fit_joints(checkpoint, robot, contents)
-    cameras = camera_wishes(options.get("cameras") or (), robot, contents)
+    cameras = requested_cameras(options.get("cameras") or (), robot, contents)
     completed = complete(options, robot, contents.robot)
     options, robot = completed.options, completed.robot
     joints = [joint.name for joint in robot.joints]
-    constant = constant_remarks(contents.config, contents.normalizers, joints)
+    constant = constant_notes(contents.config, contents.normalizers, joints)
     chosen = choose_units(options, robot, contents.statistics, contents.robot.units)
     period = f"period: {completed.period}"
     threads = int(options.get("threads", 0)) or max((os.cpu_count() or 2) - 1, 1)
@@ -369,16 +369,16 @@ def create(settings: SmolVLASettings) -> SmolVLABackend:
         real_time_chunking=bool(options.get("real_time_chunking", False)),
         threads=threads,
         tokenizer=str(options.get("tokenizer") or "") or None,
-        remarks=[
-            *contents.remarks,
-            *(f"{feature}: {remark}" for feature, remark in constant.items()),
-            *chosen.remarks,
-            *completed.remarks,
-            *([] if completed.doubt else [period]),
+        notes=[
+            *contents.notes,
+            *(f"{feature}: {note}" for feature, note in constant.items()),
+            *chosen.notes,
+            *completed.notes,
+            *([] if completed.warning else [period]),
         ],
-        doubts=[
-            *([chosen.doubt] if chosen.doubt else []),
-            *([f"{period}. {completed.doubt}"] if completed.doubt else []),
+        warnings=[
+            *([chosen.warning] if chosen.warning else []),
+            *([f"{period}. {completed.warning}"] if completed.warning else []),
         ],
     )
 

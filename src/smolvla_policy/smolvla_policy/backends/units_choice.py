@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From `policy_node`'s parameters to the conversion of units, or words on why there is none."""
+"""From `policy_node`'s parameters to the conversion of units."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class ChosenUnits:
     Attributes:
         regime: one of `units.REGIMES`.
         units: the conversion.
-        remarks: for the log: which units and why, and what is odd.
-        doubt: how the parameter contradicts the checkpoint; empty if it does not.
+        notes: for the log: which units and why, and what is odd.
+        warning: how the parameter contradicts the checkpoint; empty if it does not.
     """
 
     regime: str
     units: JointUnits
-    remarks: tuple[str, ...]
-    doubt: str = ""
+    notes: tuple[str, ...]
+    warning: str = ""
 
 
 def read_calibrations(robot: Robot, given: str = "") -> dict[str, LoadedCalibration]:
@@ -75,7 +75,7 @@ def choose_units(
     options: Mapping[str, Any],
     robot: Robot,
     statistics: Mapping[str, FeatureStatistics],
-    told: str = "",
+    stated: str = "",
 ) -> ChosenUnits:
     """Return the conversion that the parameters ask for, checked against the statistics.
 
@@ -84,11 +84,11 @@ def choose_units(
             ``allow_units_mismatch``.
         robot: its joints in the checkpoint's order.
         statistics: of the checkpoint.
-        told: units that the checkpoint says it is in; empty if it does not.
+        stated: units that the checkpoint says it is in; empty if it does not.
 
     Raises:
-        ValueError: a parameter does not fit, ``auto`` cannot tell, or the statistics contradict
-            the units; the text says what to do.
+        ValueError: a parameter does not fit, ``auto`` finds no units, or the statistics contradict
+            the units; the message says what to do.
     """
     regime = str(options.get("units", AUTO))
     if regime not in (AUTO, *REGIMES):
@@ -97,12 +97,12 @@ def choose_units(
     calibrations = {prefix: arm.joints for prefix, arm in loaded.items()}
     reason = "the parameter says so"
     contradiction = ""
-    doubts: list[str] = []
-    if regime == AUTO and told:
-        regime, reason = told, f"{ROBOT} of the checkpoint says so"
-    elif told and told != regime:
+    problems: list[str] = []
+    if regime == AUTO and stated:
+        regime, reason = stated, f"{ROBOT} of the checkpoint says so"
+    elif stated and stated != regime:
         contradiction = (
-            f"units is {regime}, but {ROBOT} of the checkpoint says {told}: leave out units to "
+            f"units is {regime}, but {ROBOT} of the checkpoint says {stated}: leave out units to "
             "take the checkpoint's"
         )
     if regime == AUTO:
@@ -113,12 +113,12 @@ def choose_units(
     else:
         problem = units_problem(regime, statistics, robot.joints, calibrations)
         if problem:
-            doubts.append(problem)
+            problems.append(problem)
         elif statistics:
             reason += " and the statistics do not contradict"
     allowed = bool(options.get("allow_units_mismatch", False))
-    if doubts and not allowed:
-        raise ValueError(doubts[0])
+    if problems and not allowed:
+        raise ValueError(problems[0])
     try:
         units = joint_units(regime, robot.joints, calibrations)
     except ValueError as error:
@@ -127,10 +127,10 @@ def choose_units(
     for prefix, calibration in calibrations.items():
         used = {joint.kind for joint in robot.moving if joint.prefix == prefix}
         broken = broken_rules({k: v for k, v in calibration.items() if k in used}, levels)
-        doubts += [f"{prefix}{problem}" for problem in broken]
-    if doubts and not allowed:
-        raise ValueError("\n".join(doubts))
-    remarks = [f"units: {regime}, because {reason}"]
-    remarks += [f"allowed by allow_units_mismatch: {doubt}" for doubt in doubts]
-    remarks += [remark for arm in loaded.values() for remark in arm.remarks]
-    return ChosenUnits(regime, units, tuple(remarks), contradiction)
+        problems += [f"{prefix}{problem}" for problem in broken]
+    if problems and not allowed:
+        raise ValueError("\n".join(problems))
+    notes = [f"units: {regime}, because {reason}"]
+    notes += [f"allowed by allow_units_mismatch: {problem}" for problem in problems]
+    notes += [note for arm in loaded.values() for note in arm.remarks]
+    return ChosenUnits(regime, units, tuple(notes), contradiction)

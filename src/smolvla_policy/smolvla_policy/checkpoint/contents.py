@@ -18,7 +18,7 @@ from smolvla_policy.checkpoint.source import (
     CheckpointError,
     find_checkpoint,
     find_weights,
-    source_remarks,
+    source_notes,
 )
 from smolvla_policy.checkpoint.statistics import (
     Normalizer,
@@ -47,7 +47,7 @@ class CheckpointContents:
         weights: file of the weights.
         stats: the user's choice of statistics as text; empty for the checkpoint's own.
         robot: what the checkpoint says beyond LeRobot's files.
-        remarks: what a user should know of how it was read, a line each.
+        notes: what a user should know of how it was read, a line each.
     """
 
     source: str
@@ -58,7 +58,7 @@ class CheckpointContents:
     weights: Path
     robot: RobotFacts
     stats: str = ""
-    remarks: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def normalizers(self) -> dict[str, Normalizer]:
@@ -85,7 +85,7 @@ def read_contents(
         adapt: see there.
 
     Raises:
-        CheckpointError: the checkpoint cannot be used; the text says why and what to do.
+        CheckpointError: the checkpoint cannot be used; the message says why and what to do.
     """
     folder = find_checkpoint(source, revision)
     config = read_config(folder)
@@ -94,11 +94,11 @@ def read_contents(
         config, processors = adapt(config, processors)
     weights = weights_file(folder, config)
     with TensorFile(weights) as file:
-        config, processors, statistics, remarks = settle(
+        config, processors, statistics, notes = settle(
             config, processors, file, stats, str(folder)
         )
     robot, about_robot = robot_of(folder, config.action_dim)
-    remarks = (*source_remarks(source, folder), *remarks, *about_robot)
+    notes = (*source_notes(source, folder), *notes, *about_robot)
     return CheckpointContents(
         source=str(source),
         folder=folder,
@@ -108,7 +108,7 @@ def read_contents(
         weights=weights,
         robot=robot,
         stats="" if stats is None else str(stats)[:200],
-        remarks=remarks,
+        notes=notes,
     )
 
 
@@ -129,7 +129,7 @@ def settle(
         where: names the checkpoint in errors.
 
     Returns:
-        Active configuration, processors and statistics, and remarks on what was decided
+        Active configuration, processors and statistics, and notes on what was decided
         against ``config.json``.
 
     Raises:
@@ -152,21 +152,21 @@ def settle(
         sizes[name] = statistics_size(mode, statistics.get(name, {})) or declared[name]
     bare = [name for name in config.cameras if name not in statistics]
     mode = processors.norm_map.get("VISUAL", "IDENTITY")
-    remarks = [
+    notes = [
         f"{CONFIG} says {declared[name]} numbers for {name!r}, the statistics are of "
         f"{sizes[name]}: {sizes[name]} it is"
         for name in declared
         if sizes[name] != declared[name]
     ]
     if mode != "IDENTITY" and bare:
-        remarks.append(
+        notes.append(
             f"there are no statistics of {', '.join(bare)}: as in LeRobot, their images are "
             f"passed on as they are, though {mode} is asked for"
         )
-    return config.resized(where, sizes), processors, statistics, tuple(remarks)
+    return config.resized(where, sizes), processors, statistics, tuple(notes)
 
 
-def constant_remarks(
+def constant_notes(
     config: SmolVLAConfig,
     normalizers: Mapping[str, Normalizer],
     names: Sequence[str] | None = None,
@@ -179,9 +179,9 @@ def constant_remarks(
         names: of the dimensions of both; the checkpoint's own if None.
 
     Returns:
-        Feature name -> remark, where there are such dimensions.
+        Feature name -> note, where there are such dimensions.
     """
-    remarks = {}
+    notes = {}
     for feature, about, result in (
         (STATE, config.inputs[STATE], "keep it there: beside it the network sees huge numbers"),
         (ACTION, config.outputs[ACTION], "its actions stay there"),
@@ -193,10 +193,8 @@ def constant_remarks(
             for at in normalizers[feature].constant
         ]
         if constant:
-            remarks[feature] = (
-                f"in the training data {', '.join(constant)}; as in LeRobot, {result}"
-            )
-    return remarks
+            notes[feature] = f"in the training data {', '.join(constant)}; as in LeRobot, {result}"
+    return notes
 
 
 def weights_file(folder: Path, config: SmolVLAConfig) -> Path:

@@ -27,8 +27,8 @@ class Processors:
     Attributes:
         rename_map: observation's name -> feature name of the checkpoint.
         trained_cameras: features of the cameras that the training data had, as far as the
-            files tell: those with statistics, else those that `rename_map` leads to. Empty
-            where they do not tell.
+            files say: those with statistics, else those that `rename_map` leads to. Empty
+            where they do not say.
         add_newline: whether the instruction ends in a line break.
         max_length: tokens that an instruction may have.
         truncate: whether a longer one is cut.
@@ -180,7 +180,7 @@ CAMERA_PREFIX = "observation.images."
 def expected_cameras(config: SmolVLAConfig, processors: Processors) -> tuple[str, ...]:
     """Return the features of the cameras that a checkpoint expects, in the network's order.
 
-    They are those that it was trained with, as far as its files tell, else all that it
+    They are those that it was trained with, as far as its files say, else all that it
     declares: fine-tuned checkpoints keep declaring the base model's.
     """
     trained = processors.trained_cameras

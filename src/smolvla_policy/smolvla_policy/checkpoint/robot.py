@@ -119,7 +119,7 @@ def robot_of(folder: Path, size: int) -> tuple[RobotFacts, tuple[str, ...]]:
     A file on another number of joints came with a copy of another checkpoint; none of it is used.
 
     Returns:
-        What it says, and remarks.
+        What it says, and notes.
 
     Raises:
         CheckpointError: it cannot be understood.

@@ -12,7 +12,7 @@ from typing import Any
 
 
 class CheckpointError(ValueError):
-    """A checkpoint cannot be used; the text says what is wrong, where, and what to do."""
+    """A checkpoint cannot be used; the message says what is wrong, where, and what to do."""
 
 
 SMOLVLM2 = "HuggingFaceTB/SmolVLM2-500M-Video-Instruct"
@@ -64,29 +64,29 @@ def find_checkpoint(source: str | Path, revision: str | None = None) -> Path:
     )
 
 
-def source_remarks(source: str | Path, folder: Path) -> tuple[str, ...]:
+def source_notes(source: str | Path, folder: Path) -> tuple[str, ...]:
     """Say what was chosen where `source` leaves a choice.
 
     Args:
         source: as given to `find_checkpoint`.
         folder: that it returned.
     """
-    remarks = []
+    notes = []
     taken = folder.parent
     others = [other for other in _numbered(taken.parent) if other != taken]
     asked = any(part.isdecimal() and int(part) == _number(taken) for part in Path(source).parts)
     if _number(taken) >= 0 and others and not asked:
-        remarks.append(
+        notes.append(
             f"{taken.name} is taken, the newest of {len(others) + 1} checkpoints; "
             f"for the one before it give {_address(source, others[-1])}"
         )
     averaged = folder.with_name(AVERAGED)
     if folder.name == PLAIN and (averaged / CONFIG).is_file():
-        remarks.append(
+        notes.append(
             "the plain weights are taken; for the averaged ones (EMA) beside them give "
             f"{_address(source, averaged)}"
         )
-    return tuple(remarks)
+    return tuple(notes)
 
 
 def _address(source: str | Path, path: Path) -> str:
@@ -129,14 +129,14 @@ def _inside(folder: Path) -> Path:
 
 def _download(repo_id: str, inside: str, revision: str | None) -> Path:
     """Download the files of one checkpoint of a repository, and of no other one in it."""
-    # Their configurations tell which there are.
+    # Their configurations name them.
     folder = _snapshot(repo_id, revision, [CONFIG, f"*/{CONFIG}"])
     place = folder
     if inside:
-        name, wish, *rest = inside.split("/")
+        name, number, *rest = inside.split("/")
         there = _numbered(folder / name)
-        fitting = there[-1:] if wish == "last" else []
-        fitting += [path for path in there if wish.isdecimal() and _number(path) == int(wish)]
+        fitting = there[-1:] if number == "last" else []
+        fitting += [path for path in there if number.isdecimal() and _number(path) == int(number)]
         place = fitting[0].joinpath(*rest) if fitting else folder / inside
         if not place.is_dir():
             known = ", ".join(path.name for path in there) or "none"
@@ -193,7 +193,7 @@ def find_companion(
         File name -> path, of those that there are.
 
     Raises:
-        CheckpointError: the first file is nowhere; the text says how to get it.
+        CheckpointError: the first file is nowhere; the message says how to get it.
     """
     here = companion_here(names, folder, files[0], places)
     if here is not None:

@@ -40,7 +40,7 @@ NEEDED: dict[str, tuple[str, ...]] = {
 
 
 def statistics_size(mode: str, statistics: FeatureStatistics) -> int | None:
-    """Return how many numbers a feature has by its statistics; None if they do not tell.
+    """Return how many numbers a feature has by its statistics; None if they contradict.
 
     Args:
         mode: one of `NEEDED`; what it reads decides, and for ``IDENTITY`` any of them.
@@ -241,7 +241,7 @@ def _plain(name: str) -> str:
 
 def choose_statistics(
     sets: Mapping[str, Statistics],
-    wish: str | Path | Mapping[str, Any] | None,
+    choice: str | Path | Mapping[str, Any] | None,
     needed: tuple[str, ...],
     where: str,
 ) -> tuple[Statistics, frozenset[str]]:
@@ -249,7 +249,7 @@ def choose_statistics(
 
     Args:
         sets: from `find_statistics`.
-        wish: None for the checkpoint's own; the name of a set, optionally with
+        choice: None for the checkpoint's own; the name of a set, optionally with
             ``,state=action`` (use the set's action statistics for the state too) or
             ``,state=identity`` (pass the state on as it is), which without a name are about
             the checkpoint's only set; a dataset's folder or its ``meta/stats.json``; or a
@@ -264,18 +264,18 @@ def choose_statistics(
         CheckpointError: a needed feature has none; the text lists the choices.
     """
     unchanged: frozenset[str] = frozenset()
-    if wish is None:
+    if choice is None:
         only = next(iter(sets.values())) if len(sets) == 1 else {}
         chosen, origin = dict(sets.get(DEFAULT_SET, only)), "it"
-    elif isinstance(wish, Mapping):
-        chosen, origin = _from_mapping(wish, "stats"), "the given stats"
+    elif isinstance(choice, Mapping):
+        chosen, origin = _from_mapping(choice, "stats"), "the given stats"
     else:
-        path = _statistics_file(wish)
+        path = _statistics_file(choice)
         if path is not None:
             chosen, origin = _from_mapping(read_json(path), str(path)), str(path)
         else:
-            chosen, unchanged = _from_name(sets, str(wish), where)
-            origin = f"stats {str(wish)!r}"
+            chosen, unchanged = _from_name(sets, str(choice), where)
+            origin = f"stats {str(choice)!r}"
     missing = [name for name in needed if name not in chosen and name not in unchanged]
     if missing:
         raise CheckpointError(
@@ -302,12 +302,12 @@ def _choices(sets: Mapping[str, Statistics], needed: tuple[str, ...]) -> str:
 
 
 def _from_name(
-    sets: Mapping[str, Statistics], wish: str, where: str
+    sets: Mapping[str, Statistics], choice: str, where: str
 ) -> tuple[Statistics, frozenset[str]]:
-    name, _, rest = wish.partition(",")
+    name, _, rest = choice.partition(",")
     if name.startswith("state="):
         name, rest = DEFAULT_SET, name
-    if not wish or name not in sets:
+    if not choice or name not in sets:
         there = ", ".join(repr(key) for key in sorted(sets) if key) or "none"
         raise CheckpointError(
             f"{where}: there is no set of statistics {name!r} and no such file; sets in this "
@@ -320,13 +320,13 @@ def _from_name(
         return chosen, frozenset({STATE})
     elif rest:
         raise CheckpointError(
-            f"stats {wish!r}: {rest!r} is unknown; use 'state=action' or 'state=identity'"
+            f"stats {choice!r}: {rest!r} is unknown; use 'state=action' or 'state=identity'"
         )
     return chosen, frozenset()
 
 
-def _statistics_file(wish: str | Path) -> Path | None:
-    path = Path(wish).expanduser()
+def _statistics_file(choice: str | Path) -> Path | None:
+    path = Path(choice).expanduser()
     for candidate in (path / "meta" / "stats.json", path / "stats.json", path):
         if candidate.is_file():
             return candidate

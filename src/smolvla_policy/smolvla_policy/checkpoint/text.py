@@ -129,7 +129,7 @@ def find_tokenizer(
         The tokenizer: the given one, the one in the checkpoint, or the one that it names.
 
     Raises:
-        CheckpointError: there is none; the text says how to get it.
+        CheckpointError: there is none; the message says how to get it.
     """
     path, settings = _locate(folder, config, processors, tokenizer)
     return InstructionTokenizer(

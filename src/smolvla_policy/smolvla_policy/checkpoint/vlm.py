@@ -81,7 +81,7 @@ def read_vlm_config(config: SmolVLAConfig, folder: Path, weights: TensorFile) ->
     stored = {key.replace(COMPILED, ""): shape for key, shape in weights.shapes.items()}
     usual = EMBEDDING not in stored or stored[EMBEDDING][-1] == WIDTH
     called_so = model_name(name) == model_name(SMOLVLM2)
-    # What a folder of another machine held, the weights tell.
+    # The weights show what a folder of another machine held.
     if name == SMOLVLM2 or (usual and (called_so or not HUB_ID.fullmatch(name))):
         return SMOLVLM2_500M
     if not called_so:

@@ -139,7 +139,7 @@ class LoadReport:
         adapted: weights changed by an adapter.
         unknown_fields: fields of ``config.json`` that are not LeRobot's.
         statistics: where the statistics came from.
-        remarks: what a user should know of how the checkpoint was read, a line each.
+        notes: what a user should know of how the checkpoint was read, a line each.
     """
 
     folder: Path
@@ -150,7 +150,7 @@ class LoadReport:
     adapted: int = 0
     unknown_fields: tuple[str, ...] = ()
     statistics: str = ""
-    remarks: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def load_weights(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of what is on the disk: checkpoint, joints, statistics, units, calibration, words."""
+"""Checks of what is on the disk: checkpoint, joints, statistics, units, calibration, text."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from smolvla_core.units.calibration import GRIPPER, UNSAFE, LoadedCalibration, b
 
 from smolvla_policy.backends.parameter_defaults import Completed, complete
 from smolvla_policy.backends.smolvla import (
-    camera_remark,
-    camera_wishes,
+    camera_note,
     checkpoint_joints,
     fit_joints,
     match_cameras,
+    requested_cameras,
 )
 from smolvla_policy.backends.units_choice import ChosenUnits, choose_units, read_calibrations
 from smolvla_policy.checkpoint.config import ACTION, STATE
 from smolvla_policy.checkpoint.contents import (
     CheckpointContents,
-    constant_remarks,
+    constant_notes,
     read_contents,
 )
 from smolvla_policy.checkpoint.robot import unlearned
@@ -65,7 +65,7 @@ def check_checkpoint(options: Options) -> tuple[list[Row], CheckpointContents | 
         f"{name}: chunks of {config.chunk_size} actions, {config.num_steps} steps, "
         f"{megabytes:.0f} MB"
     )
-    found = "\n".join([found, *contents.remarks])
+    found = "\n".join([found, *contents.notes])
     unknown = ", ".join(config.unknown)
     if unknown:
         return [
@@ -132,7 +132,7 @@ def check_cameras(
 ) -> tuple[list[Row], dict[str, str]]:
     """Check that the cameras are the checkpoint's; return name -> feature too."""
     config, processors = contents.config, contents.processors
-    given = camera_wishes(options.get("cameras") or (), robot, contents)
+    given = requested_cameras(options.get("cameras") or (), robot, contents)
     try:
         matched = match_cameras(str(options["checkpoint"]), given, config, processors)
     except ValueError as error:
@@ -144,7 +144,7 @@ def check_cameras(
                 f"give cameras as name:feature, e.g. {_named_camera(contents)}",
             )
         ], {}
-    found = camera_remark(matched, config).removeprefix("cameras: ")
+    found = camera_note(matched, config).removeprefix("cameras: ")
     trained = processors.trained_cameras
     lacking = [name for name in trained if name not in matched.values()]
     advice = ""
@@ -183,7 +183,7 @@ def check_statistics(robot: Robot, contents: CheckpointContents) -> list[Row]:
     rows = []
     names = [joint.name for joint in robot.joints]
     joints = names if len(names) == contents.config.action_dim else None
-    constant = constant_remarks(contents.config, normalizers, joints)
+    constant = constant_notes(contents.config, normalizers, joints)
     for feature, kind in ((STATE, "STATE"), (ACTION, "ACTION")):
         mode = contents.processors.norm_map.get(kind, "IDENTITY")
         there: Mapping[str, ArrayLike] = contents.statistics.get(feature, {})
@@ -227,14 +227,14 @@ def _still(statistics: Mapping[str, ArrayLike], robot: Robot) -> list[str]:
 def check_units(
     options: Options, robot: Robot, contents: CheckpointContents
 ) -> tuple[list[Row], ChosenUnits | None]:
-    """Check that the units can be told and are not contradicted; return them."""
+    """Check that the units can be found and are not contradicted; return them."""
     try:
         chosen = choose_units(options, robot, contents.statistics, contents.robot.units)
     except ValueError as error:
         return [Row("units", Status.FIX, str(error))], None
-    first = chosen.remarks[0].removeprefix("units: ")
-    odd = [remark for remark in chosen.remarks if remark.startswith("allowed by")]
-    odd += [chosen.doubt] if chosen.doubt else []
+    first = chosen.notes[0].removeprefix("units: ")
+    odd = [note for note in chosen.notes if note.startswith("allowed by")]
+    odd += [chosen.warning] if chosen.warning else []
     if odd:
         return [Row("units", Status.WARN, first, "\n".join(odd))], chosen
     return [Row("units", Status.OK, first)], chosen
@@ -248,8 +248,8 @@ def check_period(
         completed = complete(options, robot, contents.robot)
     except ValueError as error:
         return [Row("period", Status.FIX, str(error))], None
-    status = Status.WARN if completed.doubt else Status.OK
-    return [Row("period", status, completed.period, completed.doubt)], completed
+    status = Status.WARN if completed.warning else Status.OK
+    return [Row("period", status, completed.period, completed.warning)], completed
 
 
 def check_calibration(options: Options, robot: Robot) -> list[Row]:
@@ -273,7 +273,7 @@ def check_calibration(options: Options, robot: Robot) -> list[Row]:
 
 
 def _check_arm(loaded: LoadedCalibration, joints: Sequence[Joint], options: Options) -> Row:
-    remarks = [remark.removeprefix(f"{loaded.file}: ") for remark in loaded.remarks]
+    notes = [note.removeprefix(f"{loaded.file}: ") for note in loaded.remarks]
     unsafe = broken_rules(loaded.joints, [UNSAFE])
     beyond = []
     for joint in joints:
@@ -286,7 +286,7 @@ def _check_arm(loaded: LoadedCalibration, joints: Sequence[Joint], options: Opti
                 f"the robot file's limits are {math.degrees(joint.lower):.0f} to "
                 f"{math.degrees(joint.upper):.0f}: the driver stops there"
             )
-    advice = "\n".join([*unsafe, *remarks, *beyond])
+    advice = "\n".join([*unsafe, *notes, *beyond])
     if not advice:
         found = f"{loaded.file}: {len(loaded.joints)} joints, ranges as the arm's"
         return Row("calibration", Status.OK, found)
@@ -294,16 +294,16 @@ def _check_arm(loaded: LoadedCalibration, joints: Sequence[Joint], options: Opti
     return Row("calibration", Status.FIX if stop else Status.WARN, str(loaded.file), advice)
 
 
-def check_instruction(task: str, contents: CheckpointContents, wish: str = "") -> list[Row]:
-    """Check that the tokenizer is there, or the one wished instead, and cuts nothing off."""
+def check_instruction(task: str, contents: CheckpointContents, given: str = "") -> list[Row]:
+    """Check that the tokenizer (or the given one) is there and cuts nothing off."""
     try:
         tokenizer = find_tokenizer(
-            contents.folder, contents.config, contents.processors, wish or None
+            contents.folder, contents.config, contents.processors, given or None
         )
     except ValueError as error:
         return [Row("instruction", Status.FIX, str(error))]
     highest = max(tokenizer.encode(task.strip() or "pick it up"))
-    with contextlib.suppress(CheckpointError):  # a row of its own says that
+    with contextlib.suppress(CheckpointError):  # another row reports it
         known = _sizes(contents).vocabulary
         if highest >= known:
             return [

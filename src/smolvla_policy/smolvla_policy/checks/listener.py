@@ -22,7 +22,7 @@ from smolvla_core.ros.joint_states import subscribe_joint_states
 from smolvla_core.ros.sensors import SerializedImage
 from smolvla_core.settings import from_values
 
-from smolvla_policy.checks.heard import CameraHeard, Heard, JointsHeard
+from smolvla_policy.checks.received import Received, ReceivedCamera, ReceivedJoints
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 
@@ -80,7 +80,7 @@ class RobotListener:
         self._newest: dict[str, SerializedImage] = {}
         self._topics: dict[str, str] = {}
         self._states = [_Arrivals() for _ in joints]
-        self._names: dict[str, None] = {}  # in the order in which they were heard
+        self._names: dict[str, None] = {}  # in the order in which they were received
         self._positions = np.full(len(joints), np.nan)
         self._problem = ""
         for camera in cameras:
@@ -125,8 +125,8 @@ class RobotListener:
         nanoseconds: int = self._node.get_clock().now().nanoseconds
         return nanoseconds
 
-    def listen(self, seconds: float) -> Heard:
-        """Spin the node for so long and return what was heard."""
+    def listen(self, seconds: float) -> Received:
+        """Spin the node for so long and return what was received."""
         executor = SingleThreadedExecutor(context=self._node.context)
         executor.add_node(self._node)
         deadline = time.monotonic() + seconds
@@ -136,9 +136,9 @@ class RobotListener:
         finally:
             executor.remove_node(self._node)
             executor.shutdown()
-        return self._heard(seconds)
+        return self._received(seconds)
 
-    def _heard(self, seconds: float) -> Heard:
+    def _received(self, seconds: float) -> Received:
         now = time.monotonic()
         snapshot = self._buffer.snapshot(now)
         topics = {
@@ -146,7 +146,7 @@ class RobotListener:
             for name, types in self._node.get_topic_names_and_types()
             if set(IMAGE_TYPES) & set(types) and self._node.count_publishers(name)
         }
-        return Heard(
+        return Received(
             seconds,
             {camera: self._camera(camera, now) for camera in self._arrivals},
             self._joints(),
@@ -154,7 +154,7 @@ class RobotListener:
             snapshot.message if isinstance(snapshot, Missing) else "",
         )
 
-    def _joints(self) -> JointsHeard:
+    def _joints(self) -> ReceivedJoints:
         slowest = min(self._states, key=lambda joint: (len(joint.times), joint.rate))
         silent = [
             name
@@ -167,7 +167,7 @@ class RobotListener:
                 f"no {', '.join(silent)} among the joints {', '.join(self._names)}: give the "
                 "topics' names of the joints in a robot file, and their topics"
             )
-        return JointsHeard(
+        return ReceivedJoints(
             ", ".join(self._joint_topics),
             sum(self._node.count_publishers(topic) for topic in self._joint_topics),
             max(len(arrivals.times) for arrivals in self._states) or len(self._names),
@@ -178,7 +178,7 @@ class RobotListener:
             max((a.stamp_age for a in self._states if a.ages), key=abs, default=math.nan),
         )
 
-    def _camera(self, camera: str, now: float) -> CameraHeard:
+    def _camera(self, camera: str, now: float) -> ReceivedCamera:
         topic, arrivals = self._topics[camera], self._arrivals[camera]
         publishers = self._node.get_publishers_info_by_topic(topic)
         pixels, gray, error = None, False, ""
@@ -188,7 +188,7 @@ class RobotListener:
                 gray = bool(self._newest[camera].gray())
             except ValueError as problem:
                 error = str(problem)
-        return CameraHeard(
+        return ReceivedCamera(
             topic,
             len(publishers),
             tuple(sorted({info.topic_type for info in publishers})),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of what was heard of the robot against what the checkpoint needs."""
+"""Checks of what was received of the robot against what the checkpoint needs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from smolvla_core.robot import VELOCITY, Robot
 
 from smolvla_policy.backends.units_choice import ChosenUnits
 from smolvla_policy.checkpoint.config import STATE, SmolVLAConfig
-from smolvla_policy.checks.heard import CameraHeard, Heard, JointsHeard
+from smolvla_policy.checks.received import Received, ReceivedCamera, ReceivedJoints
 from smolvla_policy.checks.rows import Row, Status
 
 SLOW_RATE = 10.0
@@ -32,12 +32,12 @@ OUTSIDE = 0.1
 """Share of the data's range by which a pose may lie outside of it."""
 
 
-def check_silence(heard: Heard) -> list[Row]:
-    """Return a row when nothing at all was heard: the robot is not running."""
-    if not heard.silent:
+def check_silence(received: Received) -> list[Row]:
+    """Return a row when nothing at all was received: the robot is not running."""
+    if not received.silent:
         return []
-    joints = heard.joints.topic
-    if heard.joints.publishers or any(c.publishers for c in heard.cameras.values()):
+    joints = received.joints.topic
+    if received.joints.publishers or any(c.publishers for c in received.cameras.values()):
         cause = "published, but nothing arrives: check the network and the drivers"
     else:
         cause = "start the arm and the cameras (same ROS_DOMAIN_ID and namespace?)"
@@ -45,7 +45,7 @@ def check_silence(heard: Heard) -> list[Row]:
         Row(
             "robot",
             Status.FIX,
-            f"no {joints} and no image heard in {heard.seconds:g} s",
+            f"no {joints} and no image received in {received.seconds:g} s",
             f"{cause}; or check without them: --offline",
         )
     ]
@@ -54,7 +54,7 @@ def check_silence(heard: Heard) -> list[Row]:
 def check_camera(
     name: str,
     feature: str,
-    heard: Heard,
+    received: Received,
     config: SmolVLAConfig,
     options: Mapping[str, Any],
     own_shapes: bool = True,
@@ -64,15 +64,15 @@ def check_camera(
     Args:
         name: of the camera.
         feature: of the checkpoint that it is for.
-        heard: of the robot.
+        received: of the robot.
         config: of the checkpoint.
         options: values of `policy_node`'s parameters.
         own_shapes: whether the configuration's shapes are the training data's; fine-tuning
             keeps the base model's.
     """
-    camera, check = heard.cameras[name], f"camera {name}"
+    camera, check = received.cameras[name], f"camera {name}"
     if camera.images == 0:
-        return Row(check, Status.FIX, *_nothing_from(camera, heard, options))
+        return Row(check, Status.FIX, *_nothing_from(camera, received, options))
     if camera.pixels is None:
         return Row(check, Status.FIX, f"{camera.topic}: {camera.error}")
     height, width = camera.pixels.shape[:2]
@@ -100,12 +100,12 @@ def check_camera(
 
 
 def _nothing_from(
-    camera: CameraHeard, heard: Heard, options: Mapping[str, Any]
+    camera: ReceivedCamera, received: Received, options: Mapping[str, Any]
 ) -> tuple[str, str]:
     compressed = camera.topic.endswith("/compressed")
     wanted = "sensor_msgs/msg/CompressedImage" if compressed else "sensor_msgs/msg/Image"
     if camera.publishers == 0:
-        others = ", ".join(heard.image_topics) or "nowhere"
+        others = ", ".join(received.image_topics) or "nowhere"
         return (
             f"nobody publishes {camera.topic}",
             "start its driver, or give the camera's topic in the robot file; images are published "
@@ -118,38 +118,42 @@ def _nothing_from(
             f"set the camera's transport in the robot file, or image_transport, to {other}",
         )
     return (
-        f"{camera.topic} is published, but no image arrived in {heard.seconds:g} s",
+        f"{camera.topic} is published, but no image arrived in {received.seconds:g} s",
         "does its driver run, its cable hold? From another machine: is the network fast enough?",
     )
 
 
-def check_joint_states(heard: JointsHeard, seconds: float, options: Mapping[str, Any]) -> Row:
+def check_joint_states(
+    received: ReceivedJoints, seconds: float, options: Mapping[str, Any]
+) -> Row:
     """Check the joint states: publisher, names, numbers, rate, stamps."""
     check = "joint states"
-    if heard.messages == 0:
-        if heard.publishers:
+    if received.messages == 0:
+        if received.publishers:
             return Row(
                 check,
                 Status.FIX,
-                f"{heard.topic} is published, but nothing arrived in {seconds:g} s",
+                f"{received.topic} is published, but nothing arrived in {seconds:g} s",
                 "check the arm's driver (joint_state_broadcaster active?) and the network",
             )
         return Row(
             check,
             Status.FIX,
-            f"nobody publishes {heard.topic}",
+            f"nobody publishes {received.topic}",
             "start the arm's driver, or set the namespace: --ros-args -r __ns:=/...",
         )
-    if heard.positions is None:
-        return Row(check, Status.FIX, f"{heard.topic}: {heard.problem}")
-    found = f"{heard.topic}: {len(heard.names)} joints, {_rate(heard.rate)}"
-    found += f", stamps {heard.stamp_age:.3f} s old" if math.isfinite(heard.stamp_age) else ""
+    if received.positions is None:
+        return Row(check, Status.FIX, f"{received.topic}: {received.problem}")
+    found = f"{received.topic}: {len(received.names)} joints, {_rate(received.rate)}"
+    found += (
+        f", stamps {received.stamp_age:.3f} s old" if math.isfinite(received.stamp_age) else ""
+    )
     limit = float(options["max_joint_state_age"])
-    if not 1.0 / heard.rate <= limit:
+    if not 1.0 / received.rate <= limit:
         advice = f"they must come within max_joint_state_age, {limit:g} s: raise their rate"
         return Row(check, Status.FIX, found, advice)
-    advices = _stamp_advice(heard.stamp_age, limit, options)
-    if heard.rate < SLOW_RATE:
+    advices = _stamp_advice(received.stamp_age, limit, options)
+    if received.rate < SLOW_RATE:
         advices.append(f"fewer than {SLOW_RATE:g} a second: what the policy feels is old")
     return Row(check, Status.WARN if advices else Status.OK, found, "\n".join(advices))
 
@@ -213,7 +217,7 @@ def check_pose(
     Args:
         positions: (joints,) [rad].
         robot: its joints in the checkpoint's order.
-        chosen: the units in force.
+        chosen: the active units.
         statistics: of the checkpoint.
     """
     check = "pose"
@@ -268,8 +272,8 @@ def check_pose(
     )
 
 
-def check_observation(heard: Heard) -> Row:
+def check_observation(received: Received) -> Row:
     """Check that images and joint state belong together, as `policy_node` wants them."""
-    if heard.missing:
-        return Row("observation", Status.FIX, heard.missing)
+    if received.missing:
+        return Row("observation", Status.FIX, received.missing)
     return Row("observation", Status.OK, "images and joint state belong together")

@@ -24,7 +24,7 @@ from smolvla_policy.checks.rows import Row, Status
 from smolvla_policy.model.sizes import choose_device
 
 CAMERA_SIZE = (480, 640)
-"""Of the made-up images, where none was heard."""
+"""Of the made-up images, where none was received."""
 MOST_MEMORY = 0.9
 
 
@@ -47,9 +47,9 @@ class Measured:
 
 def check_device(options: Mapping[str, Any], weights: Path) -> list[Row]:
     """Check that the device is there and has the memory."""
-    wish = str(options["device"])
+    requested = str(options["device"])
     try:
-        device = choose_device(wish)
+        device = choose_device(requested)
     except ValueError as error:
         return [Row("device", Status.FIX, str(error))]
     if device.type == "cuda":
@@ -57,14 +57,14 @@ def check_device(options: Mapping[str, Any], weights: Path) -> list[Row]:
         free = float(torch.cuda.mem_get_info(device)[0])
     else:
         name, free = str(device), available_memory()
-    chosen = f"auto is {name}" if wish == "auto" else name
+    chosen = f"auto is {name}" if requested == "auto" else name
     rows = [Row("device", Status.OK, f"{chosen}, PyTorch {torch.__version__}")]
     # bfloat16 in the file may be widened to float32.
     factor = 1 if options.get("dtype") == "bfloat16" else 2
     needed = factor * weights.stat().st_size
     found = f"weights take up to {needed / 1e9:.2f} GB"
     if math.isnan(free):
-        rows.append(Row("memory", Status.SKIPPED, f"{found}; what is free cannot be told here"))
+        rows.append(Row("memory", Status.SKIPPED, f"{found}; what is free is unknown here"))
     elif needed > MOST_MEMORY * free:
         advice = "close other programs, set dtype to bfloat16, or use another device"
         rows.append(Row("memory", Status.FIX, f"{found}, {free / 1e9:.1f} GB are free", advice))
@@ -74,7 +74,7 @@ def check_device(options: Mapping[str, Any], weights: Path) -> list[Row]:
 
 
 def available_memory(meminfo: Path = Path("/proc/meminfo")) -> float:
-    """Return how many bytes a new program can have; NaN where it cannot be told."""
+    """Return how many bytes a new program can have; NaN where that is unknown."""
     try:
         lines = meminfo.read_text(encoding="ascii").splitlines()
     except OSError:
@@ -97,7 +97,7 @@ def measure(
 
     Args:
         options: values of `policy_node`'s parameters.
-        images: camera -> uint8 (height, width, 3), where heard; others are made up.
+        images: camera -> uint8 (height, width, 3), where received; others are made up.
         task: the instruction; a made-up one where it is empty.
         chunks: how many are timed.
         clock: seconds.

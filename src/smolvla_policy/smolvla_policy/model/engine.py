@@ -7,7 +7,7 @@ SmolVLA, arXiv 2506.01844, section 3).
 
 Real-time chunking (Black, Galliker, Levine, "Real-Time Execution of Action Chunking Flow
 Policies", arXiv 2506.07339): a new chunk continues the actions that are already decided. While a
-policy thinks, the arm goes on with the chunk before. A new chunk that is drawn without regard to
+policy computes, the arm goes on with the chunk before. A new chunk that is drawn without regard to
 it may have decided otherwise (left instead of right, close the gripper now instead of later), and
 the seam becomes a jump. Guidance pulls each denoising step toward the old actions: fully where
 they will have been executed anyway, less and less behind. The correction is that of LeRobot's
@@ -287,7 +287,7 @@ def untouched_by_global_state(device: torch.device) -> Iterator[None]:
 class Engine:
     """Runs the network. Not to be used by two threads at once.
 
-    What a chunk does not need is not computed: cameras that are absent and words that are
+    What a chunk does not need is not computed: cameras that are absent and tokens that are
     padding do not enter the prefix, and everything that all denoising steps share is computed
     once.
 

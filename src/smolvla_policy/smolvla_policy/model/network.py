@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The SmolVLA network: prefix of images, words and state, and an expert that denoises actions.
+"""The SmolVLA network: prefix of images, text and state, and an expert that denoises actions.
 
 SmolVLA, arXiv 2506.01844. Inference happens in four stages, each a method, so that each can
 be measured and tested by itself: `encode_images`, `embed_prefix`, `prefill` with
@@ -41,7 +41,7 @@ class Prefix:
     def attention(self) -> Tensor:
         """Which token reads which, (batch, tokens, tokens) Boolean.
 
-        Images and words read each other but not the state; the state reads all.
+        Images and text read each other but not the state; the state reads all.
         """
         block = self.starts_block.cumsum(1)
         allowed = block[:, None, :] <= block[:, :, None]
@@ -224,7 +224,7 @@ class SmolVLANetwork(nn.Module):
         image_end: Tensor | None = None,
         pad_to: int = 0,
     ) -> Prefix:
-        """Line up images, words and state.
+        """Line up images, text and state.
 
         Args:
             images: per camera (batch, image tokens, hidden) from `encode_images`; None for a
@@ -254,7 +254,7 @@ class SmolVLANetwork(nn.Module):
             return self.embed_tokens(ids[None]).expand(batch, -1, -1)
 
         width = math.sqrt(self.sizes.text.hidden)
-        # LeRobot rounds this factor, unlike that of the words, to the type of the images.
+        # LeRobot rounds this factor, unlike that of the text, to the type of the images.
         factor = torch.tensor(width, dtype=self.precision.vision, device=device)
         for embedded, present in zip(images, image_valid, strict=True):
             if image_start is not None:

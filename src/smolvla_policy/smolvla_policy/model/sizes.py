@@ -239,7 +239,7 @@ def choose_precision(
     vlm_dtype: str = "bfloat16",
     native_bfloat16: bool | None = None,
 ) -> Precision:
-    """Turn a user's wish into number types.
+    """Turn the requested dtype into number types.
 
     Args:
         dtype: ``float32``, ``bfloat16`` (the mix of released checkpoints), or ``auto``/None:
@@ -256,14 +256,16 @@ def choose_precision(
     Raises:
         ValueError: `dtype` is not one of the names.
     """
-    wish = "auto" if dtype is None else str(dtype).replace("torch.", "")
-    if wish not in NAMES:
+    requested = "auto" if dtype is None else str(dtype).replace("torch.", "")
+    if requested not in NAMES:
         raise ValueError(f"dtype {dtype!r} is unknown; choose one of {', '.join(NAMES)}")
-    if wish == "float32" or (wish == "auto" and vlm_dtype == "float32" and not load_vlm_weights):
+    if requested == "float32" or (
+        requested == "auto" and vlm_dtype == "float32" and not load_vlm_weights
+    ):
         return Precision(torch.float32, torch.float32, torch.float32)
     if native_bfloat16 is None:
         native_bfloat16 = device.type != "cpu" or cpu_has_bfloat16()
-    vision = torch.float32 if wish == "auto" and not load_vlm_weights else torch.bfloat16
+    vision = torch.float32 if requested == "auto" and not load_vlm_weights else torch.bfloat16
     return Precision(vision, torch.bfloat16, torch.bfloat16, widen=not native_bfloat16)
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`policy_node`: cameras, joints and a sentence become chunks of actions.
 
-Loading and thinking happen in threads of their own, so receiving never stops: the newest
+Loading and inference happen in threads of their own, so receiving never stops: the newest
 images and joint states are at hand when a request comes, and every request has an answer.
 """
 
@@ -34,7 +34,7 @@ from smolvla_policy.backends.registry import (
 )
 from smolvla_policy.backends.session import Answer, LatestJobWorker, answer
 from smolvla_policy.checkpoint.robot import unlearned
-from smolvla_policy.policy_node.figures import PolicyFigures
+from smolvla_policy.policy_node.counters import PolicyCounters
 
 INFERENCE_TIMEOUT = 30.0
 """How long the cleanup waits for the inference that runs [s]."""
@@ -48,23 +48,23 @@ class PolicyNode(ManagedNode):
     """
 
     def __init__(self, **node_options: Any) -> None:
-        # First what `destroy_node` needs: it is called also when a parameter does not fit.
+        # First what `destroy_node` needs: it is also called when a parameter is invalid.
         self._worker: LatestJobWorker[InferenceRequest] | None = None
         self._backend: Backend | None = None
         self._checkpoint = ""
         self._sensors: SensorIntake | None = None
-        self._wishes: deque[dict[str, Any]] = deque()  # to the backend, for its own thread
+        self._changes: deque[dict[str, Any]] = deque()  # of live settings, for the worker thread
         super().__init__("policy_node", PolicySettings, background=True, **node_options)
         self._choose_backend(self.get_parameter("backend").value)
         self._instruction = ""  # of the newest request
-        self._figures = PolicyFigures(time.monotonic)
+        self._counters = PolicyCounters(time.monotonic)
         self._chunks = self.create_publisher(ActionChunk, "smolvla/action_chunk", qos.chunk_qos())
         self._statuses = self.create_publisher(PolicyStatus, "~/status", qos.status_qos())
         self._status_changed = self.create_guard_condition(self._publish_status)
         self._diagnostics = DiagnosticsPublisher(self, policy_diagnostics)
         self._status_timer = self.create_timer(1.0, self._publish_status)
         self._set_status_rate(self.get_parameter("status_rate").value)
-        self._tell_refusal = {level: self._sparse_log(level) for level in Level}
+        self._log_refusal = {level: self._sparse_log(level) for level in Level}
         self._refusal_level = Level.OK  # of the newest refusal
         self._complete = False  # whether all cameras and joints have been there
         self._active_since = math.inf
@@ -77,10 +77,10 @@ class PolicyNode(ManagedNode):
     # What the base calls in the transitions.
 
     def _choose_backend(self, name: str) -> None:
-        """Have the parameters of the backend `name`."""
+        """Declare the parameters of the backend `name`."""
         try:
             settings = backend_settings(name)
-        except ValueError:  # there is none: told when it is configured
+        except ValueError:  # there is none: reported by `configure`
             return
         self.use_settings(settings)
 
@@ -95,15 +95,15 @@ class PolicyNode(ManagedNode):
         except ValueError as error:  # others are no mistake in the parameters: see `misconfigured`
             raise ValueError(f"backend '{name}': {error}") from error
         self._backend = backend
-        self._wishes.clear()
-        self._figures.reset()
+        self._changes.clear()
+        self._counters.reset()
         self._complete = False
         self._worker = LatestJobWorker(self._work)
         self.in_ros_thread(lambda: self._listen(backend, settings))
-        for remark in getattr(backend, "remarks", ()):
-            self.get_logger().info(remark)
-        for doubt in getattr(backend, "doubts", ()):
-            self.get_logger().warning(doubt)
+        for note in getattr(backend, "notes", ()):
+            self.get_logger().info(note)
+        for warning in getattr(backend, "warnings", ()):
+            self.get_logger().warning(warning)
         self.get_logger().info(
             f"loaded in {time.monotonic() - start:.1f} s: {backend.description} on "
             f"{backend.device}, {backend.dtype}; cameras {', '.join(backend.cameras) or 'none'}"
@@ -114,7 +114,7 @@ class PolicyNode(ManagedNode):
         self._take(settings)
 
     def _take(self, settings: PolicySettings) -> None:
-        """Go by what of `settings` can be changed at any time."""
+        """Apply the live settings."""
         self._least_time = settings.inference_delay
         executor = converters.node_name(self.get_namespace(), settings.executor)
         if executor != self._executor:
@@ -126,15 +126,15 @@ class PolicyNode(ManagedNode):
         )
 
     def check(self, settings: PolicySettings, changed: set[str]) -> None:
-        """See whether the backend that is loaded takes other values."""
+        """Check whether the loaded backend takes the new values."""
         backend = self._backend
         if backend is not None and not hasattr(backend, "tune"):
             for name in changed - set(settings_of(PolicySettings)):
-                why = self.reconfigure_first(name)
-                raise ValueError(f"backend '{backend.name}' does not take it: {why}")
+                reason = self.reconfigure_first(name)
+                raise ValueError(f"backend '{backend.name}' does not take it: {reason}")
 
     def tune(self, settings: PolicySettings, names: set[str]) -> None:
-        """Go by new values; the backend does from its next inference on."""
+        """Apply new values; the backend does at its next inference."""
         if "backend" in names:
             try:
                 self._choose_backend(settings.backend)
@@ -145,9 +145,9 @@ class PolicyNode(ManagedNode):
         if sensors is not None:
             sensors.reconfigure(settings)
         own = names - set(settings_of(PolicySettings))
-        wishes = {name: getattr(settings, name) for name in own}
-        if wishes and hasattr(self._backend, "tune"):
-            self._wishes.append(wishes)
+        changes = {name: getattr(settings, name) for name in own}
+        if changes and hasattr(self._backend, "tune"):
+            self._changes.append(changes)
 
     def activate(self) -> None:
         """Begin to answer requests."""
@@ -160,7 +160,7 @@ class PolicyNode(ManagedNode):
             self._refuse(waiting, f"{self.get_name()} was deactivated", Level.OK)
 
     def release(self) -> None:
-        """Let the running inference end, then free the backend and hear nothing any more."""
+        """Let the running inference end, then free the backend and unsubscribe."""
         worker, self._worker = self._worker, None
         sensors, self._sensors = self._sensors, None
         backend, self._backend = self._backend, None
@@ -180,7 +180,7 @@ class PolicyNode(ManagedNode):
     # In the thread of ROS: receive.
 
     def _on_request(self, message: InferenceRequest) -> None:
-        self._figures.on_request()
+        self._counters.on_request()
         worker = self._worker
         if worker is None or self.phase != ACTIVE:
             self._refuse_inactive(message)
@@ -199,7 +199,7 @@ class PolicyNode(ManagedNode):
             self._refuse(replaced, f"replaced by request {message.request_id}", Level.OK)
 
     def _stranger(self, message: InferenceRequest) -> str:
-        """Say why a request is not of the executor that this node was started for."""
+        """Return why a request is not from the executor that this node was started for."""
         served, name = self._executor, converters.executor_name(message.executor)
         if name != served:
             return (
@@ -217,7 +217,7 @@ class PolicyNode(ManagedNode):
             self._asker = message.executor
         return ""
 
-    # In the worker's thread: think.
+    # In the worker thread: run the backend.
 
     def _work(self, message: InferenceRequest) -> None:
         backend, sensors = self._backend, self._sensors
@@ -225,8 +225,8 @@ class PolicyNode(ManagedNode):
             self._refuse_inactive(message)
             return
         self._status_changed.trigger()
-        while self._wishes:
-            backend.tune(self._wishes.popleft())  # type: ignore[attr-defined]
+        while self._changes:
+            backend.tune(self._changes.popleft())  # type: ignore[attr-defined]
         try:
             request = ChunkRequest(
                 request_id=message.request_id,
@@ -245,12 +245,12 @@ class PolicyNode(ManagedNode):
         if not result.error:  # deactivated meanwhile
             self._refuse_inactive(message)
         elif result.failed:
-            self._figures.on_failure()
+            self._counters.on_failure()
             self._refuse(message, result.error, Level.ERROR)
         else:
             level = self._missing_level()
-            # What is still to come needs no line.
-            self._refuse(message, result.error, level, tell=level > Level.OK)
+            # What is still starting is not logged.
+            self._refuse(message, result.error, level, log=level > Level.OK)
 
     def _publish_chunk(self, message: InferenceRequest, backend: Backend, result: Answer) -> None:
         assert result.positions is not None
@@ -258,7 +258,7 @@ class PolicyNode(ManagedNode):
         chunk.inference_time = converters.to_duration(result.inference_time)
         chunk.instruction = result.instruction
         self._send(chunk)
-        self._figures.on_chunk(result.inference_time)
+        self._counters.on_chunk(result.inference_time)
         self._status_changed.trigger()
 
     def _send(self, chunk: ActionChunk) -> None:
@@ -270,17 +270,17 @@ class PolicyNode(ManagedNode):
 
     def _refuse_inactive(self, message: InferenceRequest) -> None:
         """Refuse what comes while the node cannot answer, which its log has said before."""
-        self._refuse(message, self.hint, Level.ERROR if self.problem else Level.OK, tell=False)
+        self._refuse(message, self.hint, Level.ERROR if self.problem else Level.OK, log=False)
 
     def _refuse(
         self,
         message: InferenceRequest,
         error: str,
         level: Level = Level.WARN,
-        tell: bool = True,
+        log: bool = True,
     ) -> None:
         self._refusal_level = level
-        self._figures.on_refusal(error)
+        self._counters.on_refusal(error)
         self._send(
             ActionChunk(
                 executor=message.executor,
@@ -291,17 +291,17 @@ class PolicyNode(ManagedNode):
             )
         )
         self._status_changed.trigger()
-        if tell:
-            self._tell_refusal[level](error)
+        if log:
+            self._log_refusal[level](error)
 
     def _sparse_log(self, level: Level) -> SparseLog:
         return SparseLog(
-            lambda why: log_at(self.get_logger(), level, f"no chunk: {why}"),
+            lambda reason: log_at(self.get_logger(), level, f"no chunk: {reason}"),
             again=math.inf if level == Level.OK else AGAIN,
         )
 
     def _missing_level(self) -> Level:
-        """Say how bad it is that a camera or the joints are missing: at first they just come."""
+        """Return the level of a missing camera or joint state: at first they still start."""
         young = time.monotonic() - self._active_since < PATIENCE
         return Level.OK if young and not self._complete else Level.ERROR
 
@@ -329,13 +329,13 @@ class PolicyNode(ManagedNode):
             message.joint_state_age = health.joint_state_age
             missing = health.missing
             self._complete |= not missing
-        self._figures.write(message)
+        self._counters.write(message)
         message.state, message.message, message.level = self._state(missing)
         self._statuses.publish(message)
         self._diagnostics.add(message)
 
     def _state(self, missing: str) -> tuple[int, str, int]:
-        """Return the state, why, and how bad it is."""
+        """Return the state, the reason, and its level."""
         if self.phase == CONFIGURING:
             return PolicyStatus.LOADING, "loading", Level.OK
         if self.problem and self.phase != ACTIVE:
@@ -348,7 +348,7 @@ class PolicyNode(ManagedNode):
         worker = self._worker
         busy = worker is not None and worker.busy
         state = PolicyStatus.INFERRING if busy else PolicyStatus.READY
-        error = self._figures.error
+        error = self._counters.error
         return state, error, self._refusal_level if error else Level.OK
 
 

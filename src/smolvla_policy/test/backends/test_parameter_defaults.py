@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the checkpoint says fills what the parameters leave open; a parameter wins and is told."""
+"""What the checkpoint says fills open parameters; a parameter that is set wins and is logged."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def test_what_is_open_is_filled_in_and_told():
     assert made.robot.joints[2].gripper_range == (0.1, 0.9)
     assert made.options["seed"] == 3
     assert "12.5 Hz" in made.period
-    assert not made.doubt
-    assert len(made.remarks) == 3
+    assert not made.warning
+    assert len(made.notes) == 3
 
 
 def test_what_is_said_wins_and_the_contradiction_is_told():
@@ -48,26 +48,24 @@ def test_what_is_said_wins_and_the_contradiction_is_told():
     made = complete({**OPEN, "period": 0.04}, given, FACTS)
     assert made.options["period"] == 0.04
     assert made.robot.joints == (replace(given.joints[0], sign=1), *given.joints[1:])
-    assert "2 times as fast" in made.doubt
-    assert (
-        "elbow: sign is 1, as the robot file says; the data were recorded with -1" in made.remarks
-    )
-    assert len(made.remarks) == 3
-    assert not complete({**OPEN, "period": 0.08}, robot(), FACTS).doubt
+    assert "2 times as fast" in made.warning
+    assert "elbow: sign is 1, as the robot file says; the data were recorded with -1" in made.notes
+    assert len(made.notes) == 3
+    assert not complete({**OPEN, "period": 0.08}, robot(), FACTS).warning
 
 
 def test_a_guess_is_called_one():
     made = complete(OPEN, robot(), RobotFacts())
     assert made.options["period"] == pytest.approx(1 / 30)
     assert "a guess" in made.period
-    assert "Set period to 1/fps" in made.doubt
+    assert "Set period to 1/fps" in made.warning
     assert made.robot == robot()
-    assert not made.remarks
+    assert not made.notes
 
 
-def test_what_is_usual_needs_no_remark():
+def test_what_is_usual_needs_no_note():
     usual = RobotFacts(joint_signs=(1.0, 1.0, 1.0), gripper_range=(0.0, 2.0))
-    assert not complete(OPEN, robot(), usual).remarks
+    assert not complete(OPEN, robot(), usual).notes
 
 
 @pytest.mark.parametrize("period", [0.0004, 1.5, -0.1, float("nan")])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A request always gets an answer: actions, or words about what is wrong."""
+"""A request always gets an answer: actions, or a message about what is wrong."""
 
 import itertools
 
@@ -80,7 +80,7 @@ def test_a_request_without_an_instruction_is_refused_with_words_for_its_sender(b
 
 
 @pytest.mark.parametrize(
-    ("result", "words"),
+    ("result", "message"),
     [
         (ValueError("unknown sentence"), "fake: unknown sentence"),
         (RuntimeError("out of memory"), "fake failed: RuntimeError: out of memory"),
@@ -91,8 +91,8 @@ def test_a_request_without_an_instruction_is_refused_with_words_for_its_sender(b
         (np.array([[np.inf, 1.0]]), "inf for a in row 0"),
     ],
 )
-def test_whatever_breaks_becomes_a_refusal(result, words):
+def test_whatever_breaks_becomes_a_refusal(result, message):
     refused = ask(result)
     assert refused.positions is None
     assert refused.failed
-    assert words in refused.error
+    assert message in refused.error

@@ -124,9 +124,9 @@ BROKEN = {
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_broken_checkpoint_is_refused(copy, name):
-    change, words = BROKEN[name]
+    change, message = BROKEN[name]
     change(copy)
-    with pytest.raises(CheckpointError, match=words):
+    with pytest.raises(CheckpointError, match=message):
         copy.load()
 
 
@@ -150,9 +150,9 @@ BAD_STATISTICS = {
 
 @pytest.mark.parametrize("name", BAD_STATISTICS)
 def test_bad_statistics_are_refused(copy, name):
-    key, value, words = BAD_STATISTICS[name]
+    key, value, message = BAD_STATISTICS[name]
     copy.statistics(lambda tensors: {**tensors, key: value})
-    with pytest.raises(CheckpointError, match=words):
+    with pytest.raises(CheckpointError, match=message):
         copy.load()
 
 

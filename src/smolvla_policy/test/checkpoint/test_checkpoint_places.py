@@ -120,11 +120,11 @@ def test_of_a_training_without_last_the_newest_is_taken(copy, tmp_path):
     training(copy, tmp_path / "run", "000300", "001200", "000900")
     contents = read_contents(tmp_path / "run")
     assert contents.config.num_steps == 12
-    (remark,) = contents.remarks
-    assert "001200 is taken, the newest of 3" in remark
-    before = remark.rpartition(" give ")[2]
+    (note,) = contents.notes
+    assert "001200 is taken, the newest of 3" in note
+    before = note.rpartition(" give ")[2]
     assert taken(before) == 9
-    assert read_contents(before).remarks == ()
+    assert read_contents(before).notes == ()
     assert taken(tmp_path / "run" / "checkpoints") == 12
 
 
@@ -132,11 +132,11 @@ def test_averaged_weights_are_told(copy, tmp_path):
     training(copy, tmp_path / "run", "000500", averaged=True)
     policy = SmolVLAPolicy.from_pretrained(tmp_path / "run")
     assert policy.config.num_steps == 5
-    (remark,) = policy.load_report.remarks
-    assert "plain weights are taken" in remark
-    averaged = read_contents(remark.rpartition(" give ")[2])
+    (note,) = policy.load_report.notes
+    assert "plain weights are taken" in note
+    averaged = read_contents(note.rpartition(" give ")[2])
     assert averaged.config.num_steps == 77
-    assert averaged.remarks == ()
+    assert averaged.notes == ()
 
 
 def test_of_a_hub_repository_the_newest_checkpoint_is_taken(hub, copy, sample, want):
@@ -147,8 +147,8 @@ def test_of_a_hub_repository_the_newest_checkpoint_is_taken(hub, copy, sample, w
     assert [path for path in hub.sent if path.endswith("model.safetensors")] == [
         "checkpoints/001000/pretrained_model/model.safetensors"
     ]
-    (remark,) = policy.load_report.remarks
-    assert taken(remark.rpartition(" give ")[2]) == 4
+    (note,) = policy.load_report.notes
+    assert taken(note.rpartition(" give ")[2]) == 4
 
 
 def test_a_checkpoint_of_a_hub_repository_by_its_number(hub, copy):
@@ -156,8 +156,8 @@ def test_a_checkpoint_of_a_hub_repository_by_its_number(hub, copy):
     contents = read_contents("lab/arm/checkpoints/400")
     assert contents.config.num_steps == 4
     assert not any("001000" in path and path.endswith(".safetensors") for path in hub.sent)
-    (remark,) = contents.remarks
-    averaged = remark.rpartition(" give ")[2]
+    (note,) = contents.notes
+    averaged = note.rpartition(" give ")[2]
     assert averaged == "lab/arm/checkpoints/000400/pretrained_model_ema"
     assert taken(averaged) == 77
     assert taken("lab/arm/checkpoints/last") == 10

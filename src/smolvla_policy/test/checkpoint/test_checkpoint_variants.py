@@ -263,7 +263,7 @@ def test_adapter_beside_its_base(copy, tmp_path, sample):
 
 
 @pytest.mark.parametrize(
-    ("settings", "extra", "words"),
+    ("settings", "extra", "message"),
     [
         ({"peft_type": "IA3"}, {}, "IA3"),
         ({"use_dora": True}, {}, "use_dora"),
@@ -272,9 +272,9 @@ def test_adapter_beside_its_base(copy, tmp_path, sample):
         ({}, {"base_model.model.model.x.weight": torch.zeros(1, 1)}, "fits no weight"),
     ],
 )
-def test_adapter_that_cannot_be_merged(copy, settings, extra, words):
+def test_adapter_that_cannot_be_merged(copy, settings, extra, message):
     adapter(copy, settings, extra)
-    with pytest.raises(CheckpointError, match=words):
+    with pytest.raises(CheckpointError, match=message):
         copy.load()
 
 
@@ -393,8 +393,8 @@ def test_the_statistics_say_the_sizes(copy, sample, state, action):
     assert (policy.state_dim, policy.action_dim) == (state, action)
     got = policy.predict_chunk(**{**sample, "state": np.ones(state, np.float32)})
     assert got.shape == (8, action)
-    remarks = "\n".join(policy.load_report.remarks)
-    assert f"says 9 numbers for 'observation.state', the statistics are of {state}" in remarks
+    notes = "\n".join(policy.load_report.notes)
+    assert f"says 9 numbers for 'observation.state', the statistics are of {state}" in notes
     with pytest.raises(ValueError, match=rf"needs \({state},\)"):
         policy.predict_chunk(**{**sample, "state": np.ones(9, np.float32)})
     policy.save_pretrained(copy.folder.parent / "saved")
@@ -403,8 +403,8 @@ def test_the_statistics_say_the_sizes(copy, sample, state, action):
     assert saved["output_features"][ACTION]["shape"] == [action]
 
 
-def test_sizes_that_are_right_are_no_remark(copy):
-    assert copy.load().load_report.remarks == ()
+def test_sizes_that_are_right_are_no_note(copy):
+    assert copy.load().load_report.notes == ()
 
 
 def test_more_numbers_than_the_network_has_room_for(copy):
@@ -447,9 +447,7 @@ def test_a_constant_dimension_is_as_in_lerobot(copy, sample, mode):
     assert numbers[2] == (0.0 if mode == "MEAN_STD" else -1.0)
     beside = policy.normalizers[STATE].normalize(np.full(6, 8.5, np.float32))[2]
     assert beside == pytest.approx(1e8 if mode == "MEAN_STD" else 2e8, rel=1e-6)
-    assert [
-        remark for remark in policy.load_report.remarks if "dimension 2 was always 7.5" in remark
-    ]
+    assert [note for note in policy.load_report.notes if "dimension 2 was always 7.5" in note]
     # Real-time chunking survives rounding in what is queued.
     decided = actions[2:].copy()
     decided[:, 2] += 1e-3
@@ -466,10 +464,10 @@ def test_a_constant_joint_goes_by_its_name(copy):
 
     copy.edit("config.json", name)
     copy.statistics(lambda t: {**t, f"{ACTION}.std": torch.tensor([1.0, 1, 1, 0, 1, 0])})
-    (remark,) = copy.load().load_report.remarks
-    assert "four was always" in remark
-    assert "six was always" in remark
-    assert "one" not in remark
+    (note,) = copy.load().load_report.notes
+    assert "four was always" in note
+    assert "six was always" in note
+    assert "one" not in note
 
 
 @pytest.mark.parametrize("place", ["config", "step"])

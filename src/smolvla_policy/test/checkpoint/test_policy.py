@@ -78,15 +78,15 @@ def test_no_decided_rows_bind_nothing(policy, sample):
 
 
 @pytest.mark.parametrize(
-    ("decided", "words"),
+    ("decided", "message"),
     [
         (np.zeros((3, 5), np.float32), r"decided actions have shape \(3, 5\)"),
         (np.zeros(6, np.float32), "decided actions have shape"),
         (np.full((3, 6), np.nan, np.float32), "NaN"),
     ],
 )
-def test_decided_actions_that_do_not_fit(policy, sample, decided, words):
-    with pytest.raises(ValueError, match=words):
+def test_decided_actions_that_do_not_fit(policy, sample, decided, message):
+    with pytest.raises(ValueError, match=message):
         policy.predict_chunk(**sample, decided=decided)
 
 
@@ -200,10 +200,10 @@ BAD_INPUTS = {
 
 @pytest.mark.parametrize("name", BAD_INPUTS)
 def test_bad_input_is_refused(policy, sample, name):
-    change, words = BAD_INPUTS[name]
+    change, message = BAD_INPUTS[name]
     bad = {**sample, "images": dict(sample["images"])}
     change(bad)
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(ValueError, match=message):
         policy.predict_chunk(**bad)
 
 
@@ -224,7 +224,7 @@ def test_ambiguous_short_name_is_refused(copy):
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "message"),
     [
         ({"device": "cuda"}, "absent"),
         ({"device": "cuda:3"}, "absent"),
@@ -234,8 +234,8 @@ def test_ambiguous_short_name_is_refused(copy):
         ({"dtype": "float16"}, "'float16' is unknown"),
     ],
 )
-def test_device_or_dtype_that_cannot_be_had(options, words):
-    with pytest.raises(ValueError, match=words):
+def test_device_or_dtype_that_cannot_be_had(options, message):
+    with pytest.raises(ValueError, match=message):
         SmolVLAPolicy.from_pretrained(GOLDEN / "ckpt", **options)
 
 

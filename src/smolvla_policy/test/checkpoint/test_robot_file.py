@@ -73,7 +73,7 @@ def test_entries_of_a_later_version_are_passed_over(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "message"),
     [
         ({"units": "grad"}, "units is 'grad', not one of radians"),
         ({"fps": 0}, "fps is 0"),
@@ -85,11 +85,11 @@ def test_entries_of_a_later_version_are_passed_over(tmp_path):
         ({"gripper_range": [0.5, 0.5]}, "not two different angles"),
     ],
 )
-def test_what_cannot_be_is_named(tmp_path, content, words):
+def test_what_cannot_be_is_named(tmp_path, content, message):
     (tmp_path / ROBOT).write_text(json.dumps(content))
     with pytest.raises(CheckpointError, match=ROBOT) as caught:
         read_robot(tmp_path)
-    assert words in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_it_is_saved_with_the_checkpoint(copy, tmp_path):
@@ -104,9 +104,9 @@ def test_the_node_takes_units_period_and_gripper_from_it(copy):
     write_robot(copy.folder, FACTS)
     backend = create(options(copy.folder))
     assert backend.period == pytest.approx(1 / 12)
-    assert not backend.doubts
-    assert f"units: degrees, because {ROBOT} of the checkpoint says so" in backend.remarks[0]
-    assert any("gripper: open is 1.25" in remark for remark in backend.remarks)
+    assert not backend.warnings
+    assert f"units: degrees, because {ROBOT} of the checkpoint says so" in backend.notes[0]
+    assert any("gripper: open is 1.25" in note for note in backend.notes)
 
 
 def test_a_parameter_wins_over_it(copy):
@@ -114,7 +114,7 @@ def test_a_parameter_wins_over_it(copy):
     changes = {"units": "radians", "allow_units_mismatch": True, "period": 0.05}
     backend = create(options(copy.folder, **changes))
     assert backend.period == 0.05
-    units, period = backend.doubts
+    units, period = backend.warnings
     assert f"units is radians, but {ROBOT} of the checkpoint says degrees" in units
     assert "trained on data of 0.08333 s" in period
 
@@ -122,7 +122,7 @@ def test_a_parameter_wins_over_it(copy):
 def test_without_it_the_period_is_a_guess_that_is_told(copy):
     backend = create(options(copy.folder))
     assert backend.period == pytest.approx(1 / 30)
-    assert "a guess" in backend.doubts[0]
+    assert "a guess" in backend.warnings[0]
 
 
 def test_units_that_the_statistics_contradict_are_refused(copy):
@@ -143,9 +143,9 @@ def test_a_file_of_another_number_of_joints_is_not_used(copy, tmp_path, facts):
     backend = create(options(copy.folder))
     size = len(facts.joint_signs)
     assert f"{ROBOT} is not used: it is of {size} joints, the actions are of 6" in str(
-        backend.remarks
+        backend.notes
     )
-    assert backend.doubts
+    assert backend.warnings
     policy = SmolVLAPolicy.from_pretrained(copy.folder)
     policy.save_pretrained(tmp_path / "again")
     assert not (tmp_path / "again" / ROBOT).exists()

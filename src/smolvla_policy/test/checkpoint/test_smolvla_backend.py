@@ -172,27 +172,27 @@ def test_camera_mapping(copy, sample):
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "message"),
     [
         ({"cameras": {"a": "top", "b": "top"}}, "a and b are both for observation.images.top"),
         ({"cameras": {"a": "front"}}, "'front' is unknown"),
     ],
 )
-def test_what_does_not_fit_the_checkpoint(copy, options, words):
-    with pytest.raises(ValueError, match=words):
+def test_what_does_not_fit_the_checkpoint(copy, options, message):
+    with pytest.raises(ValueError, match=message):
         make(copy, **options)
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [
         ({"images": {}}, "camera top, wrist, side"),
         ({"joint_names": JOINTS[::-1]}, "expected shoulder_pan"),
         ({"instruction": ""}, "task is empty"),
     ],
 )
-def test_observation_that_does_not_fit(copy, sample, changes, words):
-    with pytest.raises(ValueError, match=words):
+def test_observation_that_does_not_fit(copy, sample, changes, message):
+    with pytest.raises(ValueError, match=message):
         make(copy).infer(observe(sample, **changes), REQUEST)
 
 
@@ -237,7 +237,7 @@ def test_cameras_by_the_rename_map_and_the_rest_left_out(copy, sample, policy):
     )
     backend = create(parameters(copy))
     assert backend.cameras == ("desk", "hand")
-    assert f"cameras: desk is {top}, hand is {wrist}; left out: {side}" in backend.remarks
+    assert f"cameras: desk is {top}, hand is {wrist}; left out: {side}" in backend.notes
     images = dict(zip(backend.cameras, sample["images"].values(), strict=False))
     got = backend.infer(observe(sample, images=images, positions=sample["state"] * 1.0), REQUEST)
     two = {top: sample["images"][top], wrist: sample["images"][wrist]}
@@ -247,15 +247,15 @@ def test_cameras_by_the_rename_map_and_the_rest_left_out(copy, sample, policy):
     # The parameter says which there are, whatever the checkpoint was trained with.
     backend = create(parameters(copy, cameras=["door:side"]))
     assert backend.cameras == ("door",)
-    assert f"left out: {top}, {wrist}" in backend.remarks[-1]
+    assert f"left out: {top}, {wrist}" in backend.notes[-1]
 
 
-def test_what_is_to_be_known_of_a_checkpoint_is_in_the_remarks(copy):
+def test_what_is_to_be_known_of_a_checkpoint_is_in_the_notes(copy):
     copy.edit("config.json", lambda c: c["input_features"]["observation.state"].update(shape=[14]))
     copy.statistics(lambda t: {**t, "action.std": torch.tensor([1.0, 1, 0, 1, 1, 1])})
-    remarks = "\n".join(create(parameters(copy)).remarks)
-    assert "says 14 numbers for 'observation.state', the statistics are of 6" in remarks
-    assert "action: in the training data elbow_flex was always" in remarks
+    notes = "\n".join(create(parameters(copy)).notes)
+    assert "says 14 numbers for 'observation.state', the statistics are of 6" in notes
+    assert "action: in the training data elbow_flex was always" in notes
 
 
 def test_a_state_of_another_size_than_the_action_is_refused(copy):
@@ -275,7 +275,7 @@ def test_a_tokenizer_by_parameter(copy, sample, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [
         ({"checkpoint": ""}, "'checkpoint' is empty"),
         ({"robot": "so99"}, "no robot 'so99'"),
@@ -290,8 +290,8 @@ def test_a_tokenizer_by_parameter(copy, sample, tmp_path):
         ({"robot": robot_file(JOINTS[:5])}, "has 5 joints"),
     ],
 )
-def test_parameters_that_do_not_fit(copy, changes, words):
-    with pytest.raises(ValueError, match=words):
+def test_parameters_that_do_not_fit(copy, changes, message):
+    with pytest.raises(ValueError, match=message):
         create(parameters(copy, **changes))
 
 
@@ -307,7 +307,7 @@ def test_close_frees_the_weights(copy, sample):
 
 def test_the_units_that_the_statistics_imply_are_taken_and_told(copy, sample, policy):
     backend = create(parameters(copy, units="auto"))
-    assert backend.remarks[0].startswith("units: degrees, because no other units fit")
+    assert backend.notes[0].startswith("units: degrees, because no other units fit")
     observation = observe(sample, positions=np.deg2rad(sample["state"]).astype(np.float64))
     got = backend.infer(observation, REQUEST)
     units = joint_units("degrees", load_robot("so100").joints)
@@ -317,9 +317,9 @@ def test_the_units_that_the_statistics_imply_are_taken_and_told(copy, sample, po
 
 
 def test_a_contradiction_that_was_allowed_is_told(copy):
-    remarks = create(parameters(copy)).remarks
-    assert remarks[0] == "units: radians, because the parameter says so"
-    assert "allowed by allow_units_mismatch" in remarks[1]
+    notes = create(parameters(copy)).notes
+    assert notes[0] == "units: radians, because the parameter says so"
+    assert "allowed by allow_units_mismatch" in notes[1]
 
 
 def shares(copy, tmp_path, width, **changes):
@@ -349,7 +349,7 @@ def shares(copy, tmp_path, width, **changes):
 
 def test_shares_of_the_range_go_through_the_calibration(copy, tmp_path):
     backend = create(shares(copy, tmp_path, 2200))
-    assert "units: normalized, because extremes of shoulder_pan" in backend.remarks[0]
+    assert "units: normalized, because extremes of shoulder_pan" in backend.notes[0]
 
 
 def test_the_calibration_of_another_arm_is_refused(copy, tmp_path):
@@ -357,5 +357,5 @@ def test_the_calibration_of_another_arm_is_refused(copy, tmp_path):
     with pytest.raises(ValueError, match=r"'elbow_flex': the range is 290 degrees wide.*another"):
         create(options)
     assert any(
-        "290 degrees" in r for r in create(replace(options, allow_units_mismatch=True)).remarks
+        "290 degrees" in r for r in create(replace(options, allow_units_mismatch=True)).notes
     )

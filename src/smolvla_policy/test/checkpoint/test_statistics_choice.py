@@ -65,15 +65,15 @@ def test_statistics_of_the_action_for_the_state(base):
 
 
 @pytest.mark.parametrize(
-    ("wish", "words"),
+    ("wish", "message"),
     [
         ("so200", r"'so100', 'so100-blue', 'so100-red'"),
         ("so100,state=whatever", "state=whatever"),
         ("", "no set"),
     ],
 )
-def test_unknown_choice(base, wish, words):
-    with pytest.raises(CheckpointError, match=words):
+def test_unknown_choice(base, wish, message):
+    with pytest.raises(CheckpointError, match=message):
         base.load(stats=wish)
 
 
@@ -91,15 +91,15 @@ def test_statistics_of_a_data_set(base, sample, want, tmp_path, form):
 
 
 @pytest.mark.parametrize(
-    ("stats", "words"),
+    ("stats", "message"),
     [
         ({ACTION: [1.0]}, "must map statistics"),
         ({ACTION: {"mean": ["x"]}}, "no numbers"),
         ({ACTION: {"mean": [0.0] * 6, "std": [1.0] * 6}}, "no statistics for 'observation.state'"),
     ],
 )
-def test_bad_mapping(copy, stats, words):
-    with pytest.raises(CheckpointError, match=words):
+def test_bad_mapping(copy, stats, message):
+    with pytest.raises(CheckpointError, match=message):
         copy.load(stats=stats)
 
 
@@ -155,8 +155,8 @@ def test_images_are_normalized_if_the_checkpoint_says_so(copy, sample, want):
     assert np.abs(copy.load().predict_chunk(**sample) - want).max() <= 1e-3
     copy.statistics(lambda t: {k: v for k, v in t.items() if "images.top" not in k})
     without = copy.load()
-    (remark,) = without.load_report.remarks
-    assert "no statistics of observation.images.top: as in LeRobot" in remark
+    (note,) = without.load_report.notes
+    assert "no statistics of observation.images.top: as in LeRobot" in note
     assert np.abs(without.predict_chunk(**sample) - want).max() <= 1e-3
     copy.statistics(lambda t: {k: v for k, v in t.items() if k != "observation.images.side.min"})
     with pytest.raises(CheckpointError, match=r"images.side.*'min'"):

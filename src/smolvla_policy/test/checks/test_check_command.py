@@ -61,7 +61,7 @@ def test_a_robot_that_fits(capsys, folder, robot):
 def test_no_robot(capsys, folder):
     code, rows = run(capsys, folder, "--no-speed", "--seconds", "0.2")
     assert code == 1
-    assert "no /joint_states and no image heard in 0.2 s" in rows["robot"]["found"]
+    assert "no /joint_states and no image received in 0.2 s" in rows["robot"]["found"]
     assert "camera top" not in rows
 
 
@@ -164,7 +164,7 @@ def test_the_period_that_is_taken_and_why(capsys, folder):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         (["--ros-args", "-p", "period:=soon"], "period"),
         (["--ros-args", "-p", "period:=7.0"], "period"),
@@ -173,9 +173,9 @@ def test_the_period_that_is_taken_and_why(capsys, folder):
         (["--ros-args", "-p", "backend:=scripted"], "only checkpoints of 'smolvla'"),
     ],
 )
-def test_bad_usage_is_2(capsys, arguments, words):
+def test_bad_usage_is_2(capsys, arguments, message):
     assert check.main(["--offline", *arguments]) == 2
-    assert words in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -46,18 +46,18 @@ def test_a_good_checkpoint_is_good_in_every_row(options):
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "message"),
     [
         ({"checkpoint": ""}, "none is named"),
         ({"checkpoint": "/nowhere/at/all"}, "neither an existing folder nor a hub id"),
         ({"stats": "so100"}, "no set of statistics 'so100'"),
     ],
 )
-def test_a_checkpoint_that_cannot_be_read(options, change, words):
+def test_a_checkpoint_that_cannot_be_read(options, change, message):
     (row,), contents = checks.check_checkpoint({**options, **change})
     assert contents is None
     assert row.status is Status.FIX
-    assert words in row.found
+    assert message in row.found
 
 
 def test_missing_statistics_are_told_with_the_choices(options, folder):
@@ -134,18 +134,18 @@ def test_velocities_are_told_from_positions(options, folder):
 
 
 @pytest.mark.parametrize(
-    ("cameras", "words"),
+    ("cameras", "message"),
     [
         (["top", "head:top"], "top and head are both for observation.images.top"),
         (["top", "wrist", "front:observation.images.front"], "front' is unknown"),
     ],
 )
-def test_cameras_that_are_not_the_checkpoints(options, cameras, words):
+def test_cameras_that_are_not_the_checkpoints(options, cameras, message):
     rows, matched = checks.check_cameras(
         {**options, "cameras": cameras}, SO100, contents_of(options)
     )
     assert rows[0].status is Status.FIX
-    assert words in rows[0].found
+    assert message in rows[0].found
     assert "--cameras front:observation.images.top," in rows[0].advice
     # What is advised for the node is what ROS 2 reads.
     _, arguments = rows[0].advice.split(" for policy_node ")
@@ -293,7 +293,7 @@ def test_calibration_by_itself(options, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "status", "words"),
+    ("change", "status", "message"),
     [
         (lambda arm: arm.pop("gripper"), Status.FIX, "another kind of robot"),
         (lambda arm: arm["gripper"].update(id=1), Status.FIX, "every servo needs an id"),
@@ -315,11 +315,11 @@ def test_calibration_by_itself(options, tmp_path):
         ),
     ],
 )
-def test_the_calibration_of_another_arm(options, tmp_path, change, status, words):
+def test_the_calibration_of_another_arm(options, tmp_path, change, status, message):
     options = {**options, "calibration": calibration(tmp_path, change)}
     (row,) = checks.check_calibration(options, SO100)
     assert row.status is status
-    assert words in f"{row.found} {row.advice}".replace("\n", " ")
+    assert message in f"{row.found} {row.advice}".replace("\n", " ")
 
 
 def test_another_arms_full_turn_can_be_allowed(options, tmp_path):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was heard of the robot: silence, age, size, names, limits and poses."""
+"""What was received of the robot: silence, age, size, names, limits and poses."""
 
 import math
 
@@ -11,7 +11,7 @@ from smolvla_core.units.calibration import LEROBOT_JOINTS
 from smolvla_policy.backends.units_choice import choose_units
 from smolvla_policy.checkpoint.contents import read_contents
 from smolvla_policy.checks import robot_checks as checks
-from smolvla_policy.checks.heard import CameraHeard, Heard, JointsHeard
+from smolvla_policy.checks.received import Received, ReceivedCamera, ReceivedJoints
 from smolvla_policy.checks.rows import Status
 
 ROBOT = load_robot("so100")
@@ -31,7 +31,7 @@ def camera(**changes):
         "pixels": np.zeros((480, 640, 3), np.uint8),
         **changes,
     }
-    return CameraHeard(TOPIC, **values)
+    return ReceivedCamera(TOPIC, **values)
 
 
 def joints(**changes):
@@ -44,26 +44,26 @@ def joints(**changes):
         "stamp_age": 0.001,
         **changes,
     }
-    return JointsHeard("/joint_states", **values)
+    return ReceivedJoints("/joint_states", **values)
 
 
-def heard(top=None, state=None, **changes):
-    return Heard(3.0, {"top": top or camera()}, state or joints(), **changes)
+def received(top=None, state=None, **changes):
+    return Received(3.0, {"top": top or camera()}, state or joints(), **changes)
 
 
 def camera_row(options, top, **changes):
     config = read_contents(options["checkpoint"]).config
-    return checks.check_camera("top", FEATURE, heard(top, **changes), config, options)
+    return checks.check_camera("top", FEATURE, received(top, **changes), config, options)
 
 
 def test_silence_is_one_row():
-    quiet = heard(CameraHeard(TOPIC), JointsHeard("/joint_states"))
+    quiet = received(ReceivedCamera(TOPIC), ReceivedJoints("/joint_states"))
     (row,) = checks.check_silence(quiet)
     assert row.status is Status.FIX
-    assert row.found == "no /joint_states and no image heard in 3 s"
+    assert row.found == "no /joint_states and no image received in 3 s"
     assert "start the arm" in row.advice
     assert "--offline" in row.advice
-    assert checks.check_silence(heard(CameraHeard(TOPIC))) == []
+    assert checks.check_silence(received(ReceivedCamera(TOPIC))) == []
 
 
 def test_a_good_camera_of_another_size(options):
@@ -73,7 +73,7 @@ def test_a_good_camera_of_another_size(options):
 
 
 @pytest.mark.parametrize(
-    ("changes", "status", "words"),
+    ("changes", "status", "message"),
     [
         ({"age": 0.9}, Status.FIX, "max_image_age, 0.5 s"),
         ({"rate": 1.5}, Status.FIX, "max_image_age, 0.5 s"),
@@ -92,15 +92,15 @@ def test_a_good_camera_of_another_size(options):
         ),
     ],
 )
-def test_what_can_be_wrong_with_a_camera(options, changes, status, words):
+def test_what_can_be_wrong_with_a_camera(options, changes, status, message):
     row = camera_row(options, camera(**changes))
     assert row.status is status
-    assert words in f"{row.found} {row.advice}"
+    assert message in f"{row.found} {row.advice}"
 
 
 def test_shapes_that_are_the_base_models_are_not_compared(options):
     config = read_contents(options["checkpoint"]).config
-    wide = heard(camera(pixels=np.zeros((720, 1280, 3), np.uint8)))
+    wide = received(camera(pixels=np.zeros((720, 1280, 3), np.uint8)))
     row = checks.check_camera("top", FEATURE, wide, config, options, own_shapes=False)
     assert row.status is Status.OK, row
 
@@ -114,7 +114,7 @@ def test_a_topic_that_nobody_publishes_names_those_that_somebody_does(options):
 
 
 @pytest.mark.parametrize(
-    ("changes", "status", "words"),
+    ("changes", "status", "message"),
     [
         ({}, Status.OK, "6 joints, 100.0 Hz"),
         ({"messages": 0, "publishers": 0}, Status.FIX, "nobody publishes /joint_states"),
@@ -126,10 +126,10 @@ def test_a_topic_that_nobody_publishes_names_those_that_somebody_does(options):
         ({"stamp_age": 1.0}, Status.WARN, "synchronize"),
     ],
 )
-def test_joint_states(options, changes, status, words):
+def test_joint_states(options, changes, status, message):
     row = checks.check_joint_states(joints(**changes), 3.0, options)
     assert row.status is status
-    assert words in f"{row.found} {row.advice}"
+    assert message in f"{row.found} {row.advice}"
 
 
 def test_an_arm_beyond_its_limits():
@@ -193,7 +193,7 @@ def test_mean_and_deviation_serve_where_there_are_no_extremes(options):
 
 
 def test_parts_that_do_not_belong_together():
-    assert checks.check_observation(heard()).status is Status.OK
-    row = checks.check_observation(heard(missing="cameras a and b are 3 s apart"))
+    assert checks.check_observation(received()).status is Status.OK
+    row = checks.check_observation(received(missing="cameras a and b are 3 s apart"))
     assert row.status is Status.FIX
     assert "3 s apart" in row.found

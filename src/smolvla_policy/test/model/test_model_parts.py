@@ -59,7 +59,7 @@ def test_full_size_has_lerobots_tensors_and_parameters():
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "message"),
     [
         ({"expert": dataclasses.replace(FULL.expert, layers=7)}, "no multiple"),
         ({"expert": dataclasses.replace(FULL.expert, layers=8)}, "pattern"),
@@ -68,8 +68,8 @@ def test_full_size_has_lerobots_tensors_and_parameters():
         ({"vision": dataclasses.replace(FULL.vision, image=500)}, "patch 16"),
     ],
 )
-def test_sizes_that_contradict_each_other(change, words):
-    with pytest.raises(ValueError, match=words):
+def test_sizes_that_contradict_each_other(change, message):
+    with pytest.raises(ValueError, match=message):
         dataclasses.replace(FULL, **change)
 
 

@@ -86,16 +86,16 @@ def test_sentences_are_for_the_executor_alone(world):
 
 
 @pytest.mark.parametrize(
-    ("silent", "words"), [("wrist", "camera wrist"), ("joints", "joint states")]
+    ("silent", "message"), [("wrist", "camera wrist"), ("joints", "joint states")]
 )
-def test_no_chunk_from_what_has_gone_stale(world, silent, words):
+def test_no_chunk_from_what_has_gone_stale(world, silent, message):
     world.ready()
     assert world.ask().error == ""
     world.silent.add(silent)
-    world.graph.until(lambda: words in world.status.message, what="status names it")
+    world.graph.until(lambda: message in world.status.message, what="status names it")
     seen = len(world.backend.observations)
     chunk = world.ask()
-    assert words in chunk.error
+    assert message in chunk.error
     assert len(chunk.positions) == 0
     assert len(world.backend.observations) == seen
     world.silent.clear()
@@ -250,9 +250,9 @@ def test_gray_pictures_are_told_once_and_used(make_world, capfd):
         assert world.ask().error == ""
     image = world.backend.observations[-1].images["top"]
     np.testing.assert_array_equal(image, np.full((12, 16, 3), 77))
-    told = [line for line in capfd.readouterr().err.splitlines() if "are gray" in line]
-    assert len(told) == 1
-    assert "camera top: /camera/top/image_raw/compressed: the pictures are gray" in told[0]
+    lines = [line for line in capfd.readouterr().err.splitlines() if "are gray" in line]
+    assert len(lines) == 1
+    assert "camera top: /camera/top/image_raw/compressed: the pictures are gray" in lines[0]
 
 
 def test_a_checkpoint_that_cannot_load_ends_the_process_with_words():

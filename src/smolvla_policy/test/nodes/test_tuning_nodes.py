@@ -116,10 +116,10 @@ def test_a_refused_set_leaves_the_moving_arm_as_it_was(graph, make_robot):
     graph.until(robot.state(ExecutorStatus.RUNNING), what="motion")
     names = list(settings_of(ExecutorSettings))
     before = [parameter.value for parameter in robot.executor.get_parameters(names)]
-    for values, words in REFUSALS:
+    for values, message in REFUSALS:
         result = set_all(graph, "executor_node", **values)
         assert not result.successful
-        assert words in result.reason
+        assert message in result.reason
     after = [parameter.value for parameter in robot.executor.get_parameters(names)]
     assert after == before
     count = len(robot.commands)

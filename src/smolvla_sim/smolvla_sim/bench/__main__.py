@@ -58,8 +58,8 @@ def measure(
             functools.partial(BenchPlayer, settings), missing, settings.workers
         ) as done,
     ):
-        for job, figures in done:
-            results.add(job, figures)
+        for job, result in done:
+            results.add(job, result)
             bar.set_postfix_str(f"{job.cell.execution.name}, {job.cell.delay_ms} ms")
             bar.update()
     return [
@@ -88,7 +88,7 @@ def parser() -> argparse.ArgumentParser:
         "smolvla bench sim",
         "Synchronous against asynchronous execution, in simulated time.",
         "smolvla bench sim --quick --output bench_out",
-        "0 measured, whatever the bars say; 2 it could not be; 130 Ctrl-C, the same command "
+        "0 measured, whatever the criteria say; 2 it could not be; 130 Ctrl-C, the same command "
         "continues",
     )
     add_arguments(made, BenchSettings)

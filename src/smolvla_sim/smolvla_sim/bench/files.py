@@ -20,7 +20,7 @@ from smolvla_policy.checkpoint.source import WEIGHTS, find_checkpoint
 
 from smolvla_sim.bench import report, summary
 from smolvla_sim.bench.runs import CLAIM_DELAY, USUAL, Cell, Job
-from smolvla_sim.bench.summary import Figures, Row
+from smolvla_sim.bench.summary import Result, Row
 from smolvla_sim.play.loop import Execution
 from smolvla_sim.play.policies import PolicyFacts
 from smolvla_sim.settings import BenchSettings, PlaySettings
@@ -70,14 +70,14 @@ def write_report(
         f"time limit of a task {settings.limit:g} s; continuous operation {settings.minute:g} s",
     ]
     sync, best = summary.synchronous(rows), summary.best_asynchronous(rows)
-    checks = summary.bars(sync, best) if sync and best else []
+    checks = summary.criteria(sync, best) if sync and best else []
     text = report.markdown(
         "Synchronous against asynchronous execution",
         lines,
         rows,
         checks,
         settings.minute,
-        summary.beside(rows, facts, settings.fps),
+        summary.comparisons(rows, facts, settings.fps),
     )
     (folder / f"{NAME}.md").write_text(text, encoding="utf-8")
     write_json(
@@ -179,7 +179,7 @@ class ResultsFile:
 
     def __init__(self, path: Path, setup: Mapping[str, Any]) -> None:
         self._path = path
-        self._done: dict[str, Figures] = {}
+        self._done: dict[str, Result] = {}
         # As it will be read back, so that tuples equal lists.
         wanted = json.loads(json.dumps(setup))
         lines = self._lines()
@@ -220,24 +220,24 @@ class ResultsFile:
     def __len__(self) -> int:
         return len(self._done)
 
-    def add(self, job: Job, figures: Figures) -> None:
-        """Note the figures of a run."""
+    def add(self, job: Job, result: Result) -> None:
+        """Note the result of a run."""
         line = {
             "cell": job.cell.key,
             "measurement": job.measurement,
             "seed": job.seed,
-            "figures": figures,
+            "figures": result,
         }
         with self._path.open("a", encoding="utf-8") as file:
             file.write(_line(line))
-        self._done[_key(job.cell.key, line)] = figures
+        self._done[_key(job.cell.key, line)] = result
 
     def missing(self, jobs: Iterable[Job]) -> list[Job]:
         """Return the jobs that are still to be done."""
         return [job for job in jobs if _job_key(job) not in self._done]
 
-    def of(self, cell: Cell, measurement: str, seeds: Iterable[int]) -> list[Figures]:
-        """Return the figures of a cell, in the order of the seeds.
+    def of(self, cell: Cell, measurement: str, seeds: Iterable[int]) -> list[Result]:
+        """Return the result of a cell, in the order of the seeds.
 
         Raises:
             KeyError: a run is missing.

@@ -21,7 +21,7 @@ from smolvla_sim.play.measures import (
 )
 from smolvla_sim.play.policies import PolicyFacts
 
-Figures = Mapping[str, Any]
+Result = Mapping[str, Any]
 
 CUBES_RATIO = 1.8
 """So many times the cubes of synchronous execution in the same time."""
@@ -97,13 +97,13 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def row(cell: Cell, episodes: Sequence[Figures], minutes: Sequence[Figures]) -> Row:
+def row(cell: Cell, episodes: Sequence[Result], minutes: Sequence[Result]) -> Row:
     """Return the row of a cell, from at least one single task.
 
     Args:
         cell: which.
-        episodes: figures of its single tasks, in the order of the seeds.
-        minutes: figures of its continuous operation; may be none.
+        episodes: result of its single tasks, in the order of the seeds.
+        minutes: result of its continuous operation; may be none.
     """
     successes = sum(bool(run["success"]) for run in episodes)
     times = [float(run["seconds"]) for run in episodes if run["success"]]
@@ -141,8 +141,8 @@ def _percentiles(values: Sequence[float], shares: Sequence[float]) -> tuple[floa
 
 
 @dataclass(frozen=True)
-class Bar:
-    """One bar.
+class Criterion:
+    """What asynchronous execution has to show.
 
     Attributes:
         text: what is asked for and what was measured.
@@ -175,8 +175,8 @@ def best_asynchronous(rows: Sequence[Row], delay_ms: int = CLAIM_DELAY) -> Row |
     return max(found, key=lambda r: (r.success >= enough, r.cubes_mean, r.success))
 
 
-def beside(rows: Sequence[Row], facts: PolicyFacts, fps: float) -> list[str]:
-    """Say what else is to be known of the bars: what waiting can explain, other rows.
+def comparisons(rows: Sequence[Row], facts: PolicyFacts, fps: float) -> list[str]:
+    """Return notes on the criteria: what waiting can explain, and the other synchronous rows.
 
     Args:
         rows: of the table.
@@ -205,8 +205,8 @@ def beside(rows: Sequence[Row], facts: PolicyFacts, fps: float) -> list[str]:
     ]
 
 
-def bars(sync: Row, best: Row) -> list[Bar]:
-    """Return the bars of two rows with the same seeds."""
+def criteria(sync: Row, best: Row) -> list[Criterion]:
+    """Return the criteria of two rows with the same seeds."""
     ratio = math.nan
     if sync.cubes_mean:
         ratio = best.cubes_mean / sync.cubes_mean
@@ -215,13 +215,13 @@ def bars(sync: Row, best: Row) -> list[Bar]:
     low, high = bootstrap_ratio(best.cubes, sync.cubes)
     gain = best.success - sync.success
     return [
-        Bar(
+        Criterion(
             f"at {sync.cell.delay_ms} ms {best.name} gets {best.cubes_mean:.2f} cubes in the "
             f"same time, {sync.name} {sync.cubes_mean:.2f}: {ratio:.2f} times as many "
             f"(95 % CI {low:.2f}–{high:.2f}); asked for are {CUBES_RATIO:g}",
             ratio >= CUBES_RATIO,
         ),
-        Bar(
+        Criterion(
             f"at {sync.cell.delay_ms} ms {best.name} succeeds in {100 * best.success:.1f} %, "
             f"{sync.name} in {100 * sync.success:.1f} %: {100 * gain + 0.0:+.1f} points; at most "
             f"{100 * SUCCESS_LOSS:g} fewer are allowed",

@@ -50,7 +50,7 @@ NOTES = Path("meta") / "simulation.json"
 def features(settings: DemonstrationSettings) -> dict[str, Feature]:
     """Return the features of the dataset that `settings` make."""
     made = dict(joint_features([f"{name}.pos" for name in JOINT_NAMES]))
-    names = [f"{thing}.{part}" for thing in OBJECTS for part in ("u", "v", "visible")]
+    names = [f"{name}.{part}" for name in OBJECTS for part in ("u", "v", "visible")]
     width, height = settings.size
     for camera in settings.cameras:
         made[f"observation.images.{camera}"] = camera_feature(height, width)

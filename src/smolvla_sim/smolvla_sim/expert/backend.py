@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The scripted expert as a policy backend: shows the whole system without a checkpoint.
 
-It reads the poses of the things instead of the pictures, so it works with the simulation
+It reads the poses of the objects instead of the pictures, so it works with the simulation
 (or with anything else that publishes those poses).
 """
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A scripted expert: a stateless receding-horizon planner for the tasks of this package.
 
-From the joint positions, the poses of the things and the instruction alone it decides what to
+From the joint positions, the poses of the objects and the instruction alone it decides what to
 do next and plays the coming rows through in a kinematic model of the world. As it remembers
 nothing, it recovers from a push, a restart in mid-motion or a dropped cube.
 """
@@ -70,7 +70,7 @@ class ScriptedExpert:
 
         Args:
             positions: (6,) measured joint positions, radians.
-            objects: poses of the things that the task is about.
+            objects: poses of the objects that the task is about.
             instruction: one of the sentences of `tasks`.
             rows: how many to plan.
             committed: (n, 6) rows that are still queued for the same ticks; the plan continues
@@ -104,7 +104,7 @@ class ScriptedExpert:
     def _observe(
         self, positions: Array, objects: Mapping[str, SceneObject], task: Task
     ) -> ModelWorld:
-        missing = [name for name in task.things if name not in objects]
+        missing = [name for name in task.objects if name not in objects]
         if missing:
             raise ValueError(
                 f"'{task.sentence}' needs the pose of {' and '.join(missing)}; known are "

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Labels for learning to see: where each thing is in a camera's picture."""
+"""Labels for learning to see: where each object is in a camera's picture."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LEAST_PIXELS = 2
 
 
 class GroundingLabeler:
-    """Finds the things in the pictures of a renderer.
+    """Finds the objects in the pictures of a renderer.
 
     Args:
         model: the compiled model.
@@ -34,19 +34,19 @@ class GroundingLabeler:
         """Return camera name -> float32 (objects, 3) of the state in `data`.
 
         The rows are in the order of `scene.OBJECTS` and hold u, v and visibility: the middle
-        of the pixels that show the thing, from 0 (left, top) to 1 (right, bottom), and 1.
-        A thing that the camera does not see has 0, 0, 0.
+        of the pixels that show the object, from 0 (left, top) to 1 (right, bottom), and 1.
+        An object that the camera does not see has 0, 0, 0.
         """
         return {
             camera: self._centers(self._thing[geoms])
             for camera, geoms in self._renderer.segment(data).items()
         }
 
-    def _centers(self, things: NDArray[np.int64]) -> NDArray[np.float32]:
-        height, width = things.shape
+    def _centers(self, objects: NDArray[np.int64]) -> NDArray[np.float32]:
+        height, width = objects.shape
         centers = np.zeros((len(OBJECTS), 3), dtype=np.float32)
         for index in range(len(OBJECTS)):
-            rows, columns = np.nonzero(things == index)
+            rows, columns = np.nonzero(objects == index)
             if len(rows) >= _LEAST_PIXELS:
                 u, v = (columns.mean() + 0.5) / width, (rows.mean() + 0.5) / height
                 centers[index] = u, v, 1.0

@@ -49,7 +49,7 @@ _SHUT = 0.15
 
 
 class OutOfReachError(ValueError):
-    """A thing is where the arm does not reach; the text says where and what to do."""
+    """An object is where the arm does not reach; the text says where and what to do."""
 
 
 class Moves:

@@ -3,7 +3,7 @@
 
     python -m smolvla_sim.node.draw_path --output predicted_path.png
 
-Listens to the joint states, the things on the table and the markers of `visualization_node`, and
+Listens to the joint states, the objects on the table and the markers of `visualization_node`, and
 draws the instant of the run at which most of the path was to be seen, with a seam in it. The frame
 of the markers must be that of the arm's base.
 """
@@ -109,9 +109,9 @@ class PathListener(Node):
         self._positions = self._order.pick(message.name, message.position)
 
     def _on_objects(self, message: MarkerArray) -> None:
-        for name, thing in scene_objects(message).items():
-            x, y, z, w = thing.quaternion
-            self._objects[name] = np.concatenate([thing.position, [w, x, y, z]])
+        for name, found in scene_objects(message).items():
+            x, y, z, w = found.quaternion
+            self._objects[name] = np.concatenate([found.position, [w, x, y, z]])
 
     def _on_score(self, message: Float32) -> None:
         self._done = message.data >= 1.0

@@ -66,7 +66,7 @@ def camera_info(stamp: Time, camera: str, width: int, height: int, prefix: str =
 def object_markers(
     stamp: Time, base_frame: str, objects: Mapping[str, ObjectState]
 ) -> MarkerArray:
-    """Return one marker per thing: its name as namespace, its bounding box as scale."""
+    """Return one marker per object: its name as namespace, its bounding box as scale."""
     return MarkerArray(
         markers=[_marker(stamp, base_frame, name, state) for name, state in objects.items()]
     )

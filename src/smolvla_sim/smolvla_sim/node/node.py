@@ -88,7 +88,7 @@ class SimNode(Node):
                 )
             except RenderingError as error:
                 raise ValueError(str(error)) from error
-        self._tell_refused = SparseLog(teller(self.get_logger(), Level.ERROR))
+        self._log_refused = SparseLog(teller(self.get_logger(), Level.ERROR))
         self._runner = RealTimeRunner(simulation, _rates(settings), time.monotonic)
         self.create_subscription(
             Float64MultiArray, self._output.topic, self._on_command, qos.command_qos()
@@ -154,7 +154,7 @@ class SimNode(Node):
         else:
             self._runner.command(values[self._order])
             return
-        self._tell_refused(
+        self._log_refused(
             f"command on {self._output.topic} refused, the last one stays: {problem}"
         )
 
@@ -208,7 +208,7 @@ class SimNode(Node):
             base_frame = f"{self._frame_prefix}base_link"
             self._objects.publish(messages.object_markers(stamp, base_frame, objects))
         if score is not None:
-            self._judge(score, sentence)
+            self._publish_score(score, sentence)
         if state is not None:
             if self._cameras is not None:
                 self._cameras.submit(stamp, state)
@@ -216,18 +216,18 @@ class SimNode(Node):
                 with self._runner.lock:
                     self._viewer.sync()
 
-    def _judge(self, score: float, sentence: str) -> None:
+    def _publish_score(self, score: float, sentence: str) -> None:
         self._scores.publish(Float32(data=score))
         done = score >= 1.0
-        self._verdicts.publish(Bool(data=done and self._is_asked_for(sentence)))
+        self._verdicts.publish(Bool(data=done and self._is_instructed(sentence)))
         if score == 0.0:  # less than done is also a gripper that touches the cube again
             self._announced = ""
         elif done and self._announced != sentence:
             self._announced = sentence
             self.get_logger().info(f"success: {sentence}")
 
-    def _is_asked_for(self, sentence: str) -> bool:
-        """Say whether what is judged is what the arm is to do; True where nobody says what."""
+    def _is_instructed(self, sentence: str) -> bool:
+        """Whether the judged task is what the arm is to do; True without an instruction."""
         if not self._instruction:
             return True
         try:

@@ -38,7 +38,7 @@ class SimSettings(RobotSettings):
         100.0, "Joint states per second [Hz].", 1.0, 1000.0, live=True
     )
     object_rate: float = setting(
-        30.0, "Poses of the things per second [Hz].", 0.1, 120.0, live=True
+        30.0, "Poses of the objects per second [Hz].", 0.1, 120.0, live=True
     )
     score_rate: float = setting(10.0, "Scores per second [Hz].", 0.1, 100.0, live=True)
     physics_rate: float = setting(PHYSICS_RATE, "Physics steps per second [Hz].", 200.0, 2000.0)

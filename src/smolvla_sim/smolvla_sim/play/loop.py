@@ -136,7 +136,7 @@ class Observer:
 
     Args:
         simulation: what is observed.
-        backend: says which cameras it needs, and whether the poses of the things.
+        backend: says which cameras it needs, and whether the poses of the objects.
         size: of the pictures: width and height in pixels.
         joint_noise: standard deviation of the noise on the joint positions that the policy is
             given [rad].
@@ -154,7 +154,7 @@ class Observer:
         self._joint_noise = joint_noise
         self._noise = np.random.default_rng(0)
         self._renderer: CameraRenderer | None = None
-        # Who knows where the things are looks at no pictures.
+        # Who knows where the objects are looks at no pictures.
         if backend.cameras and not backend.needs_objects:
             self._renderer = CameraRenderer(
                 simulation.model, backend.cameras, width=size[0], height=size[1]

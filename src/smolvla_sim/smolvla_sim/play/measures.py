@@ -56,7 +56,7 @@ class Trace:
         commands: (joints,) commands in their order [rad].
         merges: index of the first command after each merge of a chunk.
         ages: of each executed action: the time between the observation that the newest chunk
-            with a say in it was made from, and its execution [s].
+            that contributed to it was made from, and its execution [s].
         cycles: control cycles from the first executed action on.
         starved: those of them that had no action to execute.
         approaching: those of them that led to the first action after a pause.

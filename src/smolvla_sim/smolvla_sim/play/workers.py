@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Spreads jobs over processes; every job's result is its own affair, so order means nothing."""
+"""Runs independent jobs in several processes."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from smolvla_sim.world.scene import (
 
 Point = tuple[float, float]
 
-# Distances between centers, meters: the open gripper must fit between two things.
+# Distances between centers, meters: the open gripper must fit between two objects.
 CUBE_SPACING = 0.065
 BOWL_SPACING = 0.105
 # Ring sector around the shoulder_pan axis in which the gripper reaches the table.
@@ -57,7 +57,7 @@ _START_PITCH = 0.25
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a thing stands: x, y and the height of its middle in meters, yaw in radians."""
+    """Where an object stands: x, y and the height of its middle in meters, yaw in radians."""
 
     x: float
     y: float
@@ -68,7 +68,7 @@ class Placement:
 def random_layout(
     rng: Generator, pan_axis: Point, *, two_bowls: bool = False
 ) -> dict[str, Placement]:
-    """Draw places for all things.
+    """Draw places for all objects.
 
     Args:
         rng: source of randomness.
@@ -93,7 +93,7 @@ def random_layout(
             placed[name] = place
         else:
             return placed
-    raise RuntimeError("found no room for all things; make the sectors in layout.py larger")
+    raise RuntimeError("found no room for all objects; make the sectors in layout.py larger")
 
 
 def restocked(
@@ -108,7 +108,7 @@ def restocked(
     Args:
         rng: source of randomness.
         pan_axis: x and y of the shoulder_pan axis, meters.
-        places: where all things are, name -> (3,) meters.
+        places: where all objects are, name -> (3,) meters.
         held: what the gripper touches; it stays where it is.
         tcp: (3,) of the gripper, meters; no cube appears near it.
 

@@ -217,15 +217,15 @@ def _add_cubes(scene: mujoco.MjSpec) -> None:
 
 
 def _add_bowl(scene: mujoco.MjSpec, name: str, *, free: bool) -> None:
-    # The frame of every thing is the center of its bounding box.
+    # The frame of every object is the center of its bounding box.
     foot = -BOWL_HEIGHT / 2
     bowl = scene.worldbody.add_body(name=name, pos=(0.14, 0.15, -foot))
     if free:
         bowl.add_freejoint(name=name)
-    thing = scene.find_default("thing")
+    default = scene.find_default("object")
     half = BOWL_FLOOR / 2
     bowl.add_geom(
-        thing,
+        default,
         type=mujoco.mjtGeom.mjGEOM_CYLINDER,
         pos=_numbers((0.0, 0.0, foot + half)),
         size=_size((BOWL_FLOOR_RADIUS, half)),
@@ -241,7 +241,7 @@ def _add_bowl(scene: mujoco.MjSpec, name: str, *, free: bool) -> None:
         along = sin(slant) * out + cos(slant) * np.array([0.0, 0.0, 1.0])
         across = np.array([-sin(angle), cos(angle), 0.0])
         bowl.add_geom(
-            thing,
+            default,
             type=mujoco.mjtGeom.mjGEOM_BOX,
             pos=_numbers((*(radius * out[:2]), 0.001)),
             quat=_quaternion(np.column_stack([np.cross(across, along), across, along])),

@@ -71,7 +71,7 @@ def choose_gl(environment: Mapping[str, str] | None = None) -> str:
 
 
 def _mesa() -> str:
-    """Say how Mesa, which draws in software, is installed here."""
+    """Return how Mesa, which draws in software, is installed here."""
     if shutil.which("apt-get"):
         return "sudo apt-get install libegl1 libgl1-mesa-dri"
     return "Mesa's libEGL and its software driver"

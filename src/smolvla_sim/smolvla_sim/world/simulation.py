@@ -83,7 +83,7 @@ class Simulation:
             np.array([servo.acceleration for servo in servos]),
             self.period,
         )
-        # Joints are the first six coordinates; each thing follows with seven.
+        # Joints are the first six coordinates; each object follows with seven.
         self._names = {self.model.body(name).id: name for name in (*OBJECTS, RIGHT_BOWL)}
         self._coordinates = {name: int(self.model.joint(name).qposadr[0]) for name in OBJECTS}
         self._speeds = {name: int(self.model.joint(name).dofadr[0]) for name in OBJECTS}
@@ -150,7 +150,7 @@ class Simulation:
         self._task = parse_task(sentence)
         self._progress = Progress()
         self._touched_before = self._touched() - {self._task.cube}
-        if self._two_bowls != (RIGHT_BOWL in self._task.things):
+        if self._two_bowls != (RIGHT_BOWL in self._task.objects):
             self.reset(self._seed)
 
     def reset(self, seed: int, *, home: Array | None = None) -> None:
@@ -164,7 +164,7 @@ class Simulation:
         self._look.apply(random_variation(seed) if self._variation else None)
         rng = np.random.default_rng(seed)
         self._seed = seed
-        self._two_bowls = RIGHT_BOWL in self._task.things
+        self._two_bowls = RIGHT_BOWL in self._task.objects
         layout = random_layout(rng, self._pan_axis, two_bowls=self._two_bowls)
         if self._two_bowls:
             self._right_bowl.place(layout.pop(RIGHT_BOWL))
@@ -178,7 +178,7 @@ class Simulation:
         positions = np.array(HOME if home is None else home, dtype=np.float64)
         self._servos.reset(positions)
         self.data.qpos[:6] = self._servos.target
-        # Let the things come to rest, so that nothing moves in the first picture.
+        # Let the objects come to rest, so that nothing moves in the first picture.
         for _ in range(round(_SETTLE_SECONDS / self.period)):
             self._step_once()
         self.data.time = 0.0
@@ -230,9 +230,9 @@ class Simulation:
                     progress.lifted.add(str(name))
 
     def objects(self) -> dict[str, ObjectState]:
-        """Return the state of every thing in the scene by name, in the base frame."""
+        """Return the state of every object in the scene by name, in the base frame."""
         touched = self._touched()
-        things = {
+        states = {
             name: ObjectState(
                 position=np.array(self.data.qpos[at : at + 3]),
                 quaternion=np.array(self.data.qpos[at + 3 : at + 7]),
@@ -245,10 +245,10 @@ class Simulation:
         }
         if self._two_bowls:
             bowl = self.model.body(RIGHT_BOWL)
-            things[RIGHT_BOWL] = ObjectState(
+            states[RIGHT_BOWL] = ObjectState(
                 bowl.pos.copy(), bowl.quat.copy(), 0.0, RIGHT_BOWL in touched
             )
-        return things
+        return states
 
     def _touched(self) -> set[str]:
         pairs = self.data.contact.geom
@@ -258,7 +258,7 @@ class Simulation:
         return {self._names[body] for body in bodies if body in self._names}
 
     def move_object(self, name: str, position: Array, *, yaw: float | None = None) -> None:
-        """Put a thing somewhere else at rest, while the simulation goes on.
+        """Put an object somewhere else at rest, while the simulation goes on.
 
         Args:
             name: one of `scene.OBJECTS`.

@@ -34,7 +34,7 @@ REST_SPEED = 0.03
 
 @dataclass(frozen=True)
 class ObjectState:
-    """Motion of a thing in the base frame.
+    """Motion of an object in the base frame.
 
     Attributes:
         position: (3,) meters.
@@ -97,8 +97,8 @@ class Task(ABC):
         return f"{self.color}_cube"
 
     @property
-    def things(self) -> tuple[str, ...]:
-        """Names of all things that it is about."""
+    def objects(self) -> tuple[str, ...]:
+        """Names of all objects that it is about."""
         return (self.cube,)
 
     @property
@@ -135,7 +135,7 @@ class Task(ABC):
         """Return the graded success, 0 to 1.
 
         Args:
-            objects: all things by name.
+            objects: all objects by name.
             progress: what has happened since the start.
         """
 
@@ -144,7 +144,7 @@ class Task(ABC):
         """Return the (6,) joint positions [rad] to head for now, as the scripted expert does it.
 
         Args:
-            world: what the arm and the things are like.
+            world: what the arm and the objects are like.
             moves: what the arm can do.
         """
 
@@ -171,8 +171,8 @@ class _IntoBowls(Task):
         """Cube -> the bowl that it belongs into."""
 
     @property
-    def things(self) -> tuple[str, ...]:
-        """Names of all things that it is about."""
+    def objects(self) -> tuple[str, ...]:
+        """Names of all objects that it is about."""
         return (*self.places, *dict.fromkeys(self.places.values()))
 
     @property
@@ -299,8 +299,8 @@ class Stack(_TwoCubes):
     )
 
     @property
-    def things(self) -> tuple[str, ...]:
-        """Names of all things that it is about."""
+    def objects(self) -> tuple[str, ...]:
+        """Names of all objects that it is about."""
         return (self.cube, self.second_cube)
 
     def grade(self, objects: Mapping[str, ObjectState], progress: Progress) -> float:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was heard of the robot, as plain data, so that checks need no ROS."""
+"""What was received of the robot, as plain data, so that checks need no ROS."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
-class CameraHeard:
+class ReceivedCamera:
     """What came from one camera.
 
     Attributes:
@@ -41,7 +41,7 @@ class CameraHeard:
 
 
 @dataclass(frozen=True)
-class JointsHeard:
+class ReceivedJoints:
     """What came of the joint states.
 
     Attributes:
@@ -49,7 +49,7 @@ class JointsHeard:
         publishers: how many there are of it.
         messages: how many arrived.
         rate: states of the slowest joint per second; NaN below two.
-        names: those of the joints that the policy moves that were heard.
+        names: those of the joints that the policy moves that were received.
         positions: (joints,) [rad] of the joints that the policy moves; None if there are none.
         problem: why the newest cannot be used.
         stamp_age: median of arrival minus stamp [s]; NaN where there are no stamps.
@@ -66,8 +66,8 @@ class JointsHeard:
 
 
 @dataclass(frozen=True)
-class Heard:
-    """What was heard in `seconds`.
+class Received:
+    """What was received in `seconds`.
 
     Attributes:
         seconds: of listening.
@@ -78,12 +78,12 @@ class Heard:
     """
 
     seconds: float
-    cameras: Mapping[str, CameraHeard]
-    joints: JointsHeard
+    cameras: Mapping[str, ReceivedCamera]
+    joints: ReceivedJoints
     image_topics: tuple[str, ...] = ()
     missing: str = ""
 
     @property
     def silent(self) -> bool:
-        """Whether nothing at all was heard."""
+        """Whether nothing at all was received."""
         return self.joints.messages == 0 and not any(c.images for c in self.cameras.values())

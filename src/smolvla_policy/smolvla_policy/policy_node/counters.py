@@ -11,7 +11,7 @@ from smolvla_core.latency import EventRate, LatencyWindow
 from smolvla_msgs.msg import PolicyStatus
 
 
-class PolicyFigures:
+class PolicyCounters:
     """Counters, timings and the last error of a policy.
 
     Args:
@@ -59,7 +59,7 @@ class PolicyFigures:
             self.error = error
 
     def write(self, message: PolicyStatus) -> None:
-        """Fill in the figures of a status."""
+        """Fill in the counters of a status."""
         with self._lock:
             message.requests = self._requests
             message.requests_refused = self._refused
