@@ -46,7 +46,7 @@ class RobotSettings(Settings):
         try:
             self.body  # noqa: B018
         except RobotError as error:
-            raise SettingError("robot", f"cannot be '{self.robot}': {error}") from error
+            raise SettingError("robot", f"cannot be used: {error}") from error
 
     @functools.cached_property
     def body(self) -> Robot:

@@ -38,6 +38,12 @@ class Other(Settings):
     color: str = setting("red", "Color.", live=True)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Renamed(Settings):
+    port: str = setting("/dev/a", "Read once.", fixed=True)
+    aggregate: str = setting("mean", "Blending.", live=True)
+
+
 class Tuned:
     """A node whose `port` stays and whose lower ends must be below the upper ones."""
 
@@ -208,3 +214,23 @@ def test_other_parameters_can_take_the_place_of_the_first(tuned):
     assert not tuned.node.has_parameter("shape")
     assert tuned.set(color="blue").successful
     assert tuned.taken[-1] == (Other(gain=4.0, color="blue"), {"color"})
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [("gian", "did you mean 'gain'?"), ("output", "there are gain, low, high")],
+)
+def test_an_unknown_name_is_refused_with_the_one_that_was_meant(tuned, name, advice):
+    before = tuned.values()
+    result = tuned.set(**{name: "1.0"})
+    assert not result.successful
+    assert result.reason.startswith(f"there is no parameter '{name}'; {advice}")
+    assert tuned.values() == before
+    assert tuned.taken == []
+    assert not tuned.node.has_parameter(name)
+
+
+def test_a_name_of_before_is_refused_with_the_present_one(tuned):
+    tuned.tuning.declare(Renamed)
+    reason = tuned.set(blend="mean").reason
+    assert reason == "there is no parameter 'blend'; it has become 'aggregate'"
