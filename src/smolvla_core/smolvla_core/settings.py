@@ -218,6 +218,10 @@ def setting(
     return dataclasses.field(default=default, metadata={"setting": declared})
 
 
+live_setting = functools.partial(setting, live=True)
+"""A `setting` whose ROS parameter takes effect at once."""
+
+
 def same(
     source: type[Settings], name: str, default: Any, tags: Iterable[str] = (), note: str = ""
 ) -> Any:
