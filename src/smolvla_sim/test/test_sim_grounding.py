@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import mujoco
 import numpy as np
 import pytest
-from smolvla_sim.expert.grounding import GroundingLabeler
+from smolvla_sim.demonstrations.demonstrator import GroundingLabeler
 from smolvla_sim.world.rendering import SEGMENTATION_SIZE, CameraRenderer
 from smolvla_sim.world.scene import CAMERAS, OBJECTS
 from smolvla_sim.world.simulation import Simulation
@@ -83,7 +85,7 @@ def test_pictures_are_the_same_after_labeling(rig):
 
 def test_segments_of_a_picture_smaller_than_they_are(rig):
     simulation, large, _ = rig
-    with CameraRenderer(simulation.model, ["top"], width=32, height=24) as small:
+    with closing(CameraRenderer(simulation.model, ["top"], width=32, height=24)) as small:
         expected = large.segment(simulation.data)["top"]
         assert expected.shape == SEGMENTATION_SIZE[::-1]
         np.testing.assert_array_equal(small.segment(simulation.data)["top"], expected)

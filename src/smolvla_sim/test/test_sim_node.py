@@ -172,8 +172,9 @@ def test_rates_can_be_changed_while_it_runs(rig):
     assert rig.sim.get_parameter("camera_rate").value == 30.0
     assert put(joint_state_rate=4.0, restock=False).successful
     begun.clear()
-    rig.until(lambda: len(begun) >= 3, "slow joint states")
-    stamps = [m.header.stamp.sec + m.header.stamp.nanosec * 1e-9 for m in begun[1:]]
+    rig.until(lambda: len(begun) >= 6, "slow joint states")
+    # The first ones may have been on their way.
+    stamps = [m.header.stamp.sec + m.header.stamp.nanosec * 1e-9 for m in begun[-2:]]
     assert stamps[1] - stamps[0] > 0.15
     assert "read-only" in put(robot="so101").reason
     assert put(joint_state_rate=usual).successful

@@ -74,7 +74,6 @@ class Simulation:
         self.kinematics = ArmKinematics(self.spec)
         self.model = build_model(model, physics_rate=physics_rate, shadows=shadows)
         self.data = mujoco.MjData(self.model)
-        self.joint_names = JOINT_NAMES
         self.lower = np.array([joint.lower for joint in self.spec.joints])
         self.upper = np.array([joint.upper for joint in self.spec.joints])
         servos = [servo_of(name) for name in JOINT_NAMES]
