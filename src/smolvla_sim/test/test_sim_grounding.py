@@ -19,7 +19,7 @@ SIZE = (160, 120)
 @pytest.fixture(scope="module")
 def rig():
     simulation = Simulation()
-    renderer = CameraRenderer(simulation.model, ["top", "wrist"], width=SIZE[0], height=SIZE[1])
+    renderer = CameraRenderer(simulation.model, ["top", "wrist"], SIZE)
     yield simulation, renderer, GroundingLabeler(simulation.model, renderer)
     renderer.close()
 
@@ -85,7 +85,7 @@ def test_pictures_are_the_same_after_labeling(rig):
 
 def test_segments_of_a_picture_smaller_than_they_are(rig):
     simulation, large, _ = rig
-    with closing(CameraRenderer(simulation.model, ["top"], width=32, height=24)) as small:
+    with closing(CameraRenderer(simulation.model, ["top"], (32, 24))) as small:
         expected = large.segment(simulation.data)["top"]
         assert expected.shape == SEGMENTATION_SIZE[::-1]
         np.testing.assert_array_equal(small.segment(simulation.data)["top"], expected)

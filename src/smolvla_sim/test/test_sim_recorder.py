@@ -185,7 +185,7 @@ def test_workers_give_the_same_episodes():
 def test_an_error_in_a_worker_reaches_the_user(tmp_path):
     settings = recording(tmp_path / "data", 1, lead_in="./nowhere", workers=1)
     with pytest.raises(ValueError, match="nowhere' is neither"):
-        record(settings, progress=False)
+        record(settings)
 
 
 def recording(folder, episodes, **settings):
@@ -224,7 +224,7 @@ def in_process(monkeypatch):
 
 
 def test_only_successes_are_kept(in_process, tmp_path):
-    assert record(recording(tmp_path / "data", 5, seed=1), progress=False) == 2
+    assert record(recording(tmp_path / "data", 5, seed=1)) == 2
     dataset = Dataset.open(tmp_path / "data")
     assert dataset.num_episodes == 5
     np.testing.assert_array_equal(dataset.column("action")[::3, 0], [1, 3, 4, 6, 7])
@@ -238,10 +238,10 @@ def test_an_interrupted_run_goes_on_at_the_next_seed(in_process, tmp_path):
     seeds, until = in_process
     until.append(4)
     with pytest.raises(KeyboardInterrupt):
-        record(recording(tmp_path / "data", 5), progress=False)
+        record(recording(tmp_path / "data", 5))
     until.clear()
     seeds.clear()
-    record(recording(tmp_path / "data", 5, resume=True), progress=False)
+    record(recording(tmp_path / "data", 5, resume=True))
     assert seeds == [4, 5, 6, 7][: len(seeds)]
     actions = Dataset.open(tmp_path / "data").column("action")[::3, 0]
     np.testing.assert_array_equal(actions, [0, 1, 3, 4, 6])
@@ -258,12 +258,12 @@ def test_ctrl_c_says_how_to_go_on(in_process, tmp_path, capsys):
 
 
 def test_resuming_with_other_options_is_refused(in_process, tmp_path):
-    record(recording(tmp_path / "data", 1), progress=False)
+    record(recording(tmp_path / "data", 1))
     with pytest.raises(ValueError, match=r"was recorded with noise=0\.0"):
-        record(recording(tmp_path / "data", 2, noise=0.01, resume=True), progress=False)
+        record(recording(tmp_path / "data", 2, noise=0.01, resume=True))
     (tmp_path / "data" / "meta" / "simulation.json").unlink()
     with pytest.raises(ValueError, match="was not recorded by this program"):
-        record(recording(tmp_path / "data", 2, resume=True), progress=False)
+        record(recording(tmp_path / "data", 2, resume=True))
 
 
 @pytest.mark.parametrize("resume", [False, True])
@@ -271,16 +271,16 @@ def test_an_early_ctrl_c_does_not_block_the_next_run(in_process, tmp_path, resum
     _, until = in_process
     until.append(4)
     with pytest.raises(KeyboardInterrupt):
-        record(recording(tmp_path / "data", 2, seed=4), progress=False)
+        record(recording(tmp_path / "data", 2, seed=4))
     until.clear()
     other = recording(tmp_path / "data", 1, seed=4, fps=10, resume=resume)
-    record(other, progress=False)
+    record(other)
     data = Dataset.open(tmp_path / "data")
     assert (data.num_episodes, data.fps) == (1, 10)
 
 
 def test_episodes_are_not_recorded_over(in_process, tmp_path, capsys):
-    record(recording(tmp_path / "data", 1), progress=False)
+    record(recording(tmp_path / "data", 1))
     line = [
         "--kind",
         "reach",
@@ -297,7 +297,7 @@ def test_episodes_are_not_recorded_over(in_process, tmp_path, capsys):
 
 
 def test_the_dataset_says_its_units(in_process, tmp_path):
-    record(recording(tmp_path / "data", 1), progress=False)
+    record(recording(tmp_path / "data", 1))
     facts = dataset_facts(Dataset.open(tmp_path / "data"))
     assert (facts.units, facts.fps, facts.joints[5]) == ("degrees", BLIND.fps, "gripper.pos")
     assert facts.gripper_range == (-0.174, 1.75)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import numpy as np
 import pytest
 from safetensors import safe_open
@@ -40,7 +42,7 @@ def test_it_touches_the_cube_that_the_sentence_names(policy):
     substeps = round(1.0 / (FPS * simulation.period))
     rows = int(policy.config.n_action_steps)
     done = 0
-    with CameraRenderer(simulation.model, ("top", "wrist")) as renderer:
+    with closing(CameraRenderer(simulation.model, ("top", "wrist"))) as renderer:
         for seed, color in enumerate(("red", "green", "blue")):
             sentence = f"touch the {color} cube"
             simulation.set_task(sentence)

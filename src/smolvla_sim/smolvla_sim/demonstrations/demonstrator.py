@@ -85,9 +85,6 @@ class Demonstration:
 class Demonstrator:
     """Makes episodes, each from its seed alone.
 
-    Args:
-        settings: how to record.
-
     Attributes:
         simulation: where the arm is.
 
@@ -111,10 +108,7 @@ class Demonstrator:
             )
             self._driver = Observer(self.simulation, load_backend(driver), settings.size)
         if settings.cameras:
-            width, height = settings.size
-            self._renderer = CameraRenderer(
-                self.simulation.model, settings.cameras, width=width, height=height
-            )
+            self._renderer = CameraRenderer(self.simulation.model, settings.cameras, settings.size)
             if settings.grounding:
                 self._labeler = GroundingLabeler(self.simulation.model, self._renderer)
 
@@ -220,12 +214,7 @@ class Demonstrator:
 
 
 class GroundingLabeler:
-    """Finds the objects in the pictures of a renderer.
-
-    Args:
-        model: the compiled model.
-        renderer: of the same model; its cameras are labeled.
-    """
+    """Finds the objects in the pictures of a renderer."""
 
     def __init__(self, model: mujoco.MjModel, renderer: CameraRenderer) -> None:
         self._renderer = renderer

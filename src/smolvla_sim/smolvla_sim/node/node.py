@@ -87,9 +87,7 @@ class SimNode(Node):
             try:
                 self._cameras = CameraThread(
                     simulation.model,
-                    lambda: CameraRenderer(
-                        simulation.model, cameras, width=self._size[0], height=self._size[1]
-                    ),
+                    lambda: CameraRenderer(simulation.model, cameras, self._size),
                     self._publish_images,
                     self._fail,
                 )

@@ -85,12 +85,7 @@ class Execution:
         return f"async g={self.chunk_size_threshold:g} {seam}{by}{rows}"
 
     def executor(self, rate: float, robot: str = "so100") -> ExecutorSettings:
-        """Return the executor's settings: the defaults of `executor_node` but for these.
-
-        Args:
-            rate: of the control loop [Hz].
-            robot: whose limits the guard has.
-        """
+        """Return the settings of an executor at `rate` [Hz] with the limits of `robot`."""
         return from_values(ExecutorSettings, {**asdict(self), "rate": rate, "robot": robot})
 
 
@@ -156,10 +151,7 @@ class Observer:
         self._renderer: CameraRenderer | None = None
         # A backend that is given the poses of the objects uses no pictures.
         if backend.cameras and not backend.needs_objects:
-            width, height = size
-            self._renderer = CameraRenderer(
-                simulation.model, backend.cameras, width=width, height=height
-            )
+            self._renderer = CameraRenderer(simulation.model, backend.cameras, size)
 
     def reseed(self, seed: int) -> None:
         """Begin the noise on the joint positions anew."""
