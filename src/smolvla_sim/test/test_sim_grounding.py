@@ -33,7 +33,7 @@ def projected(simulation, camera, point):
     return 0.5 + x / -z / half / 2 * SIZE[1] / SIZE[0], 0.5 - y / -z / half / 2
 
 
-def test_labels_are_where_the_things_are(rig):
+def test_labels_are_where_the_objects_are(rig):
     simulation, _, labeler = rig
     seen = 0
     for seed in range(4):
@@ -49,7 +49,7 @@ def test_labels_are_where_the_things_are(rig):
     assert seen >= 14
 
 
-def test_hidden_things_have_zeros(rig):
+def test_hidden_objects_have_zeros(rig):
     simulation, _, labeler = rig
     simulation.reset(0)
     under = simulation.objects()["red_cube"].position - np.array([0.0, 0.0, 0.2])

@@ -255,7 +255,7 @@ def test_a_late_listener_gets_the_score(rig):
 
 
 @pytest.mark.parametrize(
-    ("parameters", "words"),
+    ("parameters", "message"),
     [
         ({"robot": "so102"}, "so100, so101"),
         ({"task": "dance"}, "does not understand 'dance'"),
@@ -264,13 +264,13 @@ def test_a_late_listener_gets_the_score(rig):
         ({"viewer": True}, "there is no display"),
     ],
 )
-def test_wrong_parameters_are_explained(parameters, words, monkeypatch):
+def test_wrong_parameters_are_explained(parameters, message, monkeypatch):
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
     context = rclpy.Context()
     rclpy.init(context=context, domain_id=DOMAIN)
     overrides = [Parameter(name, value=value) for name, value in parameters.items()]
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(ValueError, match=message):
         SimNode(context=context, parameter_overrides=overrides)
     rclpy.try_shutdown(context=context)
 
