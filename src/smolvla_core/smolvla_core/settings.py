@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import difflib
 import functools
 import json
 import math
@@ -217,6 +218,10 @@ def setting(
     return dataclasses.field(default=default, metadata={"setting": declared})
 
 
+live_setting = functools.partial(setting, live=True)
+"""A `setting` whose ROS parameter takes effect at once."""
+
+
 def same(
     source: type[Settings], name: str, default: Any, tags: Iterable[str] = (), note: str = ""
 ) -> Any:
@@ -344,11 +349,8 @@ class _Renamed(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:  # type: ignore[override]
         old = self.option_strings[0]
         entry = _ROBOT_FILE.get(old.removeprefix("--").replace("-", "_"))
-        if entry:
-            parser.error(
-                f"{old} stands in the robot file now, as {entry}: {flag(self.const)} FILE"
-            )
-        parser.error(f"{old} has become {flag(self.const)}")
+        robot_file = f"stands in the robot file now, as {entry}: {flag(self.const)} FILE"
+        parser.error(f"{old} {robot_file if entry else f'has become {flag(self.const)}'}")
 
 
 def add_arguments(
@@ -440,6 +442,35 @@ def renamed(name: str, known: Collection[str]) -> str:
     if name in _ROBOT_FILE:
         return f"it stands in the robot file now, as {_ROBOT_FILE[name]}: {new}:=FILE"
     return f"it has become '{new}'"
+
+
+def nearest(name: str, known: Iterable[str], ratio: float = 0.6) -> str:
+    """Return the name that was probably meant by `name`; empty where none is alike enough.
+
+    Args:
+        name: that is not known.
+        known: the names to choose from.
+        ratio: how alike the two must be, 0..1 (difflib's ratio).
+    """
+
+    def plain(text: str) -> str:
+        return text.lower().replace("_", "").replace("-", "")
+
+    if len(name) > 2:
+        for other in known:
+            if sorted(other) == sorted(name):  # "fsp": difflib finds it little alike
+                return other
+    meant = {plain(other): other for other in known}
+    found = difflib.get_close_matches(plain(name), meant, 1, ratio)
+    return meant[found[0]] if found else ""
+
+
+def instead_of(name: str, known: Collection[str]) -> str:
+    """Return what to write instead of `name`, which is none of `known`: the rest of a message."""
+    if text := renamed(name, known):
+        return text
+    meant = nearest(name, known)
+    return f"did you mean '{meant}'?" if meant else f"there are {', '.join(known)}"
 
 
 def written(value: Any) -> str:

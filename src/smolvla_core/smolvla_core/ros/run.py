@@ -22,10 +22,9 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 
-from smolvla_core.console import ros_problem
+from smolvla_core.console import end_with_launch, ros_problem
 from smolvla_core.ros.managed_node import ManagedNode
 from smolvla_core.ros.parameter_names import check_arguments
-from smolvla_core.ros.parent import end_with_launch
 from smolvla_core.settings import REQUIRED, Setting, written
 
 FINISH_LIMIT, LINGER = 2.0, 0.3

@@ -28,19 +28,13 @@ to be logged a third time, and so on."""
 
 def log_at(logger: RcutilsLogger, level: Level, text: str) -> None:
     """Log `text` with the severity that fits `level`."""
-    # rclpy allows a line of code one severity.
+    # A line each: rclpy allows a line of code one severity.
     if level == Level.ERROR:
         logger.error(text)
     elif level == Level.WARN:
         logger.warning(text)
     else:
         logger.info(text)
-
-
-def log_callback(logger: RcutilsLogger, level: Level) -> Callable[[str], None]:
-    """Return a function that logs a text with the severity that fits `level`."""
-    # The methods of the logger would not do: rclpy would take them for one line of code.
-    return lambda text: log_at(logger, level, text)
 
 
 def _without_numbers(text: str) -> str:

@@ -6,10 +6,9 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from smolvla_core.latency import LatencyWindow
+from smolvla_core.latency import LatencyWindow, starvation_reason, wants_chunk
 from smolvla_core.level import Level
 from smolvla_core.node_settings import ExecutorSettings
-from smolvla_core.trigger import starvation_reason, wants_chunk
 
 from smolvla_executor.core.chunk_queue import Chunk, ChunkQueue
 from smolvla_executor.core.executor_types import Request

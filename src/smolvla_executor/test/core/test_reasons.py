@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from smolvla_core.latency import starvation_reason
 from smolvla_core.level import Level
-from smolvla_core.trigger import starvation_reason
 from smolvla_executor.core.executor_types import State
 
 PERIOD = 0.05

@@ -29,7 +29,7 @@ from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from smolvla_core.console import command_parser
-from smolvla_core.joints.order import JointOrder
+from smolvla_core.joints import JointOrder
 from smolvla_core.ros import qos
 from smolvla_core.ros.converters import scene_objects
 from smolvla_core.settings import (

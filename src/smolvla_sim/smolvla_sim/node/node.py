@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from array import array
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from smolvla_core.ros import qos
 from smolvla_core.ros.converters import image_message
 from smolvla_core.ros.parameters import Tuning, read
 from smolvla_core.ros.run import run
-from smolvla_core.ros.sparse_log import SparseLog, log_callback
+from smolvla_core.ros.sparse_log import SparseLog, log_at
 from smolvla_core.settings import settings_of
 from std_msgs.msg import Bool, Float32, Float64MultiArray
 from visualization_msgs.msg import MarkerArray
@@ -93,7 +94,7 @@ class SimNode(Node):
                 )
             except RenderingError as error:
                 raise ValueError(str(error)) from error
-        self._log_refused = SparseLog(log_callback(self.get_logger(), Level.ERROR))
+        self._log_refused = SparseLog(partial(log_at, self.get_logger(), Level.ERROR))
         self._runner = RealTimeRunner(simulation, _rates(settings), time.monotonic)
         self.create_subscription(
             Float64MultiArray, self._output.topic, self._on_command, qos.command_qos()
