@@ -63,7 +63,7 @@ class Emulator:
         self._control = socket.socket(socket.AF_UNIX)
         self._control.connect(str(control))
 
-    def tell(self, command: str) -> Any:
+    def control(self, command: str) -> Any:
         """Run a control command and return its data, None if it has none."""
         self._control.sendall(command.encode() + b"\n")
         answer = ""
@@ -75,24 +75,24 @@ class Emulator:
 
     def move(self, servo: int, angle: int) -> None:
         """Take a joint to an encoder angle and wait until the client has seen it there."""
-        self.tell(f"push {servo} {angle} 6000")
-        self.wait(lambda: abs(self.tell(f"show {servo}")[0]["encoder"] - angle) < 1, "move")
+        self.control(f"push {servo} {angle} 6000")
+        self.wait(lambda: abs(self.control(f"show {servo}")[0]["encoder"] - angle) < 1, "move")
         # The client reads all joints in turn; three more reads of this one have its end.
         seen = self.requests(servo)
         self.wait(lambda: self.requests(servo) >= seen + 3, "be read")
 
     def place(self, servo: int, angle: int) -> None:
         """Take a joint to an encoder angle that nobody need see."""
-        self.tell(f"push {servo} {angle} 6000")
-        self.wait(lambda: abs(self.tell(f"show {servo}")[0]["encoder"] - angle) < 1, "move")
+        self.control(f"push {servo} {angle} 6000")
+        self.wait(lambda: abs(self.control(f"show {servo}")[0]["encoder"] - angle) < 1, "move")
 
     def release(self) -> None:
         """Let go of all joints."""
-        self.tell("release all")
+        self.control("release all")
 
     def requests(self, servo: int) -> int:
         """Return how often a servo was asked."""
-        return int(self.tell("stats")["servos"][servo - 1]["requests"])
+        return int(self.control("stats")["servos"][servo - 1]["requests"])
 
     def wait(self, reached: Any, what: str) -> None:
         """Wait until something is so."""
@@ -105,7 +105,7 @@ class Emulator:
     def close(self) -> None:
         """End the program."""
         with contextlib.suppress(OSError):
-            self.tell("quit")
+            self.control("quit")
         self._control.close()
         kill(self._process)
         self._output.close()
@@ -153,7 +153,7 @@ class Terminal:
         while (at := self._text.find(text, self._read)) < 0:
             if self._process.poll() is not None or time.monotonic() > end:
                 raise StepError(
-                    f"it did not say {text!r} but {last_line(self._text)!r}, see {self._log}"
+                    f"it printed not {text!r} but {last_line(self._text)!r}, see {self._log}"
                 )
             time.sleep(0.02)
         self._read = at + len(text)
@@ -358,13 +358,13 @@ def run(check: Check) -> None:
         for emulator in (follower, leader, third):
             stack.callback(emulator.close)
         robots = "robots/so_follower"
-        with check.step(PART, "lerobot-calibrate serves here") as figures:
+        with check.step(PART, "lerobot-calibrate serves here") as notes:
             calibrate_there(check, "robot", "so101_follower", follower, FOLLOWER)
             calibrate_there(check, "teleop", "so101_leader", leader, LEADER)
             accepted_here(check, follower, FOLLOWER)
             accepted_here(check, leader, file_of(check, "teleoperators/so_leader", LEADER))
-            figures.append("follower and leader, so100_calibrate --check: no difference")
-        with check.step(PART, "so100_calibrate serves there") as figures:
+            notes.append("follower and leader, so100_calibrate --check: no difference")
+        with check.step(PART, "so100_calibrate serves there") as notes:
             command = [PROGRAMS / "so100_calibrate", "--port", third.port, "--id", OURS]
             with terminal(check, "so100_calibrate", command, lerobot=False) as tool:
                 calibrate(third, tool, "ress Enter", "ress Enter")
@@ -372,28 +372,28 @@ def run(check: Check) -> None:
             mine, theirs = file_of(check, robots, OURS), file_of(check, robots, FOLLOWER)
             if mine.read_bytes() != theirs.read_bytes():
                 raise StepError(f"the same movements gave two files: {mine} and {theirs}")
-            figures.append("is_calibrated; the two files are equal byte by byte")
-        with check.step(PART, "both read the same positions") as figures:
+            notes.append("is_calibrated; the two files are equal byte by byte")
+        with check.step(PART, "both read the same positions") as notes:
             pose(follower, 0.4)
             ours = positions_here(check, follower, FOLLOWER)
             theirs_read = positions_there(check, follower, FOLLOWER)
             off = largest(ours - theirs_read, 0.1, "positions")
-            figures.append(f"within {off:.3f} degrees or percent")
+            notes.append(f"within {off:.3f} degrees or percent")
         with check.step(PART, "so100_calibrate --from-file"):
             command = [PROGRAMS / "so100_calibrate", "--port", third.port]
             check.run("from_file", [*command, "--from-file", FOLLOWER])
             accepted_here(check, third, FOLLOWER)
-        with check.step(PART, "lerobot-teleoperate") as figures:
-            figures.append(teleoperate(check, follower, leader))
-        with check.step(PART, "lerobot-record, no camera") as figures:
+        with check.step(PART, "lerobot-teleoperate") as notes:
+            notes.append(teleoperate(check, follower, leader))
+        with check.step(PART, "lerobot-record, no camera") as notes:
             dataset = record(check, follower, leader, camera=False)
             inspect(check, "inspect_lerobot_no_camera", dataset)
-            figures.append(equal_frames(check, "lerobot_no_camera", dataset))
-        with check.step(PART, "lerobot-record, a camera") as figures:
+            notes.append(equal_frames(check, "lerobot_no_camera", dataset))
+        with check.step(PART, "lerobot-record, a camera") as notes:
             dataset = record(check, follower, leader, camera=True)
             inspect(check, "inspect_lerobot_camera", dataset)
-            figures.append(equal_frames(check, "lerobot_camera", dataset))
+            notes.append(equal_frames(check, "lerobot_camera", dataset))
             train_here(check, "lerobot_camera_train", [dataset], "--architecture", SMALL)
-            figures.append("2 training steps here")
-        with check.step(PART, "lerobot-replay") as figures:
-            figures.append(replay(check, follower, dataset))
+            notes.append("2 training steps here")
+        with check.step(PART, "lerobot-replay") as notes:
+            notes.append(replay(check, follower, dataset))

@@ -512,14 +512,14 @@ def run(check: Check) -> None:
         except Exception as error:
             with check.step(PART, name):
                 raise StepError(f"here: {type(error).__name__}: {error}") from error
-    with check.step(PART, "LeRobot answers") as figures:
+    with check.step(PART, "LeRobot answers") as notes:
         ask(check, check.lerobot, "today", pending, save=True)
-        figures.append(f"{len(pending)} cases")
+        notes.append(f"{len(pending)} cases")
     if check.old_lerobot is not None:
-        with check.step(PART, "LeRobot 0.4 answers") as figures:
+        with check.step(PART, "LeRobot 0.4 answers") as notes:
             able = [one for one in pending if old_can(one.case)]
             ask(check, check.old_lerobot, "old", able, save=False)
-            figures.append(f"{len(able)} cases")
+            notes.append(f"{len(able)} cases")
     for one in pending:
-        with check.step(PART, one.case.name) as figures:
-            figures.extend(judge(check, one))
+        with check.step(PART, one.case.name) as notes:
+            notes.extend(judge(check, one))

@@ -127,7 +127,7 @@ def info(check: Check, log: str, dataset: Path, out: Path) -> list[Path]:
     opened = Dataset.open(dataset)
     for wanted in (f"Total episode: {opened.num_episodes} ", f"FPS: {opened.fps}"):
         if wanted not in text:
-            raise StepError(f"it does not say {wanted!r}")
+            raise StepError(f"it does not print {wanted!r}")
     return []
 
 
@@ -240,16 +240,16 @@ def show(check: Check, log: str, dataset: Path) -> str:
 
 def judge(check: Check, name: str, dataset: Path, operations: dict[str, Edit]) -> None:
     """Run all steps on one recording."""
-    with check.step(PART, f"{name}: LeRobotDataset") as figures:
+    with check.step(PART, f"{name}: LeRobotDataset") as notes:
         inspect(check, f"inspect_{name}", dataset)
-        figures.append(equal_frames(check, name, dataset))
-    with check.step(PART, f"{name}: lerobot-dataset-viz") as figures:
-        figures.append(show(check, f"viz_{name}", dataset))
-    with check.step(PART, f"{name}: lerobot-train") as figures:
-        figures.append(train_there(check, f"lerobot_train_{name}", dataset))
+        notes.append(equal_frames(check, name, dataset))
+    with check.step(PART, f"{name}: lerobot-dataset-viz") as notes:
+        notes.append(show(check, f"viz_{name}", dataset))
+    with check.step(PART, f"{name}: lerobot-train") as notes:
+        notes.append(train_there(check, f"lerobot_train_{name}", dataset))
     results: list[Path] = []
     for operation, do in operations.items():
-        with check.step(PART, f"{name}: {operation}") as figures:
+        with check.step(PART, f"{name}: {operation}") as notes:
             log = f"{name}_{operation.replace(',', '').replace(' ', '_')}"
             out = check.work / "edited" / log
             shutil.rmtree(out, ignore_errors=True)
@@ -257,24 +257,24 @@ def judge(check: Check, name: str, dataset: Path, operations: dict[str, Edit]) -
             made = do(check, log, dataset, out)
             for at, result in enumerate(made):
                 opened = Dataset.open(result)
-                figures.append(f"{opened.num_episodes} episodes, {opened.num_frames} frames")
+                notes.append(f"{opened.num_episodes} episodes, {opened.num_frames} frames")
                 inspect(check, f"{log}_inspect_{at}", result)
             if operation == "remove_feature":
                 train_here(check, f"{log}_train", made, "--architecture", SMALL)
-                figures.append("sound, trained on")
+                notes.append("sound, trained on")
             elif made:
                 results += made
-                figures.append("sound")
-    with check.step(PART, f"{name}: training here on the edited") as figures:
+                notes.append("sound")
+    with check.step(PART, f"{name}: training here on the edited") as notes:
         train_here(check, f"{name}_edited_train", results, "--checkpoint", SHIPPED)
-        figures.append(f"2 steps on {len(results)} datasets together")
+        notes.append(f"2 steps on {len(results)} datasets together")
 
 
 def run(check: Check) -> None:
     """Check the datasets."""
     found: dict[str, Path] = {}
-    with check.step(PART, "recordings") as figures:
+    with check.step(PART, "recordings") as notes:
         found = recordings(check)
-        figures.append(", ".join(found))
+        notes.append(", ".join(found))
     for at, (name, dataset) in enumerate(found.items()):
         judge(check, name, dataset, OPERATIONS if at else {**OPERATIONS, **ONCE})
