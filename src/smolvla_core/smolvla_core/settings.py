@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import difflib
 import functools
 import json
 import math
@@ -168,7 +169,7 @@ class Setting:
         return value
 
     def range_text(self) -> str:
-        """Say in words which numbers it takes; empty for any."""
+        """Return the range of its numbers as text; empty for any."""
         low = f"from {self.lower:g}" if self.lower is not None else ""
         low = f"above {self.above:g}" if self.above is not None else low
         high = f"up to {self.upper:g}" if self.upper is not None else ""
@@ -215,6 +216,10 @@ def setting(
         description, lower, upper, above, tuple(choices), live, fixed, parse, tuple(tags)
     )
     return dataclasses.field(default=default, metadata={"setting": declared})
+
+
+live_setting = functools.partial(setting, live=True)
+"""A `setting` whose ROS parameter takes effect at once."""
 
 
 def same(
@@ -344,11 +349,8 @@ class _Renamed(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:  # type: ignore[override]
         old = self.option_strings[0]
         entry = _ROBOT_FILE.get(old.removeprefix("--").replace("-", "_"))
-        if entry:
-            parser.error(
-                f"{old} stands in the robot file now, as {entry}: {flag(self.const)} FILE"
-            )
-        parser.error(f"{old} has become {flag(self.const)}")
+        robot_file = f"stands in the robot file now, as {entry}: {flag(self.const)} FILE"
+        parser.error(f"{old} {robot_file if entry else f'has become {flag(self.const)}'}")
 
 
 def add_arguments(
@@ -433,7 +435,7 @@ def from_arguments(
 
 
 def renamed(name: str, known: Collection[str]) -> str:
-    """Say what there is for what was called `name`; empty where it never was, or still is."""
+    """Return the present name of what was called `name`; empty where it never was, or still is."""
     new = RENAMED.get(name, "")
     if new not in known or name in known:
         return ""
@@ -442,17 +444,47 @@ def renamed(name: str, known: Collection[str]) -> str:
     return f"it has become '{new}'"
 
 
+def nearest(name: str, known: Iterable[str], ratio: float = 0.6) -> str:
+    """Return the name that was probably meant by `name`; empty where none is alike enough.
+
+    Args:
+        name: that is not known.
+        known: the names to choose from.
+        ratio: how alike the two must be, 0..1 (difflib's ratio).
+    """
+
+    def plain(text: str) -> str:
+        return text.lower().replace("_", "").replace("-", "")
+
+    if len(name) > 2:
+        for other in known:
+            if sorted(other) == sorted(name):  # "fsp": difflib finds it little alike
+                return other
+    meant = {plain(other): other for other in known}
+    found = difflib.get_close_matches(plain(name), meant, 1, ratio)
+    return meant[found[0]] if found else ""
+
+
+def instead_of(name: str, known: Collection[str]) -> str:
+    """Return what to write instead of `name`, which is none of `known`: the rest of a message."""
+    if text := renamed(name, known):
+        return text
+    meant = nearest(name, known)
+    return f"did you mean '{meant}'?" if meant else f"there are {', '.join(known)}"
+
+
 def written(value: Any) -> str:
     """Return a value as one types it in YAML."""
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(written, value))}]"
     if isinstance(value, (str, Path)):
-        plain = re.fullmatch(r"[A-Za-z_][\w./-]*", str(value)) and str(value).lower() not in _WORDS
+        name = re.fullmatch(r"[A-Za-z_][\w./-]*", str(value))
+        plain = name and str(value).lower() not in _RESERVED
         return str(value) if plain else json.dumps(str(value), ensure_ascii=False)
     return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
 
 
-_WORDS = ("y", "n", "yes", "no", "on", "off", "true", "false", "null")  # of YAML, no texts
+_RESERVED = ("y", "n", "yes", "no", "on", "off", "true", "false", "null")  # of YAML, no texts
 
 
 def commented_yaml(source: type[Settings] | Settings, node: str = "/**") -> str:

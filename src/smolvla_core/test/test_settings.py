@@ -17,6 +17,7 @@ from smolvla_core.settings import (
     from_arguments,
     from_texts,
     from_values,
+    live_setting,
     renamed,
     setting,
     settings_of,
@@ -30,7 +31,7 @@ from smolvla_core import settings as module
 class Mixer(Settings):
     recipe: str = setting(REQUIRED, "What to mix.")
     turns: int = setting(12, "Turns of one batch.", 1, 40)
-    warm_up: float = setting(1.5, "Time before the first turn [s].", above=0, upper=9, live=True)
+    warm_up: float = live_setting(1.5, "Time before the first turn [s].", above=0, upper=9)
     weights: tuple[float, ...] = setting((0.25, 4.0), "Of the parts [kg].", above=0)
     mode: str = setting("stir", "100 % of the", choices={"stir": 1, "fold": 2})
     aggregate: str = setting("a b", "A text.")

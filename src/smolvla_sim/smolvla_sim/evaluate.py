@@ -5,7 +5,7 @@
 
 Observe, think, execute ``n_action_steps`` rows at the checkpoint's rate, and again, until the
 task is done or its time is over. An episode depends on its seed alone, so the same command
-gives the same figures with any number of workers.
+gives the same results with any number of workers.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
-import json
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from smolvla_core.console import command_parser, could_not_run
+from smolvla_core.console import beside_json, command_parser, could_not_run, write_json
 from smolvla_core.settings import add_arguments, from_arguments
 from tqdm import tqdm
 
@@ -66,10 +64,7 @@ class EpisodeResult:
 
 
 class EpisodePlayer:
-    """Plays the episode of a seed, from the seed alone.
-
-    Args:
-        settings: how; completed.
+    """Plays the episode of a seed, from the seed alone, by `completed` settings.
 
     Raises:
         ValueError: policy, task or rate do not fit.
@@ -114,17 +109,9 @@ class EpisodePlayer:
             refusal=loop.trace.refusal,
         )
 
-    def close(self) -> None:
-        """Free policy and renderer."""
-        self._observer.close()
 
-
-def evaluate(settings: EvaluationSettings, *, progress: bool = False) -> list[EpisodeResult]:
-    """Play the episodes and return them in the order of their seeds.
-
-    Args:
-        settings: how; completed.
-        progress: draw a progress bar.
+def evaluate(settings: EvaluationSettings) -> list[EpisodeResult]:
+    """Play the episodes of `completed` settings; return them in the order of their seeds.
 
     Raises:
         ValueError: policy, task or rate do not fit.
@@ -133,7 +120,7 @@ def evaluate(settings: EvaluationSettings, *, progress: bool = False) -> list[Ep
     """
     seeds = range(settings.seed, settings.seed + settings.episodes)
     results: dict[int, EpisodeResult] = {}
-    bar = tqdm(total=len(seeds), unit="episode", disable=not progress)
+    bar = tqdm(total=len(seeds), unit="episode")
     make = functools.partial(EpisodePlayer, settings)
     with bar, run_in_processes(make, seeds, settings.workers) as done:
         for seed, result in done:
@@ -145,7 +132,7 @@ def evaluate(settings: EvaluationSettings, *, progress: bool = False) -> list[Ep
 
 
 def summary(results: Sequence[EpisodeResult]) -> dict[str, Any]:
-    """Return the figures of at least one episode."""
+    """Return the numbers of at least one episode."""
     successes = [result for result in results if result.success]
     times = [result.seconds for result in successes]
     failures = Counter(result.outcome for result in results if not result.success)
@@ -162,23 +149,23 @@ def summary(results: Sequence[EpisodeResult]) -> dict[str, Any]:
 
 
 def report(results: Sequence[EpisodeResult]) -> str:
-    """Return the figures as text, the success in its last line."""
-    figures = summary(results)
-    lines = [f"  {kind:<32}{count:>5}" for kind, count in figures["failures"].items() if count]
+    """Return the results as text, the success in its last line."""
+    numbers = summary(results)
+    lines = [f"  {kind:<32}{count:>5}" for kind, count in numbers["failures"].items() if count]
     if lines:
         lines.insert(0, "failures")
     refused = [result for result in results if result.refusal]
     if refused:
         message = f"the policy refused in {len(refused)} episodes, e.g. seed {refused[0].seed}"
         lines.append(f"{message}: {refused[0].refusal}")
-    lines.append(f"mean graded score {figures['mean_score']:.3f}")
-    if figures["seconds_per_success"] is not None:
-        low, high = figures["seconds_interval"]
+    lines.append(f"mean graded score {numbers['mean_score']:.3f}")
+    if numbers["seconds_per_success"] is not None:
+        low, high = numbers["seconds_interval"]
         lines.append(
-            f"time per success {figures['seconds_per_success']:.2f} s "
+            f"time per success {numbers['seconds_per_success']:.2f} s "
             f"(95 % CI of the mean {low:.2f}–{high:.2f})"
         )
-    lines.append(success_line(figures["successes"], figures["episodes"]))
+    lines.append(success_line(numbers["successes"], numbers["episodes"]))
     return "\n".join(lines)
 
 
@@ -208,22 +195,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     try:
         settings, _ = completed(from_arguments(EvaluationSettings, arguments))
+        if settings.json:
+            _check_writable(settings.json)
         if settings.policy != "scripted":
             # Once here instead of in every worker.
             choose_gl()
-        out = sys.stderr if settings.json == Path("-") else sys.stdout
-        print(
-            f"{settings.player}, task {settings.asked}, {settings.episodes} episodes from seed "
-            f"{settings.seed}, {settings.n_action_steps} actions a chunk at {settings.fps:g} Hz, "
-            f"at most {settings.limit:g} s each",
-            file=out,
-            flush=True,
-        )
-        results = evaluate(settings, progress=True)
-        # First the figures: a file that cannot be written shall not cost them.
-        print(report(results), file=out)
+        with beside_json(settings.json):
+            print(
+                f"{settings.player}, task {settings.asked}, {settings.episodes} episodes from "
+                f"seed {settings.seed}, {settings.n_action_steps} actions a chunk at "
+                f"{settings.fps:g} Hz, at most {settings.limit:g} s each",
+                flush=True,
+            )
+            results = evaluate(settings)
+            # First the results: a file that cannot be written shall not cost them.
+            print(report(results))
         if settings.json:
-            _write(settings.json, settings, results)
+            content = {
+                "options": {**dataclasses.asdict(settings), "json": str(settings.json)},
+                "summary": summary(results),
+                "episodes": [dataclasses.asdict(result) for result in results],
+            }
+            write_json(settings.json, content)
     except (ValueError, OSError, RuntimeError) as error:  # RenderingError is a RuntimeError
         return could_not_run(prog, error)
     except KeyboardInterrupt:
@@ -231,18 +224,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _write(path: Path, settings: EvaluationSettings, results: Sequence[EpisodeResult]) -> None:
-    content = {
-        "options": dataclasses.asdict(settings),
-        "summary": summary(results),
-        "episodes": [dataclasses.asdict(result) for result in results],
-    }
-    text = json.dumps(content, indent=1, ensure_ascii=False, default=str)
-    if path == Path("-"):
-        print(text)
+def _check_writable(path: Path) -> None:
+    """Raise OSError now, and not after the episodes, where `path` cannot be written."""
+    if str(path) == "-":
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"{text}\n", encoding="utf-8")
+    existed = path.exists()
+    path.open("a").close()
+    if not existed:
+        path.unlink()
 
 
 if __name__ == "__main__":

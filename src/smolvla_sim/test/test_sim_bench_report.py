@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the figures of runs to rows, bars, table and report."""
+"""From the result of runs to rows, criteria, table and report."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import json
 import math
 
 import pytest
-from smolvla_sim.bench.report import LEGEND, markdown, notes, table
+from smolvla_sim.bench.report import LEGEND, markdown, row_notes, table
 from smolvla_sim.bench.runs import Cell
 from smolvla_sim.bench.summary import (
     PAPER,
-    Bar,
-    bars,
-    beside,
+    Criterion,
     best_asynchronous,
+    comparisons,
+    criteria,
     row,
     synchronous,
 )
@@ -95,27 +95,29 @@ def test_a_row_is_strict_json():
 
 
 @pytest.mark.parametrize(("cubes", "passed"), [((17, 19), True), ((17, 18), False)])
-def test_the_bar_of_cubes(cubes, passed):
-    bar, _ = bars(row_of(SYNC, cubes=(10, 10)), row_of(ASYNC, cubes=cubes))
-    assert bar.passed is passed
-    assert f"{sum(cubes) / 20:.2f} times as many" in bar.text
-    assert "asked for are 1.8" in bar.text
-    assert str(bar).startswith("PASS  at 300 ms" if passed else "FAIL  at 300 ms")
+def test_the_criterion_of_cubes(cubes, passed):
+    criterion, _ = criteria(row_of(SYNC, cubes=(10, 10)), row_of(ASYNC, cubes=cubes))
+    assert criterion.passed is passed
+    assert f"{sum(cubes) / 20:.2f} times as many" in criterion.text
+    assert "asked for are 1.8" in criterion.text
+    assert str(criterion).startswith("PASS  at 300 ms" if passed else "FAIL  at 300 ms")
 
 
 @pytest.mark.parametrize(
     ("successes", "passed"), [(100, True), (90, True), (87, True), (86, False)]
 )
-def test_the_bar_of_success(successes, passed):
-    _, bar = bars(row_of(SYNC, 90, trials=100), row_of(ASYNC, successes, trials=100))
-    assert bar.passed is passed
-    assert f"{successes - 90:+.1f} points; at most 3 fewer" in bar.text
+def test_the_criterion_of_success(successes, passed):
+    _, criterion = criteria(row_of(SYNC, 90, trials=100), row_of(ASYNC, successes, trials=100))
+    assert criterion.passed is passed
+    assert f"{successes - 90:+.1f} points; at most 3 fewer" in criterion.text
 
 
 def test_the_ratio_of_cubes_is_drawn_over_pairs_of_the_same_seed():
     hard = (1, 5, 9, 2)
-    bar, _ = bars(row_of(SYNC, cubes=hard), row_of(ASYNC, cubes=tuple(2 * n for n in hard)))
-    assert "2.00 times as many (95 % CI 2.00–2.00)" in bar.text
+    criterion, _ = criteria(
+        row_of(SYNC, cubes=hard), row_of(ASYNC, cubes=tuple(2 * n for n in hard))
+    )
+    assert "2.00 times as many (95 % CI 2.00–2.00)" in criterion.text
 
 
 def test_the_best_asynchronous_row_has_enough_success_first():
@@ -136,23 +138,20 @@ def test_rows_at_other_delays_do_not_count():
     rows = [row_of(SYNC, delay_ms=0), row_of(ASYNC, delay_ms=300), row_of(WHOLE, delay_ms=600)]
     assert synchronous(rows) is None
     assert best_asynchronous(rows) is None
-    assert synchronous(rows, 0) is rows[0]
-    assert best_asynchronous(rows, 0) is None
     here = [row_of(SYNC), row_of(WHOLE), *rows]
     assert synchronous(here) is here[0]
     assert best_asynchronous(here) is rows[1]
 
 
-def test_beside_the_bars_stands_what_waiting_can_explain():
+def test_the_comparisons_say_what_waiting_can_explain():
     rows = [row_of(SYNC), row_of(WHOLE, 10, (16, 16)), row_of(ASYNC, cubes=(20, 20))]
-    first, second = beside(rows, FACTS, 15.0)
+    first, second = comparisons(rows, rows[0], rows[2], FACTS, 15.0)
     assert "sync, 8 actions moves for 533 ms and waits for 300 ms" in first
     assert "moves 1.56 times as long" in first
     assert second == (
         "Against sync, whole chunk at 300 ms async g=0.7 weighted gets 1.25 times the cubes, "
         "with a success of 100.0 against 50.0 %."
     )
-    assert beside(rows[:1], FACTS, 15.0) == []
 
 
 def test_the_table_has_a_line_a_row():
@@ -171,19 +170,19 @@ def test_the_table_has_a_line_a_row():
 
 def test_notes_name_the_slowest_approaches_and_refusals():
     calm = row_of(ASYNC)
-    assert notes([calm]) == []
+    assert row_notes([calm]) == []
     slow, slower = (
         row(Cell(ASYNC, delay), [episode()], [minute(1, approaching=count, refusals=2)])
         for delay, count in ((300, 6), (600, 20))
     )
-    words = notes([calm, slower, slow])
-    assert "async g=0.7 weighted at 600 ms spends 20 % of its cycles on approaches" in words[0]
-    assert words[1:] == ["Requests that the policy refused: 4."]
-    assert len(notes([row(Cell(ASYNC, 0), [episode()], [minute(1, approaching=5)])])) == 0
+    lines = row_notes([calm, slower, slow])
+    assert "async g=0.7 weighted at 600 ms spends 20 % of its cycles on approaches" in lines[0]
+    assert lines[1:] == ["Requests that the policy refused: 4."]
+    assert len(row_notes([row(Cell(ASYNC, 0), [episode()], [minute(1, approaching=5)])])) == 0
 
 
 def test_the_report_says_what_was_measured_and_what_it_means():
-    checks = [Bar("fast", True), Bar("good", False)]
+    checks = [Criterion("fast", True), Criterion("good", False)]
     text = markdown("Title", ["on a bench"], [row_of(SYNC)], checks, 30.0, ["mind the gap"])
     parts = ["# Title", "- on a bench", "cubes in 30 s", "- PASS  fast", "- FAIL  good"]
     places = [text.index(part) for part in [*parts, "- mind the gap", LEGEND.rstrip(), PAPER]]

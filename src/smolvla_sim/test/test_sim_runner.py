@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 from smolvla_sim.node.camera_thread import CameraThread
 from smolvla_sim.node.runner import RealTimeRunner
-from smolvla_sim.node.viewer import require_display
 from smolvla_sim.world.rendering import RenderingError
-from smolvla_sim.world.simulation import HOME, Simulation
+from smolvla_sim.world.simulation import Simulation
 
 
 class Clock:
@@ -63,11 +62,9 @@ def test_a_short_delay_is_caught_up_and_a_standstill_skipped(runner):
     clock.now += 0.05
     run.advance()
     assert run.simulation.time == pytest.approx(0.05, abs=0.004)
-    assert run.skipped == 0
     clock.now += 60.0
     run.advance()
     assert run.simulation.time < 0.06
-    assert run.skipped == 1
     clock.now += 0.01
     run.advance()
     assert run.simulation.time == pytest.approx(0.063, abs=0.004)
@@ -76,19 +73,6 @@ def test_a_short_delay_is_caught_up_and_a_standstill_skipped(runner):
 def test_too_high_a_rate_is_refused(simulation):
     with pytest.raises(ValueError, match="physics rate of 300 Hz"):
         RealTimeRunner(simulation, {"cameras": 301.0}, Clock())
-
-
-def test_commands_and_resets_reach_the_simulation(runner):
-    run, clock = runner
-    run.command(np.array(HOME) + 0.3)
-    clock.now += 0.1
-    run.advance()
-    assert np.abs(run.simulation.positions - HOME).max() > 0.05
-    run.reset(0)
-    np.testing.assert_allclose(run.simulation.positions, HOME, atol=0.01)
-    run.set_task("pick up the blue cube")
-    assert run.simulation.task.color == "blue"
-    run.set_task("put the red cube into the bowl")
 
 
 class FakeRenderer:
@@ -104,10 +88,7 @@ class FakeRenderer:
         assert self.gate.wait(5.0)
         return {"top": np.full((2, 2, 3), int(data.qpos[0]), np.uint8)}
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
+    def close(self):
         self.closed = True
 
 
@@ -129,7 +110,6 @@ def test_a_slow_camera_drops_states_and_never_blocks(simulation):
     assert done.wait(5.0)
     thread.stop()
     assert delivered == [(1, 1), (3, 3)]
-    assert thread.replaced == 1
     assert renderer.closed
 
 
@@ -175,9 +155,3 @@ def test_an_interrupt_while_the_renderer_is_made_leaves_no_thread(simulation):
     left.join(5.0)
     assert not left.is_alive()
     assert renderer.closed
-
-
-def test_a_viewer_without_a_display_is_explained():
-    with pytest.raises(ValueError, match="no display"):
-        require_display({}, platform="linux")
-    require_display({"DISPLAY": ":0"}, platform="linux")

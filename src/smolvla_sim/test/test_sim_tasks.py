@@ -151,12 +151,12 @@ def test_only_a_held_cube_is_lifted():
 
 
 def test_reach_is_lost_with_another_cube():
-    task, things = Reach("red"), scene([0.2, -0.1, 0.0125], touched=True)
-    assert task.grade(things, Progress()) == 0.0
+    task, objects = Reach("red"), scene([0.2, -0.1, 0.0125], touched=True)
+    assert task.grade(objects, Progress()) == 0.0
     assert not task.lost(Progress())
-    assert task.grade(things, Progress(first_touched="red_cube")) == 1.0
+    assert task.grade(objects, Progress(first_touched="red_cube")) == 1.0
     assert not task.lost(Progress(first_touched="red_cube"))
-    assert task.grade(things, Progress(first_touched="blue_cube")) == 0.0
+    assert task.grade(objects, Progress(first_touched="blue_cube")) == 0.0
     assert task.lost(Progress(first_touched="blue_cube"))
 
 
@@ -168,7 +168,7 @@ def test_a_stacked_cube_rests_on_the_other_and_is_let_go():
     assert task.grade(scene(on_blue, speed=0.1), LIFTED) == 0.5
     assert task.grade(scene([0.152, 0.003, 2 * CUBE_EDGE]), LIFTED) == 0.5
     assert task.grade(scene([0.165, 0.003, 1.5 * CUBE_EDGE]), LIFTED) == 0.5
-    assert Stack("red", "green").things == ("red_cube", "green_cube")
+    assert Stack("red", "green").objects == ("red_cube", "green_cube")
 
 
 def test_sorting_gives_a_quarter_for_each_grasp_and_place():
@@ -179,9 +179,9 @@ def test_sorting_gives_a_quarter_for_each_grasp_and_place():
     assert task.grade(scene(left), LIFTED) == 0.5
     assert task.grade(scene(left), both) == 0.75
     assert task.grade(scene(right), both) == 0.5
-    things = scene(left)
-    things["blue_cube"].position[:] = right
-    assert task.grade(things, both) == 1.0
+    objects = scene(left)
+    objects["blue_cube"].position[:] = right
+    assert task.grade(objects, both) == 1.0
 
 
 def touch_from_above(simulation, name):
@@ -213,15 +213,15 @@ def test_the_second_bowl_is_there_only_for_sorting():
     simulation.set_task(
         "sort the red cube into the left bowl and the blue cube into the right bowl"
     )
-    things = simulation.objects()
-    assert things[BOWL].position[1] > 0.1
-    assert things[RIGHT_BOWL].position[1] < -0.1
+    objects = simulation.objects()
+    assert objects[BOWL].position[1] > 0.1
+    assert objects[RIGHT_BOWL].position[1] < -0.1
     # It holds a cube that is dropped into it.
-    simulation.move_object("red_cube", things[RIGHT_BOWL].position + np.array([0.0, 0.0, 0.03]))
+    simulation.move_object("red_cube", objects[RIGHT_BOWL].position + np.array([0.0, 0.0, 0.03]))
     simulation.step(150)
     resting = simulation.objects()["red_cube"]
     assert resting.speed < 0.01
-    np.testing.assert_allclose(resting.position[:2], things[RIGHT_BOWL].position[:2], atol=0.02)
+    np.testing.assert_allclose(resting.position[:2], objects[RIGHT_BOWL].position[:2], atol=0.02)
     assert 0.014 < resting.position[2] < 0.03
     simulation.set_task("touch the red cube")
     assert RIGHT_BOWL not in simulation.objects()

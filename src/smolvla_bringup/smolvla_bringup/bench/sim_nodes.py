@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 from smolvla_core.client import ClientError
-from smolvla_core.console import DONE, command_parser, could_not_run
+from smolvla_core.console import DONE, command_parser, could_not_run, write_json
 from smolvla_core.settings import Settings, add_arguments, from_arguments, setting
 from smolvla_sim.bench import report
-from smolvla_sim.bench.files import NAME, Claim, ResultsFile, read_claim, write_json
-from smolvla_sim.bench.runs import EPISODE, MEASUREMENTS, MINUTE, Cell, Job
-from smolvla_sim.bench.summary import Bar, Row, bars, row
+from smolvla_sim.bench.files import NAME, Claim, ResultsFile, read_claim
+from smolvla_sim.bench.runs import EPISODE, MEASUREMENTS, Cell, Job
+from smolvla_sim.bench.summary import Criterion, Row, criteria
 from smolvla_sim.play.measures import Interval, Trace
 from smolvla_sim.world.tasks import task_sequence
 
@@ -104,7 +104,7 @@ def specs(claim: Claim, cell: Cell) -> list[NodeSpec]:
 
 
 def run(session: Session, claim: Claim, measurement: str, seed: int) -> dict[str, Any]:
-    """Measure; return the figures as `smolvla_sim.bench.runs.BenchPlayer` does.
+    """Measure; return the results as `smolvla_sim.bench.runs.BenchPlayer` does.
 
     Raises:
         ClientError: a node died, does not answer or refuses.
@@ -203,7 +203,7 @@ def measure(
     """Do all runs that `results` lacks and return the two rows.
 
     Raises:
-        SetupError, ClientError: they cannot be done; the text says why.
+        SetupError, ClientError: they cannot be done.
     """
     rows = []
     for cell in (claim.sync, claim.best):
@@ -221,15 +221,11 @@ def measure(
                         flush=True,
                     )
                     results.add(job, run(session, claim, job.measurement, job.seed))
-        rows.append(_row(cell, seeds, results))
+        rows.append(results.row(cell, seeds))
     return rows
 
 
-def _row(cell: Cell, seeds: Sequence[int], results: ResultsFile) -> Row:
-    return row(cell, results.of(cell, EPISODE, seeds), results.of(cell, MINUTE, seeds))
-
-
-def agreement(simulated: Sequence[Row], real: Sequence[Row]) -> list[Bar]:
+def agreement(simulated: Sequence[Row], real: Sequence[Row]) -> list[Criterion]:
     """Say of each row whether the intervals of simulated and real time overlap."""
     found = []
     for first, second in zip(simulated, real, strict=True):
@@ -239,7 +235,7 @@ def agreement(simulated: Sequence[Row], real: Sequence[Row]) -> list[Bar]:
         )
         for name, one, other, scale, unit in parts:
             found.append(
-                Bar(
+                Criterion(
                     f"{first.name} at {first.cell.delay_ms} ms, {name}: "
                     f"simulated {_interval(one, scale)}{unit}, real {_interval(other, scale)}"
                     f"{unit}: the 95 % intervals {'' if _overlap(one, other) else 'do not '}"
@@ -268,7 +264,7 @@ def write_report(
         "policy_node, executor_node and sim_node as processes in real time, the policy's answers "
         f"held back to {claim.sync.delay_ms} ms in all",
     ]
-    checks = [*bars(real[0], real[1]), *agreement(simulated, real)]
+    checks = [*criteria(real[0], real[1]), *agreement(simulated, real)]
     text = report.markdown("The same with real nodes", lines, real, checks, claim.settings.minute)
     (out / f"{NAME}_nodes.md").write_text(text, encoding="utf-8")
     write_json(
@@ -288,7 +284,7 @@ def _run(settings: NodesBenchSettings) -> None:
     claim = read_claim(settings.output)
     seeds = claim.seeds[: settings.episodes]
     runs = ResultsFile(settings.output / f"{NAME}.jsonl", claim.setup)
-    simulated = [_row(cell, seeds, runs) for cell in (claim.sync, claim.best)]
+    simulated = [runs.row(cell, seeds) for cell in (claim.sync, claim.best)]
     path = settings.output / f"{NAME}_nodes.jsonl"
     if settings.fresh:
         path.unlink(missing_ok=True)
@@ -305,7 +301,7 @@ def parser() -> argparse.ArgumentParser:
         "Repeat the rows of 'smolvla bench sim' that carry its claim with the real nodes in real "
         "time.",
         "smolvla bench sim-nodes --episodes 3",
-        "0 measured, whatever the bars say, 2 it could not be, 130 Ctrl-C: the same command "
+        "0 measured, whatever the criteria say, 2 it could not be, 130 Ctrl-C: the same command "
         "continues",
     )
     add_arguments(made, NodesBenchSettings)

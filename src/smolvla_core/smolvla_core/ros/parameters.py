@@ -8,6 +8,7 @@ new values while the node runs.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from array import array
 from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +30,7 @@ from smolvla_core.settings import (
     SettingError,
     Settings,
     from_values,
+    instead_of,
     settings_of,
     written,
 )
@@ -50,7 +52,7 @@ def ros_parameter(declared: Setting, value: Any) -> Parameter[Any]:
 
 
 def takes_effect(declared: Setting, managed: bool) -> str:
-    """Say when a value that is set takes effect.
+    """Return when a value that is set takes effect.
 
     Args:
         declared: whose.
@@ -64,9 +66,9 @@ def takes_effect(declared: Setting, managed: bool) -> str:
 
 
 def wrong_type(declared: Setting, value: Any) -> str:
-    """Say why a value of a parameter file is of the wrong type; empty when it is not.
+    """Return why a value of a parameter file is of the wrong type; empty when it is not.
 
-    ROS itself drops such a value without a word where another file has the parameter, too.
+    ROS itself drops such a value silently where another file has the parameter, too.
     What YAML and ROS may read differently (``y``, ``1e3``) is left to ROS.
     """
     texts = value if isinstance(value, list) else [value]
@@ -124,7 +126,7 @@ def declare(node: Node, cls: type[Settings], *, settable: bool) -> None:
         if node.has_parameter(name):
             continue
         default = ros_parameter(declared, declared.default)
-        # First without its range, which ROS would say in words of its own.
+        # First without its range, whose errors ROS would word differently.
         plain = ParameterDescriptor(type=ros_type(declared).value)
         # ROS cannot tell the type of an empty list, so the type is declared and the list then
         # set. Left without a value it would empty `ros2 param dump` of the whole node.
@@ -174,7 +176,7 @@ class Tuning:
         check: raises ValueError where settings, given with the names of those that change, cannot
             be taken now.
         take: takes settings, and the names of those that were set, maybe to what they were.
-        refusal: says why a parameter that does not take effect at once cannot be set now; empty
+        refusal: returns why a parameter that does not take effect at once cannot be set now; empty
             where it can. By default none can.
         in_use: says whether values must fit together now. Those that a node will read only later
             may be set one after the other.
@@ -225,7 +227,7 @@ class Tuning:
             SettingError: see `parameters.present`; and the exceptions of `parameters.declare`.
         """
         gone = set(self._declared) - set(settings_of(cls))
-        self._declared = {}  # nobody is told of those that are declared now
+        self._declared = {}  # no callback for those that are declared now
         for name in gone:
             self._node.undeclare_parameter(name)
         declare(self._node, cls, settable=True)
@@ -236,19 +238,25 @@ class Tuning:
         """Let ``1`` be a number where ``1.0`` is wanted: the command line cannot know.
 
         What does not fit would be refused by ROS with numbers for the types, or by some clients
-        only. The present value goes on in its stead and `_judge` says what is wrong.
+        only, and an unknown name without the one that was meant. A present value goes on in its
+        stead and `_judge` returns what is wrong.
         """
         self._wrong = ""
         given = []
+        live = next((one for one in self._declared.values() if one.live), None)
         for parameter in parameters:
-            declared = self._declared.get(parameter.name)
-            if declared is not None and parameter.type_ != Parameter.Type.NOT_SET:
+            name = parameter.name
+            declared = self._declared.get(name)
+            if live is not None and not self._node.has_parameter(name):
+                self._wrong = f"there is no parameter '{name}'; {instead_of(name, self._declared)}"
+                parameter = ros_parameter(live, self.values[live.name])
+            elif declared is not None and parameter.type_ != Parameter.Type.NOT_SET:
                 value = _meant(parameter.value, declared)
                 try:
                     value = declared.check(value)
                 except SettingError as error:
                     self._wrong = self._wrong or str(error)
-                    value = self.values[parameter.name]
+                    value = self.values[name]
                 parameter = ros_parameter(declared, value)
             given.append(parameter)
         return given
@@ -310,10 +318,7 @@ def _meant(value: Any, declared: Setting) -> Any:
 
 
 def _number(value: Any) -> Any:
-    """Return a number, also one like 1e-1 that is a text for the command line."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return value
-    try:
-        return float(value)
-    except (ValueError, OverflowError):
-        return value
+    """Return a number for a text like 1e-1, which is one for the command line."""
+    with contextlib.suppress(ValueError):
+        return float(value) if isinstance(value, str) else value
+    return value

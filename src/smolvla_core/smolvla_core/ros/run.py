@@ -22,10 +22,9 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 
-from smolvla_core.console import ros_problem
+from smolvla_core.console import end_with_launch, ros_problem
 from smolvla_core.ros.managed_node import ManagedNode
 from smolvla_core.ros.parameter_names import check_arguments
-from smolvla_core.ros.parent import end_with_launch
 from smolvla_core.settings import REQUIRED, Setting, written
 
 FINISH_LIMIT, LINGER = 2.0, 0.3
@@ -36,7 +35,7 @@ _WRONG = (ValueError, InvalidParameterTypeException, InvalidParameterValueExcept
 class Signals:
     """SIGINT and SIGTERM: the first interrupts what is being made, or ends the spinning.
 
-    rclpy's own handlers shut the context down at once, and a node could tell nobody any more that
+    rclpy's own handlers shut the context down at once, and a node could not publish any more that
     it ends.
 
     Attributes:
@@ -104,21 +103,12 @@ def _help(name: str, parameters: Mapping[str, Setting]) -> str:
     return "\n".join([*lines, "", f"example: {name} --ros-args -p {example}"])
 
 
-def _init() -> None:
-    if problem := ros_problem():
-        raise ValueError(problem)
-    try:
-        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    except RuntimeError as error:  # what rcl makes of a broken argument or parameter file
-        raise ValueError(str(error)) from error
-
-
 def run(
     name: str, create: Callable[[], Node], parameters: Mapping[str, Setting] | None = None
 ) -> int:
     """Spin the node that `create` returns until it is interrupted or gives up.
 
-    A `managed_node.ManagedNode` starts up as its parameters say.
+    A `managed_node.ManagedNode` starts up as its parameters demand.
 
     Args:
         name: of the node, without remapping.
@@ -151,7 +141,12 @@ def _run(
     try:
         if parameters:
             check_arguments(sys.argv[1:], {name: parameters})
-        _init()
+        if problem := ros_problem():
+            raise ValueError(problem)
+        try:
+            rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+        except RuntimeError as error:  # what rcl makes of a broken argument or parameter file
+            raise ValueError(str(error)) from error
         node = create()
     except KeyboardInterrupt:
         rclpy.try_shutdown()

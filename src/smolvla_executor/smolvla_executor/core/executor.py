@@ -25,7 +25,7 @@ from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from smolvla_core.joints.order import Part
+from smolvla_core.joints import Part
 from smolvla_core.level import PATIENCE, Level
 from smolvla_core.node_settings import PER_JOINT, ExecutorSettings
 
@@ -339,7 +339,7 @@ class ExecutorCore:
             reason = f"each chunk is waited for, as chunk_size_threshold (g) is 0: {outlook}"
             self._enter(State.HOLDING, reason, Level.OK)
         else:
-            self._enter(State.HOLDING, f"no action is known: {self.planner.why_dry()}")
+            self._enter(State.HOLDING, f"no action is known: {self.planner.starvation_reason()}")
         return self._output(self._command, request)
 
     def _output(

@@ -6,10 +6,9 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from smolvla_core.latency import LatencyWindow
+from smolvla_core.latency import LatencyWindow, starvation_reason, wants_chunk
 from smolvla_core.level import Level
 from smolvla_core.node_settings import ExecutorSettings
-from smolvla_core.trigger import wants_chunk, why_dry
 
 from smolvla_executor.core.chunk_queue import Chunk, ChunkQueue
 from smolvla_executor.core.executor_types import Request
@@ -167,10 +166,10 @@ class Planner:
             return f"asked {self.requests.age(now):.2f} s ago"
         return "asks for the next chunk"
 
-    def why_dry(self) -> str:
+    def starvation_reason(self) -> str:
         """Say why there are too few actions, though the policy answers, and what to do."""
         latency, share = self.latency, self._settings.chunk_size_threshold
-        return why_dry(
+        return starvation_reason(
             latency.p50, latency.p95, share, self.chunk_size, self.period, self._offered
         )
 

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,13 +19,13 @@ from builtin_interfaces.msg import Time
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from smolvla_core.instruction import NewestInstruction
-from smolvla_core.joints.order import JointOrder
+from smolvla_core.joints import JointOrder
 from smolvla_core.level import Level
 from smolvla_core.node_settings import ExecutorSettings
 from smolvla_core.ros import converters
 from smolvla_core.ros.converters import flatten, to_duration
 from smolvla_core.ros.diagnostics import GUARD_SHARE, SPAN
-from smolvla_core.ros.sparse_log import AGAIN, SparseLog, StateLog, log_at, teller
+from smolvla_core.ros.sparse_log import AGAIN, SparseLog, StateLog, log_at
 from std_msgs.msg import Bool, String
 
 from smolvla_executor.core.chunk_queue import Chunk
@@ -91,12 +92,12 @@ class Execution:
         self._tasks = TaskRunner(self._core, settings, reports.ended, newest)
         self._state: State | None = None
         self._chunk_instruction = ""
-        self._log_state = StateLog(lambda level, words: log_at(node.get_logger(), level, words))
-        self._tell_invalid = SparseLog(teller(node.get_logger(), Level.ERROR))
-        self._tell_unused = SparseLog(teller(node.get_logger(), Level.WARN))
+        self._log_state = StateLog(partial(log_at, node.get_logger()))
+        self._tell_invalid = SparseLog(partial(log_at, node.get_logger(), Level.ERROR))
+        self._tell_unused = SparseLog(partial(log_at, node.get_logger(), Level.WARN))
         self._limited: deque[float] = deque()  # when the guard changed a command
-        self._tell_few_limited = SparseLog(teller(node.get_logger(), Level.OK), AGAIN)
-        self._tell_many_limited = SparseLog(teller(node.get_logger(), Level.WARN), AGAIN)
+        self._tell_few_limited = SparseLog(partial(log_at, node.get_logger(), Level.OK), AGAIN)
+        self._tell_many_limited = SparseLog(partial(log_at, node.get_logger(), Level.WARN), AGAIN)
         self._heard = ""  # as the log has told it
         self._hear_again = 0.0
         self._status_due = self._feedback_due = 0.0
@@ -321,7 +322,7 @@ def request_message(
 def write_instruction(message: ExecutorStatus, newest: NewestInstruction) -> None:
     """Write what the next request asks for, and how it came, into a status."""
     message.instruction, message.instruction_source = newest.current, int(newest.source)
-    message.instructions = newest.heard
+    message.instructions = newest.received
 
 
 def status_message(

@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from smolvla_core.latency import starvation_reason
 from smolvla_core.level import Level
-from smolvla_core.trigger import why_dry
 from smolvla_executor.core.executor_types import State
 
 PERIOD = 0.05
@@ -68,7 +68,9 @@ def test_chunks_that_are_cut_too_short_say_where_to_cut_them(make_rig):
 
 
 def test_a_policy_that_is_late_now_and_then_is_not_called_slow():
-    words = why_dry(latency_p50=0.2, latency_p95=3.0, share=0.7, chunk_size=50, period=0.03)
+    words = starvation_reason(
+        latency_p50=0.2, latency_p95=3.0, share=0.7, chunk_size=50, period=0.03
+    )
     assert "now and then" in words
     assert "chunk_size_threshold" not in words
 

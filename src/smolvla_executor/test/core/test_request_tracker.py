@@ -6,8 +6,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from smolvla_core.latency import LatencyWindow
-from smolvla_core.trigger import wants_chunk
+from smolvla_core.latency import LatencyWindow, wants_chunk
 from smolvla_executor.core.request_tracker import REMEMBERED, RequestTracker
 
 

@@ -230,7 +230,7 @@ def check_calibration(settings: SmolVLASettings, robot: Robot) -> list[Row]:
 
 
 def _check_arm(loaded: LoadedCalibration, joints: Sequence[Joint], allowed: bool) -> Row:
-    notes = [note.removeprefix(f"{loaded.file}: ") for note in loaded.remarks]
+    notes = [note.removeprefix(f"{loaded.file}: ") for note in loaded.notes]
     unsafe = broken_rules(loaded.joints, [UNSAFE])
     beyond = []
     for joint in joints:

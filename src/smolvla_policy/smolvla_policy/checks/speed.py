@@ -13,8 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from smolvla_core.backend import ChunkRequest, Observation
-from smolvla_core.latency import LatencyWindow
-from smolvla_core.trigger import least_threshold
+from smolvla_core.latency import LatencyWindow, least_threshold
 
 from smolvla_policy.backends.smolvla import create
 from smolvla_policy.backends.smolvla_settings import SmolVLASettings

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any
 
 from smolvla_core.backend import Backend, ChunkRequest
-from smolvla_core.joints.order import JointOrder
+from smolvla_core.joints import JointOrder
 from smolvla_core.latency import EventRate, LatencyWindow
 from smolvla_core.level import PATIENCE, Level
 from smolvla_core.node_settings import PolicySettings
@@ -160,7 +160,9 @@ class PolicyNode(ManagedNode):
         )
 
     def _listen(self, backend: Backend, settings: PolicySettings) -> None:
-        self._sensors = SensorIntake(self, backend, settings)
+        self._sensors = SensorIntake(
+            self, backend.cameras, backend.joint_names, settings, backend.needs_objects
+        )
         self._take(settings)
 
     def _take(self, settings: PolicySettings) -> None:

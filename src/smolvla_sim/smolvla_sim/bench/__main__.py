@@ -22,8 +22,8 @@ from tqdm import tqdm
 
 from smolvla_sim.bench import runs
 from smolvla_sim.bench.files import NAME, ResultsFile, setup, write_report
-from smolvla_sim.bench.runs import EPISODE, MEASUREMENTS, MINUTE, BenchPlayer, Job
-from smolvla_sim.bench.summary import Row, row
+from smolvla_sim.bench.runs import MEASUREMENTS, BenchPlayer, Job
+from smolvla_sim.bench.summary import Row
 from smolvla_sim.play.policies import completed
 from smolvla_sim.play.workers import run_in_processes
 from smolvla_sim.settings import BLENDS, RTC, BenchSettings
@@ -35,8 +35,6 @@ def measure(
     matrix: Sequence[runs.Cell],
     seeds: Sequence[int],
     results: ResultsFile,
-    *,
-    progress: bool = False,
 ) -> list[Row]:
     """Do all runs that `results` lacks and return the rows of `matrix`.
 
@@ -51,25 +49,18 @@ def measure(
         for seed in seeds
     ]
     missing = results.missing(jobs)
-    bar = tqdm(total=len(jobs), initial=len(jobs) - len(missing), unit="run", disable=not progress)
-    with (
-        bar,
-        run_in_processes(
-            functools.partial(BenchPlayer, settings), missing, settings.workers
-        ) as done,
-    ):
-        for job, figures in done:
-            results.add(job, figures)
+    bar = tqdm(total=len(jobs), initial=len(jobs) - len(missing), unit="run")
+    make = functools.partial(BenchPlayer, settings)
+    with bar, run_in_processes(make, missing, settings.workers) as done:
+        for job, result in done:
+            results.add(job, result)
             bar.set_postfix_str(f"{job.cell.execution.name}, {job.cell.delay_ms} ms")
             bar.update()
-    return [
-        row(cell, results.of(cell, EPISODE, seeds), results.of(cell, MINUTE, seeds))
-        for cell in matrix
-    ]
+    return [results.row(cell, seeds) for cell in matrix]
 
 
 def _whole(settings: BenchSettings) -> BenchSettings:
-    """Give what was not said its value: the whole matrix, or the quick part of it."""
+    """Return the settings with the whole matrix, or its quick part, where nothing was given."""
     quick = settings.quick
     usual = runs.USUAL
     return replace(
@@ -88,7 +79,7 @@ def parser() -> argparse.ArgumentParser:
         "smolvla bench sim",
         "Synchronous against asynchronous execution, in simulated time.",
         "smolvla bench sim --quick --output bench_out",
-        "0 measured, whatever the bars say; 2 it could not be; 130 Ctrl-C, the same command "
+        "0 measured, whatever the criteria say; 2 it could not be; 130 Ctrl-C, the same command "
         "continues",
     )
     add_arguments(made, BenchSettings)
@@ -124,7 +115,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"{len(results)} runs",
             flush=True,
         )
-        rows = measure(settings, matrix, seeds, results, progress=True)
+        rows = measure(settings, matrix, seeds, results)
         print(write_report(rows, seeds, settings, facts, settings.output))
     except (ValueError, OSError, RuntimeError) as error:
         return could_not_run(prog, error)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from smolvla_sim.bench.summary import PAPER, Bar, Row
+from smolvla_sim.bench.summary import PAPER, Criterion, Row
 from smolvla_sim.play.loop import Execution
 from smolvla_sim.play.measures import Interval
 
@@ -23,7 +23,7 @@ _HEAD = (
     "age p50/p95/p99 [ms]",
     "seam p50/p95/max [°]",
 )
-# From this share on, a pause after each hold is worth a word.
+# From this share on, a pause after each hold is worth a note.
 _MUCH_APPROACH = 0.05
 
 _DPI = 110
@@ -85,7 +85,7 @@ def _cells(texts: Sequence[str]) -> str:
     return f"| {' | '.join(texts)} |"
 
 
-def notes(rows: Sequence[Row]) -> list[str]:
+def row_notes(rows: Sequence[Row]) -> list[str]:
     """Return what a reader must know about these very rows."""
     found = []
     slow = [row for row in rows if row.approaching > _MUCH_APPROACH]
@@ -106,9 +106,9 @@ def markdown(
     title: str,
     setup: Sequence[str],
     rows: Sequence[Row],
-    checks: Sequence[Bar],
+    checks: Sequence[Criterion],
     minute: float,
-    remarks: Sequence[str] = (),
+    notes: Sequence[str] = (),
 ) -> str:
     """Return the whole report.
 
@@ -116,14 +116,14 @@ def markdown(
         title: its heading.
         setup: lines that say what was measured and how.
         rows: of the table.
-        checks: bars, maybe none.
+        checks: criteria; may be none.
         minute: length of continuous operation [s].
-        remarks: to be read with the bars.
+        notes: on the criteria.
     """
     parts = [f"# {title}", "\n".join(f"- {line}" for line in setup), table(rows, minute)]
     if checks:
         parts.append("\n".join(f"- {check}" for check in checks))
-    lines = [*remarks, *notes(rows)]
+    lines = [*notes, *row_notes(rows)]
     if lines:
         parts.append("\n".join(f"- {line}" for line in lines))
     parts += [LEGEND.rstrip(), f"For comparison, the {PAPER}."]

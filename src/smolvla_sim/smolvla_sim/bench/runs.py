@@ -103,12 +103,14 @@ class Job:
     measurement: str
     seed: int
 
+    @property
+    def key(self) -> dict[str, Any]:
+        """Plain data that identifies it."""
+        return {"cell": self.cell.key, "measurement": self.measurement, "seed": self.seed}
+
 
 class BenchPlayer:
-    """Does jobs, each from its own content alone.
-
-    Args:
-        settings: what all jobs have in common; completed.
+    """Does jobs, each from its own content alone, by `completed` settings.
 
     Raises:
         ValueError: policy, task or rate do not fit.
@@ -121,7 +123,7 @@ class BenchPlayer:
         self._observer = Observer(self._simulation, load_backend(settings), settings.size)
 
     def __call__(self, job: Job) -> dict[str, Any]:
-        """Return the figures of a job as plain data."""
+        """Return the result of a job as plain data."""
         settings, simulation = self._settings, self._simulation
         tasks = task_sequence(settings.asked, job.seed)
         execution = job.cell.execution
@@ -139,7 +141,7 @@ class BenchPlayer:
             simulation.set_task(next(tasks).sentence)
             ended = loop.play(settings.limit, give_up=False)
             score = simulation.score()
-            figures = {
+            result = {
                 "task": simulation.task.sentence,
                 "success": ended == DONE,
                 "score": score,
@@ -150,5 +152,5 @@ class BenchPlayer:
             done, failed = loop.play_all(
                 tasks, settings.minute, restock_rng(job.seed), settings.limit, give_up=False
             )
-            figures = {"cubes": len(done), "failed": failed, "seconds": done}
-        return {**figures, **loop.trace.measures(loop.cycles_per_action)}
+            result = {"cubes": len(done), "failed": failed, "seconds": done}
+        return {**result, **loop.trace.measures(loop.cycles_per_action)}

@@ -21,7 +21,7 @@ from smolvla_sim.play.measures import (
 )
 from smolvla_sim.play.policies import PolicyFacts
 
-Figures = Mapping[str, Any]
+Result = Mapping[str, Any]
 
 CUBES_RATIO = 1.8
 """So many times the cubes of synchronous execution in the same time."""
@@ -97,14 +97,8 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def row(cell: Cell, episodes: Sequence[Figures], minutes: Sequence[Figures]) -> Row:
-    """Return the row of a cell, from at least one single task.
-
-    Args:
-        cell: which.
-        episodes: figures of its single tasks, in the order of the seeds.
-        minutes: figures of its continuous operation; may be none.
-    """
+def row(cell: Cell, episodes: Sequence[Result], minutes: Sequence[Result]) -> Row:
+    """Return the row of a cell, from at least one single task."""
     successes = sum(bool(run["success"]) for run in episodes)
     times = [float(run["seconds"]) for run in episodes if run["success"]]
     cubes = tuple(int(run["cubes"]) for run in minutes)
@@ -141,8 +135,8 @@ def _percentiles(values: Sequence[float], shares: Sequence[float]) -> tuple[floa
 
 
 @dataclass(frozen=True)
-class Bar:
-    """One bar.
+class Criterion:
+    """What asynchronous execution has to show.
 
     Attributes:
         text: what is asked for and what was measured.
@@ -156,57 +150,63 @@ class Bar:
         return f"{'PASS' if self.passed else 'FAIL'}  {self.text}"
 
 
-def synchronous(rows: Sequence[Row], delay_ms: int = CLAIM_DELAY) -> Row | None:
-    """Return LeRobot's way, synchronous with ``n_action_steps``: the first synchronous row."""
-    found = (r for r in rows if r.cell.delay_ms == delay_ms and r.cell.execution.synchronous)
-    return next(found, None)
+def synchronous(rows: Sequence[Row]) -> Row | None:
+    """Return LeRobot's way, synchronous with ``n_action_steps``: the first synchronous row at
+    `CLAIM_DELAY`.
+    """
+    return next(iter(_judged(rows, synchronous=True)), None)
 
 
-def best_asynchronous(rows: Sequence[Row], delay_ms: int = CLAIM_DELAY) -> Row | None:
-    """Return the asynchronous row with the most cubes among those with enough success.
+def _judged(rows: Sequence[Row], *, synchronous: bool) -> list[Row]:
+    return [
+        row
+        for row in rows
+        if row.cell.delay_ms == CLAIM_DELAY and row.cell.execution.synchronous is synchronous
+    ]
+
+
+def best_asynchronous(rows: Sequence[Row]) -> Row | None:
+    """Return the asynchronous row at `CLAIM_DELAY` with the most cubes among those with enough
+    success.
 
     Where none has enough success, the most cubes alone count.
     """
-    sync = synchronous(rows, delay_ms)
-    found = [r for r in rows if r.cell.delay_ms == delay_ms and not r.cell.execution.synchronous]
+    sync, found = synchronous(rows), _judged(rows, synchronous=False)
     if sync is None or not found:
         return None
     enough = sync.success - SUCCESS_LOSS - 1e-9
     return max(found, key=lambda r: (r.success >= enough, r.cubes_mean, r.success))
 
 
-def beside(rows: Sequence[Row], facts: PolicyFacts, fps: float) -> list[str]:
-    """Say what else is to be known of the bars: what waiting can explain, other rows.
+def comparisons(
+    rows: Sequence[Row], sync: Row, best: Row, facts: PolicyFacts, fps: float
+) -> list[str]:
+    """Return notes on the criteria: what waiting can explain, and the other synchronous rows.
 
     Args:
         rows: of the table.
+        sync: the judged synchronous row.
+        best: the judged asynchronous row.
         facts: of the policy.
         fps: actions per second.
     """
-    delay_ms = CLAIM_DELAY
-    sync, best = synchronous(rows, delay_ms), best_asynchronous(rows, delay_ms)
-    if sync is None or best is None:
-        return []
     motion = 1e3 * (sync.cell.execution.actions_per_chunk or facts.chunk_size) / fps
     text = [
-        f"{sync.name} moves for {motion:.0f} ms and waits for {delay_ms} ms: an arm that never "
-        f"waits moves {1 + delay_ms / motion:.2f} times as long. More than that would be due to "
-        "something else."
+        f"{sync.name} moves for {motion:.0f} ms and waits for {CLAIM_DELAY} ms: an arm that never "
+        f"waits moves {1 + CLAIM_DELAY / motion:.2f} times as long. More than that would be due "
+        "to something else."
     ]
     return text + [
-        f"Against {other.name} at {delay_ms} ms {best.name} gets "
+        f"Against {other.name} at {CLAIM_DELAY} ms {best.name} gets "
         f"{best.cubes_mean / other.cubes_mean:.2f} times the cubes, with a success of "
         f"{100 * best.success:.1f} against {100 * other.success:.1f} %."
-        for other in rows
-        if other.cell.delay_ms == delay_ms
-        and other.cell.execution.synchronous
-        and other is not sync
-        and other.cubes_mean > 0
+        for other in _judged(rows, synchronous=True)
+        if other is not sync and other.cubes_mean > 0
     ]
 
 
-def bars(sync: Row, best: Row) -> list[Bar]:
-    """Return the bars of two rows with the same seeds."""
+def criteria(sync: Row, best: Row) -> list[Criterion]:
+    """Return the criteria of two rows with the same seeds."""
     ratio = math.nan
     if sync.cubes_mean:
         ratio = best.cubes_mean / sync.cubes_mean
@@ -215,13 +215,13 @@ def bars(sync: Row, best: Row) -> list[Bar]:
     low, high = bootstrap_ratio(best.cubes, sync.cubes)
     gain = best.success - sync.success
     return [
-        Bar(
+        Criterion(
             f"at {sync.cell.delay_ms} ms {best.name} gets {best.cubes_mean:.2f} cubes in the "
             f"same time, {sync.name} {sync.cubes_mean:.2f}: {ratio:.2f} times as many "
             f"(95 % CI {low:.2f}–{high:.2f}); asked for are {CUBES_RATIO:g}",
             ratio >= CUBES_RATIO,
         ),
-        Bar(
+        Criterion(
             f"at {sync.cell.delay_ms} ms {best.name} succeeds in {100 * best.success:.1f} %, "
             f"{sync.name} in {100 * sync.success:.1f} %: {100 * gain + 0.0:+.1f} points; at most "
             f"{100 * SUCCESS_LOSS:g} fewer are allowed",

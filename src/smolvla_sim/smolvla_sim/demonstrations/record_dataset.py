@@ -14,7 +14,7 @@ import functools
 import json
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from smolvla_policy.checkpoint.config import ACTION, STATE
 from smolvla_policy.checkpoint.robot import CONVERSION
 from tqdm import tqdm
 
-from smolvla_sim.demonstrations.demonstrator import ROBOT, Demonstration, Demonstrator
+from smolvla_sim.demonstrations.demonstrator import ROBOT, Demonstrator
 from smolvla_sim.play.workers import run_in_processes
 from smolvla_sim.settings import DemonstrationSettings, RecordingSettings
 from smolvla_sim.world.arm import JOINT_NAMES
@@ -50,7 +50,7 @@ NOTES = Path("meta") / "simulation.json"
 def features(settings: DemonstrationSettings) -> dict[str, Feature]:
     """Return the features of the dataset that `settings` make."""
     made = dict(joint_features([f"{name}.pos" for name in JOINT_NAMES]))
-    names = [f"{thing}.{part}" for thing in OBJECTS for part in ("u", "v", "visible")]
+    names = [f"{name}.{part}" for name in OBJECTS for part in ("u", "v", "visible")]
     width, height = settings.size
     for camera in settings.cameras:
         made[f"observation.images.{camera}"] = camera_feature(height, width)
@@ -59,16 +59,14 @@ def features(settings: DemonstrationSettings) -> dict[str, Feature]:
     return made
 
 
-def record(settings: RecordingSettings, *, progress: bool = True) -> int:
+def record(settings: RecordingSettings) -> int:
     """Record until the dataset has so many episodes; return how many seeds failed.
 
-    Args:
-        settings: what, into which folder. With ``resume`` the dataset there is continued at the
-            seed after its last one; with no episode in it, it is begun.
-        progress: draw a progress bar.
+    With ``resume`` the dataset is continued at the seed after its last one; with no episode in
+    it, it is begun.
 
     Raises:
-        ValueError: a setting does not fit, or not the dataset that is to be continued.
+        ValueError: a setting does not fit, or the dataset to be continued does not.
         OSError: the dataset cannot be written.
         RuntimeError: a worker died.
     """
@@ -83,13 +81,8 @@ def record(settings: RecordingSettings, *, progress: bool = True) -> int:
         # An interruption may have come between the notes and the episode.
         seeds = seeds[: writer.num_episodes]
         first = seeds[-1] + 1 if seeds else settings.seed
-        bar = tqdm(
-            total=settings.episodes,
-            initial=writer.num_episodes,
-            unit="episode",
-            disable=not progress,
-        )
-        make = functools.partial(demonstrate, settings)
+        bar = tqdm(total=settings.episodes, initial=writer.num_episodes, unit="episode")
+        make = functools.partial(Demonstrator, settings)
         with bar, run_in_processes(make, count(first), settings.workers, in_order=True) as made:
             while writer.num_episodes < settings.episodes:
                 _, demonstration = next(made)
@@ -104,11 +97,6 @@ def record(settings: RecordingSettings, *, progress: bool = True) -> int:
                 writer.save_episode()
                 bar.update()
     return failed
-
-
-def demonstrate(settings: DemonstrationSettings) -> Callable[[int], Demonstration]:
-    """Return the function that makes the demonstration of a seed, for a worker process."""
-    return Demonstrator(settings).record
 
 
 def _open(settings: RecordingSettings, resume: bool) -> DatasetWriter:

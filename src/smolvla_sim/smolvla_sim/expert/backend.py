@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The scripted expert as a policy backend: shows the whole system without a checkpoint.
 
-It reads the poses of the things instead of the pictures, so it works with the simulation
+It reads the poses of the objects instead of the pictures, so it works with the simulation
 (or with anything else that publishes those poses).
 """
 
@@ -19,15 +19,8 @@ from smolvla_sim.world.scene import DEFAULT_CAMERAS
 class ScriptedBackend:
     """Implements `smolvla_core.backend.Backend` with the scripted expert.
 
-    Args:
-        model: ``so100`` or ``so101``.
-        cameras: camera names that it asks for; the pictures are not looked at.
-        chunk_size: rows of a chunk.
-        period: seconds between two rows.
-        max_speed: highest joint speed, rad/s.
-
-    Raises:
-        ValueError: a value does not fit.
+    It asks for pictures of `cameras` but does not look at them. A chunk has `chunk_size` rows,
+    `period` seconds apart.
     """
 
     def __init__(
@@ -36,16 +29,8 @@ class ScriptedBackend:
         cameras: tuple[str, ...] = DEFAULT_CAMERAS,
         chunk_size: int = 50,
         period: float = 1.0 / 30.0,
-        max_speed: float = 1.8,
     ) -> None:
-        for name, value in (
-            ("chunk_size", chunk_size),
-            ("period", period),
-            ("max_speed", max_speed),
-        ):
-            if not value > 0:
-                raise ValueError(f"option {name} of backend 'scripted' must be above 0: {value}")
-        self._expert = ScriptedExpert(model, period=period, max_speed=max_speed)
+        self._expert = ScriptedExpert(model, period=period)
         self.name = "scripted"
         self.description = f"scripted expert for the simulated {model}"
         self.device = "cpu"

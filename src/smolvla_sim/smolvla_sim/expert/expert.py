@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A scripted expert: a stateless receding-horizon planner for the tasks of this package.
 
-From the joint positions, the poses of the things and the instruction alone it decides what to
+From the joint positions, the poses of the objects and the instruction alone it decides what to
 do next and plays the coming rows through in a kinematic model of the world. As it remembers
 nothing, it recovers from a push, a restart in mid-motion or a dropped cube.
 """
@@ -24,16 +24,12 @@ Array = NDArray[np.float64]
 
 # A queued plan this far from where the arm is no longer describes it, radians.
 _TRUSTED_LAG = 0.50
+# Of the joints, rad/s and rad/s^2.
+_MAX_SPEED, _MAX_ACCELERATION = 1.8, 9.0
 
 
 class ScriptedExpert:
-    """Plans chunks of joint positions.
-
-    Args:
-        model: ``so100`` or ``so101``.
-        period: seconds between two rows.
-        max_speed: highest joint speed, rad/s.
-        max_acceleration: highest joint acceleration, rad/s^2.
+    """Plans chunks of joint positions, `period` seconds from row to row.
 
     Raises:
         ValueError: unknown arm.
@@ -44,15 +40,11 @@ class ScriptedExpert:
         model: str = "so100",
         *,
         period: float = 1.0 / 30.0,
-        max_speed: float = 1.8,
-        max_acceleration: float = 9.0,
     ) -> None:
         spec = arm_spec(model)
         self.kinematics = ArmKinematics(spec)
         self.period = period
         self._moves = Moves(self.kinematics)
-        self._max_speed = max_speed
-        self._max_acceleration = max_acceleration
         self._lower = np.array([joint.lower for joint in spec.joints])
         self._upper = np.array([joint.upper for joint in spec.joints])
 
@@ -70,7 +62,7 @@ class ScriptedExpert:
 
         Args:
             positions: (6,) measured joint positions, radians.
-            objects: poses of the things that the task is about.
+            objects: poses of the objects that the task is about.
             instruction: one of the sentences of `tasks`.
             rows: how many to plan.
             committed: (n, 6) rows that are still queued for the same ticks; the plan continues
@@ -82,14 +74,13 @@ class ScriptedExpert:
             (rows, 6) radians.
 
         Raises:
-            OutOfReachError: an object is out of reach.
-            ValueError: unknown instruction or missing object.
+            ValueError: unknown instruction, or an object is missing or out of reach.
         """
         task = parse_task(instruction)
         world = self._observe(np.asarray(positions, dtype=np.float64), objects, task)
         plan = np.empty((rows, 6))
         row = 0
-        if committed is not None and self._describes(world, committed):
+        if committed is not None and len(committed) and self._describes(world, committed):
             for queued in committed[: min(max(keep, 1), rows)]:
                 world.apply(queued)
                 plan[row] = queued
@@ -104,7 +95,7 @@ class ScriptedExpert:
     def _observe(
         self, positions: Array, objects: Mapping[str, SceneObject], task: Task
     ) -> ModelWorld:
-        missing = [name for name in task.things if name not in objects]
+        missing = [name for name in task.objects if name not in objects]
         if missing:
             raise ValueError(
                 f"'{task.sentence}' needs the pose of {' and '.join(missing)}; known are "
@@ -114,8 +105,6 @@ class ScriptedExpert:
         return ModelWorld(self.kinematics, command, objects, task.movable)
 
     def _describes(self, world: ModelWorld, committed: Array) -> bool:
-        if len(committed) == 0:
-            return False
         # The gripper's command is far from its position whenever it squeezes a cube.
         return bool(np.max(np.abs(committed[0, :5] - world.command[:5])) < _TRUSTED_LAG)
 
@@ -130,12 +119,12 @@ class ScriptedExpert:
                 wanted[joints] = 0.0
                 continue
             speed = min(
-                self._max_speed,
-                0.9 * float(np.sqrt(2.0 * self._max_acceleration * distance)),
+                _MAX_SPEED,
+                0.9 * float(np.sqrt(2.0 * _MAX_ACCELERATION * distance)),
                 distance / self.period,
             )
             wanted[joints] = error[joints] / distance * speed
-        step = self._max_acceleration * self.period
+        step = _MAX_ACCELERATION * self.period
         velocity = np.clip(wanted, world.velocity - step, world.velocity + step)
         before = world.command
         world.apply(np.clip(before + velocity * self.period, self._lower, self._upper))

@@ -32,7 +32,7 @@ class ModelWorld:
     Args:
         kinematics: of the arm.
         command: (6,) joint positions, radians.
-        objects: the things that there are.
+        objects: the objects that there are.
         movable: the cubes among them that the arm may hold.
 
     Attributes:

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
+from array import array
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,9 +17,10 @@ from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from smolvla_core.level import Level
 from smolvla_core.ros import qos
+from smolvla_core.ros.converters import image_message
 from smolvla_core.ros.parameters import Tuning, read
 from smolvla_core.ros.run import run
-from smolvla_core.ros.sparse_log import SparseLog, teller
+from smolvla_core.ros.sparse_log import SparseLog, log_at
 from smolvla_core.settings import settings_of
 from std_msgs.msg import Bool, Float32, Float64MultiArray
 from visualization_msgs.msg import MarkerArray
@@ -27,7 +31,6 @@ from smolvla_sim.node import messages
 from smolvla_sim.node.camera_thread import CameraThread, Images
 from smolvla_sim.node.parameters import SimSettings
 from smolvla_sim.node.runner import RealTimeRunner
-from smolvla_sim.node.viewer import open_viewer, require_display
 from smolvla_sim.world.arm import JOINT_NAMES
 from smolvla_sim.world.rendering import CameraRenderer, RenderingError, check_cameras
 from smolvla_sim.world.simulation import Simulation, restock_rng
@@ -42,10 +45,10 @@ class SimNode(Node):
     """
 
     def __init__(self, **node_options: Any) -> None:
-        # First what `destroy_node` needs: it is called also when a parameter does not fit.
+        # `destroy_node` needs these, also where a parameter does not fit.
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._cameras: CameraThread[Time] | None = None
+        self._cameras: CameraThread | None = None
         self._viewer: Any = None
         self.failed = False
         super().__init__("sim_node", **node_options)
@@ -55,12 +58,17 @@ class SimNode(Node):
         self._robot = robot = settings.body
         (self._output,) = robot.outputs
         (self._states,) = robot.joint_states
-        if settings.viewer:
-            require_display()
+        display = any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
+        if settings.viewer and sys.platform == "linux" and not display:
+            raise ValueError(
+                "the parameter viewer is true but there is no display (neither DISPLAY nor "
+                "WAYLAND_DISPLAY is set); start it on a desktop, or with viewer false watch the "
+                "cameras in RViz or rqt"
+            )
         names = {joint.kind: joint.name for joint in robot.moving}
         self._order = [self._output.joints.index(names[kind]) for kind in JOINT_NAMES]
         prefix = self._states.prefix
-        self._names = tuple(names[kind].removeprefix(prefix) for kind in JOINT_NAMES)
+        self._names = [names[kind].removeprefix(prefix) for kind in JOINT_NAMES]
         self._frame_prefix = settings.frame_prefix
         self._size = (settings.image_width, settings.image_height)
         self._announced = ""  # task whose success was logged
@@ -80,15 +88,13 @@ class SimNode(Node):
             try:
                 self._cameras = CameraThread(
                     simulation.model,
-                    lambda: CameraRenderer(
-                        simulation.model, cameras, width=self._size[0], height=self._size[1]
-                    ),
+                    lambda: CameraRenderer(simulation.model, cameras, self._size),
                     self._publish_images,
                     self._fail,
                 )
             except RenderingError as error:
                 raise ValueError(str(error)) from error
-        self._tell_refused = SparseLog(teller(self.get_logger(), Level.ERROR))
+        self._log_refused = SparseLog(partial(log_at, self.get_logger(), Level.ERROR))
         self._runner = RealTimeRunner(simulation, _rates(settings), time.monotonic)
         self.create_subscription(
             Float64MultiArray, self._output.topic, self._on_command, qos.command_qos()
@@ -99,7 +105,11 @@ class SimNode(Node):
         self.create_service(ResetSim, "sim/reset", self._on_reset)
         self.create_service(SetTask, "sim/set_task", self._on_set_task)
         if settings.viewer:
-            self._viewer = open_viewer(simulation.model, simulation.data)
+            import mujoco.viewer  # needs a window system, so only on demand
+
+            self._viewer = mujoco.viewer.launch_passive(
+                simulation.model, simulation.data, show_left_ui=False, show_right_ui=False
+            )
         Tuning(
             self,
             SimSettings,
@@ -147,16 +157,14 @@ class SimNode(Node):
 
     def _on_command(self, message: Float64MultiArray) -> None:
         values = np.array(message.data)
-        if len(values) != len(JOINT_NAMES):
-            problem = f"it has {len(values)} values instead of {len(JOINT_NAMES)}"
-        elif not np.all(np.isfinite(values)):
-            problem = f"it is not finite: {values.tolist()}"
-        else:
-            self._runner.command(values[self._order])
-            return
-        self._tell_refused(
-            f"command on {self._output.topic} refused, the last one stays: {problem}"
-        )
+        try:
+            with self._runner.lock:
+                self._runner.simulation.command(
+                    values[self._order] if len(values) == len(self._order) else values
+                )
+        except ValueError as error:
+            topic = self._output.topic
+            self._log_refused(f"command on {topic} refused, the last one stays: {error}")
 
     def _on_executor(self, status: ExecutorStatus) -> None:
         self._instruction = status.instruction.strip()
@@ -164,7 +172,8 @@ class SimNode(Node):
     def _on_reset(
         self, request: ResetSim.Request, response: ResetSim.Response
     ) -> ResetSim.Response:
-        self._runner.reset(request.seed)
+        with self._runner.lock:
+            self._runner.simulation.reset(request.seed)
         self._restock_rng = restock_rng(request.seed)
         response.success = True
         return response
@@ -173,9 +182,10 @@ class SimNode(Node):
         self, request: SetTask.Request, response: SetTask.Response
     ) -> SetTask.Response:
         try:
-            self._runner.set_task(request.task)
-            if self._restock:
-                self._runner.restock(self._restock_rng)
+            with self._runner.lock:
+                self._runner.simulation.set_task(request.task)
+                if self._restock:
+                    self._runner.simulation.restock(self._restock_rng)
             response.success = True
         except ValueError as error:
             response.message = str(error)
@@ -203,12 +213,15 @@ class SimNode(Node):
             sentence = simulation.task.sentence
             state = simulation.state() if "cameras" in due else None
         if "joint_states" in due:
-            self._joint_states.publish(messages.joint_state(stamp, self._names, *arm))
+            message = JointState(name=self._names)
+            message.header.stamp = stamp
+            message.position, message.velocity, message.effort = (array("d", x) for x in arm)
+            self._joint_states.publish(message)
         if objects is not None:
             base_frame = f"{self._frame_prefix}base_link"
             self._objects.publish(messages.object_markers(stamp, base_frame, objects))
         if score is not None:
-            self._judge(score, sentence)
+            self._publish_score(score, sentence)
         if state is not None:
             if self._cameras is not None:
                 self._cameras.submit(stamp, state)
@@ -216,18 +229,18 @@ class SimNode(Node):
                 with self._runner.lock:
                     self._viewer.sync()
 
-    def _judge(self, score: float, sentence: str) -> None:
+    def _publish_score(self, score: float, sentence: str) -> None:
         self._scores.publish(Float32(data=score))
         done = score >= 1.0
-        self._verdicts.publish(Bool(data=done and self._is_asked_for(sentence)))
+        self._verdicts.publish(Bool(data=done and self._is_instructed(sentence)))
         if score == 0.0:  # less than done is also a gripper that touches the cube again
             self._announced = ""
         elif done and self._announced != sentence:
             self._announced = sentence
             self.get_logger().info(f"success: {sentence}")
 
-    def _is_asked_for(self, sentence: str) -> bool:
-        """Say whether what is judged is what the arm is to do; True where nobody says what."""
+    def _is_instructed(self, sentence: str) -> bool:
+        """Whether the judged task is what the arm is to do; True without an instruction."""
         if not self._instruction:
             return True
         try:
@@ -239,10 +252,11 @@ class SimNode(Node):
 
     def _publish_images(self, stamp: Time, images: Images) -> None:
         for name, pixels in images.items():
-            self._images[name].publish(messages.image(stamp, name, pixels, self._frame_prefix))
-            self._infos[name].publish(
-                messages.camera_info(stamp, name, *self._size, self._frame_prefix)
-            )
+            info = messages.camera_info(stamp, name, *self._size, self._frame_prefix)
+            image = image_message(pixels)
+            image.header = info.header
+            self._images[name].publish(image)
+            self._infos[name].publish(info)
 
     def _fail(self, error: Exception) -> None:
         # After a shutdown publishing fails, and that is the normal end.

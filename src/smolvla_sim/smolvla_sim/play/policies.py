@@ -79,7 +79,7 @@ def _facts(settings: PlaySettings) -> PolicyFacts:
     if settings.policy != READS_CHECKPOINTS:
         backend = load_backend(settings)
         rows, cameras = backend.chunk_size, tuple(backend.cameras)
-        # Who knows where the things are is given pictures by its node only, and looks at none.
+        # Who knows where the objects are is given pictures by its node only, and looks at none.
         cameras = cameras[:1] if backend.needs_objects else cameras
         backend.close()
         return PolicyFacts(rows, min(_STEPS, rows), cameras)

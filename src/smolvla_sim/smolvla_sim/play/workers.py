@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Spreads jobs over processes; every job's result is its own affair, so order means nothing."""
+"""Runs independent jobs in several processes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from itertools import chain, islice
 from typing import Any, TypeVar
 
-from smolvla_core.ros.parent import end_with
+from smolvla_core.console import end_with
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")

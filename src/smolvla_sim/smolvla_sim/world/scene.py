@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Things on and around the table: cubes, bowls and cameras."""
+"""Objects on and around the table: cubes, bowls and cameras."""
 
 from __future__ import annotations
 
