@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from smolvla_sim.world.arm import JOINT_NAMES, arm_spec
 from smolvla_sim.world.kinematics import ArmKinematics
-from smolvla_sim.world.layout import Placement, random_layout, restocked
+from smolvla_sim.world.layout import Placement, random_layout, random_start, restocked
 from smolvla_sim.world.mjcf import build_model, servo_of
 from smolvla_sim.world.scene import CUBE_EDGE, CUBES, OBJECTS, PHYSICS_RATE, RIGHT_BOWL
 from smolvla_sim.world.tasks import (
@@ -24,6 +24,7 @@ from smolvla_sim.world.tasks import (
     LIFT,
     ObjectState,
     Progress,
+    Task,
     parse_task,
 )
 from smolvla_sim.world.variation import SceneLook
@@ -33,7 +34,7 @@ Array = NDArray[np.float64]
 # Where the arm waits, radians: the gripper above the near edge of the work space.
 HOME = (0.0, -1.2, 0.8, 1.4, 0.0, 0.1)
 _SETTLE_SECONDS = 0.25
-# MuJoCo draws the groups 0 to 2 unless told otherwise.
+# MuJoCo draws the groups 0 to 2 by default.
 _HIDDEN_GROUP = 5
 # Where it waits, meters: below the table, so that it is near nothing.
 _AWAY = (0.0, 0.0, -2.0)
@@ -165,6 +166,13 @@ class Simulation:
         self.data.time = 0.0
         self.progress = Progress()
         self._touched_before = set()
+
+    def begin(self, task: Task, seed: int, rng: Generator, random_starts: float) -> None:
+        """Set task and scene; a share `random_starts` of the draws does not start from home."""
+        somewhere = random_start(rng, self.kinematics)
+        at_random = rng.random() < random_starts
+        self.set_task(task.sentence)
+        self.reset(seed, home=somewhere if at_random else None)
 
     def command(self, positions: Array) -> None:
         """Hold a command until the next one.
