@@ -38,7 +38,7 @@ LEGEND = """\
   the mean time of the tasks that were done and for the mean number of cubes.
 - delay: from an observation to its chunk, the inference included.
 - failed: tasks of continuous operation that were not done within their time limit, mean a run.
-- sync executes the rows of a chunk and then observes and thinks anew, the arm holding. After a
+- sync executes the rows of a chunk and then observes and infers anew, the arm holding. After a
   hold it goes on at once, as LeRobot does; the other rows have the executor's slow approach to an
   action far from where the arm held (`resume_jump`).
 - starved: control cycles without an action, the arm holds; approach: cycles of that approach.
