@@ -35,19 +35,12 @@ _SOME, _VERY = 0.6, 0.85
 
 @dataclass(frozen=True)
 class _Section:
-    """Parameters that were given for the nodes that `pattern` stands for.
+    """Parameters that were given for some nodes."""
 
-    Attributes:
-        source: where, for the text of errors.
-        pattern: name of a node, perhaps with ``*`` and ``**``.
-        names: of the parameters.
-        own: whether it can only be meant for the nodes of this process.
-    """
-
-    source: str
-    pattern: str
+    source: str  # for the text of errors
+    pattern: str  # name of a node, perhaps with * and **
     names: tuple[str, ...]
-    own: bool = False
+    own: bool = False  # whether it can only be meant for the nodes of this process
 
     @property
     def base(self) -> str:
@@ -84,22 +77,20 @@ def check_arguments(arguments: Sequence[str], parameters: Mapping[str, Collectio
             problems += _problems([_given(flag, value)], nodes)
         elif flag == "--params-file":
             problems += _file_problems(Path(value), nodes)
-    if problems:
-        raise ValueError("; ".join(problems))
+    _raise(problems)
 
 
 def check_file(path: Path, parameters: Mapping[str, Collection[str]]) -> None:
-    """Look for typing errors in the parameter file `path`.
+    """Look for typing errors in the parameter file `path`, as `check_arguments` does.
 
     Args:
         path: the file.
         parameters: fully qualified name of each node that gets it -> names of its parameters.
-
-    Raises:
-        ValueError: there are some, or a file cannot be read; the text names each with what was
-            probably meant.
     """
-    problems = _file_problems(path, parameters)
+    _raise(_file_problems(path, parameters))
+
+
+def _raise(problems: Sequence[str]) -> None:
     if problems:
         raise ValueError("; ".join(problems))
 

@@ -8,6 +8,7 @@ new values while the node runs.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from array import array
 from collections.abc import Callable, Mapping, Sequence
@@ -317,10 +318,7 @@ def _meant(value: Any, declared: Setting) -> Any:
 
 
 def _number(value: Any) -> Any:
-    """Return a number, also one like 1e-1 that is a text for the command line."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return value
-    try:
-        return float(value)
-    except (ValueError, OverflowError):
-        return value
+    """Return a number for a text like 1e-1, which is one for the command line."""
+    with contextlib.suppress(ValueError):
+        return float(value) if isinstance(value, str) else value
+    return value

@@ -56,7 +56,6 @@ def test_lerobots_own_file_is_read():
     assert tuple(loaded.joints) == LEROBOT_JOINTS
     joint = loaded.joints["elbow_flex"]
     assert {key: getattr(joint, key) for key in content()["elbow_flex"]} == content()["elbow_flex"]
-    assert joint.middle == (joint.range_min + joint.range_max) / 2
 
 
 def test_an_id_is_found_where_lerobot_keeps_it(home):
