@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smolvla_core.robot import FORWARD, SHIPPED, TRAJECTORY, Output, Robot, RobotError, load_robot
-from smolvla_core.settings import SettingError, Settings, live_setting, setting
+from smolvla_core.settings import SettingError, Settings, live_setting, same, setting
 
 AGGREGATIONS = {
     "latest": "the new actions only",
@@ -176,11 +176,13 @@ class PolicySettings(SensorSettings, ManagedSettings):
 class ExecutorSettings(RobotSettings, ManagedSettings):
     """Of `executor_node` and of `smolvla_executor.core`."""
 
-    robot: str = live_setting(
+    robot: str = same(
+        RobotSettings,
+        "robot",
         "so100",
-        f"The robot: {', '.join(SHIPPED)}, or the path of a robot file, which says joints, "
-        "limits, topics, outputs, calibrations and cameras. Set anew while the node runs, its "
-        "limits and speeds take effect, where joints and topics are the same.",
+        note="Set anew while the node runs, its limits and speeds take effect, where joints and "
+        "topics are the same.",
+        live=True,
     )
     rate: float = setting(30.0, "Rate of the control loop [Hz].", 1.0, 1000.0)
     output: str = setting(
