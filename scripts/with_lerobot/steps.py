@@ -18,8 +18,6 @@ ROOT = Path(__file__).resolve().parents[2]
 
 TIMEOUT = 900.0
 """Seconds after which a command is taken to hang."""
-
-
 LONGEST = 600
 """Characters of an error in the table; the logs have the rest."""
 
@@ -146,6 +144,11 @@ class Check:
     def ours(self, name: str, *arguments: str | Path) -> str:
         """Run a command of this suite, ``smolvla …``."""
         return self.run(name, [sys.executable, "-m", "smolvla_bringup.cli", *arguments])
+
+    def in_lerobot(self, name: str, *arguments: object, python: Path | None = None) -> str:
+        """Run a command of ``in_lerobot.py``, by default in LeRobot of today."""
+        script = Path(__file__).with_name("in_lerobot.py")
+        return self.run(name, [python or self.lerobot, script, *arguments], lerobot=True)
 
     def tool(self, name: str, *command: str | Path, cwd: Path = ROOT) -> str:
         """Run a program of LeRobot's environment by its name."""
