@@ -250,16 +250,11 @@ def _elsewhere(section: _Section, node: str, sections: Sequence[_Section]) -> st
     others = NODES if name in NODES or for_node else (*NODES, name)
     if section.base in others or nearest(section.base, others, _VERY) != name:
         return ""
-    if _is_variation(section.base, name):
+    # With a word or a number added, it is the name of a second node.
+    added = re.search(rf"(^|_){re.escape(name)}($|_|\d)", section.base)
+    if added or re.sub(r"\d", "", section.base) == re.sub(r"\d", "", name):
         return ""
     return (
         f"{section.source}: there is no node '{section.pattern}'; did you mean '{name}'? Then "
         f"{write}"
-    )
-
-
-def _is_variation(name: str, of: str) -> bool:
-    """Whether `name` is `of` with a word or a number added, as of a second node."""
-    return bool(re.search(rf"(^|_){re.escape(of)}($|_|\d)", name)) or (
-        re.sub(r"\d", "", name) == re.sub(r"\d", "", of)
     )

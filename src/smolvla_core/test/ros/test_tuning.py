@@ -117,7 +117,7 @@ def test_what_is_meant_without_doubt_is_taken_as_typed(tuned, name, text, value)
 
 
 @pytest.mark.parametrize(
-    ("texts", "words"),
+    ("texts", "message"),
     [
         ({"gain": "9.0"}, "gain is 9.0, but must be from 0.5 up to 8"),
         ({"gain": "9"}, "gain is 9.0, but must be from 0.5 up to 8"),
@@ -143,11 +143,11 @@ def test_what_is_meant_without_doubt_is_taken_as_typed(tuned, name, text, value)
         ({"count": "2.5"}, "count is 2.5, but must be a whole number"),
     ],
 )
-def test_a_refusal_says_why_and_leaves_no_trace(tuned, texts, words):
+def test_a_refusal_says_why_and_leaves_no_trace(tuned, texts, message):
     before = tuned.values()
     result = tuned.set(**texts)
     assert not result.successful
-    assert words in result.reason
+    assert message in result.reason
     assert tuned.values() == before
     assert tuned.taken == []
     assert tuned.tuning.settings.gain == 2.0
