@@ -129,13 +129,16 @@ def wave(ended: threading.Event) -> None:
 
     node = rclpy.create_node("wave")
     publisher = node.create_publisher(Float64MultiArray, "arm_controller/commands", 1)
-    turn = 0.0
+    turn, size = 0.0, 1.0
     while not ended.wait(1 / RATE):
         if not MOVING.is_set():  # an episode begins at rest, with the first command
+            size *= 0.8 if turn else 1.0  # no episode is the copy of another
             turn = 0.0
             continue
         turn += 2 * math.pi / (RATE * PERIOD)
-        values = [rest + way * math.sin(turn) for rest, way in zip(HOME, WAVES, strict=True)]
+        values = [
+            rest + size * way * math.sin(turn) for rest, way in zip(HOME, WAVES, strict=True)
+        ]
         publisher.publish(Float64MultiArray(data=values))
     node.destroy_node()
 

@@ -53,7 +53,7 @@ class Observation:
 
 @dataclass(frozen=True)
 class ChunkRequest:
-    """What the executor tells about itself when it asks for a chunk.
+    """What the executor sends when it asks for a chunk.
 
     Attributes:
         request_id: unique for this executor.

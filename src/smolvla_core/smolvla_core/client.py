@@ -53,7 +53,7 @@ _READY = (PolicyStatus.WAITING, PolicyStatus.READY, PolicyStatus.INFERRING)
 
 
 class ClientError(RuntimeError):
-    """An order was refused, or nobody answered; the text says why and what to do."""
+    """An order was refused, or nobody answered; the text has the reason and what to do."""
 
 
 class SmolVLAClient:
@@ -318,23 +318,23 @@ class SmolVLAClient:
                 f"nobody serves {name} within {DISCOVERY_TIMEOUT:g} s: is executor_node running, "
                 "on this ROS_DOMAIN_ID and in this namespace?"
             )
-        heard = time.monotonic()
+        received = time.monotonic()
 
         def on_message(message: Any) -> None:
-            nonlocal heard
-            heard = time.monotonic()
+            nonlocal received
+            received = time.monotonic()
             if on_feedback is not None:
                 on_feedback(message.feedback)
 
         def wait(future: Future[Any]) -> Any:
-            # One that was killed tells nobody: the server seems to be there for up to 20 s, and
-            # one that was started in its place does not know the goal.
+            # A killed server seems to be there for up to 20 s, and one that was started in its
+            # place does not know the goal.
             while not self.until(future.done, 0.5):
                 if not client.server_is_ready():
                     raise ClientError(f"{name} is gone: did executor_node end?")
-                if (silent := time.monotonic() - heard) > silence:
+                if (silent := time.monotonic() - received) > silence:
                     raise ClientError(
-                        f"executor_node has told nothing for {silent:.0f} s: was it killed? One "
+                        f"executor_node has sent nothing for {silent:.0f} s: was it killed? One "
                         "that was started again does not know the goal: send it again"
                     )
             return future.result()
@@ -344,7 +344,7 @@ class SmolVLAClient:
         try:
             handle = wait(sent)
             if not handle.accepted:
-                raise ClientError("executor_node rejected the task: its log says why")
+                raise ClientError("executor_node rejected the task: its log has the reason")
             return wait(handle.get_result_async()).result
         except ClientError:
             raise
@@ -381,7 +381,7 @@ class SmolVLAClient:
         self._services[name] = self.node.create_client(kind, name)
 
     def has_service(self, name: str) -> bool:
-        """Say whether the service `name` is offered."""
+        """Whether the service `name` is offered."""
         return bool(self._services[name].service_is_ready())
 
     def call(self, name: str, request: Any) -> str:

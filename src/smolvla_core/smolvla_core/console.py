@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
 import errno
 import json
 import os
@@ -29,6 +30,9 @@ DONE, NO, COULD_NOT_RUN, BROKEN_PIPE, INTERRUPTED = 0, 1, 2, 141, 130
 """Exit statuses: done; done, and the answer is no; could not be done; the shell's for who writes
 into a pipe that nobody reads, and for Ctrl-C."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+LAUNCH_PID = "SMOLVLA_LAUNCH_PID"
+"""Environment variable: the launch to end with, set by who describes a node to it."""
 _LAST_DOMAIN = 232  # the ports of a higher one would be above 65535
 
 
@@ -85,6 +89,31 @@ def end_on_interrupt(status: int = 0) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
+def end_with(parent: int, signum: int = signal.SIGINT) -> None:
+    """Have Linux send a signal to this process, whatever it executes, when its `parent` ends.
+
+    Linux goes by the thread that has started this process.
+    """
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signum)
+    if os.getppid() != parent:  # it has ended meanwhile
+        os.kill(os.getpid(), signum)
+
+
+def end_with_launch() -> None:
+    """End with the launch that started this process, however that ends.
+
+    ``ros2 launch`` ends its nodes on Ctrl-C, but leaves them behind on SIGTERM and SIGKILL; an arm
+    would go on being commanded.
+
+    Without `LAUNCH_PID`, or where another process is between, it does nothing.
+    """
+    pid = os.environ.get(LAUNCH_PID, "")
+    if pid == str(os.getppid()):
+        end_with(int(pid))
+    elif pid.isdecimal() and not Path("/proc", pid).exists():  # it has ended meanwhile
+        os.kill(os.getpid(), signal.SIGINT)
+
+
 def write_json(target: Path, content: Any) -> None:
     """Write `content` as JSON to a file, whose folder is made if needed; ``-`` prints it."""
     text = json.dumps(content, indent=2, ensure_ascii=False)
@@ -103,10 +132,10 @@ def beside_json(target: Path | None) -> contextlib.AbstractContextManager[Any]:
 
 
 def could_not_run(name: str, error: Exception, advice: str = "") -> int:
-    """Say in one line why the program `name` could not do its work; return its exit status.
+    """Print in one line why the program `name` could not do its work; return its exit status.
 
     Raises:
-        BrokenPipeError: `error`, which is nothing but the end of whoever reads; `guarded` tells.
+        BrokenPipeError: `error`, as `guarded` handles it: the reader has ended.
     """
     if isinstance(error, BrokenPipeError):
         raise error
@@ -115,7 +144,7 @@ def could_not_run(name: str, error: Exception, advice: str = "") -> int:
 
 
 def guarded(name: str, run: Callable[[], Any]) -> int:
-    """Run a program; where its surroundings stop it, say so in one line.
+    """Run a program; where the environment stops it, print one line.
 
     Args:
         name: of the program, for that line.
@@ -156,7 +185,7 @@ def guarded(name: str, run: Callable[[], Any]) -> int:
 
 
 def ros_problem() -> str:
-    """Say why no node can join the graph that the environment names; empty when one can."""
+    """Return why no node can join the graph that the environment names; empty when one can."""
     domain = os.environ.get("ROS_DOMAIN_ID", "").strip()
     if not domain or (re.fullmatch(r"[0-9]+", domain) and int(domain) <= _LAST_DOMAIN):
         return ""

@@ -3,7 +3,7 @@
 
 cv_bridge itself is not used: it comes with a ROS distribution only. What is no picture of a color
 camera, as depth or video, is refused with the reason and what to do. A gray one is taken, its one
-channel for all three; `is_gray` tells.
+channel for all three; see `is_gray`.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def decode_image(message: ImageMessage) -> Pixels:
 
 
 def is_gray(message: ImageMessage) -> bool:
-    """Say whether a picture has one channel only, so that a policy sees no color.
+    """Return whether a picture has one channel only, so that a policy sees no color.
 
     Raises:
         ValueError: it is no picture; see `decode_image`.
@@ -183,7 +183,7 @@ def _rows(message: ImageMessage, count: int, length: int) -> NDArray[np.uint8]:
     """Return `count` rows of `step` bytes each, of which the first `length` are the picture's.
 
     Planes of chroma follow with the step of the luma. Drivers also send planes without a gap
-    and a step that counts all planes of a row; then the size tells.
+    and a step that counts all planes of a row; then the size decides.
     """
     data = np.frombuffer(message.data, dtype=np.uint8)
     step = length if count > message.height and data.size == count * length else message.step
@@ -205,8 +205,8 @@ def _decode(message: ImageMessage) -> tuple[Pixels, bool]:
     if not data:
         raise ValueError(
             f"the message of format '{kind}' is empty: the camera's driver or its transport "
-            "could not compress the picture; its log says why, and image_transport 'raw' does "
-            "without"
+            "could not compress the picture; its log has the reason, and image_transport 'raw' "
+            "does without"
         )
     # "16UC1; png compressed", "16UC1; compressedDepth rvl": compressed_image_transport and
     # compressed_depth_image_transport name the encoding of the raw image first.

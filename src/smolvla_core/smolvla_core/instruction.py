@@ -51,13 +51,13 @@ class NewestInstruction:
     Attributes:
         current: the newest; empty where there is none.
         source: how it came.
-        heard: how many there were, of the topic and of goals.
+        received: how many there were, of the topic and of goals.
     """
 
     def __init__(self) -> None:
         self.current = ""
         self.source = Source.NONE
-        self.heard = 0
+        self.received = 0
         self._of_topic = ""
         self._ever = self._in_goal = False
 
@@ -66,7 +66,7 @@ class NewestInstruction:
         blank = not sentence.strip()
         if blank and self._in_goal:
             return "instruction: a blank one, ignored while a goal runs"
-        self.heard += 1
+        self.received += 1
         self._of_topic = "" if blank else sentence
         self._ever = self._ever or not blank
         self._take_topic()
@@ -76,7 +76,7 @@ class NewestInstruction:
 
     def on_goal(self, instruction: str) -> None:
         """Take the instruction of a goal that begins."""
-        self.heard += 1
+        self.received += 1
         self._in_goal = True
         self.current, self.source = instruction, Source.GOAL
 
@@ -86,7 +86,7 @@ class NewestInstruction:
         self._take_topic()
 
     def missing(self, topic: str) -> str:
-        """Say that there is none and how to give one on `topic`; empty where there is one."""
+        """Return that there is none and how to give one on `topic`; empty where there is one."""
         if self.current:
             return ""
         if self._ever:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The newest images and the joint state that belongs to them, or words on what is missing.
+"""The newest images and the joint state that belongs to them, or a message on what is missing.
 
     buffer = ObservationBuffer(cameras=("top", "wrist"), joints=(...))
     buffer.add_image("top", message, stamp_ns, now)             # any object; decoded later
@@ -23,20 +23,22 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from smolvla_core.backend import Observation
-from smolvla_core.joints.history import NANOSECONDS, JointHistory, JointSample
-from smolvla_core.joints.order import JointOrder
-from smolvla_core.joints.sources import JointSources
+from smolvla_core.joints import JointOrder, JointSources, Part
 from smolvla_core.node_settings import ObservationSettings
 
+NANOSECONDS = 1_000_000_000
 IMAGE_HISTORY = 16
 """Images kept of each camera: where one camera lags, the others look back that far."""
+STATE_HISTORY = 1000
+STATE_SPAN = 2.0
+"""Joint states kept [s], at most `STATE_HISTORY` of each part."""
 SIMULATED = 1e8
 """Stamps that are so far apart [s] are of simulated time, from 0 on, and of the wall clock."""
 GRAY = (
     "the pictures are gray, their one channel is taken for red, green and blue; where the camera "
     "has color, set its driver or transport to send it"
 )
-"""What to tell, once, of a camera that sends no color."""
+"""Warning, once, about a camera that sends no color."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,127 @@ class _Image:
     def time_ns(self, by_stamp: bool) -> int:
         """When it was taken, or received [ns]; integers, as floats have no room since 1970."""
         return self.stamp_ns if by_stamp else round(self.received * NANOSECONDS)
+
+
+@dataclass(frozen=True)
+class _JointSample:
+    """A joint state of some joints.
+
+    Attributes:
+        part: which joints, and their positions (part,) [rad].
+        stamp_ns: acquisition by the clock of the source [ns], 0 for none.
+        received: by a monotonic clock [s].
+    """
+
+    part: Part
+    stamp_ns: int
+    received: float
+
+    def time_ns(self, by_stamp: bool) -> int:
+        """Return when it was, by its stamp or its reception [ns]."""
+        return self.stamp_ns if by_stamp else round(self.received * NANOSECONDS)
+
+
+class _JointHistory:
+    """The joint states of the last `STATE_SPAN` seconds, merged from the parts that they come in.
+
+    Each set of joints that comes in one message has a history of its own; a joint counts by the
+    part that had it last.
+
+    Args:
+        joints: how many there are.
+    """
+
+    def __init__(self, joints: int) -> None:
+        self._parts: dict[tuple[int, ...], deque[_JointSample]] = {}
+        self._received = np.full(joints, -math.inf)
+
+    def newest(self, part: Part) -> _JointSample | None:
+        """The state of the same joints that came last."""
+        samples = self._parts.get(tuple(part.joints))
+        return samples[-1] if samples else None
+
+    def ages(self, now: float) -> NDArray[np.float64]:
+        """Return (joints,) the time since each was received [s]; infinite before the first."""
+        return now - self._received
+
+    @property
+    def stamped(self) -> bool:
+        """Whether the newest states, and so the sources, have stamps."""
+        return all(samples[-1].stamp_ns > 0 for samples in self._used())
+
+    def latest(self, by_stamp: bool) -> int:
+        """Return the newest time at which all joints are known [ns]."""
+        return min(samples[-1].time_ns(by_stamp) for samples in self._used())
+
+    def add(self, sample: _JointSample) -> None:
+        """Take in a state that is newer than all before of the same joints."""
+        samples = self._parts.setdefault(tuple(sample.part.joints), deque(maxlen=STATE_HISTORY))
+        newest = samples[-1] if samples else None
+        if newest is not None and (
+            sample.stamp_ns < newest.stamp_ns or (newest.stamp_ns == 0) != (sample.stamp_ns == 0)
+        ):
+            # The source's clock was set anew: older stamps do not compare with this one.
+            samples.clear()
+        samples.append(sample)
+        while sample.received - samples[0].received > STATE_SPAN:
+            samples.popleft()
+        self._received[sample.part.joints] = sample.received
+
+    def at(
+        self, time_ns: int, by_stamp: bool, max_skew_ns: int
+    ) -> tuple[NDArray[np.float64] | None, float]:
+        """Return the positions (joints,) at a time, and how far off the nearest state is [s].
+
+        Between two states that are both within `max_skew_ns` they are interpolated;
+        otherwise the nearest state counts if it is within. None when one part has none.
+        """
+        positions = np.empty(len(self._received))
+        farthest, complete = 0.0, True
+        for samples in self._used():
+            values, distance = _at(samples, time_ns, by_stamp, max_skew_ns)
+            farthest = max(farthest, distance)
+            if values is None:
+                complete = False
+            else:
+                # The part that had a joint last comes last.
+                positions[samples[-1].part.joints] = values
+        return (positions if complete else None), farthest
+
+    def _used(self) -> list[deque[_JointSample]]:
+        """Return the parts that had a joint last, in the order of their reception."""
+        used = [
+            samples
+            for samples in self._parts.values()
+            if (self._received[samples[-1].part.joints] == samples[-1].received).any()
+        ]
+        return sorted(used, key=lambda samples: samples[-1].received)
+
+
+def _at(
+    samples: deque[_JointSample], time_ns: int, by_stamp: bool, max_skew_ns: int
+) -> tuple[NDArray[np.float64] | None, float]:
+    """Do the same for one part."""
+    before: _JointSample | None = None
+    after: _JointSample | None = None
+    for sample in reversed(samples):
+        if sample.time_ns(by_stamp) <= time_ns:
+            before = sample
+            break
+        after = sample
+    around = [sample for sample in (before, after) if sample is not None]
+    distances = [abs(sample.time_ns(by_stamp) - time_ns) for sample in around]
+    near = [s for s, gap in zip(around, distances, strict=True) if gap <= max_skew_ns]
+    distance = min(distances) / NANOSECONDS
+    if not near:
+        return None, distance
+    if len(near) == 1:
+        return near[0].part.values.copy(), distance
+    earlier, later = near
+    start, end = earlier.time_ns(by_stamp), later.time_ns(by_stamp)
+    share = (time_ns - start) / (end - start)
+    first, last = earlier.part.values, later.part.values
+    return first + share * (last - first), distance
 
 
 class ObservationBuffer:
@@ -97,8 +220,8 @@ class ObservationBuffer:
             camera: deque(maxlen=IMAGE_HISTORY) for camera in self.cameras
         }
         self._repeats: dict[str, int] = dict.fromkeys(self.cameras, 0)
-        self._states = JointHistory(len(self._order.joints))
-        self._heard: dict[str, None] = {}  # names of joints, in the order they came in
+        self._states = _JointHistory(len(self._order.joints))
+        self._received: dict[str, None] = {}  # names of joints, in the order they came in
         self._sources = JointSources(tuple(joints))
         self._state_problem = ""
 
@@ -135,14 +258,14 @@ class ObservationBuffer:
         It may hold some of the joints only, and others besides.
 
         Returns:
-            Why it is not used; empty when it is, or holds none of the joints.
+            The reason why it is not used; empty when it is, or holds none of the joints.
         """
         try:
             part = self._order.some(names, positions)
         except ValueError as error:
             self._state_problem = str(error)
             return self._state_problem
-        self._heard.update(dict.fromkeys(names))
+        self._received.update(dict.fromkeys(names))
         if not part.joints.size:
             return ""
         self._sources.update(part, source, now)
@@ -151,7 +274,7 @@ class ObservationBuffer:
             self._state_problem = "its stamp does not advance"
             return self._state_problem
         self._state_problem = ""
-        self._states.add(JointSample(part, stamp_ns, now))
+        self._states.add(_JointSample(part, stamp_ns, now))
         return ""
 
     def camera_ages(self, now: float) -> dict[str, float]:
@@ -162,7 +285,7 @@ class ObservationBuffer:
         }
 
     def joint_state_age(self, now: float) -> float:
-        """Return the time since all joints were heard [s]; infinite before the first."""
+        """Return the time since all joints were received [s]; infinite before the first."""
         return float(self._states.ages(now).max(initial=-math.inf))
 
     def snapshot(self, now: float) -> Observation | Missing:
@@ -198,7 +321,7 @@ class ObservationBuffer:
         )
 
     def _joints_problem(self, ages: NDArray[np.float64]) -> str:
-        why = f" ({self._state_problem})" if self._state_problem else ""
+        reason = f" ({self._state_problem})" if self._state_problem else ""
         late = ages > self._settings.max_joint_state_age
         if not late.any():
             return ""
@@ -206,18 +329,19 @@ class ObservationBuffer:
         joints = self._order.joints
         named = ", ".join(joint for joint, is_late in zip(joints, late, strict=True) if is_late)
         if math.isinf(age):
-            if not self._heard:
+            if not self._received:
                 return (
-                    f"joint states: none yet{why}: is the arm's driver or the simulation running?"
+                    f"joint states: none yet{reason}: is the arm's driver or the simulation "
+                    "running?"
                 )
             return (
-                f"joint states: no {named} among the joints {', '.join(self._heard)}{why}: their "
-                "names, and the topics, are the robot file's joints and joint_states"
+                f"joint states: no {named} among the joints {', '.join(self._received)}{reason}: "
+                "their names, and the topics, are the robot file's joints and joint_states"
             )
         of = "" if late.all() else f" of {named}"
         return (
             f"joint states: newest{of} is {age:.2f} s old, more than "
-            f"{self._settings.max_joint_state_age:g} s{why}: check the arm's driver and its bus"
+            f"{self._settings.max_joint_state_age:g} s{reason}: check the arm's driver and its bus"
         )
 
     def _match(self) -> Observation | Missing:
@@ -262,7 +386,7 @@ class ObservationBuffer:
 
 
 def _advances(known_ns: int, stamp_ns: int) -> bool:
-    """Say whether a stamp is news. One that falls back far is a clock that was set anew."""
+    """Whether a stamp is news. One that falls back far is a clock that was set anew."""
     if stamp_ns == 0 or known_ns == 0:
         return True
     return stamp_ns > known_ns or stamp_ns < known_ns - NANOSECONDS

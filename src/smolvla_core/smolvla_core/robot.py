@@ -178,7 +178,7 @@ class Robot:
         robot_type: in datasets.
         model: arm of the simulation and of the URDF: so100, so101; empty for another.
         joints: in the order of the checkpoint's state and action.
-        joint_states: topics that are heard; their joints are merged.
+        joint_states: topics subscribed to; their joints are merged.
         outputs: topics and actions of the commands.
         calibration: prefix of an arm's joints -> LeRobot's calibration: path or id.
         cameras: that there are; empty: those of the checkpoint, on their usual topics.
@@ -285,7 +285,7 @@ def _find(robot: str, folder: Path) -> Path:
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses keys that are there twice: the first would be lost without a word."""
+    """Refuses keys that are there twice: the first would be lost silently."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         counts = Counter(key.value for key, _ in node.value)
@@ -461,7 +461,7 @@ def _joint(name: str, entry: Any, where: str) -> Joint:
 
 
 def _joint_problem(joint: Joint, given: Collection[str]) -> str:
-    """Say what is wrong with a joint; empty when nothing is."""
+    """Return what is wrong with a joint; empty when nothing is."""
     if joint.role == VELOCITY:
         extra = [key for key in given if key not in ("lerobot",)]
         return f"{extra[0]}: a velocity has none" if extra else ""
@@ -527,11 +527,11 @@ def _outputs(value: Any, robot: Robot, where: str) -> tuple[Output, ...]:
             raise RobotError(f"{here}: joints: {GRIPPER_COMMAND} takes one joint, not {joints}")
         outputs.append(output)
     _once([output.topic for output in outputs], f"{where}: topic")
-    told = [name for output in outputs for name in output.joints]
-    _once(told, f"{where}: joints")
-    silent = [name for name in robot.joint_names if name not in told]
-    if silent:
-        raise RobotError(f"{where}: none of them has the joints {', '.join(silent)}")
+    commanded = [name for output in outputs for name in output.joints]
+    _once(commanded, f"{where}: joints")
+    uncommanded = [name for name in robot.joint_names if name not in commanded]
+    if uncommanded:
+        raise RobotError(f"{where}: none of them has the joints {', '.join(uncommanded)}")
     return tuple(outputs)
 
 

@@ -168,7 +168,7 @@ class Setting:
         return value
 
     def range_text(self) -> str:
-        """Say in words which numbers it takes; empty for any."""
+        """Return the range of its numbers as text; empty for any."""
         low = f"from {self.lower:g}" if self.lower is not None else ""
         low = f"above {self.above:g}" if self.above is not None else low
         high = f"up to {self.upper:g}" if self.upper is not None else ""
@@ -433,7 +433,7 @@ def from_arguments(
 
 
 def renamed(name: str, known: Collection[str]) -> str:
-    """Say what there is for what was called `name`; empty where it never was, or still is."""
+    """Return the present name of what was called `name`; empty where it never was, or still is."""
     new = RENAMED.get(name, "")
     if new not in known or name in known:
         return ""
@@ -447,12 +447,13 @@ def written(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(written, value))}]"
     if isinstance(value, (str, Path)):
-        plain = re.fullmatch(r"[A-Za-z_][\w./-]*", str(value)) and str(value).lower() not in _WORDS
+        name = re.fullmatch(r"[A-Za-z_][\w./-]*", str(value))
+        plain = name and str(value).lower() not in _RESERVED
         return str(value) if plain else json.dumps(str(value), ensure_ascii=False)
     return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
 
 
-_WORDS = ("y", "n", "yes", "no", "on", "off", "true", "false", "null")  # of YAML, no texts
+_RESERVED = ("y", "n", "yes", "no", "on", "off", "true", "false", "null")  # of YAML, no texts
 
 
 def commented_yaml(source: type[Settings] | Settings, node: str = "/**") -> str:

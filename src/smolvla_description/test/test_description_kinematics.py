@@ -62,7 +62,7 @@ def test_limits_are_those_of_the_simulation(arm):
 def test_masses_and_inertias_are_those_of_the_simulation(arm):
     model, description = arm
     spec = arm_spec(model)
-    links = {"base_link": spec.base, **{LINKS[j.name]: j.inertial for j in spec.joints}}
+    links = {"base_link": spec.base, **{LINKS[j.name]: j for j in spec.joints}}
     for name, expected in links.items():
         mass, center, tensor = inertial(description.links[name])
         assert mass == expected.mass
@@ -153,5 +153,5 @@ def test_mujoco_loads_it(expand, name, hardware):
     assert [model.joint(index).name for index in range(model.njnt)] == list(JOINT_NAMES)
     np.testing.assert_allclose(model.jnt_range, [(j.lower, j.upper) for j in joints])
     # The base is merged into the world, which weighs nothing.
-    moved = sum(joint.inertial.mass for joint in joints)
+    moved = sum(joint.mass for joint in joints)
     assert model.body_mass.sum() == pytest.approx(moved, rel=1e-6)

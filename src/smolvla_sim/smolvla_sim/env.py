@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from smolvla_sim.world.rendering import CameraRenderer, check_cameras
 from smolvla_sim.world.scene import PHYSICS_RATE
-from smolvla_sim.world.simulation import Simulation, object_poses, substeps
+from smolvla_sim.world.simulation import Simulation, substeps
 from smolvla_sim.world.tasks import DEFAULT_TASK
 
 Observation = dict[str, Any]
@@ -176,5 +176,8 @@ class SmolVLASimEnv(gymnasium.Env[Observation, NDArray[np.float64]]):
             "score": self._score,
             "success": self._score >= 1.0,
             "task": self.simulation.task.sentence,
-            "objects": object_poses(self.simulation.objects()),
+            "objects": {
+                name: np.concatenate([state.position, state.quaternion])
+                for name, state in self.simulation.objects().items()
+            },
         }

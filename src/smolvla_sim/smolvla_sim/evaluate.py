@@ -13,8 +13,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
-import json
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from smolvla_core.console import command_parser, could_not_run
+from smolvla_core.console import beside_json, command_parser, could_not_run, write_json
 from smolvla_core.settings import add_arguments, from_arguments
 from tqdm import tqdm
 
@@ -208,22 +206,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     try:
         settings, _ = completed(from_arguments(EvaluationSettings, arguments))
+        if settings.json:
+            _check_writable(settings.json)
         if settings.policy != "scripted":
             # Once here instead of in every worker.
             choose_gl()
-        out = sys.stderr if settings.json == Path("-") else sys.stdout
-        print(
-            f"{settings.player}, task {settings.asked}, {settings.episodes} episodes from seed "
-            f"{settings.seed}, {settings.n_action_steps} actions a chunk at {settings.fps:g} Hz, "
-            f"at most {settings.limit:g} s each",
-            file=out,
-            flush=True,
-        )
-        results = evaluate(settings, progress=True)
-        # First the results: a file that cannot be written shall not cost them.
-        print(report(results), file=out)
+        with beside_json(settings.json):
+            print(
+                f"{settings.player}, task {settings.asked}, {settings.episodes} episodes from "
+                f"seed {settings.seed}, {settings.n_action_steps} actions a chunk at "
+                f"{settings.fps:g} Hz, at most {settings.limit:g} s each",
+                flush=True,
+            )
+            results = evaluate(settings, progress=True)
+            # First the results: a file that cannot be written shall not cost them.
+            print(report(results))
         if settings.json:
-            _write(settings.json, settings, results)
+            content = {
+                "options": {**dataclasses.asdict(settings), "json": str(settings.json)},
+                "summary": summary(results),
+                "episodes": [dataclasses.asdict(result) for result in results],
+            }
+            write_json(settings.json, content)
     except (ValueError, OSError, RuntimeError) as error:  # RenderingError is a RuntimeError
         return could_not_run(prog, error)
     except KeyboardInterrupt:
@@ -231,18 +235,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _write(path: Path, settings: EvaluationSettings, results: Sequence[EpisodeResult]) -> None:
-    content = {
-        "options": dataclasses.asdict(settings),
-        "summary": summary(results),
-        "episodes": [dataclasses.asdict(result) for result in results],
-    }
-    text = json.dumps(content, indent=1, ensure_ascii=False, default=str)
-    if path == Path("-"):
-        print(text)
+def _check_writable(path: Path) -> None:
+    """Raise OSError now, and not after the episodes, where `path` cannot be written."""
+    if str(path) == "-":
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"{text}\n", encoding="utf-8")
+    existed = path.exists()
+    path.open("a").close()
+    if not existed:
+        path.unlink()
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from smolvla_core.node_settings import AGGREGATIONS
-from smolvla_core.settings import REQUIRED, SettingError, Settings, setting
+from smolvla_core.settings import REQUIRED, SettingError, Settings, same, setting
 from smolvla_policy.checkpoint.robot import read_robot
 
 from smolvla_sim.world.arm import ARMS
@@ -32,24 +32,48 @@ RTC = "rtc"
 
 BLENDS = (*AGGREGATIONS, RTC)
 
-_SENTENCE = "A whole sentence instead of a kind."
-
 
 @dataclass(frozen=True, kw_only=True)
-class PlaySettings(Settings):
-    """Who plays, what and in which scenes: what evaluation and benchmark share."""
+class _TaskSettings(Settings):
+    """What evaluation, benchmark and recorder share."""
 
     kind: str = setting(
         "reach", "Kind of task, whose colors rotate with the seed.", choices=TASK_NAMES
     )
-    task: str = setting("", _SENTENCE)
+    task: str = setting("", "A whole sentence instead of a kind.")
+    model: str = setting("so100", "The arm.", choices=sorted(ARMS))
+    cameras: tuple[str, ...] = setting((), "Cameras.")
+    camera_size: str = setting("640x480", "Size of the pictures, WIDTHxHEIGHT [pixels].")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.asked != SCENES:
+            tasks_asked(self.asked)
+        object.__setattr__(self, "cameras", tuple(name for name in self.cameras if name))
+        size_of(self.camera_size)
+
+    @property
+    def asked(self) -> str:
+        """The sentence or the kind; see `tasks.tasks_asked`."""
+        return self.task or self.kind
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the pictures [pixels]."""
+        return size_of(self.camera_size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlaySettings(_TaskSettings):
+    """Who plays, what and in which scenes: what evaluation and benchmark share."""
+
     policy: str = setting(
         "smolvla",
         "Who plays: an installed backend such as smolvla, which runs a checkpoint, or scripted, "
         "the expert that knows the scene.",
     )
     checkpoint: str = setting(
-        str(CHECKPOINT), "Folder or hub id; the default comes with the simulation."
+        "", "Folder or hub id (default: the one that comes with the simulation)."
     )
     fps: float = setting(
         0.0,
@@ -63,14 +87,12 @@ class PlaySettings(Settings):
         0,
     )
     time_limit: float = setting(0.0, "Time limit of a task [s]; 0: the task's own.", 0)
-    model: str = setting("so100", "The arm.", choices=sorted(ARMS))
     stats: str = setting("", "Statistics where the checkpoint has several or none.")
     cameras: tuple[str, ...] = setting(
         (),
         "camera:feature where names differ, e.g. top:observation.images.camera1 (default: the "
         "checkpoint's, by their own names).",
     )
-    camera_size: str = setting("640x480", "Size of the pictures, WIDTHxHEIGHT [pixels].")
     noise_scale: float = setting(
         1.0,
         "Scale of the noise that chunks are made from: 1 as trained, 0 the most typical chunk.",
@@ -83,19 +105,7 @@ class PlaySettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        tasks_asked(self.asked)
-        object.__setattr__(self, "cameras", _names(self.cameras))
-        size_of(self.camera_size)
-
-    @property
-    def asked(self) -> str:
-        """The sentence or the kind; see `tasks.tasks_asked`."""
-        return self.task or self.kind
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height of the pictures [pixels]."""
-        return size_of(self.camera_size)
+        object.__setattr__(self, "checkpoint", self.checkpoint or str(CHECKPOINT))
 
     @property
     def limit(self) -> float:
@@ -137,15 +147,8 @@ class BenchSettings(PlaySettings):
 
     # The paper's task: cubes in a minute. With noise, chunks differ by their draws, too, and not
     # only by what was seen meanwhile.
-    kind: str = setting(
-        "pick_place", "Kind of task, whose colors rotate with the seed.", choices=TASK_NAMES
-    )
-    noise_scale: float = setting(
-        0.0,
-        "Scale of the noise that chunks are made from: 1 as trained, 0 the most typical chunk.",
-        0,
-        1,
-    )
+    kind: str = same(PlaySettings, "kind", "pick_place")
+    noise_scale: float = same(PlaySettings, "noise_scale", 0.0)
     output: Path = setting(Path("bench_out"), "Folder.")
     episodes: int | None = setting(None, "How many seeds (default: 20; quick: 5).", 1)
     seed: int = setting(5000, "Of the first scene.", 0)
@@ -174,7 +177,7 @@ class BenchSettings(PlaySettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DemonstrationSettings(Settings):
+class DemonstrationSettings(_TaskSettings):
     """What is recorded of the scripted expert."""
 
     kind: str = setting(
@@ -182,12 +185,10 @@ class DemonstrationSettings(Settings):
         f"Kind of task, whose colors are drawn; {SCENES}: still pictures to label.",
         choices=(*TASK_NAMES, SCENES),
     )
-    task: str = setting("", _SENTENCE)
-    model: str = setting("so100", "The arm.", choices=sorted(ARMS))
     cameras: tuple[str, ...] = setting(
         ("top", "wrist"), f"Cameras that are filmed, any of {', '.join(CAMERAS)}; '' for none."
     )
-    camera_size: str = setting("320x240", "Size of the pictures, WIDTHxHEIGHT [pixels].")
+    camera_size: str = same(PlaySettings, "camera_size", "320x240")
     fps: int = setting(15, "Frames per second.", 1)
     random_starts: float = setting(0.5, "Share of episodes that do not start from home.", 0, 1)
     noise: float = setting(
@@ -212,27 +213,13 @@ class DemonstrationSettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.asked != SCENES:
-            tasks_asked(self.asked)
-        object.__setattr__(self, "cameras", _names(self.cameras))
         unknown = [name for name in self.cameras if name not in CAMERAS]
         if unknown:
             raise SettingError(
                 "cameras", f"has {', '.join(unknown)}; there are {', '.join(CAMERAS)}"
             )
-        size_of(self.camera_size)
         if self.grounding and not self.cameras:
             raise SettingError("grounding", "needs a camera")
-
-    @property
-    def asked(self) -> str:
-        """The sentence or the kind."""
-        return self.task or self.kind
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height of the pictures [pixels]."""
-        return size_of(self.camera_size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,10 +232,6 @@ class RecordingSettings(DemonstrationSettings):
     # Far from the seeds that evaluations use.
     seed: int = setting(1_000_000, "Of the first episode; a failure moves on to the next one.", 0)
     workers: int = setting(2, "Processes that simulate.", 1)
-
-
-def _names(names: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(name for name in names if name)
 
 
 def size_of(text: str) -> tuple[int, int]:

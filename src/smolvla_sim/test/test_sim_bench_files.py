@@ -35,11 +35,14 @@ SETTINGS = BenchSettings(
 )
 
 
-def row_of(execution, cubes, delay_ms=300):
+def run(**values):
     common = dict.fromkeys(("cycles", "starved", "approaching", "refusals", "failed"), 1)
-    common.update(ages_ms={"100": 1}, seam_jumps_deg=[1.0])
-    minutes = [{**common, "cubes": count} for count in cubes]
-    return row(Cell(execution, delay_ms), [{**common, "success": True, "seconds": 4.0}], minutes)
+    return {**common, "ages_ms": {"100": 1}, "seam_jumps_deg": [1.0], "success": True, **values}
+
+
+def row_of(execution, cubes, delay_ms=300):
+    minutes = [run(cubes=count) for count in cubes]
+    return row(Cell(execution, delay_ms), [run(seconds=4.0)], minutes)
 
 
 JOBS = [Job(Cell(SYNC, 300), EPISODE, seed) for seed in (1, 2, 3)]
@@ -50,13 +53,16 @@ def test_results_continue_where_they_were(tmp_path):
     first = ResultsFile(path, {"size": (1, 2)})
     assert first.missing(JOBS) == JOBS
     for job in (JOBS[2], JOBS[0]):
-        first.add(job, {"seconds": job.seed})
+        first.add(job, run(seconds=job.seed))
     again = ResultsFile(path, {"size": [1, 2]})
     assert len(again) == 2
     assert again.missing(JOBS) == [JOBS[1]]
-    assert again.of(JOBS[0].cell, EPISODE, (1, 3)) == [{"seconds": 1}, {"seconds": 3}]
+    for seed in (1, 3):
+        again.add(Job(JOBS[0].cell, MINUTE, seed), run(cubes=seed))
+    made = ResultsFile(path, {"size": [1, 2]}).row(JOBS[0].cell, (3, 1))
+    assert (made.successes, made.seconds, made.cubes) == (2, 2.0, (3, 1))
     with pytest.raises(KeyError):
-        again.of(JOBS[0].cell, EPISODE, (1, 2))
+        again.row(JOBS[0].cell, (1, 2))
 
 
 def test_results_tell_every_cell_measurement_and_seed_apart(tmp_path):

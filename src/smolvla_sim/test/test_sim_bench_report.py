@@ -138,8 +138,6 @@ def test_rows_at_other_delays_do_not_count():
     rows = [row_of(SYNC, delay_ms=0), row_of(ASYNC, delay_ms=300), row_of(WHOLE, delay_ms=600)]
     assert synchronous(rows) is None
     assert best_asynchronous(rows) is None
-    assert synchronous(rows, 0) is rows[0]
-    assert best_asynchronous(rows, 0) is None
     here = [row_of(SYNC), row_of(WHOLE), *rows]
     assert synchronous(here) is here[0]
     assert best_asynchronous(here) is rows[1]
@@ -147,14 +145,13 @@ def test_rows_at_other_delays_do_not_count():
 
 def test_the_comparisons_say_what_waiting_can_explain():
     rows = [row_of(SYNC), row_of(WHOLE, 10, (16, 16)), row_of(ASYNC, cubes=(20, 20))]
-    first, second = comparisons(rows, FACTS, 15.0)
+    first, second = comparisons(rows, rows[0], rows[2], FACTS, 15.0)
     assert "sync, 8 actions moves for 533 ms and waits for 300 ms" in first
     assert "moves 1.56 times as long" in first
     assert second == (
         "Against sync, whole chunk at 300 ms async g=0.7 weighted gets 1.25 times the cubes, "
         "with a success of 100.0 against 50.0 %."
     )
-    assert comparisons(rows[:1], FACTS, 15.0) == []
 
 
 def test_the_table_has_a_line_a_row():

@@ -11,8 +11,7 @@ import pytest
 from geometry_msgs.msg import Point
 from smolvla_executor.visualization_node.markers import AHEAD, EXECUTED
 from smolvla_sim.node import draw_path
-from smolvla_sim.node.draw_path import Instant, Painter, most_to_be_seen
-from smolvla_sim.node.marker_geoms import add_markers
+from smolvla_sim.node.draw_path import Instant, Painter, add_markers, most_to_be_seen
 from smolvla_sim.world.simulation import HOME
 from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker

@@ -161,14 +161,26 @@ def test_wrong_options_are_explained_in_one_line(arguments, words, capsys):
     assert err.endswith(f"{lines[0]}\n")
 
 
-@pytest.mark.parametrize("value", ["--episodes 0", "--seed -1", "--workers 0", "--fps -1"])
-def test_values_out_of_range_are_refused_by_the_command_line(value, capsys):
-    with pytest.raises(SystemExit) as ended:
-        main([*SCRIPTED, *value.split()])
-    assert ended.value.code == 2
-    assert f"argument {value.split()[0]}: is {float(value.split()[1]):g}".removesuffix(
-        ".0"
-    ) in capsys.readouterr().err.replace(".0,", ",")
+def test_a_file_that_cannot_be_written_is_noticed_before_the_first_episode(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(EpisodePlayer, "__call__", lambda *_: pytest.fail("an episode began"))
+    (tmp_path / "file").touch()
+    for path in (tmp_path, tmp_path / "file" / "reach.json"):
+        assert main([*SCRIPTED, "--episodes", "1", "--json", str(path)]) == 2
+        assert str(tmp_path) in capsys.readouterr().err
+
+
+def test_an_interrupted_evaluation_leaves_no_empty_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(EpisodePlayer, "__call__", interrupted)
+    assert main([*SCRIPTED, "--episodes", "1", "--json", str(tmp_path / "reach.json")]) == 130
+    assert not any(tmp_path.iterdir())
+
+
+def test_the_help_shows_no_path_of_this_machine(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert str(CHECKPOINT.parent) not in "".join(capsys.readouterr().out.split())
 
 
 def test_the_shipped_checkpoint_says_how_many_actions_to_execute():
@@ -237,10 +249,11 @@ def test_an_episode_ends_when_it_is_lost(alone, monkeypatch):
     assert lost.seconds < REACH.limit
 
 
-def test_ctrl_c(monkeypatch, capsys):
-    def interrupted(player, seed):
-        raise KeyboardInterrupt
+def interrupted(player, seed):
+    raise KeyboardInterrupt
 
+
+def test_ctrl_c(monkeypatch, capsys):
     monkeypatch.setattr(EpisodePlayer, "__call__", interrupted)
     assert main([*SCRIPTED, "--episodes", "2"]) == 130
     assert "success 0" not in capsys.readouterr().out

@@ -70,7 +70,7 @@ def test_masses_limits_and_servos(arm):
     name, model, _ = arm
     spec = arm_spec(name)
     for joint in spec.joints:
-        assert model.body(joint.name).mass[0] == pytest.approx(joint.inertial.mass)
+        assert model.body(joint.name).mass[0] == pytest.approx(joint.mass)
         np.testing.assert_allclose(model.joint(joint.name).range, (joint.lower, joint.upper))
     np.testing.assert_allclose(model.actuator("elbow_flex").forcerange, (-2.94, 2.94))
     assert model.actuator("elbow_flex").gainprm[0] == pytest.approx(998.22)

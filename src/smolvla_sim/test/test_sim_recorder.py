@@ -21,7 +21,7 @@ from smolvla_sim.demonstrations.demonstrator import (
     Demonstration,
     Demonstrator,
 )
-from smolvla_sim.demonstrations.record_dataset import NOTES, demonstrate, main, record
+from smolvla_sim.demonstrations.record_dataset import NOTES, main, record
 from smolvla_sim.expert.backend import ScriptedBackend
 from smolvla_sim.play.workers import run_in_processes
 from smolvla_sim.settings import LEAD_IN, DemonstrationSettings, RecordingSettings
@@ -35,7 +35,7 @@ BLIND = DemonstrationSettings(kind="reach", cameras=(), random_starts=0.0)
 
 
 def made(demonstrating, seed):
-    demonstration = demonstrating.record(seed)
+    demonstration = demonstrating(seed)
     assert demonstration.success
     return demonstration
 
@@ -71,7 +71,7 @@ def test_a_cube_that_is_out_of_reach_makes_a_failed_episode(monkeypatch):
             simulation.move_object(name, np.array([0.22, 0.42, 0.0125]), yaw=0.0)
 
     monkeypatch.setattr(simulation, "reset", reset_without_cubes)
-    demonstration = demonstrating.record(5)
+    demonstration = demonstrating(5)
     assert not demonstration.success
     assert not demonstration.frames
     assert simulation.time < 1.0
@@ -87,8 +87,8 @@ def test_an_episode_depends_on_its_seed_alone():
     options = DemonstrationSettings(kind="reach", cameras=(), random_starts=0.5, noise=0.02)
     used, fresh = Demonstrator(options), Demonstrator(options)
     for seed in (7, 8):
-        used.record(seed)
-    again, first = used.record(7), fresh.record(7)
+        used(seed)
+    again, first = used(7), fresh(7)
     assert again.tasks == first.tasks
     np.testing.assert_array_equal(stacked(again, "action"), stacked(first, "action"))
 
@@ -162,7 +162,7 @@ def test_scenes_are_still_pictures_of_different_scenes():
 
 def test_a_failure_has_no_frames(monkeypatch):
     monkeypatch.setattr(ScriptedBackend, "infer", lambda *_: np.tile(HOME, (8, 1)))
-    demonstration = Demonstrator(BLIND).record(0)
+    demonstration = Demonstrator(BLIND)(0)
     assert not demonstration.success
     assert demonstration.frames == demonstration.tasks == []
 
@@ -173,12 +173,12 @@ def test_a_sentence_is_a_task_too():
 
 
 def test_workers_give_the_same_episodes():
-    with run_in_processes(partial(demonstrate, BLIND), count(40), 2, in_order=True) as several:
+    with run_in_processes(partial(Demonstrator, BLIND), count(40), 2, in_order=True) as several:
         episodes = [episode for _, episode in islice(several, 5)]
     assert [episode.seed for episode in episodes] == [40, 41, 42, 43, 44]
     demonstrating = Demonstrator(BLIND)
     for episode in episodes[::4]:
-        alone = demonstrating.record(episode.seed)
+        alone = demonstrating(episode.seed)
         np.testing.assert_array_equal(stacked(episode, "action"), stacked(alone, "action"))
 
 
@@ -406,8 +406,8 @@ def test_a_led_episode_depends_on_its_seed_alone(driven):
     install, _ = driven
     install(ScriptedBackend(chunk_size=16, period=1.0 / 15.0))
     used, fresh = Demonstrator(LED), Demonstrator(LED)
-    used.record(7)
-    again, first = used.record(3), fresh.record(3)
+    used(7)
+    again, first = used(3), fresh(3)
     assert again.success
     assert again.tasks == first.tasks
     for name in ("action", "observation.state"):

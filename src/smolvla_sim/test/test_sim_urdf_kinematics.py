@@ -21,7 +21,7 @@ def urdf_of(spec) -> str:
     links = ['<link name="world"/><link name="base_link"/>']
     joints = [
         '<joint name="mount" type="fixed"><parent link="world"/><child link="base_link"/>'
-        f'<origin rpy="0 0 {spec.base_yaw:.15g}"/></joint>'
+        f'<origin rpy="{text(spec.base.rpy)}"/></joint>'
     ]
     parent = "base_link"
     for joint in spec.joints:

@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 from smolvla_core.client import ClientError
-from smolvla_core.console import DONE, command_parser, could_not_run
+from smolvla_core.console import DONE, command_parser, could_not_run, write_json
 from smolvla_core.settings import Settings, add_arguments, from_arguments, setting
 from smolvla_sim.bench import report
-from smolvla_sim.bench.files import NAME, Claim, ResultsFile, read_claim, write_json
-from smolvla_sim.bench.runs import EPISODE, MEASUREMENTS, MINUTE, Cell, Job
-from smolvla_sim.bench.summary import Criterion, Row, criteria, row
+from smolvla_sim.bench.files import NAME, Claim, ResultsFile, read_claim
+from smolvla_sim.bench.runs import EPISODE, MEASUREMENTS, Cell, Job
+from smolvla_sim.bench.summary import Criterion, Row, criteria
 from smolvla_sim.play.measures import Interval, Trace
 from smolvla_sim.world.tasks import task_sequence
 
@@ -221,12 +221,8 @@ def measure(
                         flush=True,
                     )
                     results.add(job, run(session, claim, job.measurement, job.seed))
-        rows.append(_row(cell, seeds, results))
+        rows.append(results.row(cell, seeds))
     return rows
-
-
-def _row(cell: Cell, seeds: Sequence[int], results: ResultsFile) -> Row:
-    return row(cell, results.of(cell, EPISODE, seeds), results.of(cell, MINUTE, seeds))
 
 
 def agreement(simulated: Sequence[Row], real: Sequence[Row]) -> list[Criterion]:
@@ -288,7 +284,7 @@ def _run(settings: NodesBenchSettings) -> None:
     claim = read_claim(settings.output)
     seeds = claim.seeds[: settings.episodes]
     runs = ResultsFile(settings.output / f"{NAME}.jsonl", claim.setup)
-    simulated = [_row(cell, seeds, runs) for cell in (claim.sync, claim.best)]
+    simulated = [runs.row(cell, seeds) for cell in (claim.sync, claim.best)]
     path = settings.output / f"{NAME}_nodes.jsonl"
     if settings.fresh:
         path.unlink(missing_ok=True)

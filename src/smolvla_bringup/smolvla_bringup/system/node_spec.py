@@ -21,8 +21,8 @@ from typing import Any
 
 import yaml
 from ament_index_python.packages import PackageNotFoundError, get_package_prefix
+from smolvla_core.console import LAUNCH_PID
 from smolvla_core.ros.parameter_names import read_file
-from smolvla_core.ros.parent import LAUNCH_PID
 
 from smolvla_bringup.system.environment import REBUILD, middleware_defaults
 from smolvla_bringup.system.options import Options, SetupError

@@ -3,7 +3,7 @@
 
 For machines without launch_ros. Every node gets a session of its own, so that Ctrl-C reaches
 the starter alone, which then ends the nodes in order: each with all processes of its group.
-Where the starter is killed, Linux interrupts the nodes (`smolvla_core.ros.parent`), but not what
+Where the starter is killed, Linux interrupts the nodes (`smolvla_core.console`), but not what
 holds an arm, which would drop it.
 """
 
@@ -24,7 +24,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
-from smolvla_core.ros.parent import end_with
+from smolvla_core.console import end_with
 
 from smolvla_bringup.system.node_spec import NodeSpec
 from smolvla_bringup.system.options import SetupError

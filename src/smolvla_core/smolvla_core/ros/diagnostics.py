@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the nodes tell on /diagnostics, made from their status messages.
+"""What the nodes publish on /diagnostics, made from their status messages.
 
 `policy_diagnostics` and `executor_diagnostics` are plain functions of the newest status and of
-one from some seconds before, so that they can say what has happened lately. A message says what
+one from some seconds before, so that they can report what has happened lately. A message says what
 is wrong and what to do; the values are for plots and logs.
 """
 
@@ -18,8 +18,8 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]
 from rclpy.node import Node
 
+from smolvla_core.latency import hidden_latency, starvation_reason
 from smolvla_core.ros import qos
-from smolvla_core.trigger import hidden_latency, why_dry
 from smolvla_msgs.msg import ExecutorStatus, PolicyStatus
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
@@ -117,16 +117,16 @@ def _model(status: PolicyStatus) -> DiagnosticStatus:
 def _inference(status: PolicyStatus, before: PolicyStatus) -> DiagnosticStatus:
     errors = _grown(status.inference_errors, before.inference_errors)
     chunks = _grown(status.chunks, before.chunks)
-    level, words = OK, f"{status.chunk_rate:.2f} chunks/s"
+    level, message = OK, f"{status.chunk_rate:.2f} chunks/s"
     if math.isfinite(status.inference_p50):
-        words += f", {status.inference_p50:.3f} s each"
+        message += f", {status.inference_p50:.3f} s each"
     if errors:
         level = WARN if chunks else ERROR
-        words = f"{_many(errors, 'inference')} failed in the last {SPAN:.0f} s: {status.message}"
+        message = f"{_many(errors, 'inference')} failed in the last {SPAN:.0f} s: {status.message}"
     return _report(
         "inference",
         level,
-        words,
+        message,
         chunk_rate=status.chunk_rate,
         inference_last=status.inference_last,
         inference_p50=status.inference_p50,
@@ -155,10 +155,10 @@ def _execution(status: ExecutorStatus) -> DiagnosticStatus:
 
 def _control_loop(status: ExecutorStatus, before: ExecutorStatus) -> DiagnosticStatus:
     late = _grown(status.overruns, before.overruns)
-    level, words = OK, "keeps its rate"
+    level, message = OK, "keeps its rate"
     if late > OVERRUN_SHARE * _cycles(status, before):
         level = WARN
-        words = (
+        message = (
             f"{_many(late, 'control cycle')} of the last {SPAN:.0f} s began late, the worst "
             f"period was {1e3 * status.period_max:.0f} ms: free a CPU core (parameter threads of "
             "policy_node), or set realtime_priority"
@@ -166,7 +166,7 @@ def _control_loop(status: ExecutorStatus, before: ExecutorStatus) -> DiagnosticS
     return _report(
         "control loop",
         level,
-        words,
+        message,
         period_p50=status.period_p50,
         period_p99=status.period_p99,
         period_max=status.period_max,
@@ -175,29 +175,29 @@ def _control_loop(status: ExecutorStatus, before: ExecutorStatus) -> DiagnosticS
 
 
 def _queue(status: ExecutorStatus, before: ExecutorStatus) -> DiagnosticStatus:
-    level, words = OK, f"{status.queue_depth} actions are queued"
+    level, message = OK, f"{status.queue_depth} actions are queued"
     starved = _grown(status.starvations, before.starvations)
     refused = _grown(status.requests_refused, before.requests_refused)
     invalid = _grown(status.chunks_invalid, before.chunks_invalid)
     timed_out = _grown(status.requests_timed_out, before.requests_timed_out)
     lately = f"in the last {SPAN:.0f} s"
     if invalid:
-        level, words = ERROR, f"{_many(invalid, 'chunk')} refused {lately}: {status.reason}"
+        level, message = ERROR, f"{_many(invalid, 'chunk')} refused {lately}: {status.reason}"
     elif refused and not (status.state == ExecutorStatus.WAITING and status.level == 0):
         level = WARN
-        words = f"the policy refused {_many(refused, 'request')} {lately}: {status.last_refusal}"
+        message = f"the policy refused {_many(refused, 'request')} {lately}: {status.last_refusal}"
     elif timed_out:
         level = WARN
-        words = f"{_many(timed_out, 'request')} had no answer {lately}: is policy_node running?"
+        message = f"{_many(timed_out, 'request')} had no answer {lately}: is policy_node running?"
     elif starved and status.chunk_size_threshold > 0:
-        level, words = (
+        level, message = (
             WARN,
-            f"the queue ran dry {_many(starved, 'time')} {lately}: {_why_dry(status)}",
+            f"the queue ran dry {_many(starved, 'time')} {lately}: {_starvation_reason(status)}",
         )
     return _report(
         "queue",
         level,
-        words,
+        message,
         queue_depth=status.queue_depth,
         chunk_size=status.chunk_size,
         chunk_size_threshold=status.chunk_size_threshold,
@@ -221,8 +221,8 @@ def _hidden(status: ExecutorStatus) -> float:
     return hidden_latency(share, status.chunk_size, status.action_period)
 
 
-def _why_dry(status: ExecutorStatus) -> str:
-    return why_dry(
+def _starvation_reason(status: ExecutorStatus) -> str:
+    return starvation_reason(
         status.latency_p50,
         status.latency_p95,
         status.chunk_size_threshold,
@@ -233,25 +233,25 @@ def _why_dry(status: ExecutorStatus) -> str:
 
 def _guard(status: ExecutorStatus, before: ExecutorStatus) -> DiagnosticStatus:
     limited = _grown(status.guard_limited, before.guard_limited)
-    level, words = OK, "commands pass as they are"
+    level, message = OK, "commands pass as they are"
     if limited:
-        words = f"{_many(limited, 'command')} limited in the last {SPAN:.0f} s"
+        message = f"{_many(limited, 'command')} limited in the last {SPAN:.0f} s"
     if limited > GUARD_SHARE * _cycles(status, before):
         level = WARN
-        words += (
+        message += (
             ": the policy wants to go faster or farther than max_speed, max_step and the joint "
             "limits allow; the log names the joints"
         )
     elif _grown(status.chunks_merged, before.chunks_merged) and status.seam_jump_last > SEAM_JUMP:
         level = WARN
-        words = (
+        message = (
             f"the newest chunk begins {status.seam_jump_last:.2f} rad away from the one before: "
             "try aggregate 'conservative', or real_time_chunking of policy_node"
         )
     return _report(
         "guard",
         level,
-        words,
+        message,
         guard_limited=status.guard_limited,
         seam_jump_last=status.seam_jump_last,
         seam_jump_max=status.seam_jump_max,
@@ -285,12 +285,12 @@ def _freshness(
     subject: str, age: float, limit: float, thing: str, advice: str, silent: bytes
 ) -> DiagnosticStatus:
     """Report an `age` [s]; `silent` is the level where nothing has come yet."""
-    level, words = OK, f"newest {thing} is {age:.2f} s old"
+    level, message = OK, f"newest {thing} is {age:.2f} s old"
     if math.isinf(age):
-        level, words = silent, f"no {thing} yet: {advice}"
+        level, message = silent, f"no {thing} yet: {advice}"
     elif age > limit:
-        level, words = ERROR, f"{words}, more than {limit:g} s: {advice}"
-    return _report(subject, level, words, age=age)
+        level, message = ERROR, f"{message}, more than {limit:g} s: {advice}"
+    return _report(subject, level, message, age=age)
 
 
 def _grown(counter: int, before: int) -> int:
@@ -302,11 +302,11 @@ def _many(count: int, thing: str) -> str:
     return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
 
 
-def _report(subject: str, level: bytes, words: str, **values: Any) -> DiagnosticStatus:
+def _report(subject: str, level: bytes, message: str, **values: Any) -> DiagnosticStatus:
     return DiagnosticStatus(
         level=level,
         name=subject,
-        message=words,
+        message=message,
         values=[KeyValue(key=name, value=_text(value)) for name, value in values.items()],
     )
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hears the joint states of a robot, wherever it publishes them, and names who publishes."""
+"""Subscriptions to the joint states of a robot, on all its topics, and who publishes them."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class PublisherNames:
         gid = bytes(sender["data"])
         if gid not in self._names:
             name = self._look_up(gid)
-            if not name:  # not discovered yet, though it was heard
+            if not name:  # not discovered yet, though its message is here
                 return "a node that is not known yet"
             known = sum(other.split(" (")[0] == name for other in self._names.values())
             self._names[gid] = f"{name} (publisher {known + 1})" if known else name

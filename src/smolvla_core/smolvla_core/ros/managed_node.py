@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A managed (lifecycle) node whose subclasses say only what to do, not how to be managed.
+"""A managed (lifecycle) node whose subclasses override hooks for the transitions.
 
 ``ros2 lifecycle`` works on it as on every managed node. In addition:
 
-* A transition that fails says why in one line, and a failed configuration leaves a node that
+* A transition that fails logs the reason in one line, and a node whose configuration failed
   can be configured again with other parameters.
 * Parameters are declared once. Those that are `settings.Setting.live` can be set at any time
   and take effect at once; the others can be set while the node is unconfigured and are refused
-  with words while it is not: they are read when it is configured.
+  with a reason while it is not: they are read when it is configured.
 * There is one way down, `ManagedNode.release`, for cleanup, shutdown, errors and the end of
   the process.
 * With `background` the transitions run in a thread of their own, so that a node that loads for
@@ -42,8 +42,8 @@ JOIN_TIMEOUT = 3.0
 """How long the end of the process waits for a transition that is under way [s]."""
 
 
-def _words(error: Exception) -> str:
-    """Return what an error says; its type too where it was not made to be read."""
+def _error_text(error: Exception) -> str:
+    """Return the text of an error, with its type unless it is a ValueError."""
     return f"{'' if isinstance(error, ValueError) else f'{type(error).__name__}: '}{error}"
 
 
@@ -61,7 +61,7 @@ class ManagedNode(LifecycleNodeMixin, Node):
 
     Attributes:
         phase: one of the constants of this module.
-        problem: why the newest configuration failed; empty when it did not.
+        problem: reason why the newest configuration failed; empty when it did not.
         starts_itself: whether it is on its way to be active without anybody's doing.
         failed: whether the process shall end with an error.
         misconfigured: whether `problem` is a mistake in the parameters: a new start with the same
@@ -107,7 +107,7 @@ class ManagedNode(LifecycleNodeMixin, Node):
     # What subclasses do.
 
     def configure(self, settings: Any) -> None:
-        """Take up the parameters. Whatever it raises becomes words and a way back."""
+        """Take up the parameters; what it raises is logged, and the node stays unconfigured."""
 
     def check(self, settings: Any, changed: set[str]) -> None:
         """Raise ValueError where what `configure` made cannot take `settings` at once.
@@ -135,7 +135,7 @@ class ManagedNode(LifecycleNodeMixin, Node):
         """Let go of all that `configure` made, also of half of it; may be called twice."""
 
     def phase_changed(self) -> None:
-        """Tell about `phase`; called from any thread."""
+        """Publish or log `phase`; called from any thread."""
 
     def finish(self) -> bool:
         """Finish, before the process ends, what others wait for; asked until it says False.
@@ -159,9 +159,9 @@ class ManagedNode(LifecycleNodeMixin, Node):
         name = self.get_name()
         if self._ending:
             return f"{name} ends"
-        why = f" ({self.problem})" if self.problem else ""
+        reason = f" ({self.problem})" if self.problem else ""
         return {
-            UNCONFIGURED: f"{name} is unconfigured{why}: {self.order('configure', 'activate')}",
+            UNCONFIGURED: f"{name} is unconfigured{reason}: {self.order('configure', 'activate')}",
             CONFIGURING: f"{name} is still loading",
             INACTIVE: f"{name} is inactive: {self.order('activate')}",
             ACTIVE: "",
@@ -176,7 +176,7 @@ class ManagedNode(LifecycleNodeMixin, Node):
         return f"ros2 lifecycle set {self.get_fully_qualified_name()} {steps}"
 
     def start_up(self) -> None:
-        """Configure and activate where the parameter autostart says so, else say how to."""
+        """Configure and activate where the parameter autostart says so, else log how to."""
         if not self.get_parameter("autostart").value:
             self.get_logger().info(f"{self.hint}; or start it with autostart:=true")
         elif self._background is None:
@@ -186,7 +186,7 @@ class ManagedNode(LifecycleNodeMixin, Node):
             self._background.run(self._autostart)
 
     def reconfigure_first(self, name: str) -> str:
-        """Say why the parameter `name` cannot be set now, and what to do; empty when it can."""
+        """Return why the parameter `name` cannot be set now, and what to do; empty when it can."""
         if self.phase in (UNCONFIGURED, FINALIZED):
             return self.hint if self.phase == FINALIZED else ""
         full = self.get_fully_qualified_name()
@@ -232,7 +232,7 @@ class ManagedNode(LifecycleNodeMixin, Node):
     # The state machine of ROS.
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Configure; on failure say why and stay unconfigured."""
+        """Configure; on failure log the reason and stay unconfigured."""
         self.problem, self.misconfigured = "", False
         self._enter(CONFIGURING)
         try:
@@ -240,7 +240,7 @@ class ManagedNode(LifecycleNodeMixin, Node):
             self.configure(settings)
             self.in_ros_thread(lambda: self._catch_up(settings))
         except Exception as error:
-            self.problem = _words(error)
+            self.problem = _error_text(error)
             self.misconfigured = isinstance(error, ValueError)
         if self._ending:
             self.release()
@@ -289,7 +289,7 @@ class ManagedNode(LifecycleNodeMixin, Node):
         try:
             function()
         except Exception as error:  # rclpy would swallow it
-            self.problem = f"it could not be {what}: {_words(error)}"
+            self.problem = f"it could not be {what}: {_error_text(error)}"
             self.get_logger().error(self.problem)
             return TransitionCallbackReturn.ERROR
         self._enter(phase)
@@ -304,7 +304,7 @@ class ManagedNode(LifecycleNodeMixin, Node):
         try:
             self.release()
         except Exception as error:
-            self.get_logger().error(f"could not release everything: {_words(error)}")
+            self.get_logger().error(f"could not release everything: {_error_text(error)}")
         self._enter(UNCONFIGURED)
         return result
 

@@ -65,7 +65,7 @@ class _Section:
         return "" if "*" in base else base
 
     def matches(self, node: str) -> bool:
-        """Say whether `node` (fully qualified) is meant; rules of rcl_yaml_param_parser."""
+        """Whether `node` (fully qualified) is meant; rules of rcl_yaml_param_parser."""
         parts = self.pattern.strip("/").split("/")
         wild = {"**": "(/[^/]+)*", "*": "/[^/]+"}
         return bool(
@@ -253,7 +253,7 @@ def _unknown(section: _Section, nodes: Mapping[str, Collection[str]]) -> Iterato
 
 
 def _elsewhere(section: _Section, node: str, sections: Sequence[_Section]) -> str:
-    """Say why a section that `node` does not get was probably meant for it, if it was."""
+    """Return why a section that `node` does not get was probably meant for it, if it was."""
     name = node.rpartition("/")[2]
     for_node = any(other.base and other.matches(node) for other in sections)
     if not section.base or (for_node and section.base == name):
@@ -292,7 +292,7 @@ def _plain(name: str) -> str:
 
 
 def _is_variation(name: str, of: str) -> bool:
-    """Say whether `name` is `of` with words or a number added, as of a second node."""
+    """Whether `name` is `of` with a word or a number added, as of a second node."""
     return bool(re.search(rf"(^|_){re.escape(of)}($|_|\d)", name)) or (
         re.sub(r"\d", "", name) == re.sub(r"\d", "", of)
     )

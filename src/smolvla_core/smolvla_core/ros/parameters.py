@@ -50,7 +50,7 @@ def ros_parameter(declared: Setting, value: Any) -> Parameter[Any]:
 
 
 def takes_effect(declared: Setting, managed: bool) -> str:
-    """Say when a value that is set takes effect.
+    """Return when a value that is set takes effect.
 
     Args:
         declared: whose.
@@ -64,9 +64,9 @@ def takes_effect(declared: Setting, managed: bool) -> str:
 
 
 def wrong_type(declared: Setting, value: Any) -> str:
-    """Say why a value of a parameter file is of the wrong type; empty when it is not.
+    """Return why a value of a parameter file is of the wrong type; empty when it is not.
 
-    ROS itself drops such a value without a word where another file has the parameter, too.
+    ROS itself drops such a value silently where another file has the parameter, too.
     What YAML and ROS may read differently (``y``, ``1e3``) is left to ROS.
     """
     texts = value if isinstance(value, list) else [value]
@@ -124,7 +124,7 @@ def declare(node: Node, cls: type[Settings], *, settable: bool) -> None:
         if node.has_parameter(name):
             continue
         default = ros_parameter(declared, declared.default)
-        # First without its range, which ROS would say in words of its own.
+        # First without its range, whose errors ROS would word differently.
         plain = ParameterDescriptor(type=ros_type(declared).value)
         # ROS cannot tell the type of an empty list, so the type is declared and the list then
         # set. Left without a value it would empty `ros2 param dump` of the whole node.
@@ -174,7 +174,7 @@ class Tuning:
         check: raises ValueError where settings, given with the names of those that change, cannot
             be taken now.
         take: takes settings, and the names of those that were set, maybe to what they were.
-        refusal: says why a parameter that does not take effect at once cannot be set now; empty
+        refusal: returns why a parameter that does not take effect at once cannot be set now; empty
             where it can. By default none can.
         in_use: says whether values must fit together now. Those that a node will read only later
             may be set one after the other.
@@ -225,7 +225,7 @@ class Tuning:
             SettingError: see `parameters.present`; and the exceptions of `parameters.declare`.
         """
         gone = set(self._declared) - set(settings_of(cls))
-        self._declared = {}  # nobody is told of those that are declared now
+        self._declared = {}  # no callback for those that are declared now
         for name in gone:
             self._node.undeclare_parameter(name)
         declare(self._node, cls, settable=True)

@@ -38,7 +38,7 @@ def description_qos() -> QoSProfile:
 
 
 def instruction_qos() -> QoSProfile:
-    """Instructions and verdicts: volatile, so that a bare ``ros2 topic pub`` is heard."""
+    """Instructions and verdicts: volatile, so that a bare ``ros2 topic pub`` is received."""
     return _profile(10, ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE)
 
 

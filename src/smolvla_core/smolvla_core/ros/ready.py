@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The line that closes a start: that all is up, and what to type next.
 
-`executor_node` says it, because it alone sees all that a start begins, the arm by its joint states
+`executor_node` logs it, because it alone sees all that a start begins, the arm by its joint states
 and by who listens to commands, and the policy by its status; whatever started the nodes.
 """
 
@@ -22,26 +22,26 @@ _ACTING = (PolicyStatus.WAITING, PolicyStatus.READY, PolicyStatus.INFERRING)
 
 
 class ReadyLine:
-    """Says once that all is up, again after one of both nodes was not; or what is missing.
+    """Logs once that all is up, again after one of both nodes was not; or what is missing.
 
     Args:
         node: the executor.
         status: its newest status.
-        unheard: returns a topic or action of its commands that nobody listens to; empty for none.
+        unmatched: returns a topic or action of its commands without a listener; empty for none.
     """
 
     def __init__(
         self,
         node: ManagedNode,
         status: Callable[[], ExecutorStatus],
-        unheard: Callable[[], str],
+        unmatched: Callable[[], str],
     ) -> None:
         self._node = node
         self._status = status
-        self._unheard = unheard
-        self._said = ""
+        self._unmatched = unmatched
+        self._logged_phase = ""
         self._active_since = math.inf
-        self._complained = False
+        self._warned = False
         node.create_subscription(
             PolicyStatus, "policy_node/status", self._on_policy, qos.status_qos()
         )
@@ -51,38 +51,38 @@ class ReadyLine:
         active = phase == ACTIVE and policy.state in _ACTING
         unconfigured = phase == UNCONFIGURED and policy.state == PolicyStatus.UNCONFIGURED
         if not active:
-            self._active_since, self._complained = math.inf, False
+            self._active_since, self._warned = math.inf, False
         if active:
-            if self._said != ACTIVE:
-                self._say_how_it_is(self._missing(policy))
+            if self._logged_phase != ACTIVE:
+                self._log_active(self._missing(policy))
         elif unconfigured and not self._node.get_parameter("autostart").value:
-            if self._said != UNCONFIGURED:
-                self._say(UNCONFIGURED, self._how_to_activate())
+            if self._logged_phase != UNCONFIGURED:
+                self._log(UNCONFIGURED, self._how_to_activate())
         else:
-            self._said = ""
+            self._logged_phase = ""
 
-    def _say_how_it_is(self, missing: str) -> None:
+    def _log_active(self, missing: str) -> None:
         self._active_since = min(self._active_since, time.monotonic())
         if not missing:
-            self._say(ACTIVE, self._next_step())
-        elif not self._complained and time.monotonic() >= self._active_since + PATIENCE:
-            self._complained = True
+            self._log(ACTIVE, self._next_step())
+        elif not self._warned and time.monotonic() >= self._active_since + PATIENCE:
+            self._warned = True
             self._node.get_logger().warning(f"not ready yet: {missing}")
 
-    def _say(self, phase: str, words: str) -> None:
-        self._said = phase
-        self._node.get_logger().info(words)
+    def _log(self, phase: str, message: str) -> None:
+        self._logged_phase = phase
+        self._node.get_logger().info(message)
 
     def _missing(self, policy: PolicyStatus) -> str:
-        """Say what is missing although both nodes are active; empty for nothing."""
+        """Return what is missing although both nodes are active; empty for nothing."""
         status = self._status()
-        # NaN as long as the control loop has told nothing.
+        # NaN until the first cycle of the control loop.
         if not status.joint_state_age < math.inf or status.state == ExecutorStatus.FAULT:
             return status.reason
-        if not status.dry_run and (commands := self._unheard()):
+        if not status.dry_run and (commands := self._unmatched()):
             return f"nobody listens on {commands}: is the arm's controller active?"
         if not all(age < math.inf for age in (*policy.camera_ages, policy.joint_state_age)):
-            return policy.message or "the policy has not heard all cameras and joints"
+            return policy.message or "the policy has not received all cameras and joints"
         return ""
 
     def _next_step(self) -> str:

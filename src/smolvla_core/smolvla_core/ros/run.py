@@ -22,10 +22,9 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 
-from smolvla_core.console import ros_problem
+from smolvla_core.console import end_with_launch, ros_problem
 from smolvla_core.ros.managed_node import ManagedNode
 from smolvla_core.ros.parameter_names import check_arguments
-from smolvla_core.ros.parent import end_with_launch
 from smolvla_core.settings import REQUIRED, Setting, written
 
 FINISH_LIMIT, LINGER = 2.0, 0.3
@@ -36,7 +35,7 @@ _WRONG = (ValueError, InvalidParameterTypeException, InvalidParameterValueExcept
 class Signals:
     """SIGINT and SIGTERM: the first interrupts what is being made, or ends the spinning.
 
-    rclpy's own handlers shut the context down at once, and a node could tell nobody any more that
+    rclpy's own handlers shut the context down at once, and a node could not publish any more that
     it ends.
 
     Attributes:
@@ -118,7 +117,7 @@ def run(
 ) -> int:
     """Spin the node that `create` returns until it is interrupted or gives up.
 
-    A `managed_node.ManagedNode` starts up as its parameters say.
+    A `managed_node.ManagedNode` starts up as its parameters demand.
 
     Args:
         name: of the node, without remapping.

@@ -57,7 +57,7 @@ class SerializedImage:
             raise ValueError(f"{self.topic}: {error}" if self.topic else str(error)) from error
 
     def gray(self) -> bool | None:
-        """Say whether the picture has one channel only; None where it cannot be read."""
+        """Whether the picture has one channel only; None where it cannot be read."""
         try:
             return is_gray(self._message())
         except ValueError:
@@ -71,7 +71,7 @@ class SerializedImage:
         """The header's stamp [ns], read without decoding the rest.
 
         The header is the first field: in CDR its stamp follows the 4 bytes of encapsulation,
-        whose second byte tells the byte order (OMG DDS-XTypes 1.3, 7.6.3.1).
+        whose second byte is the byte order (OMG DDS-XTypes 1.3, 7.6.3.1).
         """
         order = "<" if self.data[1] & 1 else ">"
         seconds, nanoseconds = struct.unpack_from(f"{order}iI", self.data, 4)
@@ -88,7 +88,7 @@ class SensorHealth:
     missing: str
 
 
-class Needs(Protocol):
+class ObservationRequirements(Protocol):
     """What is to be received; a `Backend` says it."""
 
     @property
@@ -112,28 +112,28 @@ class SensorIntake:
 
     Args:
         node: whose executor receives.
-        needs: cameras and joints, and whether objects.
+        required: cameras and joints, and whether objects.
         settings: robot and its cameras, and how old and how far apart the parts may be.
     """
 
     def __init__(
         self,
         node: Node,
-        needs: Needs,
+        required: ObservationRequirements,
         settings: SensorSettings,
     ) -> None:
         self._node = node
         self._lock = threading.Lock()
-        self._buffer = ObservationBuffer(needs.cameras, needs.joint_names, settings)
+        self._buffer = ObservationBuffer(required.cameras, required.joint_names, settings)
         self._objects: Mapping[str, SceneObject] | None = None
-        self._needs_objects = needs.needs_objects
+        self._needs_objects = required.needs_objects
         self._subscriptions: list[Any] = []
-        for camera in needs.cameras:
+        for camera in required.cameras:
             self._subscribe(camera, *settings.image_topic(camera))
         self._subscriptions += subscribe_joint_states(
             node, settings.body.joint_states, self._on_joint_state
         )
-        if needs.needs_objects:
+        if required.needs_objects:
             self._receive(MarkerArray, "sim/objects", self._on_objects, qos.scene_qos())
 
     def close(self) -> None:
@@ -228,7 +228,7 @@ class SensorIntake:
 
     def _on_joint_state(self, names: list[str], message: JointState, source: str) -> None:
         stamp_ns = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
-        with self._lock:  # one that is not used may hold other joints: told when none is left
+        with self._lock:  # one that is not used may hold other joints: reported when none is left
             self._buffer.add_joint_state(
                 names, message.position, stamp_ns, time.monotonic(), source
             )

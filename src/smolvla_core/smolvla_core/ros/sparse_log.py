@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tells what comes several times a second without filling the screen.
+"""Logs what comes several times a second without filling the screen.
 
-Texts that differ in figures alone (``0.31 s old``, ``0.35 s old``) count as the same.
+Texts that differ in numbers alone (``0.31 s old``, ``0.35 s old``) count as the same.
 """
 
 from __future__ import annotations
@@ -16,138 +16,138 @@ from rclpy.impl.rcutils_logger import RcutilsLogger
 
 from smolvla_core.level import Level
 
-_FIGURE = re.compile(r"(?<!\w)[-+]?\d+(?:\.\d+)?(?!\w)")
+_NUMBER = re.compile(r"(?<!\w)[-+]?\d+(?:\.\d+)?(?!\w)")
 AGAIN = 60.0
-"""Least time until the same is told again [s]."""
+"""Least time until the same is logged again [s]."""
 BRIEF = 0.5
-"""What is no fault must last so long [s] to be told."""
+"""What is no fault must last so long [s] to be logged."""
 PATIENCE = 2.0
-"""A state that was told within `AGAIN` must last so long [s] to be told again, twice as long to be
-told a third time, and so on."""
+"""A state that was logged within `AGAIN` must last so long [s] to be logged again, twice as long
+to be logged a third time, and so on."""
 
 
-def log_at(logger: RcutilsLogger, level: Level, words: str) -> None:
-    """Log `words` with the severity that fits `level`."""
+def log_at(logger: RcutilsLogger, level: Level, text: str) -> None:
+    """Log `text` with the severity that fits `level`."""
     # rclpy allows a line of code one severity.
     if level == Level.ERROR:
-        logger.error(words)
+        logger.error(text)
     elif level == Level.WARN:
-        logger.warning(words)
+        logger.warning(text)
     else:
-        logger.info(words)
+        logger.info(text)
 
 
-def teller(logger: RcutilsLogger, level: Level) -> Callable[[str], None]:
-    """Return a function that logs its words with the severity that fits `level`."""
+def log_callback(logger: RcutilsLogger, level: Level) -> Callable[[str], None]:
+    """Return a function that logs a text with the severity that fits `level`."""
     # The methods of the logger would not do: rclpy would take them for one line of code.
-    return lambda words: log_at(logger, level, words)
+    return lambda text: log_at(logger, level, text)
 
 
-def _without_figures(words: str) -> str:
-    return _FIGURE.sub("#", words)
+def _without_numbers(text: str) -> str:
+    return _NUMBER.sub("#", text)
 
 
 class SparseLog:
-    """Passes words on when they are new, and the same ones again after a while.
+    """Logs a text when it is new, and the same one again after a while.
 
     Args:
-        tell: gets the words.
+        log: called with the text.
         soonest: least time between any two [s].
-        again: least time until the same words are told again [s].
+        again: least time until the same text is logged again [s].
         clock: [s], monotonic.
     """
 
     def __init__(
         self,
-        tell: Callable[[str], object],
+        log: Callable[[str], object],
         soonest: float = 5.0,
         again: float = AGAIN,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._tell = tell
+        self._log = log
         self._soonest = soonest
         self._again = again
         self._clock = clock
-        self._words = ""
-        self._told = -math.inf
+        self._text = ""
+        self._logged = -math.inf
 
-    def __call__(self, words: str) -> None:
-        """Take `words`, from any thread."""
-        now, key = self._clock(), _without_figures(words)
-        if now - self._told < (self._again if key == self._words else self._soonest):
+    def __call__(self, text: str) -> None:
+        """Take `text`, from any thread."""
+        now, key = self._clock(), _without_numbers(text)
+        if now - self._logged < (self._again if key == self._text else self._soonest):
             return
-        self._words, self._told = key, now
-        self._tell(words)
+        self._text, self._logged = key, now
+        self._log(text)
 
 
-def _least_duration(level: Level, told: int) -> float:
-    """Return how long a state must last [s] that was `told` so often lately."""
-    if told:
-        return PATIENCE * 2.0 ** (told - 1)
+def _least_duration(level: Level, logged: int) -> float:
+    """Return how long a state must last [s] that was `logged` so often lately."""
+    if logged:
+        return PATIENCE * 2.0 ** (logged - 1)
     return BRIEF if level == Level.OK else 0.0
 
 
 @dataclass
 class _Known:
-    """When one state was told [s], and how often it was entered since."""
+    """When one state was logged [s], and how often it was entered since."""
 
-    told: list[float] = field(default_factory=list)
+    logged: list[float] = field(default_factory=list)
     entered: int = 0
 
 
 class StateLog:
-    """Tells a state when it changes, so that what was told last is soon what is.
+    """Logs a state when it changes, so that what was logged last is soon what is.
 
-    A state that comes again and again, as where a policy is always too slow, is told once, then
-    once in `AGAIN` with how often it came; one that was told lately only if it lasts.
+    A state that comes again and again, as where a policy is always too slow, is logged once, then
+    once in `AGAIN` with how often it came; one that was logged lately only if it lasts.
 
     Args:
-        tell: gets how bad a state is, and its words.
+        log: called with the level of a state and its text.
     """
 
-    def __init__(self, tell: Callable[[Level, str], object]) -> None:
-        self._tell = tell
+    def __init__(self, log: Callable[[Level, str], object]) -> None:
+        self._log = log
         self._known: dict[tuple[Level, str], _Known] = {}
         self._key: tuple[Level, str] | None = None
-        self._told_key: tuple[Level, str] | None = None
+        self._logged_key: tuple[Level, str] | None = None
         self._since = -math.inf
 
-    def __call__(self, level: Level, words: str, now: float) -> None:
+    def __call__(self, level: Level, text: str, now: float) -> None:
         """Take the present state.
 
         Args:
             level: how bad it is.
-            words: what to tell.
+            text: of the log line.
             now: [s], monotonic.
         """
-        key = (level, _without_figures(words))
+        key = (level, _without_numbers(text))
         if key != self._key:
             self._key, self._since = key, now
             self._known.setdefault(key, _Known()).entered += 1
         known = self._known[key]
-        last = known.told[-1] if known.told else -math.inf
-        if key == self._told_key:
+        last = known.logged[-1] if known.logged else -math.inf
+        if key == self._logged_key:
             if known.entered == 0 or now - last < AGAIN:
                 return
         else:
-            lately = [told for told in known.told if now - told < AGAIN]
+            lately = [logged for logged in known.logged if now - logged < AGAIN]
             if now - self._since < _least_duration(level, len(lately)):
                 return
-            known.told = lately
-        missed = known.entered - (key != self._told_key)
+            known.logged = lately
+        missed = known.entered - (key != self._logged_key)
         if math.isfinite(last) and level > Level.OK and missed > 0:
             times = "time" if missed == 1 else "times"
-            words = f"{words} ({missed} more {times} in the last {now - last:.0f} s)"
-        self._told_key = key
-        known.told.append(now)
+            text = f"{text} ({missed} more {times} in the last {now - last:.0f} s)"
+        self._logged_key = key
+        known.logged.append(now)
         known.entered = 0
         self._forget(now)
-        self._tell(level, words)
+        self._log(level, text)
 
     def _forget(self, now: float) -> None:
         """Forget the states that are long past."""
         self._known = {
             key: known
             for key, known in self._known.items()
-            if key == self._key or (known.told and now - known.told[-1] < 2 * AGAIN)
+            if key == self._key or (known.logged and now - known.logged[-1] < 2 * AGAIN)
         }

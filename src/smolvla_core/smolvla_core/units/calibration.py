@@ -44,7 +44,7 @@ UNSAFE = "unsafe"
 DOUBTFUL = "doubtful"
 ODD = "odd"
 """What a broken rule means: the file is refused; the arm must not move with it; shares of its
-range (LeRobot's ±100) are other angles than on the arm; only to be told."""
+range (LeRobot's ±100) are other angles than on the arm; only worth a note."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ Calibration = Mapping[str, JointCalibration]
 
 
 class CalibrationError(ValueError):
-    """A calibration cannot be found, read or used; the text says why and what to do."""
+    """A calibration cannot be found, read or used; the text has the reason and what to do."""
 
 
 @dataclass(frozen=True)
@@ -98,15 +98,15 @@ class LoadedCalibration:
     Attributes:
         file: that was read.
         joints: LeRobot's joint name -> calibration.
-        remarks: what is odd but no hindrance, a line each.
+        notes: what is odd but no hindrance, a line each.
     """
 
     file: Path
     joints: Calibration
-    remarks: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
-def say(name: str, /, **fields: object) -> str:
+def message(name: str, /, **fields: object) -> str:
     """Return a message of the rule book, filled in."""
     return str(RULE_BOOK["texts"][name]).format(**fields)
 
@@ -122,14 +122,14 @@ def calibration_problems(
     """
     missing = [joint for joint in joints if joint not in calibration]
     if not set(calibration) <= set(joints):
-        return [say("other_joints", names=", ".join(calibration), joints=", ".join(joints))]
-    problems = [say("missing_joints", missing=", ".join(missing))] if missing else []
+        return [message("other_joints", names=", ".join(calibration), joints=", ".join(joints))]
+    problems = [message("missing_joints", missing=", ".join(missing))] if missing else []
     owners: dict[int, str] = {}
     for name, joint in calibration.items():
         owner = owners.setdefault(joint.id, name)
         if owner != name:
-            text = say("same_id", id=joint.id, other=owner)
-            problems.append(say("joint", joint=name, text=text))
+            text = message("same_id", id=joint.id, other=owner)
+            problems.append(message("joint", joint=name, text=text))
     return problems + broken_rules(calibration, [UNUSABLE])
 
 
@@ -144,19 +144,19 @@ def broken_rules(calibration: Calibration, levels: Collection[str]) -> list[str]
         ticks = joint.width
         degrees = (ticks * 360 + TICKS_PER_TURN // 2) // TICKS_PER_TURN
         values = {**vars(joint), "ticks": ticks, "degrees": degrees}
-        told = set()
+        reported = set()
         for rule in RULE_BOOK["rules"]:
             # A limit is a number, or the name of a number that each known joint has.
             low, high = (known.get(rule.get(end), rule.get(end)) for end in ("min", "max"))
             value = values[rule["value"]]
             below = isinstance(low, int) and value < low
             above = isinstance(high, int) and value > high
-            if not (below or above) or rule["value"] in told:
+            if not (below or above) or rule["value"] in reported:
                 continue
-            told.add(rule["value"])
+            reported.add(rule["value"])
             if rule["level"] in levels:
                 fields = {**known, **values, "joint": name, "min": low, "max": high}
-                lines.append(say("joint", joint=name, text=rule["text"].format(**fields)))
+                lines.append(message("joint", joint=name, text=rule["text"].format(**fields)))
     return lines
 
 
@@ -211,7 +211,7 @@ def find_calibration(id_or_path: str, joints: Sequence[str] = LEROBOT_JOINTS) ->
     if "/" in id_or_path or id_or_path.endswith(".json"):
         return load_calibration(Path(id_or_path).expanduser(), joints)
     if not id_or_path.strip():
-        raise CalibrationError(say("empty_id"))
+        raise CalibrationError(message("empty_id"))
     searched: list[Path] = []
     for root in calibration_roots():
         folders = RULE_BOOK["folders"]
@@ -220,21 +220,21 @@ def find_calibration(id_or_path: str, joints: Sequence[str] = LEROBOT_JOINTS) ->
         if found:
             return _agreeing(id_or_path, found, joints)
         searched += places
-    looked_for = ", ".join(map(str, searched)) or say("nowhere")
-    raise CalibrationError(say("not_found", name=id_or_path, places=looked_for))
+    looked_for = ", ".join(map(str, searched)) or message("nowhere")
+    raise CalibrationError(message("not_found", name=id_or_path, places=looked_for))
 
 
 def _agreeing(name: str, found: Sequence[Path], joints: Sequence[str]) -> LoadedCalibration:
     first = load_calibration(found[0], joints)
-    remarks = list(first.remarks)
+    notes = list(first.notes)
     for other in found[1:]:
         if other.samefile(found[0]):
             continue  # a link
         both = {"name": name, "first": found[0], "second": other}
         if load_calibration(other, joints).joints != first.joints:
-            raise CalibrationError(say("differs", **both))
-        remarks.append(say("same", **both))
-    return LoadedCalibration(first.file, first.joints, tuple(remarks))
+            raise CalibrationError(message("differs", **both))
+        notes.append(message("same", **both))
+    return LoadedCalibration(first.file, first.joints, tuple(notes))
 
 
 def load_calibration(file: Path, joints: Sequence[str] = LEROBOT_JOINTS) -> LoadedCalibration:
@@ -253,49 +253,52 @@ def load_calibration(file: Path, joints: Sequence[str] = LEROBOT_JOINTS) -> Load
 
     try:
         if file.is_dir():
-            raise CalibrationError(f"{file}: {say('folder')}")
+            raise CalibrationError(f"{file}: {message('folder')}")
         content = json.loads(file.read_bytes(), object_pairs_hook=remember)
     except OSError as error:
-        reason = say("unreadable", reason=error.strerror)
+        reason = message("unreadable", reason=error.strerror)
         raise CalibrationError(f"{file}: {reason}") from error
     except UnicodeDecodeError as error:
         line = 1 + error.object.count(b"\n", 0, error.start)
-        raise CalibrationError(f"{file}: {say('not_json', line=line)}") from error
+        raise CalibrationError(f"{file}: {message('not_json', line=line)}") from error
     except json.JSONDecodeError as error:
-        raise CalibrationError(f"{file}: {say('not_json', line=error.lineno)}") from error
+        raise CalibrationError(f"{file}: {message('not_json', line=error.lineno)}") from error
 
     calibration: dict[str, JointCalibration] = {}
     if not isinstance(content, dict):
-        problems = [say("not_joints", value=_shown(content))]
+        problems = [message("not_joints", value=_shown(content))]
     elif other := other_format(content, file):
         problems = [other]
     else:
         # A name that is there twice would silently win over the first.
         texts = {
-            name: [say("twice")] * (name in twice) + _wrong(content[name]) for name in content
+            joint: [message("twice")] * (joint in twice) + _wrong(content[joint])
+            for joint in content
         }
-        problems = [say("joint", joint=name, text=text) for name in texts for text in texts[name]]
+        problems = [
+            message("joint", joint=joint, text=text) for joint in texts for text in texts[joint]
+        ]
         if not problems:
             calibration = {name: JointCalibration(**joint) for name, joint in content.items()}
             problems = calibration_problems(calibration, joints)
     if problems:
         raise CalibrationError("\n".join(f"{file}: {problem}" for problem in problems))
-    remarks = tuple(f"{file}: {remark}" for remark in broken_rules(calibration, [DOUBTFUL, ODD]))
-    return LoadedCalibration(file, calibration, remarks)
+    notes = tuple(f"{file}: {note}" for note in broken_rules(calibration, [DOUBTFUL, ODD]))
+    return LoadedCalibration(file, calibration, notes)
 
 
 def _wrong(joint: Any) -> list[str]:
     """Return what keeps JSON from being a joint's calibration, a text each."""
     if not isinstance(joint, dict):
-        return [say("not_joint", value=_shown(joint))]
+        return [message("not_joint", value=_shown(joint))]
     texts = [
-        say("not_whole", key=key, value=_shown(joint[key]))
+        message("not_whole", key=key, value=_shown(joint[key]))
         if key in joint
-        else say("missing_key", key=key)
+        else message("missing_key", key=key)
         for key in KEYS
         if type(joint.get(key)) is not int
     ]
-    return texts + [say("unknown_key", key=key) for key in joint if key not in KEYS]
+    return texts + [message("unknown_key", key=key) for key in joint if key not in KEYS]
 
 
 def _shown(value: Any) -> str:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a checkpoint's statistics say about the units it was trained in.
+"""What the statistics of a checkpoint imply about the units it was trained in.
 
 Two kinds of facts are used. *Reach*: in each regime a joint of the SO-100 stays within limits
 that the arm's mechanics and LeRobot's formulas set; statistics beyond them rule the regime out.
 *Traces*: LeRobot's numbers come from whole servo ticks, and ±100 is where it cuts off; both
-leave marks in the extremes of the data. What cannot be told is said to be ambiguous: a wrong
+leave marks in the extremes of the data. What cannot be decided is reported as ambiguous: a wrong
 guess would send the arm to wrong poses. docs/explanation/units.md gives the facts' sources.
 """
 
@@ -49,8 +49,8 @@ class Implied(NamedTuple):
     """What the statistics imply.
 
     Attributes:
-        regime: name of the units; empty where it cannot be told.
-        reason: why, or why not and what to do.
+        regime: name of the units; empty where it cannot be decided.
+        reason: why these, or why none and what to do.
     """
 
     regime: str
@@ -102,7 +102,7 @@ def _limits(regime: str, joint: Joint) -> tuple[float, float, float, float]:
     degree = 1.0 if regime != "radians" else math.pi / 180.0
     slack, mean_slack = ZERO_SLACK * degree, MEAN_SLACK * degree
     if name == GRIPPER:
-        # Little is known about how far grippers go; they tell radians from the rest.
+        # Little is known about how far grippers go; they separate radians from the rest.
         low, high = GRIPPER_RADIANS if regime == "radians" else (0.0, 100.0)
         return low, high, slack, slack
     if regime == "normalized":
@@ -123,9 +123,9 @@ def _beyond(regime: str, numbers: Sequence[_Numbers]) -> str:
         limits = f"beyond the {low:.3g} to {high:.3g} of '{regime}'"
         if not (low - mean_slack <= n.mean <= high + mean_slack) and math.isfinite(n.mean):
             return f"the mean {where} is {n.mean:.4g}, {limits}"
-        for word, value in (("minimum", n.low), ("maximum", n.high)):
+        for end, value in (("minimum", n.low), ("maximum", n.high)):
             if math.isfinite(value) and not (low - slack <= value <= high + slack):
-                return f"the {word} {where} is {value:.4g}, {limits}"
+                return f"the {end} {where} is {value:.4g}, {limits}"
         # Numbers within [a, b] with this mean spread no more than sqrt((b-mean)(mean-a)).
         most = (high + slack - n.mean) * (n.mean - low + slack)
         if math.isfinite(n.std * most) and n.std > 1.01 * math.sqrt(max(most, 0.0)):
@@ -212,25 +212,25 @@ def implied_units(
     """
     numbers = _numbers(statistics, joints)
     if not numbers:
-        return Implied("", f"the checkpoint has no statistics to tell its units from; {_SAY}")
+        return Implied("", f"the checkpoint has no statistics that show its units; {_ADVICE}")
     against = {regime: _beyond(regime, numbers) for regime in _candidates(joints)}
-    fitting = [regime for regime, why in against.items() if not why]
+    fitting = [regime for regime, reason in against.items() if not reason]
     traced = _trace(numbers, calibrations or {})
     if traced.regime in fitting:
         return traced
     if len(fitting) == 1:
-        why = "; ".join(dict.fromkeys(text for text in against.values() if text))
-        return Implied(fitting[0], f"no other units fit: {why}")
+        reason = "; ".join(dict.fromkeys(text for text in against.values() if text))
+        return Implied(fitting[0], f"no other units fit: {reason}")
     if not fitting:
-        why = "; ".join(f"{regime}: {text}" for regime, text in against.items())
-        return Implied("", f"the statistics fit no units that are known here ({why}); {_SAY}")
+        reason = "; ".join(f"{regime}: {text}" for regime, text in against.items())
+        return Implied("", f"the statistics fit no known units ({reason}); {_ADVICE}")
     choices = "; or ".join(f"units:={r} ({EXPLANATIONS[r]})" for r in fitting)
     return Implied(
         "", f"the statistics fit several units, so say how the data were recorded: {choices}"
     )
 
 
-_SAY = f"say it with units:=, one of {', '.join(REGIMES)}"
+_ADVICE = f"set units:=, one of {', '.join(REGIMES)}"
 
 
 def units_problem(
@@ -250,16 +250,16 @@ def units_problem(
     numbers = _numbers(statistics, joints)
     if not numbers:
         return ""
-    why = _beyond(regime, numbers)
+    reason = _beyond(regime, numbers)
     implied = implied_units(statistics, joints, calibrations)
-    if not why and implied.regime not in ("", regime):
-        why = implied.reason
-    if not why:
+    if not reason and implied.regime not in ("", regime):
+        reason = implied.reason
+    if not reason:
         return ""
     advice = "check stats:= and the order of the joints in the robot file"
     if implied.regime:
         advice = f"it looks like {EXPLANATIONS[implied.regime]}: set units:={implied.regime}"
     return (
-        f"units are '{regime}', but in the statistics {why}. "
+        f"units are '{regime}', but in the statistics {reason}. "
         f"{advice[0].upper()}{advice[1:]}; or, if you are sure, allow_units_mismatch:=true"
     )

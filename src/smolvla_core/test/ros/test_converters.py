@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from smolvla_core.joints.order import JointOrder
+from smolvla_core.joints import JointOrder
 from smolvla_core.ros.converters import (
     chunk_positions,
     chunk_to_joint_trajectory,

@@ -12,7 +12,7 @@ import yaml
 from smolvla_core.node_settings import ExecutorSettings, RecordSettings
 from smolvla_core.ros.parameter_names import check_arguments, check_file
 from smolvla_core.settings import settings_of
-from smolvla_executor.visualization_node.parameters import VisualizationSettings
+from smolvla_executor.visualization_node.markers import VisualizationSettings
 from smolvla_policy.backends.registry import policy_parameters
 
 ARM = {"/left/policy_node": ["period", "cameras", "joints"]}

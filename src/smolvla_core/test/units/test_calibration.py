@@ -91,7 +91,7 @@ def test_of_two_that_agree_the_newest_name_is_taken_and_told(home):
     newest = put(root)
     loaded = find_calibration("my_arm")
     assert loaded.file == newest
-    assert any("there twice with the same values" in remark for remark in loaded.remarks)
+    assert any("there twice with the same values" in note for note in loaded.notes)
     put(root, "so101_follower", change=lambda arm: arm["gripper"].update(range_min=7))
     with pytest.raises(CalibrationError, match="there twice and differs"):
         find_calibration("my_arm")
@@ -103,7 +103,7 @@ def test_a_link_is_no_second_file(home):
     link = root / "robots/so101_follower/my_arm.json"
     link.parent.mkdir()
     link.symlink_to(path)
-    assert not any("twice" in remark for remark in find_calibration("my_arm").remarks)
+    assert not any("twice" in note for note in find_calibration("my_arm").notes)
 
 
 def test_what_is_nowhere_names_all_places(home):
@@ -167,10 +167,10 @@ def test_what_is_odd_is_told(tmp_path):
         arm["shoulder_pan"].update(id=9, drive_mode=1)
         arm["elbow_flex"].update(range_min=2000, range_max=2100)
 
-    remarks = "\n".join(load_calibration(put(tmp_path, change=change)).remarks)
-    assert "id is 9, LeRobot gives it 1" in remarks
-    assert "'elbow_flex': the range is only 9 degrees wide" in remarks
-    assert "drive_mode 1 turns" in remarks
+    notes = "\n".join(load_calibration(put(tmp_path, change=change)).notes)
+    assert "id is 9, LeRobot gives it 1" in notes
+    assert "'elbow_flex': the range is only 9 degrees wide" in notes
+    assert "drive_mode 1 turns" in notes
 
 
 def broken(level, **ranges):

@@ -26,7 +26,7 @@ from dataclasses import asdict
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from smolvla_core.joints.order import Part
+from smolvla_core.joints import Part
 from smolvla_core.level import PATIENCE, Level
 from smolvla_core.node_settings import PER_JOINT, ExecutorSettings
 

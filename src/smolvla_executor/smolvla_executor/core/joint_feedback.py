@@ -7,8 +7,7 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from smolvla_core.joints.order import Part
-from smolvla_core.joints.sources import JointSources
+from smolvla_core.joints import JointSources, Part
 
 RUNNING = "is the arm's driver or the simulation running?"
 PARTS = "are they called so on joint_states? The robot file says joints and topics"

@@ -8,10 +8,9 @@ from collections import deque
 from dataclasses import replace
 from typing import NamedTuple
 
-from smolvla_core.latency import LatencyWindow
+from smolvla_core.latency import LatencyWindow, starvation_reason, wants_chunk
 from smolvla_core.level import Level
 from smolvla_core.node_settings import ExecutorSettings
-from smolvla_core.trigger import wants_chunk, why_dry
 
 from smolvla_executor.core.chunk_queue import Chunk, ChunkQueue, Upsampler
 from smolvla_executor.core.executor_types import Counters, Request
@@ -220,7 +219,7 @@ class Planner:
     def starvation_reason(self) -> str:
         """Say why there are too few actions, though the policy answers, and what to do."""
         latency, share = self.latency, self._settings.chunk_size_threshold
-        return why_dry(
+        return starvation_reason(
             latency.p50, latency.p95, share, self.chunk_size, self.period, self._offered
         )
 

@@ -7,9 +7,8 @@ import math
 
 import numpy as np
 import pytest
-from smolvla_core.latency import LatencyWindow
+from smolvla_core.latency import LatencyWindow, wants_chunk
 from smolvla_core.node_settings import ExecutorSettings
-from smolvla_core.trigger import wants_chunk
 from smolvla_executor.core.chunk_queue import Chunk
 from smolvla_executor.core.executor_types import Request
 from smolvla_executor.core.guard import Guard

@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from smolvla_core.latency import starvation_reason
 from smolvla_core.level import Level
-from smolvla_core.trigger import why_dry
 from smolvla_executor.core.executor_types import State
 
 PERIOD = 0.05
@@ -68,7 +68,9 @@ def test_chunks_that_are_cut_too_short_say_where_to_cut_them(make_rig):
 
 
 def test_a_policy_that_is_late_now_and_then_is_not_called_slow():
-    words = why_dry(latency_p50=0.2, latency_p95=3.0, share=0.7, chunk_size=50, period=0.03)
+    words = starvation_reason(
+        latency_p50=0.2, latency_p95=3.0, share=0.7, chunk_size=50, period=0.03
+    )
     assert "now and then" in words
     assert "chunk_size_threshold" not in words
 
@@ -103,7 +105,7 @@ def test_what_is_still_to_come_is_no_fault_at_first(rig):
     rig.core.planner.on_listener("nobody listens")
     rig.cycle(20)
     assert level(rig) == Level.WARN  # it waits on
-    rig.policy, rig._in_flight = answer, None
+    rig.policy, rig.awaited = answer, None
     rig.core.planner.on_listener("")
     rig.run_until(State.RUNNING)
     assert level(rig) == Level.OK
@@ -116,7 +118,7 @@ def test_a_policy_that_waits_for_the_user_is_no_fault(rig, waiting, expected):
             0.0,
             lambda: rig.core.planner.on_refusal(request.request_id, "tell me", rig.now, waiting),
         )
-        rig._in_flight = None
+        rig.awaited = None
 
     rig.policy = refuse
     rig.start()

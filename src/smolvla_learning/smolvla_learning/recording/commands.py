@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from smolvla_core.joints.order import JointOrder
+from smolvla_core.joints import JointOrder
 from smolvla_core.observation import Missing
 
 

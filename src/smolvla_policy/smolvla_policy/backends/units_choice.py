@@ -132,5 +132,5 @@ def choose_units(
         raise ValueError("\n".join(problems))
     notes = [f"units: {regime}, because {reason}"]
     notes += [f"allowed by allow_units_mismatch: {problem}" for problem in problems]
-    notes += [note for arm in loaded.values() for note in arm.remarks]
+    notes += [note for arm in loaded.values() for note in arm.notes]
     return ChosenUnits(regime, units, tuple(notes), contradiction)

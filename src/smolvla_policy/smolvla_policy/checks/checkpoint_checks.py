@@ -273,7 +273,7 @@ def check_calibration(options: Options, robot: Robot) -> list[Row]:
 
 
 def _check_arm(loaded: LoadedCalibration, joints: Sequence[Joint], options: Options) -> Row:
-    notes = [note.removeprefix(f"{loaded.file}: ") for note in loaded.remarks]
+    notes = [note.removeprefix(f"{loaded.file}: ") for note in loaded.notes]
     unsafe = broken_rules(loaded.joints, [UNSAFE])
     beyond = []
     for joint in joints:

@@ -13,7 +13,7 @@ import numpy as np
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image, JointState
-from smolvla_core.joints.order import JointOrder
+from smolvla_core.joints import JointOrder
 from smolvla_core.node_settings import SensorSettings
 from smolvla_core.observation import Missing, ObservationBuffer
 from smolvla_core.robot import Robot

@@ -14,9 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from smolvla_core.backend import ChunkRequest, Observation
-from smolvla_core.latency import LatencyWindow
+from smolvla_core.latency import LatencyWindow, least_threshold
 from smolvla_core.settings import from_values
-from smolvla_core.trigger import least_threshold
 
 from smolvla_policy.backends.smolvla import SmolVLABackend, create
 from smolvla_policy.backends.smolvla_settings import SmolVLASettings

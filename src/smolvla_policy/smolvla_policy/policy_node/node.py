@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from smolvla_core.backend import Backend, ChunkRequest
-from smolvla_core.joints.order import JointOrder
+from smolvla_core.joints import JointOrder
 from smolvla_core.level import PATIENCE, Level
 from smolvla_core.node_settings import PolicySettings
 from smolvla_core.ros import converters, qos

@@ -22,8 +22,8 @@ from tqdm import tqdm
 
 from smolvla_sim.bench import runs
 from smolvla_sim.bench.files import NAME, ResultsFile, setup, write_report
-from smolvla_sim.bench.runs import EPISODE, MEASUREMENTS, MINUTE, BenchPlayer, Job
-from smolvla_sim.bench.summary import Row, row
+from smolvla_sim.bench.runs import MEASUREMENTS, BenchPlayer, Job
+from smolvla_sim.bench.summary import Row
 from smolvla_sim.play.policies import completed
 from smolvla_sim.play.workers import run_in_processes
 from smolvla_sim.settings import BLENDS, RTC, BenchSettings
@@ -52,24 +52,17 @@ def measure(
     ]
     missing = results.missing(jobs)
     bar = tqdm(total=len(jobs), initial=len(jobs) - len(missing), unit="run", disable=not progress)
-    with (
-        bar,
-        run_in_processes(
-            functools.partial(BenchPlayer, settings), missing, settings.workers
-        ) as done,
-    ):
+    make = functools.partial(BenchPlayer, settings)
+    with bar, run_in_processes(make, missing, settings.workers) as done:
         for job, result in done:
             results.add(job, result)
             bar.set_postfix_str(f"{job.cell.execution.name}, {job.cell.delay_ms} ms")
             bar.update()
-    return [
-        row(cell, results.of(cell, EPISODE, seeds), results.of(cell, MINUTE, seeds))
-        for cell in matrix
-    ]
+    return [results.row(cell, seeds) for cell in matrix]
 
 
 def _whole(settings: BenchSettings) -> BenchSettings:
-    """Give what was not said its value: the whole matrix, or the quick part of it."""
+    """Return the settings with the whole matrix, or its quick part, where nothing was given."""
     quick = settings.quick
     usual = runs.USUAL
     return replace(

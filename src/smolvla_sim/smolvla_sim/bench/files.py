@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import mujoco
+from smolvla_core.console import write_json
 from smolvla_core.settings import settings_of
 from smolvla_policy.checkpoint.source import WEIGHTS, find_checkpoint
 
 from smolvla_sim.bench import report, summary
-from smolvla_sim.bench.runs import CLAIM_DELAY, USUAL, Cell, Job
+from smolvla_sim.bench.runs import CLAIM_DELAY, EPISODE, MINUTE, USUAL, Cell, Job
 from smolvla_sim.bench.summary import Result, Row
 from smolvla_sim.play.loop import Execution
 from smolvla_sim.play.policies import PolicyFacts
@@ -77,7 +78,7 @@ def write_report(
         rows,
         checks,
         settings.minute,
-        summary.comparisons(rows, facts, settings.fps),
+        summary.comparisons(rows, sync, best, facts, settings.fps) if sync and best else [],
     )
     (folder / f"{NAME}.md").write_text(text, encoding="utf-8")
     write_json(
@@ -97,11 +98,6 @@ def write_report(
     title = f"{settings.asked}, {len(seeds)} seeds, 95 % CI of the mean"
     report.plot(rows, drawn, title, settings.minute, folder / f"{NAME}.png")
     return text
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write plain data."""
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -198,7 +194,7 @@ class ResultsFile:
                 f"{path} holds runs of another setup ({details}): give another --output, or "
                 "--fresh to begin anew"
             )
-        self._done = {_key(line["cell"], line): line["figures"] for line in lines[1:]}
+        self._done = {_key(line): line["figures"] for line in lines[1:]}
         path.write_text("".join(_line(line) for line in lines), encoding="utf-8")
 
     def _lines(self) -> list[Any]:
@@ -222,39 +218,33 @@ class ResultsFile:
 
     def add(self, job: Job, result: Result) -> None:
         """Note the result of a run."""
-        line = {
-            "cell": job.cell.key,
-            "measurement": job.measurement,
-            "seed": job.seed,
-            "figures": result,
-        }
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(_line(line))
-        self._done[_key(job.cell.key, line)] = result
+            file.write(_line({**job.key, "figures": result}))
+        self._done[_key(job.key)] = result
 
     def missing(self, jobs: Iterable[Job]) -> list[Job]:
         """Return the jobs that are still to be done."""
-        return [job for job in jobs if _job_key(job) not in self._done]
+        return [job for job in jobs if _key(job.key) not in self._done]
 
-    def of(self, cell: Cell, measurement: str, seeds: Iterable[int]) -> list[Result]:
-        """Return the result of a cell, in the order of the seeds.
+    def row(self, cell: Cell, seeds: Sequence[int]) -> Row:
+        """Return the row of a cell over the seeds.
 
         Raises:
             KeyError: a run is missing.
         """
-        return [self._done[_job_key(Job(cell, measurement, seed))] for seed in seeds]
+        episodes, minutes = (
+            [self._done[_key(Job(cell, measurement, seed).key)] for seed in seeds]
+            for measurement in (EPISODE, MINUTE)
+        )
+        return summary.row(cell, episodes, minutes)
 
 
 def _is_setup(line: Any) -> bool:
     return isinstance(line, dict) and isinstance(line.get("setup"), dict)
 
 
-def _job_key(job: Job) -> str:
-    return _key(job.cell.key, {"measurement": job.measurement, "seed": job.seed})
-
-
-def _key(cell: Mapping[str, Any], line: Mapping[str, Any]) -> str:
-    return json.dumps([cell, line["measurement"], line["seed"]], sort_keys=True)
+def _key(run: Mapping[str, Any]) -> str:
+    return json.dumps([run["cell"], run["measurement"], run["seed"]], sort_keys=True)
 
 
 def _line(content: Any) -> str:

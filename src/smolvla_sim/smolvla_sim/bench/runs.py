@@ -103,6 +103,11 @@ class Job:
     measurement: str
     seed: int
 
+    @property
+    def key(self) -> dict[str, Any]:
+        """Plain data that identifies it."""
+        return {"cell": self.cell.key, "measurement": self.measurement, "seed": self.seed}
+
 
 class BenchPlayer:
     """Does jobs, each from its own content alone.

@@ -156,52 +156,58 @@ class Criterion:
         return f"{'PASS' if self.passed else 'FAIL'}  {self.text}"
 
 
-def synchronous(rows: Sequence[Row], delay_ms: int = CLAIM_DELAY) -> Row | None:
-    """Return LeRobot's way, synchronous with ``n_action_steps``: the first synchronous row."""
-    found = (r for r in rows if r.cell.delay_ms == delay_ms and r.cell.execution.synchronous)
-    return next(found, None)
+def synchronous(rows: Sequence[Row]) -> Row | None:
+    """Return LeRobot's way, synchronous with ``n_action_steps``: the first synchronous row at
+    `CLAIM_DELAY`.
+    """
+    return next(iter(_judged(rows, synchronous=True)), None)
 
 
-def best_asynchronous(rows: Sequence[Row], delay_ms: int = CLAIM_DELAY) -> Row | None:
-    """Return the asynchronous row with the most cubes among those with enough success.
+def _judged(rows: Sequence[Row], *, synchronous: bool) -> list[Row]:
+    return [
+        row
+        for row in rows
+        if row.cell.delay_ms == CLAIM_DELAY and row.cell.execution.synchronous is synchronous
+    ]
+
+
+def best_asynchronous(rows: Sequence[Row]) -> Row | None:
+    """Return the asynchronous row at `CLAIM_DELAY` with the most cubes among those with enough
+    success.
 
     Where none has enough success, the most cubes alone count.
     """
-    sync = synchronous(rows, delay_ms)
-    found = [r for r in rows if r.cell.delay_ms == delay_ms and not r.cell.execution.synchronous]
+    sync, found = synchronous(rows), _judged(rows, synchronous=False)
     if sync is None or not found:
         return None
     enough = sync.success - SUCCESS_LOSS - 1e-9
     return max(found, key=lambda r: (r.success >= enough, r.cubes_mean, r.success))
 
 
-def comparisons(rows: Sequence[Row], facts: PolicyFacts, fps: float) -> list[str]:
+def comparisons(
+    rows: Sequence[Row], sync: Row, best: Row, facts: PolicyFacts, fps: float
+) -> list[str]:
     """Return notes on the criteria: what waiting can explain, and the other synchronous rows.
 
     Args:
         rows: of the table.
+        sync: the judged synchronous row.
+        best: the judged asynchronous row.
         facts: of the policy.
         fps: actions per second.
     """
-    delay_ms = CLAIM_DELAY
-    sync, best = synchronous(rows, delay_ms), best_asynchronous(rows, delay_ms)
-    if sync is None or best is None:
-        return []
     motion = 1e3 * (sync.cell.execution.actions_per_chunk or facts.chunk_size) / fps
     text = [
-        f"{sync.name} moves for {motion:.0f} ms and waits for {delay_ms} ms: an arm that never "
-        f"waits moves {1 + delay_ms / motion:.2f} times as long. More than that would be due to "
-        "something else."
+        f"{sync.name} moves for {motion:.0f} ms and waits for {CLAIM_DELAY} ms: an arm that never "
+        f"waits moves {1 + CLAIM_DELAY / motion:.2f} times as long. More than that would be due "
+        "to something else."
     ]
     return text + [
-        f"Against {other.name} at {delay_ms} ms {best.name} gets "
+        f"Against {other.name} at {CLAIM_DELAY} ms {best.name} gets "
         f"{best.cubes_mean / other.cubes_mean:.2f} times the cubes, with a success of "
         f"{100 * best.success:.1f} against {100 * other.success:.1f} %."
-        for other in rows
-        if other.cell.delay_ms == delay_ms
-        and other.cell.execution.synchronous
-        and other is not sync
-        and other.cubes_mean > 0
+        for other in _judged(rows, synchronous=True)
+        if other is not sync and other.cubes_mean > 0
     ]
 
 

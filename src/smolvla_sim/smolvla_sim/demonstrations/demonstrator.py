@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 from smolvla_core.robot import load_robot
-from smolvla_core.units.joint_units import JointUnits, joint_units
+from smolvla_core.units.joint_units import joint_units
 from smolvla_policy.checkpoint.robot import RobotFacts
 
 from smolvla_sim.expert.backend import ScriptedBackend
@@ -98,7 +98,7 @@ class Demonstrator:
         self.simulation = Simulation(settings.model)
         expert = ScriptedBackend(settings.model, chunk_size=_ROWS, period=1.0 / settings.fps)
         self._expert = Observer(self.simulation, expert, settings.size)
-        self._units: JointUnits = joint_units(ROBOT.units, load_robot("so100").joints)
+        self._units = joint_units(ROBOT.units, load_robot("so100").joints)
         self._renderer: CameraRenderer | None = None
         self._labeler: GroundingLabeler | None = None
         self._driver: Observer | None = None
@@ -122,7 +122,7 @@ class Demonstrator:
         if self._driver is not None:
             self._driver.close()
 
-    def record(self, seed: int) -> Demonstration:
+    def __call__(self, seed: int) -> Demonstration:
         """Make the episode of a seed."""
         if self._settings.asked == SCENES:
             return self._scenes(seed)
@@ -192,9 +192,9 @@ class Demonstrator:
         return task, self._instruction(rng, task)
 
     def _instruction(self, rng: np.random.Generator, task: Task) -> str:
-        instruction = task.sentences()
-        chosen = int(rng.integers(len(instruction)))
-        return instruction[chosen] if self._settings.paraphrases else instruction[0]
+        sentences = task.sentences()
+        drawn = int(rng.integers(len(sentences)))
+        return sentences[drawn if self._settings.paraphrases else 0]
 
     def _start(self, seed: int, task: Task, rng: np.random.Generator) -> None:
         somewhere = random_start(rng, self.simulation.kinematics)

@@ -14,7 +14,7 @@ import functools
 import json
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from smolvla_policy.checkpoint.config import ACTION, STATE
 from smolvla_policy.checkpoint.robot import CONVERSION
 from tqdm import tqdm
 
-from smolvla_sim.demonstrations.demonstrator import ROBOT, Demonstration, Demonstrator
+from smolvla_sim.demonstrations.demonstrator import ROBOT, Demonstrator
 from smolvla_sim.play.workers import run_in_processes
 from smolvla_sim.settings import DemonstrationSettings, RecordingSettings
 from smolvla_sim.world.arm import JOINT_NAMES
@@ -68,7 +68,7 @@ def record(settings: RecordingSettings, *, progress: bool = True) -> int:
         progress: draw a progress bar.
 
     Raises:
-        ValueError: a setting does not fit, or not the dataset that is to be continued.
+        ValueError: a setting does not fit, or the dataset to be continued does not.
         OSError: the dataset cannot be written.
         RuntimeError: a worker died.
     """
@@ -89,7 +89,7 @@ def record(settings: RecordingSettings, *, progress: bool = True) -> int:
             unit="episode",
             disable=not progress,
         )
-        make = functools.partial(demonstrate, settings)
+        make = functools.partial(Demonstrator, settings)
         with bar, run_in_processes(make, count(first), settings.workers, in_order=True) as made:
             while writer.num_episodes < settings.episodes:
                 _, demonstration = next(made)
@@ -104,11 +104,6 @@ def record(settings: RecordingSettings, *, progress: bool = True) -> int:
                 writer.save_episode()
                 bar.update()
     return failed
-
-
-def demonstrate(settings: DemonstrationSettings) -> Callable[[int], Demonstration]:
-    """Return the function that makes the demonstration of a seed, for a worker process."""
-    return Demonstrator(settings).record
 
 
 def _open(settings: RecordingSettings, resume: bool) -> DatasetWriter:

@@ -24,10 +24,6 @@ class ScriptedBackend:
         cameras: camera names that it asks for; the pictures are not looked at.
         chunk_size: rows of a chunk.
         period: seconds between two rows.
-        max_speed: highest joint speed, rad/s.
-
-    Raises:
-        ValueError: a value does not fit.
     """
 
     def __init__(
@@ -36,16 +32,8 @@ class ScriptedBackend:
         cameras: tuple[str, ...] = DEFAULT_CAMERAS,
         chunk_size: int = 50,
         period: float = 1.0 / 30.0,
-        max_speed: float = 1.8,
     ) -> None:
-        for name, value in (
-            ("chunk_size", chunk_size),
-            ("period", period),
-            ("max_speed", max_speed),
-        ):
-            if not value > 0:
-                raise ValueError(f"option {name} of backend 'scripted' must be above 0: {value}")
-        self._expert = ScriptedExpert(model, period=period, max_speed=max_speed)
+        self._expert = ScriptedExpert(model, period=period)
         self.name = "scripted"
         self.description = f"scripted expert for the simulated {model}"
         self.device = "cpu"

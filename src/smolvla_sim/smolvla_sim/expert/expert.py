@@ -24,6 +24,8 @@ Array = NDArray[np.float64]
 
 # A queued plan this far from where the arm is no longer describes it, radians.
 _TRUSTED_LAG = 0.50
+# Of the joints, rad/s and rad/s^2.
+_MAX_SPEED, _MAX_ACCELERATION = 1.8, 9.0
 
 
 class ScriptedExpert:
@@ -32,8 +34,6 @@ class ScriptedExpert:
     Args:
         model: ``so100`` or ``so101``.
         period: seconds between two rows.
-        max_speed: highest joint speed, rad/s.
-        max_acceleration: highest joint acceleration, rad/s^2.
 
     Raises:
         ValueError: unknown arm.
@@ -44,15 +44,11 @@ class ScriptedExpert:
         model: str = "so100",
         *,
         period: float = 1.0 / 30.0,
-        max_speed: float = 1.8,
-        max_acceleration: float = 9.0,
     ) -> None:
         spec = arm_spec(model)
         self.kinematics = ArmKinematics(spec)
         self.period = period
         self._moves = Moves(self.kinematics)
-        self._max_speed = max_speed
-        self._max_acceleration = max_acceleration
         self._lower = np.array([joint.lower for joint in spec.joints])
         self._upper = np.array([joint.upper for joint in spec.joints])
 
@@ -82,14 +78,13 @@ class ScriptedExpert:
             (rows, 6) radians.
 
         Raises:
-            OutOfReachError: an object is out of reach.
-            ValueError: unknown instruction or missing object.
+            ValueError: unknown instruction, or an object is missing or out of reach.
         """
         task = parse_task(instruction)
         world = self._observe(np.asarray(positions, dtype=np.float64), objects, task)
         plan = np.empty((rows, 6))
         row = 0
-        if committed is not None and self._describes(world, committed):
+        if committed is not None and len(committed) and self._describes(world, committed):
             for queued in committed[: min(max(keep, 1), rows)]:
                 world.apply(queued)
                 plan[row] = queued
@@ -114,8 +109,6 @@ class ScriptedExpert:
         return ModelWorld(self.kinematics, command, objects, task.movable)
 
     def _describes(self, world: ModelWorld, committed: Array) -> bool:
-        if len(committed) == 0:
-            return False
         # The gripper's command is far from its position whenever it squeezes a cube.
         return bool(np.max(np.abs(committed[0, :5] - world.command[:5])) < _TRUSTED_LAG)
 
@@ -130,12 +123,12 @@ class ScriptedExpert:
                 wanted[joints] = 0.0
                 continue
             speed = min(
-                self._max_speed,
-                0.9 * float(np.sqrt(2.0 * self._max_acceleration * distance)),
+                _MAX_SPEED,
+                0.9 * float(np.sqrt(2.0 * _MAX_ACCELERATION * distance)),
                 distance / self.period,
             )
             wanted[joints] = error[joints] / distance * speed
-        step = self._max_acceleration * self.period
+        step = _MAX_ACCELERATION * self.period
         velocity = np.clip(wanted, world.velocity - step, world.velocity + step)
         before = world.command
         world.apply(np.clip(before + velocity * self.period, self._lower, self._upper))

@@ -48,10 +48,6 @@ _MISS_HEIGHT = 0.035
 _SHUT = 0.15
 
 
-class OutOfReachError(ValueError):
-    """An object is where the arm does not reach; the text says where and what to do."""
-
-
 class Moves:
     """The motions of one arm.
 
@@ -191,7 +187,7 @@ class Moves:
             height -= 0.01
             arm = self._kinematics.reach(np.array([tcp[0], tcp[1], height]), facing, roll)
         if arm is None:
-            raise OutOfReachError(
+            raise ValueError(
                 f"the point x={tcp[0]:.3f} y={tcp[1]:.3f} z={tcp[2]:.3f} m is out of the arm's "
                 "reach; put the cubes and the bowls in front of the arm, 0.12 to 0.25 m from "
                 "the axis of shoulder_pan"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from typing import Generic, TypeVar
 
 import mujoco
@@ -83,7 +84,7 @@ class CameraThread(Generic[Stamp]):
             return
         finally:
             ready.set()
-        with renderer:
+        with closing(renderer):
             try:
                 self._draw_all(renderer)
             except Exception as error:

@@ -14,7 +14,7 @@ import argparse
 import dataclasses
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,7 @@ from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from smolvla_core.console import command_parser
-from smolvla_core.joints.order import JointOrder
+from smolvla_core.joints import JointOrder
 from smolvla_core.ros import qos
 from smolvla_core.ros.converters import scene_objects
 from smolvla_core.settings import (
@@ -44,7 +44,6 @@ from smolvla_executor.visualization_node.markers import AHEAD, EXECUTED, SEAM_TE
 from std_msgs.msg import Float32
 from visualization_msgs.msg import Marker, MarkerArray
 
-from smolvla_sim.node.marker_geoms import add_markers
 from smolvla_sim.settings import size_of
 from smolvla_sim.world.arm import ARMS, JOINT_NAMES
 from smolvla_sim.world.rendering import CameraRenderer, RenderingError
@@ -56,6 +55,10 @@ _VISIBLE = 24
 """Change of a pixel that an eye sees, of 255."""
 _TEXT_SIZE = 300
 """Of the seams' numbers [% of MuJoCo's usual font]."""
+# RViz draws lines flat and in their own color; a little light of their own comes near to it.
+_EMISSION = 0.25
+
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,8 +83,8 @@ class Instant:
         markers: what was to be seen.
     """
 
-    positions: NDArray[np.float64]
-    objects: dict[str, NDArray[np.float64]]
+    positions: Array
+    objects: dict[str, Array]
     markers: tuple[Marker, ...]
 
 
@@ -94,8 +97,8 @@ class PathListener(Node):
         self.instants: list[Instant] = []
         self._done = False
         self._order = JointOrder(JOINT_NAMES)
-        self._positions: NDArray[np.float64] | None = None
-        self._objects: dict[str, NDArray[np.float64]] = {}
+        self._positions: Array | None = None
+        self._objects: dict[str, Array] = {}
         self.create_subscription(
             JointState, "joint_states", self._on_joint_state, qos.joint_state_qos()
         )
@@ -167,6 +170,75 @@ class Painter:
     def close(self) -> None:
         """Free the renderer."""
         self._renderer.close()
+
+
+def add_markers(scene: mujoco.MjvScene, markers: Iterable[Marker]) -> None:
+    """Add markers to a scene: line strips, spheres and texts; their frame is the scene's.
+
+    Raises:
+        ValueError: a marker of another type, or more than the scene has room for.
+    """
+    for marker in markers:
+        if marker.type == Marker.LINE_STRIP:
+            _add_line(scene, marker)
+        elif marker.type == Marker.SPHERE:
+            size = np.array([marker.scale.x, marker.scale.y, marker.scale.z]) / 2.0
+            _next_geom(scene, mujoco.mjtGeom.mjGEOM_SPHERE, size, _place(marker), _color(marker))
+        elif marker.type == Marker.TEXT_VIEW_FACING:
+            geom = _next_geom(
+                scene, mujoco.mjtGeom.mjGEOM_LABEL, np.ones(3), _place(marker), _color(marker)
+            )
+            geom.label = marker.text
+        else:
+            raise ValueError(f"a marker of type {marker.type} ('{marker.ns}') cannot be drawn")
+
+
+def _add_line(scene: mujoco.MjvScene, marker: Marker) -> None:
+    points = np.array([[p.x, p.y, p.z] for p in marker.points]).reshape(-1, 3)
+    if marker.colors:
+        colors = np.array([[c.r, c.g, c.b, c.a] for c in marker.colors])
+    else:
+        colors = np.tile(_color(marker), (len(points), 1))
+    for i in range(len(points) - 1):
+        if np.allclose(points[i], points[i + 1], atol=1e-6):
+            continue  # a capsule without a direction
+        geom = _next_geom(
+            scene,
+            mujoco.mjtGeom.mjGEOM_CAPSULE,
+            np.zeros(3),
+            np.zeros(3),
+            (colors[i] + colors[i + 1]) / 2.0,
+        )
+        mujoco.mjv_connector(
+            geom,
+            mujoco.mjtGeom.mjGEOM_CAPSULE.value,
+            marker.scale.x / 2.0,
+            points[i],
+            points[i + 1],
+        )
+
+
+def _next_geom(
+    scene: mujoco.MjvScene, kind: mujoco.mjtGeom, size: Array, place: Array, rgba: Array
+) -> mujoco.MjvGeom:
+    if scene.ngeom >= scene.maxgeom:
+        raise ValueError(f"the scene has no room for more than {scene.maxgeom} geoms")
+    geom = scene.geoms[scene.ngeom]
+    mujoco.mjv_initGeom(geom, kind.value, size, place, np.eye(3).ravel(), rgba.astype(np.float32))
+    geom.emission = _EMISSION
+    geom.category = mujoco.mjtCatBit.mjCAT_DECOR.value
+    scene.ngeom += 1
+    return geom
+
+
+def _place(marker: Marker) -> Array:
+    p = marker.pose.position
+    return np.array([p.x, p.y, p.z])
+
+
+def _color(marker: Marker) -> Array:
+    c = marker.color
+    return np.array([c.r, c.g, c.b, c.a])
 
 
 def most_to_be_seen(instants: Sequence[Instant], painter: Painter) -> Instant:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -16,7 +17,7 @@ from smolvla_core.level import Level
 from smolvla_core.ros import qos
 from smolvla_core.ros.parameters import Tuning, read
 from smolvla_core.ros.run import run
-from smolvla_core.ros.sparse_log import SparseLog, teller
+from smolvla_core.ros.sparse_log import SparseLog, log_callback
 from smolvla_core.settings import settings_of
 from std_msgs.msg import Bool, Float32, Float64MultiArray
 from visualization_msgs.msg import MarkerArray
@@ -27,7 +28,6 @@ from smolvla_sim.node import messages
 from smolvla_sim.node.camera_thread import CameraThread, Images
 from smolvla_sim.node.parameters import SimSettings
 from smolvla_sim.node.runner import RealTimeRunner
-from smolvla_sim.node.viewer import open_viewer, require_display
 from smolvla_sim.world.arm import JOINT_NAMES
 from smolvla_sim.world.rendering import CameraRenderer, RenderingError, check_cameras
 from smolvla_sim.world.simulation import Simulation, restock_rng
@@ -55,8 +55,13 @@ class SimNode(Node):
         self._robot = robot = settings.body
         (self._output,) = robot.outputs
         (self._states,) = robot.joint_states
-        if settings.viewer:
-            require_display()
+        display = any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
+        if settings.viewer and sys.platform == "linux" and not display:
+            raise ValueError(
+                "the parameter viewer is true but there is no display (neither DISPLAY nor "
+                "WAYLAND_DISPLAY is set); start it on a desktop, or with viewer false watch the "
+                "cameras in RViz or rqt"
+            )
         names = {joint.kind: joint.name for joint in robot.moving}
         self._order = [self._output.joints.index(names[kind]) for kind in JOINT_NAMES]
         prefix = self._states.prefix
@@ -88,7 +93,7 @@ class SimNode(Node):
                 )
             except RenderingError as error:
                 raise ValueError(str(error)) from error
-        self._log_refused = SparseLog(teller(self.get_logger(), Level.ERROR))
+        self._log_refused = SparseLog(log_callback(self.get_logger(), Level.ERROR))
         self._runner = RealTimeRunner(simulation, _rates(settings), time.monotonic)
         self.create_subscription(
             Float64MultiArray, self._output.topic, self._on_command, qos.command_qos()
@@ -99,7 +104,11 @@ class SimNode(Node):
         self.create_service(ResetSim, "sim/reset", self._on_reset)
         self.create_service(SetTask, "sim/set_task", self._on_set_task)
         if settings.viewer:
-            self._viewer = open_viewer(simulation.model, simulation.data)
+            import mujoco.viewer  # needs a window system, so only on demand
+
+            self._viewer = mujoco.viewer.launch_passive(
+                simulation.model, simulation.data, show_left_ui=False, show_right_ui=False
+            )
         Tuning(
             self,
             SimSettings,
@@ -147,16 +156,14 @@ class SimNode(Node):
 
     def _on_command(self, message: Float64MultiArray) -> None:
         values = np.array(message.data)
-        if len(values) != len(JOINT_NAMES):
-            problem = f"it has {len(values)} values instead of {len(JOINT_NAMES)}"
-        elif not np.all(np.isfinite(values)):
-            problem = f"it is not finite: {values.tolist()}"
-        else:
-            self._runner.command(values[self._order])
-            return
-        self._log_refused(
-            f"command on {self._output.topic} refused, the last one stays: {problem}"
-        )
+        try:
+            with self._runner.lock:
+                self._runner.simulation.command(
+                    values[self._order] if len(values) == len(self._order) else values
+                )
+        except ValueError as error:
+            topic = self._output.topic
+            self._log_refused(f"command on {topic} refused, the last one stays: {error}")
 
     def _on_executor(self, status: ExecutorStatus) -> None:
         self._instruction = status.instruction.strip()
@@ -164,7 +171,8 @@ class SimNode(Node):
     def _on_reset(
         self, request: ResetSim.Request, response: ResetSim.Response
     ) -> ResetSim.Response:
-        self._runner.reset(request.seed)
+        with self._runner.lock:
+            self._runner.simulation.reset(request.seed)
         self._restock_rng = restock_rng(request.seed)
         response.success = True
         return response
@@ -173,9 +181,10 @@ class SimNode(Node):
         self, request: SetTask.Request, response: SetTask.Response
     ) -> SetTask.Response:
         try:
-            self._runner.set_task(request.task)
-            if self._restock:
-                self._runner.restock(self._restock_rng)
+            with self._runner.lock:
+                self._runner.simulation.set_task(request.task)
+                if self._restock:
+                    self._runner.simulation.restock(self._restock_rng)
             response.success = True
         except ValueError as error:
             response.message = str(error)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lets a simulation keep pace with a clock and says when what is due to be published.
+"""Lets a simulation keep pace with a clock and returns what is due to be published.
 
 Deadlines are absolute: step k is due k periods after the start, so delays do not add up.
 """
@@ -9,17 +9,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 
-import numpy as np
-from numpy.random import Generator
-from numpy.typing import NDArray
-
 from smolvla_sim.world.simulation import Simulation
 
 
 class RealTimeRunner:
-    """Steps a `Simulation` by a clock; commands and resets may come from other threads.
+    """Steps a `Simulation` by a clock.
 
     Attributes:
+        lock: to be held by whoever else uses the simulation.
         rates: channel name -> times per simulated second; another mapping may take its place at
             any time, see `check_rates`.
 
@@ -61,26 +58,6 @@ class RealTimeRunner:
                     f"the rate of {name} is {rate} Hz; it must be above 0 and at most the "
                     f"physics rate of {self._physics_rate:.0f} Hz"
                 )
-
-    def command(self, positions: NDArray[np.float64]) -> None:
-        """Hold a command; see `Simulation.command`."""
-        with self.lock:
-            self.simulation.command(positions)
-
-    def reset(self, seed: int) -> None:
-        """Put the scene into the initial state of `seed`."""
-        with self.lock:
-            self.simulation.reset(seed)
-
-    def set_task(self, sentence: str) -> None:
-        """Judge another task; see `Simulation.set_task`."""
-        with self.lock:
-            self.simulation.set_task(sentence)
-
-    def restock(self, rng: Generator) -> None:
-        """Put cubes back on the table; see `Simulation.restock`."""
-        with self.lock:
-            self.simulation.restock(rng)
 
     def wait_time(self) -> float:
         """Return the seconds until the next step is due; 0 when it is overdue."""

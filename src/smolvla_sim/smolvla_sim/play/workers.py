@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from itertools import chain, islice
 from typing import Any, TypeVar
 
-from smolvla_core.ros.parent import end_with
+from smolvla_core.console import end_with
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")

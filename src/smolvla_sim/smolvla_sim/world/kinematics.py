@@ -69,7 +69,7 @@ def link_frames(spec: ArmSpec, positions: Array) -> list[tuple[Array, Array]]:
         positions: (6,) joint positions, radians.
     """
     origin = np.zeros(3)
-    rotation = rotation_rpy(0.0, 0.0, spec.base_yaw)
+    rotation = rotation_rpy(*spec.base.rpy)
     frames = []
     for joint, angle in zip(spec.joints, positions, strict=True):
         origin = origin + rotation @ np.array(joint.xyz)
@@ -98,13 +98,16 @@ class ArmKinematics:
 
     Args:
         spec: the arm.
+
+    Attributes:
+        pan_axis: (2,) x and y of the vertical axis of shoulder_pan, meters.
     """
 
     def __init__(self, spec: ArmSpec) -> None:
         self.spec = spec
         frames = link_frames(spec, np.zeros(6))
         pan, lift, elbow, flex, roll, _ = (origin for origin, _ in frames)
-        self._pan = pan[:2]
+        self.pan_axis = pan[:2]
         self._lift = np.array([lift[0] - pan[0], lift[2]])
         upper = elbow - lift
         fore = flex - elbow
@@ -119,11 +122,6 @@ class ArmKinematics:
         self._lower = np.array([joint.lower for joint in spec.joints])
         self._upper_limit = np.array([joint.upper for joint in spec.joints])
 
-    @property
-    def pan_axis(self) -> Array:
-        """(2,) x and y of the vertical axis of shoulder_pan, meters."""
-        return self._pan
-
     def forward(self, positions: Array) -> GripperPose:
         """Return the gripper's pose for (6,) joint positions in radians."""
         heading = -float(positions[0])
@@ -131,31 +129,22 @@ class ArmKinematics:
         forearm = self._fore_angle - float(positions[1] + positions[2])
         pitch = -float(positions[1] + positions[2] + positions[3])
         roll = self._roll_offset - float(positions[4])
-        reach = (
-            self._lift[0]
-            + self._upper * cos(shoulder)
-            + self._fore * cos(forearm)
-            + self._hand * cos(pitch)
-        )
-        height = (
-            self._lift[1]
-            + self._upper * sin(shoulder)
-            + self._fore * sin(forearm)
-            + self._hand * sin(pitch)
+        reach, height = (
+            start
+            + self._upper * turn(shoulder)
+            + self._fore * turn(forearm)
+            + self._hand * turn(pitch)
+            for start, turn in zip(self._lift, (cos, sin), strict=True)
         )
         out = np.array([cos(heading), sin(heading), 0.0])
         left = np.array([-sin(heading), cos(heading), 0.0])
         up = np.array([0.0, 0.0, 1.0])
         fingers = cos(pitch) * out + sin(pitch) * up
         above = cos(pitch) * up - sin(pitch) * out
-        axes = np.column_stack(
-            [
-                fingers,
-                cos(roll) * left + sin(roll) * above,
-                cos(roll) * above - sin(roll) * left,
-            ]
-        )
-        tcp = np.array([self._pan[0], self._pan[1], height]) + reach * out
+        aside = cos(roll) * left + sin(roll) * above
+        across = cos(roll) * above - sin(roll) * left
+        axes = np.column_stack([fingers, aside, across])
+        tcp = np.array([*self.pan_axis, height]) + reach * out
         return GripperPose(tcp, axes)
 
     def inverse(
@@ -174,7 +163,7 @@ class ArmKinematics:
         Returns:
             The joint positions, or None where the arm cannot reach.
         """
-        offset = tcp[:2] - self._pan
+        offset = tcp[:2] - self.pan_axis
         heading = atan2(offset[1], offset[0])
         wrist = np.array([hypot(*offset), tcp[2]]) - self._hand * np.array(
             [cos(pitch), sin(pitch)]
@@ -212,10 +201,9 @@ class ArmKinematics:
             jaw_yaw: as in `inverse`.
             near_roll: as in `inverse`.
         """
-        solution = self.inverse(tcp, DOWN, jaw_yaw, near_roll)
+        solution, tilt = self.inverse(tcp, DOWN, jaw_yaw, near_roll), 0.0
         if solution is not None:
             return solution
-        tilt = 0.0
         while solution is None:
             tilt += 0.1
             if tilt > MAX_TILT:

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import atan2, cos, hypot, pi, sin
+from typing import NamedTuple
 
 import numpy as np
 from numpy.random import Generator
@@ -22,6 +22,7 @@ from smolvla_sim.world.scene import (
     RIGHT_BOWL,
 )
 
+Array = NDArray[np.float64]
 Point = tuple[float, float]
 
 # Distances between centers, meters: the open gripper must fit between two objects.
@@ -43,6 +44,7 @@ _ON_TABLE = CUBE_EDGE
 # So far outside of the ring a cube may be pushed and is still left where it is.
 _PUSHED = 0.015
 # Room around the TCP in which no cube appears, meters.
+_GRIPPER = "gripper"
 _GRIPPER_SPACING = 0.09
 
 # Where the TCP may be at a start: distance from the shoulder_pan axis and height, meters. The
@@ -55,8 +57,7 @@ _START_OPENING = (0.0, 1.0)
 _START_PITCH = 0.25
 
 
-@dataclass(frozen=True)
-class Placement:
+class Placement(NamedTuple):
     """Where an object stands: x, y and the height of its middle in meters, yaw in radians."""
 
     x: float
@@ -66,13 +67,13 @@ class Placement:
 
 
 def random_layout(
-    rng: Generator, pan_axis: Point, *, two_bowls: bool = False
+    rng: Generator, pan_axis: Array, *, two_bowls: bool = False
 ) -> dict[str, Placement]:
     """Draw places for all objects.
 
     Args:
         rng: source of randomness.
-        pan_axis: x and y of the shoulder_pan axis, meters.
+        pan_axis: (2,) x and y of the shoulder_pan axis, meters.
         two_bowls: a bowl on the left, one on the right and the cubes between them.
 
     Raises:
@@ -86,7 +87,7 @@ def random_layout(
     for _ in range(_LAYOUTS):
         placed: dict[str, Placement] = {}
         for name, sector in sectors.items():
-            taken = {other: (place.x, place.y) for other, place in placed.items()}
+            taken = {other: place[:2] for other, place in placed.items()}
             place = _free_place(rng, pan_axis, name, sector, taken, _TRIES)
             if place is None:
                 break
@@ -98,16 +99,16 @@ def random_layout(
 
 def restocked(
     rng: Generator,
-    pan_axis: Point,
-    places: Mapping[str, NDArray[np.float64]],
+    pan_axis: Array,
+    places: Mapping[str, Array],
     held: set[str],
-    tcp: NDArray[np.float64],
+    tcp: Array,
 ) -> dict[str, Placement]:
     """Draw places for the cubes that are in a bowl, on something or out of reach.
 
     Args:
         rng: source of randomness.
-        pan_axis: x and y of the shoulder_pan axis, meters.
+        pan_axis: (2,) x and y of the shoulder_pan axis, meters.
         places: where all objects are, name -> (3,) meters.
         held: what the gripper touches; it stays where it is.
         tcp: (3,) of the gripper, meters; no cube appears near it.
@@ -118,19 +119,17 @@ def restocked(
     bowls = [places[name] for name in BOWLS if name in places]
     astray = [c for c in CUBES if c not in held and _astray(places[c], bowls, pan_axis)]
     taken = {n: (float(at[0]), float(at[1])) for n, at in places.items() if n not in astray}
-    gripper = (float(tcp[0]), float(tcp[1]))
+    taken[_GRIPPER] = (float(tcp[0]), float(tcp[1]))
     placed: dict[str, Placement] = {}
     for name in astray:
-        place = _free_place(
-            rng, pan_axis, name, (-SECTOR, SECTOR), taken, 10 * _TRIES, gripper=gripper
-        )
+        place = _free_place(rng, pan_axis, name, (-SECTOR, SECTOR), taken, 10 * _TRIES)
         if place is None:
             raise RuntimeError("found no free place on the table for a cube")
-        placed[name], taken[name] = place, (place.x, place.y)
+        placed[name], taken[name] = place, place[:2]
     return placed
 
 
-def _astray(cube: NDArray[np.float64], bowls: list[NDArray[np.float64]], pan: Point) -> bool:
+def _astray(cube: Array, bowls: list[Array], pan: Array) -> bool:
     if cube[2] > _ON_TABLE or any(in_bowl(*(cube - bowl)) for bowl in bowls):
         return True
     x, y = cube[0] - pan[0], cube[1] - pan[1]
@@ -141,13 +140,11 @@ def _astray(cube: NDArray[np.float64], bowls: list[NDArray[np.float64]], pan: Po
 
 def _free_place(
     rng: Generator,
-    pan: Point,
+    pan: Array,
     name: str,
     sector: tuple[float, float],
     taken: Mapping[str, Point],
     tries: int,
-    *,
-    gripper: Point | None = None,
 ) -> Placement | None:
     """Draw a place within a sector of the ring, apart from what is `taken`; None for none."""
     radii = BOWL_RADII if name in BOWLS else CUBE_RADII
@@ -156,20 +153,19 @@ def _free_place(
         radius = float(np.sqrt(rng.uniform(radii[0] ** 2, radii[1] ** 2)))
         angle = float(rng.uniform(*sector))
         x, y = pan[0] + radius * cos(angle), pan[1] + radius * sin(angle)
-        apart = all(hypot(x - at[0], y - at[1]) >= _spacing(name, n) for n, at in taken.items())
-        if apart and (
-            gripper is None or hypot(x - gripper[0], y - gripper[1]) >= _GRIPPER_SPACING
-        ):
+        if all(hypot(x - at[0], y - at[1]) >= _spacing(name, n) for n, at in taken.items()):
             height = BOWL_HEIGHT / 2 if name in BOWLS else CUBE_EDGE / 2
             return Placement(x, y, height, float(rng.uniform(-pi, pi)))
     return None
 
 
 def _spacing(first: str, second: str) -> float:
+    if second == _GRIPPER:
+        return _GRIPPER_SPACING
     return BOWL_SPACING if {first, second}.intersection(BOWLS) else CUBE_SPACING
 
 
-def random_start(rng: Generator, kinematics: ArmKinematics) -> NDArray[np.float64]:
+def random_start(rng: Generator, kinematics: ArmKinematics) -> Array:
     """Return (6,) joint positions above the work space, clear of everything, radians.
 
     Args:
@@ -193,23 +189,11 @@ def random_start(rng: Generator, kinematics: ArmKinematics) -> NDArray[np.float6
 
 
 def in_bowl(offset_x: float, offset_y: float, height: float) -> bool:
-    """Whether a cube's center lies inside the bowl.
-
-    Args:
-        offset_x: cube minus bowl along x, meters.
-        offset_y: cube minus bowl along y, meters.
-        height: cube minus bowl along z, meters.
-    """
+    """Whether a cube's center lies inside the bowl, at this offset from the bowl [m]."""
     above_foot = height + BOWL_HEIGHT / 2
     return hypot(offset_x, offset_y) < BOWL_FLOOR_RADIUS and 0.0 < above_foot < 1.3 * CUBE_EDGE
 
 
 def on_top(offset_x: float, offset_y: float, height: float) -> bool:
-    """Whether a cube stands on another one.
-
-    Args:
-        offset_x: upper minus lower along x, meters.
-        offset_y: upper minus lower along y, meters.
-        height: upper minus lower along z, meters.
-    """
+    """Whether a cube stands on another one, at this offset from the lower one [m]."""
     return hypot(offset_x, offset_y) < CUBE_EDGE / 2 and abs(height - CUBE_EDGE) < 0.005

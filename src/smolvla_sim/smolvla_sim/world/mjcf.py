@@ -11,7 +11,7 @@ import mujoco
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from smolvla_sim.world.arm import ARM_SERVO, GRIPPER_SERVO, ArmSpec, Inertial, ServoSpec, arm_spec
+from smolvla_sim.world.arm import ARM_SERVO, GRIPPER_SERVO, ArmSpec, Link, ServoSpec, arm_spec
 from smolvla_sim.world.arm_shapes import arm_shapes, quarter_turn
 from smolvla_sim.world.kinematics import (
     Array,
@@ -99,13 +99,12 @@ def _quaternion(rotation: Array) -> list[float]:
 
 def _add_arm(scene: mujoco.MjSpec, spec: ArmSpec) -> None:
     zero = link_frames(spec, np.zeros(6))
-    base_rotation = rotation_rpy(0.0, 0.0, spec.base_yaw)
-    body = _add_link(scene.worldbody, "base_link", np.zeros(3), base_rotation, spec.base)
+    base_rotation = rotation_rpy(*spec.base.rpy)
+    body = _add_link(scene.worldbody, spec.base)
     pan_foot = np.array([zero[0][0][0], zero[0][0][1], 0.0])
     _add_shapes(scene, body, "base", base_rotation.T, base_rotation.T @ pan_foot)
     for index, joint in enumerate(spec.joints):
-        rotation = rotation_rpy(*joint.rpy)
-        body = _add_link(body, joint.name, joint.xyz, rotation, joint.inertial)
+        body = _add_link(body, joint)
         servo = servo_of(joint.name)
         limits = _numbers((joint.lower, joint.upper))
         body.add_joint(
@@ -130,17 +129,15 @@ def _add_arm(scene: mujoco.MjSpec, spec: ArmSpec) -> None:
         actuator.set_to_position(kp=servo.kp, kv=servo.kv)
 
 
-def _add_link(
-    parent: mujoco.MjsBody, name: str, position: ArrayLike, rotation: Array, inertial: Inertial
-) -> mujoco.MjsBody:
+def _add_link(parent: mujoco.MjsBody, link: Link) -> mujoco.MjsBody:
     return parent.add_body(
-        name=name,
-        pos=_numbers(position),
-        quat=_quaternion(rotation),
+        name=link.name,
+        pos=_numbers(link.xyz),
+        quat=_quaternion(rotation_rpy(*link.rpy)),
         explicitinertial=True,
-        ipos=inertial.center,
-        mass=inertial.mass,
-        fullinertia=inertial.tensor,
+        ipos=link.center,
+        mass=link.mass,
+        fullinertia=link.tensor,
     )
 
 

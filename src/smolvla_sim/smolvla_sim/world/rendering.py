@@ -9,8 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import mujoco
@@ -38,19 +37,16 @@ class RenderingError(RuntimeError):
     """No OpenGL here can draw pictures; the text says what to install."""
 
 
-def choose_gl(environment: Mapping[str, str] | None = None) -> str:
+def choose_gl() -> str:
     """Set and return ``MUJOCO_GL``: the first of `GL_BACKENDS` that draws a picture.
 
     A value that the user has set is respected. Each candidate is tried in a process of its
     own, as a failing OpenGL may abort the process and MuJoCo loads only one per process.
 
-    Args:
-        environment: the environment to read instead of the process's own, for tests.
-
     Raises:
         RenderingError: none works, or the user's value turns rendering off.
     """
-    chosen = (os.environ if environment is None else environment).get("MUJOCO_GL", "")
+    chosen = os.environ.get("MUJOCO_GL", "")
     if chosen.lower() in _OFF:
         raise RenderingError(
             f"MUJOCO_GL={chosen} turns rendering off; unset it, or ask for no cameras"
@@ -59,11 +55,11 @@ def choose_gl(environment: Mapping[str, str] | None = None) -> str:
         return chosen
     reasons = []
     for backend in GL_BACKENDS:
-        reason = _probe(backend)
-        if reason is None:
+        problem = _probe(backend)
+        if not problem:
             os.environ["MUJOCO_GL"] = backend
             return backend
-        reasons.append(f"{backend}: {reason}")
+        reasons.append(f"{backend}: {problem}")
     raise RenderingError(
         "no OpenGL can draw the cameras; install one that draws without a display "
         f"({_mesa()}), or run without cameras. Tried {'; '.join(reasons)}"
@@ -77,8 +73,8 @@ def _mesa() -> str:
     return "Mesa's libEGL and its software driver"
 
 
-def _probe(backend: str) -> str | None:
-    """Return None where `backend` draws, else the reason why not."""
+def _probe(backend: str) -> str:
+    """Return what keeps `backend` from drawing; empty where it draws."""
     try:
         result = subprocess.run(
             [sys.executable, "-c", _PROBE],
@@ -91,17 +87,9 @@ def _probe(backend: str) -> str | None:
     except subprocess.TimeoutExpired:
         return f"no answer within {_PROBE_SECONDS:.0f} s"
     if result.returncode == 0:
-        return None
+        return ""
     lines = result.stderr.strip().splitlines()
     return lines[-1] if lines else f"exit status {result.returncode}"
-
-
-def _gl_context(backend: str) -> Any:
-    """Return MuJoCo's context class of an OpenGL backend."""
-    name = backend.lower()
-    if name not in GL_BACKENDS:
-        raise ValueError(f"unknown; there are {', '.join(GL_BACKENDS)}")
-    return importlib.import_module(f"mujoco.{name}").GLContext
 
 
 def check_cameras(cameras: Sequence[str]) -> tuple[str, ...]:
@@ -153,8 +141,11 @@ class CameraRenderer:
         self._gl: Any = None
         backend = choose_gl()
         try:
+            if backend.lower() not in GL_BACKENDS:
+                raise ValueError(f"unknown; there are {', '.join(GL_BACKENDS)}")
             # mujoco.Renderer would use the OpenGL that was chosen when mujoco was imported.
-            self._gl = _gl_context(backend)(*self._size)
+            module = importlib.import_module(f"mujoco.{backend.lower()}")
+            self._gl = module.GLContext(*self._size)
             self._gl.make_current()
             self._context = mujoco.MjrContext(model, text_size)
         except Exception as error:
@@ -179,8 +170,6 @@ class CameraRenderer:
             data: the state.
             decorate: may add geoms to the scene that are no part of the model.
         """
-        if self._gl is None:
-            raise RuntimeError("the renderer is closed")
         self._gl.make_current()
         return {
             camera: self._average(self._draw(data, camera, self._size, decorate))
@@ -192,8 +181,6 @@ class CameraRenderer:
 
         The size is `SEGMENTATION_SIZE`.
         """
-        if self._gl is None:
-            raise RuntimeError("the renderer is closed")
         self._gl.make_current()
         flags = [mujoco.mjtRndFlag.mjRND_SEGMENT.value, mujoco.mjtRndFlag.mjRND_IDCOLOR.value]
         self._scene.flags[flags] = 1
@@ -255,14 +242,3 @@ class CameraRenderer:
             with contextlib.suppress(Exception):
                 self._gl.free()
             self._gl = None
-
-    def __enter__(self) -> CameraRenderer:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

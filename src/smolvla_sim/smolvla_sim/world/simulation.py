@@ -7,13 +7,12 @@ commands give the same states bit for bit.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from math import cos, sin
 
 import mujoco
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from smolvla_sim.world.arm import JOINT_NAMES, arm_spec
 from smolvla_sim.world.kinematics import ArmKinematics
@@ -26,10 +25,9 @@ from smolvla_sim.world.tasks import (
     LIFT,
     ObjectState,
     Progress,
-    Task,
     parse_task,
 )
-from smolvla_sim.world.variation import SceneLook, random_variation
+from smolvla_sim.world.variation import SceneLook
 
 Array = NDArray[np.float64]
 
@@ -56,6 +54,10 @@ class Simulation:
 
     Raises:
         ValueError: unknown arm or instruction.
+
+    Attributes:
+        task: the task that is judged.
+        progress: what has happened since the last reset or change of the task.
     """
 
     def __init__(
@@ -94,11 +96,9 @@ class Simulation:
         self._two_bowls = False
         self._look = SceneLook(self.model)
         self._variation = variation
-        self._task = parse_task(task)
-        self._progress = Progress()
+        self.task = parse_task(task)
+        self.progress = Progress()
         self._touched_before: set[str] = set()
-        pan_x, pan_y = self.kinematics.pan_axis
-        self._pan_axis = (float(pan_x), float(pan_y))
         self._seed = seed
         self.reset(seed)
 
@@ -111,16 +111,6 @@ class Simulation:
     def time(self) -> float:
         """Simulated seconds since the last reset."""
         return float(self.data.time)
-
-    @property
-    def task(self) -> Task:
-        """The task that is judged."""
-        return self._task
-
-    @property
-    def progress(self) -> Progress:
-        """What has happened since the last reset or change of the task."""
-        return self._progress
 
     @property
     def positions(self) -> Array:
@@ -147,10 +137,10 @@ class Simulation:
         Raises:
             ValueError: the sentence is not understood; the text lists what is.
         """
-        self._task = parse_task(sentence)
-        self._progress = Progress()
-        self._touched_before = self._touched() - {self._task.cube}
-        if self._two_bowls != (RIGHT_BOWL in self._task.objects):
+        self.task = parse_task(sentence)
+        self.progress = Progress()
+        self._touched_before = self._touched() - {self.task.cube}
+        if self._two_bowls != (RIGHT_BOWL in self.task.objects):
             self.reset(self._seed)
 
     def reset(self, seed: int, *, home: Array | None = None) -> None:
@@ -161,20 +151,18 @@ class Simulation:
             home: (6,) joint positions to start from instead of the usual home, radians.
         """
         mujoco.mj_resetData(self.model, self.data)
-        self._look.apply(random_variation(seed) if self._variation else None)
+        if self._variation:
+            self._look.vary(seed)
         rng = np.random.default_rng(seed)
         self._seed = seed
-        self._two_bowls = RIGHT_BOWL in self._task.objects
-        layout = random_layout(rng, self._pan_axis, two_bowls=self._two_bowls)
+        self._two_bowls = RIGHT_BOWL in self.task.objects
+        layout = random_layout(rng, self.kinematics.pan_axis, two_bowls=self._two_bowls)
         if self._two_bowls:
             self._right_bowl.place(layout.pop(RIGHT_BOWL))
         else:
             self._right_bowl.remove()
         for name, place in layout.items():
-            start = self._coordinates[name]
-            self.data.qpos[start : start + 3] = place.x, place.y, place.z
-            half = place.yaw / 2
-            self.data.qpos[start + 3 : start + 7] = np.cos(half), 0.0, 0.0, np.sin(half)
+            self.move_object(name, place[:3], yaw=place.yaw)
         positions = np.array(HOME if home is None else home, dtype=np.float64)
         self._servos.reset(positions)
         self.data.qpos[:6] = self._servos.target
@@ -182,7 +170,7 @@ class Simulation:
         for _ in range(round(_SETTLE_SECONDS / self.period)):
             self._step_once()
         self.data.time = 0.0
-        self._progress = Progress()
+        self.progress = Progress()
         self._touched_before = set()
 
     def command(self, positions: Array) -> None:
@@ -213,11 +201,11 @@ class Simulation:
 
     def _record(self) -> None:
         """Note what only this instant shows."""
-        progress = self._progress
+        progress = self.progress
         if progress.first_touched is None:
             touched = self._touched() - self._touched_before
             # Of two in one step the named one counts.
-            for name in (self._task.cube, *CUBES):
+            for name in (self.task.cube, *CUBES):
                 if name in touched:
                     progress.first_touched = name
                     break
@@ -257,7 +245,7 @@ class Simulation:
         bodies = self.model.geom_bodyid[others]
         return {self._names[body] for body in bodies if body in self._names}
 
-    def move_object(self, name: str, position: Array, *, yaw: float | None = None) -> None:
+    def move_object(self, name: str, position: ArrayLike, *, yaw: float | None = None) -> None:
         """Put an object somewhere else at rest, while the simulation goes on.
 
         Args:
@@ -289,23 +277,23 @@ class Simulation:
         objects = self.objects()
         placed = restocked(
             rng,
-            self._pan_axis,
+            self.kinematics.pan_axis,
             {name: state.position for name, state in objects.items()},
             {name for name, state in objects.items() if state.touched},
             self.kinematics.forward(self.positions).tcp,
         )
         for name, place in placed.items():
-            self.move_object(name, np.array([place.x, place.y, place.z]), yaw=place.yaw)
+            self.move_object(name, place[:3], yaw=place.yaw)
         return tuple(placed)
 
     def score(self) -> float:
         """Return the graded success of the task, 0 to 1."""
-        return self._task.grade(self.objects(), self._progress)
+        return self.task.grade(self.objects(), self.progress)
 
     @property
     def lost(self) -> bool:
         """Whether nothing can make the task a success any more."""
-        return self._task.lost(self._progress)
+        return self.task.lost(self.progress)
 
     def state(self) -> Array:
         """Return all coordinates, e.g. to draw the scene from another thread."""
@@ -332,13 +320,6 @@ def restock_rng(seed: int) -> Generator:
     return np.random.default_rng([seed, 5])
 
 
-def object_poses(objects: Mapping[str, ObjectState]) -> dict[str, Array]:
-    """Return name -> (7,) position in meters and quaternion w, x, y, z."""
-    return {
-        name: np.concatenate([state.position, state.quaternion]) for name, state in objects.items()
-    }
-
-
 class _RightBowl:
     """The second bowl, which has no joint: in its place, or neither seen nor felt.
 
@@ -356,7 +337,7 @@ class _RightBowl:
 
     def place(self, place: Placement) -> None:
         """Put it onto the table."""
-        self._model.body_pos[self._body] = place.x, place.y, place.z
+        self._model.body_pos[self._body] = place[:3]
         self._model.body_quat[self._body] = cos(place.yaw / 2), 0.0, 0.0, sin(place.yaw / 2)
         self._model.geom_contype[self._geoms] = self._contype
         self._model.geom_conaffinity[self._geoms] = self._conaffinity

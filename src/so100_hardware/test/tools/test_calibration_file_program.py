@@ -107,7 +107,7 @@ def test_both_languages_refuse_a_file_with_the_same_lines(tmp_path, content):
         assert result.stderr.splitlines() == [f"so100_calibrate: {line}" for line in lines]
 
 
-def test_both_languages_take_a_file_with_the_same_remarks(start, tmp_path):
+def test_both_languages_take_a_file_with_the_same_notes(start, tmp_path):
     file = tmp_path / "odd.json"
     file.write_text(
         json.dumps(
@@ -119,10 +119,10 @@ def test_both_languages_take_a_file_with_the_same_remarks(start, tmp_path):
             )
         )
     )
-    remarks = load_calibration(file).remarks
-    assert len(remarks) == 4
+    notes = load_calibration(file).notes
+    assert len(notes) == 4
     emulator = start("--ids", "1,2,3,8,5,6")
     result = run("so100_calibrate", "--port", emulator.port, "--from-file", file)
     assert result.returncode == 0
-    notes = [line for line in result.stdout.splitlines() if line.startswith("Note: ")]
-    assert notes == [f"Note: {remark}" for remark in remarks]
+    lines = [line for line in result.stdout.splitlines() if line.startswith("Note: ")]
+    assert lines == [f"Note: {note}" for note in notes]

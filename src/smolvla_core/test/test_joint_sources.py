@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from smolvla_core.joints.order import Part
-from smolvla_core.joints.sources import CLEAR, JointSources
+from smolvla_core.joints import CLEAR, JointSources, Part
 
 JOINTS = ("base", "tilt")
 

@@ -10,7 +10,7 @@ import sys
 
 CHILD = """
 import signal
-from smolvla_core.ros.parent import end_with_launch
+from smolvla_core.console import end_with_launch
 end_with_launch()
 try:
     print("ready", flush=True)  # an interrupt may come at once

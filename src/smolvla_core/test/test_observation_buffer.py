@@ -9,7 +9,7 @@ import re
 import numpy as np
 import pytest
 from smolvla_core.backend import Observation
-from smolvla_core.joints.order import JointOrder
+from smolvla_core.joints import JointOrder
 from smolvla_core.node_settings import ObservationSettings
 from smolvla_core.observation import Missing, ObservationBuffer
 
