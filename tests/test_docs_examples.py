@@ -269,7 +269,7 @@ def run_python(environment, *arguments):
 def test_an_installed_backend_has_its_parameters_everywhere(installed):
     launch = (
         "from smolvla_bringup.system.options import Options\n"
-        "from smolvla_bringup.system.policy_nodes import policy_nodes\n"
+        "from smolvla_bringup.system.node_list import policy_nodes\n"
         "options = Options.from_text({'policy': 'wave', 'amplitude': '0.25'})\n"
         "print(policy_nodes(options)[0].parameters)\n"
         "from smolvla_bringup.system.start import parser\n"

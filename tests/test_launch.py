@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ament_index_python import has_resource
 from ament_index_python.packages import (
     PackageNotFoundError,
     get_package_prefix,
@@ -20,7 +21,7 @@ from ament_index_python.packages import (
 )
 from processes import Mark
 from sensor_msgs.msg import JointState
-from smolvla_bringup.system.environment import has_resource, installed
+from smolvla_bringup.system.environment import installed
 from smolvla_core.client import SmolVLAClient
 from smolvla_sim.settings import CHECKPOINT
 from std_msgs.msg import Float64MultiArray
@@ -319,7 +320,7 @@ def test_whatever_dies_the_arm_is_held_and_what_died_comes_back(launched, heavy_
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         (["hardware:=toaster"], "Valid options are: ['real', 'mock', 'sim']"),
         (["hardwar:=sim"], "there is no argument 'hardwar'; did you mean 'hardware'?"),
@@ -327,7 +328,7 @@ def test_whatever_dies_the_arm_is_held_and_what_died_comes_back(launched, heavy_
         (["hardware:=real"], "a real arm needs its calibration"),
     ],
 )
-def test_bad_input_ends_with_one_line_before_anything_starts(launched, arguments, words):
+def test_bad_input_ends_with_one_line_before_anything_starts(launched, arguments, message):
     if arguments == ["hardware:=real"] and not installed("so100_hardware"):
         pytest.skip("so100_hardware is not built")
     suite = launched(*arguments)
@@ -336,7 +337,7 @@ def test_bad_input_ends_with_one_line_before_anything_starts(launched, arguments
     if arguments == ["hardware:=real"] and "needs the package" in last[0]:
         pytest.skip("ros2_control is not installed")
     assert len(last) == 1
-    assert words in last[0]
+    assert message in last[0]
     assert "process started" not in suite.output
 
 

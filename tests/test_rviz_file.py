@@ -41,9 +41,9 @@ def test_the_qualities_of_service_match_the_publishers(name):
         "MarkerArray": qos.scene_qos,
         "Image": qos.image_qos,
     }[display["Class"].rpartition("/")[2]]()
-    words = topic(display)
-    assert words["Reliability Policy"].replace(" ", "_").upper() == profile.reliability.name
-    assert words["Durability Policy"].replace(" ", "_").upper() == profile.durability.name
+    settings = topic(display)
+    assert settings["Reliability Policy"].replace(" ", "_").upper() == profile.reliability.name
+    assert settings["Durability Policy"].replace(" ", "_").upper() == profile.durability.name
 
 
 def test_topics_are_relative_so_that_a_namespace_applies():

@@ -18,7 +18,7 @@ ON_PURPOSE = re.compile(
     r"|^task_index: "  # an index of instructions, which no policy normalizes
     r"|(^|\D)\d% of .*frozen|episode\(s\) flagged"  # a busy machine repeats a command at times
 )
-"""In findings that say nothing about what is written here; the reasons of a flag are told too."""
+"""Findings that are not about what is written here; the reasons of a flag are findings, too."""
 CHUNK = "16"
 """Of the shipped checkpoint; the doctor supposes 100."""
 
@@ -139,12 +139,12 @@ def run(check: Check) -> None:
         return
     for name, dataset in found.items():
         for grader, judge in GRADERS.items():
-            with check.step(PART, f"{name}: {grader}") as figures:
-                figures.append(judge(check, name, dataset))
-    with check.step(PART, "lerobot-doctor merge-check") as figures:
+            with check.step(PART, f"{name}: {grader}") as notes:
+                notes.append(judge(check, name, dataset))
+    with check.step(PART, "lerobot-doctor merge-check") as notes:
         check.run(
             "merge_check",
             [check.graders / "lerobot-doctor", "merge-check", *found.values()],
             lerobot=True,
         )
-        figures.append(f"{len(found)} recordings together")
+        notes.append(f"{len(found)} recordings together")

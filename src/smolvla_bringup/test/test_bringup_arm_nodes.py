@@ -9,24 +9,18 @@ from pathlib import Path
 
 import pytest
 import yaml
-from smolvla_bringup.system.arm_nodes import arm_nodes
 from smolvla_bringup.system.description import (
     choose_port,
     description_nodes,
-    list_ports,
     robot_description,
 )
+from smolvla_bringup.system.node_list import arm_nodes
 from smolvla_bringup.system.options import Options, SetupError
 
 PACKAGE = Path(__file__).resolve().parents[1]
 LIMIT = 128 * 1024  # of one argument on Linux
 
 pytestmark = pytest.mark.usefixtures("bare_workspace")
-
-
-def remarks() -> tuple[list[str], Callable[[str], None]]:
-    lines: list[str] = []
-    return lines, lines.append
 
 
 def real(tmp_path: Path, **values) -> Options:
@@ -99,9 +93,9 @@ def test_missing_parts_of_ros2_control_are_named_with_their_remedy(
     install(*installed)
     with pytest.raises(SetupError) as caught:
         arm_nodes(Options(hardware="mock", output="joint_trajectory"))
-    words = str(caught.value)
-    assert f"sudo apt-get install ros-jazzy-{missing.replace('_', '-')}" in words
-    assert "hardware 'sim'" in words
+    message = str(caught.value)
+    assert f"sudo apt-get install ros-jazzy-{missing.replace('_', '-')}" in message
+    assert "hardware 'sim'" in message
 
 
 def test_with_the_ros_from_pypi_no_package_of_apt_is_advised(
@@ -111,11 +105,11 @@ def test_with_the_ros_from_pypi_no_package_of_apt_is_advised(
     (bare_workspace / ".ros_distro").write_text("kilted")
     with pytest.raises(SetupError, match="controller_manager") as caught:
         arm_nodes(Options(hardware="real"))
-    lines, say = remarks()
-    description_nodes(Options(hardware="sim"), say)
-    for words in (str(caught.value), *lines):
-        assert "not to be had with the ROS 2 from PyPI" in words
-        assert "apt-get" not in words
+    lines: list[str] = []
+    description_nodes(Options(hardware="sim"), lines.append)
+    for message in (str(caught.value), *lines):
+        assert "not to be had with the ROS 2 from PyPI" in message
+        assert "apt-get" not in message
     assert len(lines) == 1
 
 
@@ -136,7 +130,7 @@ def test_controllers_command_the_joints_of_the_executor_in_its_order(output: str
     content = yaml.safe_load(file.read_text())
     manager = content["/**/controller_manager"]["ros__parameters"]
     arm = content["/**/arm_controller"]["ros__parameters"]
-    assert tuple(arm["joints"]) == options.body.joint_names
+    assert tuple(arm["joints"]) == options.loaded_robot.joint_names
     assert manager["update_rate"] == 100
     # Its limiter throws where an arm rests beyond a limit, and nobody catches it.
     assert manager["enforce_command_limits"] is False
@@ -174,8 +168,8 @@ def test_arm_and_gripper_have_controllers_of_their_own(tmp_path: Path) -> None:
 
 
 def test_without_a_publisher_the_simulation_goes_on_and_says_what_is_missing() -> None:
-    lines, say = remarks()
-    assert description_nodes(Options(hardware="sim"), say) == []
+    lines: list[str] = []
+    assert description_nodes(Options(hardware="sim"), lines.append) == []
     (line,) = lines
     assert "/tf" in line
     assert "ros-jazzy-robot-state-publisher" in line
@@ -287,7 +281,6 @@ def test_the_only_port_is_taken_by_its_most_lasting_name(tmp_path: Path) -> None
     device.touch()
     name.parent.mkdir(parents=True)
     name.symlink_to(device)
-    assert list_ports(tmp_path) == [str(name)]
     assert choose_port(None, tmp_path) == str(name)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from smolvla_bringup.system.camera_nodes import camera_nodes
+from smolvla_bringup.system.node_list import camera_nodes
 from smolvla_bringup.system.options import Options, SetupError
 from smolvla_core.robot import load_robot
 

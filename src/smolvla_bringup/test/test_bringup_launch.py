@@ -5,14 +5,11 @@ from __future__ import annotations
 
 import ast
 import importlib.util
-from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from smolvla_bringup.system.node_list import node_list
-from smolvla_bringup.system.node_spec import NodeSpec
 from smolvla_bringup.system.options import PARTS, Options, SetupError, backend_parameters
 from smolvla_core.settings import settings_of
 
@@ -110,7 +107,7 @@ def test_launch_files_declare_the_options_of_their_parts(name: str, described: A
 )
 def test_launch_starts_the_nodes_of_the_list(values: dict[str, str], described: Any) -> None:
     nodes = expand(load("so100"), **values)
-    wanted = node_list(Options.from_text(values), say=lambda line: None)
+    wanted = node_list(Options.from_text(values))
     assert [(node.node_package, node.node_executable) for node in nodes] == [
         (spec.package, spec.executable) for spec in wanted
     ]
@@ -130,13 +127,15 @@ def test_wrong_values_end_the_launch_before_anything_starts(described: Any) -> N
         expand(load("so100"), hardware="sim", rate="fast")
 
 
-def test_a_misspelled_argument_is_refused_and_a_strangers_is_not(described: Any) -> None:
+def test_a_misspelled_argument_is_refused_and_a_strangers_is_not(
+    described: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SetupError, match="no argument 'hardwar'; did you mean 'hardware'"):
         expand(load("so100"), hardwar="sim")
-    from smolvla_bringup.system.given_arguments import refuse_typos
-
-    given = ["seed", "gazebo_world", "policy"]  # the last is ours, of another part
-    assert refuse_typos(given, ["seed", "rate"]) == ["gazebo_world"]
+    # The last is ours, of another part.
+    assert expand(load("arm"), hardware="sim", gazebo_world="x", policy="none")
+    warned = [line for line in "".join(capfd.readouterr()).splitlines() if "WARNING" in line]
+    assert ["'gazebo_world'" in line for line in warned] == [True]
 
 
 def test_the_habit_of_another_driver_does_not_start_a_real_arm(described: Any) -> None:
@@ -265,65 +264,8 @@ def test_two_includes_in_one_namespace_are_refused(described: Any, tmp_path: Pat
         launched(parent(tmp_path, arms.format("a")))
 
 
-@pytest.fixture
-def ended(described: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Return a function that lets launch tell that a process has ended; it returns the answer."""
-
-    class Logger:
-        def __init__(self) -> None:
-            self.told: list[str] = []
-
-        def __getattr__(self, level: str) -> Any:
-            return lambda words: self.told.append(f"{level}: {words}")
-
-    logger = Logger()
-    monkeypatch.setattr(described, "get_logger", lambda name: logger)
-
-    def end(specs: list[NodeSpec], code: int, said: str = "", going: bool = True) -> Any:
-        supervisor = described.Supervisor(specs, 0.0)
-        supervisor.hear(specs[0].name, said)
-        event = SimpleNamespace(returncode=code, action="the process")
-        context = SimpleNamespace(is_shutdown=not going)
-        answer = described._on_exit(specs[0], supervisor)(event, context)
-        return answer, logger.told
-
-    return end
-
-
-NODE = NodeSpec("p", "e", "n")
-DRIVER = NodeSpec("p", "e", "driver", restarts=False, holds_arm=True)
-
-
-def test_launch_starts_a_node_anew_by_itself_and_it_is_told(ended: Any) -> None:
-    answer, told = ended([NODE], -11)
-    assert answer is None
-    assert told[0].startswith("warning: n was killed by SIGSEGV; it is started anew")
-
-
-def test_a_node_that_is_given_up_is_not_started_anew(ended: Any, described: Any) -> None:
-    answer, told = ended([NODE, DRIVER], 78, "[ERROR] [1.0] [n]: no such file\n")
-    assert isinstance(answer.event, described.ShutdownProcess)
-    assert answer.event.process_matcher("the process")
-    assert told[0].startswith("error: n failed with exit status 78: no such file; as long as")
-
-
-def test_the_launch_fails_with_the_last_complaint_of_a_node(ended: Any, described: Any) -> None:
-    log = "[INFO] [1.0] [n]: all well\n\x1b[31m[FATAL] [1.5] [n]: no such file\x1b[0m\nbye\n"
-    with pytest.raises(described.NodeEndedError, match=r"^n failed .* 78: no such file$"):
-        ended([NODE], 78, log)
-    with pytest.raises(described.NodeEndedError, match=r"^n ended by itself$"):
-        ended([NODE], 0, "[INFO] [1.0] [n]: bye\n")
-    with pytest.raises(described.NodeEndedError, match=r"^driver was killed by SIGKILL"):
-        ended([DRIVER, NODE], -9)
-
-
-def test_ends_that_are_no_failure(ended: Any) -> None:
-    assert ended([DRIVER], 1, going=False) == (None, [])
-    assert ended([NodeSpec("p", "e", "n", one_shot=True)], 0) == (None, [])
-
-
 def test_unknown_parts_of_the_driver_are_named_by_launch_too(
-    described: Any, install: Callable[..., None]
+    described: Any,
 ) -> None:
     with pytest.raises(SetupError, match="ros-jazzy-controller-manager"):
         expand(load("arm"), hardware="mock")

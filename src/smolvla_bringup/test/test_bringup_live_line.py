@@ -52,6 +52,6 @@ def test_said_line_replaces_the_live_one_and_stays() -> None:
     stream, clock = Terminal(), Clock()
     line = LiveLine(stream, clock)
     show(line, clock, 2 * STEP)
-    line.say("done")
+    line.log("done")
     show(line, clock, 2 * STEP)
     assert stream.getvalue() == "\rat 0.00\x1b[K\r\x1b[Kdone\n\rat 0.12\x1b[K"

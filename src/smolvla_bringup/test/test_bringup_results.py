@@ -115,7 +115,7 @@ def test_summary_counts_and_speaks(record: RunLog) -> None:
     # NaN is no JSON; strict readers would refuse the file.
     assert json.loads(json.dumps(summary, allow_nan=False))["period_p99"] is None
     text = summary_text(summary)
-    for words in (
+    for message in (
         "time to success          11.0 s",
         "p50 210.0 ms, p95 400.0 ms",
         "3 control cycles in 1 gaps",
@@ -123,7 +123,7 @@ def test_summary_counts_and_speaks(record: RunLog) -> None:
         "p50 33.3 ms, p99 –",
         "note: no video",
     ):
-        assert words in text
+        assert message in text
 
 
 @pytest.mark.parametrize(("latency", "slow"), [(1.6, False), (1.7, True), (float("nan"), False)])

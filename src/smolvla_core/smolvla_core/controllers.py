@@ -109,7 +109,10 @@ def _parameters(output: Output, grippers: set[str]) -> Mapping[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the parameters of a robot's controllers."""
-    parser = argparse.ArgumentParser(description="Print the parameters of a robot's controllers.")
+    parser = argparse.ArgumentParser(
+        prog="python3 -m smolvla_core.controllers",
+        description="Print the parameters of a robot's controllers.",
+    )
     parser.add_argument("robot", help=f"{', '.join(SHIPPED)}, or the path of a robot file")
     try:
         robot = load_robot(parser.parse_args(arguments).robot)

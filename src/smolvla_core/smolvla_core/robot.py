@@ -10,11 +10,10 @@ entry.
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,15 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from smolvla_core.settings import AnySettings, SettingError, Settings, setting, written
+from smolvla_core.settings import (
+    AnySettings,
+    SettingError,
+    Settings,
+    instead_of,
+    nearest,
+    setting,
+    written,
+)
 from smolvla_core.units.calibration import GRIPPER, LEROBOT_JOINTS
 
 FOLDER = Path(__file__).parent / "robots"
@@ -321,8 +328,7 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
         whole = _arms(arms, path, seen)
     if "base" in own:
         base = own.pop("base")
-        if not isinstance(base, str):
-            raise RobotError(f"{path}: base: it is {base!r}, but must be a robot or a file")
+        _is(base, str, f"{path}: base", "a robot or a file")
         try:
             whole = _read(_find(base, path.parent), (*seen, path))
         except RobotError as error:
@@ -347,13 +353,8 @@ def _joints_of(whole: Mapping[str, Any], own: Mapping[str, Any], path: Path) -> 
 
 def _arms(arms: Mapping[str, Any], path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     """Return the content that several arms make, each in a namespace and with a prefix."""
-    whole: dict[str, Any] = {
-        "joints": {},
-        "joint_states": [],
-        "outputs": [],
-        "cameras": [],
-        "calibration": {},
-    }
+    whole: dict[str, Any] = {"joints": {}, "calibration": {}}
+    whole |= {"joint_states": [], "outputs": [], "cameras": []}
     for name, robot in arms.items():
         where = f"{path}: arms: {name}"
         if not isinstance(robot, str) or not _CAMERA.fullmatch(str(name)):
@@ -392,7 +393,7 @@ def _arms(arms: Mapping[str, Any], path: Path, seen: tuple[Path, ...]) -> dict[s
     return {key: value for key, value in whole.items() if value}
 
 
-_ENTRIES = (
+_ENTRIES = [
     "base",
     "arms",
     "robot_type",
@@ -402,7 +403,7 @@ _ENTRIES = (
     "outputs",
     "calibration",
     "cameras",
-)
+]
 
 
 def _build(content: Mapping[str, Any], path: Path, source: str) -> Robot:
@@ -410,7 +411,8 @@ def _build(content: Mapping[str, Any], path: Path, source: str) -> Robot:
     if not content.get("joints"):
         raise RobotError(f"{path}: joints: name at least one, or begin with 'base: so100'")
     joints = tuple(
-        _joint(name, entry, f"{path}: joints: {name}") for name, entry in content["joints"].items()
+        _joint(name, entry, f"{path}: joints: {name}", set(content["joints"]) - {name})
+        for name, entry in content["joints"].items()
     )
     for joint in joints:
         lacking = [end for end in ("lower", "upper") if math.isinf(getattr(joint, end))]
@@ -431,12 +433,18 @@ def _build(content: Mapping[str, Any], path: Path, source: str) -> Robot:
     )
     if not robot.moving:
         raise RobotError(f"{path}: joints: all are velocities; here positions are commanded")
-    _check_calibration(robot, path)
+    prefixes = {joint.prefix for joint in robot.moving}
+    for prefix in set(robot.calibration) - prefixes:
+        raise RobotError(
+            f"{path}: calibration: no joint of LeRobot's has the prefix '{prefix}'; the "
+            f"prefixes are {', '.join(map(repr, sorted(prefixes)))}"
+        )
     outputs = content.get("outputs", [{"type": FORWARD, "topic": "arm_controller/commands"}])
     return replace(robot, outputs=_outputs(outputs, robot, f"{path}: outputs"))
 
 
-def _joint(name: str, entry: Any, where: str) -> Joint:
+def _joint(name: str, entry: Any, where: str, others: Iterable[str] = ()) -> Joint:
+    """Return a joint; `others` are names that may be meant by `name`."""
     values = _known(entry, _names(Joint)[1:], where)
     lerobot = _text(str(values.get("lerobot", name)), f"{where}: lerobot").removesuffix(".pos")
     kind = base_name(lerobot)
@@ -445,9 +453,11 @@ def _joint(name: str, entry: Any, where: str) -> Joint:
     role = values.pop("role", usual)
     if role not in ROLES:
         what = f"it is {role!r}" if role else f"'{lerobot}' is no joint of LeRobot's arms"
+        meant = "" if role else nearest(lerobot, [*LEROBOT_JOINTS, *others])
+        hint = f"; did you mean '{meant}'? If not" if meant else ""
         raise RobotError(
-            f"{where}: role: {what}: say what it is, joint, gripper or velocity; or with lerobot "
-            f"which of {', '.join(LEROBOT_JOINTS)} it is"
+            f"{where}: role: {what}{hint}: say what it is, joint, gripper or velocity; or with "
+            f"lerobot which of {', '.join(LEROBOT_JOINTS)} it is"
         )
     values["lerobot"] = lerobot
     for key in ("lower", "upper"):
@@ -463,13 +473,12 @@ def _joint(name: str, entry: Any, where: str) -> Joint:
 def _joint_problem(joint: Joint, given: Collection[str]) -> str:
     """Return what is wrong with a joint; empty when nothing is."""
     if joint.role == VELOCITY:
-        extra = [key for key in given if key not in ("lerobot",)]
+        extra = [key for key in given if key != "lerobot"]
         return f"{extra[0]}: a velocity has none" if extra else ""
-    contrary = {GRIPPER: JOINT, JOINT: GRIPPER}[joint.role]
-    if base_name(joint.lerobot) in LEROBOT_JOINTS and (
-        (base_name(joint.lerobot) == GRIPPER) != (joint.role == GRIPPER)
-    ):
-        return f"role: it is {joint.role}, but LeRobot's {joint.lerobot} is a {contrary}"
+    base = base_name(joint.lerobot)
+    role = GRIPPER if base == GRIPPER else JOINT
+    if base in LEROBOT_JOINTS and joint.role != role:
+        return f"role: it is {joint.role}, but LeRobot's {joint.lerobot} is a {role}"
     if joint.lower >= joint.upper:
         return f"lower: {joint.lower:g} is not below upper, {joint.upper:g}"
     ends = {"closed": joint.closed, "open": joint.open}
@@ -517,8 +526,8 @@ def _outputs(value: Any, robot: Robot, where: str) -> tuple[Output, ...]:
         strange = [name for name in joints if name not in robot.joint_names]
         if strange:
             raise RobotError(
-                f"{here}: joints: there is no joint '{strange[0]}' with a position; there are "
-                f"{', '.join(robot.joint_names)}"
+                f"{here}: joints: there is no joint '{strange[0]}' with a position; "
+                f"{instead_of(strange[0], robot.joint_names)}"
             )
         if not joints:
             raise RobotError(f"{here}: joints: none")
@@ -547,16 +556,6 @@ def _calibration(value: Any, path: Path) -> dict[str, str]:
         if text:
             found[str(prefix)] = text
     return found
-
-
-def _check_calibration(robot: Robot, path: Path) -> None:
-    prefixes = {joint.prefix for joint in robot.moving}
-    for prefix in robot.calibration:
-        if prefix not in prefixes:
-            raise RobotError(
-                f"{path}: calibration: no joint of LeRobot's has the prefix '{prefix}'; the "
-                f"prefixes are {', '.join(map(repr, sorted(prefixes)))}"
-            )
 
 
 def _cameras(value: Any, where: str) -> tuple[Camera, ...]:
@@ -599,32 +598,31 @@ def _check_camera(camera: Camera, where: str) -> None:
 # Pieces of YAML.
 
 
+def _is(value: Any, kind: type, where: str, what: str) -> Any:
+    """Return `value`, which must be of a kind."""
+    if not isinstance(value, kind):
+        raise RobotError(f"{where}: it is {value!r}, but must be {what}")
+    return value
+
+
 def _mapping(value: Any, where: str) -> dict[Any, Any]:
-    if not isinstance(value, Mapping):
-        raise RobotError(f"{where}: it is {value!r}, but must be entries, as in {{key: value}}")
-    return dict(value)
+    return dict(_is(value, Mapping, where, "entries, as in {key: value}"))
 
 
 def _list(value: Any, where: str) -> list[Any]:
-    if not isinstance(value, list):
-        raise RobotError(f"{where}: it is {value!r}, but must be a list, as in [first, second]")
-    return value
+    return list(_is(value, list, where, "a list, as in [first, second]"))
 
 
 def _known(entry: Any, known: Sequence[str], where: str) -> dict[str, Any]:
     """Return a copy of the entries, if they have no other keys than the known ones."""
     for key in _mapping(entry, where):
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, 1)
-            meant = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}"
-            raise RobotError(f"{where}: there is no entry '{key}'; {meant}")
+            raise RobotError(f"{where}: there is no entry '{key}'; {instead_of(str(key), known)}")
     return dict(entry)
 
 
 def _text(value: Any, where: str) -> str:
-    if not isinstance(value, str):
-        raise RobotError(f"{where}: it is {value!r}, but must be a text; put it into quotes")
-    return value.strip()
+    return str(_is(value, str, where, "a text; put it into quotes")).strip()
 
 
 def _names(cls: type[Settings]) -> list[str]:

@@ -10,8 +10,7 @@ From the one declaration come ROS parameters (`smolvla_core.ros.parameters`), co
 (`add_arguments`, `from_arguments`), launch arguments (`from_texts`), commented YAML and the
 reference page. An object of such a class is valid: making one raises `SettingError` under the
 name that the user typed. An ``int``, ``float``, ``str``, ``bool`` or ``Path``, a tuple of them
-(``tuple[float, ...]``, for which one value stands for a tuple of one) and ``| None`` are checked;
-another type needs `parse` and is taken as it is.
+(``tuple[float, ...]``, for which one value stands for a tuple of one) and ``| None`` are checked.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import difflib
 import functools
 import json
 import math
@@ -91,7 +91,6 @@ class Setting:
     choices: tuple[Any, ...]
     live: bool
     fixed: bool
-    parser: Callable[[str], Any] | None
     tags: tuple[str, ...]
     name: str = ""
     default: Any = None
@@ -105,7 +104,7 @@ class Setting:
         Raises:
             SettingError: it is of another type, outside the range or none of the choices.
         """
-        if self.parser is not None or (value is None and self.optional):
+        if value is None and self.optional:
             return value
         if not self.is_list:
             return self._check_one(value, self.name)
@@ -122,7 +121,7 @@ class Setting:
         Raises:
             SettingError: see `check`.
         """
-        if self.is_list and self.parser is None:
+        if self.is_list:
             return self.check(
                 [self.parse_one(part) for part in re.split(r"[\s,]+", text.strip(" []"))]
             )
@@ -134,8 +133,6 @@ class Setting:
         Raises:
             SettingError: see `check`.
         """
-        if self.parser is not None:
-            return self.parser(text)
         value: Any = text
         if self.kind is bool:
             value = {"true": True, "1": True, "false": False, "0": False}.get(text.lower(), text)
@@ -195,7 +192,6 @@ def setting(
     choices: Iterable[Any] = (),
     live: bool = False,
     fixed: bool = False,
-    parse: Callable[[str], Any] | None = None,
     tags: Iterable[str] = (),
 ) -> Any:
     """Declare a field of a `Settings` class.
@@ -208,17 +204,23 @@ def setting(
         choices: the allowed values, or those of each element; of a dict its keys.
         live: a ROS parameter that takes effect at once, also while the node runs.
         fixed: a ROS parameter that can be given at the start of the process only.
-        parse: makes the value of a text, for types that are none of the module's.
         tags: what it is for, where a program shows some settings only.
     """
-    declared = Setting(
-        description, lower, upper, above, tuple(choices), live, fixed, parse, tuple(tags)
-    )
+    declared = Setting(description, lower, upper, above, tuple(choices), live, fixed, tuple(tags))
     return dataclasses.field(default=default, metadata={"setting": declared})
 
 
+live_setting = functools.partial(setting, live=True)
+"""A `setting` whose ROS parameter takes effect at once."""
+
+
 def same(
-    source: type[Settings], name: str, default: Any, tags: Iterable[str] = (), note: str = ""
+    source: type[Settings],
+    name: str,
+    default: Any,
+    tags: Iterable[str] = (),
+    note: str = "",
+    live: bool = False,
 ) -> Any:
     """Declare a field with the meaning, range and choices that it has in another class.
 
@@ -228,10 +230,14 @@ def same(
         default: its value here.
         tags: see `setting`.
         note: follows the description.
+        live: whether it takes effect at once here, even if it does not there.
     """
     declared = settings_of(source)[name]
     text = f"{declared.description} {note}".strip()
-    meta = dataclasses.replace(declared, description=text, tags=tuple(tags), default=None)
+    live = live or declared.live
+    meta = dataclasses.replace(
+        declared, description=text, tags=tuple(tags), live=live, default=None
+    )
     return dataclasses.field(default=default, metadata={"setting": meta})
 
 
@@ -344,11 +350,8 @@ class _Renamed(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:  # type: ignore[override]
         old = self.option_strings[0]
         entry = _ROBOT_FILE.get(old.removeprefix("--").replace("-", "_"))
-        if entry:
-            parser.error(
-                f"{old} stands in the robot file now, as {entry}: {flag(self.const)} FILE"
-            )
-        parser.error(f"{old} has become {flag(self.const)}")
+        robot_file = f"stands in the robot file now, as {entry}: {flag(self.const)} FILE"
+        parser.error(f"{old} {robot_file if entry else f'has become {flag(self.const)}'}")
 
 
 def add_arguments(
@@ -362,14 +365,10 @@ def add_arguments(
         parser: or a group of one.
         source, names: see `settings_of`.
     """
-    chosen = settings_of(source, names)
-    add_declared(parser, chosen)
-    add_renamed(parser, chosen)
+    add_declared(parser, settings_of(source, names))
 
 
-def add_renamed(
-    parser: argparse.ArgumentParser | argparse._ArgumentGroup, known: Collection[str]
-) -> None:
+def add_renamed(parser: argparse.ArgumentParser, known: Collection[str]) -> None:
     """Give `parser` an error for each earlier name of the settings `known`."""
     for old, new in RENAMED.items():
         if new in known and old not in known:
@@ -440,6 +439,35 @@ def renamed(name: str, known: Collection[str]) -> str:
     if name in _ROBOT_FILE:
         return f"it stands in the robot file now, as {_ROBOT_FILE[name]}: {new}:=FILE"
     return f"it has become '{new}'"
+
+
+def nearest(name: str, known: Iterable[str], ratio: float = 0.6) -> str:
+    """Return the name that was probably meant by `name`; empty where none is alike enough.
+
+    Args:
+        name: that is not known.
+        known: the names to choose from.
+        ratio: how alike the two must be, 0..1 (difflib's ratio).
+    """
+
+    def plain(text: str) -> str:
+        return text.lower().replace("_", "").replace("-", "")
+
+    if len(name) > 2:
+        for other in known:
+            if sorted(other) == sorted(name):  # "fsp": difflib finds it little alike
+                return other
+    meant = {plain(other): other for other in known}
+    found = difflib.get_close_matches(plain(name), meant, 1, ratio)
+    return meant[found[0]] if found else ""
+
+
+def instead_of(name: str, known: Collection[str]) -> str:
+    """Return what to write instead of `name`, which is none of `known`: the rest of a message."""
+    if text := renamed(name, known):
+        return text
+    meant = nearest(name, known)
+    return f"did you mean '{meant}'?" if meant else f"there are {', '.join(known)}"
 
 
 def written(value: Any) -> str:

@@ -11,7 +11,7 @@ from smolvla_core.settings import SettingError
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"robot": "so200"}, "robot cannot be 'so200': there is no robot 'so200'"),
+        ({"robot": "so200"}, "robot cannot be used: there is no robot 'so200'"),
         ({"max_step": (0.1, 0.2, 0.3)}, "max_step has 3 numbers, but needs one, or one for each"),
         ({"max_step": (1.0, math.inf)}, "max_step[1] is inf, but must be a finite number"),
         ({"max_speed": (3.0, 0.0)}, "max_speed[1] is 0.0, but must be 0.001 or more"),
@@ -30,3 +30,11 @@ def test_what_an_executor_cannot_go_by_is_named(changes, message):
 def test_a_camera_of_a_recording_has_a_name_for_a_feature():
     with pytest.raises(SettingError, match="cameras holds 'left-eye'"):
         RecordSettings(cameras=("left-eye",))
+
+
+def test_a_mistake_in_a_robot_file_names_the_file_once(tmp_path):
+    file = tmp_path / "arm.yaml"
+    file.write_text("base: so100\njoints: {elbow_flex: {speed: 0}}")
+    with pytest.raises(SettingError, match="elbow_flex: speed: it is 0") as caught:
+        ExecutorSettings(robot=str(file))
+    assert str(caught.value).count(str(file)) == 1

@@ -195,6 +195,15 @@ def test_arm_and_gripper_may_have_outputs_of_their_own(robot):
         ("base: so100\ncameras: [{name: a, topic: b/compressed}]", "that of the raw images"),
         ("base: so100\ncameras: [a, a]", "cameras: name: 'a' is there twice"),
         ("arms: {left: so100}\njoints: {left_elbow_flex: {lower: 9}}", "lower: 9 is not below"),
+        ("base: so100\njoints: {elbow_flx: {upper: 1}}", "elbow_flx.*did you mean 'elbow_flex'"),
+        (
+            "joints: {turn: {role: joint, lower: 0, upper: 1}, trun: {upper: 1}}",
+            "trun: role: .*did you mean 'turn'",
+        ),
+        (
+            "base: so100\noutputs: [{type: forward, topic: a, joints: [griper]}]",
+            "no joint 'griper' with a position; did you mean 'gripper'",
+        ),
         ("arms: {left: so1}", "arms: left: there is no robot 'so1'"),
         ("base: [", "is no YAML"),
     ],

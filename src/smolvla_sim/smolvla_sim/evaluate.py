@@ -64,10 +64,7 @@ class EpisodeResult:
 
 
 class EpisodePlayer:
-    """Plays the episode of a seed, from the seed alone.
-
-    Args:
-        settings: how; completed.
+    """Plays the episode of a seed, from the seed alone, by `completed` settings.
 
     Raises:
         ValueError: policy, task or rate do not fit.
@@ -112,17 +109,9 @@ class EpisodePlayer:
             refusal=loop.trace.refusal,
         )
 
-    def close(self) -> None:
-        """Free policy and renderer."""
-        self._observer.close()
 
-
-def evaluate(settings: EvaluationSettings, *, progress: bool = False) -> list[EpisodeResult]:
-    """Play the episodes and return them in the order of their seeds.
-
-    Args:
-        settings: how; completed.
-        progress: draw a progress bar.
+def evaluate(settings: EvaluationSettings) -> list[EpisodeResult]:
+    """Play the episodes of `completed` settings; return them in the order of their seeds.
 
     Raises:
         ValueError: policy, task or rate do not fit.
@@ -131,7 +120,7 @@ def evaluate(settings: EvaluationSettings, *, progress: bool = False) -> list[Ep
     """
     seeds = range(settings.seed, settings.seed + settings.episodes)
     results: dict[int, EpisodeResult] = {}
-    bar = tqdm(total=len(seeds), unit="episode", disable=not progress)
+    bar = tqdm(total=len(seeds), unit="episode")
     make = functools.partial(EpisodePlayer, settings)
     with bar, run_in_processes(make, seeds, settings.workers) as done:
         for seed, result in done:
@@ -218,7 +207,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 f"{settings.fps:g} Hz, at most {settings.limit:g} s each",
                 flush=True,
             )
-            results = evaluate(settings, progress=True)
+            results = evaluate(settings)
             # First the results: a file that cannot be written shall not cost them.
             print(report(results))
         if settings.json:

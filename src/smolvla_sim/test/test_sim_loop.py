@@ -34,7 +34,7 @@ MARK = 0.002
 
 
 class Arm:
-    """Stands in for the simulation: goes where it is told at once."""
+    """Stands in for the simulation: reaches each command at once."""
 
     period = 1.0 / 300.0
     joint_names = JOINT_NAMES
@@ -54,7 +54,7 @@ class Arm:
 
 
 class Thinker:
-    """A backend whose chunks tell their number by the first joint, and which keeps notes."""
+    """A backend whose chunks have their number in the first joint, and which keeps its input."""
 
     name, cameras, joint_names, needs_objects = "thinker", (), JOINT_NAMES, False
     chunk_size = ROWS
@@ -234,7 +234,7 @@ def test_a_refusal_is_counted_when_it_arrives_and_then_asked_again():
     assert grown["merged"][1] == thinker.asked[2] + 9
 
 
-def test_without_an_instruction_the_policy_is_not_bothered():
+def test_without_an_instruction_the_policy_is_not_asked():
     loop, thinker, _ = loop_of(SYNC, 0.0)
     loop.instruction = ""
     played(loop, 30)
@@ -260,7 +260,7 @@ def test_a_chunk_that_comes_too_late_is_no_merge_and_makes_nothing_younger():
     assert list(ages.values()) == pytest.approx(expected)
 
 
-def test_the_policy_is_told_seed_and_real_time_chunking():
+def test_the_policy_gets_seed_and_real_time_chunking():
     for seed, on in ((4, True), (9, False)):
         _, thinker, _ = loop_of(ASYNC, 0.0, seed=seed, real_time_chunking=on)
         assert thinker.tuned == [{"seed": seed, "real_time_chunking": on}]
@@ -398,7 +398,7 @@ def test_a_task_that_is_lost_is_given_up_at_once_where_that_is_wanted(give_up, e
     assert (loop.now < 5.0) is give_up
 
 
-def test_a_refusal_ends_a_task_where_nobody_is_patient(world):
+def test_a_refusal_ends_a_task_that_is_not_repeated(world):
     for patient, ended in ((False, REFUSED), (True, OVER)):
         loop = expert_loop(world)
         world.simulation.move_object("red_cube", np.array([0.22, 0.42, 0.0125]), yaw=0.0)

@@ -46,7 +46,7 @@ class BusBenchSettings(Settings):
 
     rounds: int = setting(5, "Turns of each program.", 1)
     cycles: int = setting(300, "Cycles a turn.", 1)
-    json: Path | None = setting(None, "Also write the figures to this file; -: standard output.")
+    json: Path | None = setting(None, "Also write the results to this file; -: standard output.")
 
 
 def scservo_cycles(port_name: str, cycles: int, rate: float) -> dict[str, Any]:
@@ -137,7 +137,7 @@ def find_program(executable: str) -> str:
 
 
 def measure(rounds: int, cycles: int) -> dict[str, dict[str, dict[str, float]]]:
-    """Run all programs in turns against one emulator; return the figures by rate and program."""
+    """Run all programs in turns against one emulator; return the results by rate and program."""
     # Ours goes first: it sets the servos to answer at once, as LeRobot's configure() does.
     emulator = subprocess.Popen(
         [find_program("so100_emulator"), "--gravity", "0"], stdout=subprocess.PIPE, text=True
@@ -150,14 +150,14 @@ def measure(rounds: int, cycles: int) -> dict[str, dict[str, dict[str, float]]]:
         sides = {"so100_hardware": [find_program("so100_bench_bus"), port]}
         if importlib.util.find_spec("scservo_sdk"):
             sides["scservo_sdk (PyPI)"] = [sys.executable, __file__, "--sdk", port]
-        figures = {}
+        results = {}
         for title, rate in (("100 Hz", "100"), ("back to back", "0")):
             runs: dict[str, list[dict[str, Any]]] = {name: [] for name in sides}
             for _ in range(rounds):
                 for name, command in sides.items():
                     runs[name].append(run_json([*command, str(cycles), rate]))
-            figures[title] = {name: summarize(found) for name, found in runs.items()}
-        return figures
+            results[title] = {name: summarize(found) for name, found in runs.items()}
+        return results
     finally:
         emulator.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -187,26 +187,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = from_arguments(BusBenchSettings, arguments)
     load = os.getloadavg()[0]
     try:
-        figures = measure(options.rounds, options.cycles)
+        results = measure(options.rounds, options.cycles)
     except RuntimeError as error:
         print(f"smolvla bench bus: {error}", file=sys.stderr)
         return COULD_NOT_RUN
     with beside_json(options.json):
-        good = report(figures, load)
+        good = report(results, load)
     if options.json is not None:
-        write_json(options.json, figures)
+        write_json(options.json, results)
     return DONE if good else NO
 
 
-def report(figures: dict[str, dict[str, dict[str, float]]], load: float) -> bool:
-    """Print the figures; return whether our cycle meets its bars."""
+def report(results: dict[str, dict[str, dict[str, float]]], load: float) -> bool:
+    """Print the results; return whether our cycle meets its bars."""
     print(f"One cycle: 15 bytes of six servos read, six goals written; wire alone {WIRE_MS} ms")
     print(f"load of the machine before: {load:.1f} on {os.cpu_count()} cores (p99 wants it quiet)")
-    for title, rows in figures.items():
+    for title, rows in results.items():
         print_table(f"{title}, {next(iter(rows.values()))['cycles']} cycles each", rows)
     if not importlib.util.find_spec("scservo_sdk"):
         print("\nscservo_sdk is not installed (pip install feetech-servo-sdk): our side only.")
-    ours = figures["100 Hz"]["so100_hardware"]
+    ours = results["100 Hz"]["so100_hardware"]
     good = ours["p50_ms"] <= P50_MS and ours["p99_ms"] <= P99_MS and ours["missing"] == 0
     print(f"\nbars: p50 <= {P50_MS} ms, p99 <= {P99_MS} ms: {'met' if good else 'MISSED'}")
     return good

@@ -2,7 +2,7 @@
 """How well the executor keeps its rate, alone and beside cameras and a busy policy.
 
 Every case runs the real nodes as processes: the simulation with three cameras, a policy and
-the executor. The figures are the executor's own, over all cycles of the measured time.
+the executor. The timings are the executor's own, over all cycles of the measured time.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def _specs(case: Case, cycles: int, priority: int) -> list[NodeSpec]:
 
 
 def measure(case: Case, settings: ExecutorBenchSettings) -> dict[str, Any]:
-    """Run `case` and return its figures, times in milliseconds.
+    """Run `case` and return its row of the table, times in milliseconds.
 
     Raises:
         SetupError: the nodes cannot be started.
@@ -95,7 +95,7 @@ def measure(case: Case, settings: ExecutorBenchSettings) -> dict[str, Any]:
         if not client.until(running, _READY_LIMIT):
             raise SessionError(f"no motion after {_READY_LIMIT:g} s")
         client.stop()
-        client.start()  # all counters begin anew
+        client.start()  # all counters begin at 0
         client.spin(settings.seconds + 2.5)  # the status is published every 2 s
         status = client.executor_status
         assert status is not None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The picture of a demo: joints, chunks, queue and score over time. Needs no display."""
+"""The plot of a demo: joints, chunks, queue and score over time. Needs no display."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _QUEUE, _REQUEST, _ARRIVAL, _SCORE = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
 
 
 def plot_run(log: RunLog, title: str, path: Path) -> None:
-    """Write the picture of `log` to `path` (PNG).
+    """Write the plot of `log` to `path` (PNG).
 
     One panel per joint with commanded and measured position and every chunk as it was
     predicted, from the time at which its rows were due; below, queue depth with the requests

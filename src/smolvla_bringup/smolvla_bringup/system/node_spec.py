@@ -49,16 +49,16 @@ class NodeSpec:
         parameters: values that win over all files.
         remappings: from -> to.
         critical: whether the system can do nothing without this node.
-        restarts: whether it is started anew when it fails; see `supervision`.
+        restarts: whether it is restarted when it fails; see `supervision`.
         holds_arm: whether it keeps the torque of an arm on, which drops when it ends.
         env: environment variables that it gets in addition.
         arguments: plain arguments, before those of ROS.
         renamed: whether the process gets `name` as node name. False where a process holds
             several nodes (a new name would go to all of them) or names itself.
         one_shot: it is done after a while; only an exit status other than 0 counts as an end.
-        blames: name of the node whose first complaint says why this one has failed.
+        error_source: name of the node whose first error is the reason when this one fails.
         part: of `options.PARTS`, the part that it belongs to.
-        again: command that starts its part anew beside the rest; empty for none.
+        restart_command: starts its part again beside the rest; empty for none.
     """
 
     package: str
@@ -75,9 +75,14 @@ class NodeSpec:
     arguments: tuple[str, ...] = ()
     renamed: bool = True
     one_shot: bool = False
-    blames: str = ""
+    error_source: str = ""
     part: str = ""
-    again: str = ""
+    restart_command: str = ""
+
+    @property
+    def full_name(self) -> str:
+        """Namespace and name, with a leading slash."""
+        return full_name(self.namespace, self.name)
 
     def configured(self, parameter: str) -> Any:
         """Return the value that the node will get for `parameter`.
@@ -103,9 +108,8 @@ class NodeSpec:
 
     def values_in(self, file: Path) -> Iterator[Mapping[str, Any]]:
         """Yield the sets of parameters that a file has for the node, the winning ones first."""
-        content = read_file(file)
-        full_name = "/".join(part for part in (self.namespace, self.name) if part)
-        for node in (f"/{full_name}", full_name, f"/**/{self.name}", "/**"):
+        content, full = read_file(file), self.full_name
+        for node in (full, full[1:], f"/**/{self.name}", "/**"):
             yield (content.get(node) or {}).get("ros__parameters") or {}
 
     def ros_arguments(self) -> list[str]:
@@ -163,7 +167,7 @@ class NodeSpec:
         """Return the same node as keyword arguments of ``launch_ros.actions.Node``.
 
         The command line is the one of `command`, word for word: launch's own arguments for
-        name, parameters and remappings would write it anew, by other rules.
+        name, parameters and remappings would write it by other rules.
         """
         return {
             "package": self.package,
@@ -196,6 +200,11 @@ class NodeSpec:
         if self.package in _TAKE_SIGINT:
             options.append("--block-signal=INT")
         return env_prefix(*options)
+
+
+def full_name(namespace: str, name: str) -> str:
+    """Return `name` within `namespace`, with a leading slash; either may be empty."""
+    return "/" + "/".join(part for part in (namespace.strip("/"), name) if part)
 
 
 def make_spec(
@@ -245,7 +254,7 @@ def make_spec(
         package=package,
         executable=executable,
         name=name or executable,
-        namespace="/".join(part for part in (options.node_namespace, inner) if part),
+        namespace=full_name(options.node_namespace, inner)[1:],
         params_files=tuple(params_files),
         env=node_environment(options),
         **fields,

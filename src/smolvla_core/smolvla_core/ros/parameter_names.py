@@ -8,7 +8,6 @@ files are shared: what may well be for another package's node is left alone.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,15 +20,9 @@ from yaml.constructor import ConstructorError
 from yaml.parser import ParserError
 from yaml.scanner import ScannerError
 
-from smolvla_core.settings import renamed
+from smolvla_core.settings import nearest, renamed
 
-NODES = (
-    "policy_node",
-    "executor_node",
-    "record_node",
-    "visualization_node",
-    "sim_node",
-)
+NODES = ("policy_node", "executor_node", "record_node", "visualization_node", "sim_node")
 """The suite's nodes: their names are no typing errors of each other."""
 
 # Declared by rclpy for every node.
@@ -42,21 +35,12 @@ _SOME, _VERY = 0.6, 0.85
 
 @dataclass(frozen=True)
 class _Section:
-    """Parameters that were given for the nodes that `pattern` stands for.
+    """Parameters that were given for some nodes."""
 
-    Attributes:
-        source: where, for the text of errors.
-        pattern: name of a node, perhaps with ``*`` and ``**``.
-        written: the same as the user wrote it.
-        names: of the parameters.
-        own: whether it can only be meant for the nodes of this process.
-    """
-
-    source: str
-    pattern: str
-    written: str
+    source: str  # for the text of errors
+    pattern: str  # name of a node, perhaps with * and **
     names: tuple[str, ...]
-    own: bool = False
+    own: bool = False  # whether it can only be meant for the nodes of this process
 
     @property
     def base(self) -> str:
@@ -93,22 +77,20 @@ def check_arguments(arguments: Sequence[str], parameters: Mapping[str, Collectio
             problems += _problems([_given(flag, value)], nodes)
         elif flag == "--params-file":
             problems += _file_problems(Path(value), nodes)
-    if problems:
-        raise ValueError("; ".join(problems))
+    _raise(problems)
 
 
 def check_file(path: Path, parameters: Mapping[str, Collection[str]]) -> None:
-    """Look for typing errors in the parameter file `path`.
+    """Look for typing errors in the parameter file `path`, as `check_arguments` does.
 
     Args:
         path: the file.
         parameters: fully qualified name of each node that gets it -> names of its parameters.
-
-    Raises:
-        ValueError: there are some, or a file cannot be read; the text names each with what was
-            probably meant.
     """
-    problems = _file_problems(path, parameters)
+    _raise(_file_problems(path, parameters))
+
+
+def _raise(problems: Sequence[str]) -> None:
     if problems:
         raise ValueError("; ".join(problems))
 
@@ -163,7 +145,7 @@ def _sections(source: str, content: Any, keys: tuple[str, ...] = ()) -> Iterator
     for key, inner in content.items() if isinstance(content, dict) else ():
         if key == "ros__parameters":
             pattern = "".join(f"/{part.strip('/')}" for part in keys)
-            yield _Section(source, pattern, "/".join(keys), tuple(_flat(inner)))
+            yield _Section(source, pattern, tuple(_flat(inner)))
         else:
             yield from _sections(source, inner, (*keys, str(key)))
 
@@ -188,7 +170,7 @@ def _given(flag: str, text: str) -> _Section:
         raise ValueError(f"{flag} {text}: a parameter is given as name:=value")
     node, colon, name = left.rpartition(":")
     pattern = f"/{node.strip('/')}" if colon else "/**"
-    return _Section(f"{flag} {left}", pattern, node, (name,), own=True)
+    return _Section(f"{flag} {left}", pattern, (name,), own=True)
 
 
 def _ros_arguments(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -241,13 +223,13 @@ def _unknown(section: _Section, nodes: Mapping[str, Collection[str]]) -> Iterato
         if name in known or name.startswith(_GENERAL_PREFIX):
             continue
         said = f"{section.source}: there is no parameter '{name}' of {' and '.join(nodes)}"
-        if renamed(name, known):
-            yield f"{said}; {renamed(name, known)}"
+        if present := renamed(name, known):
+            yield f"{said}; {present}"
             continue
-        nearest = _nearest(name, known, _SOME if strict else _VERY)
-        if nearest:
+        meant = nearest(name, known, _SOME if strict else _VERY)
+        if meant:
             others = "" if strict else " If it is another node's, put it under that node's name"
-            yield f"{said}; did you mean '{nearest}'?{others}"
+            yield f"{said}; did you mean '{meant}'?{others}"
         elif strict:
             yield f"{said}, but {', '.join(known)}"
 
@@ -261,38 +243,18 @@ def _elsewhere(section: _Section, node: str, sections: Sequence[_Section]) -> st
     write = f"write '{node}' or, for every namespace, '/**/{name}'"
     if section.base == name:
         return (
-            f"{section.source}: the section '{section.written}' is for the node "
-            f"{section.pattern}, and none is for {node}: {write}"
+            f"{section.source}: a section is for the node {section.pattern}, and none is for "
+            f"{node}: {write}"
         )
     # A name of the user's own may well resemble those of other nodes of his.
     others = NODES if name in NODES or for_node else (*NODES, name)
-    if section.base in others or _nearest(section.base, others, _VERY) != name:
+    if section.base in others or nearest(section.base, others, _VERY) != name:
         return ""
-    if _is_variation(section.base, name):
+    # With a word or a number added, it is the name of a second node.
+    added = re.search(rf"(^|_){re.escape(name)}($|_|\d)", section.base)
+    if added or re.sub(r"\d", "", section.base) == re.sub(r"\d", "", name):
         return ""
     return (
-        f"{section.source}: there is no node '{section.written}'; did you mean '{name}'? Then "
+        f"{section.source}: there is no node '{section.pattern}'; did you mean '{name}'? Then "
         f"{write}"
-    )
-
-
-def _nearest(name: str, known: Collection[str], ratio: float) -> str:
-    """Return the most alike of `known`; empty where none is alike enough."""
-    letters = sorted(name)
-    for other in known:
-        if len(name) > 2 and sorted(other) == letters:  # "fsp": difflib thinks little of it
-            return other
-    plain = {_plain(other): other for other in known}
-    found = difflib.get_close_matches(_plain(name), plain, 1, ratio)
-    return plain[found[0]] if found else ""
-
-
-def _plain(name: str) -> str:
-    return name.lower().replace("_", "").replace("-", "")
-
-
-def _is_variation(name: str, of: str) -> bool:
-    """Whether `name` is `of` with a word or a number added, as of a second node."""
-    return bool(re.search(rf"(^|_){re.escape(of)}($|_|\d)", name)) or (
-        re.sub(r"\d", "", name) == re.sub(r"\d", "", of)
     )

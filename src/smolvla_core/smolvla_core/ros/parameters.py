@@ -8,6 +8,7 @@ new values while the node runs.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from array import array
 from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +30,7 @@ from smolvla_core.settings import (
     SettingError,
     Settings,
     from_values,
+    instead_of,
     settings_of,
     written,
 )
@@ -236,19 +238,25 @@ class Tuning:
         """Let ``1`` be a number where ``1.0`` is wanted: the command line cannot know.
 
         What does not fit would be refused by ROS with numbers for the types, or by some clients
-        only. The present value goes on in its stead and `_judge` says what is wrong.
+        only, and an unknown name without the one that was meant. A present value goes on in its
+        stead and `_judge` returns what is wrong.
         """
         self._wrong = ""
         given = []
+        live = next((one for one in self._declared.values() if one.live), None)
         for parameter in parameters:
-            declared = self._declared.get(parameter.name)
-            if declared is not None and parameter.type_ != Parameter.Type.NOT_SET:
+            name = parameter.name
+            declared = self._declared.get(name)
+            if live is not None and not self._node.has_parameter(name):
+                self._wrong = f"there is no parameter '{name}'; {instead_of(name, self._declared)}"
+                parameter = ros_parameter(live, self.values[live.name])
+            elif declared is not None and parameter.type_ != Parameter.Type.NOT_SET:
                 value = _meant(parameter.value, declared)
                 try:
                     value = declared.check(value)
                 except SettingError as error:
                     self._wrong = self._wrong or str(error)
-                    value = self.values[parameter.name]
+                    value = self.values[name]
                 parameter = ros_parameter(declared, value)
             given.append(parameter)
         return given
@@ -310,10 +318,7 @@ def _meant(value: Any, declared: Setting) -> Any:
 
 
 def _number(value: Any) -> Any:
-    """Return a number, also one like 1e-1 that is a text for the command line."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return value
-    try:
-        return float(value)
-    except (ValueError, OverflowError):
-        return value
+    """Return a number for a text like 1e-1, which is one for the command line."""
+    with contextlib.suppress(ValueError):
+        return float(value) if isinstance(value, str) else value
+    return value

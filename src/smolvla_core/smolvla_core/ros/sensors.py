@@ -10,9 +10,9 @@ from __future__ import annotations
 import struct
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,52 +88,37 @@ class SensorHealth:
     missing: str
 
 
-class ObservationRequirements(Protocol):
-    """What is to be received; a `Backend` says it."""
-
-    @property
-    def cameras(self) -> tuple[str, ...]:
-        """Names of the cameras."""
-        ...
-
-    @property
-    def joint_names(self) -> tuple[str, ...]:
-        """Names of the joints, the order of all positions."""
-        ...
-
-    @property
-    def needs_objects(self) -> bool:
-        """Whether the objects of the simulation are needed."""
-        ...
-
-
 class SensorIntake:
     """Subscribes to what is needed; observations may be taken from any thread.
 
     Args:
         node: whose executor receives.
-        required: cameras and joints, and whether objects.
+        cameras: names.
+        joints: names, the order of all positions.
         settings: robot and its cameras, and how old and how far apart the parts may be.
+        objects: whether the objects of the simulation are needed.
     """
 
     def __init__(
         self,
         node: Node,
-        required: ObservationRequirements,
+        cameras: Sequence[str],
+        joints: Sequence[str],
         settings: SensorSettings,
+        objects: bool = False,
     ) -> None:
         self._node = node
         self._lock = threading.Lock()
-        self._buffer = ObservationBuffer(required.cameras, required.joint_names, settings)
+        self._buffer = ObservationBuffer(cameras, joints, settings)
         self._objects: Mapping[str, SceneObject] | None = None
-        self._needs_objects = required.needs_objects
+        self._needs_objects = objects
         self._subscriptions: list[Any] = []
-        for camera in required.cameras:
+        for camera in cameras:
             self._subscribe(camera, *settings.image_topic(camera))
         self._subscriptions += subscribe_joint_states(
             node, settings.body.joint_states, self._on_joint_state
         )
-        if required.needs_objects:
+        if objects:
             self._receive(MarkerArray, "sim/objects", self._on_objects, qos.scene_qos())
 
     def close(self) -> None:

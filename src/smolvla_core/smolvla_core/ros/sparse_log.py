@@ -28,19 +28,13 @@ to be logged a third time, and so on."""
 
 def log_at(logger: RcutilsLogger, level: Level, text: str) -> None:
     """Log `text` with the severity that fits `level`."""
-    # rclpy allows a line of code one severity.
+    # A line each: rclpy allows a line of code one severity.
     if level == Level.ERROR:
         logger.error(text)
     elif level == Level.WARN:
         logger.warning(text)
     else:
         logger.info(text)
-
-
-def log_callback(logger: RcutilsLogger, level: Level) -> Callable[[str], None]:
-    """Return a function that logs a text with the severity that fits `level`."""
-    # The methods of the logger would not do: rclpy would take them for one line of code.
-    return lambda text: log_at(logger, level, text)
 
 
 def _without_numbers(text: str) -> str:
@@ -78,13 +72,6 @@ class SparseLog:
             return
         self._text, self._logged = key, now
         self._log(text)
-
-
-def _least_duration(level: Level, logged: int) -> float:
-    """Return how long a state must last [s] that was `logged` so often lately."""
-    if logged:
-        return PATIENCE * 2.0 ** (logged - 1)
-    return BRIEF if level == Level.OK else 0.0
 
 
 @dataclass
@@ -131,7 +118,8 @@ class StateLog:
                 return
         else:
             lately = [logged for logged in known.logged if now - logged < AGAIN]
-            if now - self._since < _least_duration(level, len(lately)):
+            lasting = PATIENCE * 2.0 ** (len(lately) - 1) if lately else BRIEF
+            if now - self._since < lasting and (lately or level == Level.OK):
                 return
             known.logged = lately
         missed = known.entered - (key != self._logged_key)
@@ -141,13 +129,9 @@ class StateLog:
         self._logged_key = key
         known.logged.append(now)
         known.entered = 0
-        self._forget(now)
-        self._log(level, text)
-
-    def _forget(self, now: float) -> None:
-        """Forget the states that are long past."""
-        self._known = {
+        self._known = {  # without those that are long past
             key: known
             for key, known in self._known.items()
             if key == self._key or (known.logged and now - known.logged[-1] < 2 * AGAIN)
         }
+        self._log(level, text)

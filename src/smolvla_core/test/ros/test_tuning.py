@@ -12,18 +12,18 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 from rclpy.parameter import get_parameter_value
 from smolvla_core.ros.parameters import Tuning, declare
-from smolvla_core.settings import Settings, setting, settings_of
+from smolvla_core.settings import Settings, live_setting, setting, settings_of
 
 
 @dataclass(frozen=True, kw_only=True)
 class Machine(Settings):
-    gain: float = setting(2.0, "Gain.", 0.5, 8.0, live=True)
-    low: tuple[float, ...] = setting((-1.0, -2.0), "Lower ends [rad].", live=True)
-    high: tuple[float, ...] = setting((1.0, 2.0), "Upper ends [rad].", live=True)
-    speeds: tuple[float, ...] = setting((3.0,), "Speeds [rad/s].", 0.25, 9.0, live=True)
-    shape: str = setting("round", "Shape.", choices=("round", "square"), live=True)
-    names: tuple[str, ...] = setting((), "Names.", live=True)
-    count: int = setting(4, "How many.", live=True)
+    gain: float = live_setting(2.0, "Gain.", 0.5, 8.0)
+    low: tuple[float, ...] = live_setting((-1.0, -2.0), "Lower ends [rad].")
+    high: tuple[float, ...] = live_setting((1.0, 2.0), "Upper ends [rad].")
+    speeds: tuple[float, ...] = live_setting((3.0,), "Speeds [rad/s].", 0.25, 9.0)
+    shape: str = live_setting("round", "Shape.", choices=("round", "square"))
+    names: tuple[str, ...] = live_setting((), "Names.")
+    count: int = live_setting(4, "How many.")
     port: str = setting("/dev/a", "Read once.")
 
     def __post_init__(self) -> None:
@@ -34,8 +34,14 @@ class Machine(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class Other(Settings):
-    gain: float = setting(3.0, "Gain.", 0.5, 8.0, live=True)
-    color: str = setting("red", "Color.", live=True)
+    gain: float = live_setting(3.0, "Gain.", 0.5, 8.0)
+    color: str = live_setting("red", "Color.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Renamed(Settings):
+    port: str = setting("/dev/a", "Read once.", fixed=True)
+    aggregate: str = live_setting("mean", "Blending.")
 
 
 class Tuned:
@@ -111,7 +117,7 @@ def test_what_is_meant_without_doubt_is_taken_as_typed(tuned, name, text, value)
 
 
 @pytest.mark.parametrize(
-    ("texts", "words"),
+    ("texts", "message"),
     [
         ({"gain": "9.0"}, "gain is 9.0, but must be from 0.5 up to 8"),
         ({"gain": "9"}, "gain is 9.0, but must be from 0.5 up to 8"),
@@ -137,11 +143,11 @@ def test_what_is_meant_without_doubt_is_taken_as_typed(tuned, name, text, value)
         ({"count": "2.5"}, "count is 2.5, but must be a whole number"),
     ],
 )
-def test_a_refusal_says_why_and_leaves_no_trace(tuned, texts, words):
+def test_a_refusal_says_why_and_leaves_no_trace(tuned, texts, message):
     before = tuned.values()
     result = tuned.set(**texts)
     assert not result.successful
-    assert words in result.reason
+    assert message in result.reason
     assert tuned.values() == before
     assert tuned.taken == []
     assert tuned.tuning.settings.gain == 2.0
@@ -208,3 +214,23 @@ def test_other_parameters_can_take_the_place_of_the_first(tuned):
     assert not tuned.node.has_parameter("shape")
     assert tuned.set(color="blue").successful
     assert tuned.taken[-1] == (Other(gain=4.0, color="blue"), {"color"})
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [("gian", "did you mean 'gain'?"), ("output", "there are gain, low, high")],
+)
+def test_an_unknown_name_is_refused_with_the_one_that_was_meant(tuned, name, advice):
+    before = tuned.values()
+    result = tuned.set(**{name: "1.0"})
+    assert not result.successful
+    assert result.reason.startswith(f"there is no parameter '{name}'; {advice}")
+    assert tuned.values() == before
+    assert tuned.taken == []
+    assert not tuned.node.has_parameter(name)
+
+
+def test_a_name_of_before_is_refused_with_the_present_one(tuned):
+    tuned.tuning.declare(Renamed)
+    reason = tuned.set(blend="mean").reason
+    assert reason == "there is no parameter 'blend'; it has become 'aggregate'"

@@ -50,7 +50,7 @@ def recording(seed=0, spread=(0.8, 0.5, 0.5, 0.4, 0.9, 0.5)):
 
 def ticks(rows):
     """The poses as a servo tells them: whole ticks of the calibrated ranges."""
-    middle = [joint.middle for joint in CALIBRATION.values()]
+    middle = [(joint.range_min + joint.range_max) / 2 for joint in CALIBRATION.values()]
     return np.rint(np.asarray(rows) * 4096 / (2 * np.pi) + middle), middle
 
 

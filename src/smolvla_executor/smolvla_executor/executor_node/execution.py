@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -28,7 +29,7 @@ from smolvla_core.node_settings import ExecutorSettings
 from smolvla_core.ros import converters
 from smolvla_core.ros.converters import flatten, to_duration
 from smolvla_core.ros.diagnostics import GUARD_SHARE, SPAN
-from smolvla_core.ros.sparse_log import AGAIN, SparseLog, StateLog, log_at, log_callback
+from smolvla_core.ros.sparse_log import AGAIN, SparseLog, StateLog, log_at
 from std_msgs.msg import Bool, String
 
 from smolvla_executor.core.chunk_queue import Chunk
@@ -198,12 +199,13 @@ class Execution:
         self._tasks = TaskRunner(self._core, settings, callbacks.ended, newest)
         self._state: State | None = None
         self._chunk_instruction = ""
-        self._log_state = StateLog(lambda level, text: log_at(node.get_logger(), level, text))
-        self._log_invalid = SparseLog(log_callback(node.get_logger(), Level.ERROR))
-        self._log_unused = SparseLog(log_callback(node.get_logger(), Level.WARN))
+        log = partial(log_at, node.get_logger())
+        self._log_state = StateLog(log)
+        self._log_invalid = SparseLog(partial(log, Level.ERROR))
+        self._log_unused = SparseLog(partial(log, Level.WARN))
         self._limited: deque[float] = deque()  # when the guard changed a command
-        self._log_few_limited = SparseLog(log_callback(node.get_logger(), Level.OK), AGAIN)
-        self._log_many_limited = SparseLog(log_callback(node.get_logger(), Level.WARN), AGAIN)
+        self._log_few_limited = SparseLog(partial(log, Level.OK), AGAIN)
+        self._log_many_limited = SparseLog(partial(log, Level.WARN), AGAIN)
         self._logged_instruction = ""
         self._log_instruction_again = 0.0
         self._status_due = self._feedback_due = 0.0

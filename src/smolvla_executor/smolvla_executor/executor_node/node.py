@@ -17,7 +17,6 @@ from smolvla_core.ros import qos
 from smolvla_core.ros.diagnostics import DiagnosticsPublisher, executor_diagnostics
 from smolvla_core.ros.joint_states import publishers_of, subscribe_joint_states
 from smolvla_core.ros.managed_node import ACTIVE, INACTIVE, ManagedNode
-from smolvla_core.ros.ready import ReadyLine
 from smolvla_core.ros.run import LINGER, run
 from smolvla_core.settings import settings_of
 from std_msgs.msg import Bool, String
@@ -26,6 +25,7 @@ from std_srvs.srv import Trigger
 from smolvla_executor.core.task import Goal
 from smolvla_executor.executor_node.execution import Callbacks, Execution, write_instruction
 from smolvla_executor.executor_node.outputs import Outputs
+from smolvla_executor.executor_node.ready import ReadyLine
 from smolvla_executor.executor_node.task_server import TaskServer
 from smolvla_msgs.msg import ActionChunk, ExecutorStatus, InferenceRequest
 

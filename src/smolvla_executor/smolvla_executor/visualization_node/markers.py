@@ -11,7 +11,7 @@ from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point
 from numpy.typing import NDArray
 from smolvla_core.ros.converters import to_duration
-from smolvla_core.settings import SettingError, Settings, setting
+from smolvla_core.settings import SettingError, Settings, live_setting, setting
 from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker, MarkerArray
 
@@ -51,29 +51,25 @@ class VisualizationSettings(Settings):
         "",
         "Put before the frame's name, as robot_state_publisher's parameter of that name does.",
     )
-    rate: float = setting(
-        10.0, "How often the path is published at most [Hz].", 0.5, 60.0, live=True
-    )
-    fade: float = setting(
+    rate: float = live_setting(10.0, "How often the path is published at most [Hz].", 0.5, 60.0)
+    fade: float = live_setting(
         1.5,
         "The executed part, replaced chunks and seams fade away within this time [s].",
         0.1,
         60.0,
-        live=True,
     )
-    timeout: float = setting(
+    timeout: float = live_setting(
         3.0,
         "A path on which the arm does not move is removed after this time without a new chunk "
         "[s].",
         0.5,
         600.0,
-        live=True,
     )
-    width: float = setting(0.004, "Width of the path [m].", 0.0005, 0.1, live=True)
-    colors: tuple[str, ...] = setting(
-        _COLORS, "Colors of the path from now to its end, as '#rrggbb'.", live=True
+    width: float = live_setting(0.004, "Width of the path [m].", 0.0005, 0.1)
+    colors: tuple[str, ...] = live_setting(
+        _COLORS, "Colors of the path from now to its end, as '#rrggbb'."
     )
-    seam_color: str = setting("#ff2fb0", "Color of the seams, as '#rrggbb'.", live=True)
+    seam_color: str = live_setting("#ff2fb0", "Color of the seams, as '#rrggbb'.")
 
     def __post_init__(self) -> None:
         super().__post_init__()

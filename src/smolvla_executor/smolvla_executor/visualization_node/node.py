@@ -7,6 +7,7 @@ It only listens: it commands nothing, and nothing waits for it.
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from smolvla_core.level import Level
 from smolvla_core.ros import converters, qos
 from smolvla_core.ros.parameters import Tuning, read
 from smolvla_core.ros.run import run
-from smolvla_core.ros.sparse_log import SparseLog, log_callback
+from smolvla_core.ros.sparse_log import SparseLog, log_at
 from smolvla_core.settings import settings_of
 from std_msgs.msg import String
 from visualization_msgs.msg import MarkerArray
@@ -88,7 +89,7 @@ class VisualizationNode(Node):
         self._chain: KinematicChain | None = None
         self._urdf = ""
         self._order: JointOrder | None = None
-        self._warn = SparseLog(log_callback(self.get_logger(), Level.WARN))
+        self._warn = SparseLog(partial(log_at, self.get_logger(), Level.WARN))
 
         if settings.robot_description:
             try:

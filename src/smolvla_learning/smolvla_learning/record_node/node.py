@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]
@@ -41,15 +40,6 @@ harm between two episodes."""
 STATUS_PERIOD = 0.5
 
 
-@dataclass(frozen=True)
-class _Needs:
-    """What is received of the robot."""
-
-    cameras: tuple[str, ...]
-    joint_names: tuple[str, ...]
-    needs_objects: bool = False
-
-
 class RecordNode(Node):
     """Wires topics and services to a `Recorder`.
 
@@ -66,9 +56,7 @@ class RecordNode(Node):
         settings = read(self, RecordSettings)
         self._robot = settings.body
         self._commands = self._listen_to_commands(settings)
-        self._sensors = sensors = SensorIntake(
-            self, _Needs(settings.cameras, settings.joints), settings
-        )
+        self._sensors = sensors = SensorIntake(self, settings.cameras, settings.joints, settings)
         self._inputs = Inputs(
             sensors.snapshot,
             self._commands,

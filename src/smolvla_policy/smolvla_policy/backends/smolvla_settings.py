@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from smolvla_core.node_settings import PolicySettings
-from smolvla_core.settings import setting
+from smolvla_core.settings import live_setting, setting
 
 if TYPE_CHECKING:
     from smolvla_policy.backends.smolvla import SmolVLABackend
@@ -59,27 +59,24 @@ class SmolVLASettings(PolicySettings):
         0.0,
         1.0,
     )
-    real_time_chunking: bool = setting(
+    real_time_chunking: bool = live_setting(
         False,
         "Chunks continue the actions that the executor has queued instead of being drawn without "
         "regard to them, so that seams do not jump (arXiv 2506.07339).",
-        live=True,
     )
-    seed: int = setting(
+    seed: int = live_setting(
         -1,
         "Seed of the noise that actions are made from: the same seed gives the same actions for "
         "the same observations. -1: fresh noise.",
         -1,
-        live=True,
     )
-    noise_scale: float = setting(
+    noise_scale: float = live_setting(
         1.0,
         "The noise that actions are made from is multiplied by this: 1 as trained and as LeRobot; "
         "0 the checkpoint's most typical actions, the same for the same observation, so that "
         "chunks agree and seams are small.",
         0.0,
         1.0,
-        live=True,
     )
     threads: int = setting(
         0,

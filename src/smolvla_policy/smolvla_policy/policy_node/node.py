@@ -110,7 +110,9 @@ class PolicyNode(ManagedNode):
         )
 
     def _listen(self, backend: Backend, settings: PolicySettings) -> None:
-        self._sensors = SensorIntake(self, backend, settings)
+        self._sensors = SensorIntake(
+            self, backend.cameras, backend.joint_names, settings, backend.needs_objects
+        )
         self._take(settings)
 
     def _take(self, settings: PolicySettings) -> None:

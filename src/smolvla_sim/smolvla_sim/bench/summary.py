@@ -98,13 +98,7 @@ def _plain(value: Any) -> Any:
 
 
 def row(cell: Cell, episodes: Sequence[Result], minutes: Sequence[Result]) -> Row:
-    """Return the row of a cell, from at least one single task.
-
-    Args:
-        cell: which.
-        episodes: result of its single tasks, in the order of the seeds.
-        minutes: result of its continuous operation; may be none.
-    """
+    """Return the row of a cell, from at least one single task."""
     successes = sum(bool(run["success"]) for run in episodes)
     times = [float(run["seconds"]) for run in episodes if run["success"]]
     cubes = tuple(int(run["cubes"]) for run in minutes)

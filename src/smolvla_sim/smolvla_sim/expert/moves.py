@@ -49,11 +49,7 @@ _SHUT = 0.15
 
 
 class Moves:
-    """The motions of one arm.
-
-    Args:
-        kinematics: of the arm.
-    """
+    """The motions of one arm."""
 
     def __init__(self, kinematics: ArmKinematics) -> None:
         self._kinematics = kinematics

@@ -150,8 +150,7 @@ class Painter:
         self._renderer = CameraRenderer(
             self._simulation.model,
             [camera],
-            width=size[0],
-            height=size[1],
+            size,
             supersample=2 if fine else 1,
             text_size=_TEXT_SIZE,
         )

@@ -74,17 +74,11 @@ class Simulation:
         self.kinematics = ArmKinematics(self.spec)
         self.model = build_model(model, physics_rate=physics_rate, shadows=shadows)
         self.data = mujoco.MjData(self.model)
-        self.joint_names = JOINT_NAMES
         self.lower = np.array([joint.lower for joint in self.spec.joints])
         self.upper = np.array([joint.upper for joint in self.spec.joints])
         servos = [servo_of(name) for name in JOINT_NAMES]
-        self._servos = ServoProfile(
-            self.lower,
-            self.upper,
-            np.array([servo.speed for servo in servos]),
-            np.array([servo.acceleration for servo in servos]),
-            self.period,
-        )
+        speed, acceleration = np.array([(s.speed, s.acceleration) for s in servos]).T
+        self._servos = ServoProfile(self.lower, self.upper, speed, acceleration, self.period)
         # Joints are the first six coordinates; each object follows with seven.
         self._names = {self.model.body(name).id: name for name in (*OBJECTS, RIGHT_BOWL)}
         self._coordinates = {name: int(self.model.joint(name).qposadr[0]) for name in OBJECTS}
@@ -212,10 +206,9 @@ class Simulation:
             return
         # The height alone is cheap and rules out almost every step.
         high = self.data.qpos[self._cube_heights] > CUBE_EDGE / 2 + LIFT
-        if high.any():
-            for name in np.array(CUBES)[high]:
-                if name not in progress.lifted and self.objects()[name].lifted:
-                    progress.lifted.add(str(name))
+        for index in np.flatnonzero(high):
+            if CUBES[index] not in progress.lifted and self.objects()[CUBES[index]].lifted:
+                progress.lifted.add(CUBES[index])
 
     def objects(self) -> dict[str, ObjectState]:
         """Return the state of every object in the scene by name, in the base frame."""
@@ -264,9 +257,6 @@ class Simulation:
 
         So continuous operation does not run out of cubes. A cube that the gripper touches stays
         where it is. The arm does not move.
-
-        Args:
-            rng: source of the places.
 
         Returns:
             The cubes that were moved.
@@ -321,31 +311,24 @@ def restock_rng(seed: int) -> Generator:
 
 
 class _RightBowl:
-    """The second bowl, which has no joint: in its place, or neither seen nor felt.
-
-    Args:
-        model: compiled by `mjcf.build_model`.
-    """
+    """The second bowl, which has no joint: in its place, or neither seen nor felt."""
 
     def __init__(self, model: mujoco.MjModel) -> None:
         self._model = model
         self._body = model.body(RIGHT_BOWL).id
         self._geoms = np.flatnonzero(model.geom_bodyid == self._body)
-        self._contype = model.geom_contype[self._geoms].copy()
-        self._conaffinity = model.geom_conaffinity[self._geoms].copy()
-        self._group = model.geom_group[self._geoms].copy()
+        parts = (model.geom_contype, model.geom_conaffinity, model.geom_group)
+        self._own = [(part, part[self._geoms]) for part in parts]
 
     def place(self, place: Placement) -> None:
         """Put it onto the table."""
         self._model.body_pos[self._body] = place[:3]
         self._model.body_quat[self._body] = cos(place.yaw / 2), 0.0, 0.0, sin(place.yaw / 2)
-        self._model.geom_contype[self._geoms] = self._contype
-        self._model.geom_conaffinity[self._geoms] = self._conaffinity
-        self._model.geom_group[self._geoms] = self._group
+        for part, own in self._own:
+            part[self._geoms] = own
 
     def remove(self) -> None:
         """Take it out of the scene."""
         self._model.body_pos[self._body] = _AWAY
-        self._model.geom_contype[self._geoms] = 0
-        self._model.geom_conaffinity[self._geoms] = 0
-        self._model.geom_group[self._geoms] = _HIDDEN_GROUP
+        for (part, _), value in zip(self._own, (0, 0, _HIDDEN_GROUP), strict=True):
+            part[self._geoms] = value
