@@ -85,10 +85,6 @@ def test_parts_start_alone() -> None:
     ]
 
 
-def test_without_policy_only_the_robot_starts() -> None:
-    assert names(sim(policy="none")) == ["sim_node"]
-
-
 def test_options_reach_the_parameters_of_the_nodes() -> None:
     policy, executor = policy_nodes(
         Options(
@@ -226,13 +222,6 @@ def test_without_a_checkpoint_the_shipped_one_runs(tmp_path: Path) -> None:
     assert mine.configured("checkpoint") == "y"
 
 
-def test_the_checkpoint_says_its_rate_unless_the_user_does(tmp_path: Path) -> None:
-    assert not policy_nodes(sim())[0].has("period")
-    extra = tmp_path / "mine.yaml"
-    extra.write_text("policy_node:\n  ros__parameters:\n    period: 0.05\n")
-    assert policy_nodes(sim(params_file=str(extra)))[0].configured("period") == 0.05
-
-
 @pytest.mark.parametrize("hardware", ["real", "mock"])
 def test_the_simulations_checkpoint_never_moves_a_real_arm(hardware: str, tmp_path: Path) -> None:
     with pytest.raises(SetupError, match=rf"'{hardware}' needs a checkpoint: .*policy 'none'"):
@@ -316,6 +305,8 @@ def test_rviz_opens_where_it_is_and_there_is_a_display(
         nodes = visualization_nodes(sim(**values), lambda line: None)
         return "rviz2" in [node.name for node in nodes]
 
+    with pytest.raises(SetupError, match=r"rviz2 is not installed .*ros-jazzy-rviz2.*rviz:=false"):
+        opened(rviz=True)
     install("rviz2")
     assert not opened()  # no display
     with pytest.raises(SetupError, match="RViz is asked for, but there is no display"):
@@ -324,11 +315,6 @@ def test_rviz_opens_where_it_is_and_there_is_a_display(
     assert opened()
     assert opened(rviz=True)
     assert not opened(rviz=False)
-
-
-def test_rviz_that_is_asked_for_and_not_there_is_explained() -> None:
-    with pytest.raises(SetupError, match=r"rviz2 is not installed .*ros-jazzy-rviz2.*rviz:=false"):
-        visualization_nodes(sim(rviz=True), print)
 
 
 def test_rviz_shows_the_frames_of_its_namespace(

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from smolvla_core.console import COULD_NOT_RUN, DONE, NO, beside_json, command_parser, write_json
+from smolvla_core.console import DONE, NO, beside_json, command_parser, could_not_run, write_json
 from smolvla_core.latency import percentile
 from smolvla_core.settings import Settings, add_arguments, from_arguments, setting
 
@@ -128,26 +128,23 @@ def print_table(title: str, rows: dict[str, dict[str, float]]) -> None:
         print(f"  {'ratio':24}" + "".join(f"{ratio:8.2f}x" for ratio in ratios))
 
 
-def find_program(executable: str) -> str:
-    """Return the path of a program of so100_hardware."""
-    path = Tool("", executable).path()
-    if path is None:
-        raise RuntimeError(f"there is no {executable}; run 'make build'")
-    return path
-
-
 def measure(rounds: int, cycles: int) -> dict[str, dict[str, dict[str, float]]]:
     """Run all programs in turns against one emulator; return the results by rate and program."""
-    # Ours goes first: it sets the servos to answer at once, as LeRobot's configure() does.
+    emulator_path, bench_path = (
+        Tool("", name).path() for name in ("so100_emulator", "so100_bench_bus")
+    )
+    if emulator_path is None or bench_path is None:
+        raise RuntimeError("so100_hardware is not built; run 'make build'")
     emulator = subprocess.Popen(
-        [find_program("so100_emulator"), "--gravity", "0"], stdout=subprocess.PIPE, text=True
+        [emulator_path, "--gravity", "0"], stdout=subprocess.PIPE, text=True
     )
     try:
         assert emulator.stdout is not None
         port = emulator.stdout.readline().strip()
         if not port:
             raise RuntimeError("so100_emulator did not start")
-        sides = {"so100_hardware": [find_program("so100_bench_bus"), port]}
+        # Ours goes first: it sets the servos to answer at once, as LeRobot's configure() does.
+        sides = {"so100_hardware": [bench_path, port]}
         if importlib.util.find_spec("scservo_sdk"):
             sides["scservo_sdk (PyPI)"] = [sys.executable, __file__, "--sdk", port]
         results = {}
@@ -189,8 +186,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         results = measure(options.rounds, options.cycles)
     except RuntimeError as error:
-        print(f"smolvla bench bus: {error}", file=sys.stderr)
-        return COULD_NOT_RUN
+        return could_not_run("smolvla bench bus", error)
     with beside_json(options.json):
         good = report(results, load)
     if options.json is not None:

@@ -89,7 +89,7 @@ def test_what_may_be_for_others_is_left_alone(tmp_path, content):
         ("a: [", "mine.yaml, line 1: this is not YAML: "),
     ],
 )
-def test_what_is_no_parameter_file_is_told_with_its_place(tmp_path, content, message):
+def test_what_is_no_parameter_file_is_reported_with_its_place(tmp_path, content, message):
     assert message in problem(tmp_path, content)
     # ROS refuses it, too.
     with pytest.raises(RuntimeError, match=r"mine\.yaml"):

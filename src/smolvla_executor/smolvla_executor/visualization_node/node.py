@@ -105,7 +105,7 @@ class VisualizationNode(Node):
             ActionChunk, "smolvla/action_chunk", self._on_chunk, qos.chunk_qos()
         )
         self._joint_states = NewestMessage(
-            self, JointState, "joint_states", qos.newest_joint_state_qos()
+            self, JointState, "joint_states", qos.joint_state_qos(1)
         )
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._timer = self.create_timer(1.0 / settings.rate, self._publish, clock=steady)
