@@ -84,7 +84,7 @@ def test_a_variable_wins_over_the_home_folder(home, tmp_path, monkeypatch, varia
     assert calibration_roots()[0] == tmp_path / "elsewhere" / rest
 
 
-def test_of_two_that_agree_the_newest_name_is_taken_and_told(home):
+def test_of_two_that_agree_the_newest_name_is_taken_and_reported(home):
     root = home / ".cache/huggingface/lerobot/calibration"
     put(root, "so100_follower")
     newest = put(root)
@@ -161,7 +161,7 @@ def test_text_that_is_no_calibration(tmp_path, text, message):
         load_calibration(path)
 
 
-def test_what_is_odd_is_told(tmp_path):
+def test_what_is_odd_is_reported(tmp_path):
     def change(arm):
         arm["shoulder_pan"].update(id=9, drive_mode=1)
         arm["elbow_flex"].update(range_min=2000, range_max=2100)
@@ -210,7 +210,7 @@ def test_wrist_roll_may_have_the_full_turn_or_a_measured_range(ends):
     assert not any(broken(level, wrist_roll=ends) for level in (UNSAFE, DOUBTFUL, ODD))
 
 
-def test_a_joint_that_was_moved_to_one_end_only_is_told():
+def test_a_joint_that_was_moved_to_one_end_only_is_reported():
     (line,) = broken(ODD, elbow_flex=(2047, 3120))
     assert "only 94 degrees wide, but an SO-100's elbow_flex turns about 200" in line
     assert len(broken(ODD, wrist_roll=(2047, 3900), shoulder_pan=(900, 2300))) == 2
