@@ -21,7 +21,7 @@ from smolvla_bringup.system.options import PARTS, Options, SetupError
 from smolvla_core.node_settings import ExecutorSettings
 from smolvla_core.ros.parameters import wrong_type
 from smolvla_core.settings import settings_of
-from smolvla_executor.visualization_node.parameters import VisualizationSettings
+from smolvla_executor.visualization_node.markers import VisualizationSettings
 from smolvla_policy.backends.registry import policy_parameters
 from smolvla_sim.node.parameters import SimSettings
 from smolvla_sim.settings import CHECKPOINT

@@ -252,16 +252,6 @@ def base_name(lerobot: str) -> str:
     return lerobot
 
 
-def lerobot_joint(feature: str, where: str = "joint") -> Joint:
-    """Return a joint by LeRobot's name alone, as datasets have it: ``gripper.pos``, ``x.vel``.
-
-    Raises:
-        RobotError: no joint of LeRobot's arms, so that its role is not known.
-    """
-    name = feature.rpartition("main_")[2].removesuffix(".pos")
-    return _joint(name, {}, where)
-
-
 def load_robot(robot: str) -> Robot:
     """Read a robot file.
 
@@ -649,5 +639,5 @@ def _once(values: Sequence[str], where: str) -> None:
         raise RobotError(f"{where}: '{twice[0]}' is there twice")
 
 
-LEROBOT_ARM = tuple(lerobot_joint(name) for name in LEROBOT_JOINTS)
+LEROBOT_ARM = tuple(_joint(name, {}, name) for name in LEROBOT_JOINTS)
 """The joints of an SO-100 or SO-101 as LeRobot's data have them: without limits."""

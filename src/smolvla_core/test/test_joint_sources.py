@@ -102,14 +102,14 @@ def test_what_is_over_is_forgiven():
 def test_parts_of_several_sources_are_compared_in_the_joints_that_they_share():
     sources = JointSources(JOINTS)
 
-    def tell(name, now, **positions):
+    def send(name, now, **positions):
         index = np.array([JOINTS.index(joint) for joint in positions])
         sources.update(Part(index, np.array(list(positions.values()))), name, now)
 
     for count in range(100):
         now = 50 + 0.01 * count
-        tell("arm", now, base=0.3)
-        tell("hand", now, tilt=1.1)
+        send("arm", now, base=0.3)
+        send("hand", now, tilt=1.1)
         assert sources.problem(now) == ""
-    tell("other", now, tilt=-0.4)
+    send("other", now, tilt=-0.4)
     assert "hand and other contradict each other: tilt is at 1.10" in sources.problem(now)

@@ -163,6 +163,6 @@ def test_the_table_says_type_default_and_range():
 def test_a_name_of_before_leads_to_the_present_one():
     assert renamed("aggregation", settings_of(Mixer)) == "it has become 'aggregate'"
     assert renamed("g", settings_of(Mixer)) == ""  # there is no such setting here
-    told = "it stands in the robot file now, as joints: robot:=FILE"
-    assert renamed("joints", settings_of(RobotSettings)) == told
+    present = "it stands in the robot file now, as joints: robot:=FILE"
+    assert renamed("joints", settings_of(RobotSettings)) == present
     assert renamed("turns", settings_of(Mixer)) == ""

@@ -29,7 +29,6 @@ from smolvla_sim.play.loop import EpisodeLoop, Observer, direct
 from smolvla_sim.play.policies import completed, load_backend
 from smolvla_sim.play.workers import run_in_processes
 from smolvla_sim.settings import EvaluationSettings
-from smolvla_sim.world.layout import random_start
 from smolvla_sim.world.rendering import choose_gl
 from smolvla_sim.world.simulation import Simulation
 from smolvla_sim.world.tasks import task_sequence
@@ -88,10 +87,7 @@ class EpisodePlayer:
         simulation = self._simulation
         task = next(task_sequence(self._settings.asked, seed))
         rng = np.random.default_rng([seed, 6])
-        somewhere = random_start(rng, simulation.kinematics)
-        simulation.set_task(task.sentence)
-        at_random = rng.random() < self._settings.random_starts
-        simulation.reset(seed, home=somewhere if at_random else None)
+        simulation.begin(task, seed, rng, self._settings.random_starts)
         loop = EpisodeLoop(self._observer, self._executor, seed=seed)
         loop.instruction = task.sentence
         loop.step()

@@ -6,7 +6,6 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-import re
 from contextlib import redirect_stderr, redirect_stdout
 
 import pytest
@@ -233,26 +232,6 @@ def test_runs_of_another_setup_are_not_mixed(canned, tmp_path):
     assert "--fresh" in err
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ("--task dance", "unknown task 'dance'; there are pick_place, pick_up, reach"),
-        ("--camera-size 8x8", "--camera-size is '8x8'"),
-        ("--n-action-steps 17", "--n-action-steps is 17, but must be 1 to 16"),
-        ("--rate 29 --workers 1", "29 Hz does not divide"),
-        ("--policy smolvla --checkpoint ./nowhere", "nowhere' is neither"),
-        ("--policy dice", "no backend 'dice'; installed: "),
-    ],
-)
-def test_wrong_options_are_explained_in_one_line(arguments, message, tmp_path):
-    status, _, err = call(*QUICK, "--output", tmp_path / "new", *arguments.split())
-    assert status == 2
-    lines = [line for line in err.splitlines() if line.startswith("smolvla bench sim: ")]
-    assert len(lines) == 1
-    assert err.endswith(f"{lines[0]}\n")
-    assert re.search(message, lines[0])
-
-
 def test_a_sentence_is_no_task_for_continuous_operation(tmp_path):
     status, _, err = call("--task", "touch the red cube", "--output", tmp_path)
     assert status == 2
@@ -263,7 +242,8 @@ def test_a_mistyped_option_does_not_bind_the_next_try(tmp_path):
     usual = (*PLAYED, "--quick", "--episodes", "1", "--output", tmp_path)
     status, _, error = call(*usual, "--rate", "29")
     assert status == 2
-    assert "29 Hz does not divide" in error
+    (line,) = (line for line in error.splitlines() if line.startswith("smolvla bench sim: "))
+    assert "29 Hz does not divide" in line
     status, _, error = call(*usual, "--rate", "10")
     assert status == 2
     assert "a control rate of 10 Hz is below the policy's 15 Hz; raise --rate" in error

@@ -40,7 +40,8 @@ class Arm:
     joint_names = JOINT_NAMES
     lower, upper = np.full(6, -3.0), np.full(6, 3.0)
 
-    def __init__(self):
+    def __init__(self, steps=10):
+        self._steps = steps
         self.positions = np.array(HOME)
         self.cycle = 0
         self.commanded = {}
@@ -49,7 +50,7 @@ class Arm:
         self.positions = self.commanded[self.cycle] = np.array(positions)
 
     def step(self, count):
-        assert count == 10
+        assert count == self._steps
         self.cycle += 1
 
 
@@ -288,15 +289,19 @@ def test_a_rate_that_does_not_divide_the_physics_is_refused():
         EpisodeLoop(observer, SYNC.executor(29.0))
 
 
+def direct_loop(plan):
+    arm = Arm(steps=20)
+    thinker = Thinker(arm, plan)
+    loop = EpisodeLoop(Observer(arm, thinker, (64, 48)), direct(arm, 15.0, 5))
+    loop.instruction = "touch the red cube"
+    return loop, thinker, arm
+
+
 def test_a_direct_executor_changes_nothing_and_loses_no_time():
     def wild(number):
         return np.full((ROWS, 6), 2.0 + 0.9 * (number % 2)) + 0.01 * np.arange(ROWS)[:, None]
 
-    arm = Arm()
-    thinker = Thinker(arm, wild)
-    loop = EpisodeLoop(Observer(arm, thinker, (64, 48)), direct(arm, 15.0, 5))
-    loop.instruction = "touch the red cube"
-    arm.step = lambda count: setattr(arm, "cycle", arm.cycle + 1)
+    loop, thinker, arm = direct_loop(wild)
     for _ in range(12):
         loop.step()
     # Each chunk acts from the very cycle in which it was asked for, however far it jumps.
@@ -313,11 +318,7 @@ def test_a_direct_executor_asks_again_in_the_cycle_after_a_refusal():
             raise ValueError("I see no camera top")
         return marked(number)
 
-    arm = Arm()
-    thinker = Thinker(arm, moody)
-    arm.step = lambda count: setattr(arm, "cycle", arm.cycle + 1)
-    loop = EpisodeLoop(Observer(arm, thinker, (64, 48)), direct(arm, 15.0, 5))
-    loop.instruction = "touch the red cube"
+    loop, thinker, _ = direct_loop(moody)
     for _ in range(9):
         loop.step()
     assert thinker.asked == [0, 5, 6, 7]

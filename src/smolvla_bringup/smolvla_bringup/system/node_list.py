@@ -115,7 +115,7 @@ def _parameters(executable: str) -> dict[str, Setting]:
     module, name = {
         "executor_node": ("smolvla_core.node_settings", "ExecutorSettings"),
         "visualization_node": (
-            "smolvla_executor.visualization_node.parameters",
+            "smolvla_executor.visualization_node.markers",
             "VisualizationSettings",
         ),
         "sim_node": ("smolvla_sim.node.parameters", "SimSettings"),

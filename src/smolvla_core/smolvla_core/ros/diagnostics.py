@@ -20,7 +20,6 @@ from rclpy.node import Node
 from rclpy.time import Time
 
 from smolvla_core.latency import hidden_latency, starvation_reason
-from smolvla_core.ros import qos
 from smolvla_msgs.msg import ExecutorStatus, PolicyStatus
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
@@ -288,9 +287,7 @@ class DiagnosticsPublisher(Generic[Status]):
         namespace = node.get_namespace().strip("/")
         self._prefix = f"{namespace}/{node.get_name()}" if namespace else node.get_name()
         self._hardware = namespace or "arm"
-        self._publisher = node.create_publisher(
-            DiagnosticArray, "/diagnostics", qos.diagnostics_qos()
-        )
+        self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # Steady: simulated time may stand still.
         node.create_timer(1.0, self.publish, clock=Clock(clock_type=ClockType.STEADY_TIME))
 

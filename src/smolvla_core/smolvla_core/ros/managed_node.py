@@ -30,7 +30,7 @@ from rclpy.service import Service
 from rclpy.task import Future
 
 from smolvla_core.node_settings import ManagedSettings
-from smolvla_core.ros.parameters import Tuning, declare
+from smolvla_core.ros.parameters import Tuning, declare, error_text
 from smolvla_core.settings import settings_of
 
 T = TypeVar("T")
@@ -39,11 +39,6 @@ UNCONFIGURED, CONFIGURING, INACTIVE = "unconfigured", "configuring", "inactive"
 ACTIVE, FINALIZED = "active", "finalized"
 JOIN_TIMEOUT = 3.0
 """How long the end of the process waits for a transition that is under way [s]."""
-
-
-def _error_text(error: Exception) -> str:
-    """Return the text of an error, with its type unless it is a ValueError."""
-    return f"{'' if isinstance(error, ValueError) else f'{type(error).__name__}: '}{error}"
 
 
 class Background:
@@ -340,7 +335,7 @@ class ManagedNode(LifecycleNodeMixin, Node):
             self.configure(settings)
             self.in_ros_thread(lambda: self._catch_up(settings))
         except Exception as error:
-            self.problem = _error_text(error)
+            self.problem = error_text(error)
             self.misconfigured = isinstance(error, ValueError)
         if self._ending:
             self.release()
@@ -389,7 +384,7 @@ class ManagedNode(LifecycleNodeMixin, Node):
         try:
             function()
         except Exception as error:  # rclpy would swallow it
-            self.problem = f"it could not be {what}: {_error_text(error)}"
+            self.problem = f"it could not be {what}: {error_text(error)}"
             self.get_logger().error(self.problem)
             return TransitionCallbackReturn.ERROR
         self._enter(phase)
@@ -404,7 +399,7 @@ class ManagedNode(LifecycleNodeMixin, Node):
         try:
             self.release()
         except Exception as error:
-            self.get_logger().error(f"could not release everything: {_error_text(error)}")
+            self.get_logger().error(f"could not release everything: {error_text(error)}")
         self._enter(UNCONFIGURED)
         return result
 

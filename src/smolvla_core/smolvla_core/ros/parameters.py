@@ -109,6 +109,11 @@ def _descriptor(declared: Setting, settable: bool) -> ParameterDescriptor:
     return descriptor
 
 
+def error_text(error: Exception) -> str:
+    """Return the text of an error, with its type unless it is a ValueError."""
+    return f"{'' if isinstance(error, ValueError) else f'{type(error).__name__}: '}{error}"
+
+
 def declare(node: Node, cls: type[Settings], *, settable: bool) -> None:
     """Declare the parameters of `cls` on `node`; those that it has already stay as they are.
 
@@ -275,8 +280,7 @@ class Tuning:
             if changed and self._in_use():
                 self._check(from_values(self._cls, {**self.values, **new}), changed)
         except Exception as error:  # nothing that is typed may end the node
-            kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-            reason = f"{', '.join(sorted(changed))} not set: {kind}{error}"
+            reason = f"{', '.join(sorted(changed))} not set: {error_text(error)}"
             return SetParametersResult(successful=False, reason=reason)
         return SetParametersResult(successful=True)
 

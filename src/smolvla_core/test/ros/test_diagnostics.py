@@ -139,7 +139,7 @@ def test_joint_states_of_a_policy_that_does_not_listen_are_no_error():
 
 
 @pytest.mark.parametrize(("chunks", "level"), [(20, ERROR), (25, WARN)])
-def test_failed_inferences_are_told(chunks, level):
+def test_failed_inferences_are_reported(chunks, level):
     before = policy(inference_errors=1)
     report = policy_reports(before, inference_errors=3, chunks=chunks, message="out of memory")[
         "inference"
@@ -220,7 +220,7 @@ def test_an_executor_that_is_not_configured_says_only_that():
     )
 
 
-def test_late_cycles_and_interventions_are_told_when_they_are_many():
+def test_late_cycles_and_interventions_are_reported_when_they_are_many():
     assert executor_reports(overruns=2)["control loop"].level == OK
     report = executor_reports(overruns=20)["control loop"]
     assert report.level == WARN
@@ -231,7 +231,7 @@ def test_late_cycles_and_interventions_are_told_when_they_are_many():
     assert "max_speed" in report.message
 
 
-def test_a_jump_between_chunks_is_told_while_chunks_come():
+def test_a_jump_between_chunks_is_reported_while_chunks_come():
     before = executor(seconds=0, chunks_merged=8)
     report = executor_reports(before, seam_jump_last=0.31)["guard"]
     assert report.level == WARN

@@ -12,7 +12,7 @@ import yaml
 from smolvla_core.node_settings import ExecutorSettings, RecordSettings
 from smolvla_core.ros.parameter_names import check_arguments, check_file
 from smolvla_core.settings import settings_of
-from smolvla_executor.visualization_node.parameters import VisualizationSettings
+from smolvla_executor.visualization_node.markers import VisualizationSettings
 from smolvla_policy.backends.registry import policy_parameters
 
 ARM = {"/left/policy_node": ["period", "cameras", "joints"]}
@@ -89,7 +89,7 @@ def test_what_may_be_for_others_is_left_alone(tmp_path, content):
         ("a: [", "mine.yaml, line 1: this is not YAML: "),
     ],
 )
-def test_what_is_no_parameter_file_is_told_with_its_place(tmp_path, content, message):
+def test_what_is_no_parameter_file_is_reported_with_its_place(tmp_path, content, message):
     assert message in problem(tmp_path, content)
     # ROS refuses it, too.
     with pytest.raises(RuntimeError, match=r"mine\.yaml"):

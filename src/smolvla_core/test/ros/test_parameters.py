@@ -101,7 +101,7 @@ def test_every_parameter_of_the_nodes_is_described(cls):
         ("limits", None, ""),
     ],
 )
-def test_a_value_of_a_wrong_type_is_told_with_both_types(name, value, given):
+def test_a_value_of_a_wrong_type_is_reported_with_both_types(name, value, given):
     said = wrong_type(settings_of(Example)[name], value)
     assert bool(said) == bool(given)
     if given:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A complaint that is repeated is told once, a new one soon; a state that flickers, rarely."""
+"""A warning that is repeated is logged once, a new one soon; a state that flickers, rarely."""
 
 import pytest
 from smolvla_core.level import Level
@@ -8,7 +8,7 @@ from smolvla_core.ros.sparse_log import SparseLog, StateLog
 DRY = "HOLDING: the policy takes {:.2f} s"
 
 
-def test_the_same_words_are_told_rarely_and_new_ones_soon():
+def test_the_same_text_is_logged_rarely_and_a_new_one_soon():
     logged, now = [], [0.0]
     log = SparseLog(lambda text: logged.append((now[0], text)), 5.0, 60.0, lambda: now[0])
     for second in range(140):
@@ -48,7 +48,7 @@ class Log:
         return [text for _, _, text in self.lines]
 
 
-def test_a_fault_is_told_at_once_a_recovery_soon_and_each_once():
+def test_a_fault_is_reported_at_once_a_recovery_soon_and_each_once():
     log = Log()
     log.feed(3.0, Level.OK, "RUNNING")
     log.feed(2.0, Level.ERROR, "FAULT: 0.31 s old")
@@ -62,7 +62,7 @@ def test_a_fault_is_told_at_once_a_recovery_soon_and_each_once():
 
 
 @pytest.mark.parametrize(("holds", "runs"), [(0.3, 1.0), (1.0, 1.0), (2.5, 1.0), (6.0, 6.0)])
-def test_a_policy_that_is_always_too_slow_is_told_once_then_counted(holds, runs):
+def test_a_policy_that_is_always_too_slow_is_reported_once_then_counted(holds, runs):
     log = Log()
     log.feed(runs, Level.OK, "RUNNING")
     rounds = round(240 / (holds + runs))
@@ -73,12 +73,12 @@ def test_a_policy_that_is_always_too_slow_is_told_once_then_counted(holds, runs)
     assert len(log.lines) <= 4 * 8
     counts = [int(text.split("(")[1].split()[0]) for text in log.texts if " more time" in text]
     assert counts
-    # Each hold is told or counted, but for those after the last line.
+    # Each hold is logged or counted, but for those after the last line.
     holding = sum("HOLDING" in text for text in log.texts)
     assert rounds - 70 / (holds + runs) <= holding + sum(counts) <= rounds
 
 
-def test_what_was_told_last_is_what_lasts():
+def test_what_was_reported_last_is_what_lasts():
     log = Log()
     for _ in range(20):
         log.feed(0.6, Level.OK, "RUNNING")
@@ -89,7 +89,7 @@ def test_what_was_told_last_is_what_lasts():
     assert log.texts[-1] == "RUNNING"
 
 
-def test_a_wait_that_becomes_a_fault_is_told_again():
+def test_a_wait_that_becomes_a_fault_is_reported_again():
     log = Log()
     log.feed(10.0, Level.OK, "WAITING: nobody listens")
     log.feed(50.0, Level.WARN, "WAITING: nobody listens")

@@ -167,7 +167,7 @@ def test_a_dump_of_the_present_values_can_be_loaded(tuned):
         assert tuned.set(**{name: text}).successful, name
 
 
-def test_each_change_is_told_once_with_both_values(tuned, capfd):
+def test_each_change_is_reported_once_with_both_values(tuned, capfd):
     tuned.set(speeds="[1, 2.5]", shape="square", gain="2.0")
     tuned.set(gain="77.0")
     tuned.set(speeds="[1.0, 2.5]")
@@ -193,7 +193,7 @@ def test_nothing_that_is_typed_ends_the_node(tuned):
     assert "KeyError" in tuned.set(gain="3.0").reason
 
 
-def test_describe_tells_when_a_value_takes_effect(tuned):
+def test_describe_shows_when_a_value_takes_effect(tuned):
     assert "Takes effect at once." in tuned.node.describe_parameter("gain").description
     said = tuned.node.describe_parameter("port").description
     assert "Takes effect when the node is configured." in said

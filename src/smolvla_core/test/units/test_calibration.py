@@ -21,7 +21,8 @@ from smolvla_core.units.calibration import (
     find_calibration,
     load_calibration,
 )
-from smolvla_policy.backends.units_choice import choose_units
+from smolvla_policy.backends.completion import choose_units
+from smolvla_policy.backends.smolvla_settings import SmolVLASettings
 
 # Written by LeRobot 0.4.4; the driver's tests read the same file.
 LEROBOT = Path(__file__).parents[3] / "so100_hardware/test/units/lerobot_calibration.json"
@@ -83,7 +84,7 @@ def test_a_variable_wins_over_the_home_folder(home, tmp_path, monkeypatch, varia
     assert calibration_roots()[0] == tmp_path / "elsewhere" / rest
 
 
-def test_of_two_that_agree_the_newest_name_is_taken_and_told(home):
+def test_of_two_that_agree_the_newest_name_is_taken_and_reported(home):
     root = home / ".cache/huggingface/lerobot/calibration"
     put(root, "so100_follower")
     newest = put(root)
@@ -160,7 +161,7 @@ def test_text_that_is_no_calibration(tmp_path, text, message):
         load_calibration(path)
 
 
-def test_what_is_odd_is_told(tmp_path):
+def test_what_is_odd_is_reported(tmp_path):
     def change(arm):
         arm["shoulder_pan"].update(id=9, drive_mode=1)
         arm["elbow_flex"].update(range_min=2000, range_max=2100)
@@ -197,13 +198,11 @@ def test_no_policy_moves_an_arm_with_it(tmp_path, units):
     arm["elbow_flex"].update(range_min=14, range_max=4077)
     path = tmp_path / "arm.json"
     path.write_text(json.dumps(arm))
-    options = {"units": units, "calibration": str(path)}
+    settings = SmolVLASettings(units=units, calibration=str(path))
     with pytest.raises(ValueError, match="'elbow_flex': the range is 357 degrees wide"):
-        choose_units(options, load_robot("so100"), {})
-    assert (
-        choose_units({**options, "allow_units_mismatch": True}, load_robot("so100"), {}).regime
-        == units
-    )
+        choose_units(settings, load_robot("so100"), {})
+    allowed = replace(settings, allow_units_mismatch=True)
+    assert choose_units(allowed, load_robot("so100"), {}).regime == units
 
 
 @pytest.mark.parametrize("ends", [(0, 4095), (77, 4011), (310, 3690)])
@@ -211,7 +210,7 @@ def test_wrist_roll_may_have_the_full_turn_or_a_measured_range(ends):
     assert not any(broken(level, wrist_roll=ends) for level in (UNSAFE, DOUBTFUL, ODD))
 
 
-def test_a_joint_that_was_moved_to_one_end_only_is_told():
+def test_a_joint_that_was_moved_to_one_end_only_is_reported():
     (line,) = broken(ODD, elbow_flex=(2047, 3120))
     assert "only 94 degrees wide, but an SO-100's elbow_flex turns about 200" in line
     assert len(broken(ODD, wrist_roll=(2047, 3900), shoulder_pan=(900, 2300))) == 2

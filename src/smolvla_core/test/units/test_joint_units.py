@@ -141,7 +141,7 @@ def test_shares_end_at_the_calibrated_range_and_degrees_do_not() -> None:
     assert degrees.to_policy([3.0, 0.0, 0.0])[0] == pytest.approx(1954 * LEROBOT_DEGREES, abs=0.2)
 
 
-def test_a_reversed_gripper_is_told_by_its_range() -> None:
+def test_a_reversed_gripper_is_reported_by_its_range() -> None:
     units = joint_units("degrees", [*JOINTS[:2], replace(ARM["gripper"], closed=1.0, open=0.0)])
     assert units.to_policy([0.0, 0.0, 1.0])[2] == pytest.approx(0.0)
     assert units.to_policy([0.0, 0.0, 0.25])[2] == pytest.approx(75.0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`executor_node`: runs chunks at a fixed rate while the next one is being thought."""
+"""`executor_node`: runs chunks at a fixed rate while the next one is computed."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from smolvla_executor.executor_node.ready import ReadyLine
 from smolvla_executor.executor_node.task_server import TaskServer
 from smolvla_msgs.msg import ActionChunk, ExecutorStatus, InferenceRequest
 
-ACQUAINTANCE = 1.0
-"""How long the node gets to know the graph before it listens to instructions [s]. A publisher that
-waits for the node sends when it knows the listener, whether or not the listener knows it; then the
-message is lost."""
+DISCOVERY_TIME = 1.0
+"""How long the node discovers the graph before it subscribes to instructions [s]. A publisher that
+waits for a subscriber sends as soon as it has discovered one; where that has not discovered the
+publisher, the message is lost."""
 _MOVING = (ExecutorStatus.APPROACHING, ExecutorStatus.RUNNING, ExecutorStatus.HOLDING)
 
 
@@ -65,13 +65,13 @@ class ExecutorNode(ManagedNode):
         self._task_server = TaskServer(
             self, refusal=lambda: self.hint, begin=self._begin, cancel=self._cancel
         )
-        self._ready = ReadyLine(self, lambda: self._status, self._unheard)
+        self._ready = ReadyLine(self, lambda: self._status, self._output_without_listener)
         # Steady: simulated time may stand still.
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._acquaintance = self.create_timer(
-            ACQUAINTANCE, self._listen_to_instructions, clock=self._steady
+        self._discovery = self.create_timer(
+            DISCOVERY_TIME, self._subscribe_to_instructions, clock=self._steady
         )
-        self.create_timer(1.0, self._look_for_others, clock=self._steady)
+        self.create_timer(1.0, self._check_publishers, clock=self._steady)
         self._publish_status()
 
     # What the base calls in the transitions.
@@ -127,8 +127,10 @@ class ExecutorNode(ManagedNode):
             new.joint_states,
             new.outputs,
         ):
-            why = self.reconfigure_first("robot")
-            raise ValueError(f"robot {settings.robot} has other joints, topics or outputs: {why}")
+            remedy = self.reconfigure_first("robot")
+            raise ValueError(
+                f"robot {settings.robot} has other joints, topics or outputs: {remedy}"
+            )
 
     def tune(self, settings: ExecutorSettings, names: set[str]) -> None:
         """Let the control loop take new settings."""
@@ -151,7 +153,7 @@ class ExecutorNode(ManagedNode):
         self._execution.stop(f"{self.get_name()} was deactivated", self._how_to_activate())
 
     def release(self) -> None:
-        """End the control loop, then what it publishes to and hears."""
+        """End the control loop, then its publishers and subscriptions."""
         execution, self._execution = self._execution, None
         self._outputs = None
         if execution is not None:
@@ -166,16 +168,16 @@ class ExecutorNode(ManagedNode):
             self._on_status(self._idle_status())
 
     def finish(self) -> bool:
-        """Stop, and tell the caller of the goal that runs."""
+        """Stop and end the running goal with a message for its caller."""
         server, execution = self._task_server, self._execution
         if not self._ending and execution is not None:
             self._ending = True
-            why = f"{self.get_name()} was ended"
+            message = f"{self.get_name()} was ended"
             try:
-                execution.stop(why, why)
+                execution.stop(message, message)
             except TimeoutError:  # the loop is stuck or has ended
                 if server is not None:
-                    server.abort(why)
+                    server.abort(message)
         return server is not None and server.busy
 
     def destroy_node(self) -> None:
@@ -201,7 +203,7 @@ class ExecutorNode(ManagedNode):
     # In the thread of ROS.
 
     def _give_up(self) -> None:
-        """End the process, after the caller of the goal that runs was told."""
+        """End the process, after the caller of the running goal got its result."""
         self._ending = True
         if self._task_server is None or not self._task_server.busy:
             self.context.try_shutdown()
@@ -209,8 +211,8 @@ class ExecutorNode(ManagedNode):
         self._task_server.abort(self._problem_of_loop)
         self.create_timer(LINGER, lambda: self.context.try_shutdown(), clock=self._steady)
 
-    def _listen_to_instructions(self) -> None:
-        self._acquaintance.cancel()
+    def _subscribe_to_instructions(self) -> None:
+        self._discovery.cancel()
         self.create_subscription(
             String, "task_instruction", self._on_instruction, qos.instruction_qos()
         )
@@ -241,7 +243,7 @@ class ExecutorNode(ManagedNode):
             ),
         )
 
-    def _look_for_others(self) -> None:
+    def _check_publishers(self) -> None:
         """Warn if another publisher commands the arm, which would jerk between the two."""
         if self._status.state not in _MOVING or self._status.dry_run:
             return
@@ -258,14 +260,14 @@ class ExecutorNode(ManagedNode):
             )
         self._commanders = names
 
-    def _unheard(self) -> str:
+    def _output_without_listener(self) -> str:
         """Return an output that nobody listens to; empty for none, or none yet."""
-        return "" if self._outputs is None else self._outputs.missing()
+        return "" if self._outputs is None else self._outputs.without_listener()
 
     def _answer(
         self, response: Trigger.Response, order: Callable[[Execution], str]
     ) -> Trigger.Response:
-        """Let the control loop carry out `order` and answer with its message."""
+        """Have the control loop carry out `order`; answer with its message."""
         response.message = self.hint
         if self._execution is not None and not self.hint:
             try:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from smolvla_core.latency import percentile
 
 from smolvla_sim.bench.runs import CLAIM_DELAY, Cell
@@ -207,11 +208,8 @@ def comparisons(
 
 def criteria(sync: Row, best: Row) -> list[Criterion]:
     """Return the criteria of two rows with the same seeds."""
-    ratio = math.nan
-    if sync.cubes_mean:
-        ratio = best.cubes_mean / sync.cubes_mean
-    elif best.cubes_mean:
-        ratio = math.inf
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = float(np.divide(best.cubes_mean, sync.cubes_mean))
     low, high = bootstrap_ratio(best.cubes, sync.cubes)
     gain = best.success - sync.success
     return [

@@ -25,7 +25,6 @@ from smolvla_sim.play.loop import DONE, NO_APPROACH, EpisodeLoop, Execution, Obs
 from smolvla_sim.play.policies import load_backend
 from smolvla_sim.settings import LEAD_IN, SCENES, DemonstrationSettings, PlaySettings
 from smolvla_sim.world.arm import JOINT_NAMES
-from smolvla_sim.world.layout import random_start
 from smolvla_sim.world.rendering import CameraRenderer
 from smolvla_sim.world.scene import OBJECTS
 from smolvla_sim.world.simulation import Simulation
@@ -125,7 +124,7 @@ class Demonstrator:
             return self._scenes(seed)
         rng = np.random.default_rng([seed, 3])
         task, instruction = self._draw_task(rng, tasks_asked(self._settings.asked))
-        self._start(seed, task, rng)
+        self.simulation.begin(task, seed, rng, self._settings.random_starts)
         if self._driver is not None:
             task = self._lead_in(self._driver, seed, rng)
             instruction = self._instruction(rng, task)
@@ -179,7 +178,8 @@ class Demonstrator:
         tasks = [task for name in self._settings.scene_tasks for task in tasks_asked(name)]
         for index in range(SCENES_PER_EPISODE):
             task, instruction = self._draw_task(rng, tasks)
-            self._start(seed * SCENES_PER_EPISODE + index, task, rng)
+            scene = seed * SCENES_PER_EPISODE + index
+            self.simulation.begin(task, scene, rng, self._settings.random_starts)
             result.frames.append(self._frame(self.simulation.positions))
             result.tasks.append(instruction)
         return result
@@ -192,12 +192,6 @@ class Demonstrator:
         sentences = task.sentences()
         drawn = int(rng.integers(len(sentences)))
         return sentences[drawn if self._settings.paraphrases else 0]
-
-    def _start(self, seed: int, task: Task, rng: np.random.Generator) -> None:
-        somewhere = random_start(rng, self.simulation.kinematics)
-        at_random = rng.random() < self._settings.random_starts
-        self.simulation.set_task(task.sentence)
-        self.simulation.reset(seed, home=somewhere if at_random else None)
 
     def _frame(self, action: NDArray[np.float64]) -> Frame:
         frame: Frame = {

@@ -94,8 +94,8 @@ def seam_jumps(
 
     A jump is how much the command's step from one control cycle to the next differs from the
     step before it: 0 in a steady motion, whatever its speed. Of the joints the largest counts,
-    and of the cycles those of one action's length from the merge on, as the new chunk begins to
-    tell somewhere in there.
+    and of the cycles those of one action's length from the merge on, as the new chunk takes
+    effect somewhere in there.
 
     Args:
         commands: (joints,) each, in their order [rad].
