@@ -53,7 +53,6 @@ RENAMED: dict[str, str] = {
     "g": "chunk_size_threshold",
     "out": "output",
     "seconds": "time_limit",
-    "seconds": "time_limit",
     "seeds": "episodes",
     **dict.fromkeys(_ROBOT_FILE, "robot"),
 }
