@@ -167,18 +167,6 @@ def test_the_simulation_obeys_a_sentence_and_leaves_no_process(launched):
     assert "Traceback" not in suite.output
 
 
-def test_a_policy_that_is_killed_comes_back(launched):
-    suite = launched("hardware:=sim", "policy:=scripted", "rviz:=false")
-    suite.until(lambda: suite.policy.state == PolicyStatus.READY, "the policy is ready")
-    killed = suite.pid("policy_node")
-    os.kill(killed, signal.SIGKILL)
-    suite.until(lambda: suite.pid("policy_node") not in (0, killed), "the policy is back")
-    assert "policy_node was killed by SIGKILL" in suite.output
-    suite.client.policy_status = None
-    suite.until(lambda: suite.policy.state == PolicyStatus.READY, "the policy is ready again")
-    assert suite.interrupt() == 0
-
-
 @needs_ros2_control
 def test_a_mock_arm_waits_for_its_camera_and_takes_commands(launched):
     suite = launched(

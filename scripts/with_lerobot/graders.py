@@ -53,15 +53,7 @@ def gate(check: Check, name: str, dataset: Path) -> str:
 
 def deepen(check: Check, name: str, dataset: Path) -> str:
     """``deepen grade``: the grade counts defects of the data alone."""
-    report = check.work / "grades" / f"deepen_{name}.json"
-    report.parent.mkdir(exist_ok=True)
-    program = check.graders / "deepen"
-    check.run(
-        f"deepen_{name}",
-        [program, "grade", dataset, "--json", "-o", report, "--min-grade", "A"],
-        lerobot=True,
-    )
-    content = json.loads(report.read_text())
+    content = graded(check, "deepen", name, dataset, "-o", "--json", "--min-grade", "A")
     defects = {
         one["name"]: one["defective"]
         for one in content["defect_classes"].values()
@@ -75,15 +67,7 @@ def deepen(check: Check, name: str, dataset: Path) -> str:
 
 def kalanos(check: Check, name: str, dataset: Path) -> str:
     """``kalanos grade``: ready, without findings."""
-    report = check.work / "grades" / f"kalanos_{name}.json"
-    report.parent.mkdir(exist_ok=True)
-    program = check.graders / "kalanos"
-    check.run(
-        f"kalanos_{name}",
-        [program, "grade", dataset, "--report", report, "--fail-on", "blocked,unknown"],
-        lerobot=True,
-    )
-    content = json.loads(report.read_text())
+    content = graded(check, "kalanos", name, dataset, "--report", "--fail-on", "blocked,unknown")
     findings = [
         f"{one['metric_id']} {one['value']} of {one['channel']} in {one['episode_id']}"
         for one in content["findings"]
@@ -92,6 +76,17 @@ def kalanos(check: Check, name: str, dataset: Path) -> str:
         raise StepError("; ".join(findings))
     score = content["score"]
     return f"grade {score['grade']}, {score['score']:.0f} of 100, no findings"
+
+
+def graded(
+    check: Check, program: str, name: str, dataset: Path, report_option: str, *options: str
+) -> Any:
+    """Run a grader that writes its report, JSON, into a file."""
+    report = check.work / "grades" / f"{program}_{name}.json"
+    report.parent.mkdir(exist_ok=True)
+    command = [check.graders / program, "grade", dataset, report_option, report, *options]
+    check.run(f"{program}_{name}", command, lerobot=True)
+    return json.loads(report.read_text())
 
 
 def judged(check: Check, log: str, dataset: Path, *command: str) -> Any:

@@ -33,8 +33,6 @@ class Row:
     part: str
     step: str
     passed: bool
-    notes: str
-    seconds: float
 
 
 @dataclass
@@ -68,9 +66,10 @@ class Check:
             notes.append(str(error)[:LONGEST])
         except Exception as error:  # a fault of one step must not hide what the others find
             notes.append(f"{type(error).__name__}: {error}"[:LONGEST])
-        row = Row(part, name, passed, "; ".join(notes), time.monotonic() - started)
-        self.rows.append(row)
-        print(line(row), flush=True)
+        seconds = time.monotonic() - started
+        self.rows.append(Row(part, name, passed))
+        verdict = "pass" if passed else "FAIL"
+        print(f"{verdict}  {part:<12}{name:<42}{seconds:>6.1f} s  {'; '.join(notes)}", flush=True)
 
     def environment(self, lerobot: bool, more: Mapping[str, str] | None = None) -> dict[str, str]:
         """Return the environment of a command: no hub, and its own caches below `work`."""
@@ -174,9 +173,3 @@ def last_line(text: str) -> str:
     """Return the last line that is not blank."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1][:300] if lines else "it printed nothing"
-
-
-def line(row: Row) -> str:
-    """Format a row of the table."""
-    verdict = "pass" if row.passed else "FAIL"
-    return f"{verdict}  {row.part:<12}{row.step:<42}{row.seconds:>6.1f} s  {row.notes}"

@@ -177,13 +177,6 @@ def test_without_a_publisher_the_simulation_goes_on_and_says_what_is_missing() -
     assert "ros-jazzy-robot-state-publisher" in line
 
 
-@pytest.mark.usefixtures("ros2_control")
-@pytest.mark.parametrize("hardware", ["sim", "mock"])
-def test_an_arm_goes_on_without_frames(hardware: str) -> None:
-    (publisher,) = description_nodes(Options(hardware=hardware), print)
-    assert not publisher.critical
-
-
 def test_without_a_publisher_ros2_control_would_wait_for_ever() -> None:
     with pytest.raises(SetupError, match="ros-jazzy-robot-state-publisher, or choose hardware"):
         description_nodes(Options(hardware="mock"), print)

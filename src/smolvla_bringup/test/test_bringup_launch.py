@@ -109,19 +109,17 @@ def test_wrong_values_end_the_launch_before_anything_starts(described: Any) -> N
 
 
 def test_a_misspelled_argument_is_refused_and_a_strangers_is_not(
-    described: Any, capfd: pytest.CaptureFixture[str]
+    described: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(SetupError, match="no argument 'hardwar'; did you mean 'hardware'"):
         expand(load("so100"), hardwar="sim")
-    # The last is ours, of another part.
-    assert expand(load("arm"), hardware="sim", gazebo_world="x", policy="none")
-    warned = [line for line in "".join(capfd.readouterr()).splitlines() if "WARNING" in line]
-    assert ["'gazebo_world'" in line for line in warned] == [True]
-
-
-def test_the_habit_of_another_driver_does_not_start_a_real_arm(described: Any) -> None:
     with pytest.raises(SetupError, match="'use_mock_hardware'; did you mean 'hardware:=mock'"):
         expand(load("arm"), use_mock_hardware="true")
+    described.get_logger("launch").addHandler(caplog.handler)
+    # The last is ours, of another part.
+    assert expand(load("arm"), hardware="sim", gazebo_world="x", policy="none")
+    warnings = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
+    assert ["'gazebo_world'" in message for message in warnings] == [True]
 
 
 def visited(entity: Any, context: Any) -> list[Any]:
@@ -243,10 +241,3 @@ def test_two_includes_in_one_namespace_are_refused(described: Any, tmp_path: Pat
     assert [node.node_executable for node in nodes] == ["sim_node", "sim_node"]
     with pytest.raises(SetupError, match="/a/sim_node would be started twice"):
         launched(parent(tmp_path, arms.format("a")))
-
-
-def test_unknown_parts_of_the_driver_are_named_by_launch_too(
-    described: Any,
-) -> None:
-    with pytest.raises(SetupError, match="ros-jazzy-controller-manager"):
-        expand(load("arm"), hardware="mock")

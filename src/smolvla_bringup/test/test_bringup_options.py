@@ -64,6 +64,8 @@ def test_launch_texts_and_command_line_give_the_same_options() -> None:
     assert from_arguments(parser.parse_args(line)) == wanted
     assert Options.from_text({**texts, "aggregate": "", "checkpoint": ""}) == wanted
     assert from_arguments(parser.parse_args([])) == Options.from_text({}) == Options()
+    with pytest.raises(SetupError, match="seed is three, but must be a whole number"):
+        Options.from_text({"seed": "three"})
 
 
 def test_what_a_program_decides_itself_wins_over_the_command_line() -> None:
@@ -71,18 +73,6 @@ def test_what_a_program_decides_itself_wins_over_the_command_line() -> None:
     add_arguments(parser)
     arguments = parser.parse_args(["--hardware", "real", "--seed", "3"])
     assert from_arguments(arguments, hardware="sim") == Options(hardware="sim", seed=3)
-
-
-@pytest.mark.parametrize(
-    ("texts", "message"),
-    [
-        ({"seed": "three"}, "seed is three, but must be a whole number"),
-        ({"rviz": "maybe"}, "rviz is maybe, but must be true or false"),
-    ],
-)
-def test_texts_of_the_wrong_kind_are_explained(texts: dict, message: str) -> None:
-    with pytest.raises(SetupError, match=message):
-        Options.from_text(texts)
 
 
 def test_a_calibration_is_a_path_or_an_id_by_the_rule_of_the_tools() -> None:

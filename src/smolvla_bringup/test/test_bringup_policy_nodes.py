@@ -86,6 +86,14 @@ def test_parts_start_alone() -> None:
 
 
 def test_options_reach_the_parameters_of_the_nodes() -> None:
+    policy, executor = policy_nodes(sim())
+    assert policy.parameters == {
+        "backend": "smolvla",
+        "robot": "so100",
+        "autostart": True,
+        "checkpoint": str(CHECKPOINT),
+    }
+    assert not {"rate", "chunk_size_threshold", "aggregate", "output"} & set(executor.parameters)
     policy, executor = policy_nodes(
         Options(
             checkpoint="some/checkpoint",
@@ -119,15 +127,6 @@ def test_options_reach_the_parameters_of_the_nodes() -> None:
     }
     assert policy.critical
     assert executor.critical
-
-
-def test_unset_options_leave_the_parameter_file_alone() -> None:
-    policy, executor = policy_nodes(sim())
-    assert not {"rate", "chunk_size_threshold", "aggregate"} & set(executor.parameters)
-    assert not executor.has("rate")
-    assert executor.configured("robot") == "so100"
-    assert executor.configured("autostart") is policy.configured("autostart") is True
-    assert "calibration" not in policy.parameters
 
 
 def test_the_simulation_judges_where_nobody_else_was_named(tmp_path: Path) -> None:
@@ -175,7 +174,6 @@ def test_params_file_of_the_user_wins_over_the_package(tmp_path: Path) -> None:
     extra.write_text("executor_node:\n  ros__parameters:\n    rate: 50.0\n")
     executor = policy_nodes(sim(params_file=str(extra)))[1]
     assert executor.configured("rate") == 50.0
-    assert not executor.has("aggregate")
     assert policy_nodes(sim(params_file=str(extra), rate=20.0))[1].configured("rate") == 20.0
     with pytest.raises(SetupError, match=r"params_file /nowhere.yaml does not exist"):
         policy_nodes(sim(params_file="/nowhere.yaml"))
@@ -212,9 +210,6 @@ def test_typing_errors_in_the_params_file_end_the_start(
 
 
 def test_without_a_checkpoint_the_shipped_one_runs(tmp_path: Path) -> None:
-    policy = policy_nodes(sim())[0]
-    assert policy.configured("backend") == "smolvla"
-    assert policy.configured("checkpoint") == str(CHECKPOINT)
     assert policy_nodes(sim(checkpoint="x"))[0].configured("checkpoint") == "x"
     extra = tmp_path / "mine.yaml"
     extra.write_text("policy_node:\n  ros__parameters:\n    checkpoint: y\n")

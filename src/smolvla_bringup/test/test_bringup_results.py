@@ -62,14 +62,6 @@ def record() -> RunLog:
     return run
 
 
-def test_first_full_score_is_the_success() -> None:
-    run = RunLog(JOINTS)
-    for time, score in [(0.5, 0.0), (1.0, 0.5), (2.0, 1.0), (2.1, 0.5), (2.2, 1.0)]:
-        run.scores.append((time, score))
-    assert run.success_time == 2.0
-    assert len(run.scores) == 5
-
-
 def test_tick_times_follow_the_executor_and_not_the_calendar() -> None:
     run = RunLog(JOINTS)
     # Ten ticks in one second, then a pause of two seconds in which no tick is executed.

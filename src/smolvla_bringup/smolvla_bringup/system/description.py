@@ -19,7 +19,7 @@ def robot_description(options: Options, with_drivers: bool = True) -> str:
     """Return the URDF of the arm.
 
     Args:
-        options: how the system shall be started.
+        options: what shall be started.
         with_drivers: with the ros2_control tag, for which a real arm's port must be there.
 
     Raises:
@@ -62,10 +62,6 @@ def description_nodes(options: Options, log: Callable[[str], object]) -> list[No
 
     With `parent_frame` also the one that makes the root of the arm's frames its child. The pose
     in that frame stands in the URDF, so that both roots coincide.
-
-    Args:
-        options: how the system shall be started.
-        log: called with what is left out and the reason.
 
     Raises:
         SetupError: see `robot_description`; or ros2_control would wait for a description that

@@ -42,8 +42,7 @@ def node_list(
     """Return the nodes that `options` ask for, in the order of their start.
 
     Args:
-        options: how the system shall be started.
-        parts: of `PARTS`.
+        options, parts: what shall be started, and which of `PARTS` of it.
         log: called with each line about what is left out, and the reason.
 
     Raises:
@@ -61,8 +60,8 @@ def node_list(
         for part in sorted(parts, key=PARTS.index)
         for node in makers[part]()
     )
-    if options.params_file:
-        _check_file(Path(options.params_file).expanduser().resolve(), specs)
+    if options.params_path:
+        _check_file(options.params_path, specs)
     return specs
 
 
@@ -342,10 +341,6 @@ def _flags(options: Options, spec: NodeSpec, *names: str) -> dict[str, bool]:
 
 def visualization_nodes(options: Options, log: Callable[[str], object]) -> list[NodeSpec]:
     """Return the node that draws chunks and, where wanted, RViz; the arm works without both.
-
-    Args:
-        options: how the system shall be started.
-        log: called with the reason why there is no RViz.
 
     Raises:
         SetupError: RViz is asked for and cannot be opened.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import json
-import math
 import os
 import shlex
 import subprocess
@@ -115,11 +114,10 @@ class NodeSpec:
     def ros_arguments(self) -> list[str]:
         """Return name, namespace, remappings and parameters as ROS 2 command-line arguments."""
         arguments = []
-        if self.renamed:
-            arguments += ["-r", f"__node:={self.name}"]
+        names = {"__node": self.name} if self.renamed else {}
         if self.namespace:
-            arguments += ["-r", f"__ns:=/{self.namespace}"]
-        for source, target in self.remappings.items():
+            names["__ns"] = f"/{self.namespace}"
+        for source, target in (names | dict(self.remappings)).items():
             arguments += ["-r", f"{source}:={target}"]
         for file in self.params_files:
             arguments += ["--params-file", str(file)]
@@ -219,7 +217,7 @@ def make_spec(
     """Return a spec in the namespace of `options`, with the user's parameter file last.
 
     Args:
-        options: how the system shall be started.
+        options: what shall be started.
         package, executable: as for ``ros2 run``.
         name: empty for `executable`.
         texts: parameters too long for a command line; they go into a temporary file.
@@ -233,8 +231,7 @@ def make_spec(
         temporary_file(f"{stem}.yaml", yaml.safe_dump(content, sort_keys=False))
         for stem, content in (files or {}).items()
     ]
-    if options.params_file:
-        extra = Path(options.params_file).expanduser().resolve()
+    if extra := options.params_path:
         if not extra.is_file():
             raise SetupError(f"params_file {extra} does not exist")
         try:
@@ -298,19 +295,10 @@ def env_prefix(*options: str) -> tuple[str, ...]:
 
 def _yaml(value: Any) -> str:
     """Return a parameter value as YAML of unmistakable type: quoted texts, floats with a dot."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
     if isinstance(value, (list, tuple)):
         if not value:
-            raise ValueError("ROS 2 cannot tell the type of an empty list; leave it out")
+            raise ValueError("ROS 2 cannot infer the type of an empty list; leave it out")
         return f"[{', '.join(_yaml(element) for element in value)}]"
-    if isinstance(value, float):
-        if math.isnan(value):
-            return ".nan"
-        if math.isinf(value):
-            return ".inf" if value > 0 else "-.inf"
-        text = repr(value)
-        return text if "e" not in text or "." in text else text.replace("e", ".0e")
-    if isinstance(value, int):
-        return str(value)
+    if isinstance(value, (bool, int, float)):
+        return str(yaml.safe_dump(value)).splitlines()[0]
     return json.dumps(str(value), ensure_ascii=False)

@@ -228,6 +228,11 @@ class Options(Settings):
         return self.calibration or next(iter(self.loaded_robot.calibration.values()), "")
 
     @property
+    def params_path(self) -> Path | None:
+        """Whole path of `params_file`."""
+        return Path(self.params_file).expanduser().resolve() if self.params_file else None
+
+    @property
     def shipped_checkpoint(self) -> bool:
         """Whether the policy runs the checkpoint that comes with the simulation."""
         return self.hardware == "sim" and self.policy == "smolvla" and not self.checkpoint

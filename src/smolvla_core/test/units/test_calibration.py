@@ -21,7 +21,8 @@ from smolvla_core.units.calibration import (
     find_calibration,
     load_calibration,
 )
-from smolvla_policy.backends.units_choice import choose_units
+from smolvla_policy.backends.completion import choose_units
+from smolvla_policy.backends.smolvla_settings import SmolVLASettings
 
 # Written by LeRobot 0.4.4; the driver's tests read the same file.
 LEROBOT = Path(__file__).parents[3] / "so100_hardware/test/units/lerobot_calibration.json"
@@ -197,13 +198,11 @@ def test_no_policy_moves_an_arm_with_it(tmp_path, units):
     arm["elbow_flex"].update(range_min=14, range_max=4077)
     path = tmp_path / "arm.json"
     path.write_text(json.dumps(arm))
-    options = {"units": units, "calibration": str(path)}
+    settings = SmolVLASettings(units=units, calibration=str(path))
     with pytest.raises(ValueError, match="'elbow_flex': the range is 357 degrees wide"):
-        choose_units(options, load_robot("so100"), {})
-    assert (
-        choose_units({**options, "allow_units_mismatch": True}, load_robot("so100"), {}).regime
-        == units
-    )
+        choose_units(settings, load_robot("so100"), {})
+    allowed = replace(settings, allow_units_mismatch=True)
+    assert choose_units(allowed, load_robot("so100"), {}).regime == units
 
 
 @pytest.mark.parametrize("ends", [(0, 4095), (77, 4011), (310, 3690)])

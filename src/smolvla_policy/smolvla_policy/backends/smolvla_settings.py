@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from smolvla_core.node_settings import PolicySettings
-from smolvla_core.settings import live_setting, setting
+from smolvla_core.settings import live_setting, same, setting
 
 if TYPE_CHECKING:
     from smolvla_policy.backends.smolvla import SmolVLABackend
@@ -52,13 +52,7 @@ class SmolVLASettings(PolicySettings):
         "Move the arm although the checkpoint's statistics contradict 'units', or the "
         "calibration's ranges cannot be this arm's.",
     )
-    period: float = setting(
-        0.0,
-        "Time between two actions of a chunk: 1/fps of the data that the checkpoint was trained "
-        "on [s]. 0: what the checkpoint says (robot.json), else 1/30 with a warning.",
-        0.0,
-        1.0,
-    )
+    period: float = same(PolicySettings, "period", 0.0)
     real_time_chunking: bool = live_setting(
         False,
         "Chunks continue the actions that the executor has queued instead of being drawn without "

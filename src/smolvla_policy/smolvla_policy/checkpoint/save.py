@@ -24,10 +24,9 @@ from smolvla_policy.checkpoint.source import (
     companion_here,
 )
 from smolvla_policy.checkpoint.statistics import Statistics
-from smolvla_policy.checkpoint.tensor_file import TensorFile, write_tensor_file
 from smolvla_policy.checkpoint.text import TOKENIZER, TOKENIZER_CONFIG, InstructionTokenizer
 from smolvla_policy.checkpoint.vlm import WIDTH
-from smolvla_policy.checkpoint.weights import COMPILED
+from smolvla_policy.checkpoint.weights import COMPILED, TensorFile, write_tensor_file
 from smolvla_policy.model.names import LM_HEAD, locations, views
 from smolvla_policy.model.network import SmolVLANetwork
 

@@ -22,7 +22,6 @@ from smolvla_policy.checkpoint.config import ACTION, DEFAULTS, STATE, parse_conf
 from smolvla_policy.checkpoint.processors import Processors
 from smolvla_policy.checkpoint.save import POSTPROCESSOR_STATE, PREPROCESSOR_STATE, processor_files
 from smolvla_policy.checkpoint.source import CONFIG, WEIGHTS
-from smolvla_policy.checkpoint.tensor_file import write_tensor_file
 from smolvla_policy.checkpoint.text import (
     FAKE_IMAGE_TOKEN,
     GLOBAL_IMAGE_TOKEN,
@@ -30,6 +29,7 @@ from smolvla_policy.checkpoint.text import (
     TOKENIZER_CONFIG,
 )
 from smolvla_policy.checkpoint.vlm import SMOLVLM2_500M, model_sizes
+from smolvla_policy.checkpoint.weights import write_tensor_file
 from smolvla_policy.model.names import LM_HEAD, locations, views
 from smolvla_policy.model.network import SmolVLANetwork
 from smolvla_policy.model.sizes import Precision

@@ -155,19 +155,12 @@ def test_short_camera_names_and_views(policy, sample, want):
 
 def test_stage_times_and_size(policy, sample):
     policy.predict_chunk(**sample)
-    times = policy.stage_times
+    times = policy.engine.stage_times
     assert set(times) == {"images", "prefix", "steps", "total"}
     parts = times["images"] + times["prefix"] + times["steps"]
     assert times["total"] == pytest.approx(parts)
     assert policy.num_parameters == 298_496 - 336 * 48  # without lm_head
     assert policy.warm_up() > 0
-
-
-def test_report(policy):
-    report = policy.load_report
-    assert report.loaded == 123
-    assert report.unexpected == ()
-    assert report.ignored == ("model.vlm_with_expert.vlm.lm_head.weight",)
 
 
 BAD_INPUTS = {
@@ -207,7 +200,7 @@ def test_bad_input_is_refused(policy, sample, name):
         policy.predict_chunk(**bad)
 
 
-def test_ambiguous_short_name_is_refused(copy):
+def test_ambiguous_short_name_is_refused(copy, sample):
     def rename(content):
         inputs = content["input_features"]
         content["input_features"] = {
@@ -217,10 +210,10 @@ def test_ambiguous_short_name_is_refused(copy):
         }
 
     copy.edit("config.json", rename)
-    policy = copy.load()
-    assert policy.camera_feature("left.cam") == "left.cam"
+    policy, image = copy.load(), sample["images"]["observation.images.top"]
+    assert policy.predict_chunk(**{**sample, "images": {"left.cam": image}}).shape == (8, 6)
     with pytest.raises(ValueError, match="several cameras"):
-        policy.camera_feature("cam")
+        policy.predict_chunk(**{**sample, "images": {"cam": image}})
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from smolvla_policy.checkpoint.synthetic import make_checkpoint
-from smolvla_policy.checkpoint.tensor_file import TensorFile, write_tensor_file
+from smolvla_policy.checkpoint.weights import TensorFile, write_tensor_file
 
 from smolvla_policy import CheckpointError, SmolVLAPolicy
 
