@@ -23,7 +23,7 @@ from smolvla_core.node_settings import (
 )
 from smolvla_core.ros.parameters import takes_effect
 from smolvla_core.settings import Settings, commented_yaml, settings_of, table_rows
-from smolvla_executor.visualization_node.parameters import VisualizationSettings
+from smolvla_executor.visualization_node.markers import VisualizationSettings
 from smolvla_policy.backends.registry import backend_settings
 from smolvla_sim.node.parameters import SimSettings
 

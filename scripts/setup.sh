@@ -36,7 +36,7 @@ mkdir -p "$(dirname "$LOG")"
 
 # run TITLE COMMAND…: runs it with its output in the log and the elapsed time on the screen.
 run() {
-  local title="$1" start=$SECONDS pid status=0 told=0
+  local title="$1" start=$SECONDS pid status=0 shown=0
   shift
   printf '  %s … ' "$title"
   printf '\n### %s\n' "$*" >>"$LOG"
@@ -46,9 +46,9 @@ run() {
   while kill -0 $pid 2>/dev/null; do
     if [ -t 1 ]; then
       printf '\r  %s … %d s ' "$title" $((SECONDS - start))
-    elif [ $((SECONDS - start)) -ge $((told + 30)) ]; then
-      told=$((SECONDS - start))
-      printf '%d s … ' "$told"
+    elif [ $((SECONDS - start)) -ge $((shown + 30)) ]; then
+      shown=$((SECONDS - start))
+      printf '%d s … ' "$shown"
     fi
     sleep 0.1
   done

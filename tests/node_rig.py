@@ -354,7 +354,7 @@ def graph(programs):
 
 @pytest.fixture
 def make_robot(graph, monkeypatch):
-    monkeypatch.setattr(executor_node, "ACQUAINTANCE", 1e-3)
+    monkeypatch.setattr(executor_node, "DISCOVERY_TIME", 1e-3)
     return functools.partial(Robot, graph)
 
 

@@ -52,7 +52,7 @@ def test_killed_policy_holds_the_arm_and_a_restarted_one_finishes_the_task(clien
             client.instruct(TASK)
             until(client, lambda: executor().tick > 5, "motion")
             os.kill(first.pid("policy_node"), signal.SIGKILL)
-            assert "SIGKILL" in first.wait(timeout=10.0).message()
+            assert "SIGKILL" in first.wait(timeout=10.0).message
         # On a crowded machine it may have dropped its plan for a stale joint state and wait.
         still = (ExecutorStatus.HOLDING, ExecutorStatus.WAITING)
         until(

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,7 @@ class Emulator:
         self._control = socket.socket(socket.AF_UNIX)
         self._control.connect(str(control))
 
-    def tell(self, command: str) -> Any:
+    def control(self, command: str) -> Any:
         """Run a control command and return its data, None if it has none."""
         self._control.sendall(command.encode() + b"\n")
         answer = ""
@@ -75,24 +75,19 @@ class Emulator:
 
     def move(self, servo: int, angle: int) -> None:
         """Take a joint to an encoder angle and wait until the client has seen it there."""
-        self.tell(f"push {servo} {angle} 6000")
-        self.wait(lambda: abs(self.tell(f"show {servo}")[0]["encoder"] - angle) < 1, "move")
+        self.place(servo, angle)
         # The client reads all joints in turn; three more reads of this one have its end.
         seen = self.requests(servo)
         self.wait(lambda: self.requests(servo) >= seen + 3, "be read")
 
     def place(self, servo: int, angle: int) -> None:
         """Take a joint to an encoder angle that nobody need see."""
-        self.tell(f"push {servo} {angle} 6000")
-        self.wait(lambda: abs(self.tell(f"show {servo}")[0]["encoder"] - angle) < 1, "move")
-
-    def release(self) -> None:
-        """Let go of all joints."""
-        self.tell("release all")
+        self.control(f"push {servo} {angle} 6000")
+        self.wait(lambda: abs(self.control(f"show {servo}")[0]["encoder"] - angle) < 1, "move")
 
     def requests(self, servo: int) -> int:
         """Return how often a servo was asked."""
-        return int(self.tell("stats")["servos"][servo - 1]["requests"])
+        return int(self.control("stats")["servos"][servo - 1]["requests"])
 
     def wait(self, reached: Any, what: str) -> None:
         """Wait until something is so."""
@@ -105,7 +100,7 @@ class Emulator:
     def close(self) -> None:
         """End the program."""
         with contextlib.suppress(OSError):
-            self.tell("quit")
+            self.control("quit")
         self._control.close()
         kill(self._process)
         self._output.close()
@@ -153,7 +148,7 @@ class Terminal:
         while (at := self._text.find(text, self._read)) < 0:
             if self._process.poll() is not None or time.monotonic() > end:
                 raise StepError(
-                    f"it did not say {text!r} but {last_line(self._text)!r}, see {self._log}"
+                    f"it printed not {text!r} but {last_line(self._text)!r}, see {self._log}"
                 )
             time.sleep(0.02)
         self._read = at + len(text)
@@ -162,34 +157,22 @@ class Terminal:
         """Press Enter."""
         os.write(self._master, b"\n")
 
-    def finish(self) -> None:
-        """Wait for a good end."""
+    def __enter__(self) -> Terminal:
+        """Let the block talk to the program."""
+        return self
+
+    def __exit__(self, failed: object, *_: object) -> None:
+        """Wait for a good end, unless the block has failed; end the program if it still runs."""
         try:
-            code = self._process.wait(PATIENCE)
+            code = None if failed else self._process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             raise StepError(f"it did not end, see {self._log}") from None
-        self._thread.join(5)
+        finally:
+            kill(self._process)
+            self._thread.join(5)
+            os.close(self._master)
         if code:
             raise StepError(f"exit code {code}: {last_line(self._text)}, see {self._log}")
-
-    def close(self) -> None:
-        """End the program if it still runs."""
-        kill(self._process)
-        self._thread.join(5)
-        os.close(self._master)
-
-
-@contextlib.contextmanager
-def terminal(
-    check: Check, name: str, command: Sequence[object], lerobot: bool
-) -> Iterator[Terminal]:
-    """Run a program in a terminal as long as the block lasts."""
-    running = Terminal(check, name, command, lerobot)
-    try:
-        yield running
-        running.finish()
-    finally:
-        running.close()
 
 
 def calibrate(emulator: Emulator, tool: Terminal, before: str, between: str) -> None:
@@ -226,7 +209,7 @@ def device(role: str, kind: str, emulator: Emulator, name: str) -> list[str]:
 def calibrate_there(check: Check, role: str, kind: str, emulator: Emulator, name: str) -> None:
     """Calibrate by ``lerobot-calibrate``."""
     command = [check.lerobot.parent / "lerobot-calibrate", *device(role, kind, emulator, name)]
-    with terminal(check, f"lerobot_calibrate_{name}", command, lerobot=True) as tool:
+    with Terminal(check, f"lerobot_calibrate_{name}", command, lerobot=True) as tool:
         calibrate(emulator, tool, "press ENTER", "Press ENTER to stop")
 
 
@@ -253,10 +236,8 @@ def positions_there(check: Check, emulator: Emulator, name: str) -> np.ndarray[A
     Raises:
         StepError: it does not take the arm for calibrated.
     """
-    script = Path(__file__).with_name("in_lerobot.py")
     answer = check.work / "arm" / "positions.json"
-    command = [check.lerobot, script, "positions", emulator.port, name, answer]
-    check.run("positions", command, lerobot=True)
+    check.in_lerobot("positions", "positions", emulator.port, name, answer)
     content = json.loads(answer.read_text())
     if not content["calibrated"]:
         raise StepError("LeRobot finds another calibration in the servos than in the file")
@@ -289,9 +270,9 @@ def teleoperate(check: Check, follower: Emulator, leader: Emulator) -> str:
         *device("teleop", "so101_leader", leader, LEADER),
         *("--fps=30", "--teleop_time_s=8"),
     ]
-    follower.release()
+    follower.control("release all")
     pose(leader, 0.2)
-    with terminal(check, "lerobot_teleoperate", command, lerobot=True) as running:
+    with Terminal(check, "lerobot_teleoperate", command, lerobot=True) as running:
         running.expect("Teleop loop time")
         pose(leader, 0.6)
     there = positions_here(check, leader, file_of(check, "teleoperators/so_leader", LEADER))
@@ -305,7 +286,7 @@ def record(check: Check, follower: Emulator, leader: Emulator, camera: bool) -> 
     kind = "camera" if camera else "no_camera"
     out = check.work / "datasets" / f"lerobot_{kind}"
     shutil.rmtree(out, ignore_errors=True)
-    follower.release()
+    follower.control("release all")
     pose(leader, -0.3)
     settings = f"{{type: zmq, server_address: 127.0.0.1, port: {CAMERA_PORT}, fps: 30"
     settings += ", width: 96, height: 64, camera_name: top}"
@@ -324,7 +305,7 @@ def record(check: Check, follower: Emulator, leader: Emulator, camera: bool) -> 
             script = Path(__file__).with_name("in_lerobot.py")
             server = [str(check.lerobot), str(script), "camera", str(CAMERA_PORT), "top"]
             stack.enter_context(program(check, "camera", server, signal.SIGTERM))
-        running = stack.enter_context(terminal(check, f"lerobot_record_{kind}", command, True))
+        running = stack.enter_context(Terminal(check, f"lerobot_record_{kind}", command, True))
         running.expect("Recording episode 0")
         pose(leader, 0.5)
         running.expect("Recording episode 1")
@@ -336,7 +317,7 @@ def replay(check: Check, follower: Emulator, dataset: Path) -> str:
     """Let LeRobot replay the last episode and see where the arm ends."""
     opened = Dataset.open(dataset)
     last = opened.num_episodes - 1
-    follower.release()
+    follower.control("release all")
     check.tool(
         "lerobot_replay",
         *("lerobot-replay", *device("robot", "so101_follower", follower, FOLLOWER)),
@@ -358,42 +339,42 @@ def run(check: Check) -> None:
         for emulator in (follower, leader, third):
             stack.callback(emulator.close)
         robots = "robots/so_follower"
-        with check.step(PART, "lerobot-calibrate serves here") as figures:
+        with check.step(PART, "lerobot-calibrate serves here") as notes:
             calibrate_there(check, "robot", "so101_follower", follower, FOLLOWER)
             calibrate_there(check, "teleop", "so101_leader", leader, LEADER)
             accepted_here(check, follower, FOLLOWER)
             accepted_here(check, leader, file_of(check, "teleoperators/so_leader", LEADER))
-            figures.append("follower and leader, so100_calibrate --check: no difference")
-        with check.step(PART, "so100_calibrate serves there") as figures:
+            notes.append("follower and leader, so100_calibrate --check: no difference")
+        with check.step(PART, "so100_calibrate serves there") as notes:
             command = [PROGRAMS / "so100_calibrate", "--port", third.port, "--id", OURS]
-            with terminal(check, "so100_calibrate", command, lerobot=False) as tool:
+            with Terminal(check, "so100_calibrate", command, lerobot=False) as tool:
                 calibrate(third, tool, "ress Enter", "ress Enter")
             positions_there(check, third, OURS)
             mine, theirs = file_of(check, robots, OURS), file_of(check, robots, FOLLOWER)
             if mine.read_bytes() != theirs.read_bytes():
                 raise StepError(f"the same movements gave two files: {mine} and {theirs}")
-            figures.append("is_calibrated; the two files are equal byte by byte")
-        with check.step(PART, "both read the same positions") as figures:
+            notes.append("is_calibrated; the two files are equal byte by byte")
+        with check.step(PART, "both read the same positions") as notes:
             pose(follower, 0.4)
             ours = positions_here(check, follower, FOLLOWER)
             theirs_read = positions_there(check, follower, FOLLOWER)
             off = largest(ours - theirs_read, 0.1, "positions")
-            figures.append(f"within {off:.3f} degrees or percent")
+            notes.append(f"within {off:.3f} degrees or percent")
         with check.step(PART, "so100_calibrate --from-file"):
             command = [PROGRAMS / "so100_calibrate", "--port", third.port]
             check.run("from_file", [*command, "--from-file", FOLLOWER])
             accepted_here(check, third, FOLLOWER)
-        with check.step(PART, "lerobot-teleoperate") as figures:
-            figures.append(teleoperate(check, follower, leader))
-        with check.step(PART, "lerobot-record, no camera") as figures:
+        with check.step(PART, "lerobot-teleoperate") as notes:
+            notes.append(teleoperate(check, follower, leader))
+        with check.step(PART, "lerobot-record, no camera") as notes:
             dataset = record(check, follower, leader, camera=False)
             inspect(check, "inspect_lerobot_no_camera", dataset)
-            figures.append(equal_frames(check, "lerobot_no_camera", dataset))
-        with check.step(PART, "lerobot-record, a camera") as figures:
+            notes.append(equal_frames(check, "lerobot_no_camera", dataset))
+        with check.step(PART, "lerobot-record, a camera") as notes:
             dataset = record(check, follower, leader, camera=True)
             inspect(check, "inspect_lerobot_camera", dataset)
-            figures.append(equal_frames(check, "lerobot_camera", dataset))
+            notes.append(equal_frames(check, "lerobot_camera", dataset))
             train_here(check, "lerobot_camera_train", [dataset], "--architecture", SMALL)
-            figures.append("2 training steps here")
-        with check.step(PART, "lerobot-replay") as figures:
-            figures.append(replay(check, follower, dataset))
+            notes.append("2 training steps here")
+        with check.step(PART, "lerobot-replay") as notes:
+            notes.append(replay(check, follower, dataset))

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,8 @@ MODES = {
     "QUANTILES": ("q01", "q99"),
     "QUANTILE10": ("q10", "q90"),
 }
-OLD_ONES_CANNOT = ("disabled step",)
-"""Cases that LeRobot 0.4 has no class for."""
+DISABLED = "disabled step"
+"""A case that LeRobot 0.4 has no class for."""
 
 Statistics = dict[str, dict[str, NDArray[np.float32]]]
 
@@ -50,7 +51,6 @@ class Case:
     """One kind of checkpoint.
 
     Attributes:
-        name: in the table.
         folder: of the checkpoint, as LeRobot is given it.
         cameras: by the robot's names.
         state: sizes of the observed states.
@@ -60,7 +60,6 @@ class Case:
             names, and LeRobot looks nowhere else.
     """
 
-    name: str
     folder: Path
     cameras: tuple[str, ...] = (IMAGES + "top", IMAGES + "wrist")
     state: int = 6
@@ -175,19 +174,15 @@ def invented(state: int, action: int, still: dict[str, int] | None = None) -> St
     return made
 
 
-def cases(check: Check) -> Iterator[Callable[[], Case]]:
-    """Give the makers of all cases."""
+def cases(check: Check) -> dict[str, Callable[[], Case]]:
+    """Return name -> maker of each case."""
     made = check.work / "checkpoints"
 
     def edited(name: str) -> Edited:
-        return Edited(made / name.replace(" ", "_"))
-
-    yield lambda: Case("as shipped", SHIPPED)
+        return Edited(made / name.replace(" ", "_").replace(",", ""))
 
     def trained() -> Case:
-        return Case("trained here", train(check, "checkpoints_train", simulated(check)))
-
-    yield trained
+        return Case(train(check, "checkpoints_train", simulated(check)))
 
     def renamed() -> Case:
         base = edited("base of three cameras")
@@ -195,58 +190,25 @@ def cases(check: Check) -> Iterator[Callable[[], Case]]:
         base.sizes(4, 7)
         base.statistics(invented(4, 7))
         names = ("--rename-map", "top=camera1", "wrist=camera2")
-        dataset = simulated(check)
-        return Case(
-            "trained here with --rename-map",
-            train(check, "rename_map_train", dataset, base.folder, *names),
-        )
+        return Case(train(check, "rename_map_train", simulated(check), base.folder, *names))
 
-    yield renamed
-
-    def two_of_three() -> Case:
-        one = edited("two of three cameras")
-        one.cameras(("camera1", "camera2", "camera3"), {"front": "camera1", "hand": "camera3"})
-        return Case("two of three cameras", one.folder, (IMAGES + "front", IMAGES + "hand"))
-
-    yield two_of_three
-
-    def one_of_three() -> Case:
-        one = edited("one of three cameras")
-        one.cameras(("camera1", "camera2", "camera3"), {"hand": "camera2"})
-        return Case("one of three cameras", one.folder, (IMAGES + "hand",))
-
-    yield one_of_three
-
-    def empty_camera() -> Case:
-        one = edited("empty_cameras 1")
-        one.cameras(("camera1", "camera2"), {"front": "camera1", "hand": "camera2"}, empty=1)
-        return Case("empty_cameras 1", one.folder, (IMAGES + "front", IMAGES + "hand"))
-
-    yield empty_camera
-
-    def absent_and_empty() -> Case:
-        one = edited("one of two, empty_cameras 1")
-        one.cameras(("camera1", "camera2"), {"front": "camera1"}, empty=1)
-        return Case("one of two, empty_cameras 1", one.folder, (IMAGES + "front",))
-
-    yield absent_and_empty
+    def cameras(name: str, declared: int, renamed: dict[str, str], empty: int = 0) -> Case:
+        one = edited(name)
+        one.cameras(tuple(f"camera{at}" for at in range(1, declared + 1)), renamed, empty)
+        return Case(one.folder, tuple(IMAGES + camera for camera in renamed))
 
     def stale_state() -> Case:
         one = edited("stale state shape")
         one.sizes(6, 14)
         one.statistics(invented(14, 14))
-        return Case("config says 6 states, there are 14", one.folder, state=14)
-
-    yield stale_state
+        return Case(one.folder, state=14)
 
     def zero_std() -> Case:
         one = edited("zero std")
         statistics = invented(6, 6, {"observation.state": 4, "action": 1})
         one.statistics(statistics)
         still = {4: float(statistics["observation.state"]["mean"][4])}
-        return Case("std 0", one.folder, still=still)
-
-    yield zero_std
+        return Case(one.folder, still=still)
 
     def mode(name: str) -> Case:
         one = edited(f"constant {name}")
@@ -258,21 +220,16 @@ def cases(check: Check) -> Iterator[Callable[[], Case]]:
         one.config(lambda raw: raw.update(normalization_mapping=mapping))
         one.normalization(lambda settings: settings.update(norm_map=mapping))
         still = {2: float(statistics["observation.state"][MODES[name][0]][2])}
-        return Case(f"{name} with constant dimensions", one.folder, state=7, still=still)
-
-    for name in MODES:
-        yield lambda name=name: mode(name)  # type: ignore[misc]
+        return Case(one.folder, state=7, still=still)
 
     def disabled() -> Case:
-        one = edited("disabled step")
+        one = edited(DISABLED)
         step = {"registry_name": "relative_actions_processor", "config": {"enabled": False}}
         _edit(
             one.folder / "policy_preprocessor.json",
             lambda content: content["steps"].insert(3, step),
         )
-        return Case("disabled step", one.folder)
-
-    yield disabled
+        return Case(one.folder)
 
     def averaged(which: str) -> Case:
         out = made / "with_ema"
@@ -286,22 +243,16 @@ def cases(check: Check) -> Iterator[Callable[[], Case]]:
         last = out / "checkpoints" / "last"
         last.unlink(missing_ok=True)
         last.symlink_to("000004")
-        folder = last / which
         # The output folder stands for its newest plain weights; the average is named.
         given = str(out) if which == "pretrained_model" else None
-        return Case(f"output folder with EMA: {which}", folder, given=given)
-
-    for which in ("pretrained_model", "pretrained_model_ema"):
-        yield lambda which=which: averaged(which)  # type: ignore[misc]
+        return Case(last / which, given=given)
 
     def nested() -> Case:
         repository = "stand-in/nested"
         root = hub_folder(check, repository)
         for step in ("000800", "001200"):
             folder = Edited(root / "checkpoints" / step / "pretrained_model").folder
-        return Case("nested on the hub", folder, given=repository)
-
-    yield nested
+        return Case(folder, given=repository)
 
     def moved() -> Case:
         one, theirs = edited("paths of another machine"), edited("paths of this machine")
@@ -312,18 +263,38 @@ def cases(check: Check) -> Iterator[Callable[[], Case]]:
             "tokenizer_processor",
             lambda step: step["config"].update(tokenizer_name=elsewhere),
         )
-        return Case("paths of another machine", theirs.folder, given=str(one.folder), foreign=True)
-
-    yield moved
+        return Case(theirs.folder, given=str(one.folder), foreign=True)
 
     def sized(state: int, action: int) -> Case:
         one = edited(f"sizes {state} {action}")
         one.sizes(state, action)
         one.statistics(invented(state, action))
-        return Case(f"state {state}, action {action}", one.folder, state=state)
+        return Case(one.folder, state=state)
 
-    for state, action in SIZES:
-        yield lambda state=state, action=action: sized(state, action)  # type: ignore[misc]
+    front, hand = {"front": "camera1"}, {"hand": "camera2"}
+    declared: dict[str, tuple[int, dict[str, str], int]] = {
+        "two of three cameras": (3, {"front": "camera1", "hand": "camera3"}, 0),
+        "one of three cameras": (3, hand, 0),
+        "empty_cameras 1": (2, front | hand, 1),
+        "one of two, empty_cameras 1": (2, front, 1),
+    }
+    return {
+        "as shipped": lambda: Case(SHIPPED),
+        "trained here": trained,
+        "trained here with --rename-map": renamed,
+        **{name: partial(cameras, name, *given) for name, given in declared.items()},
+        "config says 6 states, there are 14": stale_state,
+        "std 0": zero_std,
+        **{f"{name} with constant dimensions": partial(mode, name) for name in MODES},
+        DISABLED: disabled,
+        **{
+            f"output folder with EMA: {which}": partial(averaged, which)
+            for which in ("pretrained_model", "pretrained_model_ema")
+        },
+        "nested on the hub": nested,
+        "paths of another machine": moved,
+        **{f"state {n}, action {m}": partial(sized, n, m) for n, m in SIZES},
+    }
 
 
 def train(check: Check, name: str, dataset: Path, checkpoint: Path = SHIPPED, *more: str) -> Path:
@@ -384,16 +355,25 @@ def answer(policy: SmolVLAPolicy, path: Path, cameras: tuple[str, ...]) -> NDArr
 
 @dataclass
 class Pending:
-    """A case on its way through the four answers."""
+    """A case on its way through the four answers, in a folder of its own."""
 
+    name: str
     case: Case
-    observations: Path
+    folder: Path
     ours: NDArray[np.float32]
-    saved_here: Path
-    saved_there: Path
+
+    @property
+    def observations(self) -> Path:
+        """The file that all answer."""
+        return self.folder / "observations.npz"
+
+    @property
+    def saved_there(self) -> Path:
+        """What LeRobot saves."""
+        return self.folder / "saved_there"
 
 
-def prepare(check: Check, case: Case, at: int) -> Pending:
+def prepare(check: Check, name: str, case: Case, at: int) -> Pending:
     """Load, answer and save a case here."""
     folder = check.work / "answers" / f"{at:02d}"
     shutil.rmtree(folder, ignore_errors=True)
@@ -402,46 +382,30 @@ def prepare(check: Check, case: Case, at: int) -> Pending:
     observations(folder / "observations.npz", policy, case)
     ours = answer(policy, folder / "observations.npz", case.cameras)
     policy.save_pretrained(folder / "saved_here")
-    return Pending(
-        case,
-        folder / "observations.npz",
-        ours,
-        folder / "saved_here",
-        folder / "saved_there",
-    )
+    return Pending(name, case, folder, ours)
 
 
-def old_can(case: Case) -> bool:
+def old_can(one: Pending) -> bool:
     """Say whether LeRobot 0.4 can be asked to read what is saved here."""
-    return not case.foreign and case.name not in OLD_ONES_CANNOT
+    return not one.case.foreign and one.name != DISABLED
 
 
 def ask(check: Check, python: Path, name: str, pending: list[Pending], save: bool) -> None:
     """Let LeRobot answer for the folders themselves and for what was saved here."""
-    jobs: list[dict[str, str]] = []
+
+    def job(one: Pending, checkpoint: Path, kind: str, **more: str) -> dict[str, str]:
+        answer = str(one.folder / f"{name}_{kind}.npz")
+        given = {"observations": str(one.observations), "checkpoint": str(checkpoint)}
+        return {**given, "answer": answer, **more}
+
+    jobs = []
     for one in pending:
-        shared = {"observations": str(one.observations)}
-        parent = one.observations.parent
         if save:
-            jobs.append(
-                {
-                    **shared,
-                    "checkpoint": str(one.case.folder),
-                    "answer": str(parent / f"{name}_same.npz"),
-                    "save": str(one.saved_there),
-                }
-            )
-        jobs.append(
-            {
-                **shared,
-                "checkpoint": str(one.saved_here),
-                "answer": str(parent / f"{name}_saved.npz"),
-            }
-        )
+            jobs.append(job(one, one.case.folder, "same", save=str(one.saved_there)))
+        jobs.append(job(one, one.folder / "saved_here", "saved"))
     path = check.work / f"{name}_jobs.json"
     path.write_text(json.dumps(jobs))
-    script = Path(__file__).with_name("in_lerobot.py")
-    check.run(f"checkpoints_{name}", [python, script, "predict", path], lerobot=True)
+    check.in_lerobot(f"checkpoints_{name}", "predict", path, python=python)
 
 
 def answered(label: str, path: Path) -> NDArray[np.float32]:
@@ -479,14 +443,13 @@ def judge(check: Check, one: Pending) -> list[str]:
     Raises:
         StepError: they differ.
     """
-    parent = one.observations.parent
     names = {"the same folder": "today_same"}
     if not one.case.foreign:
         names["ours read there"] = "today_saved"
-    if check.old_lerobot is not None and old_can(one.case):
+    if check.old_lerobot is not None and old_can(one):
         names["ours read by the old one"] = "old_saved"
     shares = {
-        label: compare(label, one.ours, answered(label, parent / f"{name}.npz"))
+        label: compare(label, one.ours, answered(label, one.folder / f"{name}.npz"))
         for label, name in names.items()
     }
     vlm = one.case.folder / "vlm"
@@ -503,23 +466,20 @@ def run(check: Check) -> None:
     tiny = hub_folder(check, VLM)
     shutil.copytree(SHIPPED / "vlm", tiny, dirs_exist_ok=True)
     pending: list[Pending] = []
-    for at, make in enumerate(cases(check)):
-        name = f"case {at}"
+    for at, (name, make) in enumerate(cases(check).items()):
         try:
-            case = make()
-            name = case.name
-            pending.append(prepare(check, case, at))
+            pending.append(prepare(check, name, make(), at))
         except Exception as error:
             with check.step(PART, name):
                 raise StepError(f"here: {type(error).__name__}: {error}") from error
-    with check.step(PART, "LeRobot answers") as figures:
+    with check.step(PART, "LeRobot answers") as notes:
         ask(check, check.lerobot, "today", pending, save=True)
-        figures.append(f"{len(pending)} cases")
+        notes.append(f"{len(pending)} cases")
     if check.old_lerobot is not None:
-        with check.step(PART, "LeRobot 0.4 answers") as figures:
-            able = [one for one in pending if old_can(one.case)]
+        with check.step(PART, "LeRobot 0.4 answers") as notes:
+            able = [one for one in pending if old_can(one)]
             ask(check, check.old_lerobot, "old", able, save=False)
-            figures.append(f"{len(able)} cases")
+            notes.append(f"{len(able)} cases")
     for one in pending:
-        with check.step(PART, one.case.name) as figures:
-            figures.extend(judge(check, one))
+        with check.step(PART, one.name) as notes:
+            notes.extend(judge(check, one))

@@ -26,19 +26,14 @@ Edit = Callable[[Check, str, Path, Path], list[Path]]
 """Edits a dataset by LeRobot's tool (check, log, dataset, empty folder) -> what came out."""
 
 
-def edit(check: Check, log: str, *options: str | Path) -> str:
-    """Run LeRobot's tool."""
-    return check.tool(log, "lerobot-edit-dataset", *options)
-
-
 def into_new(operation: str, **settings: object) -> Edit:
     """Return an operation that writes a new dataset."""
 
     def run(check: Check, log: str, dataset: Path, out: Path) -> list[Path]:
         options = [f"--operation.{name}={_text(value)}" for name, value in settings.items()]
-        edit(
-            check,
+        check.tool(
             log,
+            "lerobot-edit-dataset",
             *(f"--repo_id={NAME}", f"--root={dataset}", f"--operation.type={operation}"),
             *(f"--new_repo_id={NAME}_new", f"--new_root={out / 'new'}", *options),
         )
@@ -47,18 +42,13 @@ def into_new(operation: str, **settings: object) -> Edit:
     return run
 
 
-def reencode(codec: str) -> Edit:
-    """Return the compressing of the videos by another codec."""
-    return into_new("reencode_videos", **{"rgb_encoder.vcodec": codec})
-
-
 def split(check: Check, log: str, dataset: Path, out: Path) -> list[Path]:
     """Split off the last episode."""
     last = Dataset.open(dataset).num_episodes - 1
     parts = {"train": list(range(last)), "val": [last]}
-    edit(
-        check,
+    check.tool(
         log,
+        "lerobot-edit-dataset",
         *(f"--repo_id={NAME}", f"--root={dataset}", "--operation.type=split"),
         *(f"--new_root={out}", f"--operation.splits={json.dumps(parts)}"),
     )
@@ -71,9 +61,9 @@ def merge(joined: bool) -> Edit:
     def run(check: Check, log: str, dataset: Path, out: Path) -> list[Path]:
         other = simulated(check, "simulation_second", seed=50)
         flag = _text(joined)
-        edit(
-            check,
+        check.tool(
             log,
+            "lerobot-edit-dataset",
             *("--operation.type=merge", f"--new_repo_id={NAME}_new", f"--new_root={out / 'new'}"),
             f"--operation.repo_ids={json.dumps([NAME, NAME + '_second'])}",
             f"--operation.roots={json.dumps([str(dataset), str(other)])}",
@@ -87,9 +77,9 @@ def merge(joined: bool) -> Edit:
 def modify_tasks(check: Check, log: str, dataset: Path, out: Path) -> list[Path]:
     """Give new instructions, which LeRobot does in place."""
     shutil.copytree(dataset, out / "new")
-    edit(
-        check,
+    check.tool(
         log,
+        "lerobot-edit-dataset",
         *(f"--repo_id={NAME}", f"--root={out / 'new'}", "--operation.type=modify_tasks"),
         "--operation.new_task=lift the cube",
         f"--operation.episode_tasks={json.dumps({'0': 'push the cube'})}",
@@ -102,12 +92,10 @@ def modify_tasks(check: Check, log: str, dataset: Path, out: Path) -> list[Path]
 
 def pictures_to_videos(check: Check, log: str, dataset: Path, out: Path) -> list[Path]:
     """Let LeRobot write the dataset with pictures, and turn those into videos."""
-    script = Path(__file__).with_name("in_lerobot.py")
-    command = [check.lerobot, script, "pictures", dataset, out / "pictures"]
-    check.run(f"{log}_pictures", command, lerobot=True)
-    edit(
-        check,
+    check.in_lerobot(f"{log}_pictures", "pictures", dataset, out / "pictures")
+    check.tool(
         log,
+        "lerobot-edit-dataset",
         *(f"--repo_id={NAME}", f"--root={out / 'pictures'}", f"--new_root={out / 'new'}"),
         *("--operation.type=convert_image_to_video", "--operation.num_workers=1"),
     )
@@ -119,15 +107,15 @@ def pictures_to_videos(check: Check, log: str, dataset: Path, out: Path) -> list
 
 def info(check: Check, log: str, dataset: Path, out: Path) -> list[Path]:
     """Ask LeRobot what the dataset is."""
-    text = edit(
-        check,
+    text = check.tool(
         log,
+        "lerobot-edit-dataset",
         *(f"--repo_id={NAME}", f"--root={dataset}", "--operation.type=info"),
     )
     opened = Dataset.open(dataset)
     for wanted in (f"Total episode: {opened.num_episodes} ", f"FPS: {opened.fps}"):
         if wanted not in text:
-            raise StepError(f"it does not say {wanted!r}")
+            raise StepError(f"it does not print {wanted!r}")
     return []
 
 
@@ -139,13 +127,15 @@ OPERATIONS: dict[str, Edit] = {
     "remove_feature": into_new("remove_feature", feature_names=["observation.images.wrist"]),
     "modify_tasks": modify_tasks,
     "recompute_stats": into_new("recompute_stats", skip_image_video=False),
-    "reencode_videos hevc": reencode("hevc"),
+    "reencode_videos hevc": into_new("reencode_videos", **{"rgb_encoder.vcodec": "hevc"}),
 }
 """For every recording."""
 ONCE: dict[str, Edit] = {
     "merge, files kept": merge(joined=False),
-    "reencode_videos h264": reencode("h264"),
-    "reencode_videos libsvtav1": reencode("libsvtav1"),
+    "reencode_videos h264": into_new("reencode_videos", **{"rgb_encoder.vcodec": "h264"}),
+    "reencode_videos libsvtav1": into_new(
+        "reencode_videos", **{"rgb_encoder.vcodec": "libsvtav1"}
+    ),
     "convert_image_to_video": pictures_to_videos,
 }
 """For the first: other settings, and what is for pictures, which no recording here has."""
@@ -165,8 +155,7 @@ def equal_frames(check: Check, name: str, dataset: Path) -> str:
     """
     answer = check.work / "frames_read" / f"{name}.npz"
     answer.parent.mkdir(parents=True, exist_ok=True)
-    script = Path(__file__).with_name("in_lerobot.py")
-    check.run(f"read_{name}", [check.lerobot, script, "read", dataset, answer], lerobot=True)
+    check.in_lerobot(f"read_{name}", "read", dataset, answer)
     theirs, opened = np.load(answer), Dataset.open(dataset)
     numbers = ("observation.state", "action", "timestamp", "frame_index", "episode_index")
     for column in (*numbers, "index", "task_index"):
@@ -240,16 +229,16 @@ def show(check: Check, log: str, dataset: Path) -> str:
 
 def judge(check: Check, name: str, dataset: Path, operations: dict[str, Edit]) -> None:
     """Run all steps on one recording."""
-    with check.step(PART, f"{name}: LeRobotDataset") as figures:
+    with check.step(PART, f"{name}: LeRobotDataset") as notes:
         inspect(check, f"inspect_{name}", dataset)
-        figures.append(equal_frames(check, name, dataset))
-    with check.step(PART, f"{name}: lerobot-dataset-viz") as figures:
-        figures.append(show(check, f"viz_{name}", dataset))
-    with check.step(PART, f"{name}: lerobot-train") as figures:
-        figures.append(train_there(check, f"lerobot_train_{name}", dataset))
+        notes.append(equal_frames(check, name, dataset))
+    with check.step(PART, f"{name}: lerobot-dataset-viz") as notes:
+        notes.append(show(check, f"viz_{name}", dataset))
+    with check.step(PART, f"{name}: lerobot-train") as notes:
+        notes.append(train_there(check, f"lerobot_train_{name}", dataset))
     results: list[Path] = []
     for operation, do in operations.items():
-        with check.step(PART, f"{name}: {operation}") as figures:
+        with check.step(PART, f"{name}: {operation}") as notes:
             log = f"{name}_{operation.replace(',', '').replace(' ', '_')}"
             out = check.work / "edited" / log
             shutil.rmtree(out, ignore_errors=True)
@@ -257,24 +246,24 @@ def judge(check: Check, name: str, dataset: Path, operations: dict[str, Edit]) -
             made = do(check, log, dataset, out)
             for at, result in enumerate(made):
                 opened = Dataset.open(result)
-                figures.append(f"{opened.num_episodes} episodes, {opened.num_frames} frames")
+                notes.append(f"{opened.num_episodes} episodes, {opened.num_frames} frames")
                 inspect(check, f"{log}_inspect_{at}", result)
             if operation == "remove_feature":
                 train_here(check, f"{log}_train", made, "--architecture", SMALL)
-                figures.append("sound, trained on")
+                notes.append("sound, trained on")
             elif made:
                 results += made
-                figures.append("sound")
-    with check.step(PART, f"{name}: training here on the edited") as figures:
+                notes.append("sound")
+    with check.step(PART, f"{name}: training here on the edited") as notes:
         train_here(check, f"{name}_edited_train", results, "--checkpoint", SHIPPED)
-        figures.append(f"2 steps on {len(results)} datasets together")
+        notes.append(f"2 steps on {len(results)} datasets together")
 
 
 def run(check: Check) -> None:
     """Check the datasets."""
     found: dict[str, Path] = {}
-    with check.step(PART, "recordings") as figures:
+    with check.step(PART, "recordings") as notes:
         found = recordings(check)
-        figures.append(", ".join(found))
+        notes.append(", ".join(found))
     for at, (name, dataset) in enumerate(found.items()):
         judge(check, name, dataset, OPERATIONS if at else {**OPERATIONS, **ONCE})

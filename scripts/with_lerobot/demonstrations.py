@@ -173,7 +173,8 @@ def program(
         try:
             yield
             if process.poll() is not None:
-                raise StepError(f"{name} ended by itself: {last_line(said(check, name))}")
+                printed = check.log(name).read_text(errors="replace")
+                raise StepError(f"{name} ended by itself: {last_line(printed)}")
             process.send_signal(end)
             process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
@@ -182,33 +183,23 @@ def program(
             kill(process)
 
 
-def said(check: Check, name: str) -> str:
-    """Return what a program has said."""
-    return check.log(name).read_text(errors="replace")
-
-
 def episodes(check: Check, count: int, save: bool = True) -> None:
     """Record so many episodes."""
     for at in range(count):
         task = INSTRUCTIONS[at % len(INSTRUCTIONS)]
-        order(check, "start", "--task", task, "--wait", str(PATIENCE))
+        episode(check, "start", "--task", task, "--wait", str(PATIENCE))
         MOVING.set()
         time.sleep(EPISODE_SECONDS)
         if save:
-            keep(check)
+            try:
+                episode(check, "save")
+            except StepError as error:  # waving is no task and so no success
+                if "save again" not in str(error):
+                    raise
+                episode(check, "save")
         MOVING.clear()
 
 
-def keep(check: Check) -> None:
-    """Save the episode, although waving is no task and so no success."""
-    try:
-        order(check, "save")
-    except StepError as error:
-        if "save again" not in str(error):
-            raise
-        order(check, "save")
-
-
-def order(check: Check, *words: str) -> None:
-    """Give the recorder an order."""
-    check.ours(f"order_{words[0]}", "record", *words)
+def episode(check: Check, command: str, *options: str) -> None:
+    """Run ``smolvla record`` with a command for the recorder."""
+    check.ours(f"record_{command}", "record", command, *options)

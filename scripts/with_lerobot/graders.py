@@ -18,7 +18,7 @@ ON_PURPOSE = re.compile(
     r"|^task_index: "  # an index of instructions, which no policy normalizes
     r"|(^|\D)\d% of .*frozen|episode\(s\) flagged"  # a busy machine repeats a command at times
 )
-"""In findings that say nothing about what is written here; the reasons of a flag are told too."""
+"""Findings that are not about what is written here; the reasons of a flag are findings, too."""
 CHUNK = "16"
 """Of the shipped checkpoint; the doctor supposes 100."""
 
@@ -53,15 +53,7 @@ def gate(check: Check, name: str, dataset: Path) -> str:
 
 def deepen(check: Check, name: str, dataset: Path) -> str:
     """``deepen grade``: the grade counts defects of the data alone."""
-    report = check.work / "grades" / f"deepen_{name}.json"
-    report.parent.mkdir(exist_ok=True)
-    program = check.graders / "deepen"
-    check.run(
-        f"deepen_{name}",
-        [program, "grade", dataset, "--json", "-o", report, "--min-grade", "A"],
-        lerobot=True,
-    )
-    content = json.loads(report.read_text())
+    content = graded(check, "deepen", name, dataset, "-o", "--json", "--min-grade", "A")
     defects = {
         one["name"]: one["defective"]
         for one in content["defect_classes"].values()
@@ -75,15 +67,7 @@ def deepen(check: Check, name: str, dataset: Path) -> str:
 
 def kalanos(check: Check, name: str, dataset: Path) -> str:
     """``kalanos grade``: ready, without findings."""
-    report = check.work / "grades" / f"kalanos_{name}.json"
-    report.parent.mkdir(exist_ok=True)
-    program = check.graders / "kalanos"
-    check.run(
-        f"kalanos_{name}",
-        [program, "grade", dataset, "--report", report, "--fail-on", "blocked,unknown"],
-        lerobot=True,
-    )
-    content = json.loads(report.read_text())
+    content = graded(check, "kalanos", name, dataset, "--report", "--fail-on", "blocked,unknown")
     findings = [
         f"{one['metric_id']} {one['value']} of {one['channel']} in {one['episode_id']}"
         for one in content["findings"]
@@ -92,6 +76,17 @@ def kalanos(check: Check, name: str, dataset: Path) -> str:
         raise StepError("; ".join(findings))
     score = content["score"]
     return f"grade {score['grade']}, {score['score']:.0f} of 100, no findings"
+
+
+def graded(
+    check: Check, program: str, name: str, dataset: Path, report_option: str, *options: str
+) -> Any:
+    """Run a grader that writes its report, JSON, into a file."""
+    report = check.work / "grades" / f"{program}_{name}.json"
+    report.parent.mkdir(exist_ok=True)
+    command = [check.graders / program, "grade", dataset, report_option, report, *options]
+    check.run(f"{program}_{name}", command, lerobot=True)
+    return json.loads(report.read_text())
 
 
 def judged(check: Check, log: str, dataset: Path, *command: str) -> Any:
@@ -139,12 +134,12 @@ def run(check: Check) -> None:
         return
     for name, dataset in found.items():
         for grader, judge in GRADERS.items():
-            with check.step(PART, f"{name}: {grader}") as figures:
-                figures.append(judge(check, name, dataset))
-    with check.step(PART, "lerobot-doctor merge-check") as figures:
+            with check.step(PART, f"{name}: {grader}") as notes:
+                notes.append(judge(check, name, dataset))
+    with check.step(PART, "lerobot-doctor merge-check") as notes:
         check.run(
             "merge_check",
             [check.graders / "lerobot-doctor", "merge-check", *found.values()],
             lerobot=True,
         )
-        figures.append(f"{len(found)} recordings together")
+        notes.append(f"{len(found)} recordings together")

@@ -18,8 +18,6 @@ ROOT = Path(__file__).resolve().parents[2]
 
 TIMEOUT = 900.0
 """Seconds after which a command is taken to hang."""
-
-
 LONGEST = 600
 """Characters of an error in the table; the logs have the rest."""
 
@@ -35,8 +33,6 @@ class Row:
     part: str
     step: str
     passed: bool
-    figures: str
-    seconds: float
 
 
 @dataclass
@@ -59,20 +55,21 @@ class Check:
 
     @contextlib.contextmanager
     def step(self, part: str, name: str) -> Iterator[list[str]]:
-        """Run one step; its figures go into the list. A failure ends the step, not the check."""
+        """Run one step; its notes go into the list. A failure ends the step, not the check."""
         started = time.monotonic()
-        figures: list[str] = []
+        notes: list[str] = []
         passed = False
         try:
-            yield figures
+            yield notes
             passed = True
         except StepError as error:
-            figures.append(str(error)[:LONGEST])
+            notes.append(str(error)[:LONGEST])
         except Exception as error:  # a fault of one step must not hide what the others find
-            figures.append(f"{type(error).__name__}: {error}"[:LONGEST])
-        row = Row(part, name, passed, "; ".join(figures), time.monotonic() - started)
-        self.rows.append(row)
-        print(line(row), flush=True)
+            notes.append(f"{type(error).__name__}: {error}"[:LONGEST])
+        seconds = time.monotonic() - started
+        self.rows.append(Row(part, name, passed))
+        verdict = "pass" if passed else "FAIL"
+        print(f"{verdict}  {part:<12}{name:<42}{seconds:>6.1f} s  {'; '.join(notes)}", flush=True)
 
     def environment(self, lerobot: bool, more: Mapping[str, str] | None = None) -> dict[str, str]:
         """Return the environment of a command: no hub, and its own caches below `work`."""
@@ -147,6 +144,11 @@ class Check:
         """Run a command of this suite, ``smolvla …``."""
         return self.run(name, [sys.executable, "-m", "smolvla_bringup.cli", *arguments])
 
+    def in_lerobot(self, name: str, *arguments: object, python: Path | None = None) -> str:
+        """Run a command of ``in_lerobot.py``, by default in LeRobot of today."""
+        script = Path(__file__).with_name("in_lerobot.py")
+        return self.run(name, [python or self.lerobot, script, *arguments], lerobot=True)
+
     def tool(self, name: str, *command: str | Path, cwd: Path = ROOT) -> str:
         """Run a program of LeRobot's environment by its name."""
         program, *arguments = command
@@ -168,12 +170,6 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 
 
 def last_line(text: str) -> str:
-    """Return the last line that says something."""
+    """Return the last line that is not blank."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1][:300] if lines else "it said nothing"
-
-
-def line(row: Row) -> str:
-    """Format a row of the table."""
-    verdict = "pass" if row.passed else "FAIL"
-    return f"{verdict}  {row.part:<12}{row.step:<42}{row.seconds:>6.1f} s  {row.figures}"
+    return lines[-1][:300] if lines else "it printed nothing"

@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``ros2 launch smolvla_bringup arm.launch.py``: the arm and its frames.
-
-Nodes and arguments come from `smolvla_bringup`, whose starter uses them too; ``--show-args``
-lists the arguments.
-"""
+"""``ros2 launch smolvla_bringup arm.launch.py``: the arm and its frames."""
 
 from launch import LaunchDescription
 from smolvla_bringup.system.launch_description import describe

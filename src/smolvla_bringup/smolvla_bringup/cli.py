@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
-import functools
 import os
 import re
 import shutil
@@ -41,7 +40,7 @@ class Command:
         options: module whose ``parser()`` returns its command line, where `module` takes long to
             import.
         main: name of the function, where a module has several programs.
-        order: first argument of `main` and of ``parser``, where a program has several orders.
+        subcommand: first argument of `main` and of ``parser``, where a program has several.
         ros: whether it joins the ROS graph of the environment.
         interrupted: exit status of a Ctrl-C while it is imported.
     """
@@ -50,7 +49,7 @@ class Command:
     module: str
     options: str = ""
     main: str = "main"
-    order: str = ""
+    subcommand: str = ""
     ros: bool = False
     interrupted: int = INTERRUPTED
 
@@ -63,16 +62,16 @@ class Command:
         if problem:
             print(f"{name}: {problem}", file=sys.stderr)
             return COULD_NOT_RUN
-        order = [self.order] if self.order else []
+        first = [self.subcommand] if self.subcommand else []
         return guarded(
-            name, lambda: getattr(import_module(self.module), self.main)([*order, *arguments])
+            name, lambda: getattr(import_module(self.module), self.main)([*first, *arguments])
         )
 
     def parser(self) -> argparse.ArgumentParser:
         """Return its command line, for completion."""
         prefix = "" if self.main == "main" else f"{self.main}_"
         make = getattr(import_module(self.options or self.module), f"{prefix}parser")
-        made: argparse.ArgumentParser = make(self.order) if self.order else make()
+        made: argparse.ArgumentParser = make(self.subcommand) if self.subcommand else make()
         return made
 
 
@@ -128,7 +127,7 @@ _EPISODE = "smolvla_learning.record_node.episode"
 
 COMMANDS: Mapping[str, Command | Tool | Group] = {
     "demo": Command(
-        "watch the simulated arm do what a sentence asks; leaves a video and the figures",
+        "watch the simulated arm do what a sentence asks; leaves a video, a plot and a summary",
         "smolvla_bringup.demo.__main__",
     ),
     "run": Command(
@@ -138,16 +137,19 @@ COMMANDS: Mapping[str, Command | Tool | Group] = {
         interrupted=0,
     ),
     "instruct": Command(
-        "tell a running arm what to do, in a sentence",
-        "smolvla_bringup.orders",
+        "give a running arm an instruction, a sentence",
+        "smolvla_bringup.task",
         main="instruct",
         ros=True,
     ),
     "task": Command(
-        "the same, and wait until it is done", "smolvla_bringup.orders", main="task", ros=True
+        "run an instruction as a task, and wait until it is done",
+        "smolvla_bringup.task",
+        main="task",
+        ros=True,
     ),
     "check": Command(
-        "tell, before anything moves, whether a checkpoint fits this robot",
+        "check, before anything moves, whether a checkpoint fits this robot",
         "smolvla_policy.check",
         "smolvla_policy.checks.options",
         ros=True,
@@ -157,8 +159,8 @@ COMMANDS: Mapping[str, Command | Tool | Group] = {
         {
             "node": Command("start the recorder", _EPISODE, main="node", ros=True, interrupted=0),
             **{
-                order: Command(help, _EPISODE, order=order, ros=True)
-                for order, help in {
+                name: Command(help, _EPISODE, subcommand=name, ros=True)
+                for name, help in {
                     "session": "episode after episode, by keys",
                     "start": "begin an episode",
                     "save": "end the episode and save it",
@@ -185,7 +187,7 @@ COMMANDS: Mapping[str, Command | Tool | Group] = {
                 "smolvla_sim.demonstrations.record_dataset",
             ),
             "inspect": Command(
-                "say what a dataset holds and whether it is sound",
+                "show what a dataset holds and whether it is sound",
                 "smolvla_learning.dataset.inspect",
             ),
             "repair": Command(
@@ -231,8 +233,8 @@ COMMANDS: Mapping[str, Command | Tool | Group] = {
 }
 
 
-def _tree(words: Sequence[str] = ()) -> argparse.ArgumentParser:
-    """Return the command line; with the options of the one command that `words` begin with."""
+def _parser(line: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """Return the command line; with the options of the one command that `line` begins with."""
     top = argparse.ArgumentParser(
         prog="smolvla",
         description="SmolVLA for ROS 2: a sentence in, motion out.",
@@ -240,20 +242,20 @@ def _tree(words: Sequence[str] = ()) -> argparse.ArgumentParser:
         "`smolvla COMMAND --help` shows the options of a command.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    _grow(top, COMMANDS, list(words))
+    _add_commands(top, COMMANDS, line)
     return top
 
 
-def _grow(
+def _add_commands(
     parser: argparse.ArgumentParser,
     commands: Mapping[str, Command | Tool | Group],
-    words: Sequence[str],
+    line: Sequence[str],
 ) -> None:
-    made = parser.add_subparsers(title="commands", metavar="COMMAND")
+    added = parser.add_subparsers(title="commands", metavar="COMMAND")
     for name, entry in commands.items():
-        chosen = words[:1] == [name]
+        chosen = line[:1] == [name]
         parents = [entry.parser()] if chosen and not isinstance(entry, Group) else []
-        child = made.add_parser(
+        child = added.add_parser(
             name,
             help=entry.help,
             description=entry.help,
@@ -261,7 +263,7 @@ def _grow(
             add_help=not (parents and parents[0].add_help),
         )
         if isinstance(entry, Group):
-            _grow(child, entry.commands, words[1:])
+            _add_commands(child, entry.commands, line[1:])
 
 
 def _complete() -> None:
@@ -270,7 +272,7 @@ def _complete() -> None:
         import argcomplete
     except ModuleNotFoundError:
         raise SystemExit(1) from None
-    argcomplete.autocomplete(_tree(os.environ.get("COMP_LINE", "").split()[1:]))
+    argcomplete.autocomplete(_parser(os.environ.get("COMP_LINE", "").split()[1:]))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -278,28 +280,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     end_on_interrupt(INTERRUPTED)
     if "_ARGCOMPLETE" in os.environ:
         _complete()
-    words = list(sys.argv[1:] if argv is None else argv)
-    name, commands = "smolvla", COMMANDS
-    while words and words[0] not in ("-h", "--help"):
-        word = words.pop(0)
-        entry = commands.get(word)
+    line = list(sys.argv[1:] if argv is None else argv)
+    path, commands = ["smolvla"], COMMANDS
+    while line and line[0] not in ("-h", "--help"):
+        command = line.pop(0)
+        name, entry = " ".join(path), commands.get(command)
         if entry is None:
-            near = difflib.get_close_matches(word, commands, 1)
+            near = difflib.get_close_matches(command, commands, 1)
             hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(commands)}"
-            print(f"{name}: there is no command '{word}'; {hint}", file=sys.stderr)
+            print(f"{name}: there is no command '{command}'; {hint}", file=sys.stderr)
             return COULD_NOT_RUN
-        name = f"{name} {word}"
+        path.append(command)
         if not isinstance(entry, Group):
-            return entry.run(name, words)
+            return entry.run(f"{name} {command}", line)
         commands = entry.commands
-    status = guarded(name, functools.partial(_help, name))
-    return status or (DONE if words else COULD_NOT_RUN)
 
+    def show_help() -> None:
+        with contextlib.suppress(SystemExit):
+            _parser().parse_args([*path[1:], "--help"])
 
-def _help(name: str) -> None:
-    """Print the help of a group of commands, or of the whole."""
-    with contextlib.suppress(SystemExit):
-        _tree().parse_args([*name.split()[1:], "--help"])
+    return guarded(" ".join(path), show_help) or (DONE if line else COULD_NOT_RUN)
 
 
 def start() -> int:

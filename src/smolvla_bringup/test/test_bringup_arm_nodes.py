@@ -1,32 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The nodes of the arm and its description, for each kind of hardware."""
+"""The nodes of the arm, its description and its cameras, for each kind of hardware."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
-from smolvla_bringup.system.arm_nodes import arm_nodes
 from smolvla_bringup.system.description import (
     choose_port,
     description_nodes,
-    list_ports,
     robot_description,
 )
+from smolvla_bringup.system.node_list import arm_nodes, camera_nodes
 from smolvla_bringup.system.options import Options, SetupError
+from smolvla_core.robot import load_robot
 
 PACKAGE = Path(__file__).resolve().parents[1]
 LIMIT = 128 * 1024  # of one argument on Linux
 
 pytestmark = pytest.mark.usefixtures("bare_workspace")
-
-
-def remarks() -> tuple[list[str], Callable[[str], None]]:
-    lines: list[str] = []
-    return lines, lines.append
 
 
 def real(tmp_path: Path, **values) -> Options:
@@ -63,7 +59,7 @@ def test_ros2_control_gets_the_controllers_of_the_output(
 
 
 @pytest.mark.usefixtures("ros2_control")
-def test_a_real_arm_may_be_heard_by_other_machines_and_others_may_not(tmp_path: Path) -> None:
+def test_only_a_real_arm_is_discovered_by_other_machines(tmp_path: Path) -> None:
     for hardware, kept in (("real", False), ("mock", True)):
         for spec in arm_nodes(real(tmp_path, hardware=hardware)):
             assert ("ROS_AUTOMATIC_DISCOVERY_RANGE" in spec.env) is kept
@@ -99,9 +95,9 @@ def test_missing_parts_of_ros2_control_are_named_with_their_remedy(
     install(*installed)
     with pytest.raises(SetupError) as caught:
         arm_nodes(Options(hardware="mock", output="joint_trajectory"))
-    words = str(caught.value)
-    assert f"sudo apt-get install ros-jazzy-{missing.replace('_', '-')}" in words
-    assert "hardware 'sim'" in words
+    message = str(caught.value)
+    assert f"sudo apt-get install ros-jazzy-{missing.replace('_', '-')}" in message
+    assert "hardware 'sim'" in message
 
 
 def test_with_the_ros_from_pypi_no_package_of_apt_is_advised(
@@ -111,11 +107,11 @@ def test_with_the_ros_from_pypi_no_package_of_apt_is_advised(
     (bare_workspace / ".ros_distro").write_text("kilted")
     with pytest.raises(SetupError, match="controller_manager") as caught:
         arm_nodes(Options(hardware="real"))
-    lines, say = remarks()
-    description_nodes(Options(hardware="sim"), say)
-    for words in (str(caught.value), *lines):
-        assert "not to be had with the ROS 2 from PyPI" in words
-        assert "apt-get" not in words
+    lines: list[str] = []
+    description_nodes(Options(hardware="sim"), lines.append)
+    for message in (str(caught.value), *lines):
+        assert "not to be had with the ROS 2 from PyPI" in message
+        assert "apt-get" not in message
     assert len(lines) == 1
 
 
@@ -136,7 +132,7 @@ def test_controllers_command_the_joints_of_the_executor_in_its_order(output: str
     content = yaml.safe_load(file.read_text())
     manager = content["/**/controller_manager"]["ros__parameters"]
     arm = content["/**/arm_controller"]["ros__parameters"]
-    assert tuple(arm["joints"]) == options.body.joint_names
+    assert tuple(arm["joints"]) == options.loaded_robot.joint_names
     assert manager["update_rate"] == 100
     # Its limiter throws where an arm rests beyond a limit, and nobody catches it.
     assert manager["enforce_command_limits"] is False
@@ -174,18 +170,11 @@ def test_arm_and_gripper_have_controllers_of_their_own(tmp_path: Path) -> None:
 
 
 def test_without_a_publisher_the_simulation_goes_on_and_says_what_is_missing() -> None:
-    lines, say = remarks()
-    assert description_nodes(Options(hardware="sim"), say) == []
+    lines: list[str] = []
+    assert description_nodes(Options(hardware="sim"), lines.append) == []
     (line,) = lines
     assert "/tf" in line
     assert "ros-jazzy-robot-state-publisher" in line
-
-
-@pytest.mark.usefixtures("ros2_control")
-@pytest.mark.parametrize("hardware", ["sim", "mock"])
-def test_an_arm_goes_on_without_frames(hardware: str) -> None:
-    (publisher,) = description_nodes(Options(hardware=hardware), print)
-    assert not publisher.critical
 
 
 def test_without_a_publisher_ros2_control_would_wait_for_ever() -> None:
@@ -287,7 +276,6 @@ def test_the_only_port_is_taken_by_its_most_lasting_name(tmp_path: Path) -> None
     device.touch()
     name.parent.mkdir(parents=True)
     name.symlink_to(device)
-    assert list_ports(tmp_path) == [str(name)]
     assert choose_port(None, tmp_path) == str(name)
 
 
@@ -300,3 +288,83 @@ def test_no_port_several_ports_and_a_wrong_one_are_explained(tmp_path: Path) -> 
         choose_port("", tmp_path)
     with pytest.raises(SetupError, match=r"no such port /dev/tty-none; .*smolvla arm scan"):
         choose_port("/dev/tty-none", tmp_path)
+
+
+# The cameras.
+
+DRIVEN = {"name": "top", "driver": "usb_cam", "device": "/dev/null"}
+FOREIGN = {"name": "wrist", "driver": "none", "topic": "/real/image"}
+
+
+def robot_with(tmp_path: Path, *cameras: dict[str, Any]) -> str:
+    file = tmp_path / "robot.yaml"
+    file.write_text(yaml.safe_dump({"base": "so100", "cameras": list(cameras)}))
+    return str(file)
+
+
+def test_the_example_is_valid_and_names_what_the_policies_use() -> None:
+    robot = load_robot(str(PACKAGE / "config" / "my_robot.yaml"))
+    assert [camera.name for camera in robot.cameras] == ["top", "wrist"]
+    assert all(camera.device.startswith("/dev/v4l/by-id/") for camera in robot.cameras)
+    assert {(camera.width, camera.height, camera.fps) for camera in robot.cameras} == {
+        (640, 480, 30)
+    }
+
+
+def test_usb_cam_gets_its_own_parameters(tmp_path: Path, install: Callable[..., None]) -> None:
+    install("usb_cam")
+    camera = {**DRIVEN, "width": 800, "height": 600, "fps": 15, "pixel_format": "yuyv2rgb"}
+    (node,) = camera_nodes(Options(robot=robot_with(tmp_path, camera)))
+    assert (node.package, node.executable) == ("usb_cam", "usb_cam_node_exe")
+    # It publishes image_raw: camera/top/image_raw.
+    assert node.namespace == "camera/top"
+    assert node.parameters == {
+        "video_device": "/dev/null",
+        "image_width": 800,
+        "image_height": 600,
+        "framerate": 15.0,
+        "pixel_format": "yuyv2rgb",
+        "camera_name": "top",
+        "frame_id": "top_camera_optical_frame",
+        "brightness": -1,
+    }
+
+
+def test_v4l2_camera_gets_its_own_parameters(tmp_path: Path, install: Callable[..., None]) -> None:
+    install("v4l2_camera")
+    camera = {**DRIVEN, "driver": "v4l2_camera", "frame_id": "my_frame"}
+    (node,) = camera_nodes(Options(robot=robot_with(tmp_path, camera), namespace="left"))
+    assert (node.package, node.executable) == ("v4l2_camera", "v4l2_camera_node")
+    assert node.namespace == "left/camera/top"
+    assert node.parameters == {
+        "video_device": "/dev/null",
+        "image_size": [640, 480],
+        "time_per_frame": [1, 30],
+        "pixel_format": "YUYV",
+        "output_encoding": "rgb8",
+        "camera_frame_id": "left/my_frame",
+    }
+
+
+def test_a_camera_that_somebody_else_drives_starts_nothing(tmp_path: Path) -> None:
+    assert camera_nodes(Options(robot=robot_with(tmp_path, FOREIGN))) == []
+    assert camera_nodes(Options()) == []
+
+
+def test_missing_driver_plugin_and_device_are_named(
+    tmp_path: Path, install: Callable[..., None]
+) -> None:
+    options = Options(robot=robot_with(tmp_path, DRIVEN))
+    with pytest.raises(SetupError, match=r"'top' needs .*install ros-jazzy-usb-cam, or let"):
+        camera_nodes(options)
+    install("usb_cam")
+    compressed = Options(robot=robot_with(tmp_path, {**DRIVEN, "transport": "compressed"}))
+    with pytest.raises(SetupError, match="ros-jazzy-compressed-image-transport, or choose"):
+        camera_nodes(compressed)
+    gone = {**DRIVEN, "device": "/dev/v4l/by-id/none"}
+    with pytest.raises(SetupError, match=r"'top': there is no device /dev/v4l/by-id/none; .*ls"):
+        camera_nodes(Options(robot=robot_with(tmp_path, gone)))
+
+
+def test_the_simulation_draws_its_cameras_itself(tmp_path: Path) -> None:
+    assert camera_nodes(Options(hardware="sim", robot=robot_with(tmp_path, DRIVEN))) == []

@@ -81,27 +81,36 @@ def test_what_all_cells_have_in_common_reaches_the_nodes(workspace: Path) -> Non
         device="cuda",
         noise_scale=0.25,
     )
-    nodes = nodes_of(claim, RTC)
-    sim, thinks = nodes["sim_node"].configured, nodes["policy_node"].configured
-    assert [sim(name) for name in ("image_width", "image_height")] == [320, 240]
-    assert sim("cameras") == ["top", "wrist"]
-    assert sim("robot") == thinks("robot") == "so101"
-    assert sim("variation") is False
-    assert sim("restock") is True
-    assert sim("task") == "touch the red cube"
-    assert thinks("backend") == "smolvla"
-    assert thinks("checkpoint") == str(workspace)
-    assert thinks("cameras") == ["top:observation.images.camera1", "wrist"]
-    assert thinks("period") == pytest.approx(1 / 20)
-    assert [thinks(name) for name in ("stats", "device")] == ["so100", "cuda"]
-    assert thinks("seed") >= 0
-    assert thinks("noise_scale") == 0.25
-    executor = nodes["executor_node"].configured
-    assert executor("rate") == 25.0
-    # A run begins when the benchmark says so, and a status comes with every cycle.
-    assert executor("autostart") is True
-    assert executor("wait_for_start") is True
-    assert executor("status_rate") > 2 * executor("rate")
+    nodes = {name: spec.parameters for name, spec in nodes_of(claim, RTC).items()}
+    assert (
+        nodes["sim_node"].items()
+        >= {
+            "image_width": 320,
+            "image_height": 240,
+            "robot": "so101",
+            "variation": False,
+            "restock": True,
+            "task": "touch the red cube",
+        }.items()
+    )
+    assert nodes["sim_node"]["cameras"] == ["top", "wrist"]
+    assert (
+        nodes["policy_node"].items()
+        >= {
+            "backend": "smolvla",
+            "robot": "so101",
+            "checkpoint": str(workspace),
+            "period": 1 / 20,
+            "stats": "so100",
+            "device": "cuda",
+            "noise_scale": 0.25,
+        }.items()
+    )
+    assert nodes["policy_node"]["cameras"] == ["top:observation.images.camera1", "wrist"]
+    # A run begins when the benchmark starts it, and a status comes with every cycle.
+    executor = nodes["executor_node"]
+    assert executor.items() >= {"rate": 25.0, "autostart": True, "wait_for_start": True}.items()
+    assert executor["status_rate"] > 2 * executor["rate"]
 
 
 def test_the_scripted_policy_has_chunks_as_in_simulated_time(workspace: Path) -> None:
@@ -145,11 +154,6 @@ def test_agreement_is_whether_intervals_overlap() -> None:
     assert fourth.endswith("the 95 % intervals do not overlap")
     swapped = agreement(real, simulated)
     assert [check.passed for check in swapped] == [True, True, False, False]
-
-
-def test_rows_must_come_in_pairs() -> None:
-    with pytest.raises(ValueError, match="zip"):
-        agreement([row_of(SYNC, 20, 5)], [])
 
 
 def test_without_a_claim_the_command_says_what_to_do_first(

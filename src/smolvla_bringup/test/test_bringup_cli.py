@@ -20,7 +20,7 @@ COMPLETION = Path(__file__).parents[1] / "completion" / "smolvla-argcomplete.bas
 def commands(
     table: dict[str, object], path: tuple[str, ...] = ()
 ) -> Iterator[tuple[str, cli.Command | cli.Tool]]:
-    """Yield each command with the words that call it."""
+    """Yield each command with what a user types."""
     for name, entry in table.items():
         if isinstance(entry, cli.Group):
             yield from commands(dict(entry.commands), (*path, name))
@@ -30,7 +30,7 @@ def commands(
 
 
 ALL = dict(commands(dict(cli.COMMANDS)))
-PROGRAMS = {words: entry for words, entry in ALL.items() if isinstance(entry, cli.Command)}
+PROGRAMS = {command: entry for command, entry in ALL.items() if isinstance(entry, cli.Command)}
 
 
 def run(
@@ -59,27 +59,27 @@ def test_help_imports_neither_network_nor_ros() -> None:
     assert "example: smolvla train" in done.stdout
 
 
-@pytest.mark.parametrize("words", PROGRAMS)
-def test_every_program_has_a_help_with_an_example_of_its_own(words: str) -> None:
-    parser = PROGRAMS[words].parser()
-    assert parser.prog == f"smolvla {words}"
-    assert re.search(rf"example: smolvla {words}( |\n)", parser.format_help())
+@pytest.mark.parametrize("command", PROGRAMS)
+def test_every_program_has_a_help_with_an_example_of_its_own(command: str) -> None:
+    parser = PROGRAMS[command].parser()
+    assert parser.prog == f"smolvla {command}"
+    assert re.search(rf"example: smolvla {command}( |\n)", parser.format_help())
     shown = set(re.findall(r"--[a-z-]+", parser.format_help()))
     assert not shown & {"--out", "--seeds", "--first-seed", "--dtypes", "--blend"}
 
 
-@pytest.mark.parametrize("words", ["bench", "arm", "dataset", "record"])
-def test_a_group_lists_its_commands(words: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main([words, "--help"]) == 0
-    group = cli.COMMANDS[words]
+@pytest.mark.parametrize("command", ["bench", "arm", "dataset", "record"])
+def test_a_group_lists_its_commands(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([command, "--help"]) == 0
+    group = cli.COMMANDS[command]
     assert isinstance(group, cli.Group)
     shown = capsys.readouterr().out
     assert all(f"    {name}" in shown for name in group.commands)
-    assert cli.main([words]) == 2
+    assert cli.main([command]) == 2
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("command", "message"),
     [
         (["recrod", "node"], "no command 'recrod'; did you mean 'record'?"),
         (["arm", "calibrat"], "smolvla arm: there is no command 'calibrat'"),
@@ -87,11 +87,11 @@ def test_a_group_lists_its_commands(words: str, capsys: pytest.CaptureFixture[st
     ],
 )
 def test_a_command_that_is_none(
-    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    command: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(words) == 2
+    assert cli.main(command) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert said in line
+    assert message in line
 
 
 def test_a_tool_is_found_in_the_workspace_and_gets_all_arguments(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_a_tool_is_found_in_the_workspace_and_gets_all_arguments(tmp_path: Path)
     assert (done.stdout, done.returncode) == ("got --deep a b\n", 7)
 
 
-def test_a_tool_that_is_not_built_is_said_in_one_line(
+def test_a_tool_that_is_not_built_is_named_in_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("AMENT_PREFIX_PATH", "/nowhere")
@@ -116,14 +116,14 @@ def test_a_tool_that_is_not_built_is_said_in_one_line(
 
 
 @pytest.mark.parametrize("domain", ["seven", "-3", "233", "1.5"])
-@pytest.mark.parametrize("words", ["run", "task", "record save", "check"])
+@pytest.mark.parametrize("command", ["run", "task", "record save", "check"])
 def test_a_domain_that_does_not_exist(
-    words: str, domain: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: str, domain: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("ROS_DOMAIN_ID", domain)
-    assert cli.main(words.split()) == 2
+    assert cli.main(command.split()) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"smolvla {words}: ROS_DOMAIN_ID is '{domain}', but must be a whole ")
+    assert line.startswith(f"smolvla {command}: ROS_DOMAIN_ID is '{domain}', but must be a whole ")
 
 
 def test_a_pipe_that_nobody_reads_ends_in_one_line() -> None:

@@ -166,7 +166,7 @@ def test_task_that_is_not_done_in_time_fails(failures: dict) -> None:
     assert "best score 0.5 of 1" in output
 
 
-def test_node_that_dies_ends_everything_with_its_last_words(failures: dict) -> None:
+def test_node_that_dies_ends_everything_with_its_last_lines(failures: dict) -> None:
     status, output, _ = failures["policy_dies"]
     assert status == 2
     assert "policy_node failed with exit status 3" in output
@@ -211,7 +211,7 @@ def test_ctrl_c_in_mid_run_ends_all_and_still_reports(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         (("--policy", "scripted", "--checkpoint", "x"), "reads no checkpoint"),
         (("--policy", "none"), "nothing moves"),
@@ -222,12 +222,12 @@ def test_ctrl_c_in_mid_run_ends_all_and_still_reports(
     ],
 )
 def test_wrong_options_are_explained(
-    arguments: tuple[str, ...], words: str, capsys: pytest.CaptureFixture[str]
+    arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from smolvla_bringup.demo.__main__ import main
 
     assert main(arguments) == 2
-    assert words in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

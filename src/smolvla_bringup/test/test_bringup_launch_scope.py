@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from smolvla_bringup.system.arm_nodes import arm_nodes
 from smolvla_bringup.system.launch_scope import Scope
-from smolvla_bringup.system.node_list import node_list
+from smolvla_bringup.system.node_list import arm_nodes, node_list
 from smolvla_bringup.system.node_spec import NodeSpec
 from smolvla_bringup.system.options import Options, SetupError
 from smolvla_bringup.system.running import claim_names
@@ -21,7 +20,7 @@ def included(options: Options, **configurations: Any) -> dict[str, NodeSpec]:
     """Return the specs, by name, of an include where launch has these configurations."""
     scope = Scope.of({"unrelated": "text", **configurations})
     options = scope.options(options)
-    specs = node_list(options, say=lambda line: None)
+    specs = node_list(options)
     return {spec.name: scope.spec(spec, options) for spec in specs}
 
 

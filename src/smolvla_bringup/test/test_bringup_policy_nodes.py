@@ -10,20 +10,22 @@ from pathlib import Path
 import pytest
 import rclpy
 import yaml
-from smolvla_bringup.system.node_list import node_list, simulation_nodes
+from smolvla_bringup.system.node_list import (
+    node_list,
+    policy_nodes,
+    simulation_nodes,
+    visualization_nodes,
+)
 from smolvla_bringup.system.node_spec import NodeSpec
 from smolvla_bringup.system.options import PARTS, Options, SetupError
-from smolvla_bringup.system.policy_nodes import policy_nodes
-from smolvla_bringup.system.visualization_nodes import prefixed, visualization_nodes
 from smolvla_core.node_settings import ExecutorSettings
 from smolvla_core.ros.parameters import wrong_type
 from smolvla_core.settings import settings_of
-from smolvla_executor.visualization_node.parameters import VisualizationSettings
+from smolvla_executor.visualization_node.markers import VisualizationSettings
 from smolvla_policy.backends.registry import policy_parameters
 from smolvla_sim.node.parameters import SimSettings
 from smolvla_sim.settings import CHECKPOINT
 
-PACKAGE = Path(__file__).resolve().parents[1]
 UNSET = {"dry_run": False, "max_step": [9.0], "output": ""}
 
 pytestmark = pytest.mark.usefixtures("bare_workspace")
@@ -56,7 +58,7 @@ def test_every_combination_is_a_list_of_nodes_or_one_line(
             namespace="left",
             **values,
         )
-        return node_list(options, say=lambda line: None)
+        return node_list(options)
 
     if output == "joint_trajectory" if hardware == "sim" else policy == "scripted":
         with pytest.raises(SetupError) as caught:
@@ -81,15 +83,17 @@ def test_parts_start_alone() -> None:
         "policy_node",
         "executor_node",
     ]
-    with pytest.raises(SetupError, match="no part 'legs'; there are: arm"):
-        node_list(sim(), ["legs"])
-
-
-def test_without_policy_only_the_robot_starts() -> None:
-    assert names(sim(policy="none")) == ["sim_node"]
 
 
 def test_options_reach_the_parameters_of_the_nodes() -> None:
+    policy, executor = policy_nodes(sim())
+    assert policy.parameters == {
+        "backend": "smolvla",
+        "robot": "so100",
+        "autostart": True,
+        "checkpoint": str(CHECKPOINT),
+    }
+    assert not {"rate", "chunk_size_threshold", "aggregate", "output"} & set(executor.parameters)
     policy, executor = policy_nodes(
         Options(
             checkpoint="some/checkpoint",
@@ -123,15 +127,6 @@ def test_options_reach_the_parameters_of_the_nodes() -> None:
     }
     assert policy.critical
     assert executor.critical
-
-
-def test_unset_options_leave_the_parameter_file_alone() -> None:
-    policy, executor = policy_nodes(sim())
-    assert not {"rate", "chunk_size_threshold", "aggregate"} & set(executor.parameters)
-    assert not executor.has("rate")
-    assert executor.configured("robot") == "so100"
-    assert executor.configured("autostart") is policy.configured("autostart") is True
-    assert "calibration" not in policy.parameters
 
 
 def test_the_simulation_judges_where_nobody_else_was_named(tmp_path: Path) -> None:
@@ -179,14 +174,13 @@ def test_params_file_of_the_user_wins_over_the_package(tmp_path: Path) -> None:
     extra.write_text("executor_node:\n  ros__parameters:\n    rate: 50.0\n")
     executor = policy_nodes(sim(params_file=str(extra)))[1]
     assert executor.configured("rate") == 50.0
-    assert not executor.has("aggregate")
     assert policy_nodes(sim(params_file=str(extra), rate=20.0))[1].configured("rate") == 20.0
     with pytest.raises(SetupError, match=r"params_file /nowhere.yaml does not exist"):
         policy_nodes(sim(params_file="/nowhere.yaml"))
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "message"),
     [
         ("/**:\n  ros__parameters: {camera_rate: 9.0, max_skew: 0.3, my_own: 1}\n", ""),
         ("camera_driver:\n  ros__parameters: {fps: 9}\n", ""),
@@ -203,34 +197,24 @@ def test_params_file_of_the_user_wins_over_the_package(tmp_path: Path) -> None:
     ],
 )
 def test_typing_errors_in_the_params_file_end_the_start(
-    tmp_path: Path, content: str, words: str
+    tmp_path: Path, content: str, message: str
 ) -> None:
     extra = tmp_path / "mine.yaml"
     extra.write_text(content)
     options = sim(policy="scripted", namespace="left", params_file=str(extra))
-    if not words:
+    if not message:
         assert simulation_nodes(options)
         return
-    with pytest.raises(SetupError, match=re.escape(words)):
+    with pytest.raises(SetupError, match=re.escape(message)):
         simulation_nodes(options)
 
 
 def test_without_a_checkpoint_the_shipped_one_runs(tmp_path: Path) -> None:
-    policy = policy_nodes(sim())[0]
-    assert policy.configured("backend") == "smolvla"
-    assert policy.configured("checkpoint") == str(CHECKPOINT)
     assert policy_nodes(sim(checkpoint="x"))[0].configured("checkpoint") == "x"
     extra = tmp_path / "mine.yaml"
     extra.write_text("policy_node:\n  ros__parameters:\n    checkpoint: y\n")
     mine = policy_nodes(sim(params_file=str(extra)))[0]
     assert mine.configured("checkpoint") == "y"
-
-
-def test_the_checkpoint_says_its_rate_unless_the_user_does(tmp_path: Path) -> None:
-    assert not policy_nodes(sim())[0].has("period")
-    extra = tmp_path / "mine.yaml"
-    extra.write_text("policy_node:\n  ros__parameters:\n    period: 0.05\n")
-    assert policy_nodes(sim(params_file=str(extra)))[0].configured("period") == 0.05
 
 
 @pytest.mark.parametrize("hardware", ["real", "mock"])
@@ -285,9 +269,7 @@ def test_only_parameters_are_given_that_the_node_declares(config: str) -> None:
     options = sim(
         checkpoint="x", rate=1.0, chunk_size_threshold=1.0, calibration="my_arm", namespace="left"
     )
-    spec = {node.name: node for node in node_list(options, say=lambda line: None)}[
-        f"{config}_node"
-    ]
+    spec = {node.name: node for node in node_list(options)}[f"{config}_node"]
     values = dict(spec.parameters)
     for file in spec.params_files:
         values = {**yaml.safe_load(file.read_text())["/**"]["ros__parameters"], **values}
@@ -318,6 +300,8 @@ def test_rviz_opens_where_it_is_and_there_is_a_display(
         nodes = visualization_nodes(sim(**values), lambda line: None)
         return "rviz2" in [node.name for node in nodes]
 
+    with pytest.raises(SetupError, match=r"rviz2 is not installed .*ros-jazzy-rviz2.*rviz:=false"):
+        opened(rviz=True)
     install("rviz2")
     assert not opened()  # no display
     with pytest.raises(SetupError, match="RViz is asked for, but there is no display"):
@@ -328,16 +312,13 @@ def test_rviz_opens_where_it_is_and_there_is_a_display(
     assert not opened(rviz=False)
 
 
-def test_rviz_that_is_asked_for_and_not_there_is_explained() -> None:
-    with pytest.raises(SetupError, match=r"rviz2 is not installed .*ros-jazzy-rviz2.*rviz:=false"):
-        visualization_nodes(sim(rviz=True), print)
-
-
-def test_rviz_shows_the_frames_of_its_namespace() -> None:
-    file = PACKAGE.parent / "smolvla_description/rviz/so100.rviz"
-    if not file.exists():
-        pytest.skip("no display file of RViz in this checkout")
-    content = prefixed(yaml.safe_load(file.read_text()), "left/")
+def test_rviz_shows_the_frames_of_its_namespace(
+    install: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install("rviz2")
+    monkeypatch.setenv("DISPLAY", ":0")
+    (rviz,) = visualization_nodes(sim(policy="none", namespace="left"), print)
+    content = yaml.safe_load(Path(rviz.arguments[-1]).read_text())
     manager = content["Visualization Manager"]
     assert manager["Global Options"]["Fixed Frame"] == "left/world"
     robots = [
@@ -346,11 +327,3 @@ def test_rviz_shows_the_frames_of_its_namespace() -> None:
         if display["Class"] == "rviz_default_plugins/RobotModel"
     ]
     assert [display["TF Prefix"] for display in robots] == ["left"]
-    topics = [
-        topic["Value"]
-        for display in manager["Displays"]
-        for topic in (display.get("Topic"), display.get("Description Topic"))
-        if topic
-    ]
-    assert topics
-    assert not [topic for topic in topics if topic.startswith("/")]

@@ -1,15 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Record, summary, plot and video from made-up data."""
+"""Run log, summary, plot, video and live line."""
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
-from smolvla_bringup.system.run_log import Progress, ReceivedChunk, RunLog
+from rclpy.serialization import serialize_message
+from sensor_msgs.msg import JointState
+from smolvla_bringup.demo.plot import plot_run
+from smolvla_bringup.demo.report import LiveLine, summarize, summary_text
+from smolvla_bringup.demo.video import VideoWriter, compose
+from smolvla_bringup.system.options import Options
+from smolvla_bringup.system.run_log import Progress, ReceivedChunk, RunLog, RunLogger
 from smolvla_core.images import decode_picture
+from smolvla_core.ros.converters import image_message
+from std_msgs.msg import Float32, Float64MultiArray
+
+from smolvla_msgs.msg import ActionChunk, ExecutorStatus, InferenceRequest, PolicyStatus
 
 JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
 PERIOD = 1 / 30
@@ -50,14 +62,6 @@ def record() -> RunLog:
     return run
 
 
-def test_first_full_score_is_the_success() -> None:
-    run = RunLog(JOINTS)
-    for time, score in [(0.5, 0.0), (1.0, 0.5), (2.0, 1.0), (2.1, 0.5), (2.2, 1.0)]:
-        run.scores.append((time, score))
-    assert run.success_time == 2.0
-    assert len(run.scores) == 5
-
-
 def test_tick_times_follow_the_executor_and_not_the_calendar() -> None:
     run = RunLog(JOINTS)
     # Ten ticks in one second, then a pause of two seconds in which no tick is executed.
@@ -78,8 +82,6 @@ def test_tick_times_without_any_status_are_unknown() -> None:
 
 @pytest.mark.parametrize("empty", [False, True])
 def test_plot_shows_the_run(record: RunLog, empty: bool, tmp_path: Path) -> None:
-    from smolvla_bringup.demo.plot import plot_run
-
     path = tmp_path / "demo.png"
     plot_run(RunLog(JOINTS) if empty else record, "put the red cube into the bowl", path)
     pixels, _ = decode_picture(path.read_bytes())
@@ -91,11 +93,7 @@ def test_plot_shows_the_run(record: RunLog, empty: bool, tmp_path: Path) -> None
 
 
 def test_summary_counts_and_speaks(record: RunLog) -> None:
-    msgs = pytest.importorskip("smolvla_msgs.msg")
-    from smolvla_bringup.demo.report import summarize, summary_text
-    from smolvla_bringup.system.options import Options
-
-    executor = msgs.ExecutorStatus(
+    executor = ExecutorStatus(
         reason="executes",
         chunks_merged=17,
         chunk_size=50,
@@ -107,7 +105,7 @@ def test_summary_counts_and_speaks(record: RunLog) -> None:
         period_p50=0.0333,
         period_p99=float("nan"),
     )
-    policy = msgs.PolicyStatus(backend="scripted", inference_p50=0.01)
+    policy = PolicyStatus(backend="scripted", inference_p50=0.01)
     summary = summarize(record, Options(seed=4), executor, policy, ["no video"])
     assert summary["time_to_success"] == pytest.approx(11.0)
     assert summary["chunks_merged"] == 17
@@ -115,7 +113,7 @@ def test_summary_counts_and_speaks(record: RunLog) -> None:
     # NaN is no JSON; strict readers would refuse the file.
     assert json.loads(json.dumps(summary, allow_nan=False))["period_p99"] is None
     text = summary_text(summary)
-    for words in (
+    for message in (
         "time to success          11.0 s",
         "p50 210.0 ms, p95 400.0 ms",
         "3 control cycles in 1 gaps",
@@ -123,32 +121,24 @@ def test_summary_counts_and_speaks(record: RunLog) -> None:
         "p50 33.3 ms, p99 –",
         "note: no video",
     ):
-        assert words in text
+        assert message in text
 
 
 @pytest.mark.parametrize(("latency", "slow"), [(1.6, False), (1.7, True), (float("nan"), False)])
 def test_summary_says_when_answers_come_later_than_chunks_reach(
     record: RunLog, latency: float, slow: bool
 ) -> None:
-    msgs = pytest.importorskip("smolvla_msgs.msg")
-    from smolvla_bringup.demo.report import summarize, summary_text
-    from smolvla_bringup.system.options import Options
-
-    executor = msgs.ExecutorStatus(latency_p50=latency)  # 50 rows of 1/30 s reach 1.67 s
-    text = summary_text(summarize(record, Options(), executor, msgs.PolicyStatus(), []))
+    executor = ExecutorStatus(latency_p50=latency)  # 50 rows of 1/30 s reach 1.67 s
+    text = summary_text(summarize(record, Options(), executor, PolicyStatus(), []))
     assert ("too slow for this checkpoint: an answer takes 1.7 s" in text) == slow
 
 
 def test_summary_of_a_failure_says_what_hindered() -> None:
-    msgs = pytest.importorskip("smolvla_msgs.msg")
-    from smolvla_bringup.demo.report import summarize, summary_text
-    from smolvla_bringup.system.options import Options
-
     run = RunLog(JOINTS, end_time=60.0)
-    executor = msgs.ExecutorStatus(
+    executor = ExecutorStatus(
         reason="waits for a chunk", requests_refused=9, last_refusal="camera 'top' is silent"
     )
-    text = summary_text(summarize(run, Options(), executor, msgs.PolicyStatus(), []))
+    text = summary_text(summarize(run, Options(), executor, PolicyStatus(), []))
     assert "NOT done in 60.0 s" in text
     assert "the simulation sent no score" in text
     assert "9 requests: camera 'top' is silent" in text
@@ -157,9 +147,6 @@ def test_summary_of_a_failure_says_what_hindered() -> None:
 
 def serialized(value: int) -> bytes:
     """A camera image of one brightness, as it comes over the wire."""
-    from rclpy.serialization import serialize_message
-    from smolvla_core.ros.converters import image_message
-
     return serialize_message(image_message(np.full((48, 64, 3), value, np.uint8)))
 
 
@@ -168,14 +155,9 @@ class TestVideo:
 
     @staticmethod
     def writer(path: Path):
-        pytest.importorskip("av")
-        from smolvla_bringup.demo.video import VideoWriter
-
         return VideoWriter(path, lambda time: f"put it there {time:.1f} s", rate=10)
 
     def test_pictures_keep_their_times(self, tmp_path: Path) -> None:
-        import av
-
         writer = self.writer(tmp_path / "v.mp4")
         times = [0.0, 0.1, 0.2, 1.2, 1.3]  # one second was dropped
         for index, time in enumerate(times):
@@ -196,12 +178,12 @@ class TestVideo:
         assert pixels[12][100, 800].mean() > 240  # wrist, beside it
         assert pixels[12][480:, :400].max() > 200  # the caption
 
-    def test_no_camera_is_said(self, tmp_path: Path) -> None:
+    def test_no_camera_is_reported(self, tmp_path: Path) -> None:
         writer = self.writer(tmp_path / "v.mp4")
         assert "no camera image arrived" in writer.close()
         assert not (tmp_path / "v.mp4").exists()
 
-    def test_error_in_the_thread_is_said_and_blocks_nobody(self, tmp_path: Path) -> None:
+    def test_error_in_the_thread_is_reported_and_blocks_nobody(self, tmp_path: Path) -> None:
         writer = self.writer(tmp_path / "v.mp4")
         for time in range(20):
             writer.put(time, {"top": b""})
@@ -209,8 +191,6 @@ class TestVideo:
 
 
 def test_main_picture_is_the_beauty_camera() -> None:
-    from smolvla_bringup.demo.video import compose
-
     def gray(value: int) -> np.ndarray:
         return np.full((10, 10, 3), value, np.uint8)
 
@@ -222,3 +202,117 @@ def test_main_picture_is_the_beauty_camera() -> None:
     alone = compose({"side": gray(50)}, "")
     assert alone[100, 100, 0] == 50
     assert alone[100, 700, 0] < 30
+
+
+# The live line: overwritten in a terminal, rare lines in a file.
+
+STEP = 1 / 16  # [s]; exact in binary
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def show(line: LiveLine, clock: Clock, seconds: float) -> None:
+    for _ in range(round(seconds / STEP)):
+        line.update(lambda: f"at {clock.now:.2f}")
+        clock.now += STEP
+
+
+def test_file_gets_a_line_every_two_seconds() -> None:
+    stream, clock = io.StringIO(), Clock()
+    show(LiveLine(stream, clock), clock, 5.0)
+    assert stream.getvalue() == "at 0.00\nat 2.00\nat 4.00\n"
+
+
+def test_terminal_gets_one_line_that_is_overwritten(monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    stream, clock = Terminal(), Clock()
+    line = LiveLine(stream, clock)
+    show(line, clock, 6 * STEP)
+    line.update(lambda: "x" * 100)
+    assert "\n" not in stream.getvalue()
+    assert stream.getvalue().count("\r") == 4
+    # Wider than the terminal it would wrap and could not be overwritten.
+    assert "x" * 19 in stream.getvalue()
+    assert "x" * 20 not in stream.getvalue()
+
+
+def test_logged_line_replaces_the_live_one_and_stays() -> None:
+    stream, clock = Terminal(), Clock()
+    line = LiveLine(stream, clock)
+    show(line, clock, 2 * STEP)
+    line.log("done")
+    show(line, clock, 2 * STEP)
+    assert stream.getvalue() == "\rat 0.00\x1b[K\r\x1b[Kdone\n\rat 0.12\x1b[K"
+
+
+def test_topics_become_a_log(graph) -> None:
+    node = graph.node
+    logger = RunLogger(node, ("hip", "knee"))
+    publishers = {
+        kind: node.create_publisher(kind, topic, 10)
+        for kind, topic in (
+            (ExecutorStatus, "executor_node/status"),
+            (JointState, "joint_states"),
+            (Float64MultiArray, "arm_controller/commands"),
+            (InferenceRequest, "smolvla/inference_request"),
+            (ActionChunk, "smolvla/action_chunk"),
+            (Float32, "sim/score"),
+        )
+    }
+    graph.until(lambda: all(p.get_subscription_count() for p in publishers.values()))
+
+    def publish(*messages) -> None:
+        for message in messages:
+            publishers[type(message)].publish(message)
+
+    chunk = ActionChunk(joint_names=["knee", "hip"], positions=[1.0, 2.0, 3.0, 4.0], first_tick=8)
+    chunk.period.nanosec = 50_000_000
+    chunk.header.stamp = node.get_clock().now().to_msg()
+    messages = (
+        ExecutorStatus(tick=5, queue_depth=3, state=ExecutorStatus.HOLDING),
+        JointState(name=["knee", "hip"], position=[0.25, 0.5]),
+        JointState(name=["knee"], position=[9.0]),  # not all of them
+        Float64MultiArray(data=[0.1, 0.2]),
+        Float64MultiArray(data=[0.1]),  # of another arm
+        InferenceRequest(),
+        chunk,
+        ActionChunk(error="camera hip is dark"),
+        ActionChunk(joint_names=["ankle"], positions=[1.0]),
+        Float32(data=0.5),
+        Float32(data=1.0),
+    )
+    publish(*messages)
+    graph.during(0.1, lambda: True)
+    log = logger.begin()
+    assert logger.begin() is not log
+    log = logger.begin()
+    publish(*messages)
+    graph.until(lambda: len(log.scores) == 2 and len(log.chunks) == 2, what="all messages")
+    logger.end()
+    publish(*messages)
+    graph.during(0.1, lambda: True)
+    assert [(now.tick, now.depth, now.state) for now in log.progress] == [
+        (5, 3, ExecutorStatus.HOLDING)
+    ]
+    assert all(values == (0.5, 0.25) for _, values in log.states)
+    assert [values for _, values in log.commands] == [(0.1, 0.2)]
+    assert len(log.requests) == 1
+    answer, refusal = log.chunks
+    assert answer.positions.tolist() == [[2.0, 1.0], [4.0, 3.0]]
+    assert (answer.first_tick, answer.period) == (8, 0.05)
+    assert answer.observed < 0 < answer.time  # it was seen before the log began
+    assert len(refusal.positions) == 0
+    assert [score for _, score in log.scores] == [0.5, 1.0]
+    assert log.success_time == log.scores[1][0]
+    assert log.end_time >= log.scores[1][0]

@@ -11,12 +11,12 @@ import pytest
 from smolvla_bringup.system.node_list import node_list
 from smolvla_bringup.system.node_spec import NodeSpec
 from smolvla_bringup.system.options import Options
-from smolvla_bringup.system.supervision import RESTARTS, STEADY, Complaints, Outcome, Supervisor
+from smolvla_bringup.system.supervision import RESTARTS, STEADY, Outcome, Supervisor
 
-THINKER = NodeSpec("p", "e", "thinker", again="ros2 launch it")
-PAINTER = NodeSpec("p", "e", "painter", critical=False, again="ros2 launch paint")
+THINKER = NodeSpec("p", "e", "thinker", restart_command="ros2 launch it")
+PAINTER = NodeSpec("p", "e", "painter", critical=False, restart_command="ros2 launch paint")
 DRIVER = NodeSpec("p", "e", "driver", restarts=False, holds_arm=True)
-SPAWNER = NodeSpec("p", "e", "spawner", restarts=False, one_shot=True, blames="driver")
+SPAWNER = NodeSpec("p", "e", "spawner", restarts=False, one_shot=True, error_source="driver")
 SIMULATOR = NodeSpec("p", "e", "simulator", restarts=False)
 KILLED = -signal.SIGKILL
 
@@ -37,7 +37,7 @@ def outcome(supervisor: Supervisor, name: str, code: int, at: float = 101.0) -> 
 
 @pytest.mark.parametrize("code", [KILLED, -signal.SIGSEGV, -signal.SIGABRT, 1, 127])
 @pytest.mark.parametrize("name", ["thinker", "painter"])
-def test_a_node_that_failed_is_started_anew_whatever_holds_the_arm(name: str, code: int) -> None:
+def test_a_node_that_failed_is_restarted_whatever_holds_the_arm(name: str, code: int) -> None:
     for supervisor in (held(), simulated()):
         verdict = supervisor.ended(name, code, 101.0)
         assert verdict is not None
@@ -87,10 +87,10 @@ def test_a_one_shot_node_that_has_done_its_work_is_no_news() -> None:
     assert held().ended("spawner", 0, 101.0) is None
 
 
-def test_the_words_say_what_failed_why_what_holds_and_what_to_type() -> None:
+def test_the_message_says_what_failed_the_reason_what_holds_and_what_to_type() -> None:
     supervisor = held()
     log = "[INFO] [1.0] [n]: well\n\x1b[31m[ERROR] [1.5] [n]: no such file\x1b[0m\nbye\n"
-    supervisor.hear("thinker", log)
+    supervisor.add_output("thinker", log)
     verdict = supervisor.ended("thinker", os.EX_CONFIG, 101.0)
     assert verdict is not None
     assert verdict.level == "error"
@@ -100,35 +100,29 @@ def test_the_words_say_what_failed_why_what_holds_and_what_to_type() -> None:
     assert "\n" not in verdict.message
 
 
-def test_what_a_node_said_before_it_was_started_anew_is_not_held_against_it() -> None:
+def test_errors_before_a_restart_are_forgotten() -> None:
     supervisor = simulated()
-    supervisor.hear("thinker", "[ERROR] [1.5] [n]: of its first life\n")
+    supervisor.add_output("thinker", "[ERROR] [1.5] [n]: of its first life\n")
     supervisor.ended("thinker", 1, 101.0)
     verdict = supervisor.ended("thinker", os.EX_CONFIG, 102.0)
     assert verdict is not None
     assert verdict.message == "thinker failed with exit status 78"
 
 
-def test_a_spawner_that_fails_quotes_the_first_complaint_of_the_driver() -> None:
+def test_a_spawner_that_fails_quotes_the_first_error_of_the_driver() -> None:
     supervisor = held()
-    supervisor.hear("driver", "[ERROR] [1.5] [d]: the cause\n[ERROR] [2.5] [d]: later\n")
-    supervisor.hear("spawner", "[ERROR] [3.5] [s]: I do not know\n")
+    supervisor.add_output("driver", "fine\nerror: the cause\n[ERROR] [2.5] [d]: later\nbye\n")
+    supervisor.add_output("spawner", "[ERROR] [3.5] [s]: I do not know\n")
     verdict = supervisor.ended("spawner", 1, 101.0)
     assert verdict is not None
-    assert verdict.message == "spawner failed with exit status 1: the cause"
-
-
-def test_the_first_and_the_last_error_are_kept() -> None:
-    complaints = Complaints()
-    complaints.hear("fine\nerror: one\n[FATAL] [1.5] [n]: two\nTypeError: three\nbye")
-    assert (complaints.first, complaints.last) == ("error: one", "TypeError: three")
+    assert verdict.message == "spawner failed with exit status 1: error: the cause"
 
 
 @pytest.mark.usefixtures("ros2_control")
 @pytest.mark.parametrize("hardware", ["mock", "sim"])
-def test_the_arms_own_nodes_alone_are_never_started_anew(hardware: str) -> None:
+def test_the_arms_own_nodes_alone_are_never_restarted(hardware: str) -> None:
     options = Options(hardware=hardware, checkpoint="owner/name", rviz=False)
-    specs = {spec.name: spec for spec in node_list(options, say=lambda line: None)}
+    specs = {spec.name: spec for spec in node_list(options)}
     arm = {"sim": {"sim_node"}, "mock": {"controller_manager", "spawner"}}[hardware]
     assert {name for name, spec in specs.items() if not spec.restarts} == arm
     held = {name for name, spec in specs.items() if spec.holds_arm}
@@ -153,7 +147,7 @@ def test_the_command_that_starts_a_part_again_has_the_arguments_of_that_part(
         seed=4,
         rate=20.0,
     )
-    again = {spec.name: spec.again for spec in node_list(options, say=lambda line: None)}
+    again = {spec.name: spec.restart_command for spec in node_list(options)}
     assert again["policy_node"] == again["executor_node"]
     assert again["policy_node"] == (
         "ros2 launch smolvla_bringup policy.launch.py hardware:=mock "

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smolvla_core.robot import FORWARD, SHIPPED, TRAJECTORY, Output, Robot, RobotError, load_robot
-from smolvla_core.settings import SettingError, Settings, setting
+from smolvla_core.settings import SettingError, Settings, live_setting, same, setting
 
 AGGREGATIONS = {
     "latest": "the new actions only",
@@ -37,8 +37,7 @@ class RobotSettings(Settings):
 
     robot: str = setting(
         "so100",
-        f"The robot: {', '.join(SHIPPED)}, or the path of a robot file, which says joints, "
-        "limits, topics, outputs, calibrations and cameras.",
+        f"The robot: {', '.join(SHIPPED)}, or the path of a robot file.",
     )
 
     def __post_init__(self) -> None:
@@ -71,8 +70,8 @@ class ManagedSettings(Settings):
 
     autostart: bool = setting(
         False,
-        "Configure and activate the node by itself at its start; false: wait for `ros2 lifecycle "
-        "set`. A node that is to start by itself and cannot be configured ends its process.",
+        "Configure and activate the node at its start; false: wait for `ros2 lifecycle set`. If "
+        "that fails at the start, the process ends.",
         fixed=True,
     )
 
@@ -81,33 +80,29 @@ class ManagedSettings(Settings):
 class ObservationSettings(Settings):
     """How old and how far apart the parts of an observation may be."""
 
-    max_image_age: float = setting(
+    max_image_age: float = live_setting(
         0.5,
         "An image older than this is stale and no chunk is made from it [s].",
         0.01,
         60.0,
-        live=True,
     )
-    max_joint_state_age: float = setting(
+    max_joint_state_age: float = live_setting(
         0.25,
         "A joint state older than this is stale and no chunk is made from it [s].",
         0.01,
         60.0,
-        live=True,
     )
-    max_skew: float = setting(
+    max_skew: float = live_setting(
         0.1,
         "Largest difference between the stamps of an observation's images and joint state [s].",
         0.001,
         10.0,
-        live=True,
     )
-    match_by: str = setting(
+    match_by: str = live_setting(
         "stamp",
         "How the parts of an observation are matched in time: 'stamp' by their headers, which "
-        "needs one clock for all that publish; 'reception' by when they come.",
+        "needs one clock for all publishers; 'reception' by the time at which they are received.",
         choices=("stamp", "reception"),
-        live=True,
     )
 
 
@@ -117,10 +112,10 @@ class SensorSettings(ObservationSettings, RobotSettings):
 
     cameras: tuple[str, ...] = setting(
         (),
-        "The cameras that there are, as 'name' or 'name:feature', e.g. "
-        "'wrist:observation.images.camera2'; those of the checkpoint that are not named are left "
-        "out, as in LeRobot. Empty: those of the robot file, else those that the checkpoint was "
-        "trained with, called as in its rename_map or else by their features' last names.",
+        "The robot's cameras, as 'name' or 'name:feature', e.g. "
+        "'wrist:observation.images.camera2'; as in LeRobot, other cameras of the checkpoint are "
+        "left out. Empty: those of the robot file, else those that the checkpoint was trained "
+        "with, by the names of its rename_map or the last part of their features.",
     )
     image_transport: str = setting(
         "",
@@ -142,9 +137,9 @@ class PolicySettings(SensorSettings, ManagedSettings):
 
     backend: str = setting(
         "smolvla",
-        "Who thinks: 'smolvla' runs a checkpoint, 'scripted' the simulation's expert; other "
-        "packages may offer more (entry points smolvla_policy.backends). Each has parameters of "
-        "its own in addition.",
+        "The policy: 'smolvla' runs a checkpoint, 'scripted' the simulation's expert; other "
+        "packages may add more (entry points smolvla_policy.backends). Each has further "
+        "parameters.",
     )
     period: float = setting(
         0.0,
@@ -153,182 +148,161 @@ class PolicySettings(SensorSettings, ManagedSettings):
         0.0,
         1.0,
     )
-    inference_delay: float = setting(
+    inference_delay: float = live_setting(
         0.0,
-        "For benchmarks: an answer takes at least this long, from taking the observation to "
-        "publishing the chunk, the inference included [s].",
+        "For benchmarks: least time from taking the observation to publishing the chunk, "
+        "inference included [s].",
         0.0,
         60.0,
-        live=True,
     )
     niceness: int = setting(
         5,
-        "How far the policy's process steps back behind the control loop on the same machine "
-        "(0-19, as nice(1)).",
+        "Nice value of the policy's process (0-19, as nice(1)); the control loop on the same "
+        "machine goes first.",
         0,
         19,
         fixed=True,
     )
-    executor: str = setting(
+    executor: str = live_setting(
         "executor_node",
-        "Name of the executor's node that is answered, in the namespace of this node or, with a "
-        "slash in front, in full; the requests of others are refused.",
-        live=True,
+        "Node name of the executor whose requests are answered, in the namespace of this node "
+        "or, with a slash in front, in full; the requests of others are refused.",
     )
-    status_rate: float = setting(
-        2.0, "How often the status is published [Hz].", 0.1, 100.0, live=True
-    )
+    status_rate: float = live_setting(2.0, "How often the status is published [Hz].", 0.1, 100.0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExecutorSettings(RobotSettings, ManagedSettings):
     """Of `executor_node` and of `smolvla_executor.core`."""
 
-    robot: str = setting(
+    robot: str = same(
+        RobotSettings,
+        "robot",
         "so100",
-        f"The robot: {', '.join(SHIPPED)}, or the path of a robot file, which says joints, "
-        "limits, topics, outputs, calibrations and cameras. Set anew while the node runs, its "
-        "limits and speeds take effect, where joints and topics are the same.",
+        note="Set while the node runs, limits and speeds take effect if joints and topics are the "
+        "same.",
         live=True,
     )
     rate: float = setting(30.0, "Rate of the control loop [Hz].", 1.0, 1000.0)
     output: str = setting(
         "",
-        "How commands go out, instead of the robot file's outputs: 'forward' as "
-        "std_msgs/Float64MultiArray on arm_controller/commands, 'joint_trajectory' as one-point "
-        "trajectories on arm_controller/joint_trajectory. Empty: as the robot file says.",
+        "Overrides the robot file's outputs: 'forward' sends std_msgs/Float64MultiArray on "
+        "arm_controller/commands, 'joint_trajectory' trajectories of one point on "
+        "arm_controller/joint_trajectory. Empty: the robot file's.",
         choices=("", FORWARD, TRAJECTORY),
     )
-    chunk_size_threshold: float = setting(
+    chunk_size_threshold: float = live_setting(
         0.7,
-        "g: the next chunk is asked for when fewer than this share of a chunk is queued. 0: only "
+        "g: the next chunk is requested when less than this share of a chunk is queued. 0: only "
         "when the queue is empty (synchronous); 1: every tick.",
         0.0,
         1.0,
-        live=True,
     )
-    aggregate: str = setting(
+    aggregate: str = live_setting(
         "weighted",
         "How a new chunk is blended with the queued actions of the same ticks: "
         + "; ".join(f"'{name}': {meaning}" for name, meaning in AGGREGATIONS.items())
         + ".",
         choices=AGGREGATIONS,
-        live=True,
     )
-    alignment: str = setting(
+    alignment: str = live_setting(
         "pose",
-        "Where in a chunk to go on that comes in motion. 'tick': at the row of the present tick. "
-        "'pose': there, or at an earlier row that is nearer to what would be executed next, so "
-        "that a new plan is begun at its beginning.",
+        "Where a chunk that arrives in motion begins. 'tick': at the row of the present tick. "
+        "'pose': there, or at an earlier row that is nearer to the next planned action, so that "
+        "a new motion is executed from its beginning.",
         choices=("tick", "pose"),
-        live=True,
     )
-    actions_per_chunk: int = setting(
+    actions_per_chunk: int = live_setting(
         0,
-        "Use only so many of a chunk's first actions; 0: all. With chunk_size_threshold 0 it is "
-        "LeRobot's n_action_steps: act so many steps, then think anew.",
+        "Use only this many first actions of a chunk; 0: all. With chunk_size_threshold 0 it is "
+        "LeRobot's n_action_steps: execute that many, then infer again.",
         0,
         10_000,
-        live=True,
     )
-    request_timeout: float = setting(
+    request_timeout: float = live_setting(
         2.0,
         "A request without an answer is repeated after this time, or after three times the p95 "
         "latency where that is longer [s].",
         0.05,
         600.0,
-        live=True,
     )
-    retry_delay: float = setting(
+    retry_delay: float = live_setting(
         0.2,
         "Pause after a refusal or an invalid chunk before the next request [s].",
         0.0,
         60.0,
-        live=True,
     )
-    state_timeout: float = setting(
+    state_timeout: float = live_setting(
         0.25,
         "Joint states older than this are stale: nothing is commanded [s].",
         0.01,
         10.0,
-        live=True,
     )
-    max_speed: tuple[float, ...] = setting(
+    max_speed: tuple[float, ...] = live_setting(
         (),
-        "Largest speed of each joint [rad/s]; commands beyond it are slowed down. One number "
-        "serves all joints. The robot file's is never exceeded. Empty: the robot file's.",
+        "Largest speed of each joint [rad/s]; faster commands are slowed down. One number is for "
+        "all joints. The robot file's speed is never exceeded. Empty: the robot file's.",
         0.001,
-        live=True,
     )
-    max_step: tuple[float, ...] = setting(
+    max_step: tuple[float, ...] = live_setting(
         (0.5,),
-        "Largest change of a command within one control cycle [rad]; one number serves all "
+        "Largest change of a command within one control cycle [rad]; one number is for all "
         "joints.",
         0.0001,
-        live=True,
     )
-    max_start_jump: tuple[float, ...] = setting(
+    max_start_jump: tuple[float, ...] = live_setting(
         (2.0,),
-        "A first action farther than this from where the arm stands is refused [rad]; one number "
-        "serves all joints.",
+        "A first action farther than this from the measured position is refused [rad]; one "
+        "number is for all joints.",
         0.001,
-        live=True,
     )
-    max_tracking_error: tuple[float, ...] = setting(
+    max_tracking_error: tuple[float, ...] = live_setting(
         (0.0,),
-        "Commands stay within this distance of the measured position, which bounds how hard a "
-        "blocked arm pushes [rad]; 0: no bound, of all joints or of one. One number serves all "
-        "joints.",
+        "Commands stay within this distance of the measured position, which limits how hard a "
+        "blocked arm pushes [rad]; 0: no limit. One number is for all joints.",
         0.0,
-        live=True,
     )
-    resume_jump: float = setting(
+    resume_jump: float = live_setting(
         0.2,
         "When an action that ends a hold is farther than this from the held command, the arm "
         "approaches it first [rad].",
         0.0,
         10.0,
-        live=True,
     )
-    approach_speed: float = setting(
+    approach_speed: float = live_setting(
         0.6,
         "Largest joint speed of the approach to the first action [rad/s].",
         0.01,
         1000.0,
-        live=True,
     )
-    approach_duration: float = setting(
-        0.5, "Shortest duration of an approach [s].", 0.0, 60.0, live=True
+    approach_duration: float = live_setting(
+        0.5, "Shortest duration of an approach [s].", 0.0, 60.0
     )
-    wait_for_start: bool = setting(
+    wait_for_start: bool = live_setting(
         False,
-        "Stay idle after the activation until ~/start is called or a RunTask goal comes; false: "
+        "Stay idle after activation until ~/start is called or a RunTask goal comes; false: "
         "execute at once.",
-        live=True,
     )
-    task_stall_timeout: float = setting(
+    task_stall_timeout: float = live_setting(
         10.0,
-        "A RunTask goal for which no action has come for this long is aborted, or after three "
-        "times the p95 latency where that is longer [s].",
+        "A RunTask goal is aborted when it gets no action for this long, or for three times the "
+        "p95 latency where that is longer [s].",
         0.1,
         3600.0,
-        live=True,
     )
     success_topic: str = setting(
         "",
-        "Topic (std_msgs/Bool) on which a judge says `true` when the task is done, and `false` as "
-        "long as it is not: a RunTask goal then ends SUCCEEDED. Empty: nobody does.",
+        "Topic (std_msgs/Bool) with `true` when the task is done and `false` before: a RunTask "
+        "goal then ends SUCCEEDED. Empty: none.",
     )
-    stop_on_success: bool = setting(
+    stop_on_success: bool = live_setting(
         False,
-        "Stop on a success also what is executed without a goal, for a sentence on "
-        "task_instruction; ~/start goes on.",
-        live=True,
+        "Success also stops what an instruction on task_instruction started; ~/start continues.",
     )
-    feedback_rate: float = setting(
-        5.0, "How often a RunTask goal gets feedback [Hz].", 0.1, 100.0, live=True
+    feedback_rate: float = live_setting(
+        5.0, "How often a RunTask goal gets feedback [Hz].", 0.1, 100.0
     )
-    dry_run: bool = setting(False, "Compute everything, command nothing.", live=True)
+    dry_run: bool = live_setting(False, "Compute everything, command nothing.")
     realtime_priority: int = setting(
         0,
         "SCHED_FIFO priority of the control loop; 0: none. Needs the right to it (ulimit -r, "
@@ -337,11 +311,12 @@ class ExecutorSettings(RobotSettings, ManagedSettings):
         99,
     )
     period_window: int = setting(
-        1000, "The status gives the period of the control loop over so many cycles.", 2, 1_000_000
+        1000,
+        "Number of control cycles over which the status gives the period of the control loop.",
+        2,
+        1_000_000,
     )
-    status_rate: float = setting(
-        10.0, "How often the status is published [Hz].", 0.1, 100.0, live=True
-    )
+    status_rate: float = live_setting(10.0, "How often the status is published [Hz].", 0.1, 100.0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -383,11 +358,9 @@ class RecordSettings(SensorSettings):
         "Folder of the dataset: a new one, or one recorded with the same settings, which is "
         "continued.",
     )
-    task: str = setting(
+    task: str = live_setting(
         "",
-        "The instruction until one comes on task_instruction. Set while the node runs, it counts "
-        "from then on.",
-        live=True,
+        "The instruction until one comes on task_instruction; it can be set while the node runs.",
     )
     cameras: tuple[str, ...] = setting(
         ("top", "wrist"), "Names of the cameras; observation.images.<name>."
@@ -406,60 +379,54 @@ class RecordSettings(SensorSettings):
         "0-100) or 'radians'.",
         choices=("degrees", "radians"),
     )
-    max_image_age: float = setting(
+    max_image_age: float = live_setting(
         0.2,
-        "With an image older than this, or when the recorder itself is late by more, the episode "
-        "is broken [s].",
+        "An episode is broken by an image older than this, or when the recorder is late by more "
+        "[s].",
         0.01,
         10.0,
-        live=True,
     )
-    max_joint_state_age: float = setting(
-        0.2, "With a joint state older than this the episode is broken [s].", 0.01, 10.0, live=True
+    max_joint_state_age: float = live_setting(
+        0.2, "An episode is broken by a joint state older than this [s].", 0.01, 10.0
     )
-    max_command_age: float = setting(
+    max_command_age: float = live_setting(
         0.5,
-        "With a command older than this the episode is broken [s]; 0: a command holds until "
-        "the next one, however long.",
+        "An episode is broken by a command older than this [s]; 0: a command applies until the "
+        "next one, however long.",
         0.0,
         3600.0,
-        live=True,
     )
-    max_episode_seconds: float = setting(
+    max_episode_seconds: float = live_setting(
         0.0,
-        "After this an episode takes no more frames and waits to be saved or discarded [s]; 0: "
-        "no limit.",
+        "After this time an episode takes no more frames and waits to be saved or discarded [s]; "
+        "0: no limit.",
         0.0,
         86400.0,
-        live=True,
     )
-    max_start_speed: float = setting(
+    max_start_speed: float = live_setting(
         0.05,
-        "With a joint faster than this an episode is not begun, as episodes begin at rest "
-        "[rad/s]; 0: they may begin in motion.",
+        "An episode cannot begin while a joint is faster than this [rad/s]; 0: it can begin in "
+        "motion.",
         0.0,
         100.0,
-        live=True,
     )
-    min_motion: float = setting(
+    min_motion: float = live_setting(
         0.02,
         "An episode in which no joint moves, or no command changes, by this much is saved only "
-        "when asked twice [rad]; 0: it is saved like any other.",
+        "by a second save [rad]; 0: saved like any other.",
         0.0,
         100.0,
-        live=True,
     )
-    min_free_disk: float = setting(
+    min_free_disk: float = live_setting(
         2.0,
-        "With less free space no frame is taken [GB]. Closing a dataset needs as much again as "
-        "the new episodes take.",
+        "With less free space no frame is recorded [GB]. Closing a dataset temporarily needs the "
+        "space of the new episodes again.",
         0.0,
         1e6,
-        live=True,
     )
     queue_size: int = setting(
         60,
-        "Frames that may wait to be compressed, in memory; with more the episode is broken.",
+        "Frames that may wait in memory to be compressed; with more the episode is broken.",
         1,
         10_000,
     )

@@ -252,16 +252,6 @@ def base_name(lerobot: str) -> str:
     return lerobot
 
 
-def lerobot_joint(feature: str, where: str = "joint") -> Joint:
-    """Return a joint by LeRobot's name alone, as datasets have it: ``gripper.pos``, ``x.vel``.
-
-    Raises:
-        RobotError: no joint of LeRobot's arms, so that its role is not known.
-    """
-    name = feature.rpartition("main_")[2].removesuffix(".pos")
-    return _joint(name, {}, where)
-
-
 def load_robot(robot: str) -> Robot:
     """Read a robot file.
 
@@ -328,8 +318,7 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
         whole = _arms(arms, path, seen)
     if "base" in own:
         base = own.pop("base")
-        if not isinstance(base, str):
-            raise RobotError(f"{path}: base: it is {base!r}, but must be a robot or a file")
+        _is(base, str, f"{path}: base", "a robot or a file")
         try:
             whole = _read(_find(base, path.parent), (*seen, path))
         except RobotError as error:
@@ -599,16 +588,19 @@ def _check_camera(camera: Camera, where: str) -> None:
 # Pieces of YAML.
 
 
+def _is(value: Any, kind: type, where: str, what: str) -> Any:
+    """Return `value`, which must be of a kind."""
+    if not isinstance(value, kind):
+        raise RobotError(f"{where}: it is {value!r}, but must be {what}")
+    return value
+
+
 def _mapping(value: Any, where: str) -> dict[Any, Any]:
-    if not isinstance(value, Mapping):
-        raise RobotError(f"{where}: it is {value!r}, but must be entries, as in {{key: value}}")
-    return dict(value)
+    return dict(_is(value, Mapping, where, "entries, as in {key: value}"))
 
 
 def _list(value: Any, where: str) -> list[Any]:
-    if not isinstance(value, list):
-        raise RobotError(f"{where}: it is {value!r}, but must be a list, as in [first, second]")
-    return value
+    return list(_is(value, list, where, "a list, as in [first, second]"))
 
 
 def _known(entry: Any, known: Sequence[str], where: str) -> dict[str, Any]:
@@ -620,9 +612,7 @@ def _known(entry: Any, known: Sequence[str], where: str) -> dict[str, Any]:
 
 
 def _text(value: Any, where: str) -> str:
-    if not isinstance(value, str):
-        raise RobotError(f"{where}: it is {value!r}, but must be a text; put it into quotes")
-    return value.strip()
+    return str(_is(value, str, where, "a text; put it into quotes")).strip()
 
 
 def _names(cls: type[Settings]) -> list[str]:
@@ -649,5 +639,5 @@ def _once(values: Sequence[str], where: str) -> None:
         raise RobotError(f"{where}: '{twice[0]}' is there twice")
 
 
-LEROBOT_ARM = tuple(lerobot_joint(name) for name in LEROBOT_JOINTS)
+LEROBOT_ARM = tuple(_joint(name, {}, name) for name in LEROBOT_JOINTS)
 """The joints of an SO-100 or SO-101 as LeRobot's data have them: without limits."""

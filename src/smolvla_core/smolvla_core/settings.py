@@ -10,8 +10,7 @@ From the one declaration come ROS parameters (`smolvla_core.ros.parameters`), co
 (`add_arguments`, `from_arguments`), launch arguments (`from_texts`), commented YAML and the
 reference page. An object of such a class is valid: making one raises `SettingError` under the
 name that the user typed. An ``int``, ``float``, ``str``, ``bool`` or ``Path``, a tuple of them
-(``tuple[float, ...]``, for which one value stands for a tuple of one) and ``| None`` are checked;
-another type needs `parse` and is taken as it is.
+(``tuple[float, ...]``, for which one value stands for a tuple of one) and ``| None`` are checked.
 """
 
 from __future__ import annotations
@@ -53,6 +52,7 @@ RENAMED: dict[str, str] = {
     "first_seed": "seed",
     "g": "chunk_size_threshold",
     "out": "output",
+    "seconds": "time_limit",
     "seeds": "episodes",
     **dict.fromkeys(_ROBOT_FILE, "robot"),
 }
@@ -92,7 +92,6 @@ class Setting:
     choices: tuple[Any, ...]
     live: bool
     fixed: bool
-    parser: Callable[[str], Any] | None
     tags: tuple[str, ...]
     name: str = ""
     default: Any = None
@@ -106,7 +105,7 @@ class Setting:
         Raises:
             SettingError: it is of another type, outside the range or none of the choices.
         """
-        if self.parser is not None or (value is None and self.optional):
+        if value is None and self.optional:
             return value
         if not self.is_list:
             return self._check_one(value, self.name)
@@ -123,7 +122,7 @@ class Setting:
         Raises:
             SettingError: see `check`.
         """
-        if self.is_list and self.parser is None:
+        if self.is_list:
             return self.check(
                 [self.parse_one(part) for part in re.split(r"[\s,]+", text.strip(" []"))]
             )
@@ -135,8 +134,6 @@ class Setting:
         Raises:
             SettingError: see `check`.
         """
-        if self.parser is not None:
-            return self.parser(text)
         value: Any = text
         if self.kind is bool:
             value = {"true": True, "1": True, "false": False, "0": False}.get(text.lower(), text)
@@ -196,7 +193,6 @@ def setting(
     choices: Iterable[Any] = (),
     live: bool = False,
     fixed: bool = False,
-    parse: Callable[[str], Any] | None = None,
     tags: Iterable[str] = (),
 ) -> Any:
     """Declare a field of a `Settings` class.
@@ -209,17 +205,23 @@ def setting(
         choices: the allowed values, or those of each element; of a dict its keys.
         live: a ROS parameter that takes effect at once, also while the node runs.
         fixed: a ROS parameter that can be given at the start of the process only.
-        parse: makes the value of a text, for types that are none of the module's.
         tags: what it is for, where a program shows some settings only.
     """
-    declared = Setting(
-        description, lower, upper, above, tuple(choices), live, fixed, parse, tuple(tags)
-    )
+    declared = Setting(description, lower, upper, above, tuple(choices), live, fixed, tuple(tags))
     return dataclasses.field(default=default, metadata={"setting": declared})
 
 
+live_setting = functools.partial(setting, live=True)
+"""A `setting` whose ROS parameter takes effect at once."""
+
+
 def same(
-    source: type[Settings], name: str, default: Any, tags: Iterable[str] = (), note: str = ""
+    source: type[Settings],
+    name: str,
+    default: Any,
+    tags: Iterable[str] = (),
+    note: str = "",
+    live: bool = False,
 ) -> Any:
     """Declare a field with the meaning, range and choices that it has in another class.
 
@@ -229,10 +231,14 @@ def same(
         default: its value here.
         tags: see `setting`.
         note: follows the description.
+        live: whether it takes effect at once here, even if it does not there.
     """
     declared = settings_of(source)[name]
     text = f"{declared.description} {note}".strip()
-    meta = dataclasses.replace(declared, description=text, tags=tuple(tags), default=None)
+    live = live or declared.live
+    meta = dataclasses.replace(
+        declared, description=text, tags=tuple(tags), live=live, default=None
+    )
     return dataclasses.field(default=default, metadata={"setting": meta})
 
 
@@ -360,14 +366,10 @@ def add_arguments(
         parser: or a group of one.
         source, names: see `settings_of`.
     """
-    chosen = settings_of(source, names)
-    add_declared(parser, chosen)
-    add_renamed(parser, chosen)
+    add_declared(parser, settings_of(source, names))
 
 
-def add_renamed(
-    parser: argparse.ArgumentParser | argparse._ArgumentGroup, known: Collection[str]
-) -> None:
+def add_renamed(parser: argparse.ArgumentParser, known: Collection[str]) -> None:
     """Give `parser` an error for each earlier name of the settings `known`."""
     for old, new in RENAMED.items():
         if new in known and old not in known:

@@ -229,7 +229,7 @@ def cut(kind: str) -> CompressedImage:
 
 
 @pytest.mark.parametrize(
-    ("picture", "words"),
+    ("picture", "text"),
     [
         (CompressedImage(format="png"), "is empty"),
         (compressed(np.full((4, 4), 700, np.uint16), "PNG"), "more than 8 bits.*robot file"),
@@ -247,8 +247,8 @@ def cut(kind: str) -> CompressedImage:
         (cut("BMP"), "is broken"),
     ],
 )
-def test_what_is_no_color_picture_is_refused_with_the_reason(picture, words):
-    with pytest.raises(ValueError, match=words) as refused:
+def test_what_is_no_color_picture_is_refused_with_the_reason(picture, text):
+    with pytest.raises(ValueError, match=text) as refused:
         decode_image(picture)
     assert "object at 0x" not in str(refused.value)
 

@@ -31,9 +31,9 @@ def test_a_blank_sentence_means_none(newest, blank):
     assert newest.missing("/left/task_instruction") == ""
     assert "none any more" in newest.on_topic(blank)
     assert now(newest) == ("", Source.NONE)
-    words = newest.missing("/left/task_instruction")
-    assert words.startswith("no instruction any more: ")
-    assert "--namespace /left" in words
+    message = newest.missing("/left/task_instruction")
+    assert message.startswith("no instruction any more: ")
+    assert "--namespace /left" in message
 
 
 def test_a_goal_counts_until_it_is_over(newest):

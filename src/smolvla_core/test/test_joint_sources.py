@@ -31,20 +31,20 @@ def feed(sources, seconds, publish, rates=(100, 40), start=50.0):
 
 def test_a_second_source_elsewhere_is_named_at_once():
     sources = JointSources(JOINTS)
-    words, when = feed(
+    message, when = feed(
         sources, 2.0, lambda i, t: (("/gui", [0.0, 0.0]), ("/arm/driver", [0.1, -1.3]))[i]
     )
-    assert "/gui" in words
-    assert "/arm/driver" in words
-    assert "tilt" in words
-    assert "-1.30" in words
+    assert "/gui" in message
+    assert "/arm/driver" in message
+    assert "tilt" in message
+    assert "-1.30" in message
     assert when < 0.05
 
 
 def test_a_source_that_is_a_little_elsewhere_is_noticed_when_both_stand():
     sources = JointSources(JOINTS)
-    words, when = feed(sources, 3.0, lambda i, t: ("ab"[i], [0.4, 0.1 + 0.12 * i]), (50, 10))
-    assert "of a and b" in words or "of b and a" in words
+    message, when = feed(sources, 3.0, lambda i, t: ("ab"[i], [0.4, 0.1 + 0.12 * i]), (50, 10))
+    assert "of a and b" in message or "of b and a" in message
     assert when < 1.5
 
 
@@ -55,19 +55,19 @@ def wave(t):
 @pytest.mark.parametrize("lag", [0.0, 0.02, 0.1])
 def test_a_second_publisher_of_the_same_positions_is_no_fault(lag):
     sources = JointSources(JOINTS)
-    words, _ = feed(
+    message, _ = feed(
         sources, 6.0, lambda i, t: ("ab"[i], wave(max(0.0, t - lag * i))), rates=(100, 10)
     )
-    assert words == ""
+    assert message == ""
 
 
 def test_without_names_positions_that_alternate_are_noticed():
     sources = JointSources(JOINTS)
-    words, when = feed(
+    message, when = feed(
         sources, 2.0, lambda i, t: ("", ([0.0, 0.0], [0.0, 0.9])[i]), rates=(100, 20)
     )
-    assert "jump there and back" in words
-    assert "tilt" in words
+    assert "jump there and back" in message
+    assert "tilt" in message
     assert when < 0.2
 
 
@@ -102,14 +102,14 @@ def test_what_is_over_is_forgiven():
 def test_parts_of_several_sources_are_compared_in_the_joints_that_they_share():
     sources = JointSources(JOINTS)
 
-    def tell(name, now, **positions):
+    def send(name, now, **positions):
         index = np.array([JOINTS.index(joint) for joint in positions])
         sources.update(Part(index, np.array(list(positions.values()))), name, now)
 
     for count in range(100):
         now = 50 + 0.01 * count
-        tell("arm", now, base=0.3)
-        tell("hand", now, tilt=1.1)
+        send("arm", now, base=0.3)
+        send("hand", now, tilt=1.1)
         assert sources.problem(now) == ""
-    tell("other", now, tilt=-0.4)
+    send("other", now, tilt=-0.4)
     assert "hand and other contradict each other: tilt is at 1.10" in sources.problem(now)

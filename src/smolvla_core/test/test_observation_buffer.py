@@ -35,7 +35,7 @@ def fill(observations: ObservationBuffer, now: float, states: bool = True) -> No
     observations.add_image("wrist", "image of wrist", stamp(now - 0.01), now)
 
 
-def words(observations: ObservationBuffer, now: float) -> str:
+def message(observations: ObservationBuffer, now: float) -> str:
     missing = observations.snapshot(now)
     assert isinstance(missing, Missing)
     return missing.message
@@ -70,11 +70,11 @@ def test_an_image_newer_than_all_states_takes_the_newest_within_the_skew() -> No
     assert isinstance(matched, Observation)
     assert matched.positions[0] == 1.0
     fill(observations, now=5.08, states=False)
-    assert "nearest to the images is 0.060 s away" in words(observations, 5.08)
+    assert "nearest to the images is 0.060 s away" in message(observations, 5.08)
 
 
 def test_everything_that_is_missing_is_listed() -> None:
-    text = words(buffer(), 1.0)
+    text = message(buffer(), 1.0)
     assert "camera top: no image yet" in text
     assert "camera wrist: no image yet" in text
     assert "joint states: none yet" in text
@@ -85,7 +85,7 @@ def test_a_silent_camera_is_named_with_its_age_and_what_to_do() -> None:
     fill(observations, now=5.0)
     observations.add_joint_state(JOINTS, [0.0, 0.0], stamp(5.75), 5.75)
     observations.add_image("wrist", "new", stamp(5.8), 5.8)
-    text = words(observations, 5.8)
+    text = message(observations, 5.8)
     assert "camera top: newest image is 0.80 s old" in text
     assert "check its cable" in text
     assert "wrist" not in text
@@ -100,7 +100,7 @@ def test_a_driver_that_repeats_an_old_frame_is_stale() -> None:
         assert not observations.add_image("top", "old", stamp(4.98), now)
         observations.add_image("wrist", "new", stamp(now), now)
         observations.add_joint_state(JOINTS, [0.0, 0.0], stamp(now), now)
-    assert "camera top: repeats one image (7 times, for 0.70 s)" in words(observations, 5.7)
+    assert "camera top: repeats one image (7 times, for 0.70 s)" in message(observations, 5.7)
 
 
 def test_a_joint_driver_that_repeats_its_stamp_is_stale() -> None:
@@ -109,7 +109,7 @@ def test_a_joint_driver_that_repeats_its_stamp_is_stale() -> None:
     for step in range(1, 4):
         now = 5.0 + 0.1 * step
         assert observations.add_joint_state(JOINTS, [0.0, 0.0], stamp(5.0), now) != ""
-    text = words(observations, 5.3)
+    text = message(observations, 5.3)
     assert "joint states: newest is 0.30 s old" in text
     assert "stamp does not advance" in text
 
@@ -119,7 +119,7 @@ def test_cameras_too_far_apart_are_not_one_observation() -> None:
     observations.add_joint_state(JOINTS, [0.0, 0.0], stamp(5.0), 5.0)
     observations.add_image("top", "old", stamp(4.98), 5.0)
     observations.add_image("wrist", "new", stamp(5.09), 5.1)
-    assert "cameras top and wrist are 0.110 s apart" in words(observations, 5.1)
+    assert "cameras top and wrist are 0.110 s apart" in message(observations, 5.1)
 
 
 def test_a_camera_that_lags_is_matched_by_older_images_of_the_others() -> None:
@@ -140,7 +140,7 @@ def test_clocks_that_differ_are_recognized_and_reception_helps() -> None:
     observations = buffer()
     fill(observations, now=5.0)
     observations.add_image("top", "a", 12_000_000_000, 5.0)  # stamped with its uptime
-    assert "use_sim_time:=true" in words(observations, 5.0)
+    assert "use_sim_time:=true" in message(observations, 5.0)
     observations = buffer(match_by="reception")
     fill(observations, now=5.0)
     observations.add_image("top", "a", 12_000_000_000, 5.0)
@@ -221,7 +221,7 @@ def test_clocks_that_differ_a_little_are_to_be_synchronized() -> None:
     fill(observations, now=5.0)
     observations.add_image("top", "a", stamp(9.0), 5.0)
     observations.add_image("wrist", "a", stamp(9.0), 5.0)
-    assert "chrony), or set match_by:=reception" in words(observations, 5.0)
+    assert "chrony), or set match_by:=reception" in message(observations, 5.0)
 
 
 def test_joint_states_that_come_in_parts_are_merged() -> None:
@@ -241,11 +241,11 @@ def test_joint_states_that_come_in_parts_are_merged() -> None:
 def test_each_joint_has_an_age_of_its_own() -> None:
     observations = ObservationBuffer((), JOINTS, ObservationSettings(max_joint_state_age=0.2))
     observations.add_joint_state(("pan", "claw"), [0.1, 0.0], stamp(5.0), 5.0)
-    assert "no lift among the joints pan, claw" in words(observations, 5.0)
+    assert "no lift among the joints pan, claw" in message(observations, 5.0)
     observations.add_joint_state(("lift",), [0.2], stamp(5.0), 5.0)
     assert isinstance(observations.snapshot(5.1), Observation)
     observations.add_joint_state(("pan",), [0.1], stamp(5.3), 5.3)
-    assert "newest of lift is 0.30 s old" in words(observations, 5.3)
+    assert "newest of lift is 0.30 s old" in message(observations, 5.3)
     assert observations.joint_state_age(5.3) == pytest.approx(0.3)
 
 

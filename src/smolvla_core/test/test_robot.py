@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from smolvla_core.robot import SHIPPED, Output, RobotError, StateTopic, lerobot_joint, load_robot
+from smolvla_core.robot import SHIPPED, Output, RobotError, StateTopic, load_robot
 
 SO100 = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
 
@@ -78,8 +78,6 @@ def test_a_gripper_of_any_name_is_one_by_its_role(robot):
 def test_what_a_joint_is_that_nobody_knows_is_asked_for(robot):
     with pytest.raises(RobotError, match=r"arm\.yaml: joints: claw: role: .*say what it is"):
         robot("joints: {claw: {lower: 0, upper: 1}}")
-    with pytest.raises(RobotError, match=r"role: .*say what it is"):
-        lerobot_joint("claw.pos")
 
 
 def test_velocities_are_no_positions(robot):

@@ -53,14 +53,13 @@ def load_ours(folder: Path, dtype: str, device: str) -> Predict:
                 policy.network,
                 replace(contents, config=replace(config, inputs=inputs)),
                 policy.tokenizer,
-                policy.load_report,
             )
-            narrowed[cameras].profile = True
+            narrowed[cameras].engine.profile = True
         chosen = narrowed[cameras]
         images = dict(zip(chosen.cameras, pictures, strict=False))
         started = time.perf_counter()
         chosen.predict_chunk(images, state, TASK, noise)
-        return {**chosen.stage_times, "total": time.perf_counter() - started}
+        return {**chosen.engine.stage_times, "total": time.perf_counter() - started}
 
     return predict
 

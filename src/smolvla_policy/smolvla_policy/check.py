@@ -21,33 +21,26 @@ from smolvla_core.node_settings import ExecutorSettings
 from smolvla_core.robot import Robot, load_robot
 from smolvla_core.ros.parameter_names import check_arguments
 from smolvla_core.ros.parameters import read
-from smolvla_core.settings import Settings as NodeSettings
-from smolvla_core.settings import from_arguments, settings_of
+from smolvla_core.settings import AnySettings, from_arguments, settings_of
 
+from smolvla_policy.backends.completion import ChosenUnits
 from smolvla_policy.backends.registry import policy_parameters
 from smolvla_policy.backends.smolvla_settings import SmolVLASettings
-from smolvla_policy.backends.units_choice import ChosenUnits
 from smolvla_policy.checkpoint.contents import CheckpointContents
 from smolvla_policy.checkpoint.processors import expected_cameras
 from smolvla_policy.checks import checkpoint_checks, robot_checks
 from smolvla_policy.checks.listener import RobotListener
 from smolvla_policy.checks.options import PARAMETERS, CheckSettings, parser
-from smolvla_policy.checks.received import Received
-from smolvla_policy.checks.rows import Row, Status, as_json, exit_code, summary, table
+from smolvla_policy.checks.robot_checks import Received
+from smolvla_policy.checks.rows import Row, as_json, exit_code, summary, table
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What `policy_node` and `executor_node` would be started with.
+    """What `policy_node` and `executor_node` would be started with, and the robot file's robot."""
 
-    Attributes:
-        policy: values of `policy_node`'s parameters by name.
-        executor: values of `executor_node`'s parameters by name.
-        robot: of the robot file.
-    """
-
-    policy: Mapping[str, Any]
-    executor: Mapping[str, Any]
+    policy: SmolVLASettings
+    executor: ExecutorSettings
     robot: Robot
 
 
@@ -76,19 +69,13 @@ def read_settings(context: rclpy.Context, given: Mapping[str, Any]) -> Settings:
         ValueError: a value does not fit; also the two exceptions of rclpy for parameters.
     """
     policy = _values(context, "policy_node", SmolVLASettings, given)
-    return Settings(
-        policy,
-        _values(context, "executor_node", ExecutorSettings, {}),
-        load_robot(policy["robot"]),
-    )
+    executor = _values(context, "executor_node", ExecutorSettings, {})
+    return Settings(policy, executor, load_robot(policy.robot))
 
 
 def _values(
-    context: rclpy.Context,
-    name: str,
-    cls: type[NodeSettings],
-    given: Mapping[str, Any],
-) -> dict[str, Any]:
+    context: rclpy.Context, name: str, cls: type[AnySettings], given: Mapping[str, Any]
+) -> AnySettings:
     # A node by that name is what sections of parameter files are chosen by.
     node = Node(
         name,
@@ -98,47 +85,42 @@ def _values(
         parameter_overrides=[RosParameter(key, value=value) for key, value in given.items()],
     )
     try:
-        return vars(read(node, cls))
+        return read(node, cls)
     finally:
         node.destroy_node()
 
 
 def check_all(context: rclpy.Context, settings: Settings, options: CheckSettings) -> list[Row]:
     """Run all checks, those that need the others' results only where these are there."""
-    values = settings.policy
-    rows, contents = checkpoint_checks.check_checkpoint(values)
+    policy = settings.policy
+    rows, contents = checkpoint_checks.check_checkpoint(policy)
     if contents is None:
         return rows
     rows += checkpoint_checks.check_vlm(contents)
-    joints_rows, robot = checkpoint_checks.check_joint_names(values, settings.robot, contents)
-    camera_rows, cameras = checkpoint_checks.check_cameras(values, robot, contents)
+    joints_rows, robot = checkpoint_checks.check_joint_names(settings.robot, contents)
+    camera_rows, cameras = checkpoint_checks.check_cameras(policy, robot, contents)
     rows += joints_rows + camera_rows + checkpoint_checks.check_statistics(robot, contents)
     units = None
     if not exit_code(joints_rows):
-        period_rows, completed = checkpoint_checks.check_period(values, robot, contents)
+        period_rows, completed = checkpoint_checks.check_period(policy, robot, contents)
         rows += period_rows
         if completed is not None:
-            values, robot = completed.options, completed.robot
-        settings = replace(settings, policy=values, robot=robot)
-        units_rows, units = checkpoint_checks.check_units(values, robot, contents)
+            policy, robot = completed.settings, completed.robot
+        settings = replace(settings, policy=policy, robot=robot)
+        units_rows, units = checkpoint_checks.check_units(policy, robot, contents)
         rows += units_rows
-        rows += checkpoint_checks.check_calibration(values, robot)
-    rows += checkpoint_checks.check_instruction(options.task, contents, values["tokenizer"])
+        rows += checkpoint_checks.check_calibration(policy, robot)
+    rows += checkpoint_checks.check_instruction(options.task, contents, policy.tokenizer)
     received = None
     if options.offline:
-        rows.append(Row("robot", Status.SKIPPED, "not listened to (--offline)"))
+        rows.append(Row.skipped("robot", "not listened to (--offline)"))
     elif not exit_code(joints_rows):
         received = listen(context, list(cameras), settings, options.seconds)
         rows += check_robot(received, settings, cameras, contents, units)
     needed = ("checkpoint", "VLM", "joints", "cameras", "statistics", "period")
-    if not exit_code(rows_of(rows, *needed)):
+    if not exit_code([row for row in rows if row.check in needed]):
         rows += check_speed(settings, contents, received, options)
     return rows
-
-
-def rows_of(rows: Sequence[Row], *checks: str) -> list[Row]:
-    """Return the rows of these checks."""
-    return [row for row in rows if row.check in checks]
 
 
 def listen(
@@ -163,16 +145,16 @@ def check_robot(
     rows = robot_checks.check_silence(received)
     if rows:
         return rows
-    values, robot = settings.policy, settings.robot
+    policy, robot = settings.policy, settings.robot
     config, processors = contents.config, contents.processors
     others = expected_cameras(config, processors) != config.cameras
     # Then config.json describes the base model's cameras.
     fine_tuned = others or any(new in config.cameras for new in processors.rename_map.values())
     rows = [
-        robot_checks.check_camera(name, feature, received, config, values, not fine_tuned)
+        robot_checks.check_camera(name, feature, received, config, policy, not fine_tuned)
         for name, feature in cameras.items()
     ]
-    rows.append(robot_checks.check_joint_states(received.joints, received.seconds, values))
+    rows.append(robot_checks.check_joint_states(received.joints, received.seconds, policy))
     position = received.joints.positions
     if position is not None:
         rows.append(robot_checks.check_limits(position, robot))
@@ -196,18 +178,18 @@ def check_speed(
     if exit_code(rows):
         return rows
     if not options.speed:
-        return [*rows, Row("latency", Status.SKIPPED, "not measured (--no-speed)")]
+        return [*rows, Row.skipped("latency", "not measured (--no-speed)")]
     seen = {} if received is None else received.cameras
     images = {name: camera.pixels for name, camera in seen.items() if camera.pixels is not None}
     try:
         measured = speed.measure(settings.policy, images, options.task)
     except ValueError as error:
-        return [*rows, Row("model", Status.FIX, str(error))]
+        return [*rows, Row.fix("model", error)]
     return rows + speed.check_latency(
         measured,
-        settings.policy["period"],
-        settings.executor["chunk_size_threshold"],
-        settings.executor["actions_per_chunk"],
+        settings.policy.period,
+        settings.executor.chunk_size_threshold,
+        settings.executor.actions_per_chunk,
     )
 
 
@@ -225,10 +207,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         rclpy.init(args=ros, context=context)
         settings = read_settings(context, given)
-        if settings.policy["backend"] != "smolvla":
+        backend = settings.policy.backend
+        if backend != "smolvla":
             raise ValueError(
-                f"backend is '{settings.policy['backend']}'; only checkpoints of 'smolvla' can be "
-                "checked"
+                f"backend is '{backend}'; only checkpoints of 'smolvla' can be checked"
             )
     except (
         ValueError,

@@ -6,7 +6,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,6 @@ from smolvla_policy.checkpoint.processors import camera_feature, expected_camera
 from smolvla_policy.checkpoint.robot import write_robot
 from smolvla_policy.checkpoint.save import save_checkpoint
 from smolvla_policy.checkpoint.statistics import Normalizer
-from smolvla_policy.checkpoint.tensor_file import TensorFile
 from smolvla_policy.checkpoint.text import (
     FAKE_IMAGE_TOKEN,
     GLOBAL_IMAGE_TOKEN,
@@ -33,7 +31,7 @@ from smolvla_policy.checkpoint.text import (
     find_tokenizer,
 )
 from smolvla_policy.checkpoint.vlm import model_sizes, read_vlm_config, vlm_dtype
-from smolvla_policy.checkpoint.weights import LoadReport, load_weights
+from smolvla_policy.checkpoint.weights import TensorFile, load_weights
 from smolvla_policy.model.engine import Engine, PixelScale
 from smolvla_policy.model.network import SmolVLANetwork
 from smolvla_policy.model.sizes import choose_device, choose_precision
@@ -58,12 +56,14 @@ class SmolVLAPolicy:
         chunk_size: actions in a chunk.
         joint_names: names of the action's dimensions, None if the checkpoint has none.
         tokenizer: of the instructions.
-        load_report: what happened while loading.
+        folder: of the checkpoint.
+        notes: what a user should know of how the checkpoint was read, a line each.
         network: the weights.
         normalizers: feature name -> normalizer.
         statistics: the active statistics.
         processors: active settings of the pre- and post-processing.
         robot: what the checkpoint says beyond LeRobot's files; saved with it.
+        engine: runs the network; has the times of its stages.
     """
 
     def __init__(
@@ -71,17 +71,18 @@ class SmolVLAPolicy:
         network: SmolVLANetwork,
         contents: CheckpointContents,
         tokenizer: InstructionTokenizer,
-        load_report: LoadReport,
         cameras: Mapping[str, str] = {},
     ) -> None:
         self.network = network
         self.tokenizer = tokenizer
-        self.load_report = load_report
+        self.folder = contents.folder
         self.config = config = contents.config
         self.processors = contents.processors
         self.statistics = contents.statistics
         self.normalizers = contents.normalizers
         self.robot = contents.robot
+        constant = constant_notes(config, self.normalizers)
+        self.notes = (*contents.notes, *(f"{name}: {note}" for name, note in constant.items()))
         self.cameras = expected_cameras(config, self.processors)
         self.state_dim = config.state_dim
         self.action_dim = config.action_dim
@@ -92,7 +93,7 @@ class SmolVLAPolicy:
         if config.add_image_special_tokens:
             end = (tokenizer.token_id(FAKE_IMAGE_TOKEN),)
             start = (*end, tokenizer.token_id(GLOBAL_IMAGE_TOKEN))
-        self._engine = Engine(
+        self.engine = Engine(
             network,
             side=config.image_side or network.sizes.vision.image,
             resize=config.image_side is not None,
@@ -100,7 +101,8 @@ class SmolVLAPolicy:
             image_end=end,
         )
         self._scales = {name: _pixel_scale(self.normalizers.get(name)) for name in config.images}
-        self._names = dict(cameras)
+        self._weights = contents.weights
+        self._names = dict(cameras)  # camera -> feature
         self._reported: set[tuple[str, ...]] = set()  # cameras whose absence has been logged
 
     @classmethod
@@ -162,7 +164,8 @@ class SmolVLAPolicy:
             cameras: name -> feature of cameras that go by other names than in the checkpoint.
         """
         chosen_device = choose_device(device)
-        config, folder, normalizers = contents.config, contents.folder, contents.normalizers
+        config, folder = contents.config, contents.folder
+        contents.normalizers  # noqa: B018  bad statistics are an error before the weights are read
         text = find_tokenizer(folder, config, contents.processors, tokenizer)
         with TensorFile(contents.weights) as file:
             vlm = read_vlm_config(config, folder, file)
@@ -173,23 +176,8 @@ class SmolVLAPolicy:
                 vlm_dtype=vlm_dtype(vlm),
             )
             network = SmolVLANetwork(model_sizes(config, vlm, str(folder)), precision)
-            report = load_weights(network, folder, file, chosen_device)
-        constant = constant_notes(config, normalizers)
-        report = replace(
-            report,
-            unknown_fields=config.unknown,
-            statistics=contents.stats or "checkpoint",
-            notes=(
-                *contents.notes,
-                *(f"{name}: {reason}" for name, reason in constant.items()),
-            ),
-        )
-        return cls(network, contents, text, report, cameras)
-
-    @property
-    def image_tokens_around(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Token ids before and behind every image; empty for most checkpoints."""
-        return self._engine.image_start, self._engine.image_end
+            load_weights(network, folder, file, chosen_device)
+        return cls(network, contents, text, cameras)
 
     @property
     def device(self) -> torch.device:
@@ -205,20 +193,6 @@ class SmolVLAPolicy:
     def num_parameters(self) -> int:
         """Weights in memory; the checkpoint's unused ``lm_head`` is not among them."""
         return sum(parameter.numel() for parameter in self.network.parameters())
-
-    @property
-    def stage_times(self) -> dict[str, float]:
-        """Seconds of the stages of the latest chunk: images, prefix, steps, total."""
-        return dict(self._engine.stage_times)
-
-    @property
-    def profile(self) -> bool:
-        """Whether each stage waits for the GPU, which makes `stage_times` exact there."""
-        return self._engine.profile
-
-    @profile.setter
-    def profile(self, value: bool) -> None:
-        self._engine.profile = value
 
     def predict_chunk(
         self,
@@ -254,12 +228,13 @@ class SmolVLAPolicy:
                 holds NaN, or the instruction is empty.
         """
 
-        def one(values: Floats | None) -> Floats | None:
-            return None if values is None else np.asarray(values)[None]
-
-        frames = self._frames(images, None)
-        return self._predict(
-            frames, np.asarray(state)[None], [task], one(noise), one(decided), delay
+        return self.predict_batch(
+            {name: np.asarray(image)[None] for name, image in images.items()},
+            np.asarray(state)[None],
+            [task],
+            None if noise is None else np.asarray(noise)[None],
+            decided=None if decided is None else np.asarray(decided)[None],
+            delay=delay,
         )[0]
 
     def predict_batch(
@@ -288,23 +263,12 @@ class SmolVLAPolicy:
         Raises:
             ValueError: see `predict_chunk`.
         """
-        frames = self._frames(images, len(tasks))
-        return self._predict(frames, states, tasks, noise, decided, delay)
-
-    def _predict(
-        self,
-        frames: Images,
-        states: Floats,
-        tasks: Sequence[str],
-        noise: Floats | None,
-        decided: Floats | None,
-        delay: int,
-    ) -> Floats:
         batch = len(tasks)
+        frames = self._frames(images, batch)
         tokens, token_valid = self._tokens(tasks)
         # LeRobot fills so many absent cameras with an empty image, and leaves out the rest.
         absent = min(len(self.config.images) - len(frames), int(self.config.empty_cameras))
-        actions = self._engine.run(
+        actions = self.engine.run(
             list(frames.values()),
             tokens,
             self.normalizers[STATE].normalize(self._check_state(states, batch)),
@@ -317,7 +281,7 @@ class SmolVLAPolicy:
         )[:, :, : self.action_dim]
         if not np.isfinite(actions).all():
             raise ValueError(
-                f"the network of {self.load_report.folder} produced NaN or infinite actions; "
+                f"the network of {self.folder} produced NaN or infinite actions; "
                 "its weights are damaged"
             )
         return self.normalizers[ACTION].unnormalize(actions).astype(np.float32, copy=False)
@@ -333,23 +297,13 @@ class SmolVLAPolicy:
         """
         started = time.perf_counter()
         image = np.zeros((480, 640, 3), np.uint8)
-        if not self._engine.resize:
-            image = np.zeros((self._engine.side, self._engine.side, 3), np.uint8)
+        if not self.engine.resize:
+            image = np.zeros((self.engine.side, self.engine.side, 3), np.uint8)
         mean = self.normalizers[STATE].low
         state = mean if mean.size == self.state_dim else np.zeros(self.state_dim, np.float32)
         chosen = self.cameras if cameras is None else cameras
         self.predict_chunk(dict.fromkeys(chosen, image), state, "warm up")
         return time.perf_counter() - started
-
-    def camera_feature(self, name: str) -> str:
-        """Return the feature name of a camera that may go by a shorter name.
-
-        Raises:
-            ValueError: the name is unknown or fits several cameras.
-        """
-        if name not in self._names:
-            self._names[name] = camera_feature(self.config, self.processors, name)
-        return self._names[name]
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write a checkpoint that LeRobot loads.
@@ -372,36 +326,28 @@ class SmolVLAPolicy:
             self.processors,
             self.statistics,
             self.tokenizer,
-            self.load_report.weights,
+            self._weights,
         )
         write_robot(Path(folder), self.robot)
 
-    def _frames(self, images: Images, batch: int | None) -> Images:
-        """Return feature -> (batch, height, width, 3), in the network's order.
-
-        Args:
-            images: as of `predict_batch`; where `batch` is None, as of `predict_chunk`.
-            batch: observations; None for one without an axis of its own.
-        """
+    def _frames(self, images: Images, batch: int) -> Images:
+        """Return feature -> (batch, height, width, 3), in the network's order."""
         found: dict[str, NDArray[np.uint8]] = {}
         for name, image in images.items():
-            feature = self.camera_feature(name)
-            array = np.asarray(image) if batch is not None else np.asarray(image)[None]
+            if name not in self._names:
+                self._names[name] = camera_feature(self.config, self.processors, name)
+            feature = self._names[name]
+            array = np.asarray(image)
             if feature in found:
                 raise ValueError(f"camera {feature!r} is given twice")
             if array.dtype != np.uint8:
                 raise ValueError(
                     f"image of camera {name!r} is {array.dtype}, expected uint8 0-255"
                 )
-            if (
-                array.ndim != 4
-                or array.shape[3] != 3
-                or (batch is not None and array.shape[0] != batch)
-                or 0 in array.shape
-            ):
+            if array.ndim != 4 or array.shape[::3] != (batch, 3) or 0 in array.shape:
                 raise ValueError(
                     f"image of camera {name!r} has shape {array.shape[1:]}, "
-                    "expected (height, width, 3)" + (f", times {batch}" if batch else "")
+                    "expected (height, width, 3)" + (f", times {batch}" if batch > 1 else "")
                 )
             found[feature] = array
         if not found:

@@ -34,8 +34,7 @@ class SmolVLASimEnv(gymnasium.Env[Observation, NDArray[np.float64]]):
         model: ``so100`` or ``so101``.
         task: the instruction; `reset` takes another in ``options={"task": ...}``.
         cameras: what to draw; empty for none.
-        width: pixels.
-        height: pixels.
+        width, height: pixels.
         control_rate: actions per second; must divide `physics_rate`.
         physics_rate: steps per second.
         max_steps: the episode is truncated after so many actions.
@@ -144,9 +143,8 @@ class SmolVLASimEnv(gymnasium.Env[Observation, NDArray[np.float64]]):
         if self.render_mode is None:
             return None
         if self._film is None:
-            width, height = self._size
             self._film = CameraRenderer(
-                self.simulation.model, ["beauty"], width=width, height=height, supersample=2
+                self.simulation.model, ["beauty"], self._size, supersample=2
             )
         return self._film.render(self.simulation.data)["beauty"]
 
@@ -164,10 +162,7 @@ class SmolVLASimEnv(gymnasium.Env[Observation, NDArray[np.float64]]):
         }
         if self.cameras:
             if self._renderer is None:
-                width, height = self._size
-                self._renderer = CameraRenderer(
-                    self.simulation.model, self.cameras, width=width, height=height
-                )
+                self._renderer = CameraRenderer(self.simulation.model, self.cameras, self._size)
             observation["images"] = self._renderer.render(self.simulation.data)
         return observation
 

@@ -29,7 +29,6 @@ from smolvla_sim.play.loop import EpisodeLoop, Observer, direct
 from smolvla_sim.play.policies import completed, load_backend
 from smolvla_sim.play.workers import run_in_processes
 from smolvla_sim.settings import EvaluationSettings
-from smolvla_sim.world.layout import random_start
 from smolvla_sim.world.rendering import choose_gl
 from smolvla_sim.world.simulation import Simulation
 from smolvla_sim.world.tasks import task_sequence
@@ -64,10 +63,7 @@ class EpisodeResult:
 
 
 class EpisodePlayer:
-    """Plays the episode of a seed, from the seed alone.
-
-    Args:
-        settings: how; completed.
+    """Plays the episode of a seed, from the seed alone, by `completed` settings.
 
     Raises:
         ValueError: policy, task or rate do not fit.
@@ -91,10 +87,7 @@ class EpisodePlayer:
         simulation = self._simulation
         task = next(task_sequence(self._settings.asked, seed))
         rng = np.random.default_rng([seed, 6])
-        somewhere = random_start(rng, simulation.kinematics)
-        simulation.set_task(task.sentence)
-        at_random = rng.random() < self._settings.random_starts
-        simulation.reset(seed, home=somewhere if at_random else None)
+        simulation.begin(task, seed, rng, self._settings.random_starts)
         loop = EpisodeLoop(self._observer, self._executor, seed=seed)
         loop.instruction = task.sentence
         loop.step()
@@ -112,17 +105,9 @@ class EpisodePlayer:
             refusal=loop.trace.refusal,
         )
 
-    def close(self) -> None:
-        """Free policy and renderer."""
-        self._observer.close()
 
-
-def evaluate(settings: EvaluationSettings, *, progress: bool = False) -> list[EpisodeResult]:
-    """Play the episodes and return them in the order of their seeds.
-
-    Args:
-        settings: how; completed.
-        progress: draw a progress bar.
+def evaluate(settings: EvaluationSettings) -> list[EpisodeResult]:
+    """Play the episodes of `completed` settings; return them in the order of their seeds.
 
     Raises:
         ValueError: policy, task or rate do not fit.
@@ -131,7 +116,7 @@ def evaluate(settings: EvaluationSettings, *, progress: bool = False) -> list[Ep
     """
     seeds = range(settings.seed, settings.seed + settings.episodes)
     results: dict[int, EpisodeResult] = {}
-    bar = tqdm(total=len(seeds), unit="episode", disable=not progress)
+    bar = tqdm(total=len(seeds), unit="episode")
     make = functools.partial(EpisodePlayer, settings)
     with bar, run_in_processes(make, seeds, settings.workers) as done:
         for seed, result in done:
@@ -218,7 +203,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 f"{settings.fps:g} Hz, at most {settings.limit:g} s each",
                 flush=True,
             )
-            results = evaluate(settings, progress=True)
+            results = evaluate(settings)
             # First the results: a file that cannot be written shall not cost them.
             print(report(results))
         if settings.json:

@@ -69,7 +69,7 @@ class PlaySettings(_TaskSettings):
 
     policy: str = setting(
         "smolvla",
-        "Who plays: an installed backend such as smolvla, which runs a checkpoint, or scripted, "
+        "The policy: an installed backend such as smolvla, which runs a checkpoint, or scripted, "
         "the expert that knows the scene.",
     )
     checkpoint: str = setting(
@@ -199,7 +199,7 @@ class DemonstrationSettings(_TaskSettings):
         0.1,
     )
     grounding: bool = setting(False, "Label where the objects are in each picture.")
-    paraphrases: bool = setting(False, "Vary the words of the instructions.")
+    paraphrases: bool = setting(False, "Vary the wording of the instructions.")
     lead_in: str = setting(
         "",
         f"A checkpoint, folder or hub id, that drives for up to {LEAD_IN:g} s before the expert "

@@ -58,7 +58,7 @@ def test_spheres_and_texts(scene):
     assert label.label == "12 mm"
 
 
-def test_what_cannot_be_drawn_is_said(scene):
+def test_what_cannot_be_drawn_is_an_error(scene):
     with pytest.raises(ValueError, match=r"type 1 \('box'\)"):
         add_markers(scene, [Marker(type=Marker.CUBE, ns="box")])
     with pytest.raises(ValueError, match="no room for more than 4"):
@@ -70,7 +70,7 @@ def instant(*markers):
 
 
 def test_the_longest_visible_path_is_chosen_and_drawn():
-    # In front of the arm, beside each other; and far below the table.
+    # In front of the arm, next to each other; and far below the table.
     short = instant(line([(0.3, -0.02, 0.1), (0.3, 0.0, 0.1)]))
     both = instant(
         line([(0.3, -0.1, 0.1), (0.3, 0.0, 0.1)]),
@@ -84,7 +84,7 @@ def test_the_longest_visible_path_is_chosen_and_drawn():
     assert np.abs(picture.astype(int) - empty).max() > 50
 
 
-def test_things_stand_where_they_were():
+def test_objects_stand_where_they_were():
     def at(y):
         return Instant(np.array(HOME), {"red_cube": np.array([0.25, y, 0.02, 1, 0, 0, 0])}, ())
 

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import subprocess
 import sys
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,31 +16,17 @@ from smolvla_sim.env import SmolVLASimEnv
 from smolvla_sim.world.rendering import RenderingError, check_cameras, choose_gl
 from smolvla_sim.world.simulation import HOME
 
-ROLLOUT = """
-import hashlib, sys
-import numpy as np
-from smolvla_sim.env import SmolVLASimEnv
-from smolvla_sim.world.simulation import HOME
-env = SmolVLASimEnv("so101")
-digest = hashlib.sha256()
-env.reset(seed=int(sys.argv[1]))
-rng = np.random.default_rng(0)
-for _ in range(40):
-    env.step(np.array(HOME) + 0.5 * rng.standard_normal(6))
-    digest.update(env.simulation.state().tobytes())
-print(digest.hexdigest())
-"""
 
-
-def rollout_in_a_process(seed):
-    package = Path(__file__).resolve().parents[1]
-    return subprocess.run(
-        [sys.executable, "-c", ROLLOUT, str(seed)],
-        cwd=package,
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
+def rollout(seed, env=None):
+    """Return the digest of all states of an episode."""
+    env = env or SmolVLASimEnv("so101")
+    env.reset(seed=seed)
+    digest = hashlib.sha256()
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        env.step(np.array(HOME) + 0.5 * rng.standard_normal(6))
+        digest.update(env.simulation.state().tobytes())
+    return digest.hexdigest()
 
 
 def test_gymnasium_accepts_it():
@@ -50,27 +36,17 @@ def test_gymnasium_accepts_it():
         check_env(SmolVLASimEnv(max_steps=20), skip_render_check=True)
 
 
-def test_same_seed_same_bits_in_two_processes():
-    first = rollout_in_a_process(5)
-    assert first == rollout_in_a_process(5)
-    assert first != rollout_in_a_process(6)
-
-
-def test_same_seed_same_bits_after_another_episode():
-    env = SmolVLASimEnv()
-
-    def rollout(seed):
-        env.reset(seed=seed)
-        digest = hashlib.sha256()
-        rng = np.random.default_rng(0)
-        for _ in range(30):
-            env.step(np.array(HOME) + 0.5 * rng.standard_normal(6))
-            digest.update(env.simulation.state().tobytes())
-        return digest.hexdigest()
-
-    first = rollout(3)
-    assert rollout(4) != first
-    assert rollout(3) == first
+def test_same_seed_same_bits_after_another_episode_and_in_another_process():
+    env = SmolVLASimEnv("so101")
+    first = rollout(5, env)
+    assert rollout(6, env) != first
+    assert rollout(5, env) == first
+    imports = (
+        "import hashlib, numpy as np; from smolvla_sim.env import SmolVLASimEnv;"
+        "from smolvla_sim.world.simulation import HOME"
+    )
+    script = f"{imports}\n{inspect.getsource(rollout)}\nprint(rollout(5))"
+    assert subprocess.check_output([sys.executable, "-c", script], text=True).strip() == first
 
 
 def test_truncation_task_and_info():

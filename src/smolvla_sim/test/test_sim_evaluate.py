@@ -81,17 +81,17 @@ MIXED = [
 
 
 def test_failures_are_counted_by_kind():
-    figures = summary(MIXED)
-    assert (figures["episodes"], figures["successes"]) == (5, 2)
-    assert figures["failures"] == {
+    numbers = summary(MIXED)
+    assert (numbers["episodes"], numbers["successes"]) == (5, 2)
+    assert numbers["failures"] == {
         "lifted only": 1,
         "wrong cube touched first": 2,
         "right cube touched, not lifted": 0,
         "nothing touched": 0,
     }
-    assert figures["mean_score"] == pytest.approx(0.5)
-    assert figures["seconds_per_success"] == 3.0
-    assert figures["refusals"] == 1
+    assert numbers["mean_score"] == pytest.approx(0.5)
+    assert numbers["seconds_per_success"] == 3.0
+    assert numbers["refusals"] == 1
 
 
 def test_the_report_ends_with_the_success():
@@ -141,7 +141,7 @@ def test_the_results_go_to_standard_output_alone(capsys):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         ("--task dance", "unknown task 'dance'; there are pick_place"),
         ("--fps 29 --episodes 1", "29 Hz does not divide the physics rate"),
@@ -152,12 +152,12 @@ def test_the_results_go_to_standard_output_alone(capsys):
         ("--policy dice", "no backend 'dice'; installed: "),
     ],
 )
-def test_wrong_options_are_explained_in_one_line(arguments, words, capsys):
+def test_wrong_options_are_explained_in_one_line(arguments, message, capsys):
     assert main([*SCRIPTED, *arguments.split()]) == 2
     err = capsys.readouterr().err
     lines = [line for line in err.splitlines() if line.startswith("smolvla eval: ")]
     assert len(lines) == 1
-    assert words in lines[0]
+    assert message in lines[0]
     assert err.endswith(f"{lines[0]}\n")
 
 
@@ -216,7 +216,7 @@ def sulk(monkeypatch):
     return install
 
 
-def test_a_policy_that_does_not_fit_at_all_is_an_error_with_its_words(sulk, capsys):
+def test_a_policy_that_does_not_fit_at_all_is_an_error_with_its_message(sulk, capsys):
     sulk(lambda number: True)
     assert main([*SCRIPTED, "--episodes", "2"]) == 2
     captured = capsys.readouterr()
@@ -275,3 +275,9 @@ def test_the_rate_is_the_checkpoints_own_unless_it_is_given(tmp_path):
     write_robot(tmp_path, RobotFacts(units="degrees"))
     with pytest.raises(ValueError, match="give --fps, the frame rate of the recordings"):
         fps(**mine)
+
+
+def test_the_earlier_name_of_the_time_limit_is_answered_with_the_new_one(capsys):
+    with pytest.raises(SystemExit):
+        main([*SCRIPTED, "--seconds", "3"])
+    assert "--seconds has become --time-limit" in capsys.readouterr().err

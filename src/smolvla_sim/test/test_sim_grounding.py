@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import mujoco
 import numpy as np
 import pytest
-from smolvla_sim.expert.grounding import GroundingLabeler
+from smolvla_sim.demonstrations.demonstrator import GroundingLabeler
 from smolvla_sim.world.rendering import SEGMENTATION_SIZE, CameraRenderer
 from smolvla_sim.world.scene import CAMERAS, OBJECTS
 from smolvla_sim.world.simulation import Simulation
@@ -17,7 +19,7 @@ SIZE = (160, 120)
 @pytest.fixture(scope="module")
 def rig():
     simulation = Simulation()
-    renderer = CameraRenderer(simulation.model, ["top", "wrist"], width=SIZE[0], height=SIZE[1])
+    renderer = CameraRenderer(simulation.model, ["top", "wrist"], SIZE)
     yield simulation, renderer, GroundingLabeler(simulation.model, renderer)
     renderer.close()
 
@@ -31,7 +33,7 @@ def projected(simulation, camera, point):
     return 0.5 + x / -z / half / 2 * SIZE[1] / SIZE[0], 0.5 - y / -z / half / 2
 
 
-def test_labels_are_where_the_things_are(rig):
+def test_labels_are_where_the_objects_are(rig):
     simulation, _, labeler = rig
     seen = 0
     for seed in range(4):
@@ -47,7 +49,7 @@ def test_labels_are_where_the_things_are(rig):
     assert seen >= 14
 
 
-def test_hidden_things_have_zeros(rig):
+def test_hidden_objects_have_zeros(rig):
     simulation, _, labeler = rig
     simulation.reset(0)
     under = simulation.objects()["red_cube"].position - np.array([0.0, 0.0, 0.2])
@@ -83,7 +85,7 @@ def test_pictures_are_the_same_after_labeling(rig):
 
 def test_segments_of_a_picture_smaller_than_they_are(rig):
     simulation, large, _ = rig
-    with CameraRenderer(simulation.model, ["top"], width=32, height=24) as small:
+    with closing(CameraRenderer(simulation.model, ["top"], (32, 24))) as small:
         expected = large.segment(simulation.data)["top"]
         assert expected.shape == SEGMENTATION_SIZE[::-1]
         np.testing.assert_array_equal(small.segment(simulation.data)["top"], expected)

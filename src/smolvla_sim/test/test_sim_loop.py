@@ -34,13 +34,14 @@ MARK = 0.002
 
 
 class Arm:
-    """Stands in for the simulation: goes where it is told at once."""
+    """Stands in for the simulation: reaches each command at once."""
 
     period = 1.0 / 300.0
     joint_names = JOINT_NAMES
     lower, upper = np.full(6, -3.0), np.full(6, 3.0)
 
-    def __init__(self):
+    def __init__(self, steps=10):
+        self._steps = steps
         self.positions = np.array(HOME)
         self.cycle = 0
         self.commanded = {}
@@ -49,12 +50,12 @@ class Arm:
         self.positions = self.commanded[self.cycle] = np.array(positions)
 
     def step(self, count):
-        assert count == 10
+        assert count == self._steps
         self.cycle += 1
 
 
 class Thinker:
-    """A backend whose chunks tell their number by the first joint, and which keeps notes."""
+    """A backend whose chunks have their number in the first joint, and which keeps its input."""
 
     name, cameras, joint_names, needs_objects = "thinker", (), JOINT_NAMES, False
     chunk_size = ROWS
@@ -234,7 +235,7 @@ def test_a_refusal_is_counted_when_it_arrives_and_then_asked_again():
     assert grown["merged"][1] == thinker.asked[2] + 9
 
 
-def test_without_an_instruction_the_policy_is_not_bothered():
+def test_without_an_instruction_the_policy_is_not_asked():
     loop, thinker, _ = loop_of(SYNC, 0.0)
     loop.instruction = ""
     played(loop, 30)
@@ -260,7 +261,7 @@ def test_a_chunk_that_comes_too_late_is_no_merge_and_makes_nothing_younger():
     assert list(ages.values()) == pytest.approx(expected)
 
 
-def test_the_policy_is_told_seed_and_real_time_chunking():
+def test_the_policy_gets_seed_and_real_time_chunking():
     for seed, on in ((4, True), (9, False)):
         _, thinker, _ = loop_of(ASYNC, 0.0, seed=seed, real_time_chunking=on)
         assert thinker.tuned == [{"seed": seed, "real_time_chunking": on}]
@@ -288,15 +289,19 @@ def test_a_rate_that_does_not_divide_the_physics_is_refused():
         EpisodeLoop(observer, SYNC.executor(29.0))
 
 
+def direct_loop(plan):
+    arm = Arm(steps=20)
+    thinker = Thinker(arm, plan)
+    loop = EpisodeLoop(Observer(arm, thinker, (64, 48)), direct(arm, 15.0, 5))
+    loop.instruction = "touch the red cube"
+    return loop, thinker, arm
+
+
 def test_a_direct_executor_changes_nothing_and_loses_no_time():
     def wild(number):
         return np.full((ROWS, 6), 2.0 + 0.9 * (number % 2)) + 0.01 * np.arange(ROWS)[:, None]
 
-    arm = Arm()
-    thinker = Thinker(arm, wild)
-    loop = EpisodeLoop(Observer(arm, thinker, (64, 48)), direct(arm, 15.0, 5))
-    loop.instruction = "touch the red cube"
-    arm.step = lambda count: setattr(arm, "cycle", arm.cycle + 1)
+    loop, thinker, arm = direct_loop(wild)
     for _ in range(12):
         loop.step()
     # Each chunk acts from the very cycle in which it was asked for, however far it jumps.
@@ -313,11 +318,7 @@ def test_a_direct_executor_asks_again_in_the_cycle_after_a_refusal():
             raise ValueError("I see no camera top")
         return marked(number)
 
-    arm = Arm()
-    thinker = Thinker(arm, moody)
-    arm.step = lambda count: setattr(arm, "cycle", arm.cycle + 1)
-    loop = EpisodeLoop(Observer(arm, thinker, (64, 48)), direct(arm, 15.0, 5))
-    loop.instruction = "touch the red cube"
+    loop, thinker, _ = direct_loop(moody)
     for _ in range(9):
         loop.step()
     assert thinker.asked == [0, 5, 6, 7]
@@ -398,7 +399,7 @@ def test_a_task_that_is_lost_is_given_up_at_once_where_that_is_wanted(give_up, e
     assert (loop.now < 5.0) is give_up
 
 
-def test_a_refusal_ends_a_task_where_nobody_is_patient(world):
+def test_a_refusal_ends_a_task_that_is_not_repeated(world):
     for patient, ended in ((False, REFUSED), (True, OVER)):
         loop = expert_loop(world)
         world.simulation.move_object("red_cube", np.array([0.22, 0.42, 0.0125]), yaw=0.0)

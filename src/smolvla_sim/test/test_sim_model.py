@@ -6,6 +6,7 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 import pytest
+from smolvla_executor.visualization_node.kinematics import KinematicChain
 from smolvla_sim.world.arm import ARMS, JOINT_NAMES, arm_spec
 from smolvla_sim.world.arm_shapes import GRASP_ANGLE, HALF_GAP
 from smolvla_sim.world.kinematics import (
@@ -155,3 +156,42 @@ def test_cameras_look_where_they_should(arm):
 def test_unknown_arm_is_explained():
     with pytest.raises(ValueError, match="so100, so101"):
         arm_spec("so102")
+
+
+def urdf_of(spec):
+    """Return the arm's joint table as a URDF; each link is called after its joint."""
+
+    def text(values):
+        return " ".join(f"{value:.15g}" for value in values)
+
+    def joint_of(kind, parent, link, name, axis=""):
+        return (
+            f'<link name="{name}"/><joint name="{link.name}" type="{kind}">'
+            f'<parent link="{parent}"/><child link="{name}"/>'
+            f'<origin xyz="{text(link.xyz)}" rpy="{text(link.rpy)}"/>{axis}</joint>'
+        )
+
+    elements, parent = ['<link name="world"/>'], "base"
+    elements.append(joint_of("fixed", "world", spec.base, parent))
+    for joint in spec.joints:
+        axis = f'<axis xyz="{text(joint.axis)}"/>'
+        elements.append(joint_of("revolute", parent, joint, f"{joint.name}_link", axis))
+        parent = f"{joint.name}_link"
+    return f'<robot name="{spec.name}">{"".join(elements)}</robot>'
+
+
+def test_the_chain_that_visualization_node_reads_from_a_urdf_agrees_with_mujoco(arm):
+    name, model, _ = arm
+    data = mujoco.MjData(model)
+    rng = np.random.default_rng(0)
+    rows = rng.uniform(*model.jnt_range[:6].T, (20, 6))
+    order = rng.permutation(6)
+    for joint in JOINT_NAMES:
+        chain = KinematicChain(urdf_of(arm_spec(name)), f"{joint}_link")
+        poses = chain.poses([JOINT_NAMES[i] for i in order], rows[:, order])
+        for row, pose in zip(rows, poses, strict=True):
+            data.qpos[:6] = row
+            mujoco.mj_kinematics(model, data)
+            body = data.body(joint)
+            np.testing.assert_allclose(pose[:3, 3], body.xpos, atol=1e-6, err_msg=joint)
+            np.testing.assert_allclose(pose[:3, :3], body.xmat.reshape(3, 3), atol=1e-6)

@@ -78,13 +78,13 @@ def test_a_cube_that_is_out_of_reach_makes_a_failed_episode(monkeypatch):
 
 
 def test_episodes_end_soon_after_the_success():
-    longer = Demonstrator(DemonstrationSettings(kind="pick_place", cameras=(), random_starts=0.0))
+    longer = Demonstrator(dataclasses.replace(BLIND, kind="pick_place"))
     lengths = [len(made(longer, seed).frames) for seed in range(4)]
     assert max(lengths) < 90
 
 
 def test_an_episode_depends_on_its_seed_alone():
-    options = DemonstrationSettings(kind="reach", cameras=(), random_starts=0.5, noise=0.02)
+    options = dataclasses.replace(BLIND, random_starts=0.5, noise=0.02)
     used, fresh = Demonstrator(options), Demonstrator(options)
     for seed in (7, 8):
         used(seed)
@@ -94,9 +94,7 @@ def test_an_episode_depends_on_its_seed_alone():
 
 
 def test_colors_and_starts_change_with_the_seed():
-    demonstrating = Demonstrator(
-        DemonstrationSettings(kind="reach", cameras=(), random_starts=0.5)
-    )
+    demonstrating = Demonstrator(dataclasses.replace(BLIND, random_starts=0.5))
     episodes = [made(demonstrating, seed) for seed in range(12)]
     assert {parse_task(e.tasks[0]).color for e in episodes} == {"red", "green", "blue"}
     at_home = [np.allclose(e.frames[0]["observation.state"][0], 0.0, atol=1.0) for e in episodes]
@@ -105,12 +103,7 @@ def test_colors_and_starts_change_with_the_seed():
 
 def test_noise_disturbs_the_arm_and_not_the_actions():
     quiet = made(Demonstrator(BLIND), 3)
-    noisy = made(
-        Demonstrator(
-            DemonstrationSettings(kind="reach", cameras=(), random_starts=0.0, noise=0.03)
-        ),
-        3,
-    )
+    noisy = made(Demonstrator(dataclasses.replace(BLIND, noise=0.03)), 3)
     # Until the first plan that sees the disturbance.
     np.testing.assert_array_equal(stacked(noisy, "action")[:4], stacked(quiet, "action")[:4])
     assert (
@@ -168,7 +161,7 @@ def test_a_failure_has_no_frames(monkeypatch):
 
 
 def test_a_sentence_is_a_task_too():
-    settings = DemonstrationSettings(task="Touch the blue cube.", cameras=(), random_starts=0.0)
+    settings = dataclasses.replace(BLIND, task="Touch the blue cube.")
     assert set(made(Demonstrator(settings), 4).tasks) == {"touch the blue cube"}
 
 
@@ -185,19 +178,12 @@ def test_workers_give_the_same_episodes():
 def test_an_error_in_a_worker_reaches_the_user(tmp_path):
     settings = recording(tmp_path / "data", 1, lead_in="./nowhere", workers=1)
     with pytest.raises(ValueError, match="nowhere' is neither"):
-        record(settings, progress=False)
+        record(settings)
 
 
 def recording(folder, episodes, **settings):
-    return RecordingSettings(
-        **{
-            **dataclasses.asdict(BLIND),
-            "output": folder,
-            "episodes": episodes,
-            "seed": 0,
-            **settings,
-        }
-    )
+    usual = {**dataclasses.asdict(BLIND), "output": folder, "episodes": episodes, "seed": 0}
+    return RecordingSettings(**{**usual, **settings})
 
 
 @pytest.fixture
@@ -224,7 +210,7 @@ def in_process(monkeypatch):
 
 
 def test_only_successes_are_kept(in_process, tmp_path):
-    assert record(recording(tmp_path / "data", 5, seed=1), progress=False) == 2
+    assert record(recording(tmp_path / "data", 5, seed=1)) == 2
     dataset = Dataset.open(tmp_path / "data")
     assert dataset.num_episodes == 5
     np.testing.assert_array_equal(dataset.column("action")[::3, 0], [1, 3, 4, 6, 7])
@@ -238,16 +224,16 @@ def test_an_interrupted_run_goes_on_at_the_next_seed(in_process, tmp_path):
     seeds, until = in_process
     until.append(4)
     with pytest.raises(KeyboardInterrupt):
-        record(recording(tmp_path / "data", 5), progress=False)
+        record(recording(tmp_path / "data", 5))
     until.clear()
     seeds.clear()
-    record(recording(tmp_path / "data", 5, resume=True), progress=False)
+    record(recording(tmp_path / "data", 5, resume=True))
     assert seeds == [4, 5, 6, 7][: len(seeds)]
     actions = Dataset.open(tmp_path / "data").column("action")[::3, 0]
     np.testing.assert_array_equal(actions, [0, 1, 3, 4, 6])
 
 
-def test_ctrl_c_says_how_to_go_on(in_process, tmp_path, capsys):
+def test_ctrl_c_names_how_to_go_on(in_process, tmp_path, capsys):
     _, until = in_process
     until.append(4)
     folder = tmp_path / "data"
@@ -258,12 +244,12 @@ def test_ctrl_c_says_how_to_go_on(in_process, tmp_path, capsys):
 
 
 def test_resuming_with_other_options_is_refused(in_process, tmp_path):
-    record(recording(tmp_path / "data", 1), progress=False)
+    record(recording(tmp_path / "data", 1))
     with pytest.raises(ValueError, match=r"was recorded with noise=0\.0"):
-        record(recording(tmp_path / "data", 2, noise=0.01, resume=True), progress=False)
+        record(recording(tmp_path / "data", 2, noise=0.01, resume=True))
     (tmp_path / "data" / "meta" / "simulation.json").unlink()
     with pytest.raises(ValueError, match="was not recorded by this program"):
-        record(recording(tmp_path / "data", 2, resume=True), progress=False)
+        record(recording(tmp_path / "data", 2, resume=True))
 
 
 @pytest.mark.parametrize("resume", [False, True])
@@ -271,40 +257,31 @@ def test_an_early_ctrl_c_does_not_block_the_next_run(in_process, tmp_path, resum
     _, until = in_process
     until.append(4)
     with pytest.raises(KeyboardInterrupt):
-        record(recording(tmp_path / "data", 2, seed=4), progress=False)
+        record(recording(tmp_path / "data", 2, seed=4))
     until.clear()
     other = recording(tmp_path / "data", 1, seed=4, fps=10, resume=resume)
-    record(other, progress=False)
+    record(other)
     data = Dataset.open(tmp_path / "data")
     assert (data.num_episodes, data.fps) == (1, 10)
 
 
 def test_episodes_are_not_recorded_over(in_process, tmp_path, capsys):
-    record(recording(tmp_path / "data", 1), progress=False)
-    line = [
-        "--kind",
-        "reach",
-        "--cameras",
-        "",
-        "--episodes",
-        "1",
-        "--output",
-        str(tmp_path / "data"),
-    ]
-    assert main(line) == 2
+    record(recording(tmp_path / "data", 1))
+    line = ["--kind", "reach", "--cameras", "", "--episodes", "1"]
+    assert main([*line, "--output", str(tmp_path / "data")]) == 2
     assert "--resume continues" in capsys.readouterr().err
     assert Dataset.open(tmp_path / "data").num_episodes == 1
 
 
-def test_the_dataset_says_its_units(in_process, tmp_path):
-    record(recording(tmp_path / "data", 1), progress=False)
+def test_the_dataset_holds_its_units(in_process, tmp_path):
+    record(recording(tmp_path / "data", 1))
     facts = dataset_facts(Dataset.open(tmp_path / "data"))
     assert (facts.units, facts.fps, facts.joints[5]) == ("degrees", BLIND.fps, "gripper.pos")
     assert facts.gripper_range == (-0.174, 1.75)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         (["--cameras", "front"], "--cameras has front; there are "),
         (["--task", "dance"], "unknown task 'dance'; there are pick_place"),
@@ -312,22 +289,11 @@ def test_the_dataset_says_its_units(in_process, tmp_path):
         (["--camera-size", "9x9"], "--camera-size is '9x9'"),
     ],
 )
-def test_wrong_options_are_explained(arguments, words, tmp_path, capsys):
+def test_wrong_options_are_explained(arguments, message, tmp_path, capsys):
     usual = ["--kind", "reach", "--episodes", "1", "--output", str(tmp_path / "data")]
     assert main([*usual, *arguments]) == 2
-    assert words in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not (tmp_path / "data").exists()
-
-
-@pytest.mark.parametrize(
-    "value",
-    ["--episodes 0", "--noise 1", "--random-starts 2", "--kind dance", "--scene-tasks dance"],
-)
-def test_values_out_of_range_are_refused_by_the_command_line(value, capsys):
-    with pytest.raises(SystemExit) as ended:
-        main(["--kind", "reach", "--output", "data", "--episodes", "1", *value.split()])
-    assert ended.value.code == 2
-    assert f"argument {value.split()[0]}: is {value.split()[1]}" in capsys.readouterr().err
 
 
 LED = DemonstrationSettings(kind="reach", cameras=(), lead_in="some/checkpoint")
@@ -424,17 +390,9 @@ def test_still_pictures_and_plain_recordings_load_no_checkpoint(driven):
 
 def test_a_recording_resumes_only_with_the_same_checkpoint(in_process, tmp_path, capsys):
     def run(*arguments):
-        usual = [
-            "--kind",
-            "reach",
-            "--cameras",
-            "",
-            "--seed",
-            "3",
-            "--output",
-            str(tmp_path / "d"),
-        ]
-        return main([*usual, *arguments]), capsys.readouterr().err
+        usual = ["--kind", "reach", "--cameras", "", "--seed", "3"]
+        status = main([*usual, "--output", str(tmp_path / "d"), *arguments])
+        return status, capsys.readouterr().err
 
     assert run("--lead-in", "mine", "--episodes", "1")[0] == 0
     for other in (["--lead-in", "another"], []):
@@ -443,9 +401,3 @@ def test_a_recording_resumes_only_with_the_same_checkpoint(in_process, tmp_path,
         assert "was recorded with lead_in='mine'" in err
     assert run("--lead-in", "mine", "--episodes", "2", "--resume")[0] == 0
     assert in_process[0] == [3, 4]
-
-
-def test_the_help_tells_the_longest_time_of_a_lead_in(capsys):
-    with pytest.raises(SystemExit):
-        main(["--help"])
-    assert f"drives for up to {LEAD_IN:g} s" in " ".join(capsys.readouterr().out.split())

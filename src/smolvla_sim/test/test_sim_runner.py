@@ -62,11 +62,9 @@ def test_a_short_delay_is_caught_up_and_a_standstill_skipped(runner):
     clock.now += 0.05
     run.advance()
     assert run.simulation.time == pytest.approx(0.05, abs=0.004)
-    assert run.skipped == 0
     clock.now += 60.0
     run.advance()
     assert run.simulation.time < 0.06
-    assert run.skipped == 1
     clock.now += 0.01
     run.advance()
     assert run.simulation.time == pytest.approx(0.063, abs=0.004)
@@ -112,7 +110,6 @@ def test_a_slow_camera_drops_states_and_never_blocks(simulation):
     assert done.wait(5.0)
     thread.stop()
     assert delivered == [(1, 1), (3, 3)]
-    assert thread.replaced == 1
     assert renderer.closed
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from smolvla_sim.world.servo import ServoProfile
-from smolvla_sim.world.simulation import HOME, Simulation
+from smolvla_sim.world.simulation import HOME, ServoProfile, Simulation
 
 
 def profile(**changes):

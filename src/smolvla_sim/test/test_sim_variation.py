@@ -45,7 +45,7 @@ def test_layouts_do_not_depend_on_it_and_looks_are_taken_back():
 
 
 def test_pictures_show_it_live(simulation):
-    with closing(CameraRenderer(simulation.model, ["top"], width=64, height=48)) as renderer:
+    with closing(CameraRenderer(simulation.model, ["top"], (64, 48))) as renderer:
         pictures = []
         for seed in (0, 1, 0):
             simulation.reset(seed)

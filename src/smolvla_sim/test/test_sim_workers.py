@@ -120,11 +120,11 @@ def test_workers_end_when_their_parent_is_killed(tmp_path):
         env={**os.environ, "PYTHONPATH": os.pathsep.join(folder for folder in sys.path if folder)},
         stderr=subprocess.DEVNULL,
     )
-    words, orphans = b"", True
+    output, orphans = b"", True
     try:
         deadline = time.monotonic() + DEADLINE
-        while words.count(b"\n") < 2:
-            words += read_within(fifo, deadline)
+        while output.count(b"\n") < 2:
+            output += read_within(fifo, deadline)
         parent.kill()
         parent.wait()
         assert read_within(fifo, time.monotonic() + DEADLINE) == b""
@@ -133,7 +133,7 @@ def test_workers_end_when_their_parent_is_killed(tmp_path):
         parent.kill()
         parent.wait()
         os.close(fifo)
-        for pid in words.split() if orphans else ():
+        for pid in output.split() if orphans else ():
             os.kill(int(pid), signal.SIGKILL)
 
 

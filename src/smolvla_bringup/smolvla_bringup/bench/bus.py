@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from smolvla_core.console import COULD_NOT_RUN, DONE, NO, beside_json, command_parser, write_json
+from smolvla_core.console import DONE, NO, beside_json, command_parser, could_not_run, write_json
 from smolvla_core.latency import percentile
 from smolvla_core.settings import Settings, add_arguments, from_arguments, setting
 
@@ -46,7 +46,7 @@ class BusBenchSettings(Settings):
 
     rounds: int = setting(5, "Turns of each program.", 1)
     cycles: int = setting(300, "Cycles a turn.", 1)
-    json: Path | None = setting(None, "Also write the figures to this file; -: standard output.")
+    json: Path | None = setting(None, "Also write the results to this file; -: standard output.")
 
 
 def scservo_cycles(port_name: str, cycles: int, rate: float) -> dict[str, Any]:
@@ -128,36 +128,33 @@ def print_table(title: str, rows: dict[str, dict[str, float]]) -> None:
         print(f"  {'ratio':24}" + "".join(f"{ratio:8.2f}x" for ratio in ratios))
 
 
-def find_program(executable: str) -> str:
-    """Return the path of a program of so100_hardware."""
-    path = Tool("", executable).path()
-    if path is None:
-        raise RuntimeError(f"there is no {executable}; run 'make build'")
-    return path
-
-
 def measure(rounds: int, cycles: int) -> dict[str, dict[str, dict[str, float]]]:
-    """Run all programs in turns against one emulator; return the figures by rate and program."""
-    # Ours goes first: it sets the servos to answer at once, as LeRobot's configure() does.
+    """Run all programs in turns against one emulator; return the results by rate and program."""
+    emulator_path, bench_path = (
+        Tool("", name).path() for name in ("so100_emulator", "so100_bench_bus")
+    )
+    if emulator_path is None or bench_path is None:
+        raise RuntimeError("so100_hardware is not built; run 'make build'")
     emulator = subprocess.Popen(
-        [find_program("so100_emulator"), "--gravity", "0"], stdout=subprocess.PIPE, text=True
+        [emulator_path, "--gravity", "0"], stdout=subprocess.PIPE, text=True
     )
     try:
         assert emulator.stdout is not None
         port = emulator.stdout.readline().strip()
         if not port:
             raise RuntimeError("so100_emulator did not start")
-        sides = {"so100_hardware": [find_program("so100_bench_bus"), port]}
+        # Ours goes first: it sets the servos to answer at once, as LeRobot's configure() does.
+        sides = {"so100_hardware": [bench_path, port]}
         if importlib.util.find_spec("scservo_sdk"):
             sides["scservo_sdk (PyPI)"] = [sys.executable, __file__, "--sdk", port]
-        figures = {}
+        results = {}
         for title, rate in (("100 Hz", "100"), ("back to back", "0")):
             runs: dict[str, list[dict[str, Any]]] = {name: [] for name in sides}
             for _ in range(rounds):
                 for name, command in sides.items():
                     runs[name].append(run_json([*command, str(cycles), rate]))
-            figures[title] = {name: summarize(found) for name, found in runs.items()}
-        return figures
+            results[title] = {name: summarize(found) for name, found in runs.items()}
+        return results
     finally:
         emulator.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -187,26 +184,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = from_arguments(BusBenchSettings, arguments)
     load = os.getloadavg()[0]
     try:
-        figures = measure(options.rounds, options.cycles)
+        results = measure(options.rounds, options.cycles)
     except RuntimeError as error:
-        print(f"smolvla bench bus: {error}", file=sys.stderr)
-        return COULD_NOT_RUN
+        return could_not_run("smolvla bench bus", error)
     with beside_json(options.json):
-        good = report(figures, load)
+        good = report(results, load)
     if options.json is not None:
-        write_json(options.json, figures)
+        write_json(options.json, results)
     return DONE if good else NO
 
 
-def report(figures: dict[str, dict[str, dict[str, float]]], load: float) -> bool:
-    """Print the figures; return whether our cycle meets its bars."""
+def report(results: dict[str, dict[str, dict[str, float]]], load: float) -> bool:
+    """Print the results; return whether our cycle meets its bars."""
     print(f"One cycle: 15 bytes of six servos read, six goals written; wire alone {WIRE_MS} ms")
     print(f"load of the machine before: {load:.1f} on {os.cpu_count()} cores (p99 wants it quiet)")
-    for title, rows in figures.items():
+    for title, rows in results.items():
         print_table(f"{title}, {next(iter(rows.values()))['cycles']} cycles each", rows)
     if not importlib.util.find_spec("scservo_sdk"):
         print("\nscservo_sdk is not installed (pip install feetech-servo-sdk): our side only.")
-    ours = figures["100 Hz"]["so100_hardware"]
+    ours = results["100 Hz"]["so100_hardware"]
     good = ours["p50_ms"] <= P50_MS and ours["p99_ms"] <= P99_MS and ours["missing"] == 0
     print(f"\nbars: p50 <= {P50_MS} ms, p99 <= {P99_MS} ms: {'met' if good else 'MISSED'}")
     return good

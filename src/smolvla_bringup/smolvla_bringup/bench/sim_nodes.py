@@ -104,7 +104,7 @@ def specs(claim: Claim, cell: Cell) -> list[NodeSpec]:
 
 
 def run(session: Session, claim: Claim, measurement: str, seed: int) -> dict[str, Any]:
-    """Measure; return the figures as `smolvla_sim.bench.runs.BenchPlayer` does.
+    """Measure; return the results as `smolvla_sim.bench.runs.BenchPlayer` does.
 
     Raises:
         ClientError: a node died, does not answer or refuses.
@@ -203,7 +203,7 @@ def measure(
     """Do all runs that `results` lacks and return the two rows.
 
     Raises:
-        SetupError, ClientError: they cannot be done; the text says why.
+        SetupError, ClientError: they cannot be done.
     """
     rows = []
     for cell in (claim.sync, claim.best):

@@ -14,6 +14,7 @@ from smolvla_core.console import (
     INTERRUPTED,
     NO,
     command_parser,
+    could_not_run,
     end_on_interrupt,
     write_json,
 )
@@ -44,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
     made = command_parser(
         "smolvla demo",
         "Start simulation, policy and executor, give the instruction, watch until the task is "
-        "done, and leave a video, a picture and the figures.",
+        "done, and leave a video, a plot and a summary.",
         'smolvla demo --task "put the green cube into the bowl" --seed 4',
         "0 the task is done, 1 it is not, 2 the demo could not run, 130 Ctrl-C",
     )
@@ -79,50 +80,42 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the demo; return the exit status."""
     given = parser().parse_args(argv)
-    for name in ("time_limit", "ready_limit"):
-        value = getattr(given, name)
-        if value is not None and not value > 0:  # nor NaN, which no time is beyond
-            print(
-                f"smolvla demo: --{name.replace('_', '-')} is {value:g} s; it must be above 0",
-                file=sys.stderr,
-            )
-            return COULD_NOT_RUN
     try:
+        for name in ("time_limit", "ready_limit"):
+            value = getattr(given, name)
+            if value is not None and not value > 0:  # nor NaN, which no time is beyond
+                raise SetupError(f"--{name.replace('_', '-')} is {value:g} s; it must be above 0")
         # The clock starts with the instruction, so the executor waits for the demo to start it.
         options = from_arguments(given, hardware="sim", wait_for_start=True)
         if options.policy == "none":
             raise SetupError("without a policy nothing moves; choose --policy scripted or smolvla")
-    except SetupError as error:
-        print(f"smolvla demo: {error}", file=sys.stderr)
-        return COULD_NOT_RUN
-    # Not at the top: --help needs neither ROS nor MuJoCo.
+        from smolvla_sim.world.tasks import parse_task  # not at the top: --help needs no MuJoCo
+
+        parse_task(options.task)
+    except (SetupError, ValueError) as error:
+        return could_not_run("smolvla demo", error)
+    # Not at the top: --help needs no ROS.
     from smolvla_core.client import ClientError
-    from smolvla_sim.world.tasks import parse_task
 
     from smolvla_bringup.demo.report import LiveLine, summary_text
     from smolvla_bringup.demo.run import FILES, Demo
 
-    try:
-        parse_task(options.task)
-    except ValueError as error:
-        print(f"smolvla demo: --task: {error}", file=sys.stderr)
-        return COULD_NOT_RUN
     line = LiveLine(sys.stderr if str(given.json) == "-" else sys.stdout)
     if warning := _unlearned(options):
-        line.say(f"smolvla demo: {warning}")
+        line.log(f"smolvla demo: {warning}")
     demo = Demo(options, given.folder, given.time_limit, line)
     status = DONE
     try:
         demo.run(given.ready_limit or _READY_LIMIT.get(options.policy, 900.0), not given.no_video)
     except KeyboardInterrupt:
-        line.say("interrupted")
+        line.log("interrupted")
         status = INTERRUPTED
     except (SetupError, ClientError) as error:
-        line.say(f"smolvla demo: {error}")
+        line.log(f"smolvla demo: {error}")
         status = COULD_NOT_RUN
     if demo.summary is not None:
-        line.say(summary_text(demo.summary))
-        line.say("  " + "  ".join(str(p) for n in FILES if (p := given.folder / n).exists()))
+        line.log(summary_text(demo.summary))
+        line.log("  " + "  ".join(str(p) for n in FILES if (p := given.folder / n).exists()))
         if given.json is not None:
             write_json(given.json, demo.summary)
         if status == DONE and not demo.summary["success"]:
@@ -131,18 +124,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _unlearned(options: Options) -> str:
-    """Say that the checkpoint never learned the task, where it says what it learned."""
+    """Return a warning where the checkpoint names its tasks and this one is not among them."""
     from smolvla_policy.checkpoint import CheckpointError
     from smolvla_policy.checkpoint.robot import read_robot, unlearned
     from smolvla_sim.settings import CHECKPOINT
 
     folder = CHECKPOINT if options.shipped_checkpoint else Path(options.checkpoint or "")
     if options.policy != "smolvla" or not folder.is_dir():
-        return ""  # policy_node says it of one that it downloads
+        return ""  # policy_node warns where it downloads one
     try:
         return unlearned(options.task, read_robot(folder).tasks)
     except CheckpointError:
-        return ""  # policy_node says what is wrong
+        return ""  # policy_node reports what is wrong
 
 
 if __name__ == "__main__":

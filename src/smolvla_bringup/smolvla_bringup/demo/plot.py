@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The picture of a demo: joints, chunks, queue and score over time. Needs no display."""
+"""The plot of a demo: joints, chunks, queue and score over time. Needs no display."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,7 @@ _QUEUE, _REQUEST, _ARRIVAL, _SCORE = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
 
 
 def plot_run(log: RunLog, title: str, path: Path) -> None:
-    """Write the picture of `log` to `path` (PNG).
+    """Write the plot of `log` to `path` (PNG).
 
     One panel per joint with commanded and measured position and every chunk as it was
     predicted, from the time at which its rows were due; below, queue depth with the requests
@@ -52,8 +51,12 @@ def plot_run(log: RunLog, title: str, path: Path) -> None:
                 marker=".",
                 markevery=[0] if len(times) else None,
             )
-        _line(axes, log.states, index, _MEASURED, 1.6)
-        _line(axes, log.commands, index, _COMMANDED, 1.1)
+        for samples, color, width in (
+            (log.states, _MEASURED, 1.6),
+            (log.commands, _COMMANDED, 1.1),
+        ):
+            values = [positions[index] for _, positions in samples]
+            axes.plot([time for time, _ in samples], values, color=color, lw=width)
         axes.set_ylabel(f"{joint} [rad]")
     assert first is not None
     queue = figure.add_subplot(grid[rows, :], sharex=first)
@@ -69,21 +72,6 @@ def plot_run(log: RunLog, title: str, path: Path) -> None:
         axes.tick_params(labelbottom=False)
     figure.legend(handles=_legend(log), loc="outside lower center", ncols=7, frameon=False)
     figure.savefig(path)
-
-
-def _line(
-    axes: Axes,
-    samples: Sequence[tuple[float, tuple[float, ...]]],
-    index: int,
-    color: str,
-    width: float,
-) -> None:
-    axes.plot(
-        [time for time, _ in samples],
-        [values[index] for _, values in samples],
-        color=color,
-        lw=width,
-    )
 
 
 def _plot_queue(axes: Axes, log: RunLog) -> None:
@@ -117,15 +105,7 @@ def _legend(log: RunLog) -> list[Line2D]:
     handles = [
         Line2D([], [], color=_MEASURED, lw=1.6, label="measured"),
         Line2D([], [], color=_COMMANDED, lw=1.4, label="commanded"),
-        Line2D(
-            [],
-            [],
-            color=_CHUNK,
-            alpha=0.5,
-            lw=1.2,
-            marker=".",
-            label="chunk (dot: first row)",
-        ),
+        Line2D([], [], color=_CHUNK, alpha=0.5, marker=".", label="chunk (dot: first row)"),
         Line2D([], [], color=_QUEUE, lw=4, alpha=0.5, label="queue depth"),
         Line2D([], [], color=_REQUEST, ls="", marker="|", ms=10, mew=2, label="request"),
         Line2D([], [], color=_ARRIVAL, ls="", marker="|", ms=10, mew=2, label="chunk arrives"),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a demo tells: a line while it runs, and the summary at its end."""
+"""What a demo prints: a line while it runs, and the summary at its end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from smolvla_bringup.system.options import Options
 from smolvla_bringup.system.run_log import RunLog
 from smolvla_msgs.msg import ExecutorStatus, PolicyStatus
 
-_COUNTERS = (
+# Taken over from the executor's status.
+_COUNTERS_AND_TIMINGS = (
     "requests",
     "requests_timed_out",
     "requests_refused",
@@ -28,8 +29,6 @@ _COUNTERS = (
     "starvations",
     "guard_limited",
     "overruns",
-)
-_FIGURES = (
     "latency_p50",
     "latency_p95",
     "seam_jump_max",
@@ -72,7 +71,7 @@ class LiveLine:
             self._stream.write(text() + "\n")
         self._stream.flush()
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """Write `text` on a line of its own that stays."""
         self._stream.write(f"\r\x1b[K{text}\n" if self._open else f"{text}\n")
         self._stream.flush()
@@ -80,7 +79,7 @@ class LiveLine:
         self._last = -float("inf")
 
 
-def run_line(now: float, client: SmolVLAClient) -> str:
+def status_line(now: float, client: SmolVLAClient) -> str:
     """Return one line: time, state, tick, queue, newest latency, score; a message on trouble."""
     status = client.executor_status
     if status is None:
@@ -107,7 +106,7 @@ def summarize(
     """Return the summary as it is written to summary.json; seconds and radians.
 
     Args:
-        log: what was seen.
+        log: of the run.
         options: how the system was started.
         executor: its newest status; its counters run since its start.
         policy: its newest status.
@@ -133,18 +132,17 @@ def summarize(
         "last_refusal": executor.last_refusal,
         "notes": [*notes, *([too_slow] if too_slow else [])],
     }
-    for name in (*_COUNTERS, *_FIGURES):
+    for name in _COUNTERS_AND_TIMINGS:
         summary[name] = getattr(executor, name)
-    return {name: _finite(value) for name, value in summary.items()}
+    # JSON has neither NaN nor infinity.
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in summary.items()
+    }
 
 
 def _too_slow(log: RunLog, latency: float) -> str:
-    """Say that answers come later than the chunks reach; empty where they do not.
-
-    Args:
-        log: what was seen.
-        latency: from a request to its usable chunk [s].
-    """
+    """Return a note where the latency [s] is longer than the chunks reach; else empty."""
     reach = max((len(chunk.positions) * chunk.period for chunk in log.chunks), default=0.0)
     if not latency >= reach > 0.0:  # nor NaN
         return ""
@@ -155,19 +153,12 @@ def _too_slow(log: RunLog, latency: float) -> str:
     )
 
 
-def _finite(value: Any) -> Any:
-    """Return None for NaN and infinity, which JSON does not have."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
-
-
 def _milliseconds(seconds: float | None) -> str:
     return "–" if seconds is None else f"{1e3 * seconds:.1f} ms"
 
 
 def summary_text(summary: dict[str, Any]) -> str:
-    """Return the summary for people, one figure per line."""
+    """Return the summary as text, one entry per line."""
     lines = []
 
     def line(what: str, text: str) -> None:

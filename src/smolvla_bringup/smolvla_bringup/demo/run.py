@@ -12,7 +12,7 @@ from smolvla_core.client import SmolVLAClient
 from smolvla_core.console import write_json
 
 from smolvla_bringup.demo.plot import plot_run
-from smolvla_bringup.demo.report import LiveLine, run_line, summarize
+from smolvla_bringup.demo.report import LiveLine, status_line, summarize
 from smolvla_bringup.demo.video import CameraFeed, VideoWriter
 from smolvla_bringup.system.environment import enter_own_graph
 from smolvla_bringup.system.node_list import simulation_nodes
@@ -23,7 +23,7 @@ from smolvla_bringup.system.session import Session
 FILES = ("demo.mp4", "demo.png", "summary.json")
 _PATIENCE = 10.0  # [s] until the wait quotes what a node printed last
 _EPILOGUE = 1.5  # [s] recorded after the success, so that the video shows it
-_PERIOD = 0.03  # [s] between two looks at messages, nodes and signals
+_PERIOD = 0.03  # [s] between two polls of messages, nodes and signals
 
 
 class Demo:
@@ -36,7 +36,7 @@ class Demo:
         line: where progress is shown.
 
     Attributes:
-        summary: the figures; None until the instruction was sent and the run is over.
+        summary: what was measured; None until the instruction was sent and the run is over.
     """
 
     def __init__(self, options: Options, folder: Path, time_limit: float, line: LiveLine) -> None:
@@ -44,8 +44,8 @@ class Demo:
         self._folder = folder
         self._time_limit = time_limit
         self._line = line
+        self._notes: list[str] = []
         self._log: RunLog | None = None
-        self._client: SmolVLAClient | None = None
         self.summary: dict[str, Any] | None = None
 
     def run(self, ready_limit: float, video: bool) -> None:
@@ -60,7 +60,7 @@ class Demo:
             ClientError: a node died, is not ready in time, or refuses.
             KeyboardInterrupt: a stop signal came.
         """
-        enter_own_graph()  # no robot hears the demo's commands
+        enter_own_graph()  # the demo's commands reach no robot
         specs = simulation_nodes(self._options)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -68,22 +68,16 @@ class Demo:
                 (self._folder / name).unlink(missing_ok=True)
         except OSError as error:
             raise SetupError(f"cannot write into {self._folder}: {error}") from error
-        session = Session(
-            specs,
-            self._folder / "log",
-            "smolvla_demo",
-            self._options.namespace,
-            self._line.say,
-            _PERIOD,
-        )
-        notes: list[str] = []
+        session = Session(specs, self._folder / "log", "smolvla_demo", self._line.log, _PERIOD)
         try:
             with session:
-                self._client = session.client
                 self._wait_until_ready(session, ready_limit)
-                self._play(session, video, notes)
+                session.client.reset(self._options.seed)
+                session.client.set_task(self._options.task)
+                self._play(session, video)
         finally:
-            self._report(notes)
+            if self._log is not None:
+                self._report(self._log, session.client)
 
     def _wait_until_ready(self, session: Session, limit: float) -> None:
         begun = time.monotonic()
@@ -95,31 +89,28 @@ class Demo:
                 parts.append(f"{name}: {text}" + (f", it printed last: {last}" if last else ""))
             return f"waiting {waited:3.0f} s for {'; '.join(parts)}"
 
-        self._line.say(
+        self._line.log(
             f"starting the simulation, the policy ({self._options.policy}) and the "
             f"executor on a ROS domain of their own, {os.environ['ROS_DOMAIN_ID']}"
         )
-        session.on_look = lambda: self._line.update(waiting_line)
+        session.on_poll = lambda: self._line.update(waiting_line)
         session.wait_until_ready(limit)
-        self._line.say(f"all nodes are ready after {time.monotonic() - begun:.1f} s")
-        session.on_look = lambda: None
+        self._line.log(f"all nodes are ready after {time.monotonic() - begun:.1f} s")
 
-    def _play(self, session: Session, video: bool, notes: list[str]) -> None:
+    def _play(self, session: Session, video: bool) -> None:
         """Take the started nodes through the task."""
         client, logger, task = session.client, session.logger, self._options.task
-        client.reset(self._options.seed)
-        client.set_task(task)
         writer = VideoWriter(self._folder / FILES[0], self._caption) if video else None
         feed = CameraFeed(writer, client.node) if writer is not None else None
 
-        def watch() -> None:
+        def poll() -> None:
             if feed is not None:
                 feed.feed(logger.now())
-            self._line.update(lambda: run_line(logger.now(), client))
+            self._line.update(lambda: status_line(logger.now(), client))
 
-        self._line.say(f"instruction: {task}")
+        self._line.log(f"instruction: {task}")
+        session.on_poll = poll
         self._log = logger.begin()
-        session.on_look = watch
         try:
             client.instruct(task)
             client.start()
@@ -128,19 +119,20 @@ class Demo:
         finally:
             logger.end()
             if writer is not None and (problem := writer.close()):
-                notes.append(problem)
+                self._notes.append(problem)
 
     def _caption(self, at: float) -> str:
         return f"{self._options.task}     {max(at, 0.0):.1f} s"
 
-    def _report(self, notes: list[str]) -> None:
+    def _report(self, log: RunLog, client: SmolVLAClient) -> None:
         """Write what was recorded; also after an interruption."""
-        log, client, options = self._log, self._client, self._options
-        if log is None or client is None or client.executor_status is None:
-            return
-        assert client.policy_status is not None  # it was ready
-        self._line.say("all nodes have ended; writing the results")
-        self.summary = summarize(log, options, client.executor_status, client.policy_status, notes)
+        options = self._options
+        assert client.executor_status is not None  # both were ready
+        assert client.policy_status is not None
+        self._line.log("all nodes have ended; writing the results")
+        self.summary = summarize(
+            log, options, client.executor_status, client.policy_status, self._notes
+        )
         write_json(self._folder / FILES[2], self.summary)
         title = f"{options.task} ({self.summary['policy']}, seed {options.seed})"
         plot_run(log, title, self._folder / FILES[1])

@@ -102,7 +102,7 @@ class VideoWriter:
         """Finish the file.
 
         Returns:
-            Empty when the video is there, else why it is not.
+            Empty when the video is there, else the reason why not.
         """
         self._queue.put(None)
         self._thread.join()

@@ -6,9 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
-
-from smolvla_bringup.system.environment import REBUILD, apt_line, installed, require
+from smolvla_bringup.system.environment import apt_line, installed, require, shared_file
 from smolvla_bringup.system.node_spec import NodeSpec, make_spec
 from smolvla_bringup.system.options import Options, SetupError
 
@@ -17,23 +15,11 @@ _ROOT = "world"  # the URDF's default
 _PORTS = ("serial/by-id/*", "ttyACM*", "ttyUSB*")
 
 
-def description_file(*parts: str) -> Path:
-    """Return a file of the package smolvla_description.
-
-    Raises:
-        SetupError: the package is not installed.
-    """
-    try:
-        return Path(get_package_share_directory("smolvla_description"), *parts)
-    except PackageNotFoundError as error:
-        raise SetupError(f"package smolvla_description is not installed; {REBUILD}") from error
-
-
 def robot_description(options: Options, with_drivers: bool = True) -> str:
     """Return the URDF of the arm.
 
     Args:
-        options: how the system shall be started.
+        options: what shall be started.
         with_drivers: with the ros2_control tag, for which a real arm's port must be there.
 
     Raises:
@@ -42,23 +28,40 @@ def robot_description(options: Options, with_drivers: bool = True) -> str:
     """
     arguments = {
         "model": options.model,
-        "hardware": "sim",
+        "hardware": options.hardware if with_drivers else "sim",
         "xyz": options.xyz,
         "rpy": options.rpy,
     }
-    if with_drivers:
-        arguments.update(_drivers(options))
-    return _expand(description_file("urdf", "so100.urdf.xacro"), arguments)
+    if arguments["hardware"] == "real":
+        calibration = options.existing_calibration()
+        if not calibration:
+            raise SetupError(
+                "a real arm needs its calibration: calibration:= the path of LeRobot's JSON file "
+                "or its --robot.id; `smolvla arm calibrate` makes one"
+            )
+        kind = "calibration_file" if options.calibration_is_path else "calibration_id"
+        arguments |= {"port": choose_port(options.port), kind: calibration}
+    file = shared_file("smolvla_description", "urdf/so100.urdf.xacro")
+    try:
+        # Not at the top: `smolvla run --help` does without, and its absence is explained.
+        import xacro
+    except ModuleNotFoundError as error:
+        raise SetupError(
+            f"the Python module xacro is missing: {apt_line('xacro')}, or pip install xacro"
+        ) from error
+    try:
+        # xacro keeps and completes the mapping that it gets.
+        return str(xacro.process_file(str(file), mappings=arguments).toxml())
+    except (xacro.XacroException, OSError, ValueError) as error:
+        message = " ".join(str(error).split())
+        raise SetupError(f"{file} does not expand: {message}") from error
 
 
-def description_nodes(options: Options, say: Callable[[str], None]) -> list[NodeSpec]:
+def description_nodes(options: Options, log: Callable[[str], object]) -> list[NodeSpec]:
     """Return the node that publishes ``robot_description``, ``/tf`` and ``/tf_static``.
 
-    With `parent_frame` also the one that hangs the arm's frames below it.
-
-    Args:
-        options: how the system shall be started.
-        say: told what is left out and why.
+    With `parent_frame` also the one that makes the root of the arm's frames its child. The pose
+    in that frame stands in the URDF, so that both roots coincide.
 
     Raises:
         SetupError: see `robot_description`; or ros2_control would wait for a description that
@@ -67,9 +70,9 @@ def description_nodes(options: Options, say: Callable[[str], None]) -> list[Node
     if options.hardware != "sim":
         require(_PUBLISHER, f"hardware '{options.hardware}'", "choose hardware 'sim'")
     elif not installed(_PUBLISHER):
-        say(f"no frames on /tf: {_PUBLISHER} is not installed ({apt_line(_PUBLISHER)})")
+        log(f"no frames on /tf: {_PUBLISHER} is not installed ({apt_line(_PUBLISHER)})")
         return []
-    publisher = [
+    nodes = [
         make_spec(
             options,
             _PUBLISHER,
@@ -82,67 +85,19 @@ def description_nodes(options: Options, say: Callable[[str], None]) -> list[Node
             critical=False,
         )
     ]
-    return publisher + _tie(options)
-
-
-def _tie(options: Options) -> list[NodeSpec]:
-    """Return the node that makes the root of the arm's frames a child of `parent_frame`.
-
-    The pose on it stands in the URDF, so that both roots coincide.
-    """
     root = f"{options.frame_prefix}{_ROOT}"
-    if options.parent_frame in ("", root):
-        return []
-    require("tf2_ros", f"parent_frame '{options.parent_frame}'", "leave it out")
-    return [
-        make_spec(
-            options,
-            "tf2_ros",
-            "static_transform_publisher",
-            arguments=("--frame-id", options.parent_frame, "--child-frame-id", root),
-            critical=False,
+    if options.parent_frame not in ("", root):
+        require("tf2_ros", f"parent_frame '{options.parent_frame}'", "leave it out")
+        nodes.append(
+            make_spec(
+                options,
+                "tf2_ros",
+                "static_transform_publisher",
+                arguments=("--frame-id", options.parent_frame, "--child-frame-id", root),
+                critical=False,
+            )
         )
-    ]
-
-
-def _drivers(options: Options) -> dict[str, str]:
-    arguments = {"hardware": options.hardware}
-    if options.hardware != "real":
-        return arguments
-    source = options.existing_calibration()
-    if not source:
-        raise SetupError(
-            "a real arm needs its calibration: calibration:= the path of LeRobot's JSON file or "
-            "its --robot.id; `smolvla arm calibrate` makes one"
-        )
-    arguments["port"] = choose_port(options.port)
-    arguments["calibration_file" if options.calibration_is_path else "calibration_id"] = source
-    return arguments
-
-
-def _expand(file: Path, arguments: dict[str, str]) -> str:
-    try:
-        # Not at the top: `start --help` does without, and its absence deserves words.
-        import xacro
-    except ModuleNotFoundError as error:
-        raise SetupError(
-            f"the Python module xacro is missing: {apt_line('xacro')}, or pip install xacro"
-        ) from error
-    try:
-        # xacro keeps and completes the mapping that it gets.
-        return str(xacro.process_file(str(file), mappings=dict(arguments)).toxml())
-    except (xacro.XacroException, OSError, ValueError) as error:
-        words = " ".join(str(error).split())
-        raise SetupError(f"{file} does not expand: {words}") from error
-
-
-def list_ports(dev: Path = Path("/dev")) -> list[str]:
-    """Return the serial ports that an arm may be on, each once, by its most lasting name."""
-    ports: dict[Path, str] = {}
-    for pattern in _PORTS:
-        for path in sorted(dev.glob(pattern)):
-            ports.setdefault(path.resolve(), str(path))
-    return list(ports.values())
+    return nodes
 
 
 def choose_port(given: str | None, dev: Path = Path("/dev")) -> str:
@@ -158,7 +113,11 @@ def choose_port(given: str | None, dev: Path = Path("/dev")) -> str:
                 f"no such port {port}; plug the arm in, `smolvla arm scan` lists the ports"
             )
         return str(port)
-    ports = list_ports(dev)
+    found: dict[Path, str] = {}  # device -> its most lasting name
+    for pattern in _PORTS:
+        for path in sorted(dev.glob(pattern)):
+            found.setdefault(path.resolve(), str(path))
+    ports = list(found.values())
     if not ports:
         raise SetupError(
             "no serial port found; plug in the USB cable of the arm, give the port (port:=…), "

@@ -9,7 +9,6 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 
-from ament_index_python import has_resource as ament_has_resource
 from ament_index_python.packages import (
     PackageNotFoundError,
     get_package_prefix,
@@ -38,26 +37,21 @@ _BEYOND = (
     *_PROFILES,
 )
 
-# DDS-RTPS 2.x, 9.6.2.3: in domain d discovery uses the ports 7400 + 250 d for multicast and
-# 10 + 2 p above it for participant p.
-_PORT_BASE, _DOMAIN_GAIN, _UNICAST_OFFSET, _PARTICIPANT_GAIN = 7400, 250, 10, 2
-_PARTICIPANTS = 32  # looked for in a domain
 # Both ranges stay clear of Linux's ephemeral ports. People choose from 0..101.
 _DOMAINS = (tuple(range(215, 232)), tuple(range(1, 102)))
 _claimed: list[socket.socket] = []  # held until the process ends
 
 
-def config_file(name: str) -> Path:
-    """Return the installed file ``config/<name>`` of this package.
+def shared_file(package: str, name: str) -> Path:
+    """Return the file `name` below the share folder of `package`.
 
     Raises:
-        SetupError: this package is not installed.
+        SetupError: the package is not installed.
     """
     try:
-        share = get_package_share_directory("smolvla_bringup")
+        return Path(get_package_share_directory(package), name)
     except PackageNotFoundError as error:
-        raise SetupError(f"package smolvla_bringup is not installed; {REBUILD}") from error
-    return Path(share, "config", name)
+        raise SetupError(f"package {package} is not installed; {REBUILD}") from error
 
 
 def installed(package: str) -> bool:
@@ -67,11 +61,6 @@ def installed(package: str) -> bool:
     except PackageNotFoundError:
         return False
     return True
-
-
-def has_resource(kind: str, name: str) -> bool:
-    """Say whether a package has registered the resource `name` of `kind` with ament."""
-    return bool(ament_has_resource(kind, name))
 
 
 def apt_line(*packages: str) -> str:
@@ -89,22 +78,21 @@ def apt_line(*packages: str) -> str:
     return f"sudo apt-get install {names}"
 
 
-def require(package: str, reason: str, otherwise: str = "") -> None:
+def require(package: str, user: str, otherwise: str) -> None:
     """Make sure that `package` is installed.
 
     Args:
         package: a package of a ROS distribution.
-        reason: what needs it, e.g. "hardware 'real'".
+        user: what needs it, e.g. "hardware 'real'".
         otherwise: what to do instead of installing it.
 
     Raises:
         SetupError: it is not; the text says how to get it.
     """
     if not installed(package):
-        instead = f", or {otherwise}" if otherwise else ""
         raise SetupError(
-            f"{reason} needs the package {package}, which is not installed: "
-            f"{apt_line(package)}{instead}"
+            f"{user} needs the package {package}, which is not installed: "
+            f"{apt_line(package)}, or {otherwise}"
         )
 
 
@@ -116,7 +104,7 @@ def middleware_defaults(environment: Mapping[str, str], local: bool = True) -> d
 
     Args:
         environment: variables that are set.
-        local: whether nodes of other machines shall not be heard.
+        local: whether discovery shall keep to this machine.
 
     Raises:
         SetupError: this package is not installed.
@@ -126,11 +114,11 @@ def middleware_defaults(environment: Mapping[str, str], local: bool = True) -> d
     # Fast DDS 3 warns in every process, also where both are set.
     known, other = _PROFILES[::-1] if environment.get("ROS_DISTRO") == "jazzy" else _PROFILES
     if not any(name in environment for name in (_TRANSPORTS, *_PROFILES)):
-        defaults[known] = str(config_file("fastdds.xml"))
+        defaults[known] = str(shared_file("smolvla_bringup", "config/fastdds.xml"))
     elif known not in environment and environment.get(other):
         defaults |= {known: environment[other], other: ""}
     if local and _RANGE not in environment:
-        # A simulated arm and a real one on the same network must not hear each other.
+        # A simulated arm must not command a real one on the same network.
         defaults[_RANGE] = "LOCALHOST"
     return defaults
 
@@ -186,11 +174,9 @@ def _claim(domain: int) -> bool:
     except OSError:
         claim.close()
         return False
-    base = _PORT_BASE + _DOMAIN_GAIN * domain
-    unicast = range(
-        _UNICAST_OFFSET, _UNICAST_OFFSET + _PARTICIPANT_GAIN * _PARTICIPANTS, _PARTICIPANT_GAIN
-    )
-    for port in (base, *(base + offset for offset in unicast)):
+    # DDS-RTPS 2.x, 9.6.2.3: discovery by multicast, and of each of 32 participants.
+    base = 7400 + 250 * domain
+    for port in (base, *range(base + 10, base + 10 + 2 * 32, 2)):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             try:
                 probe.bind(("", port))

@@ -67,7 +67,7 @@ class Scope:
         not given is an argument of the same name of a file around, which has often pushed it.
 
         Args:
-            options: how the system shall be started.
+            options: what shall be started.
             given: names of the arguments that our file was given.
         """
         outer, inner = self.namespace.strip("/"), options.node_namespace
@@ -82,10 +82,6 @@ class Scope:
 
         Remappings win over ours. Parameters win over this package's files and the defaults of the
         launch arguments; `params_file` and arguments that were given win over them.
-
-        Args:
-            spec: made for `options`.
-            options: how the system shall be started.
         """
         remappings: dict[str, str] = {}
         for source, target in (*self.remappings, *spec.remappings.items()):
@@ -94,10 +90,12 @@ class Scope:
         parameters = () if spec.one_shot else self.parameters
         named = {given[0] for given in parameters if isinstance(given, tuple)}
         defaults = {name: option.default for name, option in settings_of(Options).items()}
+        files, users = spec.params_files, options.params_path
+        position = files.index(users) if users in files else len(files)
         return dataclasses.replace(
             spec,
             remappings=remappings,
-            params_files=_inserted(spec.params_files, _files(parameters), options.params_file),
+            params_files=(*files[:position], *_files(parameters), *files[position:]),
             parameters={
                 name: value
                 for name, value in spec.parameters.items()
@@ -122,12 +120,3 @@ def _files(parameters: tuple[Path | tuple[str, Any], ...]) -> tuple[Path, ...]:
         if given is not None:
             files.append(given)
     return tuple(files)
-
-
-def _inserted(
-    files: tuple[Path, ...], added: tuple[Path, ...], before: str | None
-) -> tuple[Path, ...]:
-    """Return `files` with `added` before the user's file `before`; at the end without one."""
-    users = Path(before).expanduser().resolve() if before else None
-    position = files.index(users) if users in files else len(files)
-    return (*files[:position], *added, *files[position:])

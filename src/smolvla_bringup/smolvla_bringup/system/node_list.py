@@ -5,84 +5,72 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import os
 import shlex
 import shutil
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+import yaml
+from ament_index_python import has_resource
+from smolvla_core.controllers import BROADCASTER, controller_name, controllers
+from smolvla_core.controllers import packages as packages_of
 from smolvla_core.ros.parameter_names import check_file
 from smolvla_core.ros.parameters import wrong_type
 from smolvla_core.settings import Setting, settings_of
 from smolvla_policy.backends.registry import policy_parameters
+from smolvla_sim.settings import CHECKPOINT
 
-from smolvla_bringup.system.arm_nodes import arm_nodes
-from smolvla_bringup.system.camera_nodes import camera_nodes
-from smolvla_bringup.system.description import description_nodes
-from smolvla_bringup.system.node_spec import NodeSpec
+from smolvla_bringup.system.description import description_nodes, robot_description
+from smolvla_bringup.system.environment import apt_line, installed, require, shared_file
+from smolvla_bringup.system.node_spec import NodeSpec, make_spec, node_environment, temporary_file
 from smolvla_bringup.system.options import PARTS, Options, SetupError
-from smolvla_bringup.system.policy_nodes import policy_nodes
-from smolvla_bringup.system.visualization_nodes import visualization_nodes
 
-
-def _parameters(executable: str) -> dict[str, Setting]:
-    """Return the parameters of one of the suite's nodes; none of another one."""
-    if executable == "policy_node":
-        return policy_parameters()
-    # Imported when needed: not every machine has all of it.
-    module, name = {
-        "executor_node": ("smolvla_core.node_settings", "ExecutorSettings"),
-        "visualization_node": (
-            "smolvla_executor.visualization_node.parameters",
-            "VisualizationSettings",
-        ),
-        "sim_node": ("smolvla_sim.node.parameters", "SimSettings"),
-    }.get(executable, ("smolvla_core.settings", "Settings"))
-    return settings_of(getattr(importlib.import_module(module), name))
-
-
-def say_to_stderr(line: str) -> None:
-    """Print `line` as a remark of the start."""
-    print(f"start: {line}", file=sys.stderr, flush=True)
+_MANAGER = "controller_manager"
+_MANAGER_TIMEOUT = 60  # [s] for the controller manager to come up and load the arm
+_CAMERA_EXECUTABLES = {"usb_cam": "usb_cam_node_exe", "v4l2_camera": "v4l2_camera_node"}
+_COMPRESSION = "compressed_image_transport"
+_RVIZ = "rviz2"
 
 
 def node_list(
     options: Options,
     parts: Sequence[str] = PARTS,
-    say: Callable[[str], None] = say_to_stderr,
+    log: Callable[[str], object] = lambda line: None,
 ) -> tuple[NodeSpec, ...]:
     """Return the nodes that `options` ask for, in the order of their start.
 
     Args:
-        options: how the system shall be started.
-        parts: of `PARTS`.
-        say: told, line by line, what is left out and why.
+        options, parts: what shall be started, and which of `PARTS` of it.
+        log: called with each line about what is left out, and the reason.
 
     Raises:
         SetupError: something is missing or contradictory; nothing was started.
     """
     makers: dict[str, Callable[[], list[NodeSpec]]] = {
         "arm": lambda: arm_nodes(options),
-        "description": lambda: description_nodes(options, say),
+        "description": lambda: description_nodes(options, log),
         "cameras": lambda: camera_nodes(options),
         "policy": lambda: policy_nodes(options),
-        "visualization": lambda: visualization_nodes(options, say),
+        "visualization": lambda: visualization_nodes(options, log),
     }
-    unknown = sorted(set(parts) - set(makers))
-    if unknown:
-        raise SetupError(f"there is no part '{unknown[0]}'; there are: {', '.join(PARTS)}")
     specs = tuple(
-        dataclasses.replace(node, part=part, again=_again(options, part))
-        for part in PARTS
-        if part in parts
+        dataclasses.replace(node, part=part, restart_command=_restart_command(options, part))
+        for part in sorted(parts, key=PARTS.index)
         for node in makers[part]()
     )
-    if options.params_file:
-        _check_file(Path(options.params_file).expanduser().resolve(), specs)
+    if options.params_path:
+        _check_file(options.params_path, specs)
     return specs
 
 
-def _again(options: Options, part: str) -> str:
+def simulation_nodes(options: Options) -> tuple[NodeSpec, ...]:
+    """Return what a run in the simulation needs and nothing to look at: arm and policy."""
+    return node_list(options, ("arm", "policy"))
+
+
+def _restart_command(options: Options, part: str) -> str:
     """Return the command that starts `part` beside the rest; empty where there is none."""
     if part not in ("cameras", "policy", "visualization") or not shutil.which("ros2"):
         return ""
@@ -103,12 +91,10 @@ def _check_file(file: Path, specs: Sequence[NodeSpec]) -> None:
     parameters = {}
     wrong: dict[str, None] = {}
     for spec in specs:
-        declared = _parameters(spec.executable)
-        if declared:
-            full_name = "/" + "/".join(part for part in (spec.namespace, spec.name) if part)
-            parameters[full_name] = declared
+        if declared := _parameters(spec.executable):
+            parameters[spec.full_name] = declared
             wrong |= {
-                f"{full_name}: {problem}": None
+                f"{spec.full_name}: {problem}": None
                 for values in spec.values_in(file)
                 for name, setting in declared.items()
                 if (problem := wrong_type(setting, values.get(name)))
@@ -121,6 +107,319 @@ def _check_file(file: Path, specs: Sequence[NodeSpec]) -> None:
         raise SetupError(f"{file}: {'; '.join(wrong)}")
 
 
-def simulation_nodes(options: Options) -> tuple[NodeSpec, ...]:
-    """Return what a run in the simulation needs and nothing to look at: arm and policy."""
-    return node_list(options, ("arm", "policy"))
+def _parameters(executable: str) -> dict[str, Setting]:
+    """Return the parameters of one of the suite's nodes; none of another one."""
+    if executable == "policy_node":
+        return policy_parameters()
+    # Imported when needed: not every machine has all of it.
+    module, name = {
+        "executor_node": ("smolvla_core.node_settings", "ExecutorSettings"),
+        "visualization_node": (
+            "smolvla_executor.visualization_node.markers",
+            "VisualizationSettings",
+        ),
+        "sim_node": ("smolvla_sim.node.parameters", "SimSettings"),
+    }.get(executable, ("smolvla_core.settings", "Settings"))
+    return settings_of(getattr(importlib.import_module(module), name))
+
+
+# The arm.
+
+
+def arm_nodes(options: Options) -> list[NodeSpec]:
+    """Return what publishes ``joint_states`` and takes commands: sim_node, or ros2_control.
+
+    Raises:
+        SetupError: a package that the hardware needs is not installed.
+    """
+    if options.hardware == "sim":
+        parameters = {
+            "robot": options.loaded_robot.source,
+            "seed": options.seed,
+            "task": options.task,
+            "viewer": options.viewer,
+        }
+        if options.frame_prefix:
+            parameters["frame_prefix"] = options.frame_prefix
+        return [
+            make_spec(options, "smolvla_sim", "sim_node", parameters=parameters, restarts=False)
+        ]
+    packages = [_MANAGER, BROADCASTER, *packages_of(options.outputs)]
+    if options.hardware == "real":
+        packages.append("so100_hardware")
+    for package in packages:
+        require(
+            package,
+            f"hardware '{options.hardware}'",
+            "choose hardware 'sim', which needs none of ros2_control",
+        )
+    plugin = "hardware_interface__pluginlib__plugin"
+    if options.hardware == "real" and not has_resource(plugin, "so100_hardware"):
+        raise SetupError(
+            "so100_hardware was built without ros2_control, so the arm's driver is missing: "
+            f"{apt_line('hardware_interface', 'pluginlib')}, then build the workspace again"
+        )
+    # It names itself and takes the URDF from the topic robot_description.
+    manager = make_spec(
+        options,
+        _MANAGER,
+        "ros2_control_node",
+        name=_MANAGER,
+        files={"controllers": controllers(options.loaded_robot, options.outputs)},
+        renamed=False,
+        # A new one would not know what the arm was doing, and the controllers would be gone.
+        restarts=False,
+        holds_arm=True,
+    )
+    spawner = NodeSpec(
+        package=_MANAGER,
+        executable="spawner",
+        name="spawner",
+        namespace=options.node_namespace,
+        # In this order: whoever sees joint states may count on a controller that takes commands.
+        arguments=(
+            *map(controller_name, options.outputs),
+            BROADCASTER,
+            "--controller-manager",
+            manager.full_name,
+            "--controller-manager-timeout",
+            str(_MANAGER_TIMEOUT),
+        ),
+        renamed=False,
+        restarts=False,
+        one_shot=True,
+        # It only sees that the arm is not there; the manager knows the reason.
+        error_source=_MANAGER,
+        env=node_environment(options),
+    )
+    return [manager, spawner]
+
+
+# The cameras.
+
+
+def camera_nodes(options: Options) -> list[NodeSpec]:
+    """Return a driver for each camera of the robot that has one; the simulation draws its own.
+
+    Raises:
+        SetupError: a device or the driver's package is missing.
+    """
+    if options.hardware == "sim":
+        return []
+    nodes = []
+    for camera in options.loaded_robot.cameras:
+        if camera.driver == "none":
+            continue
+        where = f"camera '{camera.name}'"
+        require(camera.driver, where, "let another driver publish (driver: none)")
+        if camera.transport == "compressed":
+            require(_COMPRESSION, f"{where} with transport 'compressed'", "choose transport 'raw'")
+        if not Path(camera.device).exists():
+            raise SetupError(
+                f"{where}: there is no device {camera.device}; plug it in, or correct device in "
+                f"{options.robot} (ls /dev/v4l/by-id/ lists them)"
+            )
+        frame = options.frame_prefix + (camera.frame_id or f"{camera.name}_camera_optical_frame")
+        parameters: dict[str, Any] = {"video_device": camera.device}
+        if camera.driver == "usb_cam":  # 0.8
+            parameters |= {
+                "image_width": camera.width,
+                "image_height": camera.height,
+                "framerate": float(camera.fps),
+                "pixel_format": camera.pixel_format or "mjpeg2rgb",
+                "camera_name": camera.name,
+                "frame_id": frame,
+                # By itself it sets a brightness of 50, which is dark on most cameras.
+                "brightness": -1,
+            }
+        else:  # v4l2_camera, 0.6 to 0.8
+            parameters |= {
+                "image_size": [camera.width, camera.height],
+                "time_per_frame": [1, camera.fps],
+                "pixel_format": camera.pixel_format or "YUYV",
+                "output_encoding": "rgb8",
+                "camera_frame_id": frame,
+            }
+        nodes.append(
+            make_spec(
+                options,
+                camera.driver,
+                _CAMERA_EXECUTABLES[camera.driver],
+                name=f"{camera.name}_camera",
+                namespace=f"camera/{camera.name}",
+                parameters=parameters,
+                critical=False,  # the policy waits for it, and names it
+            )
+        )
+    return nodes
+
+
+# Policy and executor.
+
+
+def policy_nodes(options: Options) -> list[NodeSpec]:
+    """Return policy and executor; none with policy 'none'.
+
+    Raises:
+        SetupError: the policy cannot work with this hardware, or needs a checkpoint.
+    """
+    if options.policy == "none":
+        return []
+    if options.policy == "scripted" and options.hardware != "sim":
+        raise SetupError(
+            "policy 'scripted' knows where things are in the simulation only; choose hardware "
+            "'sim', or a checkpoint"
+        )
+    return [_policy(options), _executor(options)]
+
+
+def _policy(options: Options) -> NodeSpec:
+    spec = make_spec(options, "smolvla_policy", "policy_node")
+    parameters: dict[str, Any] = {
+        "backend": options.policy,
+        "robot": options.loaded_robot.source,
+        **{k: list(v) if isinstance(v, tuple) else v for k, v in options.backend.items()},
+    }
+    if options.calibration:
+        parameters["calibration"] = options.existing_calibration()
+    if options.checkpoint:
+        parameters["checkpoint"] = _checkpoint(options.checkpoint)
+    elif options.policy == "smolvla" and not spec.has("checkpoint"):
+        if not options.shipped_checkpoint:
+            raise SetupError(
+                f"policy 'smolvla' with hardware '{options.hardware}' needs a checkpoint: "
+                "checkpoint:= a folder or an id on the Hugging Face hub; or choose policy 'none' "
+                "to start without one"
+            )
+        parameters["checkpoint"] = str(CHECKPOINT)
+    parameters |= _flags(options, spec, "autostart")
+    return dataclasses.replace(spec, parameters=parameters)
+
+
+def _checkpoint(given: str) -> str:
+    """Return `given` with a whole path where it is one; a hub id stays as it is.
+
+    Raises:
+        SetupError: it is a path and there is nothing.
+    """
+    path = Path(given).expanduser()
+    if path.exists():
+        return str(path.resolve())
+    # A hub id is a name or owner/name; everything else can only be a path.
+    if given.startswith((".", "/", "~")) or given.count("/") > 1:
+        raise SetupError(f"no such checkpoint {path.absolute()}; give a folder or a hub id")
+    return given
+
+
+def _executor(options: Options) -> NodeSpec:
+    spec = make_spec(options, "smolvla_executor", "executor_node")
+    parameters: dict[str, Any] = {"robot": options.loaded_robot.source}
+    for name in ("output", "rate", "chunk_size_threshold", "aggregate"):
+        if (value := getattr(options, name)) is not None:
+            parameters[name] = value
+    if options.hardware == "sim" and not spec.has("success_topic"):
+        parameters["success_topic"] = "sim/success"
+    parameters |= _flags(options, spec, "autostart", "wait_for_start", "dry_run")
+    return dataclasses.replace(spec, parameters=parameters)
+
+
+def _flags(options: Options, spec: NodeSpec, *names: str) -> dict[str, bool]:
+    """Return the options `names`, less those that were not given where a parameter file has them.
+
+    What is not asked for must not end a dry run that the user's file asks for.
+    """
+    declared = settings_of(Options)
+    return {
+        name: flag
+        for name in names
+        if (flag := getattr(options, name)) != declared[name].default or not spec.has(name)
+    }
+
+
+# What there is to see: the predicted path, and RViz.
+
+
+def visualization_nodes(options: Options, log: Callable[[str], object]) -> list[NodeSpec]:
+    """Return the node that draws chunks and, where wanted, RViz; the arm works without both.
+
+    Raises:
+        SetupError: RViz is asked for and cannot be opened.
+    """
+    nodes = []
+    if options.policy != "none":
+        nodes.append(
+            make_spec(
+                options,
+                "smolvla_executor",
+                "visualization_node",
+                texts={"robot_description": robot_description(options, with_drivers=False)},
+                parameters={"frame_prefix": options.frame_prefix},
+                critical=False,
+            )
+        )
+    if _wants_rviz(options, log):
+        nodes.append(
+            make_spec(
+                options,
+                _RVIZ,
+                _RVIZ,
+                arguments=("--display-config", str(_rviz_file(options.frame_prefix))),
+                remappings={
+                    f"camera/{camera.name}/image_raw": camera.topic
+                    for camera in options.loaded_robot.cameras
+                    if camera.topic
+                },
+                critical=False,
+            )
+        )
+    return nodes
+
+
+def _wants_rviz(options: Options, log: Callable[[str], object]) -> bool:
+    problem = ""
+    if not installed(_RVIZ):
+        problem = f"{_RVIZ} is not installed ({apt_line(_RVIZ)})"
+    elif not any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")):
+        problem = "there is no display (DISPLAY is not set)"
+    if options.rviz and problem:
+        raise SetupError(f"RViz is asked for, but {problem}; or leave it out: rviz:=false")
+    if options.rviz is None and problem:
+        log(f"no RViz: {problem}")
+    return not problem and options.rviz is not False
+
+
+def _rviz_file(frame_prefix: str) -> Path:
+    """Return RViz's display file; with a prefix a temporary copy whose frames begin with it.
+
+    An arm in a namespace has frames of other names. Topics need no change: RViz resolves relative
+    names in its namespace.
+
+    Raises:
+        SetupError: the file cannot be read.
+    """
+    file = shared_file("smolvla_description", "rviz/so100.rviz")
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SetupError(f"{file} cannot be read: {error.strerror}") from error
+    if not frame_prefix:
+        return file
+    text = yaml.safe_dump(_with_prefix(content, frame_prefix), sort_keys=False)
+    return temporary_file(file.name, text)
+
+
+def _with_prefix(content: Any, frame_prefix: str) -> Any:
+    """Return RViz's display file `content` (parsed YAML) with `frame_prefix` at its frames."""
+    if isinstance(content, list):
+        return [_with_prefix(element, frame_prefix) for element in content]
+    if not isinstance(content, dict):
+        return content
+    result = {key: _with_prefix(value, frame_prefix) for key, value in content.items()}
+    for key in ("Fixed Frame", "Target Frame", "Reference Frame"):
+        frame = result.get(key)
+        if isinstance(frame, str) and frame and not frame.startswith("<"):
+            result[key] = frame_prefix + frame
+    if result.get("Class") == "rviz_default_plugins/RobotModel":
+        # RViz adds the slash.
+        result["TF Prefix"] = frame_prefix.rstrip("/")
+    return result

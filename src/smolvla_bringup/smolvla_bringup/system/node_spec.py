@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import json
-import math
 import os
 import shlex
 import subprocess
@@ -49,16 +48,16 @@ class NodeSpec:
         parameters: values that win over all files.
         remappings: from -> to.
         critical: whether the system can do nothing without this node.
-        restarts: whether it is started anew when it fails; see `supervision`.
+        restarts: whether it is restarted when it fails; see `supervision`.
         holds_arm: whether it keeps the torque of an arm on, which drops when it ends.
         env: environment variables that it gets in addition.
         arguments: plain arguments, before those of ROS.
         renamed: whether the process gets `name` as node name. False where a process holds
             several nodes (a new name would go to all of them) or names itself.
         one_shot: it is done after a while; only an exit status other than 0 counts as an end.
-        blames: name of the node whose first complaint says why this one has failed.
+        error_source: name of the node whose first error is the reason when this one fails.
         part: of `options.PARTS`, the part that it belongs to.
-        again: command that starts its part anew beside the rest; empty for none.
+        restart_command: starts its part again beside the rest; empty for none.
     """
 
     package: str
@@ -75,9 +74,14 @@ class NodeSpec:
     arguments: tuple[str, ...] = ()
     renamed: bool = True
     one_shot: bool = False
-    blames: str = ""
+    error_source: str = ""
     part: str = ""
-    again: str = ""
+    restart_command: str = ""
+
+    @property
+    def full_name(self) -> str:
+        """Namespace and name, with a leading slash."""
+        return full_name(self.namespace, self.name)
 
     def configured(self, parameter: str) -> Any:
         """Return the value that the node will get for `parameter`.
@@ -103,19 +107,17 @@ class NodeSpec:
 
     def values_in(self, file: Path) -> Iterator[Mapping[str, Any]]:
         """Yield the sets of parameters that a file has for the node, the winning ones first."""
-        content = read_file(file)
-        full_name = "/".join(part for part in (self.namespace, self.name) if part)
-        for node in (f"/{full_name}", full_name, f"/**/{self.name}", "/**"):
+        content, full = read_file(file), self.full_name
+        for node in (full, full[1:], f"/**/{self.name}", "/**"):
             yield (content.get(node) or {}).get("ros__parameters") or {}
 
     def ros_arguments(self) -> list[str]:
         """Return name, namespace, remappings and parameters as ROS 2 command-line arguments."""
         arguments = []
-        if self.renamed:
-            arguments += ["-r", f"__node:={self.name}"]
+        names = {"__node": self.name} if self.renamed else {}
         if self.namespace:
-            arguments += ["-r", f"__ns:=/{self.namespace}"]
-        for source, target in self.remappings.items():
+            names["__ns"] = f"/{self.namespace}"
+        for source, target in (names | dict(self.remappings)).items():
             arguments += ["-r", f"{source}:={target}"]
         for file in self.params_files:
             arguments += ["--params-file", str(file)]
@@ -163,7 +165,7 @@ class NodeSpec:
         """Return the same node as keyword arguments of ``launch_ros.actions.Node``.
 
         The command line is the one of `command`, word for word: launch's own arguments for
-        name, parameters and remappings would write it anew, by other rules.
+        name, parameters and remappings would write it by other rules.
         """
         return {
             "package": self.package,
@@ -198,6 +200,11 @@ class NodeSpec:
         return env_prefix(*options)
 
 
+def full_name(namespace: str, name: str) -> str:
+    """Return `name` within `namespace`, with a leading slash; either may be empty."""
+    return "/" + "/".join(part for part in (namespace.strip("/"), name) if part)
+
+
 def make_spec(
     options: Options,
     package: str,
@@ -210,7 +217,7 @@ def make_spec(
     """Return a spec in the namespace of `options`, with the user's parameter file last.
 
     Args:
-        options: how the system shall be started.
+        options: what shall be started.
         package, executable: as for ``ros2 run``.
         name: empty for `executable`.
         texts: parameters too long for a command line; they go into a temporary file.
@@ -224,8 +231,7 @@ def make_spec(
         temporary_file(f"{stem}.yaml", yaml.safe_dump(content, sort_keys=False))
         for stem, content in (files or {}).items()
     ]
-    if options.params_file:
-        extra = Path(options.params_file).expanduser().resolve()
+    if extra := options.params_path:
         if not extra.is_file():
             raise SetupError(f"params_file {extra} does not exist")
         try:
@@ -245,7 +251,7 @@ def make_spec(
         package=package,
         executable=executable,
         name=name or executable,
-        namespace="/".join(part for part in (options.node_namespace, inner) if part),
+        namespace=full_name(options.node_namespace, inner)[1:],
         params_files=tuple(params_files),
         env=node_environment(options),
         **fields,
@@ -289,19 +295,10 @@ def env_prefix(*options: str) -> tuple[str, ...]:
 
 def _yaml(value: Any) -> str:
     """Return a parameter value as YAML of unmistakable type: quoted texts, floats with a dot."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
     if isinstance(value, (list, tuple)):
         if not value:
-            raise ValueError("ROS 2 cannot tell the type of an empty list; leave it out")
+            raise ValueError("ROS 2 cannot infer the type of an empty list; leave it out")
         return f"[{', '.join(_yaml(element) for element in value)}]"
-    if isinstance(value, float):
-        if math.isnan(value):
-            return ".nan"
-        if math.isinf(value):
-            return ".inf" if value > 0 else "-.inf"
-        text = repr(value)
-        return text if "e" not in text or "." in text else text.replace("e", ".0e")
-    if isinstance(value, int):
-        return str(value)
+    if isinstance(value, (bool, int, float)):
+        return str(yaml.safe_dump(value)).splitlines()[0]
     return json.dumps(str(value), ensure_ascii=False)

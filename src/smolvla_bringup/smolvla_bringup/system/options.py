@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import math
 import re
 from collections.abc import Collection, Mapping
 from functools import cached_property
@@ -39,15 +38,13 @@ PARTS = ("arm", "description", "cameras", "policy", "visualization")
 """The parts of the system; each option says which of them it is for."""
 
 _NAMESPACE = re.compile(r"[A-Za-z_]\w*(/[A-Za-z_]\w*)*", re.ASCII)
-
 _FRAME = re.compile(r"[^\s/]+(/[^\s/]+)*")
+_TRIPLE = re.compile(r"\s*([-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?(\s+|$)){3}", re.ASCII)
+_FILE = "Default: as the parameter file says."
 
 
 class SetupError(Exception):
-    """The system cannot be started as asked for; the text says why and what to do."""
-
-
-_FILE = "Default: as the parameter file says."
+    """The system cannot be started as asked for; the message says the reason and the remedy."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -97,8 +94,8 @@ class Options(Settings):
     )
     policy: str = setting(
         "smolvla",
-        "Who thinks: smolvla (the network), scripted (a script that knows the simulated scene), "
-        "another backend that is installed, or none.",
+        "The policy: smolvla (the network), scripted (a script that knows the simulated scene), "
+        "another installed backend, or none.",
         choices=(*available_backends(), "none"),
         tags=("policy", "visualization"),
     )
@@ -135,7 +132,7 @@ class Options(Settings):
     )
     task: str = setting(
         "put the red cube into the bowl",
-        "Task whose success the simulation judges.",
+        "Task that the simulation scores.",
         tags=("arm",),
     )
     seed: int = setting(
@@ -188,15 +185,15 @@ class Options(Settings):
                 "at its ends"
             )
         for name in ("xyz", "rpy"):
-            if not _is_triple(getattr(self, name)):
+            if not _TRIPLE.fullmatch(getattr(self, name)):
                 raise SetupError(
                     f"{name} is '{getattr(self, name)}'; it must be three numbers with spaces "
                     "between them, such as '0 -0.3 0'"
                 )
 
     @cached_property
-    def body(self) -> Robot:
-        """What the robot is.
+    def loaded_robot(self) -> Robot:
+        """The robot that `robot` names.
 
         Raises:
             SetupError: there is no such robot, or its file is wrong.
@@ -207,14 +204,9 @@ class Options(Settings):
             raise SetupError(f"robot: {error}") from error
 
     @property
-    def robot_source(self) -> str:
-        """`robot` with a whole path where it is one, for nodes that start elsewhere."""
-        return self.body.source
-
-    @property
     def outputs(self) -> tuple[Output, ...]:
         """Where the executor's commands go."""
-        return self.body.chosen_outputs(self.output or "")
+        return self.loaded_robot.chosen_outputs(self.output or "")
 
     @property
     def model(self) -> str:
@@ -223,17 +215,22 @@ class Options(Settings):
         Raises:
             SetupError: it is none of them.
         """
-        if not self.body.model:
+        if not self.loaded_robot.model:
             raise SetupError(
                 f"robot '{self.robot}' has no model that is known here (so100, so101): start its "
                 "driver yourself, and policy.launch.py with this robot beside it"
             )
-        return self.body.model
+        return self.loaded_robot.model
 
     @property
     def arm_calibration(self) -> str:
         """The calibration of the arm: as given, else that of the robot file; empty for none."""
-        return self.calibration or next(iter(self.body.calibration.values()), "")
+        return self.calibration or next(iter(self.loaded_robot.calibration.values()), "")
+
+    @property
+    def params_path(self) -> Path | None:
+        """Whole path of `params_file`."""
+        return Path(self.params_file).expanduser().resolve() if self.params_file else None
 
     @property
     def shipped_checkpoint(self) -> bool:
@@ -245,10 +242,6 @@ class Options(Settings):
         """`namespace` without slashes at its ends; empty for none."""
         return self.namespace.strip("/")
 
-    def full_name(self, name: str) -> str:
-        """Return `name` with the namespace and a leading slash."""
-        return "/" + "/".join(part for part in (self.node_namespace, name) if part)
-
     @property
     def frame_prefix(self) -> str:
         """What stands in front of the names of all frames: they are global, unlike topics."""
@@ -257,26 +250,20 @@ class Options(Settings):
     @property
     def calibration_is_path(self) -> bool:
         """Whether `arm_calibration` is a path, by the rule of so100_hardware's tools."""
-        calibration = self.arm_calibration
-        return "/" in calibration or calibration.endswith(".json")
-
-    @property
-    def calibration_source(self) -> str:
-        """`arm_calibration` with a whole path where it is one; empty for none."""
-        if self.calibration_is_path:
-            return str(Path(self.arm_calibration).expanduser().resolve())
-        return self.arm_calibration
+        return "/" in self.arm_calibration or self.arm_calibration.endswith(".json")
 
     def existing_calibration(self) -> str:
-        """Return `calibration_source`.
+        """Return `arm_calibration` with a whole path where it is one; empty for none.
 
         Raises:
             SetupError: it is a path and there is no such file.
         """
-        source = self.calibration_source
-        if self.calibration_is_path and not Path(source).is_file():
-            raise SetupError(f"no such calibration {source}; `smolvla arm calibrate` makes one")
-        return source
+        if not self.calibration_is_path:
+            return self.arm_calibration
+        path = Path(self.arm_calibration).expanduser().resolve()
+        if not path.is_file():
+            raise SetupError(f"no such calibration {path}; `smolvla arm calibrate` makes one")
+        return str(path)
 
     @classmethod
     def from_text(cls, values: Mapping[str, str]) -> Options:
@@ -322,11 +309,3 @@ def from_arguments(arguments: argparse.Namespace, **fixed: Any) -> Options:
         **{name: value for name, value in given.items() if name in settings_of(Options)},
         backend=own,
     )
-
-
-def _is_triple(text: str) -> bool:
-    """Say whether `text` is three finite numbers."""
-    try:
-        return [math.isfinite(float(number)) for number in text.split()] == [True] * 3
-    except ValueError:
-        return False

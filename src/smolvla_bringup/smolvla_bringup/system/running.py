@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Looks whether the graph that a start would join has what it would start already.
+"""Checks whether the nodes that a start would add run already in the graph that it joins.
 
 Names are shared: a second executor would command the first one's arm, and a simulated arm's policy
 would move a real one.
@@ -11,12 +11,12 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from smolvla_bringup.system.node_spec import NodeSpec
+from smolvla_bringup.system.node_spec import NodeSpec, full_name
 from smolvla_bringup.system.options import SetupError
 
 # Of two arms one has a simulation and the other a controller manager.
 _ARMS = frozenset(("sim_node", "controller_manager"))
-_ONCE = _ARMS | {"policy_node", "executor_node"}
+_UNIQUE = _ARMS | {"policy_node", "executor_node"}
 DISCOVERY = 1.5
 """How long to look [s]; on an idle machine nodes are seen within a third of it."""
 _OTHERS = 0.5  # [s] to look on when one was found
@@ -33,7 +33,7 @@ def claim_names(specs: Sequence[NodeSpec], claimed: Iterable[str] = ()) -> froze
     Raises:
         SetupError: a name would be there twice; the text says which and what to do.
     """
-    wanted = _names_wanted(specs, arm=True)
+    wanted = _unique_names(specs, arm=True)
     if twice := sorted(wanted.intersection(claimed)):
         raise SetupError(
             f"{', '.join(twice)} would be started twice in this launch: give each include of the "
@@ -42,7 +42,7 @@ def claim_names(specs: Sequence[NodeSpec], claimed: Iterable[str] = ()) -> froze
     return wanted.union(claimed)
 
 
-def not_running(specs: Sequence[NodeSpec], say: Callable[[str], None]) -> tuple[NodeSpec, ...]:
+def not_running(specs: Sequence[NodeSpec], log: Callable[[str], object]) -> tuple[NodeSpec, ...]:
     """Return those of `specs` that shall be started, by what runs in their graph.
 
     Beside an arm that runs, what is missing of its cameras and its policy may be started again;
@@ -51,18 +51,18 @@ def not_running(specs: Sequence[NodeSpec], say: Callable[[str], None]) -> tuple[
 
     Args:
         specs: the nodes that are asked for.
-        say: told what runs already.
+        log: called with each node that runs already.
 
     Raises:
         SetupError: all of them run, or there is an arm and another one, a policy or an executor
             run already; the text says which and what to do.
     """
     arm = any(spec.name in _ARMS for spec in specs)
-    wanted = _names_wanted(specs, arm)
+    wanted = _unique_names(specs, arm)
     if not wanted:
         return tuple(specs)
     running = _running(wanted, specs[0].env)
-    missing = tuple(spec for spec in specs if _full_name(spec.namespace, spec.name) not in running)
+    missing = tuple(spec for spec in specs if spec.full_name not in running)
     if running and (arm or not missing):
         domain = os.environ.get("ROS_DOMAIN_ID") or "0"
         raise SetupError(
@@ -71,31 +71,27 @@ def not_running(specs: Sequence[NodeSpec], say: Callable[[str], None]) -> tuple[
             "ROS_DOMAIN_ID; a node that was killed is seen for up to 20 s"
         )
     for name in sorted(running):
-        say(f"{name} runs already and is left as it is")
+        log(f"{name} runs already and is left as it is")
     return missing
 
 
-def _once(spec: NodeSpec, arm: bool) -> bool:
-    """Say whether there may be only one of a node in a graph."""
-    # A second driver of a camera finds the device busy, and says so.
-    return spec.name in _ONCE or (spec.part == "cameras" and not arm)
+def _unique_names(specs: Sequence[NodeSpec], arm: bool) -> frozenset[str]:
+    """Return the names of which there may be only one in a graph.
 
-
-def _names_wanted(specs: Sequence[NodeSpec], arm: bool) -> frozenset[str]:
-    wanted = {_full_name(spec.namespace, spec.name) for spec in specs if _once(spec, arm)}
+    Args:
+        specs: the nodes that are asked for.
+        arm: whether the arm's own are among them.
+    """
+    # A second driver of a camera finds the device busy, and reports it.
+    wanted = {
+        spec.full_name
+        for spec in specs
+        if spec.name in _UNIQUE or (spec.part == "cameras" and not arm)
+    }
     for spec in specs:
         if spec.name in _ARMS:
-            wanted |= {_full_name(spec.namespace, arm) for arm in _ARMS}
+            wanted |= {full_name(spec.namespace, name) for name in _ARMS}
     return frozenset(wanted)
-
-
-def _full_name(namespace: str, name: str) -> str:
-    return "/" + "/".join(part for part in (namespace.strip("/"), name) if part)
-
-
-def _slowness() -> float:
-    """Return how many times as long as on an idle machine things take here now."""
-    return min(max(os.getloadavg()[0] / (os.cpu_count() or 1), 1.0), _BUSIEST)
 
 
 def _running(wanted: frozenset[str], environment: Mapping[str, str]) -> frozenset[str]:
@@ -120,13 +116,14 @@ def _running(wanted: frozenset[str], environment: Mapping[str, str]) -> frozense
             if value is not None:
                 os.environ[name] = value
     try:
-        longer = _slowness()
+        # How many times as long as on an idle machine things take here now.
+        longer = min(max(os.getloadavg()[0] / (os.cpu_count() or 1), 1.0), _BUSIEST)
         deadline = time.monotonic() + DISCOVERY * longer
         found: frozenset[str] = frozenset()
         while found != wanted and time.monotonic() < deadline:
             time.sleep(0.05)
             names = node.get_node_names_and_namespaces()
-            seen = wanted & {_full_name(namespace, name) for name, namespace in names}
+            seen = wanted & {full_name(namespace, name) for name, namespace in names}
             if seen and not found:  # the others come at about the same time
                 deadline = min(deadline, time.monotonic() + _OTHERS * longer)
             found |= seen

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Nodes as processes around the simulation, and a client that talks to them: demo, benchmarks."""
+"""Nodes as processes around the simulation, and a client for them: for demo and benchmarks."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from smolvla_core.robot import load_robot
 
 from smolvla_bringup.system.node_spec import NodeSpec
 from smolvla_bringup.system.run_log import RunLogger
-from smolvla_bringup.system.starter import Starter, StopSignals
+from smolvla_bringup.system.starter import Starter, stop_signals
 from smolvla_msgs.msg import PolicyStatus
 
 
 class SessionError(ClientError):
-    """The nodes could not become ready or not go on; the text says why."""
+    """The nodes could not become ready or not go on; the text has the reason."""
 
 
 class Session:
@@ -30,13 +30,12 @@ class Session:
         specs: the nodes, executor_node among them.
         log_folder: gets one file per node.
         name: of the client's node.
-        namespace: of the nodes.
-        say: told what happens to nodes that are not needed.
-        period: of the client's looks for messages [s].
+        log: called with what happens to nodes that are not needed.
+        period: of the client's polls for messages [s].
 
     Attributes:
-        client: for orders and status.
-        on_look: called with each look.
+        client: commands the nodes and has their status.
+        on_poll: called with each poll.
     """
 
     client: SmolVLAClient
@@ -45,26 +44,21 @@ class Session:
         self,
         specs: Sequence[NodeSpec],
         log_folder: Path,
-        name: str = "smolvla_session",
-        namespace: str = "",
-        say: Callable[[str], None] = print,
+        name: str,
+        log: Callable[[str], object] = print,
         period: float = 0.01,
     ) -> None:
-        self.on_look: Callable[[], None] = lambda: None
+        self.on_poll: Callable[[], None] = lambda: None
         self._specs = specs
         self._starter = Starter(specs, log_folder)
-        self._name, self._namespace, self._say, self._period = name, namespace, say, period
-        self._stop = StopSignals()
-        self._stack = contextlib.ExitStack()
+        self._name, self._log, self._period = name, log, period
 
     def __enter__(self) -> Session:
         """Start the nodes."""
         with contextlib.ExitStack() as stack:
-            stack.enter_context(self._stop)
+            self._stop = stack.enter_context(stop_signals())
             self.client = stack.enter_context(
-                SmolVLAClient.connect(
-                    self._name, self._namespace, on_wait=self._look, period=self._period
-                )
+                SmolVLAClient.connect(self._name, on_wait=self._poll, period=self._period)
             )
             stack.enter_context(self._starter)
             self._stack = stack.pop_all()
@@ -76,7 +70,7 @@ class Session:
 
     @functools.cached_property
     def logger(self) -> RunLogger:
-        """Writes down what happens on the topics."""
+        """Logs what happens on the topics."""
         (executor,) = (spec for spec in self._specs if spec.name == "executor_node")
         return RunLogger(self.client.node, load_robot(executor.configured("robot")).joint_names)
 
@@ -100,16 +94,15 @@ class Session:
         """Return what the node `name` printed last; empty for nothing."""
         return "".join(self._starter.tail(name, 1))
 
-    def _look(self) -> None:
-        if self._stop.received is not None:
+    def _poll(self) -> None:
+        if self._stop:
             raise KeyboardInterrupt
-        ended = self._starter.wait()
-        if ended is not None and ended.critical:
-            raise SessionError(ended.message())
-        if ended is not None:
-            self._say(ended.message())
+        if ended := self._starter.wait():
+            if ended.critical:
+                raise SessionError(ended.message)
+            self._log(ended.message)
         status = self.client.policy_status
         if status is not None and status.state == PolicyStatus.ERROR:
             last = self._starter.last_lines("policy_node")
             raise SessionError(f"policy_node cannot go on: {status.message}\n{last}")
-        self.on_look()
+        self.on_poll()

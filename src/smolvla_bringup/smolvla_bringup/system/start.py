@@ -13,15 +13,15 @@ from pathlib import Path
 
 from smolvla_core.console import command_parser
 
-from smolvla_bringup.system.node_list import node_list, say_to_stderr
+from smolvla_bringup.system.node_list import node_list
 from smolvla_bringup.system.node_spec import NodeSpec
 from smolvla_bringup.system.options import SetupError, add_arguments, from_arguments
 from smolvla_bringup.system.running import not_running
-from smolvla_bringup.system.starter import Starter, StopSignals
+from smolvla_bringup.system.starter import Starter, stop_signals
 from smolvla_bringup.system.supervision import RESTART_DELAY, Outcome, Supervisor
 
-_LOOK_PERIOD = 0.2  # [s] between two looks at the stop signals
-_TAIL = 200  # lines of a node that are looked through for its complaint
+_POLL_PERIOD = 0.2  # [s] between two polls of the stop signals
+_TAIL = 200  # lines of a node in which its error is looked for
 
 
 def _log_folder() -> Path:
@@ -29,6 +29,11 @@ def _log_folder() -> Path:
     home = Path(os.environ.get("ROS_HOME") or Path.home() / ".ros")
     base = Path(os.environ.get("ROS_LOG_DIR") or home / "log")
     return base / f"smolvla-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+
+
+def _log(line: str) -> None:
+    """Print what concerns the start itself, as which nodes are left out."""
+    print(f"start: {line}", file=sys.stderr, flush=True)
 
 
 def _show(line: str) -> None:
@@ -59,18 +64,13 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the nodes until Ctrl-C or until the system cannot go on; see `supervision`.
-
-    Returns:
-        0 after Ctrl-C or SIGTERM, 1 when a node ended without which the system cannot go on, 2
-        when the start was impossible.
-    """
+    """Run the nodes until Ctrl-C or until the system cannot go on; return the exit status."""
     arguments = parser().parse_args(argv)
     log_folder = arguments.log_dir or _log_folder()
-    with StopSignals() as stop:
+    with stop_signals() as stop:
         try:
-            specs = not_running(node_list(from_arguments(arguments)), say_to_stderr)
-            if stop.received is not None:
+            specs = not_running(node_list(from_arguments(arguments), log=_log), _log)
+            if stop:
                 return 0
             starter = Starter(specs, log_folder, _show)
             with starter:
@@ -87,26 +87,26 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 2
 
 
-def _supervise(starter: Starter, specs: Sequence[NodeSpec], stop: StopSignals) -> int:
+def _supervise(starter: Starter, specs: Sequence[NodeSpec], stop: list[int]) -> int:
     """Watch the nodes until a signal comes, or until the system cannot go on without one."""
     supervisor = Supervisor(specs, time.monotonic())
-    blames = {spec.name: spec.blames for spec in specs}
-    due: dict[str, float] = {}  # when which node is started anew
-    while stop.received is None:
+    sources = {spec.name: spec.error_source for spec in specs}
+    due: dict[str, float] = {}  # when which node is restarted
+    while not stop:
         name, code = "", 0
         if due and (first := min(due, key=due.__getitem__)) and time.monotonic() >= due[first]:
             del due[first]
             try:
                 starter.restart(first)
             except (OSError, SetupError) as error:
-                supervisor.hear(first, f"error: {error}")
+                supervisor.add_output(first, f"error: {error}")
                 name, code = first, os.EX_OSERR
-        elif ended := starter.wait(_LOOK_PERIOD):
+        elif ended := starter.wait(_POLL_PERIOD):
             name, code = ended.name, ended.code
-            for heard in filter(None, (name, blames[name])):
-                supervisor.hear(heard, "\n".join(starter.tail(heard, _TAIL)))
+            for source in filter(None, (name, sources[name])):
+                supervisor.add_output(source, "\n".join(starter.tail(source, _TAIL)))
             if code:
-                _show(ended.message())
+                _show(ended.message)
         verdict = supervisor.ended(name, code, time.monotonic()) if name else None
         if verdict is None:
             continue

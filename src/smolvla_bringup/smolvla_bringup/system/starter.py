@@ -18,53 +18,43 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import IO, Any
+from typing import IO
 
 from smolvla_core.console import end_with
 
 from smolvla_bringup.system.node_spec import NodeSpec
 from smolvla_bringup.system.options import SetupError
-from smolvla_bringup.system.supervision import how_it_ended
+from smolvla_bringup.system.supervision import describe_exit
 
 _TAIL_LINES = 200
 _DRAIN_LIMIT = 2.0  # [s] for the last lines of a node that has ended
 # Signal and how long [s] to wait for it to work. Nodes end cleanly on SIGINT, as on Ctrl-C.
-_ESCALATION = ((signal.SIGINT, 5.0), (signal.SIGTERM, 2.0), (signal.SIGKILL, 2.0))
+ESCALATION = ((signal.SIGINT, 5.0), (signal.SIGTERM, 2.0), (signal.SIGKILL, 2.0))
 _LOOK_PERIOD = 0.05  # [s]
 
 
-class StopSignals:
-    """Context manager: SIGINT, SIGTERM and SIGHUP set `received` and do nothing else.
+@contextlib.contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """Give a list that gets each SIGINT, SIGTERM and SIGHUP; they do nothing else meanwhile.
 
     SIGHUP stays ignored where it was (nohup).
     """
-
-    def __init__(self) -> None:
-        self.received: int | None = None
-        self._previous: dict[int, Any] = {}
-
-    def __enter__(self) -> StopSignals:
-        """Take the signals."""
-        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if signum == signal.SIGHUP and signal.getsignal(signum) is signal.SIG_IGN:
-                continue  # started with nohup
-            self._previous[signum] = signal.signal(signum, self._note)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Give the signals back."""
-        for signum, handler in self._previous.items():
+    received: list[int] = []
+    previous = {}
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signum != signal.SIGHUP or signal.getsignal(signum) is not signal.SIG_IGN:
+            previous[signum] = signal.signal(signum, lambda signum, _: received.append(signum))
+    try:
+        yield received
+    finally:
+        for signum, handler in previous.items():
             signal.signal(signum, handler)
 
-    def _note(self, signum: int, frame: FrameType | None) -> None:
-        self.received = signum
 
-
-def members(groups: set[int]) -> set[int]:
+def _members(groups: set[int]) -> set[int]:
     """Return the ids of the living processes in process `groups`, also of those without parent."""
     found = set()
     for folder in Path("/proc").iterdir() if groups else ():
@@ -83,10 +73,10 @@ def _end(groups: set[int]) -> set[int]:
     Returns:
         The ids of those that are still there (stuck in the kernel); normally none.
     """
-    for signum, patience in _ESCALATION:
+    for signum, patience in ESCALATION:
         signaled: set[int] = set()
         deadline = time.monotonic() + patience
-        while alive := members(groups):
+        while alive := _members(groups):
             # Each one once per signal: a second SIGINT makes many programs drop their cleanup.
             for pid in alive - signaled:
                 with contextlib.suppress(ProcessLookupError):
@@ -95,7 +85,7 @@ def _end(groups: set[int]) -> set[int]:
             if time.monotonic() >= deadline:
                 break
             time.sleep(_LOOK_PERIOD)
-    return members(groups)
+    return _members(groups)
 
 
 @dataclass(frozen=True)
@@ -105,25 +95,14 @@ class Ended:
     Attributes:
         name: the node's name.
         code: exit status; negative is the number of the signal that killed it.
-        log_file: everything that it printed.
-        tail: its last lines.
         critical: whether the system cannot go on without it.
+        message: what happened, with the node's last lines and where all of them are.
     """
 
     name: str
     code: int
-    log_file: Path
-    tail: tuple[str, ...]
     critical: bool
-
-    def message(self) -> str:
-        """Return what happened, with the node's last lines and where all of them are."""
-        return f"{self.name} {how_it_ended(self.code)}. {_last_lines(self.tail, self.log_file)}"
-
-
-def _last_lines(lines: Sequence[str], log_file: Path) -> str:
-    text = "\n".join(f"    {line}" for line in lines) or "    (it printed nothing)"
-    return f"Its last lines (all of them: {log_file}):\n{text}"
+    message: str
 
 
 class _Process:
@@ -166,13 +145,18 @@ class _Process:
         """Return the newest lines of output."""
         return tuple(self._tail.copy())[-lines:]
 
+    def last_lines(self) -> str:
+        """Return the newest lines of output for an error, and where all of them are."""
+        text = "\n".join(f"    {line}" for line in self.tail(12)) or "    (it printed nothing)"
+        return f"Its last lines (all of them: {self._log_file}):\n{text}"
+
     def join(self) -> None:
         """Wait until the exit is known and the output is read, within limits."""
         self._waiter.join(2 * _DRAIN_LIMIT)
         self._reader.join(_DRAIN_LIMIT)
 
     def _read(self, stream: IO[str], show: Callable[[str], None] | None) -> None:
-        # A node that is started anew goes on in its file.
+        # A node that is restarted goes on in its file.
         with self._log_file.open("a", encoding="utf-8") as log, stream:
             for line in stream:
                 log.write(line)
@@ -183,14 +167,15 @@ class _Process:
 
     def _wait(self, ended: queue.SimpleQueue[Ended]) -> None:
         code = self._process.wait()
-        if not members(self.groups):
+        if not _members(self.groups):
             self.groups = set()  # its number may go to another process
         # A grandchild may hold the pipe open, so the end of the output is not awaited for ever.
         self._reader.join(_DRAIN_LIMIT)
         if self._spec.one_shot and code == 0:
             return  # it has done its work
-        name, critical = self._spec.name, self._spec.critical
-        ended.put(Ended(name, code, self._log_file, self.tail(12), critical))
+        name = self._spec.name
+        message = f"{name} {describe_exit(code)}. {self.last_lines()}"
+        ended.put(Ended(name, code, self._spec.critical, message))
 
 
 class Starter:
@@ -222,18 +207,10 @@ class Starter:
         }
         self._ended: queue.SimpleQueue[Ended] = queue.SimpleQueue()
         self._processes: dict[str, _Process] = {}
-        self._left: dict[bool, set[int]] = {False: set(), True: set()}
+        # Process groups of nodes that were restarted, by `holds_arm`: children may be left.
+        self._old_groups: dict[bool, set[int]] = {False: set(), True: set()}
 
     def __enter__(self) -> Starter:
-        """Start all nodes."""
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """End all nodes."""
-        self.stop()
-
-    def start(self) -> None:
         """Start all nodes, or none.
 
         Raises:
@@ -245,19 +222,23 @@ class Starter:
             self._log_folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise SetupError(f"cannot make the log folder {self._log_folder}: {error}") from error
-        try:
+        with contextlib.ExitStack() as stack:
+            stack.callback(self.stop)
             for spec in self._specs:
-                self.log_file(spec.name).unlink(missing_ok=True)
-                self._start(spec)
-        except OSError as error:
-            self.stop()
-            raise SetupError(f"cannot start {spec.command()[0]}: {error}") from error
-        except BaseException:
-            self.stop()
-            raise
+                try:
+                    (self._log_folder / f"{spec.name}.log").unlink(missing_ok=True)
+                    self._start(spec)
+                except OSError as error:
+                    raise SetupError(f"cannot start {spec.command()[0]}: {error}") from error
+            stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End all nodes."""
+        self.stop()
 
     def restart(self, name: str) -> None:
-        """Start the node `name`, which has ended, anew.
+        """Start the node `name`, which has ended, again.
 
         Raises:
             SetupError: its executable is gone.
@@ -267,12 +248,12 @@ class Starter:
 
     def _start(self, spec: NodeSpec) -> None:
         if spec.name in self._processes:
-            self._left[spec.holds_arm] |= self._processes[spec.name].groups
+            self._old_groups[spec.holds_arm] |= self._processes[spec.name].groups
         self._processes[spec.name] = _Process(
             spec,
             spec.command(),
             {**self._environment, **spec.env},
-            self.log_file(spec.name),
+            self._log_folder / f"{spec.name}.log",
             self._show,
             self._ended,
         )
@@ -284,21 +265,17 @@ class Starter:
         except queue.Empty:
             return None
 
-    def tail(self, name: str, lines: int = 12) -> tuple[str, ...]:
+    def tail(self, name: str, lines: int) -> tuple[str, ...]:
         """Return the newest lines of output of the node `name`."""
         return self._processes[name].tail(lines)
 
     def last_lines(self, name: str) -> str:
         """Return the newest lines of the node `name` for an error, and where all of them are."""
-        return _last_lines(self.tail(name), self.log_file(name))
+        return self._processes[name].last_lines()
 
     def pid(self, name: str) -> int:
         """Return the process id of the node `name`."""
         return self._processes[name].pid
-
-    def log_file(self, name: str) -> Path:
-        """Return the file that holds all output of the node `name`."""
-        return self._log_folder / f"{name}.log"
 
     def stop(self) -> None:
         """End all nodes and everything that they started; at most about 18 s. Idempotent.
@@ -309,7 +286,7 @@ class Starter:
         # What commands the arm first, then what holds it.
         survivors = set()
         for holds_arm in (False, True):
-            groups = self._left[holds_arm]
+            groups = self._old_groups[holds_arm]
             for spec in self._specs:
                 if spec.holds_arm == holds_arm and spec.name in self._processes:
                     groups |= self._processes[spec.name].groups

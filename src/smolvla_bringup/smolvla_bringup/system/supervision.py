@@ -19,11 +19,11 @@ from smolvla_bringup.system.node_spec import NodeSpec
 RESTART_DELAY = 2.0
 """From the end of a node to its new start [s]: memory and devices are free again by then."""
 RESTARTS = 5
-"""How often in a row a node is started anew."""
+"""How often in a row a node is restarted."""
 STEADY = 120.0
 """A node that has run for this long [s] has come up; its next end is the first one again."""
 
-_TROUBLE = re.compile(r"\[(ERROR|FATAL)\]|Error\b|error:")
+_ERROR = re.compile(r"\[(ERROR|FATAL)\]|Error\b|error:")
 _LOG_HEAD = re.compile(r"^\[\w+\] \[[\d.]+\] \[[^\]]*\]: ")
 _COLOR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -31,7 +31,7 @@ _COLOR = re.compile(r"\x1b\[[0-9;]*m")
 class Outcome(enum.Enum):
     """What to do when a node has ended."""
 
-    RESTART = "start it anew after RESTART_DELAY"
+    RESTART = "restart it after RESTART_DELAY"
     WITHOUT = "go on without it"
     HOLD = "go on without it, and the arm holds"
     END = "end the system"
@@ -52,26 +52,11 @@ class Verdict:
     level: str = "error"
 
 
-class Complaints:
-    """What a node complained about: its first and its last error; empty for none."""
-
-    def __init__(self) -> None:
-        self.first = ""
-        self.last = ""
-
-    def hear(self, text: str) -> None:
-        """Take in what the node printed."""
-        for line in text.splitlines():
-            if _TROUBLE.search(line):
-                self.last = _LOG_HEAD.sub("", _COLOR.sub("", line)).strip()
-                self.first = self.first or self.last
-
-
 class Supervisor:
     """Decides about each node of `specs` that ends.
 
-    A node that failed is started anew, `RESTARTS` times in a row. One that ended with exit status
-    0 was ended by somebody and one with ``EX_CONFIG`` would only fail again, so both stay ended.
+    A node that failed is restarted, `RESTARTS` times in a row. One that ended with exit status 0
+    was ended by somebody and one with ``EX_CONFIG`` would only fail again, so both stay ended.
 
     Args:
         specs: all nodes that are started together.
@@ -80,14 +65,17 @@ class Supervisor:
 
     def __init__(self, specs: Sequence[NodeSpec], at: float) -> None:
         self._specs = {spec.name: spec for spec in specs}
-        self._complaints = {spec.name: Complaints() for spec in specs}
+        self._errors: dict[str, list[str]] = {spec.name: [] for spec in specs}
         self._begun = {spec.name: at for spec in specs}
         self._restarts = {spec.name: 0 for spec in specs}
         self._arm_is_held = any(spec.holds_arm for spec in specs)
 
-    def hear(self, name: str, text: str) -> None:
-        """Take in what the node `name` printed."""
-        self._complaints[name].hear(text)
+    def add_output(self, name: str, text: str) -> None:
+        """Look for errors in what the node `name` printed; the first and the last are kept."""
+        errors = self._errors[name]
+        for line in text.splitlines():
+            if _ERROR.search(line):
+                errors[1:] = [_LOG_HEAD.sub("", _COLOR.sub("", line)).strip()]
 
     def ended(self, name: str, code: int, at: float) -> Verdict | None:
         """Decide what to do now that the node `name` has ended.
@@ -103,26 +91,26 @@ class Supervisor:
         spec = self._specs[name]
         if spec.one_shot and code == 0:
             return None
-        message = f"{name} {how_it_ended(code)}"
+        message = f"{name} {describe_exit(code)}"
         if reason := self._reason(spec, code):
             message += f": {reason}"
         if self._may_restart(spec, code, at):
             self._restarts[name] += 1
             self._begun[name] = at + RESTART_DELAY
-            self._complaints[name] = Complaints()
+            self._errors[name].clear()
             meanwhile = "; the arm holds meanwhile" if self._arm_is_held and spec.critical else ""
             return Verdict(
                 Outcome.RESTART,
-                f"{message}; it is started anew in {RESTART_DELAY:g} s "
+                f"{message}; it is restarted in {RESTART_DELAY:g} s "
                 f"({self._restarts[name]} of {RESTARTS} times in a row){meanwhile}",
                 "warning",
             )
         # Its name is still to be seen in the graph, and a second one of a name is not started.
         wait = " (wait 20 s first)" if code < 0 else ""
-        again = f"start it again{wait}: {spec.again}"  # last, so that it can be copied
+        again = f"start it again{wait}: {spec.restart_command}"  # last, so that it can be copied
         if not spec.critical:
             message += "; the rest goes on without it"
-            if spec.again:
+            if spec.restart_command:
                 message += f"; to {again}"
             return Verdict(Outcome.WITHOUT, message, "error" if code else "info")
         if self._arm_is_held and spec.restarts:
@@ -130,7 +118,7 @@ class Supervisor:
                 Outcome.HOLD,
                 f"{message}; as long as its driver runs, the arm holds its position with its "
                 "torque on. Hold the arm and press Ctrl-C, which takes the torque off"
-                f"{f', or {again}' if spec.again else ''}",
+                f"{f', or {again}' if spec.restart_command else ''}",
             )
         return Verdict(Outcome.END, message)
 
@@ -143,11 +131,12 @@ class Supervisor:
     def _reason(self, spec: NodeSpec, code: int) -> str:
         if code == -signal.SIGKILL:
             return ""  # it did not see it come
-        blamed = self._complaints[spec.blames].first if spec.blames else ""
-        return blamed or self._complaints[spec.name].last
+        if source := self._errors.get(spec.error_source):
+            return source[0]
+        return "".join(self._errors[spec.name][-1:])
 
 
-def how_it_ended(code: int) -> str:
+def describe_exit(code: int) -> str:
     """Return the exit status `code` of a process as text; negative is a signal's number."""
     if code >= 0:
         return "ended by itself" if code == 0 else f"failed with exit status {code}"

@@ -17,9 +17,9 @@ from typing import Any, Generic, TypeVar
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]
 from rclpy.node import Node
+from rclpy.time import Time
 
 from smolvla_core.latency import hidden_latency, starvation_reason
-from smolvla_core.ros import qos
 from smolvla_msgs.msg import ExecutorStatus, PolicyStatus
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
@@ -31,23 +31,15 @@ GUARD_SHARE = 0.1
 SEAM_JUMP = 0.2
 """A jump between two chunks from which on it is worth a warning [rad]."""
 
-_POLICY_STATES = {
-    PolicyStatus.LOADING: "loading",
-    PolicyStatus.WAITING: "waiting",
-    PolicyStatus.READY: "ready",
-    PolicyStatus.INFERRING: "inferring",
-    PolicyStatus.ERROR: "error",
-    PolicyStatus.UNCONFIGURED: "unconfigured",
-    PolicyStatus.INACTIVE: "inactive",
-}
-EXECUTOR_STATES = {
-    ExecutorStatus.IDLE: "idle",
-    ExecutorStatus.WAITING: "waiting",
-    ExecutorStatus.APPROACHING: "approaching",
-    ExecutorStatus.RUNNING: "running",
-    ExecutorStatus.HOLDING: "holding",
-    ExecutorStatus.FAULT: "fault",
-}
+
+def _state_names(message: type, constants: str) -> dict[int, str]:
+    return {getattr(message, name): name.lower() for name in constants.split()}
+
+
+_POLICY_STATES = _state_names(
+    PolicyStatus, "LOADING WAITING READY INFERRING ERROR UNCONFIGURED INACTIVE"
+)
+EXECUTOR_STATES = _state_names(ExecutorStatus, "IDLE WAITING APPROACHING RUNNING HOLDING FAULT")
 
 
 def policy_diagnostics(
@@ -105,12 +97,9 @@ def _model(status: PolicyStatus) -> DiagnosticStatus:
         "model",
         _level(status),
         status.message or _POLICY_STATES.get(status.state, "unknown"),
+        status,
+        "backend checkpoint device dtype instruction",
         state=_POLICY_STATES.get(status.state, str(status.state)),
-        backend=status.backend,
-        checkpoint=status.checkpoint,
-        device=status.device,
-        dtype=status.dtype,
-        instruction=status.instruction,
     )
 
 
@@ -127,14 +116,9 @@ def _inference(status: PolicyStatus, before: PolicyStatus) -> DiagnosticStatus:
         "inference",
         level,
         message,
-        chunk_rate=status.chunk_rate,
-        inference_last=status.inference_last,
-        inference_p50=status.inference_p50,
-        inference_p95=status.inference_p95,
-        chunks=status.chunks,
-        requests=status.requests,
-        requests_refused=status.requests_refused,
-        inference_errors=status.inference_errors,
+        status,
+        "chunk_rate inference_last inference_p50 inference_p95 "
+        "chunks requests requests_refused inference_errors",
     )
 
 
@@ -146,10 +130,9 @@ def _execution(status: ExecutorStatus) -> DiagnosticStatus:
         "execution",
         _level(status),
         status.reason,
+        status,
+        "instruction dry_run tick",
         state=EXECUTOR_STATES.get(status.state, str(status.state)),
-        instruction=status.instruction,
-        dry_run=status.dry_run,
-        tick=status.tick,
     )
 
 
@@ -163,19 +146,13 @@ def _control_loop(status: ExecutorStatus, before: ExecutorStatus) -> DiagnosticS
             f"period was {1e3 * status.period_max:.0f} ms: free a CPU core (parameter threads of "
             "policy_node), or set realtime_priority"
         )
-    return _report(
-        "control loop",
-        level,
-        message,
-        period_p50=status.period_p50,
-        period_p99=status.period_p99,
-        period_max=status.period_max,
-        overruns=status.overruns,
-    )
+    values = "period_p50 period_p99 period_max overruns"
+    return _report("control loop", level, message, status, values)
 
 
 def _queue(status: ExecutorStatus, before: ExecutorStatus) -> DiagnosticStatus:
     level, message = OK, f"{status.queue_depth} actions are queued"
+    chunks = (status.chunk_size_threshold, status.chunk_size, status.action_period)
     starved = _grown(status.starvations, before.starvations)
     refused = _grown(status.requests_refused, before.requests_refused)
     invalid = _grown(status.chunks_invalid, before.chunks_invalid)
@@ -190,44 +167,18 @@ def _queue(status: ExecutorStatus, before: ExecutorStatus) -> DiagnosticStatus:
         level = WARN
         message = f"{_many(timed_out, 'request')} had no answer {lately}: is policy_node running?"
     elif starved and status.chunk_size_threshold > 0:
-        level, message = (
-            WARN,
-            f"the queue ran dry {_many(starved, 'time')} {lately}: {_starvation_reason(status)}",
-        )
+        level = WARN
+        reason = starvation_reason(status.latency_p50, status.latency_p95, *chunks)
+        message = f"the queue ran dry {_many(starved, 'time')} {lately}: {reason}"
     return _report(
         "queue",
         level,
         message,
-        queue_depth=status.queue_depth,
-        chunk_size=status.chunk_size,
-        chunk_size_threshold=status.chunk_size_threshold,
-        latency_last=status.latency_last,
-        latency_p50=status.latency_p50,
-        latency_p95=status.latency_p95,
-        latency_hidden=_hidden(status),
-        starvations=status.starvations,
-        starved_cycles=status.starved_cycles,
-        chunks_merged=status.chunks_merged,
-        chunks_late=status.chunks_late,
-        chunks_invalid=status.chunks_invalid,
-        requests_timed_out=status.requests_timed_out,
-        requests_refused=status.requests_refused,
-    )
-
-
-def _hidden(status: ExecutorStatus) -> float:
-    """Return the latency that leaves no gap [s]."""
-    share = status.chunk_size_threshold
-    return hidden_latency(share, status.chunk_size, status.action_period)
-
-
-def _starvation_reason(status: ExecutorStatus) -> str:
-    return starvation_reason(
-        status.latency_p50,
-        status.latency_p95,
-        status.chunk_size_threshold,
-        status.chunk_size,
-        status.action_period,
+        status,
+        "queue_depth chunk_size chunk_size_threshold latency_last latency_p50 latency_p95 "
+        "starvations starved_cycles chunks_merged chunks_late chunks_invalid "
+        "requests_timed_out requests_refused",
+        latency_hidden=hidden_latency(*chunks),  # that leaves no gap [s]
     )
 
 
@@ -248,24 +199,14 @@ def _guard(status: ExecutorStatus, before: ExecutorStatus) -> DiagnosticStatus:
             f"the newest chunk begins {status.seam_jump_last:.2f} rad away from the one before: "
             "try aggregate 'conservative', or real_time_chunking of policy_node"
         )
-    return _report(
-        "guard",
-        level,
-        message,
-        guard_limited=status.guard_limited,
-        seam_jump_last=status.seam_jump_last,
-        seam_jump_max=status.seam_jump_max,
-    )
+    values = "guard_limited seam_jump_last seam_jump_max"
+    return _report("guard", level, message, status, values)
 
 
 def _cycles(status: ExecutorStatus, before: ExecutorStatus) -> float:
     """Return how many control cycles lie between two statuses."""
-    seconds = _seconds(status) - _seconds(before)
-    return seconds / status.period_p50 if status.period_p50 > 0 else 0.0
-
-
-def _seconds(status: ExecutorStatus) -> float:
-    return float(status.header.stamp.sec) + 1e-9 * float(status.header.stamp.nanosec)
+    between = Time.from_msg(status.header.stamp) - Time.from_msg(before.header.stamp)
+    return between.nanoseconds * 1e-9 / status.period_p50 if status.period_p50 > 0 else 0.0
 
 
 # Both.
@@ -290,7 +231,7 @@ def _freshness(
         level, message = silent, f"no {thing} yet: {advice}"
     elif age > limit:
         level, message = ERROR, f"{message}, more than {limit:g} s: {advice}"
-    return _report(subject, level, message, age=age)
+    return _report(subject, level, message, None, "", age=age)
 
 
 def _grown(counter: int, before: int) -> int:
@@ -302,7 +243,11 @@ def _many(count: int, thing: str) -> str:
     return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
 
 
-def _report(subject: str, level: bytes, message: str, **values: Any) -> DiagnosticStatus:
+def _report(
+    subject: str, level: bytes, message: str, status: Any, fields: str, **more: Any
+) -> DiagnosticStatus:
+    """Return a report whose values are these fields of `status`, and more."""
+    values = more | {field: getattr(status, field) for field in fields.split()}
     return DiagnosticStatus(
         level=level,
         name=subject,
@@ -342,9 +287,7 @@ class DiagnosticsPublisher(Generic[Status]):
         namespace = node.get_namespace().strip("/")
         self._prefix = f"{namespace}/{node.get_name()}" if namespace else node.get_name()
         self._hardware = namespace or "arm"
-        self._publisher = node.create_publisher(
-            DiagnosticArray, "/diagnostics", qos.diagnostics_qos()
-        )
+        self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # Steady: simulated time may stand still.
         node.create_timer(1.0, self.publish, clock=Clock(clock_type=ClockType.STEADY_TIME))
 

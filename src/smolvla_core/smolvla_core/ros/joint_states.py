@@ -28,11 +28,15 @@ def subscribe_joint_states(
     """
 
     def subscribe(state: StateTopic) -> Any:
-        sources = PublisherNames(node, state.topic)
+        topic = node.resolve_topic_name(state.topic)
+        known: dict[bytes, str] = {}  # the publishers
 
         def on_message(message: JointState, info: Mapping[str, Any]) -> None:
             names = [state.prefix + name for name in message.name]
-            receive(names, message, sources.of(info))
+            # Before ROS 2 Kilted a message does not say who sent it.
+            sender = info.get("publisher_gid")
+            gid = bytes(sender["data"]) if sender else b""
+            receive(names, message, _source(node, topic, gid, known) if gid else "")
 
         return node.create_subscription(JointState, state.topic, on_message, qos.joint_state_qos())
 
@@ -48,42 +52,16 @@ def publishers_of(node: Node, topic: str) -> list[tuple[bytes, str]]:
     return sorted(found, key=lambda publisher: publisher[1])
 
 
-class PublisherNames:
-    """Names the publisher of each message on a topic.
-
-    Args:
-        node: that subscribes.
-        topic: as subscribed to.
-    """
-
-    def __init__(self, node: Node, topic: str) -> None:
-        self._node = node
-        self._topic = node.resolve_topic_name(topic)
-        self._names: dict[bytes, str] = {}
-
-    def of(self, info: Mapping[str, Any]) -> str:
-        """Return the name of the node that published a message; no two publishers have one name.
-
-        Args:
-            info: rclpy's information on a message; before ROS 2 Kilted not who sent it, and the
-                name is empty.
-        """
-        sender = info.get("publisher_gid")
-        if not sender:
-            return ""
-        gid = bytes(sender["data"])
-        if gid not in self._names:
-            name = self._look_up(gid)
-            if not name:  # not discovered yet, though its message is here
-                return "a node that is not known yet"
-            known = sum(other.split(" (")[0] == name for other in self._names.values())
-            self._names[gid] = f"{name} (publisher {known + 1})" if known else name
-        return self._names[gid]
-
-    def _look_up(self, gid: bytes) -> str:
-        for known, name in publishers_of(self._node, self._topic):
+def _source(node: Node, topic: str, gid: bytes, known: dict[bytes, str]) -> str:
+    """Return the name of the publisher `gid`, and remember it; no two have one name."""
+    if gid not in known:
+        for other, name in publishers_of(node, topic):
             # The two have different lengths in some middlewares; what is longer ends with zeros.
-            shorter = min(len(known), len(gid))
-            if known[:shorter] == gid[:shorter]:
-                return name
-        return ""
+            shorter = min(len(other), len(gid))
+            if other[:shorter] == gid[:shorter]:
+                count = sum(one.split(" (")[0] == name for one in known.values())
+                known[gid] = f"{name} (publisher {count + 1})" if count else name
+                break
+        else:  # not discovered yet, though its message is here
+            return "a node that is not known yet"
+    return known[gid]

@@ -35,19 +35,12 @@ _SOME, _VERY = 0.6, 0.85
 
 @dataclass(frozen=True)
 class _Section:
-    """Parameters that were given for the nodes that `pattern` stands for.
+    """Parameters that were given for some nodes."""
 
-    Attributes:
-        source: where, for the text of errors.
-        pattern: name of a node, perhaps with ``*`` and ``**``.
-        names: of the parameters.
-        own: whether it can only be meant for the nodes of this process.
-    """
-
-    source: str
-    pattern: str
+    source: str  # for the text of errors
+    pattern: str  # name of a node, perhaps with * and **
     names: tuple[str, ...]
-    own: bool = False
+    own: bool = False  # whether it can only be meant for the nodes of this process
 
     @property
     def base(self) -> str:
@@ -84,22 +77,20 @@ def check_arguments(arguments: Sequence[str], parameters: Mapping[str, Collectio
             problems += _problems([_given(flag, value)], nodes)
         elif flag == "--params-file":
             problems += _file_problems(Path(value), nodes)
-    if problems:
-        raise ValueError("; ".join(problems))
+    _raise(problems)
 
 
 def check_file(path: Path, parameters: Mapping[str, Collection[str]]) -> None:
-    """Look for typing errors in the parameter file `path`.
+    """Look for typing errors in the parameter file `path`, as `check_arguments` does.
 
     Args:
         path: the file.
         parameters: fully qualified name of each node that gets it -> names of its parameters.
-
-    Raises:
-        ValueError: there are some, or a file cannot be read; the text names each with what was
-            probably meant.
     """
-    problems = _file_problems(path, parameters)
+    _raise(_file_problems(path, parameters))
+
+
+def _raise(problems: Sequence[str]) -> None:
     if problems:
         raise ValueError("; ".join(problems))
 
@@ -259,16 +250,11 @@ def _elsewhere(section: _Section, node: str, sections: Sequence[_Section]) -> st
     others = NODES if name in NODES or for_node else (*NODES, name)
     if section.base in others or nearest(section.base, others, _VERY) != name:
         return ""
-    if _is_variation(section.base, name):
+    # With a word or a number added, it is the name of a second node.
+    added = re.search(rf"(^|_){re.escape(name)}($|_|\d)", section.base)
+    if added or re.sub(r"\d", "", section.base) == re.sub(r"\d", "", name):
         return ""
     return (
         f"{section.source}: there is no node '{section.pattern}'; did you mean '{name}'? Then "
         f"{write}"
-    )
-
-
-def _is_variation(name: str, of: str) -> bool:
-    """Whether `name` is `of` with a word or a number added, as of a second node."""
-    return bool(re.search(rf"(^|_){re.escape(of)}($|_|\d)", name)) or (
-        re.sub(r"\d", "", name) == re.sub(r"\d", "", of)
     )

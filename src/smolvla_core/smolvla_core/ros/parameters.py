@@ -8,6 +8,7 @@ new values while the node runs.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from array import array
 from collections.abc import Callable, Mapping, Sequence
@@ -106,6 +107,11 @@ def _descriptor(declared: Setting, settable: bool) -> ParameterDescriptor:
         floating = FloatingPointRange(from_value=float(low), to_value=float(high))
         descriptor.floating_point_range = [floating]
     return descriptor
+
+
+def error_text(error: Exception) -> str:
+    """Return the text of an error, with its type unless it is a ValueError."""
+    return f"{'' if isinstance(error, ValueError) else f'{type(error).__name__}: '}{error}"
 
 
 def declare(node: Node, cls: type[Settings], *, settable: bool) -> None:
@@ -274,8 +280,7 @@ class Tuning:
             if changed and self._in_use():
                 self._check(from_values(self._cls, {**self.values, **new}), changed)
         except Exception as error:  # nothing that is typed may end the node
-            kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-            reason = f"{', '.join(sorted(changed))} not set: {kind}{error}"
+            reason = f"{', '.join(sorted(changed))} not set: {error_text(error)}"
             return SetParametersResult(successful=False, reason=reason)
         return SetParametersResult(successful=True)
 
@@ -317,10 +322,7 @@ def _meant(value: Any, declared: Setting) -> Any:
 
 
 def _number(value: Any) -> Any:
-    """Return a number, also one like 1e-1 that is a text for the command line."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return value
-    try:
-        return float(value)
-    except (ValueError, OverflowError):
-        return value
+    """Return a number for a text like 1e-1, which is one for the command line."""
+    with contextlib.suppress(ValueError):
+        return float(value) if isinstance(value, str) else value
+    return value

@@ -22,14 +22,9 @@ def image_qos() -> QoSProfile:
     return _profile(1, ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE)
 
 
-def joint_state_qos() -> QoSProfile:
+def joint_state_qos(depth: int = 10) -> QoSProfile:
     """Joint states: best effort matches reliable and best-effort publishers alike."""
-    return _profile(10, ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE)
-
-
-def newest_joint_state_qos() -> QoSProfile:
-    """Joint states, of which only the newest counts."""
-    return _profile(1, ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE)
+    return _profile(depth, ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE)
 
 
 def description_qos() -> QoSProfile:
@@ -65,8 +60,3 @@ def status_qos() -> QoSProfile:
 def scene_qos() -> QoSProfile:
     """Object markers of the scene: reliable, the newest set."""
     return _profile(1, ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE)
-
-
-def diagnostics_qos() -> QoSProfile:
-    """Diagnostics: reliable, as every tool on /diagnostics expects."""
-    return _profile(10, ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE)

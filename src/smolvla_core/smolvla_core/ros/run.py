@@ -103,15 +103,6 @@ def _help(name: str, parameters: Mapping[str, Setting]) -> str:
     return "\n".join([*lines, "", f"example: {name} --ros-args -p {example}"])
 
 
-def _init() -> None:
-    if problem := ros_problem():
-        raise ValueError(problem)
-    try:
-        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    except RuntimeError as error:  # what rcl makes of a broken argument or parameter file
-        raise ValueError(str(error)) from error
-
-
 def run(
     name: str, create: Callable[[], Node], parameters: Mapping[str, Setting] | None = None
 ) -> int:
@@ -150,7 +141,12 @@ def _run(
     try:
         if parameters:
             check_arguments(sys.argv[1:], {name: parameters})
-        _init()
+        if problem := ros_problem():
+            raise ValueError(problem)
+        try:
+            rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+        except RuntimeError as error:  # what rcl makes of a broken argument or parameter file
+            raise ValueError(str(error)) from error
         node = create()
     except KeyboardInterrupt:
         rclpy.try_shutdown()

@@ -74,13 +74,6 @@ class SparseLog:
         self._log(text)
 
 
-def _least_duration(level: Level, logged: int) -> float:
-    """Return how long a state must last [s] that was `logged` so often lately."""
-    if logged:
-        return PATIENCE * 2.0 ** (logged - 1)
-    return BRIEF if level == Level.OK else 0.0
-
-
 @dataclass
 class _Known:
     """When one state was logged [s], and how often it was entered since."""
@@ -125,7 +118,8 @@ class StateLog:
                 return
         else:
             lately = [logged for logged in known.logged if now - logged < AGAIN]
-            if now - self._since < _least_duration(level, len(lately)):
+            lasting = PATIENCE * 2.0 ** (len(lately) - 1) if lately else BRIEF
+            if now - self._since < lasting and (lately or level == Level.OK):
                 return
             known.logged = lately
         missed = known.entered - (key != self._logged_key)
@@ -135,13 +129,9 @@ class StateLog:
         self._logged_key = key
         known.logged.append(now)
         known.entered = 0
-        self._forget(now)
-        self._log(level, text)
-
-    def _forget(self, now: float) -> None:
-        """Forget the states that are long past."""
-        self._known = {
+        self._known = {  # without those that are long past
             key: known
             for key, known in self._known.items()
             if key == self._key or (known.logged and now - known.logged[-1] < 2 * AGAIN)
         }
+        self._log(level, text)

@@ -71,11 +71,6 @@ class JointCalibration:
         return self.range_max - self.range_min
 
     @property
-    def middle(self) -> float:
-        """The tick at 0 rad and at 0 degrees; a half tick where the ends' sum is odd."""
-        return (self.range_min + self.range_max) / 2.0
-
-    @property
     def half_range(self) -> float:
         """Radians from the middle of the range to either end."""
         return self.width / 2.0 * RADIANS_PER_TICK
@@ -111,15 +106,8 @@ def message(name: str, /, **fields: object) -> str:
     return str(RULE_BOOK["texts"][name]).format(**fields)
 
 
-def calibration_problems(
-    calibration: Calibration, joints: Sequence[str] = LEROBOT_JOINTS
-) -> list[str]:
-    """Return what makes a calibration unusable, a line each; empty when it is good.
-
-    Args:
-        calibration: to check.
-        joints: that must be there, no more and no fewer.
-    """
+def _problems(calibration: Calibration, joints: Sequence[str]) -> list[str]:
+    """Return what makes a calibration unusable: the joints must be there, no more, no fewer."""
     missing = [joint for joint in joints if joint not in calibration]
     if not set(calibration) <= set(joints):
         return [message("other_joints", names=", ".join(calibration), joints=", ".join(joints))]
@@ -160,7 +148,7 @@ def broken_rules(calibration: Calibration, levels: Collection[str]) -> list[str]
     return lines
 
 
-def other_format(keys: Collection[str], file: Path) -> str:
+def _other_format(keys: Collection[str], file: Path) -> str:
     """Return the line that names a known other format by a file's keys; empty if it is none."""
     first = LEROBOT_JOINTS[0]
     prefixes = [
@@ -267,7 +255,7 @@ def load_calibration(file: Path, joints: Sequence[str] = LEROBOT_JOINTS) -> Load
     calibration: dict[str, JointCalibration] = {}
     if not isinstance(content, dict):
         problems = [message("not_joints", value=_shown(content))]
-    elif other := other_format(content, file):
+    elif other := _other_format(content, file):
         problems = [other]
     else:
         # A name that is there twice would silently win over the first.
@@ -280,7 +268,7 @@ def load_calibration(file: Path, joints: Sequence[str] = LEROBOT_JOINTS) -> Load
         ]
         if not problems:
             calibration = {name: JointCalibration(**joint) for name, joint in content.items()}
-            problems = calibration_problems(calibration, joints)
+            problems = _problems(calibration, joints)
     if problems:
         raise CalibrationError("\n".join(f"{file}: {problem}" for problem in problems))
     notes = tuple(f"{file}: {note}" for note in broken_rules(calibration, [DOUBTFUL, ODD]))

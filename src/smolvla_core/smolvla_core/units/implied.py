@@ -68,11 +68,6 @@ class _Numbers:
     mean: float
     std: float
 
-    @property
-    def joint(self) -> str:
-        """Its name."""
-        return self.of.name
-
 
 def _numbers(
     statistics: Mapping[str, FeatureStatistics], joints: Sequence[Joint]
@@ -119,7 +114,7 @@ def _beyond(regime: str, numbers: Sequence[_Numbers]) -> str:
     """Return why the numbers cannot be of this regime, empty when they can."""
     for n in numbers:
         low, high, slack, mean_slack = _limits(regime, n.of)
-        where = f"of {n.joint} ({n.feature})"
+        where = f"of {n.of.name} ({n.feature})"
         limits = f"beyond the {low:.3g} to {high:.3g} of '{regime}'"
         if not (low - mean_slack <= n.mean <= high + mean_slack) and math.isfinite(n.mean):
             return f"the mean {where} is {n.mean:.4g}, {limits}"
@@ -134,7 +129,7 @@ def _beyond(regime: str, numbers: Sequence[_Numbers]) -> str:
         largest = max(numbers, key=_size)
         if _size(largest) <= STILL:
             return (
-                f"no number exceeds {_size(largest):.3g} ({largest.joint}, {largest.feature}), "
+                f"no number exceeds {_size(largest):.3g} ({largest.of.name}, {largest.feature}), "
                 f"so in '{regime}' the arm would hardly have moved"
             )
     return ""
@@ -154,9 +149,9 @@ def _trace(numbers: Sequence[_Numbers], calibrations: Calibrations) -> Implied:
         _grid(feature, [n for n in body if n.feature == feature], calibrations)
         for feature in ("observation.state", "action")
     ]
-    cut = {(n.joint, e) for n in body for e in (n.low, n.high) if abs(abs(e) - 100.0) < 1e-4}
+    cut = {(n.of.name, e) for n in body for e in (n.low, n.high) if abs(abs(e) - 100.0) < 1e-4}
     if len(cut) >= 2:  # one may be an accident
-        names = [n.joint for n in body if {(n.joint, n.low), (n.joint, n.high)} & cut]
+        names = [n.of.name for n in body if {(n.of.name, n.low), (n.of.name, n.high)} & cut]
         ends = f"extremes of {', '.join(dict.fromkeys(names))} are exactly ±100"
         traces.append(Implied("normalized", f"{ends}, where it cuts off"))
     found = [trace for trace in traces if trace.regime]
@@ -188,12 +183,6 @@ def _grid(feature: str, body: Sequence[_Numbers], calibrations: Calibrations) ->
     return Implied("", "")
 
 
-def _candidates(joints: Sequence[Joint]) -> list[str]:
-    # Only of LeRobot's arms is it known what the old zero was.
-    lerobots = any(joint.kind in OLD_ZEROS for joint in joints)
-    return [regime for regime in REGIMES if regime != "degrees_old" or lerobots]
-
-
 def implied_units(
     statistics: Mapping[str, FeatureStatistics],
     joints: Sequence[Joint] = LEROBOT_ARM,
@@ -213,7 +202,10 @@ def implied_units(
     numbers = _numbers(statistics, joints)
     if not numbers:
         return Implied("", f"the checkpoint has no statistics that show its units; {_ADVICE}")
-    against = {regime: _beyond(regime, numbers) for regime in _candidates(joints)}
+    # Only of LeRobot's arms is it known what the old zero was.
+    lerobots = any(joint.kind in OLD_ZEROS for joint in joints)
+    candidates = [regime for regime in REGIMES if regime != "degrees_old" or lerobots]
+    against = {regime: _beyond(regime, numbers) for regime in candidates}
     fitting = [regime for regime, reason in against.items() if not reason]
     traced = _trace(numbers, calibrations or {})
     if traced.regime in fitting:

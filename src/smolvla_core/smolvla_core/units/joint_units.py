@@ -51,6 +51,11 @@ class JointUnits:
         offset: (joints,) policy units at 0 rad.
         lower: (joints,) policy units below which there is nothing; -inf if not given.
         upper: (joints,) policy units above which there is nothing; inf if not given.
+
+    Attributes:
+        columns: where the joints stand among the numbers of a state or action; the others are
+            velocities: 0 in the state, as of a base that stands, and left out of the actions.
+        size: of a state or action.
     """
 
     def __init__(
@@ -67,17 +72,7 @@ class JointUnits:
         shape = self.scale.shape
         self.lower: NDArray[np.float64] = np.full(shape, lower, dtype=np.float64)
         self.upper: NDArray[np.float64] = np.full(shape, upper, dtype=np.float64)
-        self._columns, self._size = tuple(range(len(self.joints))), len(self.joints)
-
-    def among(self, columns: Sequence[int], size: int) -> JointUnits:
-        """Return the conversion for a state and actions of `size` numbers.
-
-        The joints are those at `columns`; the others are velocities: 0 in the state, as of a base
-        that stands, and left out of the actions.
-        """
-        units = JointUnits(self.joints, self.scale, self.offset, self.lower, self.upper)
-        units._columns, units._size = tuple(columns), size
-        return units
+        self.columns, self.size = tuple(range(len(self.joints))), len(self.joints)
 
     def to_policy(self, positions: ArrayLike) -> NDArray[np.float32]:
         """Convert joint positions (joints,) or (rows, joints) [rad] to the policy's state.
@@ -89,8 +84,8 @@ class JointUnits:
         """
         radians = self._checked("the joint state", positions, self.joints)
         array = np.clip(radians * self.scale + self.offset, self.lower, self.upper)
-        state = np.zeros((*array.shape[:-1], self._size), dtype=np.float32)
-        state[..., self._columns] = array
+        state = np.zeros((*array.shape[:-1], self.size), dtype=np.float32)
+        state[..., self.columns] = array
         return state
 
     def to_joints(self, actions: ArrayLike) -> NDArray[np.float64]:
@@ -101,10 +96,10 @@ class JointUnits:
         Raises:
             ValueError: the shape is wrong or a value is not finite.
         """
-        names = ["a velocity"] * self._size
-        for joint, column in zip(self.joints, self._columns, strict=True):
+        names = ["a velocity"] * self.size
+        for joint, column in zip(self.joints, self.columns, strict=True):
             names[column] = joint
-        array = self._checked("the policy's output", actions, names)[..., self._columns]
+        array = self._checked("the policy's output", actions, names)[..., self.columns]
         return (np.clip(array, self.lower, self.upper) - self.offset) / self.scale
 
     @staticmethod
@@ -244,7 +239,7 @@ def joint_units(
     Args:
         regime: one of `REGIMES`.
         joints: their signs and gripper ranges count. Velocities among them get no position; see
-            `JointUnits.among`.
+            `JointUnits.columns`.
         calibrations: of the arms; only ``normalized`` needs them.
 
     Raises:
@@ -255,4 +250,5 @@ def joint_units(
         raise ValueError(f"unknown units {regime!r}: choose one of {', '.join(REGIMES)}")
     columns = [column for column, joint in enumerate(joints) if joint.role != VELOCITY]
     units = REGIMES[regime]([joints[column] for column in columns], calibrations or {})
-    return units.among(columns, len(joints))
+    units.columns, units.size = tuple(columns), len(joints)
+    return units

@@ -38,16 +38,6 @@ def test_joints_are_matched_by_name():
     )
 
 
-def test_a_missing_joint_is_named():
-    with pytest.raises(ValueError, match="no d among the joints a, b, c"):
-        chunk_positions(chunk(), JointOrder(["a", "d"]))
-
-
-def test_a_doubled_joint_is_named():
-    with pytest.raises(ValueError, match="a is named twice"):
-        chunk_positions(chunk(joint_names=["a", "b", "a"]), JointOrder(["a", "b"]))
-
-
 def test_a_ragged_chunk_is_refused():
     with pytest.raises(ValueError, match=r"11 numbers.*rows of 3"):
         chunk_positions(chunk(positions=flatten(ROWS)[:-1]), JointOrder(JOINTS))

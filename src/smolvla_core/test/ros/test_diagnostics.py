@@ -75,30 +75,14 @@ def test_all_is_well():
     assert all(report.message for report in reports.values())
 
 
-def test_the_policy_tells_model_device_times_rate_and_ages():
-    reports = policy_reports()
-    assert values(reports["model"])["checkpoint"] == "lerobot/smolvla_base"
+def test_the_values_are_those_of_the_status():
+    reports = policy_reports() | executor_reports(starvations=4)
     assert values(reports["model"])["device"] == "cuda:0"
-    assert values(reports["model"])["dtype"] == "bfloat16"
-    inference = values(reports["inference"])
-    assert (inference["inference_p50"], inference["inference_p95"]) == ("0.11", "0.15")
-    assert inference["chunk_rate"] == "1.5"
+    assert values(reports["inference"])["chunk_rate"] == "1.5"
     assert values(reports["camera wrist"])["age"] == "0.03"
-    assert values(reports["joint states"])["age"] == "0.01"
-
-
-def test_the_executor_tells_queue_starvation_guard_seam_latency_and_overruns():
-    reports = executor_reports(
-        starvations=4, guard_limited=7, seam_jump_last=0.05, seam_jump_max=0.1, overruns=2
-    )
     queue = values(reports["queue"])
-    assert (queue["queue_depth"], queue["starvations"]) == ("30", "4")
-    assert queue["latency_p95"] == "0.2"
+    assert (queue["starvations"], queue["latency_p95"]) == ("4", "0.2")
     assert float(queue["latency_hidden"]) == pytest.approx(0.5 * 20 / 30, abs=1e-3)
-    assert values(reports["guard"])["guard_limited"] == "7"
-    assert values(reports["guard"])["seam_jump_last"] == "0.05"
-    assert values(reports["control loop"])["overruns"] == "2"
-    assert values(reports["joint states"])["age"] == "0.01"
 
 
 @pytest.mark.parametrize(
@@ -117,14 +101,14 @@ def test_the_state_of_the_policy(changes, level):
 
 
 @pytest.mark.parametrize(
-    ("age", "words"), [(math.inf, "no image yet"), (0.8, "0.80 s old, more than 0.5 s")]
+    ("age", "message"), [(math.inf, "no image yet"), (0.8, "0.80 s old, more than 0.5 s")]
 )
-def test_a_silent_camera_is_an_error_that_says_where_to_look(age, words):
+def test_a_silent_camera_is_an_error_that_says_where_to_look(age, message):
     reports = policy_reports(camera_ages=[0.02, age], level=2)
     assert reports["camera top"].level == OK
     report = reports["camera wrist"]
     assert report.level == ERROR
-    assert words in report.message
+    assert message in report.message
     assert "driver" in report.message
 
 
@@ -155,7 +139,7 @@ def test_joint_states_of_a_policy_that_does_not_listen_are_no_error():
 
 
 @pytest.mark.parametrize(("chunks", "level"), [(20, ERROR), (25, WARN)])
-def test_failed_inferences_are_told(chunks, level):
+def test_failed_inferences_are_reported(chunks, level):
     before = policy(inference_errors=1)
     report = policy_reports(before, inference_errors=3, chunks=chunks, message="out of memory")[
         "inference"
@@ -167,20 +151,20 @@ def test_failed_inferences_are_told(chunks, level):
 
 
 @pytest.mark.parametrize(
-    ("latency", "words"),
+    ("latency", "message"),
     [
         (0.24, "the policy takes 0.24 s, the queue reaches 0.13 s: raise chunk_size_threshold"),
         (0.62, "no chunk_size_threshold (g) hides more than half a chunk (0.33 s)"),
         (0.13, "mostly answers in time"),
     ],
 )
-def test_a_queue_that_ran_dry_says_why_and_what_to_do(latency, words):
+def test_a_queue_that_ran_dry_says_why_and_what_to_do(latency, message):
     before = executor(seconds=0, starvations=2)
     slow = {"latency_p50": latency, "latency_p95": latency, "chunk_size_threshold": 0.2}
     report = executor_reports(before, starvations=5, **slow)["queue"]
     assert report.level == WARN
     assert "ran dry 3 times in the last 10 s" in report.message
-    assert words in report.message
+    assert message in report.message
     assert executor_reports(before, starvations=2)["queue"].level == OK
 
 
@@ -192,7 +176,7 @@ def test_the_synchronous_execution_holds_by_design():
 
 
 @pytest.mark.parametrize(
-    ("changes", "level", "words"),
+    ("changes", "level", "message"),
     [
         ({"requests_timed_out": 2}, WARN, "is policy_node running"),
         ({"requests_refused": 2, "last_refusal": "camera top"}, WARN, "camera top"),
@@ -205,10 +189,10 @@ def test_the_synchronous_execution_holds_by_design():
         ({"chunks_invalid": 1, "reason": "120 rad, units?"}, ERROR, "units?"),
     ],
 )
-def test_what_the_policy_does_wrong(changes, level, words):
+def test_what_the_policy_does_wrong(changes, level, message):
     report = executor_reports(**changes)["queue"]
     assert report.level == level
-    assert words in report.message
+    assert message in report.message
 
 
 @pytest.mark.parametrize(
@@ -236,7 +220,7 @@ def test_an_executor_that_is_not_configured_says_only_that():
     )
 
 
-def test_late_cycles_and_interventions_are_told_when_they_are_many():
+def test_late_cycles_and_interventions_are_reported_when_they_are_many():
     assert executor_reports(overruns=2)["control loop"].level == OK
     report = executor_reports(overruns=20)["control loop"]
     assert report.level == WARN
@@ -247,7 +231,7 @@ def test_late_cycles_and_interventions_are_told_when_they_are_many():
     assert "max_speed" in report.message
 
 
-def test_a_jump_between_chunks_is_told_while_chunks_come():
+def test_a_jump_between_chunks_is_reported_while_chunks_come():
     before = executor(seconds=0, chunks_merged=8)
     report = executor_reports(before, seam_jump_last=0.31)["guard"]
     assert report.level == WARN

@@ -44,12 +44,6 @@ def test_defaults_and_overrides():
     assert described["rate"].read_only
 
 
-def test_an_empty_list_stays_a_list():
-    values, described = values_of(Example)
-    assert values.names == ()
-    assert described["names"].read_only
-
-
 @pytest.mark.parametrize("settable", [True, False])
 def test_every_parameter_has_a_value_so_that_all_can_be_dumped(settable):
     context = rclpy.Context()
@@ -107,7 +101,7 @@ def test_every_parameter_of_the_nodes_is_described(cls):
         ("limits", None, ""),
     ],
 )
-def test_a_value_of_a_wrong_type_is_told_with_both_types(name, value, given):
+def test_a_value_of_a_wrong_type_is_reported_with_both_types(name, value, given):
     said = wrong_type(settings_of(Example)[name], value)
     assert bool(said) == bool(given)
     if given:

@@ -12,18 +12,18 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 from rclpy.parameter import get_parameter_value
 from smolvla_core.ros.parameters import Tuning, declare
-from smolvla_core.settings import Settings, setting, settings_of
+from smolvla_core.settings import Settings, live_setting, setting, settings_of
 
 
 @dataclass(frozen=True, kw_only=True)
 class Machine(Settings):
-    gain: float = setting(2.0, "Gain.", 0.5, 8.0, live=True)
-    low: tuple[float, ...] = setting((-1.0, -2.0), "Lower ends [rad].", live=True)
-    high: tuple[float, ...] = setting((1.0, 2.0), "Upper ends [rad].", live=True)
-    speeds: tuple[float, ...] = setting((3.0,), "Speeds [rad/s].", 0.25, 9.0, live=True)
-    shape: str = setting("round", "Shape.", choices=("round", "square"), live=True)
-    names: tuple[str, ...] = setting((), "Names.", live=True)
-    count: int = setting(4, "How many.", live=True)
+    gain: float = live_setting(2.0, "Gain.", 0.5, 8.0)
+    low: tuple[float, ...] = live_setting((-1.0, -2.0), "Lower ends [rad].")
+    high: tuple[float, ...] = live_setting((1.0, 2.0), "Upper ends [rad].")
+    speeds: tuple[float, ...] = live_setting((3.0,), "Speeds [rad/s].", 0.25, 9.0)
+    shape: str = live_setting("round", "Shape.", choices=("round", "square"))
+    names: tuple[str, ...] = live_setting((), "Names.")
+    count: int = live_setting(4, "How many.")
     port: str = setting("/dev/a", "Read once.")
 
     def __post_init__(self) -> None:
@@ -34,14 +34,14 @@ class Machine(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class Other(Settings):
-    gain: float = setting(3.0, "Gain.", 0.5, 8.0, live=True)
-    color: str = setting("red", "Color.", live=True)
+    gain: float = live_setting(3.0, "Gain.", 0.5, 8.0)
+    color: str = live_setting("red", "Color.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Renamed(Settings):
     port: str = setting("/dev/a", "Read once.", fixed=True)
-    aggregate: str = setting("mean", "Blending.", live=True)
+    aggregate: str = live_setting("mean", "Blending.")
 
 
 class Tuned:
@@ -117,7 +117,7 @@ def test_what_is_meant_without_doubt_is_taken_as_typed(tuned, name, text, value)
 
 
 @pytest.mark.parametrize(
-    ("texts", "words"),
+    ("texts", "message"),
     [
         ({"gain": "9.0"}, "gain is 9.0, but must be from 0.5 up to 8"),
         ({"gain": "9"}, "gain is 9.0, but must be from 0.5 up to 8"),
@@ -143,11 +143,11 @@ def test_what_is_meant_without_doubt_is_taken_as_typed(tuned, name, text, value)
         ({"count": "2.5"}, "count is 2.5, but must be a whole number"),
     ],
 )
-def test_a_refusal_says_why_and_leaves_no_trace(tuned, texts, words):
+def test_a_refusal_says_why_and_leaves_no_trace(tuned, texts, message):
     before = tuned.values()
     result = tuned.set(**texts)
     assert not result.successful
-    assert words in result.reason
+    assert message in result.reason
     assert tuned.values() == before
     assert tuned.taken == []
     assert tuned.tuning.settings.gain == 2.0
@@ -167,7 +167,7 @@ def test_a_dump_of_the_present_values_can_be_loaded(tuned):
         assert tuned.set(**{name: text}).successful, name
 
 
-def test_each_change_is_told_once_with_both_values(tuned, capfd):
+def test_each_change_is_reported_once_with_both_values(tuned, capfd):
     tuned.set(speeds="[1, 2.5]", shape="square", gain="2.0")
     tuned.set(gain="77.0")
     tuned.set(speeds="[1.0, 2.5]")
@@ -193,7 +193,7 @@ def test_nothing_that_is_typed_ends_the_node(tuned):
     assert "KeyError" in tuned.set(gain="3.0").reason
 
 
-def test_describe_tells_when_a_value_takes_effect(tuned):
+def test_describe_shows_when_a_value_takes_effect(tuned):
     assert "Takes effect at once." in tuned.node.describe_parameter("gain").description
     said = tuned.node.describe_parameter("port").description
     assert "Takes effect when the node is configured." in said

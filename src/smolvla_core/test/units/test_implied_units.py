@@ -49,8 +49,8 @@ def recording(seed=0, spread=(0.8, 0.5, 0.5, 0.4, 0.9, 0.5)):
 
 
 def ticks(rows):
-    """The poses as a servo tells them: whole ticks of the calibrated ranges."""
-    middle = [joint.middle for joint in CALIBRATION.values()]
+    """The poses as a servo measures them: whole ticks of the calibrated ranges."""
+    middle = [(joint.range_min + joint.range_max) / 2 for joint in CALIBRATION.values()]
     return np.rint(np.asarray(rows) * 4096 / (2 * np.pi) + middle), middle
 
 
@@ -170,7 +170,7 @@ def test_of_another_arm_the_old_zero_is_not_known():
     assert "degrees_old" not in implied.reason
 
 
-def test_mean_and_deviation_alone_tell_radians_from_the_rest():
+def test_mean_and_deviation_alone_separate_radians_from_the_rest():
     means = {
         "mean": [0.4, -2.4, 11.1, 78.4, 2.7, 23.5],
         "std": [36.8, 17.4, 19.0, 11.4, 37.0, 15.0],

@@ -28,14 +28,10 @@ def arm(*names, **changes):
 JOINTS = arm("shoulder_pan", "elbow_flex", "gripper")
 LEROBOT_DEGREES = 360.0 / 4095.0
 RADIANS_PER_TICK = 2.0 * math.pi / 4096.0
-# Joint limits of the description's SO-100 and SO-101 [rad], the wider of both.
+# Joint limits of the SO-100 and SO-101 [rad], the wider of both.
 LIMITS = {
-    "shoulder_pan": (-1.92, 1.92),
-    "shoulder_lift": (-1.749, 1.74533),
-    "elbow_flex": (-1.745, 1.69),
-    "wrist_flex": (-1.66, 1.66),
-    "wrist_roll": (-2.79, 2.84121),
-    "gripper": (-0.174, 1.75),
+    one.name: (min(one.lower, other.lower), max(one.upper, other.upper))
+    for one, other in zip(ARM.values(), load_robot("so101").joints, strict=True)
 }
 VECTORS = Path(__file__).parents[3] / "so100_hardware" / "test" / "units" / "lerobot_vectors.hpp"
 
@@ -145,7 +141,7 @@ def test_shares_end_at_the_calibrated_range_and_degrees_do_not() -> None:
     assert degrees.to_policy([3.0, 0.0, 0.0])[0] == pytest.approx(1954 * LEROBOT_DEGREES, abs=0.2)
 
 
-def test_a_reversed_gripper_is_told_by_its_range() -> None:
+def test_a_reversed_gripper_is_reported_by_its_range() -> None:
     units = joint_units("degrees", [*JOINTS[:2], replace(ARM["gripper"], closed=1.0, open=0.0)])
     assert units.to_policy([0.0, 0.0, 1.0])[2] == pytest.approx(0.0)
     assert units.to_policy([0.0, 0.0, 0.25])[2] == pytest.approx(75.0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Chunks of actions, and the queue that they are merged into, indexed by tick.
+"""Chunks of actions, the queue that they are merged into, and the commands between actions.
 
 A *tick* is the index of an executed action. It advances when an action is popped and at no
 other time. A chunk that was asked for at tick t holds the actions for t, t+1, ...; when it
@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +45,7 @@ def chunk_problem(chunk: Chunk, joints: tuple[str, ...]) -> str:
         joints: names of the columns that the executor expects.
 
     Returns:
-        Words for the user, empty when the chunk is well formed: two dimensions, at least
+        A message for the user, empty when the chunk is well formed: two dimensions, at least
         one row, one column per joint, finite numbers, a positive period.
     """
     positions = np.asarray(chunk.positions)
@@ -174,14 +175,15 @@ class ChunkQueue:
         self.reconfigure(settings)
         self._next_tick = 0
         self._last: NDArray[np.float64] | None = None
-        self._clear()
+        self.clear()
 
     def reconfigure(self, settings: ExecutorSettings) -> None:
         """Merge the next chunks in another way; the queued actions stay."""
         self._aggregate = AGGREGATIONS[settings.aggregate]
         self._align = ALIGNMENTS[settings.alignment]
 
-    def _clear(self) -> None:
+    def clear(self) -> None:
+        """Forget all actions; `next_tick` stays, so no tick is ever executed twice."""
         self._rows: NDArray[np.float64] = np.empty((0, self._joints))
         self._counts: NDArray[np.int64] = np.empty(0, dtype=np.int64)
         self._head = 0
@@ -220,10 +222,6 @@ class ChunkQueue:
     def committed(self) -> NDArray[np.float64]:
         """Return a copy of the queued actions (rows, joints) from `next_tick` on."""
         return self._rows[self._head :].copy()
-
-    def clear(self) -> None:
-        """Forget all actions; `next_tick` stays, so no tick is ever executed twice."""
-        self._clear()
 
     def merge(self, chunk: Chunk) -> MergeResult:
         """Put a well-formed chunk (see `chunk_problem`) into the queue.
@@ -273,3 +271,66 @@ class ChunkQueue:
         self._rows = rows
         self._head = 0
         return MergeResult(trimmed, False, seam)
+
+
+MAX_DENOMINATOR = 10_000
+
+
+class Upsampler:
+    """Says in which control cycle an action begins and how far it has gone.
+
+    Counting is in integers: an action lasts ``cycles`` = n/d control cycles, a phase grows by
+    d each cycle and an action begins when it reaches n. So nothing drifts, however long it
+    runs, and at rates that divide each other the fraction is exactly 0 at every action.
+    The rate and the period are first rounded to a ratio with a denominator of at most
+    `MAX_DENOMINATOR` (relative error below 1e-8), which makes the 33333333 ns of a message
+    the thirtieth of a second that was meant.
+
+    A cycle that came late delays the actions that follow; it never makes them jump.
+
+    Args:
+        control_rate: control cycles per second [Hz].
+        period: time between two actions [s].
+
+    Raises:
+        ValueError: there are fewer control cycles than actions.
+    """
+
+    def __init__(self, control_rate: float, period: float) -> None:
+        cycles = Fraction(control_rate * period).limit_denominator(MAX_DENOMINATOR)
+        if cycles < 1:
+            raise ValueError(
+                f"actions are {period:.6g} s apart, but control runs at {control_rate:g} Hz "
+                f"only: raise the control rate to {1 / period:.4g} Hz or more"
+            )
+        self.period = period
+        self._length = cycles.numerator
+        self._step = cycles.denominator
+        self._phase = self._length
+
+    @property
+    def due(self) -> bool:
+        """Whether the next action begins in this cycle."""
+        return self._phase >= self._length
+
+    @property
+    def fraction(self) -> float:
+        """How much of the current action's period is over, in [0, 1)."""
+        return self._phase / self._length
+
+    def begin(self) -> None:
+        """Begin the action that is due."""
+        self._phase -= self._length
+
+    def advance(self) -> None:
+        """End this control cycle."""
+        self._phase += self._step
+
+
+def interpolate(
+    current: NDArray[np.float64], following: NDArray[np.float64], fraction: float
+) -> NDArray[np.float64]:
+    """Go from one action (joints,) to the next; bit for bit `current` at fraction 0."""
+    if fraction == 0.0:
+        return current.copy()
+    return current + fraction * (following - current)

@@ -21,7 +21,7 @@ control cycle, all from one thread:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from dataclasses import asdict
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,14 +29,9 @@ from smolvla_core.joints import Part
 from smolvla_core.level import PATIENCE, Level
 from smolvla_core.node_settings import PER_JOINT, ExecutorSettings
 
-from smolvla_executor.core.executor_types import (
-    CycleOutput,
-    Request,
-    State,
-    Status,
-)
+from smolvla_executor.core.chunk_queue import Upsampler, interpolate
+from smolvla_executor.core.executor_types import CycleOutput, Request, State, Status
 from smolvla_executor.core.guard import ROUNDING, Guard, Limited
-from smolvla_executor.core.interpolation import Approach, Upsampler, interpolate
 from smolvla_executor.core.joint_feedback import JointFeedback
 from smolvla_executor.core.planner import Planner
 from smolvla_executor.core.tick_clock import CycleStatistics
@@ -44,6 +39,55 @@ from smolvla_executor.core.tick_clock import CycleStatistics
 DRY_RUN = "DRY RUN, the arm gets no commands: "
 """What every reason begins with in a dry run."""
 _LEVELS = {State.HOLDING: Level.WARN, State.FAULT: Level.ERROR}
+MIN_JERK_PEAK = 1.875
+"""Peak speed of a minimum-jerk motion over its mean speed (30/16)."""
+
+
+class Approach:
+    """A minimum-jerk motion between two positions (Flash and Hogan 1985), cycle by cycle.
+
+    All joints start and arrive together, at rest.
+
+    Args:
+        start: (joints,) [rad].
+        goal: (joints,) [rad].
+        control_rate: control cycles per second [Hz].
+        max_speed: no joint is faster than this [rad/s]; one number, or (joints,).
+        min_duration: it takes at least this long [s].
+    """
+
+    def __init__(
+        self,
+        start: NDArray[np.float64],
+        goal: NDArray[np.float64],
+        control_rate: float,
+        max_speed: float | NDArray[np.float64],
+        min_duration: float,
+    ) -> None:
+        self.start = start.copy()
+        self.goal = goal.copy()
+        longest = float(np.max(np.abs(goal - start) / max_speed))
+        self.duration = max(min_duration, MIN_JERK_PEAK * longest)
+        self.cycles = max(1, int(np.ceil(self.duration * control_rate - 1e-9)))
+        self._cycle = 0
+
+    @property
+    def progress(self) -> float:
+        """Share of the time that is over, in [0, 1]."""
+        return self._cycle / self.cycles
+
+    @property
+    def done(self) -> bool:
+        """Whether the goal has been commanded."""
+        return self._cycle >= self.cycles
+
+    def advance(self) -> NDArray[np.float64]:
+        """Return the command of the next cycle (joints,) [rad]; the goal exactly at the end."""
+        self._cycle = min(self._cycle + 1, self.cycles)
+        if self.done:
+            return self.goal.copy()
+        s = self.progress
+        return self.start + (self.goal - self.start) * (s**3 * (10.0 - 15.0 * s + 6.0 * s**2))
 
 
 class ExecutorCore:
@@ -59,6 +103,7 @@ class ExecutorCore:
     Attributes:
         planner: takes chunks and refusals; counts them.
         feedback: of the joints.
+        state: what it does.
 
     Args:
         settings: of the executor. `ExecutorSettings.dry_run` is echoed in the status: commands are
@@ -79,10 +124,8 @@ class ExecutorCore:
 
     def _reset(self) -> None:
         self.planner.reset()
-        self._guard.reset()
+        self._guard.limited_commands = 0
         self._cycles.reset()
-        self._starved_cycles = 0
-        self._starvations = 0
         self._plan_dropped = False
         self._stand_still()
 
@@ -96,11 +139,9 @@ class ExecutorCore:
         self._wanted: NDArray[np.float64] | None = None
         self._action: NDArray[np.float64] | None = None
 
-    # Inputs from the driver.
-
     def start(self, now: float) -> str:
         """Begin: counters and ticks from 0. Returns a message for the caller."""
-        if self._state != State.IDLE:
+        if self.state != State.IDLE:
             return "was started already"
         self._reset()
         self._waiting_since = now
@@ -114,21 +155,20 @@ class ExecutorCore:
             now: the time.
             reason: why, and what to do to go on; shown in the status.
         """
-        was_idle = self._state == State.IDLE
+        was_idle = self.state == State.IDLE
         self._stand_still()
         self._enter(State.IDLE, reason)
         return "was stopped already" if was_idle else "stopped"
 
-    def discard_plan(self, now: float) -> None:
+    def discard_plan(self) -> None:
         """Drop queued actions and expected answers, as for a new instruction.
 
         The arm holds its last command until a chunk that was asked for afterwards comes.
         """
         self.planner.drop()
         self._plan_dropped = True
-        if self._upsampler is not None:
-            # Else the arm, on its way between two actions, would turn back to the first.
-            self._upsampler.wait()
+        # Else the arm, on its way between two actions, would turn back to the first.
+        self._upsampler = None
 
     def reconfigure(self, settings: ExecutorSettings) -> None:
         """Go by other settings from the next cycle on.
@@ -149,18 +189,20 @@ class ExecutorCore:
                 raise ValueError(f"{name} stays as it is: make another executor")
         guard = Guard(settings)
         self.planner.reconfigure(settings, guard)
-        guard.succeed(self._guard)
+        guard.limited_commands = self._guard.limited_commands
         self._settings, self._guard = settings, guard
         self.feedback.timeout = settings.state_timeout
         if old.dry_run and not settings.dry_run:
             self._stand_still()  # the arm did not follow: it may be anywhere
             return
-        limits_differ = settings.body != old.body or _differ(settings, old, PER_JOINT)
+
+        def differ(*names: str) -> bool:
+            return any(getattr(settings, name) != getattr(old, name) for name in names)
+
+        limits_differ = settings.body != old.body or differ(*PER_JOINT)
         if limits_differ and self._would_rush():
-            self._arrived, self._approach = False, None
-            if self._upsampler is not None:
-                self._upsampler.wait()
-        elif limits_differ or _differ(settings, old, ("approach_speed", "approach_duration")):
+            self._arrived, self._approach, self._upsampler = False, None, None
+        elif limits_differ or differ("approach_speed", "approach_duration"):
             self._approach = None
 
     def _would_rush(self) -> bool:
@@ -197,13 +239,6 @@ class ExecutorCore:
             return problem
         return self.feedback.update(Part(index, array), now, source)
 
-    # Cheap enough for every cycle; `status` has all.
-
-    @property
-    def state(self) -> State:
-        """What the executor does."""
-        return self._state
-
     # One control cycle.
 
     def cycle(self, now: float) -> CycleOutput:
@@ -211,13 +246,13 @@ class ExecutorCore:
         self._cycles.record(now)
         if now < self._now:
             self.feedback.forget(f"the clock went back by {self._now - now:.3f} s")
-            self.planner.requests.forget()
+            self.planner.drop_requests()
         self._now = now
-        if self._state != State.WAITING:
+        if self.state != State.WAITING:
             self._waiting_since = now
-        if self._state == State.IDLE:
+        if self.state == State.IDLE:
             return self._output(None)
-        self.planner.requests.expire(now)
+        self.planner.expire(now)
 
         problem = self.feedback.problem(now)
         if problem:
@@ -232,14 +267,11 @@ class ExecutorCore:
         if self._arrived or self._on_the_way(now):
             return self._execute(now) if self._arrived else self._move_to_first_action()
         request = self.planner.request(now)
-        outlook = self.planner.outlook(now)
-        told = outlook == self.planner.uninstructed
-        _, level = self.planner.obstacle(now)
-        self._enter(
-            State.WAITING,
-            outlook if told else f"no chunk yet: {outlook}",
-            self._impatience(now) if level is None else level,
-        )
+        obstacle, level = self.planner.obstacle(now)
+        reason = obstacle
+        if not obstacle or obstacle != self.planner.uninstructed:
+            reason = f"no chunk yet: {obstacle or self.planner.request_progress(now)}"
+        self._enter(State.WAITING, reason, self._impatience(now) if level is None else level)
         return self._output(self._command, request)
 
     def _impatience(self, now: float) -> Level:
@@ -248,7 +280,7 @@ class ExecutorCore:
 
     def _resumes_far_away(self) -> bool:
         """Say whether a hold ends with an action too far away to go there in one step."""
-        if self._state != State.HOLDING or len(self.planner.queue) == 0:
+        if self.state != State.HOLDING or len(self.planner.queue) == 0:
             return False
         assert self._command is not None
         first = self._guard.clamp(self.planner.queue.peek(0))
@@ -295,7 +327,9 @@ class ExecutorCore:
 
     def _execute(self, now: float) -> CycleOutput:
         queue = self.planner.queue
-        upsampler = self._cadence()
+        upsampler = self._upsampler
+        if upsampler is None or upsampler.period != self.planner.period:
+            upsampler = self._upsampler = Upsampler(self._settings.rate, self.planner.period)
         executed: int | None = None
         request: Request | None = None
         if upsampler.due:
@@ -303,7 +337,7 @@ class ExecutorCore:
             # answer's first row is to begin.
             request = self.planner.request(now)
             if len(queue) == 0:
-                upsampler.wait()
+                self._upsampler = None  # the next action begins at its very start
                 return self._hold(now, request)
             executed = queue.next_tick
             self._action = queue.pop()
@@ -316,30 +350,26 @@ class ExecutorCore:
         self._enter(State.RUNNING, "executing actions")
         return self._output(wanted, request, executed)
 
-    def _cadence(self) -> Upsampler:
-        period = self.planner.period
-        if self._upsampler is None or self._upsampler.period != period:
-            self._upsampler = Upsampler(self._settings.rate, period)
-        return self._upsampler
-
     def _hold(self, now: float, request: Request | None) -> CycleOutput:
+        counters = self.planner.counters
         if not self._plan_dropped:
-            self._starvations += self._state != State.HOLDING
-            self._starved_cycles += 1
+            counters.starvations += self.state != State.HOLDING
+            counters.starved_cycles += 1
         obstacle, _ = self.planner.obstacle(now)
-        outlook = self.planner.outlook(now)
-        if self.planner.uninstructed and outlook == self.planner.uninstructed:
-            self._enter(State.HOLDING, outlook, Level.OK)
+        progress = self.planner.request_progress(now)
+        if obstacle and obstacle == self.planner.uninstructed:
+            self._enter(State.HOLDING, obstacle, Level.OK)
         elif obstacle:
-            self._enter(State.HOLDING, f"no action is known: {outlook}")
+            self._enter(State.HOLDING, f"no action is known: {obstacle}")
         elif self._plan_dropped:
-            reason = f"the plan was dropped, the next one is yet to come: {outlook}"
+            reason = f"the plan was dropped, the next one is yet to come: {progress}"
             self._enter(State.HOLDING, reason, Level.OK)
         elif self._settings.chunk_size_threshold == 0:
-            reason = f"each chunk is waited for, as chunk_size_threshold (g) is 0: {outlook}"
+            reason = f"each chunk is waited for, as chunk_size_threshold (g) is 0: {progress}"
             self._enter(State.HOLDING, reason, Level.OK)
         else:
-            self._enter(State.HOLDING, f"no action is known: {self.planner.starvation_reason()}")
+            reason = f"no action is known: {self.planner.starvation_reason()}"
+            self._enter(State.HOLDING, reason)
         return self._output(self._command, request)
 
     def _output(
@@ -356,24 +386,25 @@ class ExecutorCore:
             previous = measured if self._command is None else self._command
             command, limited = self._guard.limit(wanted, previous, measured)
             self._command, self._wanted = command.copy(), wanted.copy()
-        return CycleOutput(command, request, self._state, self._reason, executed, limited)
+        return CycleOutput(command, request, self.state, self._reason, executed, limited)
 
     @property
     def _reason(self) -> str:
-        return DRY_RUN + self._words if self._settings.dry_run else self._words
+        return DRY_RUN + self._state_reason if self._settings.dry_run else self._state_reason
 
     def _enter(self, state: State, reason: str, level: Level | None = None) -> None:
-        """Be in a state, and say why and how bad that is; None: as usual for the state."""
-        self._state = state
-        self._words = reason.replace(DRY_RUN, "")
+        """Be in a state, with its reason and how bad that is; None: as usual for the state."""
+        self.state = state
+        self._state_reason = reason.replace(DRY_RUN, "")
         self._level = _LEVELS.get(state, Level.OK) if level is None else level
 
     def status(self, now: float) -> Status:
         """Return all fields of ``smolvla_msgs/ExecutorStatus``."""
-        p50, p99, longest = self._cycles.percentiles()
         planner = self.planner
+        p50, p99, longest = self._cycles.percentiles()
         return Status(
-            state=self._state,
+            **asdict(planner.counters),
+            state=self.state,
             reason=self._reason,
             level=self._level,
             dry_run=self._settings.dry_run,
@@ -383,30 +414,14 @@ class ExecutorCore:
             chunk_size_threshold=self._settings.chunk_size_threshold,
             action_period=planner.period,
             joint_state_age=self.feedback.age(now),
-            request_in_flight=planner.requests.in_flight,
-            request_age=planner.requests.age(now),
+            request_in_flight=planner.in_flight,
+            request_age=planner.request_age(now),
             latency_last=planner.latency.last,
             latency_p50=planner.latency.p50,
             latency_p95=planner.latency.p95,
-            requests=planner.requests.sent,
-            requests_timed_out=planner.requests.timed_out,
-            requests_refused=planner.requests.refused,
-            last_refusal=planner.requests.last_refusal,
-            chunks_merged=planner.chunks_merged,
-            chunks_late=planner.chunks_late,
-            chunks_invalid=planner.chunks_invalid,
-            rows_trimmed=planner.rows_trimmed,
-            starved_cycles=self._starved_cycles,
-            starvations=self._starvations,
             guard_limited=self._guard.limited_commands,
-            seam_jump_last=planner.seam_jump_last,
-            seam_jump_max=planner.seam_jump_max,
             period_p50=p50,
             period_p99=p99,
             period_max=longest,
             overruns=self._cycles.overruns,
         )
-
-
-def _differ(new: ExecutorSettings, old: ExecutorSettings, names: Iterable[str]) -> bool:
-    return any(getattr(new, name) != getattr(old, name) for name in names)

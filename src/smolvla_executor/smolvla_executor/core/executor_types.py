@@ -66,12 +66,27 @@ class CycleOutput:
     limited: tuple[Limited, ...] = ()
 
 
-@dataclass(frozen=True)
-class Status:
-    """Names, units and meanings of ``smolvla_msgs/ExecutorStatus``.
+@dataclass(kw_only=True)
+class Counters:
+    """What has happened since the start; see ``smolvla_msgs/ExecutorStatus``."""
 
-    Less the header and the instructions.
-    """
+    requests: int = 0
+    requests_timed_out: int = 0
+    requests_refused: int = 0
+    last_refusal: str = ""
+    chunks_merged: int = 0
+    chunks_late: int = 0
+    chunks_invalid: int = 0
+    rows_trimmed: int = 0
+    seam_jump_last: float = 0.0
+    seam_jump_max: float = 0.0
+    starved_cycles: int = 0
+    starvations: int = 0
+
+
+@dataclass(kw_only=True)
+class Status(Counters):
+    """The fields of ``smolvla_msgs/ExecutorStatus``, less the header and the instructions."""
 
     state: State
     reason: str
@@ -88,19 +103,7 @@ class Status:
     latency_last: float
     latency_p50: float
     latency_p95: float
-    requests: int
-    requests_timed_out: int
-    requests_refused: int
-    last_refusal: str
-    chunks_merged: int
-    chunks_late: int
-    chunks_invalid: int
-    rows_trimmed: int
-    starved_cycles: int
-    starvations: int
     guard_limited: int
-    seam_jump_last: float
-    seam_jump_max: float
     period_p50: float
     period_p99: float
     period_max: float

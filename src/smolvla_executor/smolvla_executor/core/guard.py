@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,6 +54,7 @@ class Guard:
 
     Attributes:
         max_speed: (joints,) largest speed of the command [rad/s], that of `max_step` included.
+        limited_commands: how many were changed.
 
     Args:
         settings: whose limits count. The speed limit is applied per cycle of nominal length, so
@@ -74,18 +74,7 @@ class Guard:
         self._start_jump = per_joint("max_start_jump")
         tracking = per_joint("max_tracking_error")
         self._tracking = np.where(tracking > 0.0, tracking, np.inf)
-        self.reset()
-
-    def reset(self) -> None:
-        """Set the counters to zero."""
         self.limited_commands = 0
-        self.counts: Counter[tuple[str, str]] = Counter()
-        """How often, by (kind, joint)."""
-
-    def succeed(self, other: Guard) -> None:
-        """Go on with the counters of `other`, whose limits were others."""
-        self.limited_commands = other.limited_commands
-        self.counts = other.counts
 
     def chunk_problem(self, chunk: Chunk) -> str:
         """Say why a chunk must not be executed; empty when it may be."""
@@ -148,6 +137,7 @@ class Guard:
         command = np.minimum(np.maximum(inside, previous - step), previous + step)
         if np.abs(command - wanted).max() <= ROUNDING:
             return command, ()
+        self.limited_commands += 1
         return command, self._explain(wanted, leashed, inside, command)
 
     def _explain(
@@ -162,11 +152,8 @@ class Guard:
             ("position", leashed, inside),
             ("step", inside, command),
         )
-        limited = tuple(
+        return tuple(
             Limited(kind, self._joints[i], float(wanted[i]), float(command[i]))
             for kind, before, after in stages
             for i in np.flatnonzero(np.abs(after - before) > ROUNDING)
         )
-        self.limited_commands += 1
-        self.counts.update((change.kind, change.joint) for change in limited)
-        return limited

@@ -1,45 +1,57 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keeps the queue filled: when to ask for a chunk, and what becomes of the answers."""
+"""Keeps the queue filled: when to ask for a chunk, and which of the answers count."""
 
 from __future__ import annotations
 
 import math
+from collections import deque
 from dataclasses import replace
+from typing import NamedTuple
 
 from smolvla_core.latency import LatencyWindow, starvation_reason, wants_chunk
 from smolvla_core.level import Level
 from smolvla_core.node_settings import ExecutorSettings
 
-from smolvla_executor.core.chunk_queue import Chunk, ChunkQueue
-from smolvla_executor.core.executor_types import Request
+from smolvla_executor.core.chunk_queue import Chunk, ChunkQueue, Upsampler
+from smolvla_executor.core.executor_types import Counters, Request
 from smolvla_executor.core.guard import Guard
-from smolvla_executor.core.interpolation import Upsampler
-from smolvla_executor.core.request_tracker import RequestTracker
 
 PERIOD_TOLERANCE = 1e-3
 SILENCE = 2.0
 SILENCE_FACTOR = 2.0
 """After `SILENCE` without an answer [s], or `SILENCE_FACTOR` times the p95 latency where that is
-longer, `Planner.outlook` asks whether the policy runs."""
+longer, `Planner.obstacle` asks whether the policy runs."""
+TIMEOUT_FACTOR = 3.0
+"""A request is given up no sooner than after so many times the p95 latency."""
+REMEMBERED = 100
+
+
+class _Sent(NamedTuple):
+    tick: int
+    time: float
 
 
 class Planner:
     """The executor's side of the dialog with the policy.
 
+    At most one request is in flight, and none is waited for without end. One that timed out
+    makes room for the next, yet its answer is welcome until a newer one has been merged: a slow
+    policy makes progress even when every request times out.
+
     Args:
         settings: of the executor.
         guard: checks chunks before they reach the queue.
-        first_request_id: see `ExecutorCore`.
+        first_request_id: see `ExecutorCore`; ids count up from it for ever.
     """
 
     def __init__(self, settings: ExecutorSettings, guard: Guard, first_request_id: int) -> None:
         self._settings = settings
         self._guard = guard
         self.latency = LatencyWindow()
-        self.requests = RequestTracker(
-            first_request_id, settings.request_timeout, settings.retry_delay, self.latency
-        )
-        self._unheard = ""
+        self._next_id = first_request_id
+        self._sent: dict[int, _Sent] = {}  # whose answers count
+        self._dropped: deque[int] = deque(maxlen=REMEMBERED)
+        self._no_listener = ""
         self.uninstructed = ""
         """Why there is no instruction to ask a chunk for; empty where there is one."""
         self.reset()
@@ -48,48 +60,80 @@ class Planner:
         """Go by other settings from now on; queue and requests stay."""
         self._settings, self._guard = settings, guard
         self.queue.reconfigure(settings)
-        self.requests.reconfigure(settings.request_timeout, settings.retry_delay)
 
     def reset(self) -> None:
         """Begin anew at tick 0 with all counters at zero; latencies stay known."""
         self.queue = ChunkQueue(len(self._settings.joints), self._settings)
-        self.requests.reset()
+        self.counters = Counters()
         self.period = 0.0
         """Time between two queued actions [s]; 0 before the first chunk."""
         self.chunk_size = 0
-        self.chunks_merged = 0
-        self.chunks_late = 0
-        self.chunks_invalid = 0
-        self.rows_trimmed = 0
-        self.seam_jump_last = 0.0
-        self.seam_jump_max = 0.0
         self._problem = ""
         self._problem_level = Level.OK
         self._offered = 0
+        self.drop_requests()
 
     def drop(self) -> None:
         """Drop the queued actions and take no answer to the requests made so far."""
         self.queue.clear()
-        self.requests.forget()
+        self.drop_requests()
+
+    def drop_requests(self) -> None:
+        """Take no answer to the requests made so far; the next one may go at once."""
+        self._dropped.extend(self._sent)
+        self._sent.clear()
+        self._in_flight: int | None = None
+        self._not_before = -math.inf
+        self._silent_since: float | None = None
+
+    def dropped(self, request_id: int) -> bool:
+        """Say whether a request was dropped: an answer to it is nothing odd."""
+        return request_id in self._dropped
 
     def on_listener(self, problem: str) -> None:
-        """Take note of whether anybody hears the requests; empty when somebody does."""
-        if self._unheard and not problem:
-            self.requests.forget()  # what nobody heard is asked again at once
-        self._unheard = problem
+        """Take note of whether anybody receives the requests; empty when somebody does."""
+        if self._no_listener and not problem:
+            self.drop_requests()  # what nobody received is asked again at once
+        self._no_listener = problem
+
+    @property
+    def in_flight(self) -> bool:
+        """Whether a request waits for its answer."""
+        return self._in_flight is not None
+
+    def request_age(self, now: float) -> float:
+        """Return how long the request in flight has been waiting [s]; 0 without one."""
+        return 0.0 if self._in_flight is None else now - self._sent[self._in_flight].time
+
+    def expire(self, now: float) -> None:
+        """Give the request in flight up when it has waited too long."""
+        slow = TIMEOUT_FACTOR * self.latency.p95
+        shortest = self._settings.request_timeout
+        timeout = shortest if math.isnan(slow) else max(shortest, slow)
+        if self.in_flight and self.request_age(now) >= timeout:
+            self._in_flight = None
+            self.counters.requests_timed_out += 1
 
     def request(self, now: float) -> Request | None:
         """Return the request to send now, None when none is due."""
-        if self.uninstructed:
+        if self.uninstructed or self.in_flight or now < self._not_before:
             return None
         queued = len(self.queue)
-        share = self._settings.chunk_size_threshold
-        if not wants_chunk(share, queued, self.chunk_size) or not self.requests.free(now):
+        if not wants_chunk(self._settings.chunk_size_threshold, queued, self.chunk_size):
             return None
+        request_id = self._next_id
+        self._next_id += 1
         tick = self.queue.next_tick
+        self._sent[request_id] = _Sent(tick, now)
+        if len(self._sent) > REMEMBERED:  # a dead policy must not fill the memory
+            del self._sent[min(self._sent)]
+        self._in_flight = request_id
+        self.counters.requests += 1
+        if self._silent_since is None:
+            self._silent_since = now
         delay = self.latency.expected_delay(self.period) if self.period else 0
         return Request(
-            request_id=self.requests.send(tick, now),
+            request_id=request_id,
             tick=tick,
             committed=self.queue.committed(),
             period=self.period,
@@ -99,11 +143,16 @@ class Planner:
         )
 
     def on_chunk(self, chunk: Chunk, now: float) -> str:
-        """Merge a chunk; return why it was not used, empty when it was."""
-        tick = self.requests.answer(chunk.request_id, now)
-        if tick is None:
+        """Merge a chunk; return why it was not used, empty when it was.
+
+        Not used are chunks with an unknown id, second answers, and answers to requests older
+        than that of a chunk that was merged.
+        """
+        sent = self._answered(chunk.request_id)
+        if sent is None:
             return f"chunk {chunk.request_id} answers no open request: ignored"
-        problem = self._chunk_problem(chunk, tick)
+        self.latency.add(max(0.0, now - sent.time))
+        problem = self._chunk_problem(chunk, sent.tick)
         if problem:
             self._reject(problem, now)
             return problem
@@ -113,25 +162,29 @@ class Planner:
         if self._settings.actions_per_chunk:
             chunk = replace(chunk, positions=chunk.positions[: self._settings.actions_per_chunk])
         result = self.queue.merge(chunk)
-        self.rows_trimmed += result.rows_trimmed
+        self.counters.rows_trimmed += result.rows_trimmed
         if result.late:
-            self.chunks_late += 1
+            self.counters.chunks_late += 1
             return (
                 f"chunk {chunk.request_id} came after all of its {result.rows_trimmed} ticks "
                 "were over"
             )
-        self.requests.supersede(chunk.request_id)
+        for older in [sent for sent in self._sent if sent < chunk.request_id]:
+            del self._sent[older]
         self.chunk_size = len(chunk.positions)
-        self.chunks_merged += 1
-        self.seam_jump_last = result.seam_jump
-        self.seam_jump_max = max(self.seam_jump_max, result.seam_jump)
+        self.counters.chunks_merged += 1
+        self.counters.seam_jump_last = result.seam_jump
+        self.counters.seam_jump_max = max(self.counters.seam_jump_max, result.seam_jump)
         self._problem = ""
         return ""
 
     def on_refusal(self, request_id: int, error: str, now: float, waiting: bool = False) -> str:
         """Take a refusal; return why it is ignored, empty when it counts."""
-        if not self.requests.refuse(request_id, error, now):
+        if self._answered(request_id) is None:
             return f"refusal {request_id} answers no open request: ignored"
+        self.counters.requests_refused += 1
+        self.counters.last_refusal = error
+        self._pause(now)
         self._problem = error if waiting else f"the policy refused: {error}"
         self._problem_level = Level.OK if waiting else Level.WARN
         return ""
@@ -145,25 +198,22 @@ class Planner:
         """Return what keeps the next chunk from coming; empty when it is only on its way.
 
         Returns:
-            Words, and how bad it is; None where only time tells, as nobody answers at all.
+            A message, and how bad it is; None where only time tells, as nobody answers at all.
         """
-        if self._unheard:
-            return self._unheard, None
+        if self._no_listener:
+            return self._no_listener, None
         if self.uninstructed:
             return self.uninstructed, Level.OK
-        silence = self.requests.silence(now)
+        silence = 0.0 if self._silent_since is None else now - self._silent_since
         usual = self.latency.p95
         if silence >= max(SILENCE, 0.0 if math.isnan(usual) else SILENCE_FACTOR * usual):
             return f"no answer from the policy for {silence:.1f} s: is policy_node running?", None
         return self._problem, self._problem_level if self._problem else Level.OK
 
-    def outlook(self, now: float) -> str:
-        """Say when the next chunk may come, or what keeps it from coming."""
-        words, _ = self.obstacle(now)
-        if words:
-            return words
-        if self.requests.in_flight:
-            return f"asked {self.requests.age(now):.2f} s ago"
+    def request_progress(self, now: float) -> str:
+        """Say how far the request for the next chunk is."""
+        if self.in_flight:
+            return f"asked {self.request_age(now):.2f} s ago"
         return "asks for the next chunk"
 
     def starvation_reason(self) -> str:
@@ -173,10 +223,25 @@ class Planner:
             latency.p50, latency.p95, share, self.chunk_size, self.period, self._offered
         )
 
+    def _answered(self, request_id: int) -> _Sent | None:
+        """Return the request that an answer is for, once; None for an answer to ignore."""
+        sent = self._sent.pop(request_id, None)
+        if sent is None:
+            return None
+        self._silent_since = None
+        if self._in_flight == request_id:
+            self._in_flight = None
+        elif self._in_flight is not None:
+            self._silent_since = self._sent[self._in_flight].time
+        return sent
+
+    def _pause(self, now: float) -> None:
+        self._not_before = now + self._settings.retry_delay
+
     def _reject(self, problem: str, now: float) -> None:
-        self.chunks_invalid += 1
+        self.counters.chunks_invalid += 1
         self._problem, self._problem_level = problem, Level.ERROR
-        self.requests.pause(now)
+        self._pause(now)
 
     def _has_period(self, period: float) -> bool:
         return abs(period - self.period) <= PERIOD_TOLERANCE * self.period

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rules of a task: what begins it, what ends it, and with which words.
+"""The rules of a task: what begins it, what ends it, and with which message.
 
 `TaskRunner` stands beside an `executor.ExecutorCore` and is driven by the same thread:
 
@@ -34,7 +34,7 @@ _MOVING = (State.RUNNING, State.APPROACHING)
 SLOW_POLICY = 3.0
 """A goal is given so many times the 95th percentile of the latency before it counts as stalled."""
 REPEATED = 2.0
-"""A verdict of success so soon after another repeats it [s]: a judge may tell it at a rate."""
+"""A verdict of success so soon after another repeats it [s]: a judge may publish it at a rate."""
 
 
 class Reason(IntEnum):
@@ -99,8 +99,11 @@ class TaskRunner:
     Args:
         core: the executor; `begin` starts it, the end of a goal stops it.
         settings: of the executor; may be replaced at any time.
-        on_end: is told how each goal ended.
-        newest: is told of the goals' instructions.
+        on_end: called with how each goal ended.
+        newest: gets the goals' instructions.
+
+    Attributes:
+        goal: the running one, or None.
     """
 
     def __init__(
@@ -115,15 +118,10 @@ class TaskRunner:
         self._on_end = on_end
         self._newest = newest or NewestInstruction()
         self._success = -math.inf  # when a verdict of success came last
-        self._goal: Goal | None = None
+        self.goal: Goal | None = None
         self._begun = 0.0
         self._moved = 0.0
         self._chunks_before = 0
-
-    @property
-    def goal(self) -> Goal | None:
-        """The running goal."""
-        return self._goal
 
     def begin(self, goal: Goal, now: float) -> None:
         """Run `goal` in place of whatever is being executed.
@@ -131,33 +129,33 @@ class TaskRunner:
         A plan that was made for something else is dropped: the arm holds until the first
         chunk of the goal comes.
         """
-        if self._goal is not None:
+        if self.goal is not None:
             self._finish(Reason.PREEMPTED, f"replaced by the goal '{goal.instruction}'", now)
         if self._core.state == State.IDLE:
             self._core.start(now)
         else:
-            self._core.discard_plan(now)
-        self._goal = goal
+            self._core.discard_plan()
+        self.goal = goal
         self._newest.on_goal(goal.instruction)
         self._begun = self._moved = now
-        self._chunks_before = self._core.planner.chunks_merged
+        self._chunks_before = self._core.planner.counters.chunks_merged
 
     def cancel(self, goal_id: bytes, now: float) -> None:
         """End a goal for its caller; nothing is commanded from this cycle on."""
-        if self._goal is not None and self._goal.goal_id == goal_id:
+        if self.goal is not None and self.goal.goal_id == goal_id:
             self._end(Reason.CANCELED, "canceled", now)
 
     def abort(self, message: str, now: float) -> None:
         """End the running goal, if any, because it cannot go on."""
-        if self._goal is not None:
+        if self.goal is not None:
             self._end(Reason.FAULT, message, now)
 
     def on_verdict(self, success: bool, source: str, now: float) -> None:
-        """Take what a judge says, as often as it says it.
+        """Take a verdict of a judge, who may repeat it.
 
         A success ends the running goal, or with `stop_on_success` what is executed without one. A
-        judge that goes on saying so does not end what begins next: that counts again after a
-        verdict that it is not done, or after `REPEATED` seconds of silence.
+        success that is repeated does not end what begins next: one counts again after a verdict
+        that it is not done, or after `REPEATED` seconds without any.
 
         Args:
             success: whether the task is done.
@@ -168,7 +166,7 @@ class TaskRunner:
         self._success = now if success else -math.inf
         if not success or repeated:
             return
-        if self._goal is not None:
+        if self.goal is not None:
             self._end(Reason.SUCCEEDED, f"done: {source} said so", now)
         elif self.settings.stop_on_success and self._core.state != State.IDLE:
             self._core.stop(
@@ -178,12 +176,12 @@ class TaskRunner:
             )
 
     def watch(self, output: CycleOutput, now: float) -> None:
-        """See after each control cycle whether the running goal has come to its end."""
-        if self._goal is None:
+        """End the running goal after a control cycle in which its end has come."""
+        if self.goal is None:
             return
         if output.state in _MOVING:
             self._moved = now
-        limit = self._goal.time_limit
+        limit = self.goal.time_limit
         if output.state == State.FAULT:
             self._end(Reason.FAULT, output.reason, now)
         elif output.state == State.IDLE:
@@ -191,16 +189,16 @@ class TaskRunner:
         elif limit and now - self._begun >= limit:
             self._end(Reason.TIME_LIMIT, f"the time limit of {limit:g} s is over", now)
         elif now - self._moved >= self._patience():
-            words = f"no action for {now - self._moved:.1f} s: {output.reason}"
-            self._end(Reason.FAULT, words, now)
+            message = f"no action for {now - self._moved:.1f} s: {output.reason}"
+            self._end(Reason.FAULT, message, now)
 
     def progress(self, now: float) -> Progress | None:
         """Return how the running goal goes, None without one."""
-        if self._goal is None:
+        if self.goal is None:
             return None
         chunks = self._chunks()
         return Progress(
-            goal_id=self._goal.goal_id,
+            goal_id=self.goal.goal_id,
             elapsed=now - self._begun,
             queue_depth=len(self._core.planner.queue),
             chunks=chunks,
@@ -213,14 +211,14 @@ class TaskRunner:
         return least if math.isnan(slow) else max(least, slow)
 
     def _chunks(self) -> int:
-        return self._core.planner.chunks_merged - self._chunks_before
+        return self._core.planner.counters.chunks_merged - self._chunks_before
 
     def _end(self, reason: Reason, message: str, now: float) -> None:
         self._core.stop(now, f"task ended: {message}; send another goal or call ~/start")
         self._finish(reason, message, now)
 
     def _finish(self, reason: Reason, message: str, now: float) -> None:
-        goal, self._goal = self._goal, None
+        goal, self.goal = self.goal, None
         assert goal is not None
         self._newest.on_goal_end()
         elapsed = now - self._begun

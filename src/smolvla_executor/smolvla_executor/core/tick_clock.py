@@ -35,28 +35,23 @@ class TickClock:
         self._sleep = sleep
         self._start = clock()
         self._cycle = 1
-        self.skipped = 0
-
-    @property
-    def next_deadline(self) -> float:
-        """When the next cycle begins [s of the clock]."""
-        # A product, not a sum: rounding does not add up over hours.
-        return self._start + self._cycle * self._period
 
     def wait(self) -> float:
         """Sleep until the next deadline that is still ahead or just due; return the time.
 
-        A deadline less than one period ago is served at once; older ones count as skipped.
+        A deadline less than one period ago is served at once; older ones are skipped.
         """
-        late = self._clock() - self.next_deadline
+        late = self._clock() - self._deadline()
         if late >= self._period:
-            missed = int(late // self._period)
-            self._cycle += missed
-            self.skipped += missed
-        while (remaining := self.next_deadline - self._clock()) > 0:
+            self._cycle += int(late // self._period)
+        while (remaining := self._deadline() - self._clock()) > 0:
             self._sleep(remaining)
         self._cycle += 1
         return self._clock()
+
+    def _deadline(self) -> float:
+        # A product, not a sum: rounding does not add up over hours.
+        return self._start + self._cycle * self._period
 
 
 class CycleStatistics:

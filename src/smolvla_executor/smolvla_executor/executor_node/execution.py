@@ -7,15 +7,19 @@ core is touched by one thread and the loop waits for nothing but its deadline.
 
 from __future__ import annotations
 
+import os
+import queue
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-from builtin_interfaces.msg import Time
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from smolvla_core.instruction import NewestInstruction
@@ -30,11 +34,114 @@ from std_msgs.msg import Bool, String
 
 from smolvla_executor.core.chunk_queue import Chunk
 from smolvla_executor.core.executor import ExecutorCore
-from smolvla_executor.core.executor_types import CycleOutput, Request, State, Status
+from smolvla_executor.core.executor_types import CycleOutput, Request, State
 from smolvla_executor.core.task import Goal, Outcome, Progress, TaskRunner
-from smolvla_executor.executor_node.control_thread import ControlThread
+from smolvla_executor.core.tick_clock import TickClock
 from smolvla_executor.executor_node.outputs import Outputs
 from smolvla_msgs.msg import ActionChunk, ExecutorStatus, InferenceRequest
+
+T = TypeVar("T")
+
+_POLL = 0.1
+"""How often a caller sees whether the loop is still alive [s]."""
+
+
+class ControlThread:
+    """Calls `step` at absolute deadlines; runs what others post before each step.
+
+    Whatever `step` works on is touched by this thread alone, and the thread waits for nothing
+    but its deadline.
+
+    Args:
+        rate: steps per second [Hz].
+        step: called with the time [s, monotonic].
+        failed: called with the exception of a step or of posted work; the loop has then ended.
+        priority: SCHED_FIFO priority; 0 for none.
+        warn: called where the priority was not granted.
+    """
+
+    def __init__(
+        self,
+        rate: float,
+        step: Callable[[float], None],
+        failed: Callable[[Exception], None],
+        *,
+        priority: int = 0,
+        warn: Callable[[str], object] = lambda message: None,
+    ) -> None:
+        self._rate = rate
+        self._step = step
+        self._failed = failed
+        self._priority = priority
+        self._warn = warn
+        self._inbox: queue.SimpleQueue[Callable[[float], object]] = queue.SimpleQueue()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="control", daemon=True)
+        self._thread.start()
+
+    def post(self, work: Callable[[float], object]) -> None:
+        """Have `work` called with the time before the next step."""
+        self._inbox.put(work)
+
+    def call(self, work: Callable[[float], T], timeout: float = 10.0) -> T:
+        """Post `work` and wait for what it returns.
+
+        `timeout` is long for a loop at 30 Hz: while other nodes load, a crowded machine has left
+        it alone for more than a second.
+
+        Raises:
+            TimeoutError: the loop has ended, or did not come to it within `timeout` seconds.
+        """
+        result: Future[T] = Future()
+
+        def run(now: float) -> None:
+            result.set_result(work(now))
+
+        self.post(run)
+        deadline = time.monotonic() + timeout
+        while self._thread.is_alive() and time.monotonic() < deadline:
+            try:
+                return result.result(_POLL)
+            except FutureTimeoutError:  # before Python 3.11 it is no TimeoutError
+                continue
+        if result.done():
+            return result.result()
+        state = "is stuck" if self._thread.is_alive() else "has ended"
+        raise TimeoutError(f"the control loop {state}; see the log, then start the process anew")
+
+    def close(self) -> None:
+        """End the loop after the step that runs."""
+        self._stopping.set()
+        self._thread.join(timeout=2.0)
+
+    def _run(self) -> None:
+        try:
+            self._raise_priority()
+            clock = TickClock(1.0 / self._rate, time.monotonic, time.sleep)
+            while not self._stopping.is_set():
+                now = clock.wait()
+                self._drain(now)
+                self._step(now)
+        except Exception as error:
+            self._failed(error)
+
+    def _drain(self, now: float) -> None:
+        try:
+            while True:
+                self._inbox.get_nowait()(now)
+        except queue.Empty:
+            return
+
+    def _raise_priority(self) -> None:
+        if not self._priority:
+            return
+        try:
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(self._priority))
+        except PermissionError:
+            self._warn(
+                f"no right to SCHED_FIFO priority {self._priority}: grant CAP_SYS_NICE or raise "
+                "the rtprio limit (/etc/security/limits.conf); going on without"
+            )
 
 
 @dataclass(frozen=True)
@@ -62,7 +169,7 @@ class Execution:
         settings: of the executor.
         outputs: where commands go.
         requests: publisher of InferenceRequest.
-        reports: callbacks.
+        callbacks: for what it reports.
         newest: the instruction; until `close` no other thread may use it.
         reason: why it is idle.
     """
@@ -73,7 +180,7 @@ class Execution:
         settings: ExecutorSettings,
         outputs: Outputs,
         requests: Any,
-        reports: Callbacks,
+        callbacks: Callbacks,
         newest: NewestInstruction,
         reason: str,
     ) -> None:
@@ -82,31 +189,32 @@ class Execution:
         self._instruction_topic = node.resolve_topic_name("task_instruction")
         self._outputs = outputs
         self._requests = requests
-        self._reports = reports
+        self._callbacks = callbacks
         self._executor = converters.executor_id(node.get_fully_qualified_name())
         self._settings = settings
         self._state_order = JointOrder(settings.joints)
         self._chunk_order = JointOrder(settings.joints)
         self._core = ExecutorCore(settings, first_request_id=time.time_ns())
         self._core.stop(0.0, reason)
-        self._tasks = TaskRunner(self._core, settings, reports.ended, newest)
+        self._tasks = TaskRunner(self._core, settings, callbacks.ended, newest)
         self._state: State | None = None
         self._chunk_instruction = ""
-        self._log_state = StateLog(partial(log_at, node.get_logger()))
-        self._tell_invalid = SparseLog(partial(log_at, node.get_logger(), Level.ERROR))
-        self._tell_unused = SparseLog(partial(log_at, node.get_logger(), Level.WARN))
+        log = partial(log_at, node.get_logger())
+        self._log_state = StateLog(log)
+        self._log_invalid = SparseLog(partial(log, Level.ERROR))
+        self._log_unused = SparseLog(partial(log, Level.WARN))
         self._limited: deque[float] = deque()  # when the guard changed a command
-        self._tell_few_limited = SparseLog(partial(log_at, node.get_logger(), Level.OK), AGAIN)
-        self._tell_many_limited = SparseLog(partial(log_at, node.get_logger(), Level.WARN), AGAIN)
-        self._heard = ""  # as the log has told it
-        self._hear_again = 0.0
+        self._log_few_limited = SparseLog(partial(log, Level.OK), AGAIN)
+        self._log_many_limited = SparseLog(partial(log, Level.WARN), AGAIN)
+        self._logged_instruction = ""
+        self._log_instruction_again = 0.0
         self._status_due = self._feedback_due = 0.0
         self._thread = ControlThread(
             settings.rate,
             self._step,
-            reports.failed,
+            callbacks.failed,
             priority=settings.realtime_priority,
-            warn=lambda words: node.get_logger().warning(words),
+            warn=lambda message: node.get_logger().warning(message),
         )
 
     # Orders; they wait for the control loop and raise TimeoutError where it does not run.
@@ -115,22 +223,22 @@ class Execution:
         """Begin to execute. Returns a message for the caller."""
         return self._thread.call(self._core.start)
 
-    def stop(self, why: str, reason: str) -> str:
+    def stop(self, goal_message: str, reason: str) -> str:
         """Stop publishing commands, drop the plan and end the running goal.
 
         Args:
-            why: for the caller of the goal.
+            goal_message: for the caller of the goal.
             reason: for the status, with what to do to go on.
 
         Returns:
-            Words for the caller.
+            A message for the caller.
         """
 
         def stop(now: float) -> str:
             was_idle = self._core.state == State.IDLE
-            self._tasks.abort(why, now)
-            words = self._core.stop(now, reason)
-            return words if was_idle else "stopped"
+            self._tasks.abort(goal_message, now)
+            message = self._core.stop(now, reason)
+            return message if was_idle else "stopped"
 
         return self._thread.call(stop)
 
@@ -166,19 +274,19 @@ class Execution:
         """Take a sentence of the topic task_instruction."""
 
         def take(now: float) -> None:
-            words = self._newest.on_topic(message.data)
-            idle = self._core.state == State.IDLE
-            hint = f" (idle: {self._core.status(now).reason})" if idle else ""
-            # Not the same at the rate of one who publishes at a rate.
-            if words != self._heard or now >= self._hear_again:
-                self._node.get_logger().info(words + hint)
-                self._heard, self._hear_again = words, now + 1.0
+            text = self._newest.on_topic(message.data)
+            if self._core.state == State.IDLE:
+                text += f" (idle: {self._core.status(now).reason})"
+            # One who publishes at a rate is not logged at that rate.
+            if text != self._logged_instruction or now >= self._log_instruction_again:
+                self._node.get_logger().info(text)
+                self._logged_instruction, self._log_instruction_again = text, now + 1.0
             self._status_due = now  # the user waits for the echo
 
         self._thread.post(take)
 
     def on_verdict(self, message: Bool, source: str) -> None:
-        """Take what a judge says on the topic `source`."""
+        """Take a judge's verdict on the topic `source`."""
         self._thread.post(lambda now: self._tasks.on_verdict(message.data, source, now))
 
     def on_joint_state(self, names: Sequence[str], message: JointState, source: str) -> None:
@@ -199,22 +307,23 @@ class Execution:
         """Take a chunk or a refusal for this executor; ignore those for others."""
         if message.executor != self._executor:
             if not message.executor:
-                self._tell_unused(
+                self._log_unused(
                     "action chunk for nobody, not executed: the policy must echo "
                     "InferenceRequest.executor"
                 )
             return
-        words = message.error
-        if not words:
+        error = message.error
+        if not error:
             try:
                 positions = converters.chunk_positions(message, self._chunk_order)
-            except ValueError as error:
-                words = f"action chunk: {error}"
-                self._tell_invalid(words)
-        if words:
-            waiting = message.waiting
+            except ValueError as problem:
+                error = f"action chunk: {problem}"
+                self._log_invalid(error)
+        if error:
             self._thread.post(
-                lambda now: self._core.planner.on_refusal(message.request_id, words, now, waiting)
+                lambda now: self._core.planner.on_refusal(
+                    message.request_id, error, now, message.waiting
+                )
             )
             return
         period = converters.from_duration(message.period)
@@ -224,14 +333,15 @@ class Execution:
     # In the thread of the control loop.
 
     def _take(self, chunk: Chunk, instruction: str, now: float) -> None:
-        invalid = self._core.planner.chunks_invalid
-        problem = self._core.planner.on_chunk(chunk, now)
+        planner = self._core.planner
+        invalid = planner.counters.chunks_invalid
+        problem = planner.on_chunk(chunk, now)
         if not problem:
             self._chunk_instruction = instruction
-        elif self._core.planner.chunks_invalid > invalid:
-            self._tell_invalid(problem)
-        elif not self._core.planner.requests.forgot(chunk.request_id):
-            self._tell_unused(problem)
+        elif planner.counters.chunks_invalid > invalid:
+            self._log_invalid(problem)
+        elif not planner.dropped(chunk.request_id):
+            self._log_unused(problem)
 
     def _step(self, now: float) -> None:
         self._core.planner.uninstructed = self._newest.missing(self._instruction_topic)
@@ -244,101 +354,67 @@ class Execution:
             self._feedback_due = now + 1.0 / self._settings.feedback_rate
             progress = self._tasks.progress(now)
             if progress is not None:
-                self._reports.progress(progress)
+                self._callbacks.progress(progress)
 
     def _publish(self, output: CycleOutput) -> None:
         if output.command is not None and not self._settings.dry_run:
             self._outputs.publish(output.command, time.monotonic())
         if output.limited:
-            self._tell_limited("; ".join(map(str, output.limited)))
+            self._log_limited("; ".join(map(str, output.limited)))
         if output.request is not None:
-            stamp = self._node.get_clock().now().to_msg()
-            self._requests.publish(
-                request_message(
-                    output.request,
-                    self._executor,
-                    self._settings.joints,
-                    stamp,
-                    self._newest.current,
-                    self._tasks.goal,
-                )
-            )
+            self._requests.publish(self._request_message(output.request))
 
-    def _tell_limited(self, words: str) -> None:
-        """Tell of a command that the guard changed: a warning only where it does so often."""
+    def _request_message(self, request: Request) -> InferenceRequest:
+        message = InferenceRequest(
+            executor=self._executor,
+            request_id=request.request_id,
+            tick=request.tick,
+            joint_names=list(self._settings.joints),
+            committed=flatten(request.committed),
+            period=to_duration(request.period),
+            expected_delay=request.expected_delay,
+            must_go=request.must_go,
+            instruction=self._newest.current,
+        )
+        message.header.stamp = self._node.get_clock().now().to_msg()
+        if self._tasks.goal is not None:
+            message.goal_id = np.frombuffer(self._tasks.goal.goal_id, dtype=np.uint8)
+        return message
+
+    def _log_limited(self, changes: str) -> None:
+        """Log a command that the guard changed; a warning only where it does so often."""
         now = time.monotonic()
         self._limited.append(now)
         while self._limited[0] < now - SPAN:
             self._limited.popleft()
         if len(self._limited) > GUARD_SHARE * SPAN * self._settings.rate:
-            self._tell_many_limited(
+            self._log_many_limited(
                 f"guard: {len(self._limited)} commands limited in the last {SPAN:.0f} s, newest: "
-                f"{words}; the policy wants to go faster or farther than these parameters allow"
+                f"{changes}; the policy wants to go faster or farther than these parameters allow"
             )
         else:
-            self._tell_few_limited(f"guard: {words}")
+            self._log_few_limited(f"guard: {changes}")
 
     def _report(self, now: float) -> None:
-        heard = self._requests.get_subscription_count() > 0
+        received = self._requests.get_subscription_count() > 0
         self._core.planner.on_listener(
             ""
-            if heard
+            if received
             else f"nobody listens on {self._requests.topic_name}: is policy_node running? In "
             "the same namespace?"
         )
         status = self._core.status(now)
         self._log_state(status.level, f"{status.state.name}: {status.reason}", now)
         self._state, self._status_due = status.state, now + 1.0 / self._settings.status_rate
-        stamp = self._node.get_clock().now().to_msg()
-        self._reports.status(status_message(status, stamp, self._newest, self._chunk_instruction))
-
-
-def request_message(
-    request: Request,
-    executor: str,
-    joints: Sequence[str],
-    stamp: Time,
-    instruction: str,
-    goal: Goal | None = None,
-) -> InferenceRequest:
-    """Return the message of a request of `executor`, for `goal` if any (its id has 16 bytes)."""
-    message = InferenceRequest(
-        executor=executor,
-        request_id=request.request_id,
-        tick=request.tick,
-        joint_names=list(joints),
-        committed=flatten(request.committed),
-        period=to_duration(request.period),
-        expected_delay=request.expected_delay,
-        must_go=request.must_go,
-        instruction=instruction,
-    )
-    message.header.stamp = stamp
-    if goal is not None:
-        message.goal_id = np.frombuffer(goal.goal_id, dtype=np.uint8)
-    return message
+        numbers = {"state": int(status.state), "level": int(status.level)}
+        message = ExecutorStatus(**{**asdict(status), **numbers})
+        write_instruction(message, self._newest)
+        message.chunk_instruction = self._chunk_instruction
+        message.header.stamp = self._node.get_clock().now().to_msg()
+        self._callbacks.status(message)
 
 
 def write_instruction(message: ExecutorStatus, newest: NewestInstruction) -> None:
     """Write what the next request asks for, and how it came, into a status."""
     message.instruction, message.instruction_source = newest.current, int(newest.source)
     message.instructions = newest.received
-
-
-def status_message(
-    status: Status, stamp: Time, newest: NewestInstruction, chunk_instruction: str = ""
-) -> ExecutorStatus:
-    """Return the message of an executor's status.
-
-    Args:
-        status: of its core.
-        stamp: now.
-        newest: what the next request asks for.
-        chunk_instruction: what the newest chunk obeys.
-    """
-    numbers = {"state": int(status.state), "level": int(status.level)}
-    message = ExecutorStatus(**{**asdict(status), **numbers})
-    write_instruction(message, newest)
-    message.chunk_instruction = chunk_instruction
-    message.header.stamp = stamp
-    return message

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`executor_node`: runs chunks at a fixed rate while the next one is being thought."""
+"""`executor_node`: runs chunks at a fixed rate while the next one is computed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]
-from rclpy.qos import QoSProfile
 from smolvla_core.instruction import NewestInstruction
 from smolvla_core.level import Level
 from smolvla_core.node_settings import ExecutorSettings
@@ -17,7 +16,6 @@ from smolvla_core.ros import qos
 from smolvla_core.ros.diagnostics import DiagnosticsPublisher, executor_diagnostics
 from smolvla_core.ros.joint_states import publishers_of, subscribe_joint_states
 from smolvla_core.ros.managed_node import ACTIVE, INACTIVE, ManagedNode
-from smolvla_core.ros.ready import ReadyLine
 from smolvla_core.ros.run import LINGER, run
 from smolvla_core.settings import settings_of
 from std_msgs.msg import Bool, String
@@ -26,13 +24,14 @@ from std_srvs.srv import Trigger
 from smolvla_executor.core.task import Goal
 from smolvla_executor.executor_node.execution import Callbacks, Execution, write_instruction
 from smolvla_executor.executor_node.outputs import Outputs
+from smolvla_executor.executor_node.ready import ReadyLine
 from smolvla_executor.executor_node.task_server import TaskServer
 from smolvla_msgs.msg import ActionChunk, ExecutorStatus, InferenceRequest
 
-ACQUAINTANCE = 1.0
-"""How long the node gets to know the graph before it listens to instructions [s]. A publisher that
-waits for the node sends when it knows the listener, whether or not the listener knows it; then the
-message is lost."""
+DISCOVERY_TIME = 1.0
+"""How long the node discovers the graph before it subscribes to instructions [s]. A publisher that
+waits for a subscriber sends as soon as it has discovered one; where that has not discovered the
+publisher, the message is lost."""
 _MOVING = (ExecutorStatus.APPROACHING, ExecutorStatus.RUNNING, ExecutorStatus.HOLDING)
 
 
@@ -65,13 +64,13 @@ class ExecutorNode(ManagedNode):
         self._task_server = TaskServer(
             self, refusal=lambda: self.hint, begin=self._begin, cancel=self._cancel
         )
-        self._ready = ReadyLine(self, lambda: self._status, self._unheard)
+        self._ready = ReadyLine(self, lambda: self._status, self._output_without_listener)
         # Steady: simulated time may stand still.
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._acquaintance = self.create_timer(
-            ACQUAINTANCE, self._listen_to_instructions, clock=self._steady
+        self._discovery = self.create_timer(
+            DISCOVERY_TIME, self._subscribe_to_instructions, clock=self._steady
         )
-        self.create_timer(1.0, self._look_for_others, clock=self._steady)
+        self.create_timer(1.0, self._check_publishers, clock=self._steady)
         self._publish_status()
 
     # What the base calls in the transitions.
@@ -89,9 +88,10 @@ class ExecutorNode(ManagedNode):
             self.get_logger().info(
                 "DRY RUN: everything is computed, the arm gets no commands; dry_run false moves it"
             )
-        requests = self._publisher(
+        requests = self.create_lifecycle_publisher(
             InferenceRequest, "smolvla/inference_request", qos.request_qos()
         )
+        self._entities.append((self.destroy_lifecycle_publisher, requests))
         reports = Callbacks(
             self._on_status, self._task_server.end, self._task_server.feed_back, self._on_failure
         )
@@ -127,8 +127,10 @@ class ExecutorNode(ManagedNode):
             new.joint_states,
             new.outputs,
         ):
-            why = self.reconfigure_first("robot")
-            raise ValueError(f"robot {settings.robot} has other joints, topics or outputs: {why}")
+            remedy = self.reconfigure_first("robot")
+            raise ValueError(
+                f"robot {settings.robot} has other joints, topics or outputs: {remedy}"
+            )
 
     def tune(self, settings: ExecutorSettings, names: set[str]) -> None:
         """Let the control loop take new settings."""
@@ -151,7 +153,7 @@ class ExecutorNode(ManagedNode):
         self._execution.stop(f"{self.get_name()} was deactivated", self._how_to_activate())
 
     def release(self) -> None:
-        """End the control loop, then what it publishes to and hears."""
+        """End the control loop, then its publishers and subscriptions."""
         execution, self._execution = self._execution, None
         self._outputs = None
         if execution is not None:
@@ -166,16 +168,16 @@ class ExecutorNode(ManagedNode):
             self._on_status(self._idle_status())
 
     def finish(self) -> bool:
-        """Stop, and tell the caller of the goal that runs."""
+        """Stop and end the running goal with a message for its caller."""
         server, execution = self._task_server, self._execution
         if not self._ending and execution is not None:
             self._ending = True
-            why = f"{self.get_name()} was ended"
+            message = f"{self.get_name()} was ended"
             try:
-                execution.stop(why, why)
+                execution.stop(message, message)
             except TimeoutError:  # the loop is stuck or has ended
                 if server is not None:
-                    server.abort(why)
+                    server.abort(message)
         return server is not None and server.busy
 
     def destroy_node(self) -> None:
@@ -201,7 +203,7 @@ class ExecutorNode(ManagedNode):
     # In the thread of ROS.
 
     def _give_up(self) -> None:
-        """End the process, after the caller of the goal that runs was told."""
+        """End the process, after the caller of the running goal got its result."""
         self._ending = True
         if self._task_server is None or not self._task_server.busy:
             self.context.try_shutdown()
@@ -209,8 +211,8 @@ class ExecutorNode(ManagedNode):
         self._task_server.abort(self._problem_of_loop)
         self.create_timer(LINGER, lambda: self.context.try_shutdown(), clock=self._steady)
 
-    def _listen_to_instructions(self) -> None:
-        self._acquaintance.cancel()
+    def _subscribe_to_instructions(self) -> None:
+        self._discovery.cancel()
         self.create_subscription(
             String, "task_instruction", self._on_instruction, qos.instruction_qos()
         )
@@ -241,7 +243,7 @@ class ExecutorNode(ManagedNode):
             ),
         )
 
-    def _look_for_others(self) -> None:
+    def _check_publishers(self) -> None:
         """Warn if another publisher commands the arm, which would jerk between the two."""
         if self._status.state not in _MOVING or self._status.dry_run:
             return
@@ -258,14 +260,14 @@ class ExecutorNode(ManagedNode):
             )
         self._commanders = names
 
-    def _unheard(self) -> str:
+    def _output_without_listener(self) -> str:
         """Return an output that nobody listens to; empty for none, or none yet."""
-        return "" if self._outputs is None else self._outputs.missing()
+        return "" if self._outputs is None else self._outputs.without_listener()
 
     def _answer(
         self, response: Trigger.Response, order: Callable[[Execution], str]
     ) -> Trigger.Response:
-        """Let the control loop carry out `order` and answer with its message."""
+        """Have the control loop carry out `order`; answer with its message."""
         response.message = self.hint
         if self._execution is not None and not self.hint:
             try:
@@ -274,12 +276,6 @@ class ExecutorNode(ManagedNode):
             except TimeoutError as error:
                 response.message = str(error)
         return response
-
-    def _publisher(self, kind: Any, topic: str, profile: QoSProfile) -> Any:
-        """Create a managed publisher: silent unless the node is active."""
-        publisher = self.create_lifecycle_publisher(kind, topic, profile)
-        self._entities.append((self.destroy_lifecycle_publisher, publisher))
-        return publisher
 
     def _how_to_activate(self) -> str:
         if self.starts_itself:

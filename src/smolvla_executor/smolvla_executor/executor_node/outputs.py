@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,25 +22,6 @@ GOAL_RATE = 10.0
 """Goals of an action per second: each replaces the one before, which costs a controller time."""
 GOAL_STEP = 0.005
 """A goal that differs by less from the last one is not sent [rad]."""
-
-
-class Target(Protocol):
-    """One output."""
-
-    name: str
-    """Of the topic or action, in full."""
-
-    def send(self, positions: NDArray[np.float64], now: float) -> None:
-        """Command the joints of the output to `positions` [rad]."""
-        ...
-
-    def listened(self) -> bool:
-        """Whether somebody takes the commands."""
-        ...
-
-    def close(self) -> None:
-        """Free it."""
-        ...
 
 
 class Outputs:
@@ -59,7 +40,7 @@ class Outputs:
     def __init__(
         self, node: ManagedNode, outputs: Sequence[Output], joints: Sequence[str], period: float
     ) -> None:
-        self._targets: list[tuple[Target, list[int]]] = []
+        self._targets: list[tuple[_Topic | _Action, list[int]]] = []
         for output in outputs:
             make = _Topic if output.type in (FORWARD, TRAJECTORY) else _Action
             columns = [joints.index(joint) for joint in output.joints]
@@ -70,9 +51,9 @@ class Outputs:
         """Topics and actions, in full."""
         return [target.name for target, _ in self._targets]
 
-    def missing(self) -> str:
+    def without_listener(self) -> str:
         """Return the first output that nobody listens to; empty for none."""
-        return next((target.name for target, _ in self._targets if not target.listened()), "")
+        return next((target.name for target, _ in self._targets if not target.has_listener()), "")
 
     def publish(self, command: NDArray[np.float64], now: float) -> None:
         """Send a command (joints,) [rad]; `now` is of a monotonic clock [s]."""
@@ -86,7 +67,7 @@ class Outputs:
 
 
 class _Topic:
-    """A topic of forward_command_controller or joint_trajectory_controller."""
+    """An output: a topic of forward_command_controller or joint_trajectory_controller."""
 
     def __init__(self, node: ManagedNode, output: Output, period: float) -> None:
         self._node, self._joints, self._period = node, output.names, period
@@ -99,10 +80,10 @@ class _Topic:
         self._publisher.publish(
             command_trajectory(self._joints, positions, self._period)
             if self._as_trajectory
-            else command_message(positions)
+            else Float64MultiArray(data=array("d", positions))
         )
 
-    def listened(self) -> bool:
+    def has_listener(self) -> bool:
         return bool(self._node.count_subscribers(self.name))
 
     def close(self) -> None:
@@ -127,7 +108,7 @@ class GoalPacer:
 
 
 class _Action:
-    """An action of a gripper's controller, or of joint_trajectory_controller."""
+    """An output: an action of a gripper's controller, or of joint_trajectory_controller."""
 
     def __init__(self, node: ManagedNode, output: Output, period: float) -> None:
         kind, self._goal = _action(output)
@@ -140,7 +121,7 @@ class _Action:
         if self._client.server_is_ready() and self._pacer.due(positions, now):
             self._client.send_goal_async(self._goal(positions))
 
-    def listened(self) -> bool:
+    def has_listener(self) -> bool:
         return bool(self._client.server_is_ready())
 
     def close(self) -> None:
@@ -174,11 +155,6 @@ def _action(output: Output) -> tuple[Any, Callable[[NDArray[np.float64]], Any]]:
         return goal
 
     return action.FollowJointTrajectory, trajectory
-
-
-def command_message(command: NDArray[np.float64]) -> Float64MultiArray:
-    """Return joint positions [rad] as forward_command_controller takes them."""
-    return Float64MultiArray(data=array("d", command))
 
 
 def command_trajectory(

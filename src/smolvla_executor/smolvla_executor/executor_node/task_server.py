@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The action ``smolvla/run_task``: between its callers and a `control.task.TaskRunner`.
+"""The action ``smolvla/run_task``: between its callers and a `core.task.TaskRunner`.
 
 The thread that receives never waits for a goal: its coroutine awaits a future that is
-completed when the control loop has said how the goal ended.
+completed when the control loop has ended the goal.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class TaskServer:
 
     Args:
         node: whose executor receives.
-        refusal: says why no goal can be accepted now; empty when one can.
+        refusal: returns why no goal can be accepted now; empty when one can.
         begin: hands a goal to the control loop.
         cancel: hands the cancel of a goal to it.
     """
@@ -70,13 +70,13 @@ class TaskServer:
 
     @property
     def busy(self) -> bool:
-        """Whether a goal runs, or its end was not told yet."""
+        """Whether a goal runs, or its caller has not got the result yet."""
         return bool(self._goals)
 
-    def abort(self, why: str) -> None:
-        """End the goals that run without the control loop, which cannot do it any more."""
+    def abort(self, message: str) -> None:
+        """End the running goals without the control loop, which cannot do it any more."""
         for goal_id in list(self._goals):
-            self._outcomes.append(Outcome(goal_id, Reason.FAULT, why, 0.0, 0))
+            self._outcomes.append(Outcome(goal_id, Reason.FAULT, message, 0.0, 0))
         self._deliver()
 
     def close(self) -> None:

@@ -104,6 +104,9 @@ class PredictedPath:
         fade: what was executed, what was replaced and seams are forgotten after this [s].
         timeout: a path on which the arm does not move is forgotten after this without a newer
             chunk [s].
+
+    Attributes:
+        row: of the newest chunk, that the arm has reached.
     """
 
     def __init__(self, fade: float = 1.5, timeout: float = 3.0) -> None:
@@ -117,29 +120,24 @@ class PredictedPath:
     def clear(self) -> None:
         """Forget everything."""
         self._plan: Plan | None = None
-        self._row = 0
+        self.row = 0
         self._executed: deque[tuple[float, Array]] = deque()
         self._replaced: deque[tuple[float, int, Array]] = deque(maxlen=MOST_REPLACED)
         self._seams: deque[tuple[float, int, Array, float]] = deque(maxlen=MOST_SEAMS)
 
-    @property
-    def row(self) -> int:
-        """The row of the newest chunk that the arm has reached."""
-        return self._row
-
     def on_chunk(self, plan: Plan, now: float) -> None:
         """Go on with a newer chunk; `plan` has at least one row and is finite."""
         self._forget(now)
-        old, old_row = self._plan, self._row
+        old, old_row = self._plan, self.row
         self._count += 1
-        self._plan, self._row, self._moved = plan, 0, now
+        self._plan, self.row, self._moved = plan, 0, now
         if old is None or old.rows.shape[1] != plan.rows.shape[1]:
             return
         over = old.first_tick + old_row - plan.first_tick
         if 0 <= over < len(plan.rows):
-            self._row = self._align(plan.rows, over, old.rows[old_row])
-        jump = float(np.linalg.norm(plan.points[self._row] - old.points[old_row]))
-        self._seams.append((now, self._count, plan.points[self._row], jump))
+            self.row = self._align(plan.rows, over, old.rows[old_row])
+        jump = float(np.linalg.norm(plan.points[self.row] - old.points[old_row]))
+        self._seams.append((now, self._count, plan.points[self.row], jump))
         if old_row + 1 < len(old.rows):
             self._replaced.append((now, self._count, old.points[old_row:]))
 
@@ -154,12 +152,12 @@ class PredictedPath:
         plan = self._plan
         if plan is None:
             return
-        distances = np.linalg.norm(plan.rows[self._row :] - positions, axis=1)
+        distances = np.linalg.norm(plan.rows[self.row :] - positions, axis=1)
         near = distances <= distances.min() + TOLERANCE
         nearer_follows = np.append(distances[1:] < distances[:-1], False)
         passed = int(np.argmax(near & ~nearer_follows))
         if passed:
-            self._row += passed
+            self.row += passed
             self._moved = now
         if not self._executed or np.linalg.norm(point - self._executed[-1][1]) >= LEAST_STEP:
             self._executed.append((now, point))
@@ -173,7 +171,7 @@ class PredictedPath:
         executed = [point for _, point in self._executed]
         strengths = [self._strength(time, now) for time, _ in self._executed]
         if self._plan is not None:
-            ahead = self._plan.points[self._row :]
+            ahead = self._plan.points[self.row :]
             times = self._plan.period * np.arange(len(ahead), dtype=np.float64)
             horizon = (len(self._plan.rows) - 1) * self._plan.period
         return PathPicture(

@@ -54,7 +54,7 @@ class Rig:
         self.outputs: list[CycleOutput] = []
         self._mail: list[tuple[float, int, Callable[[], object]]] = []
         self._letters = 0
-        self._in_flight: int | None = None
+        self.awaited: int | None = None
         self._timed_out = 0
 
     def post(self, delay: float, deliver: Callable[[], object]) -> None:
@@ -76,19 +76,19 @@ class Rig:
         self.post(delay, deliver)
 
     def discard_plan(self) -> None:
-        self.core.discard_plan(self.now)
-        self._in_flight = None
+        self.core.discard_plan()
+        self.awaited = None
 
     def _resolve(self, request_id: int) -> None:
-        if request_id == self._in_flight:
-            self._in_flight = None
+        if request_id == self.awaited:
+            self.awaited = None
 
-    def _check_single_request(self, request: Request) -> None:
+    def check_single_request(self, request: Request) -> None:
         """At most one request is in flight: the one before was answered or given up."""
         timed_out = self.status().requests_timed_out
-        assert self._in_flight is None or timed_out > self._timed_out
+        assert self.awaited is None or timed_out > self._timed_out
         self._timed_out = timed_out
-        self._in_flight = request.request_id
+        self.awaited = request.request_id
 
     @staticmethod
     def path(tick: float) -> np.ndarray:
@@ -113,9 +113,9 @@ class Rig:
             if output.command is not None:
                 self.measured = output.command.copy()
             if output.state in (State.IDLE, State.FAULT):
-                self._in_flight = None
+                self.awaited = None
             if output.request is not None:
-                self._check_single_request(output.request)
+                self.check_single_request(output.request)
                 self.requests.append(output.request)
                 self.policy(output.request)
         return output

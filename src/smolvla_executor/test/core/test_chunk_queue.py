@@ -12,6 +12,7 @@ from smolvla_core.settings import settings_of
 from smolvla_executor.core.chunk_queue import (
     AGGREGATIONS,
     ALIGNMENTS,
+    LEAST_GAIN,
     Chunk,
     ChunkQueue,
     chunk_problem,
@@ -36,29 +37,9 @@ def test_row_zero_belongs_to_the_tick_that_was_asked_for() -> None:
     assert actions.next_tick == 3
 
 
-def test_exactly_the_executed_rows_are_trimmed() -> None:
-    actions = queue()
-    actions.merge(chunk(0, 5))
-    actions.pop()
-    actions.pop()
-    result = actions.merge(chunk(0, 8, value=9.0))
-    assert result.rows_trimmed == 2
-    assert actions.next_tick == 2
-    assert len(actions) == 6
-
-
-def test_a_chunk_asked_for_at_standstill_loses_no_row() -> None:
-    actions = queue()
-    actions.merge(chunk(0, 2))
-    actions.pop()
-    actions.pop()
-    result = actions.merge(chunk(2, 4))
-    assert result.rows_trimmed == 0
-    assert actions.pop()[0] == 2.0
-
-
-def test_a_chunk_whose_ticks_are_all_over_changes_nothing() -> None:
-    actions = queue()
+@pytest.mark.parametrize("alignment", sorted(ALIGNMENTS))
+def test_a_chunk_whose_ticks_are_all_over_changes_nothing(alignment: str) -> None:
+    actions = ChunkQueue(2, ExecutorSettings(aggregate="latest", alignment=alignment))
     actions.merge(chunk(0, 9))
     for _ in range(4):
         actions.pop()
@@ -67,13 +48,6 @@ def test_a_chunk_whose_ticks_are_all_over_changes_nothing() -> None:
     assert result.late
     assert result.rows_trimmed == 4
     np.testing.assert_array_equal(actions.committed(), before)
-
-
-def test_queued_actions_beyond_a_shorter_chunk_are_dropped() -> None:
-    actions = queue()
-    actions.merge(chunk(0, 9))
-    actions.merge(chunk(0, 4, value=7.0))
-    assert len(actions) == 4
 
 
 def test_a_chunk_that_begins_inside_the_queue_keeps_what_comes_before() -> None:
@@ -124,19 +98,14 @@ def test_what_is_handed_out_cannot_change_the_queue() -> None:
     assert actions.pop()[0] == 1.0
 
 
-@pytest.mark.parametrize(("name", "share"), [("weighted", 0.7), ("average", 0.5)])
+@pytest.mark.parametrize(
+    ("name", "share"), [("weighted", 0.7), ("average", 0.5), ("conservative", 0.3)]
+)
 def test_blends_give_the_new_chunk_its_share(name: str, share: float) -> None:
     actions = queue(name)
     actions.merge(chunk(0, 2, value=1.0))
     actions.merge(chunk(0, 2, value=2.0))
     assert actions.pop()[0] == pytest.approx(1.0 + share)
-
-
-def test_conservative_keeps_more_of_the_old_chunk() -> None:
-    actions = queue("conservative")
-    actions.merge(chunk(0, 2, value=1.0))
-    actions.merge(chunk(0, 2, value=2.0))
-    assert actions.pop()[0] == pytest.approx(1.3)
 
 
 def test_temporal_ensemble_is_the_weighted_mean_of_all_predictions() -> None:
@@ -182,6 +151,57 @@ def test_malformed_chunks_are_named(positions: np.ndarray, period: float, words:
 
 def test_a_well_formed_chunk_has_no_problem() -> None:
     assert chunk_problem(chunk(0, 3), ("a", "b")) == ""
+
+
+def ramp(start: float, rows: int, step: float = 0.1) -> np.ndarray:
+    """Return a motion of two joints that both start at `start`."""
+    return np.repeat(start + step * np.arange(rows)[:, None], 2, axis=1)
+
+
+def in_motion(name: str, executed: int = 3) -> ChunkQueue:
+    """Return a queue that has executed so many ticks of a motion from 0 at 0.1 rad a tick."""
+    made = ChunkQueue(2, ExecutorSettings(aggregate="latest", alignment=name))
+    made.merge(Chunk(1, 0, ramp(0.0, 8), 0.1))
+    for _ in range(executed):
+        made.pop()
+    return made
+
+
+def test_plans_that_agree_go_on_at_the_present_tick() -> None:
+    actions = in_motion("pose")
+    result = actions.merge(Chunk(2, 0, ramp(0.005, 8), 0.1))
+    assert result.rows_trimmed == 3
+    assert actions.pop() == pytest.approx([0.305, 0.305])
+
+
+def test_a_new_plan_is_begun_at_its_beginning() -> None:
+    # The arm would stand at 0.3 next; the new plan goes the other way from 0.3.
+    away = ramp(0.3, 8, -0.1)
+    by_tick, by_pose = in_motion("tick"), in_motion("pose")
+    assert by_tick.merge(Chunk(2, 0, away, 0.1)).rows_trimmed == 3
+    result = by_pose.merge(Chunk(2, 0, away, 0.1))
+    assert (result.rows_trimmed, result.seam_jump) == (0, pytest.approx(0.0))
+    assert by_pose.pop() == pytest.approx([0.3, 0.3])
+    assert len(by_pose) == 7
+
+
+def test_never_farther_than_the_present_tick() -> None:
+    # The row nearest to 0.3 lies in the future of the plan: ticks are not skipped.
+    assert in_motion("pose").merge(Chunk(2, 0, ramp(-0.3, 8), 0.1)).rows_trimmed == 3
+
+
+def test_noise_does_not_shift_a_plan() -> None:
+    rows = ramp(0.0, 8)
+    rows[3] += 0.5 * LEAST_GAIN
+    rows[2] = rows[3] - 0.4 * LEAST_GAIN
+    assert in_motion("pose").merge(Chunk(2, 0, rows, 0.1)).rows_trimmed == 3
+
+
+def test_after_a_hold_the_held_action_counts() -> None:
+    actions = in_motion("pose", executed=8)
+    result = actions.merge(Chunk(2, 5, ramp(0.7, 6, -0.1), 0.1))
+    assert result.rows_trimmed == 0
+    assert actions.pop() == pytest.approx([0.7, 0.7])
 
 
 @settings(max_examples=150, deadline=None)

@@ -207,18 +207,6 @@ def test_a_policy_slower_than_the_timeout_still_makes_progress(make_rig) -> None
     assert rig.executed == list(range(len(rig.executed)))
 
 
-def test_an_older_answer_after_a_newer_chunk_is_ignored(make_rig) -> None:
-    rig = make_rig(request_timeout=0.2, aggregate="latest")
-    asked = []
-    rig.policy = asked.append
-    rig.start()
-    rig.cycle(7)
-    older, newer = asked
-    assert rig.core.planner.on_chunk(rig.chunk_for(newer), rig.now) == ""
-    assert "ignored" in rig.core.planner.on_chunk(rig.chunk_for(older), rig.now)
-    assert rig.status().chunks_merged == 1
-
-
 def test_after_starvation_an_action_begins_at_its_very_start(make_rig) -> None:
     rig = make_rig(rate=30.0)  # an action each one and a half cycles
     rig.policy = lambda request: rig.post_chunk(0.5, rig.chunk_for(request, rows=4))
@@ -309,17 +297,6 @@ def test_status_before_the_first_answer_has_no_latency(rig) -> None:
     assert math.isnan(status.latency_p50)
     assert math.isnan(status.period_p50)
     assert status.reason
-
-
-def test_every_reason_is_a_sentence_for_a_person(rig) -> None:
-    rig.start()
-    rig.cycle(100)
-    rig.policy = lambda request: None
-    rig.cycle(100)
-    rig.publish_states = False
-    rig.cycle(10)
-    assert {output.state for output in rig.outputs} >= {1, 2, 3, 4, 5}
-    assert all(output.reason for output in rig.outputs)
 
 
 def test_simulated_time_needs_no_wall_clock(make_rig) -> None:

@@ -327,7 +327,7 @@ def test_whatever_is_set_and_whenever_the_commands_stay_within_what_was_set(make
             "dry_run": bool(rng.random() < 0.3),
         }
 
-    rig.policy, rig._check_single_request = answer, lambda request: None
+    rig.policy, rig.check_single_request = answer, lambda request: None
     arm, sent = rng.uniform(-1.2, 1.2, 3), None
     rig.start()
     for _ in range(250):

@@ -105,7 +105,7 @@ def test_what_is_still_to_come_is_no_fault_at_first(rig):
     rig.core.planner.on_listener("nobody listens")
     rig.cycle(20)
     assert level(rig) == Level.WARN  # it waits on
-    rig.policy, rig._in_flight = answer, None
+    rig.policy, rig.awaited = answer, None
     rig.core.planner.on_listener("")
     rig.run_until(State.RUNNING)
     assert level(rig) == Level.OK
@@ -118,7 +118,7 @@ def test_a_policy_that_waits_for_the_user_is_no_fault(rig, waiting, expected):
             0.0,
             lambda: rig.core.planner.on_refusal(request.request_id, "tell me", rig.now, waiting),
         )
-        rig._in_flight = None
+        rig.awaited = None
 
     rig.policy = refuse
     rig.start()

@@ -139,7 +139,7 @@ def test_a_success_that_is_told_on_and_on_ends_no_later_goal(task):
         for _ in range(40):
             task.cycle(2)
             task.judge(True)
-        task.rig._in_flight = None  # the answer to it is awaited no longer
+        task.rig.awaited = None  # the answer to it is awaited no longer
         task.begin(name)
         assert len(task.outcomes) == 1 + (name == "c")
     for _ in range(80):
@@ -184,7 +184,7 @@ def test_a_newer_goal_preempts_and_is_asked_for_at_once(task):
     assert (task.outcome.goal_id, task.outcome.reason) == ("a", Reason.PREEMPTED)
     assert "second" in task.outcome.message
     assert task.rig.status().queue_depth == 0
-    task.rig._in_flight = None  # the answer to the first goal's request is awaited no longer
+    task.rig.awaited = None  # the answer to the first goal's request is awaited no longer
     before = task.rig.outputs[-1].command
     held = task.cycle().command
     assert len(task.rig.requests) == asked + 1
@@ -201,7 +201,7 @@ def test_a_goal_drops_what_was_executed_without_one_and_counts_its_own_chunks(ta
     task.cycle(50)
     before = task.rig.status().chunks_merged
     assert before > 2
-    task.rig._in_flight = None
+    task.rig.awaited = None
     task.begin()
     progress = task.tasks.progress(task.rig.now)
     assert (progress.chunks, progress.queue_depth) == (0, 0)

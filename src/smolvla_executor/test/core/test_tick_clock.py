@@ -29,7 +29,6 @@ def test_work_between_two_cycles_does_not_shift_them() -> None:
     for cycle in range(1, 1001):
         assert clock.wait() == pytest.approx(50.0 + 0.01 * cycle, abs=1e-9)
         time.now += 0.004
-    assert clock.skipped == 0
 
 
 def test_a_late_cycle_is_served_at_once_and_the_next_is_on_time() -> None:
@@ -39,7 +38,6 @@ def test_a_late_cycle_is_served_at_once_and_the_next_is_on_time() -> None:
     time.now += 0.016
     assert clock.wait() == pytest.approx(50.026)
     assert clock.wait() == pytest.approx(50.03)
-    assert clock.skipped == 0
 
 
 def test_missed_deadlines_are_skipped_not_caught_up() -> None:
@@ -48,7 +46,6 @@ def test_missed_deadlines_are_skipped_not_caught_up() -> None:
     clock.wait()
     time.now += 0.055
     begun = [clock.wait() for _ in range(3)]
-    assert clock.skipped == 4
     assert begun == pytest.approx([50.065, 50.07, 50.08])
 
 

@@ -36,7 +36,7 @@ def test_an_instruction_is_there_when_instruct_returns_and_moves_the_arm_after_s
     robot, client
 ):
     client.instruct("fold the towel")
-    assert robot.executor._status.instruction == "fold the towel"
+    assert client.executor_status.instruction == "fold the towel"
     client.start()
     assert client.until(lambda: robot.status.tick > 3, 10.0)
     assert robot.requests[-1].instruction == "fold the towel"

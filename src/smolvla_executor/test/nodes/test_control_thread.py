@@ -5,7 +5,7 @@ import threading
 import time
 
 import pytest
-from smolvla_executor.executor_node.control_thread import ControlThread
+from smolvla_executor.executor_node.execution import ControlThread
 
 
 class Stuck:

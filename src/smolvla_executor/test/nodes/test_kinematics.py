@@ -67,17 +67,6 @@ def test_a_prismatic_joint_slides_along_its_normalised_axis():
     np.testing.assert_allclose(points, [[0, 0.3, 0.4], [0, -0.6, -0.8]], atol=1e-12)
 
 
-def test_a_joint_that_mimics_needs_the_other_ones_position():
-    mimic = '<mimic joint="left" multiplier="-2" offset="0.1"/>'
-    urdf = robot(
-        joint("left", "base", "a", kind="prismatic", axis="1 0 0"),
-        joint("right", "base", "tip", kind="prismatic", axis="1 0 0", more=mimic),
-    )
-    chain = KinematicChain(urdf, "tip")
-    assert chain.joint_names == ("left",)
-    np.testing.assert_allclose(chain.positions(["left"], [[0.3]]), [[-0.5, 0, 0]], atol=1e-12)
-
-
 def test_a_joint_that_mimics_one_that_mimics():
     urdf = robot(
         joint("a", "base", "a", kind="prismatic"),

@@ -15,6 +15,7 @@ from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from smolvla_core.node_settings import ExecutorSettings
 from smolvla_core.settings import settings_of
+from smolvla_executor.executor_node.execution import Execution
 
 from smolvla_msgs.msg import ExecutorStatus
 
@@ -123,13 +124,13 @@ def test_services_of_an_inactive_node_say_what_to_do(graph, make_robot):
     assert "ros2 lifecycle set /executor_node activate" in answer.message
 
 
-def test_a_broken_transition_leads_back_to_unconfigured(graph, make_robot):
+def test_a_broken_transition_leads_back_to_unconfigured(graph, make_robot, monkeypatch):
     robot = make_robot()
 
-    def broken(why, reason):
+    def broken(*_):
         raise RuntimeError("out of order")
 
-    robot.executor._execution.stop = broken
+    monkeypatch.setattr(Execution, "stop", broken)
     assert robot.executor.trigger_deactivate() == TransitionCallbackReturn.ERROR
     assert state(graph) == "unconfigured"
     graph.until(lambda: "out of order" in robot.status.reason)
@@ -138,10 +139,10 @@ def test_a_broken_transition_leads_back_to_unconfigured(graph, make_robot):
     assert robot.executor.trigger_configure() == SUCCESS
 
 
-def test_a_deactivated_node_is_silent_even_if_its_core_goes_on(graph, make_robot):
+def test_a_deactivated_node_is_silent_even_if_its_core_goes_on(graph, make_robot, monkeypatch):
     robot = make_robot()
     graph.until(lambda: robot.status.tick > 2, what="motion")
-    robot.executor._execution.stop = lambda why, reason: None
+    monkeypatch.setattr(Execution, "stop", lambda *_: None)
     assert robot.executor.trigger_deactivate() == SUCCESS
     count, tick = robot.settled(), robot.status.tick
     graph.until(lambda: robot.status.tick > tick + 3, what="the core goes on")

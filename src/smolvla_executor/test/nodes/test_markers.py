@@ -4,8 +4,12 @@
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
-from smolvla_executor.visualization_node.markers import PathMarkers, time_colors
-from smolvla_executor.visualization_node.parameters import VisualizationSettings, rgb
+from smolvla_executor.visualization_node.markers import (
+    PathMarkers,
+    VisualizationSettings,
+    rgb,
+    time_colors,
+)
 from smolvla_executor.visualization_node.predicted_path import PathPicture, ReplacedPath, Seam
 from visualization_msgs.msg import Marker
 

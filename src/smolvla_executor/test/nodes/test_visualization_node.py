@@ -154,17 +154,16 @@ def test_the_description_may_come_by_topic_late_and_again(graph, capfd):
     assert capfd.readouterr().err.count("no robot description yet") == 1
     publisher = graph.node.create_publisher(String, "robot_description", qos.description_qos())
     publisher.publish(String(data=URDF))
-    graph.until(lambda: world.viewer._chain is not None)
-    world.chunk()
+    chunks = graph.node.create_timer(0.05, world.chunk)
     world.until_shown("ahead")
+    chunks.cancel()
     publisher.publish(String(data=URDF.replace('axis xyz="1 0 0"', 'axis xyz="0 1 0"')))
     graph.until(lambda: not world.markers, what="the old path is gone")
     world.chunk()
     world.until_shown("ahead")
     assert world.xs() == [0.0] * 11
     publisher.publish(String(data="<robot/>"))
-    graph.until(lambda: world.viewer._chain is None)
-    assert "robot_description: the URDF has no link 'gripper_frame_link'" in capfd.readouterr().err
+    graph.until(lambda: "has no link 'gripper_frame_link'" in capfd.readouterr().err)
 
 
 @pytest.mark.parametrize(
@@ -227,8 +226,6 @@ def test_frame_chooses_the_link_in_which_the_path_is_given(graph):
     [
         ("robot_description", "so100.urdf", "parameter 'robot_description': this is no URDF"),
         ("tip_link", "hand", "no link 'hand'"),
-        ("seam_color", "red", "seam_color holds 'red', no color"),
-        ("colors", ["#fff"], "colors holds '#fff', no color"),
     ],
 )
 def test_a_parameter_that_does_not_fit_is_named(graph, name, value, words):

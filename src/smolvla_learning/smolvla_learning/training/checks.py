@@ -198,7 +198,7 @@ def check_policy(policy: SmolVLAPolicy) -> None:
     """
     if policy.processors.norm_map.get("VISUAL", "IDENTITY") != "IDENTITY":
         raise TrainingError(
-            f"{policy.load_report.folder} normalizes the values of its images; training such a "
+            f"{policy.folder} normalizes the values of its images; training such a "
             "policy is not supported, start from another checkpoint"
         )
 

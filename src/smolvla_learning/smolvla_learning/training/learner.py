@@ -113,7 +113,7 @@ class Learner(nn.Module):
         self._augmentation = augmentation
         self._action_dim = policy.action_dim
         self._side = policy.config.image_side or policy.network.sizes.vision.image
-        self._ends = policy.image_tokens_around
+        self._ends = policy.engine.image_start, policy.engine.image_end
         self._absent = int(policy.config.empty_cameras)
         sizes = policy.network.sizes
         unit = sizes.vision.patch * sizes.vision.shuffle

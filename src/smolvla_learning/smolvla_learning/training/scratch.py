@@ -21,8 +21,8 @@ from smolvla_policy.checkpoint.save import (
 )
 from smolvla_policy.checkpoint.source import CONFIG, WEIGHTS, CheckpointError, read_json
 from smolvla_policy.checkpoint.synthetic import policy_config, write_vlm
-from smolvla_policy.checkpoint.tensor_file import write_tensor_file
 from smolvla_policy.checkpoint.vlm import model_sizes
+from smolvla_policy.checkpoint.weights import write_tensor_file
 from smolvla_policy.model.network import SmolVLANetwork
 from smolvla_policy.model.sizes import Precision
 from smolvla_policy.policy import SmolVLAPolicy

@@ -21,7 +21,7 @@ from smolvla_core.backend import Backend
 from smolvla_core.node_settings import PolicySettings
 from smolvla_core.settings import Setting, settings_of
 
-from smolvla_policy.backends.parameter_defaults import USUAL_PERIOD
+from smolvla_policy.backends.completion import USUAL_PERIOD
 
 GROUP = "smolvla_policy.backends"
 READS_CHECKPOINTS = "smolvla"

@@ -24,7 +24,6 @@ class Answer:
         positions: (rows, joints) radians; None where the request is refused.
         error: why it is refused and what to do; empty on success.
         failed: True where the backend broke, False where an input was missing.
-        instruction: the sentence that the actions obey.
         inference_time: seconds from taking the request to having the actions.
         stamp_ns: when the observation was taken; see `Observation`.
     """
@@ -32,7 +31,6 @@ class Answer:
     positions: NDArray[np.float64] | None
     error: str
     failed: bool
-    instruction: str
     inference_time: float
     stamp_ns: int = 0
 
@@ -62,47 +60,48 @@ def answer(
         An answer, always: a request without one would leave the executor waiting.
     """
     start = clock()
-    instruction = ""
-
-    def refuse(error: str, failed: bool) -> Answer:
-        return Answer(None, error, failed, instruction, clock() - start)
-
+    failed = False
     try:
         observation = observe()
+        if not observation.instruction.strip():
+            raise ValueError(
+                "the request has no instruction: its sender must fill in "
+                "InferenceRequest.instruction, as executor_node does from the topic "
+                "task_instruction"
+            )
+        failed = True
+        positions = _infer(backend, observation, request)
     except ValueError as error:
-        return refuse(str(error), failed=False)
-    instruction = observation.instruction
-    if not instruction.strip():
-        return refuse(
-            "the request has no instruction: its sender must fill in "
-            "InferenceRequest.instruction, as executor_node does from the topic task_instruction",
-            failed=False,
-        )
-    try:
-        positions = np.asarray(backend.infer(observation, request), dtype=np.float64)
-    except ValueError as error:
-        return refuse(f"{backend.name}: {error}", failed=True)
-    except Exception as error:  # the node must answer whatever a backend does
-        return refuse(f"{backend.name} failed: {type(error).__name__}: {error}", failed=True)
-    joints = len(backend.joint_names)
-    if positions.ndim != 2 or positions.shape[1] != joints or len(positions) == 0:
-        return refuse(
-            f"{backend.name} returned actions of shape {positions.shape}, expected "
-            f"(rows, {joints})",
-            failed=True,
-        )
-    if not np.isfinite(positions).all():
-        row, joint = np.argwhere(~np.isfinite(positions))[0]
-        return refuse(
-            f"{backend.name} returned {positions[row, joint]} for {backend.joint_names[joint]} "
-            f"in row {row}; check the checkpoint's statistics, or try dtype float32",
-            failed=True,
-        )
+        return Answer(None, str(error), failed, clock() - start)
     taken = clock() - start
     if taken < least_time:
         sleep(least_time - taken)
         taken = clock() - start
-    return Answer(positions, "", False, instruction, taken, observation.stamp_ns)
+    return Answer(positions, "", False, taken, observation.stamp_ns)
+
+
+def _infer(
+    backend: Backend, observation: Observation, request: ChunkRequest
+) -> NDArray[np.float64]:
+    try:
+        positions = np.asarray(backend.infer(observation, request), dtype=np.float64)
+    except ValueError as error:
+        raise ValueError(f"{backend.name}: {error}") from error
+    except Exception as error:  # the node must answer whatever a backend does
+        raise ValueError(f"{backend.name} failed: {type(error).__name__}: {error}") from error
+    joints = len(backend.joint_names)
+    if positions.ndim != 2 or positions.shape[1] != joints or len(positions) == 0:
+        raise ValueError(
+            f"{backend.name} returned actions of shape {positions.shape}, expected "
+            f"(rows, {joints})"
+        )
+    if not np.isfinite(positions).all():
+        row, joint = np.argwhere(~np.isfinite(positions))[0]
+        raise ValueError(
+            f"{backend.name} returned {positions[row, joint]} for {backend.joint_names[joint]} "
+            f"in row {row}; check the checkpoint's statistics, or try dtype float32"
+        )
+    return positions
 
 
 class LatestJobWorker(Generic[Job]):

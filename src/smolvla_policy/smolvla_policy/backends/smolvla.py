@@ -7,37 +7,25 @@ import gc
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from smolvla_core.backend import ChunkRequest, Observation
 from smolvla_core.robot import VELOCITY, VELOCITY_SUFFIX, Robot, load_robot
+from smolvla_core.units.joint_units import JointUnits
 
-from smolvla_policy.backends.parameter_defaults import complete, in_order, lerobot_names
+from smolvla_policy.backends.completion import choose_units, complete
 from smolvla_policy.backends.smolvla_settings import SmolVLASettings
-from smolvla_policy.backends.units_choice import choose_units
 from smolvla_policy.checkpoint.config import ACTION, STATE, SmolVLAConfig
 from smolvla_policy.checkpoint.contents import (
     CheckpointContents,
     constant_notes,
     read_contents,
 )
-from smolvla_policy.checkpoint.processors import Processors, camera_feature, default_cameras
+from smolvla_policy.checkpoint.processors import camera_feature, default_cameras
 from smolvla_policy.policy import SmolVLAPolicy
-
-
-class Units(Protocol):
-    """Converts between radians and the checkpoint's own units; see `control.units`."""
-
-    def to_policy(self, positions: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Turn joint positions (joints,) [rad] into the checkpoint's state."""
-        ...
-
-    def to_joints(self, actions: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Turn the checkpoint's actions (rows, joints) into joint positions [rad]."""
-        ...
 
 
 def chunk_noise(seed: int, index: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
@@ -58,33 +46,25 @@ class SmolVLABackend:
     """Runs a checkpoint as a backend of `policy_node`.
 
     Args:
+        settings: with a period.
         contents: the checkpoint; its weights are loaded here.
         joint_names: joints in the order of the checkpoint's state and action.
-        units: converts radians.
-        device: see `SmolVLAPolicy.from_pretrained`.
-        dtype: see there.
-        period: seconds between two actions.
+        units: converts between radians and the checkpoint's own units.
         cameras: camera name -> feature name, of those that there are; if None, of those that
-            the checkpoint expects, see `checkpoint.cameras.default_cameras`.
-        seed: of the noise; None draws fresh noise.
-        noise_scale: the noise is multiplied by it: 1 is what the network was trained with, 0
-            gives its most typical chunk, always the same for the same observation.
-        real_time_chunking: chunks continue the actions that are queued.
-        threads: of PyTorch on the CPU, for the whole process; None leaves them as they are.
-        tokenizer: see `SmolVLAPolicy.from_pretrained`.
+            the checkpoint expects, see `default_cameras`.
         notes: see the attribute.
         warnings: see the attribute.
 
     Attributes:
         policy: the checkpoint.
-        notes: lines for the log of whoever loads it: units, period and cameras and why, and
-            what else is to be known of the checkpoint.
+        notes: lines for the log: units, period and cameras and why, and what else is to be known
+            of the checkpoint.
         warnings: warnings for the log.
         tasks: the instructions that it learned; empty where the checkpoint does not say.
 
     Raises:
         CheckpointError: the checkpoint cannot be used.
-        ValueError: joints or cameras do not fit the checkpoint, or the device is absent.
+        ValueError: cameras do not fit the checkpoint, or the device is absent.
     """
 
     name = "smolvla"
@@ -92,51 +72,40 @@ class SmolVLABackend:
 
     def __init__(
         self,
+        settings: SmolVLASettings,
         contents: CheckpointContents,
-        *,
         joint_names: Sequence[str],
-        units: Units,
-        device: str = "auto",
-        dtype: str | None = None,
-        period: float = 1.0 / 30.0,
+        units: JointUnits,
         cameras: Mapping[str, str] | None = None,
-        seed: int | None = None,
-        noise_scale: float = 1.0,
-        real_time_chunking: bool = False,
-        threads: int | None = None,
-        tokenizer: str | None = None,
         notes: Sequence[str] = (),
         warnings: Sequence[str] = (),
     ) -> None:
-        if threads is not None:
-            torch.set_num_threads(threads)
-        config, self.description = contents.config, contents.source
+        torch.set_num_threads(settings.threads or max((os.cpu_count() or 2) - 1, 1))
+        self.description = contents.source
         # Before the weights: a contradiction is reported at once.
-        self._features = match_cameras(self.description, cameras, config, contents.processors)
+        features = match_cameras(contents, cameras)
         self.policy = SmolVLAPolicy.from_contents(
             contents,
-            device=device,
-            dtype=dtype,
-            tokenizer=tokenizer,
-            cameras=self._features,
+            device=settings.device,
+            dtype=settings.dtype,
+            tokenizer=settings.tokenizer or None,
+            cameras=features,
         )
-        self.notes = tuple(notes)
+        self.notes = (*notes, camera_note(features, contents.config))
         self.warnings = tuple(warnings)
-        self.tasks = self.policy.robot.tasks
+        self.tasks = contents.robot.tasks
         self.device = str(self.policy.device)
         self.dtype = self.policy.dtype
+        self.cameras = tuple(features)
         self.joint_names = tuple(joint_names)
         self.chunk_size = self.policy.chunk_size
-        self.period = period
+        self.period = settings.period
+        self.real_time_chunking = settings.real_time_chunking
         self._units = units
-        self.real_time_chunking = real_time_chunking
-        self._seed = seed
-        self._noise_scale = noise_scale
-        self._index = 0
+        self._noise_scale = settings.noise_scale
         self._instruction = ""
-        self.cameras = tuple(self._features)
-        self.notes += (camera_note(self._features, config),)
-        self.policy.warm_up(tuple(self._features.values()))
+        self._seed, self._index = settings.seed, 0
+        self.policy.warm_up(tuple(features.values()))
 
     def infer(self, observation: Observation, request: ChunkRequest) -> NDArray[np.float64]:
         """Predict a chunk.
@@ -179,7 +148,7 @@ class SmolVLABackend:
     def _noise(self) -> NDArray[np.float32] | None:
         """Return the next chunk's noise; None where the policy shall draw it."""
         shape = (self.chunk_size, int(self.policy.config.max_action_dim))
-        if self._seed is not None:
+        if self._seed >= 0:
             noise = chunk_noise(self._seed, self._index, shape)
         elif self._noise_scale == 1.0:
             return None
@@ -187,26 +156,15 @@ class SmolVLABackend:
             noise = np.random.default_rng().standard_normal(shape, dtype=np.float32)
         return noise * np.float32(self._noise_scale)
 
-    def reseed(self, seed: int | None) -> None:
-        """Begin a new sequence of noise, as at the start of an episode.
-
-        Args:
-            seed: chunk k of the sequence is made from ``chunk_noise(seed, k, ...)``; None
-                draws fresh noise.
-        """
-        self._seed = seed
-        self._index = 0
-
-    def tune(self, options: Mapping[str, Any]) -> None:
+    def tune(self, changes: Mapping[str, Any]) -> None:
         """Take new values of ``seed``, ``noise_scale`` or ``real_time_chunking``.
 
-        A new seed begins a new sequence of noise.
+        A seed begins a new sequence of noise, as at the start of an episode.
         """
-        if "seed" in options:
-            self.reseed(_seed(options))
-        self._noise_scale = float(options.get("noise_scale", self._noise_scale))
-        rtc = options.get("real_time_chunking", self.real_time_chunking)
-        self.real_time_chunking = bool(rtc)
+        if "seed" in changes:
+            self._seed, self._index = changes["seed"], 0
+        self._noise_scale = changes.get("noise_scale", self._noise_scale)
+        self.real_time_chunking = changes.get("real_time_chunking", self.real_time_chunking)
 
     def close(self) -> None:
         """Free the weights, on a GPU too; the backend cannot be used afterwards."""
@@ -216,7 +174,7 @@ class SmolVLABackend:
             torch.cuda.empty_cache()
 
 
-def fit_joints(checkpoint: str, robot: Robot, contents: CheckpointContents) -> Robot:
+def fit_joints(robot: Robot, contents: CheckpointContents) -> Robot:
     """Return the robot with its joints in the checkpoint's order.
 
     Where the checkpoint names others, or none, they stay in their own.
@@ -225,7 +183,7 @@ def fit_joints(checkpoint: str, robot: Robot, contents: CheckpointContents) -> R
         ValueError: the checkpoint is not for as many joints, in state and action, of the same
             roles; the message says what to do.
     """
-    config = contents.config
+    config, checkpoint = contents.config, contents.source
     if config.state_dim != config.action_dim:
         raise ValueError(
             f"{checkpoint} has a state of {config.state_dim} and actions of "
@@ -237,7 +195,10 @@ def fit_joints(checkpoint: str, robot: Robot, contents: CheckpointContents) -> R
     known = [joint.lerobot for joint in robot.joints if joint.role == VELOCITY]
     lacking = [name for name in moving if name not in known]
     if config.action_dim == len(robot.joints) and (not lacking or len(known) == len(moving)):
-        return replace(robot, joints=in_order(robot.joints, named))
+        joints = {joint.lerobot: joint for joint in robot.joints}
+        if sorted(joints) != sorted(named):
+            return robot
+        return replace(robot, joints=tuple(joints[name] for name in named))
     listed = ", ".join(joint.name for joint in robot.joints)
     count = (
         f"{checkpoint} has a state of {config.state_dim} and actions of {config.action_dim} "
@@ -262,7 +223,8 @@ def checkpoint_joints(contents: CheckpointContents) -> tuple[str, ...]:
     """Return LeRobot's names of the checkpoint's joints, in its order; empty if not known."""
     config = contents.config
     names = contents.robot.joints or config.outputs[ACTION].names or config.inputs[STATE].names
-    return lerobot_names(names or ())
+    # The recordings of some call shoulder_pan main_shoulder_pan.pos.
+    return tuple(name.rpartition("main_")[2].removesuffix(".pos") for name in names or ())
 
 
 def requested_cameras(
@@ -288,22 +250,18 @@ def requested_cameras(
 
 
 def match_cameras(
-    checkpoint: str,
-    cameras: Mapping[str, str] | None,
-    config: SmolVLAConfig,
-    processors: Processors,
+    contents: CheckpointContents, cameras: Mapping[str, str] | None
 ) -> dict[str, str]:
     """Return camera name -> feature name, in the checkpoint's order.
 
     Args:
-        checkpoint: names it in errors.
+        contents: of the checkpoint.
         cameras: see `SmolVLABackend`.
-        config: of the checkpoint.
-        processors: of the checkpoint.
 
     Raises:
         ValueError: a camera is none of the checkpoint's, or two are for the same feature.
     """
+    config, processors = contents.config, contents.processors
     try:
         requested = default_cameras(config, processors) if cameras is None else cameras
         matched: dict[str, str] = {}
@@ -313,7 +271,7 @@ def match_cameras(
                 raise ValueError(f"{matched[feature]} and {name} are both for {feature}")
             matched[feature] = name
     except ValueError as error:
-        raise ValueError(f"{checkpoint}: {error}") from error
+        raise ValueError(f"{contents.source}: {error}") from error
     return {matched[feature]: feature for feature in config.images if feature in matched}
 
 
@@ -338,51 +296,32 @@ def create(settings: SmolVLASettings) -> SmolVLABackend:
     Raises:
         ValueError: a parameter does not fit; see also `SmolVLABackend`.
     """
-    options: Mapping[str, Any] = vars(settings)
-    if not options.get("checkpoint"):
+    if not settings.checkpoint:
         raise ValueError(
             "parameter 'checkpoint' is empty; give a folder or a hub id such as "
             "lerobot/smolvla_base"
         )
-    checkpoint, stats = str(options["checkpoint"]), options.get("stats") or None
-    robot = load_robot(options["robot"])
-    contents = read_contents(checkpoint, stats)
-    robot = fit_joints(checkpoint, robot, contents)
-    cameras = requested_cameras(options.get("cameras") or (), robot, contents)
-    completed = complete(options, robot, contents.robot)
-    options, robot = completed.options, completed.robot
+    robot = load_robot(settings.robot)
+    contents = read_contents(settings.checkpoint, settings.stats or None)
+    robot = fit_joints(robot, contents)
+    cameras = requested_cameras(settings.cameras, robot, contents)
+    completed = complete(settings, robot, contents.robot)
+    robot = completed.robot
     joints = [joint.name for joint in robot.joints]
     constant = constant_notes(contents.config, contents.normalizers, joints)
-    chosen = choose_units(options, robot, contents.statistics, contents.robot.units)
+    chosen = choose_units(settings, robot, contents.statistics, contents.robot.units)
+    notes = [
+        *contents.notes,
+        *(f"{feature}: {note}" for feature, note in constant.items()),
+        *chosen.notes,
+        *completed.notes,
+    ]
+    warnings = [chosen.warning] if chosen.warning else []
     period = f"period: {completed.period}"
-    threads = int(options.get("threads", 0)) or max((os.cpu_count() or 2) - 1, 1)
+    if completed.warning:
+        warnings.append(f"{period}. {completed.warning}")
+    else:
+        notes.append(period)
     return SmolVLABackend(
-        contents,
-        joint_names=robot.joint_names,
-        units=chosen.units,
-        device=str(options.get("device", "auto")),
-        dtype=str(options.get("dtype", "auto")),
-        period=float(options["period"]),
-        cameras=cameras,
-        seed=_seed(options),
-        noise_scale=float(options.get("noise_scale", 1.0)),
-        real_time_chunking=bool(options.get("real_time_chunking", False)),
-        threads=threads,
-        tokenizer=str(options.get("tokenizer") or "") or None,
-        notes=[
-            *contents.notes,
-            *(f"{feature}: {note}" for feature, note in constant.items()),
-            *chosen.notes,
-            *completed.notes,
-            *([] if completed.warning else [period]),
-        ],
-        warnings=[
-            *([chosen.warning] if chosen.warning else []),
-            *([f"{period}. {completed.warning}"] if completed.warning else []),
-        ],
+        completed.settings, contents, robot.joint_names, chosen.units, cameras, notes, warnings
     )
-
-
-def _seed(options: Mapping[str, Any]) -> int | None:
-    seed = int(options.get("seed", -1))
-    return None if seed < 0 else seed

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from smolvla_core.node_settings import PolicySettings
-from smolvla_core.settings import setting
+from smolvla_core.settings import live_setting, same, setting
 
 if TYPE_CHECKING:
     from smolvla_policy.backends.smolvla import SmolVLABackend
@@ -52,34 +52,25 @@ class SmolVLASettings(PolicySettings):
         "Move the arm although the checkpoint's statistics contradict 'units', or the "
         "calibration's ranges cannot be this arm's.",
     )
-    period: float = setting(
-        0.0,
-        "Time between two actions of a chunk: 1/fps of the data that the checkpoint was trained "
-        "on [s]. 0: what the checkpoint says (robot.json), else 1/30 with a warning.",
-        0.0,
-        1.0,
-    )
-    real_time_chunking: bool = setting(
+    period: float = same(PolicySettings, "period", 0.0)
+    real_time_chunking: bool = live_setting(
         False,
         "Chunks continue the actions that the executor has queued instead of being drawn without "
         "regard to them, so that seams do not jump (arXiv 2506.07339).",
-        live=True,
     )
-    seed: int = setting(
+    seed: int = live_setting(
         -1,
         "Seed of the noise that actions are made from: the same seed gives the same actions for "
         "the same observations. -1: fresh noise.",
         -1,
-        live=True,
     )
-    noise_scale: float = setting(
+    noise_scale: float = live_setting(
         1.0,
         "The noise that actions are made from is multiplied by this: 1 as trained and as LeRobot; "
         "0 the checkpoint's most typical actions, the same for the same observation, so that "
         "chunks agree and seams are small.",
         0.0,
         1.0,
-        live=True,
     )
     threads: int = setting(
         0,

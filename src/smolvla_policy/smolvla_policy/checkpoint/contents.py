@@ -28,8 +28,7 @@ from smolvla_policy.checkpoint.statistics import (
     make_normalizers,
     statistics_size,
 )
-from smolvla_policy.checkpoint.tensor_file import TensorFile
-from smolvla_policy.checkpoint.weights import base_checkpoint, has_adapter
+from smolvla_policy.checkpoint.weights import TensorFile, base_checkpoint, has_adapter
 
 Adaptation = Callable[[SmolVLAConfig, Processors], tuple[SmolVLAConfig, Processors]]
 
@@ -45,7 +44,6 @@ class CheckpointContents:
         processors: active settings of pre- and post-processing.
         statistics: the active ones.
         weights: file of the weights.
-        stats: the user's choice of statistics as text; empty for the checkpoint's own.
         robot: what the checkpoint says beyond LeRobot's files.
         notes: what a user should know of how it was read, a line each.
     """
@@ -57,7 +55,6 @@ class CheckpointContents:
     statistics: Statistics
     weights: Path
     robot: RobotFacts
-    stats: str = ""
     notes: tuple[str, ...] = ()
 
     @cached_property
@@ -107,7 +104,6 @@ def read_contents(
         statistics=statistics,
         weights=weights,
         robot=robot,
-        stats="" if stats is None else str(stats)[:200],
         notes=notes,
     )
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from smolvla_policy.checkpoint.config import MODES, STATE, SmolVLAConfig
 from smolvla_policy.checkpoint.source import CheckpointError, read_json
-from smolvla_policy.checkpoint.tensor_file import TensorFile
+from smolvla_policy.checkpoint.weights import TensorFile
 
 PREPROCESSOR = "policy_preprocessor.json"
 POSTPROCESSOR = "policy_postprocessor.json"

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from smolvla_policy.checkpoint.config import ACTION, STATE, SmolVLAConfig
 from smolvla_policy.checkpoint.processors import Processors
 from smolvla_policy.checkpoint.source import CheckpointError, read_json
-from smolvla_policy.checkpoint.tensor_file import TensorFile
+from smolvla_policy.checkpoint.weights import BUFFER, TensorFile
 
 Floats = NDArray[np.float32]
 FeatureStatistics = Mapping[str, Floats]
@@ -180,16 +180,7 @@ Statistics = dict[str, dict[str, Floats]]
 """Feature name -> statistic -> values."""
 
 DEFAULT_SET = ""
-BUFFER = re.compile(
-    r"(?:normalize_inputs|normalize_targets|unnormalize_targets|unnormalize_outputs)\."
-    r"(?:(?P<set>.+?)_)?buffer_(?P<feature>.+)\.(?P<statistic>[^.]+)"
-)
 MIGRATED = re.compile(r"(?P<set>.+?)\.buffer\.(?P<feature>.+)")
-
-
-def is_buffer(name: str) -> bool:
-    """Whether a name among the weights is an old normalization buffer."""
-    return BUFFER.fullmatch(name) is not None
 
 
 def find_statistics(

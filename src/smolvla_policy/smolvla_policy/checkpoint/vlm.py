@@ -19,8 +19,7 @@ from smolvla_policy.checkpoint.source import (
     model_name,
     read_json,
 )
-from smolvla_policy.checkpoint.tensor_file import TensorFile
-from smolvla_policy.checkpoint.weights import COMPILED, EMBEDDING
+from smolvla_policy.checkpoint.weights import COMPILED, EMBEDDING, TensorFile
 from smolvla_policy.model.sizes import DecoderSizes, ModelSizes, VisionSizes, expert_sizes
 
 SMOLVLM2_500M: dict[str, Any] = {

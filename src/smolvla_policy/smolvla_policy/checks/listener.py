@@ -6,8 +6,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from rclpy.executors import SingleThreadedExecutor
@@ -20,9 +19,8 @@ from smolvla_core.robot import Robot
 from smolvla_core.ros import qos
 from smolvla_core.ros.joint_states import subscribe_joint_states
 from smolvla_core.ros.sensors import SerializedImage
-from smolvla_core.settings import from_values
 
-from smolvla_policy.checks.received import Received, ReceivedCamera, ReceivedJoints
+from smolvla_policy.checks.robot_checks import Received, ReceivedCamera, ReceivedJoints
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 
@@ -56,26 +54,16 @@ class RobotListener:
         node: that subscribes; spun by `listen`.
         cameras: their names.
         robot: that publishes, with the joints that the policy moves.
-        options: values of `policy_node`'s parameters.
+        settings: of `policy_node`.
     """
 
     def __init__(
-        self,
-        node: Node,
-        cameras: Sequence[str],
-        robot: Robot,
-        options: Mapping[str, Any],
+        self, node: Node, cameras: Sequence[str], robot: Robot, settings: SensorSettings
     ) -> None:
         self._node = node
         joints = robot.joint_names
-        sensors = from_values(SensorSettings, options)
         self._order = JointOrder(joints)
-        self._compressed: dict[str, bool] = {}
-        self._buffer = ObservationBuffer(
-            cameras,
-            joints,
-            sensors,
-        )
+        self._buffer = ObservationBuffer(cameras, joints, settings)
         self._arrivals = {camera: _Arrivals() for camera in cameras}
         self._newest: dict[str, SerializedImage] = {}
         self._topics: dict[str, str] = {}
@@ -84,13 +72,11 @@ class RobotListener:
         self._positions = np.full(len(joints), np.nan)
         self._problem = ""
         for camera in cameras:
-            self._subscribe(camera, *sensors.image_topic(camera))
+            self._subscribe(camera, *settings.image_topic(camera))
         subscriptions = subscribe_joint_states(node, robot.joint_states, self._on_joint_state)
         self._joint_topics = [subscription.topic_name for subscription in subscriptions]
 
     def _subscribe(self, camera: str, topic: str, compressed: bool) -> None:
-        self._compressed[camera] = compressed
-
         def on_image(data: bytes) -> None:
             image, now = SerializedImage(data, compressed), time.monotonic()
             self._newest[camera] = image

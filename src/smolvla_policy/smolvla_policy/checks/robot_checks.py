@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of what was received of the robot against what the checkpoint needs."""
+"""Checks of what was received of the robot against what the checkpoint needs, without ROS."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from smolvla_core.node_settings import SensorSettings
 from smolvla_core.observation import GRAY, SIMULATED
 from smolvla_core.robot import VELOCITY, Robot
 
-from smolvla_policy.backends.units_choice import ChosenUnits
+from smolvla_policy.backends.completion import ChosenUnits
 from smolvla_policy.checkpoint.config import STATE, SmolVLAConfig
-from smolvla_policy.checks.received import Received, ReceivedCamera, ReceivedJoints
-from smolvla_policy.checks.rows import Row, Status
+from smolvla_policy.checks.rows import Row
 
 SLOW_RATE = 10.0
 """Below so many images or joint states a second observations are older than need be [Hz]."""
@@ -32,23 +32,90 @@ OUTSIDE = 0.1
 """Share of the data's range by which a pose may lie outside of it."""
 
 
+@dataclass(frozen=True)
+class ReceivedCamera:
+    """What came from one camera.
+
+    Attributes:
+        topic: that was listened to.
+        publishers: how many there are of it.
+        types: message types that it is published with.
+        images: how many arrived.
+        rate: images per second; NaN below two.
+        age: since the newest arrived [s]; infinite before the first.
+        stamp_age: median of arrival minus stamp [s]; NaN where there are no stamps.
+        pixels: the newest, uint8 (height, width, 3); None if there is none to be read.
+        gray: whether the newest has no color.
+        error: why the newest cannot be read.
+    """
+
+    topic: str
+    publishers: int = 0
+    types: tuple[str, ...] = ()
+    images: int = 0
+    rate: float = math.nan
+    age: float = math.inf
+    stamp_age: float = math.nan
+    pixels: NDArray[np.uint8] | None = None
+    gray: bool = False
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class ReceivedJoints:
+    """What came of the joint states.
+
+    Attributes:
+        topic: that was listened to; several with commas.
+        publishers: how many there are of it.
+        messages: how many arrived.
+        rate: states of the slowest joint per second; NaN below two.
+        names: those of the joints that the policy moves that were received.
+        positions: (joints,) [rad] of the joints that the policy moves; None if there are none.
+        problem: why the newest cannot be used.
+        stamp_age: median of arrival minus stamp [s]; NaN where there are no stamps.
+    """
+
+    topic: str
+    publishers: int = 0
+    messages: int = 0
+    rate: float = math.nan
+    names: tuple[str, ...] = ()
+    positions: NDArray[np.float64] | None = None
+    problem: str = ""
+    stamp_age: float = math.nan
+
+
+@dataclass(frozen=True)
+class Received:
+    """What was received in `seconds`.
+
+    Attributes:
+        seconds: of listening.
+        cameras: camera name -> what came.
+        joints: what came of the joint states.
+        image_topics: all topics in the graph that carry images of the wanted kind.
+        missing: what keeps an observation from being made of it all; empty when nothing does.
+    """
+
+    seconds: float
+    cameras: Mapping[str, ReceivedCamera]
+    joints: ReceivedJoints
+    image_topics: tuple[str, ...] = ()
+    missing: str = ""
+
+
 def check_silence(received: Received) -> list[Row]:
     """Return a row when nothing at all was received: the robot is not running."""
-    if not received.silent:
+    cameras, joints = received.cameras.values(), received.joints
+    if joints.messages or any(camera.images for camera in cameras):
         return []
-    joints = received.joints.topic
-    if received.joints.publishers or any(c.publishers for c in received.cameras.values()):
+    if joints.publishers or any(camera.publishers for camera in cameras):
         cause = "published, but nothing arrives: check the network and the drivers"
     else:
         cause = "start the arm and the cameras (same ROS_DOMAIN_ID and namespace?)"
-    return [
-        Row(
-            "robot",
-            Status.FIX,
-            f"no {joints} and no image received in {received.seconds:g} s",
-            f"{cause}; or check without them: --offline",
-        )
-    ]
+    found = f"no {joints.topic} and no image received in {received.seconds:g} s"
+    return [Row.fix("robot", found, f"{cause}; or check without them: --offline")]
 
 
 def check_camera(
@@ -56,7 +123,7 @@ def check_camera(
     feature: str,
     received: Received,
     config: SmolVLAConfig,
-    options: Mapping[str, Any],
+    settings: SensorSettings,
     own_shapes: bool = True,
 ) -> Row:
     """Check one camera: publisher, type, rate, stamps, size.
@@ -66,24 +133,24 @@ def check_camera(
         feature: of the checkpoint that it is for.
         received: of the robot.
         config: of the checkpoint.
-        options: values of `policy_node`'s parameters.
+        settings: of `policy_node`.
         own_shapes: whether the configuration's shapes are the training data's; fine-tuning
             keeps the base model's.
     """
     camera, check = received.cameras[name], f"camera {name}"
     if camera.images == 0:
-        return Row(check, Status.FIX, *_nothing_from(camera, received, options))
+        return Row.fix(check, *_nothing_from(camera, received))
     if camera.pixels is None:
-        return Row(check, Status.FIX, f"{camera.topic}: {camera.error}")
+        return Row.fix(check, f"{camera.topic}: {camera.error}")
     height, width = camera.pixels.shape[:2]
     found = f"{camera.topic} for {feature}: {width}x{height}, {_rate(camera.rate)}"
     found += f", stamps {camera.stamp_age:.3f} s old" if math.isfinite(camera.stamp_age) else ""
-    limit = float(options["max_image_age"])
+    limit = settings.max_image_age
     # A single image has no rate, which is not enough either.
     if camera.age > limit or not 1.0 / camera.rate <= limit:
         advice = f"images must come within max_image_age, {limit:g} s: check driver and network"
-        return Row(check, Status.FIX, found, advice)
-    advices = _stamp_advice(camera.stamp_age, limit, options)
+        return Row.fix(check, found, advice)
+    advices = _stamp_advice(camera.stamp_age, limit, settings)
     if camera.rate < SLOW_RATE:
         advices.append(f"fewer than {SLOW_RATE:g} a second: what the policy sees is old")
     if camera.gray:
@@ -96,12 +163,10 @@ def check_camera(
                 f"trained with {shape[2]}x{shape[1]}: pictures of another shape are padded "
                 "otherwise; set the camera to the same ratio"
             )
-    return Row(check, Status.WARN if advices else Status.OK, found, "\n".join(advices))
+    return Row.ok_or_warn(check, found, "\n".join(advices))
 
 
-def _nothing_from(
-    camera: ReceivedCamera, received: Received, options: Mapping[str, Any]
-) -> tuple[str, str]:
+def _nothing_from(camera: ReceivedCamera, received: Received) -> tuple[str, str]:
     compressed = camera.topic.endswith("/compressed")
     wanted = "sensor_msgs/msg/CompressedImage" if compressed else "sensor_msgs/msg/Image"
     if camera.publishers == 0:
@@ -123,49 +188,41 @@ def _nothing_from(
     )
 
 
-def check_joint_states(
-    received: ReceivedJoints, seconds: float, options: Mapping[str, Any]
-) -> Row:
+def check_joint_states(received: ReceivedJoints, seconds: float, settings: SensorSettings) -> Row:
     """Check the joint states: publisher, names, numbers, rate, stamps."""
     check = "joint states"
     if received.messages == 0:
         if received.publishers:
-            return Row(
-                check,
-                Status.FIX,
-                f"{received.topic} is published, but nothing arrived in {seconds:g} s",
-                "check the arm's driver (joint_state_broadcaster active?) and the network",
-            )
-        return Row(
-            check,
-            Status.FIX,
-            f"nobody publishes {received.topic}",
-            "start the arm's driver, or set the namespace: --ros-args -r __ns:=/...",
-        )
+            found = f"{received.topic} is published, but nothing arrived in {seconds:g} s"
+            advice = "check the arm's driver (joint_state_broadcaster active?) and the network"
+        else:
+            found = f"nobody publishes {received.topic}"
+            advice = "start the arm's driver, or set the namespace: --ros-args -r __ns:=/..."
+        return Row.fix(check, found, advice)
     if received.positions is None:
-        return Row(check, Status.FIX, f"{received.topic}: {received.problem}")
+        return Row.fix(check, f"{received.topic}: {received.problem}")
     found = f"{received.topic}: {len(received.names)} joints, {_rate(received.rate)}"
     found += (
         f", stamps {received.stamp_age:.3f} s old" if math.isfinite(received.stamp_age) else ""
     )
-    limit = float(options["max_joint_state_age"])
+    limit = settings.max_joint_state_age
     if not 1.0 / received.rate <= limit:
         advice = f"they must come within max_joint_state_age, {limit:g} s: raise their rate"
-        return Row(check, Status.FIX, found, advice)
-    advices = _stamp_advice(received.stamp_age, limit, options)
+        return Row.fix(check, found, advice)
+    advices = _stamp_advice(received.stamp_age, limit, settings)
     if received.rate < SLOW_RATE:
         advices.append(f"fewer than {SLOW_RATE:g} a second: what the policy feels is old")
-    return Row(check, Status.WARN if advices else Status.OK, found, "\n".join(advices))
+    return Row.ok_or_warn(check, found, "\n".join(advices))
 
 
 def _rate(rate: float) -> str:
     return f"{rate:.1f} Hz" if math.isfinite(rate) else "once"
 
 
-def _stamp_advice(age: float, limit: float, options: Mapping[str, Any]) -> list[str]:
+def _stamp_advice(age: float, limit: float, settings: SensorSettings) -> list[str]:
     if math.isnan(age):
         return ["no stamps: parts of an observation are matched by their arrival"]
-    if options["match_by"] == "reception":
+    if settings.match_by == "reception":
         return []
     if age > SIMULATED:
         return [f"stamped by a simulator's clock: set use_sim_time:=true for all nodes, {OR_NOT}"]
@@ -182,28 +239,20 @@ def _stamp_advice(age: float, limit: float, options: Mapping[str, Any]) -> list[
 
 
 def check_limits(positions: NDArray[np.float64], robot: Robot) -> Row:
-    """Check that the arm stands within the robot's limits.
-
-    Args:
-        positions: (joints,) [rad].
-        robot: its joints.
-    """
-    check = "joint limits"
+    """Check that the arm, with its joints at (joints,) [rad], stands within its limits."""
     beyond = [
         f"{joint.name} stands at {position:.3f} rad, its limits are {joint.lower:.3f} to "
         f"{joint.upper:.3f}"
         for joint, position in zip(robot.moving, positions, strict=True)
         if not joint.lower - 0.01 <= position <= joint.upper + 0.01
     ]
-    if beyond:
-        return Row(
-            check,
-            Status.WARN,
-            "; ".join(beyond),
-            "the first command will bring it within them: move it there by hand before, or check "
-            "the calibration",
-        )
-    return Row(check, Status.OK, "the arm stands within the robot file's limits")
+    if not beyond:
+        return Row.ok("joint limits", "the arm stands within the robot file's limits")
+    advice = (
+        "the first command will bring it within them: move it there by hand before, or check the "
+        "calibration"
+    )
+    return Row.warn("joint limits", "; ".join(beyond), advice)
 
 
 def check_pose(
@@ -239,12 +288,12 @@ def check_pose(
         low, high = (columns["mean"] + sign * 3.0 * columns["std"] for sign in (-1.0, 1.0))
         slack = np.zeros(len(joints))
     else:
-        return Row(check, Status.SKIPPED, "no statistics of the state to compare with")
+        return Row.skipped(check, "no statistics of the state to compare with")
     slack = slack + ROUNDING * np.maximum(np.abs(low), np.abs(high))
     outside = np.flatnonzero((state < low - slack) | (state > high + slack))
     if not outside.size:
         text = ", ".join(f"{value:.1f}" for value in state)
-        return Row(check, Status.OK, f"within the data's ({chosen.regime}: {text})")
+        return Row.ok(check, f"within the data's ({chosen.regime}: {text})")
     found = "; ".join(
         f"{joints[i]} stands at {state[i]:.1f}, the data's went {low[i]:.1f} to {high[i]:.1f}"
         if low[i] < high[i]
@@ -256,24 +305,19 @@ def check_pose(
     # A joint that never moved in the data has no deviation to measure by.
     far = [i for i in outside if std[i] > 0 and abs(state[i] - mean[i]) > FAR * std[i]]
     if far:
-        return Row(
-            check,
-            Status.FIX,
-            f"{found} ({chosen.regime})",
+        advice = (
             f"{', '.join(joints[i] for i in far)}: more than {FAR:g} standard deviations from the "
             "data's mean. Other units, another zero, the wrong order or sign of joints? Or a pose "
-            "that the data do not have: bring the arm near to where the data began",
+            "that the data do not have: bring the arm near to where the data began"
         )
-    return Row(
-        check,
-        Status.WARN,
-        f"{found} ({chosen.regime})",
-        "bring the arm near to where the data began",
+        return Row.fix(check, f"{found} ({chosen.regime})", advice)
+    return Row.warn(
+        check, f"{found} ({chosen.regime})", "bring the arm near to where the data began"
     )
 
 
 def check_observation(received: Received) -> Row:
     """Check that images and joint state belong together, as `policy_node` wants them."""
     if received.missing:
-        return Row("observation", Status.FIX, received.missing)
-    return Row("observation", Status.OK, "images and joint state belong together")
+        return Row.fix("observation", received.missing)
+    return Row.ok("observation", "images and joint state belong together")

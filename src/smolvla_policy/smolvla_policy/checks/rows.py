@@ -36,6 +36,31 @@ class Row:
     found: str
     advice: str = ""
 
+    @classmethod
+    def ok(cls, check: str, found: str) -> Row:
+        """Return a row that is as it should be."""
+        return cls(check, Status.OK, found)
+
+    @classmethod
+    def ok_or_warn(cls, check: str, found: str, advice: str) -> Row:
+        """Return a row that is worth a look where there is advice."""
+        return cls(check, Status.WARN if advice else Status.OK, found, advice)
+
+    @classmethod
+    def fix(cls, check: str, found: object, advice: str = "") -> Row:
+        """Return a row that keeps the arm from moving, or from moving as it should."""
+        return cls(check, Status.FIX, str(found), advice)
+
+    @classmethod
+    def warn(cls, check: str, found: str, advice: str = "") -> Row:
+        """Return a row that is worth a look."""
+        return cls(check, Status.WARN, found, advice)
+
+    @classmethod
+    def skipped(cls, check: str, found: str) -> Row:
+        """Return the row of a check that was not made."""
+        return cls(check, Status.SKIPPED, found)
+
 
 def exit_code(rows: Sequence[Row]) -> int:
     """Return 1 when something must be done, else 0."""

@@ -6,20 +6,18 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from smolvla_core.backend import ChunkRequest, Observation
 from smolvla_core.latency import LatencyWindow, least_threshold
-from smolvla_core.settings import from_values
 
-from smolvla_policy.backends.smolvla import SmolVLABackend, create
+from smolvla_policy.backends.smolvla import create
 from smolvla_policy.backends.smolvla_settings import SmolVLASettings
-from smolvla_policy.checks.rows import Row, Status
+from smolvla_policy.checks.rows import Row
 from smolvla_policy.model.sizes import choose_device
 
 CAMERA_SIZE = (480, 640)
@@ -44,31 +42,30 @@ class Measured:
     dtype: str
 
 
-def check_device(options: Mapping[str, Any], weights: Path) -> list[Row]:
+def check_device(settings: SmolVLASettings, weights: Path) -> list[Row]:
     """Check that the device is there and has the memory."""
-    requested = str(options["device"])
     try:
-        device = choose_device(requested)
+        device = choose_device(settings.device)
     except ValueError as error:
-        return [Row("device", Status.FIX, str(error))]
+        return [Row.fix("device", error)]
     if device.type == "cuda":
         name = f"{device} ({torch.cuda.get_device_name(device)})"
         free = float(torch.cuda.mem_get_info(device)[0])
     else:
         name, free = str(device), available_memory()
-    chosen = f"auto is {name}" if requested == "auto" else name
-    rows = [Row("device", Status.OK, f"{chosen}, PyTorch {torch.__version__}")]
+    chosen = f"auto is {name}" if settings.device == "auto" else name
+    rows = [Row.ok("device", f"{chosen}, PyTorch {torch.__version__}")]
     # bfloat16 in the file may be widened to float32.
-    factor = 1 if options.get("dtype") == "bfloat16" else 2
+    factor = 1 if settings.dtype == "bfloat16" else 2
     needed = factor * weights.stat().st_size
     found = f"weights take up to {needed / 1e9:.2f} GB"
     if math.isnan(free):
-        rows.append(Row("memory", Status.SKIPPED, f"{found}; what is free is unknown here"))
+        rows.append(Row.skipped("memory", f"{found}; what is free is unknown here"))
     elif needed > MOST_MEMORY * free:
         advice = "close other programs, set dtype to bfloat16, or use another device"
-        rows.append(Row("memory", Status.FIX, f"{found}, {free / 1e9:.1f} GB are free", advice))
+        rows.append(Row.fix("memory", f"{found}, {free / 1e9:.1f} GB are free", advice))
     else:
-        rows.append(Row("memory", Status.OK, f"{found}, {free / 1e9:.1f} GB are free"))
+        rows.append(Row.ok("memory", f"{found}, {free / 1e9:.1f} GB are free"))
     return rows
 
 
@@ -85,29 +82,26 @@ def available_memory(meminfo: Path = Path("/proc/meminfo")) -> float:
 
 
 def measure(
-    options: Mapping[str, Any],
+    settings: SmolVLASettings,
     images: Mapping[str, NDArray[np.uint8]],
     task: str,
     chunks: int = 3,
     clock: Callable[[], float] = time.perf_counter,
-    load: Callable[[SmolVLASettings], SmolVLABackend] = create,
 ) -> Measured:
     """Load the checkpoint as `policy_node` does and time some chunks after the warm-up.
 
     Args:
-        options: values of `policy_node`'s parameters.
+        settings: of `policy_node`.
         images: camera -> uint8 (height, width, 3), where received; others are made up.
         task: the instruction; a made-up one where it is empty.
         chunks: how many are timed.
         clock: seconds.
-        load: makes the backend.
 
     Raises:
         ValueError: it cannot be loaded.
     """
     # Units change nothing about the time, and must not keep it from being measured.
-    changed = {**options, "units": "radians", "allow_units_mismatch": True}
-    backend = load(from_values(SmolVLASettings, changed))
+    backend = create(replace(settings, units="radians", allow_units_mismatch=True))
     try:
         random = np.random.default_rng(0)
         observation = Observation(
@@ -132,14 +126,6 @@ def measure(
         backend.close()
 
 
-def expected_ticks(measured: Measured, period: float) -> int:
-    """Return how many actions pass while a chunk is made, as the executor expects it."""
-    window = LatencyWindow()
-    for seconds in measured.seconds:
-        window.add(seconds)
-    return window.expected_delay(period)
-
-
 def check_latency(
     measured: Measured, period: float, threshold: float, actions_per_chunk: int = 0
 ) -> list[Row]:
@@ -153,32 +139,31 @@ def check_latency(
     """
     ordered = sorted(measured.seconds)
     middle, worst = ordered[len(ordered) // 2], ordered[-1]
-    delay = expected_ticks(measured, period)
+    window = LatencyWindow()
+    for seconds in measured.seconds:
+        window.add(seconds)
+    delay = window.expected_delay(period)  # as the executor expects it
     rows = min(measured.chunk_size, actions_per_chunk or measured.chunk_size)
     times = (
         f"{middle:.3f} s, worst of {len(ordered)} {worst:.3f} s ({measured.device}, "
         f"{measured.dtype}): {delay} actions of {period * 1000:.0f} ms pass meanwhile"
     )
-    latency = Row("latency", Status.OK, times)
+    latency = Row.ok("latency", times)
     lasting = f"a chunk lasts {rows * period:.2f} s ({rows} actions)"
     if threshold == 0.0:
         advice = f"the arm stands still for {worst:.2f} s after each chunk: it is synchronous"
-        return [latency, Row("g", Status.WARN, f"chunk_size_threshold is 0; {lasting}", advice)]
+        return [latency, Row.warn("g", f"chunk_size_threshold is 0; {lasting}", advice)]
     least = least_threshold(delay, rows)
     if least is None:
         # Actions stand still meanwhile, so nothing is lost but time.
-        return [
-            latency,
-            Row(
-                "g",
-                Status.WARN,
-                f"{lasting}; to hide {delay} actions it would have to have {2 * delay}: the arm "
-                "will move and wait by turns, whatever chunk_size_threshold is",
-                "a faster device, fewer cameras, or a checkpoint with longer chunks",
-            ),
-        ]
+        found = (
+            f"{lasting}; to hide {delay} actions it would have to have {2 * delay}: the arm will "
+            "move and wait by turns, whatever chunk_size_threshold is"
+        )
+        advice = "a faster device, fewer cameras, or a checkpoint with longer chunks"
+        return [latency, Row.warn("g", found, advice)]
     found = f"chunk_size_threshold is {threshold:g}, needed {least:.2f}; {lasting}"
     if threshold < least:
         advice = f"set chunk_size_threshold to {min(1.0, least + 0.1):.2f} or more"
-        return [latency, Row("g", Status.FIX, found, advice)]
-    return [latency, Row("g", Status.OK, found)]
+        return [latency, Row.fix("g", found, advice)]
+    return [latency, Row.ok("g", found)]

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from functools import partial
 from typing import Any
 
 from smolvla_core.backend import Backend, ChunkRequest
 from smolvla_core.joints import JointOrder
+from smolvla_core.latency import EventRate, LatencyWindow
 from smolvla_core.level import PATIENCE, Level
 from smolvla_core.node_settings import PolicySettings
 from smolvla_core.ros import converters, qos
@@ -34,10 +36,58 @@ from smolvla_policy.backends.registry import (
 )
 from smolvla_policy.backends.session import Answer, LatestJobWorker, answer
 from smolvla_policy.checkpoint.robot import unlearned
-from smolvla_policy.policy_node.counters import PolicyCounters
 
 INFERENCE_TIMEOUT = 30.0
 """How long the cleanup waits for the inference that runs [s]."""
+
+
+class PolicyCounters:
+    """Counters, timings and the last error of a policy, from several threads.
+
+    Attributes:
+        error: why the newest request was refused; empty after a chunk.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew."""
+        with self._lock:
+            self.error = ""
+            self._counts: Counter[str] = Counter()
+            self._inference = LatencyWindow()
+            self._rate = EventRate(time.monotonic())
+
+    def count(self, field: str) -> None:
+        """Count an event in a field of `PolicyStatus`."""
+        with self._lock:
+            self._counts[field] += 1
+
+    def on_chunk(self, inference_time: float) -> None:
+        """Count a chunk that took so long [s]."""
+        with self._lock:
+            self._counts["chunks"] += 1
+            self._inference.add(inference_time)
+            self._rate.add(time.monotonic())
+            self.error = ""
+
+    def on_refusal(self, error: str) -> None:
+        """Count a refusal and keep its reason."""
+        with self._lock:
+            self._counts["requests_refused"] += 1
+            self.error = error
+
+    def write(self, message: PolicyStatus) -> None:
+        """Fill in the counters of a status."""
+        with self._lock:
+            for field, count in self._counts.items():
+                setattr(message, field, count)
+            message.inference_last = self._inference.last
+            message.inference_p50 = self._inference.p50
+            message.inference_p95 = self._inference.p95
+            message.chunk_rate = self._rate.rate(time.monotonic())
 
 
 class PolicyNode(ManagedNode):
@@ -57,7 +107,7 @@ class PolicyNode(ManagedNode):
         super().__init__("policy_node", PolicySettings, background=True, **node_options)
         self._choose_backend(self.get_parameter("backend").value)
         self._instruction = ""  # of the newest request
-        self._counters = PolicyCounters(time.monotonic)
+        self._counters = PolicyCounters()
         self._chunks = self.create_publisher(ActionChunk, "smolvla/action_chunk", qos.chunk_qos())
         self._statuses = self.create_publisher(PolicyStatus, "~/status", qos.status_qos())
         self._status_changed = self.create_guard_condition(self._publish_status)
@@ -68,7 +118,7 @@ class PolicyNode(ManagedNode):
         self._refusal_level = Level.OK  # of the newest refusal
         self._complete = False  # whether all cameras and joints have been there
         self._active_since = math.inf
-        self._asker = self._executor = ""
+        self._requester = self._executor = ""
         self._replaced: set[str] = set()
         self.create_subscription(
             InferenceRequest, "smolvla/inference_request", self._on_request, qos.request_qos()
@@ -120,7 +170,7 @@ class PolicyNode(ManagedNode):
         self._least_time = settings.inference_delay
         executor = converters.node_name(self.get_namespace(), settings.executor)
         if executor != self._executor:
-            self._executor, self._asker, self._replaced = executor, "", set()
+            self._executor, self._requester, self._replaced = executor, "", set()
         self._set_status_rate(settings.status_rate)
         self._diagnostics.limit(
             max_image_age=settings.max_image_age,
@@ -182,14 +232,14 @@ class PolicyNode(ManagedNode):
     # In the thread of ROS: receive.
 
     def _on_request(self, message: InferenceRequest) -> None:
-        self._counters.on_request()
+        self._counters.count("requests")
         worker = self._worker
         if worker is None or self.phase != ACTIVE:
             self._refuse_inactive(message)
             return
-        stranger = self._stranger(message)
-        if stranger:
-            self._refuse(message, stranger)
+        foreign = self._foreign(message)
+        if foreign:
+            self._refuse(message, foreign)
             return
         if message.instruction != self._instruction:
             self._instruction = message.instruction
@@ -200,7 +250,7 @@ class PolicyNode(ManagedNode):
         if replaced is not None:
             self._refuse(replaced, f"replaced by request {message.request_id}", Level.OK)
 
-    def _stranger(self, message: InferenceRequest) -> str:
+    def _foreign(self, message: InferenceRequest) -> str:
         """Return why a request is not from the executor that this node was started for."""
         served, name = self._executor, converters.executor_name(message.executor)
         if name != served:
@@ -214,9 +264,9 @@ class PolicyNode(ManagedNode):
                 "one of them, or start them in namespaces of their own"
             )
         # A restarted executor has the name of the one that ended, and an id of its own.
-        if message.executor != self._asker:
-            self._replaced |= {self._asker} - {""}
-            self._asker = message.executor
+        if message.executor != self._requester:
+            self._replaced |= {self._requester} - {""}
+            self._requester = message.executor
         return ""
 
     # In the worker thread: run the backend.
@@ -247,7 +297,7 @@ class PolicyNode(ManagedNode):
         if not result.error:  # deactivated meanwhile
             self._refuse_inactive(message)
         elif result.failed:
-            self._counters.on_failure()
+            self._counters.count("inference_errors")
             self._refuse(message, result.error, Level.ERROR)
         else:
             level = self._missing_level()
@@ -258,7 +308,7 @@ class PolicyNode(ManagedNode):
         assert result.positions is not None
         chunk = converters.chunk_message(message, backend, result.positions, result.stamp_ns)
         chunk.inference_time = converters.to_duration(result.inference_time)
-        chunk.instruction = result.instruction
+        chunk.instruction = message.instruction
         self._send(chunk)
         self._counters.on_chunk(result.inference_time)
         self._status_changed.trigger()

@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 from smolvla_core.node_settings import PolicySettings
-from smolvla_core.settings import setting, settings_of
+from smolvla_core.settings import live_setting, settings_of
 from smolvla_policy.backends import registry
 from smolvla_policy.backends.registry import (
     available_backends,
@@ -41,7 +41,7 @@ def test_to_know_the_parameters_of_a_network_loads_no_pytorch():
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MetronomeSettings(PolicySettings):
-    beats: int = setting(90, "Beats per minute.", 20, 300, live=True)
+    beats: int = live_setting(90, "Beats per minute.", 20, 300)
 
 
 def beat(settings: "MetronomeSettings"):  # a text, as with ``from __future__ import annotations``

@@ -132,7 +132,7 @@ def test_averaged_weights_are_told(copy, tmp_path):
     training(copy, tmp_path / "run", "000500", averaged=True)
     policy = SmolVLAPolicy.from_pretrained(tmp_path / "run")
     assert policy.config.num_steps == 5
-    (note,) = policy.load_report.notes
+    (note,) = policy.notes
     assert "plain weights are taken" in note
     averaged = read_contents(note.rpartition(" give ")[2])
     assert averaged.config.num_steps == 77
@@ -147,7 +147,7 @@ def test_of_a_hub_repository_the_newest_checkpoint_is_taken(hub, copy, sample, w
     assert [path for path in hub.sent if path.endswith("model.safetensors")] == [
         "checkpoints/001000/pretrained_model/model.safetensors"
     ]
-    (note,) = policy.load_report.notes
+    (note,) = policy.notes
     assert taken(note.rpartition(" give ")[2]) == 4
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from smolvla_policy import CheckpointError, SmolVLAPolicy
+from smolvla_policy import SmolVLAPolicy
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -51,10 +51,6 @@ def test_tokens_equal_lerobots(policy, case):
 def test_instruction_gets_one_line_break(policy):
     assert policy.tokenizer.encode("go") == policy.tokenizer.encode("go\n")
     assert policy.tokenizer.encode("go") != policy.tokenizer.encode_text("go")
-
-
-def test_two_runs_are_equal(policy, sample):
-    assert np.array_equal(policy.predict_chunk(**sample), policy.predict_chunk(**sample))
 
 
 def test_a_chunk_continues_what_is_decided(policy, sample):
@@ -126,14 +122,6 @@ def test_global_state_of_torch_changes_nothing(policy, sample):
     assert torch.get_num_threads() == threads
 
 
-def test_inputs_are_not_changed(policy, sample):
-    before = {name: image.copy() for name, image in sample["images"].items()}
-    state = sample["state"].copy()
-    policy.predict_chunk(**sample)
-    assert np.array_equal(state, sample["state"])
-    assert all(np.array_equal(before[name], sample["images"][name]) for name in before)
-
-
 @pytest.mark.filterwarnings("error")
 def test_read_only_arrays(policy, sample, want):
     frozen = {name: image.copy() for name, image in sample["images"].items()}
@@ -155,19 +143,12 @@ def test_short_camera_names_and_views(policy, sample, want):
 
 def test_stage_times_and_size(policy, sample):
     policy.predict_chunk(**sample)
-    times = policy.stage_times
+    times = policy.engine.stage_times
     assert set(times) == {"images", "prefix", "steps", "total"}
     parts = times["images"] + times["prefix"] + times["steps"]
     assert times["total"] == pytest.approx(parts)
     assert policy.num_parameters == 298_496 - 336 * 48  # without lm_head
     assert policy.warm_up() > 0
-
-
-def test_report(policy):
-    report = policy.load_report
-    assert report.loaded == 123
-    assert report.unexpected == ()
-    assert report.ignored == ("model.vlm_with_expert.vlm.lm_head.weight",)
 
 
 BAD_INPUTS = {
@@ -207,7 +188,7 @@ def test_bad_input_is_refused(policy, sample, name):
         policy.predict_chunk(**bad)
 
 
-def test_ambiguous_short_name_is_refused(copy):
+def test_ambiguous_short_name_is_refused(copy, sample):
     def rename(content):
         inputs = content["input_features"]
         content["input_features"] = {
@@ -217,10 +198,10 @@ def test_ambiguous_short_name_is_refused(copy):
         }
 
     copy.edit("config.json", rename)
-    policy = copy.load()
-    assert policy.camera_feature("left.cam") == "left.cam"
+    policy, image = copy.load(), sample["images"]["observation.images.top"]
+    assert policy.predict_chunk(**{**sample, "images": {"left.cam": image}}).shape == (8, 6)
     with pytest.raises(ValueError, match="several cameras"):
-        policy.camera_feature("cam")
+        policy.predict_chunk(**{**sample, "images": {"cam": image}})
 
 
 @pytest.mark.parametrize(
@@ -237,8 +218,3 @@ def test_ambiguous_short_name_is_refused(copy):
 def test_device_or_dtype_that_cannot_be_had(options, message):
     with pytest.raises(ValueError, match=message):
         SmolVLAPolicy.from_pretrained(GOLDEN / "ckpt", **options)
-
-
-def test_missing_folder():
-    with pytest.raises(CheckpointError, match="neither an existing folder nor a hub id"):
-        SmolVLAPolicy.from_pretrained("/nowhere/at/all")

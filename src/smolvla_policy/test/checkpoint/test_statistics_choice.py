@@ -155,7 +155,7 @@ def test_images_are_normalized_if_the_checkpoint_says_so(copy, sample, want):
     assert np.abs(copy.load().predict_chunk(**sample) - want).max() <= 1e-3
     copy.statistics(lambda t: {k: v for k, v in t.items() if "images.top" not in k})
     without = copy.load()
-    (note,) = without.load_report.notes
+    (note,) = without.notes
     assert "no statistics of observation.images.top: as in LeRobot" in note
     assert np.abs(without.predict_chunk(**sample) - want).max() <= 1e-3
     copy.statistics(lambda t: {k: v for k, v in t.items() if k != "observation.images.side.min"})

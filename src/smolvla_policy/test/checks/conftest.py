@@ -32,9 +32,9 @@ def folder(tmp_path):
 
 
 @pytest.fixture
-def options(folder):
-    """The values of `policy_node`'s parameters, with the copy as its checkpoint."""
-    return vars(SmolVLASettings(checkpoint=str(folder), device="cpu", threads=1))
+def settings(folder):
+    """The parameters of `policy_node`, with the copy as its checkpoint."""
+    return SmolVLASettings(checkpoint=str(folder), device="cpu", threads=1)
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import pytest
 from robot_files import robot_file
 from smolvla_core.robot import load_robot
 from smolvla_core.units.calibration import LEROBOT_JOINTS
-from smolvla_policy.backends.units_choice import choose_units
+from smolvla_policy.backends.completion import choose_units
 from smolvla_policy.checkpoint.contents import read_contents
 from smolvla_policy.checks import robot_checks as checks
-from smolvla_policy.checks.received import Received, ReceivedCamera, ReceivedJoints
+from smolvla_policy.checks.robot_checks import Received, ReceivedCamera, ReceivedJoints
 from smolvla_policy.checks.rows import Status
 
 ROBOT = load_robot("so100")
@@ -51,9 +51,9 @@ def received(top=None, state=None, **changes):
     return Received(3.0, {"top": top or camera()}, state or joints(), **changes)
 
 
-def camera_row(options, top, **changes):
-    config = read_contents(options["checkpoint"]).config
-    return checks.check_camera("top", FEATURE, received(top, **changes), config, options)
+def camera_row(settings, top, **changes):
+    config = read_contents(settings.checkpoint).config
+    return checks.check_camera("top", FEATURE, received(top, **changes), config, settings)
 
 
 def test_silence_is_one_row():
@@ -66,8 +66,8 @@ def test_silence_is_one_row():
     assert checks.check_silence(received(ReceivedCamera(TOPIC))) == []
 
 
-def test_a_good_camera_of_another_size(options):
-    row = camera_row(options, camera())  # 4:3 as in training, and larger
+def test_a_good_camera_of_another_size(settings):
+    row = camera_row(settings, camera())  # 4:3 as in training, and larger
     assert row.status is Status.OK
     assert "640x480, 30.0 Hz" in row.found
 
@@ -92,22 +92,22 @@ def test_a_good_camera_of_another_size(options):
         ),
     ],
 )
-def test_what_can_be_wrong_with_a_camera(options, changes, status, message):
-    row = camera_row(options, camera(**changes))
+def test_what_can_be_wrong_with_a_camera(settings, changes, status, message):
+    row = camera_row(settings, camera(**changes))
     assert row.status is status
     assert message in f"{row.found} {row.advice}"
 
 
-def test_shapes_that_are_the_base_models_are_not_compared(options):
-    config = read_contents(options["checkpoint"]).config
+def test_shapes_that_are_the_base_models_are_not_compared(settings):
+    config = read_contents(settings.checkpoint).config
     wide = received(camera(pixels=np.zeros((720, 1280, 3), np.uint8)))
-    row = checks.check_camera("top", FEATURE, wide, config, options, own_shapes=False)
+    row = checks.check_camera("top", FEATURE, wide, config, settings, own_shapes=False)
     assert row.status is Status.OK, row
 
 
-def test_a_topic_that_nobody_publishes_names_those_that_somebody_does(options):
+def test_a_topic_that_nobody_publishes_names_those_that_somebody_does(settings):
     silent = camera(images=0, publishers=0, types=(), pixels=None)
-    row = camera_row(options, silent, image_topics=("/front/image_raw",))
+    row = camera_row(settings, silent, image_topics=("/front/image_raw",))
     assert row.status is Status.FIX
     assert row.found == f"nobody publishes {TOPIC}"
     assert "/front/image_raw" in row.advice
@@ -126,8 +126,8 @@ def test_a_topic_that_nobody_publishes_names_those_that_somebody_does(options):
         ({"stamp_age": 1.0}, Status.WARN, "synchronize"),
     ],
 )
-def test_joint_states(options, changes, status, message):
-    row = checks.check_joint_states(joints(**changes), 3.0, options)
+def test_joint_states(settings, changes, status, message):
+    row = checks.check_joint_states(joints(**changes), 3.0, settings)
     assert row.status is status
     assert message in f"{row.found} {row.advice}"
 
@@ -140,31 +140,31 @@ def test_an_arm_beyond_its_limits():
     assert "shoulder_lift stands at -1.200 rad, its limits are -1.000 to 1.000" in row.found
 
 
-def pose(options, degrees):
-    contents = read_contents(options["checkpoint"])
-    chosen = choose_units(options, ROBOT, contents.statistics)
+def pose(settings, degrees):
+    contents = read_contents(settings.checkpoint)
+    chosen = choose_units(settings, ROBOT, contents.statistics)
     radians = np.radians(np.array(degrees, dtype=float))
     radians[5] = 0.5
     return checks.check_pose(radians, ROBOT, chosen, contents.statistics)
 
 
-def test_a_pose_of_the_data(options):
-    assert pose(options, [10, 30, 20, -20, -15, 0]).status is Status.OK
+def test_a_pose_of_the_data(settings):
+    assert pose(settings, [10, 30, 20, -20, -15, 0]).status is Status.OK
 
 
-def test_a_pose_that_the_data_do_not_have(options):
+def test_a_pose_that_the_data_do_not_have(settings):
     # shoulder_pan went from -5.5 to 25.6 in the data, mean 10.0, deviation 5.2.
-    near = pose(options, [32, 30, 20, -20, -15, 0])
+    near = pose(settings, [32, 30, 20, -20, -15, 0])
     assert near.status is Status.WARN
     assert "shoulder_pan stands at 32.0, the data's went -5.5 to 25.6 (degrees)" in near.found
-    far = pose(options, [80, 30, 20, -20, -15, 0])
+    far = pose(settings, [80, 30, 20, -20, -15, 0])
     assert far.status is Status.FIX
     assert "Other units, another zero" in far.advice
 
 
-def test_a_joint_that_never_moved_in_the_data_is_no_error_anywhere(options):
-    contents = read_contents(options["checkpoint"])
-    chosen = choose_units(options, ROBOT, contents.statistics)
+def test_a_joint_that_never_moved_in_the_data_is_no_error_anywhere(settings):
+    contents = read_contents(settings.checkpoint)
+    chosen = choose_units(settings, ROBOT, contents.statistics)
     usual = chosen.units.to_policy(np.radians([20.0, 20, 20, 20, 20, 0]))
     state = {"mean": usual, "std": np.array([0.0, 10, 10, 10, 10, 40])}
     statistics = {"observation.state": state}
@@ -174,16 +174,16 @@ def test_a_joint_that_never_moved_in_the_data_is_no_error_anywhere(options):
         assert row.status is status, row
 
 
-def test_a_pose_without_statistics_is_not_judged(options):
-    contents = read_contents(options["checkpoint"])
-    chosen = choose_units(options, ROBOT, contents.statistics)
+def test_a_pose_without_statistics_is_not_judged(settings):
+    contents = read_contents(settings.checkpoint)
+    chosen = choose_units(settings, ROBOT, contents.statistics)
     row = checks.check_pose(np.zeros(6), ROBOT, chosen, {})
     assert row.status is Status.SKIPPED
 
 
-def test_mean_and_deviation_serve_where_there_are_no_extremes(options):
-    contents = read_contents(options["checkpoint"])
-    chosen = choose_units(options, ROBOT, contents.statistics)
+def test_mean_and_deviation_serve_where_there_are_no_extremes(settings):
+    contents = read_contents(settings.checkpoint)
+    chosen = choose_units(settings, ROBOT, contents.statistics)
     state = {"mean": np.zeros(6), "std": np.array([10.0, 10, 10, 10, 10, 40])}
     statistics = {"observation.state": state}
     for degrees, status in ((25.0, Status.OK), (45.0, Status.WARN), (55.0, Status.FIX)):

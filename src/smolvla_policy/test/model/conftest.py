@@ -10,9 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from smolvla_policy.checkpoint.config import read_config
-from smolvla_policy.checkpoint.tensor_file import TensorFile
 from smolvla_policy.checkpoint.vlm import model_sizes, read_vlm_config
-from smolvla_policy.checkpoint.weights import load_weights
+from smolvla_policy.checkpoint.weights import TensorFile, load_weights
 from smolvla_policy.model.network import SmolVLANetwork
 from smolvla_policy.model.sizes import choose_precision
 

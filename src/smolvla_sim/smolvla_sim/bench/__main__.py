@@ -35,8 +35,6 @@ def measure(
     matrix: Sequence[runs.Cell],
     seeds: Sequence[int],
     results: ResultsFile,
-    *,
-    progress: bool = False,
 ) -> list[Row]:
     """Do all runs that `results` lacks and return the rows of `matrix`.
 
@@ -51,7 +49,7 @@ def measure(
         for seed in seeds
     ]
     missing = results.missing(jobs)
-    bar = tqdm(total=len(jobs), initial=len(jobs) - len(missing), unit="run", disable=not progress)
+    bar = tqdm(total=len(jobs), initial=len(jobs) - len(missing), unit="run")
     make = functools.partial(BenchPlayer, settings)
     with bar, run_in_processes(make, missing, settings.workers) as done:
         for job, result in done:
@@ -117,7 +115,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"{len(results)} runs",
             flush=True,
         )
-        rows = measure(settings, matrix, seeds, results, progress=True)
+        rows = measure(settings, matrix, seeds, results)
         print(write_report(rows, seeds, settings, facts, settings.output))
     except (ValueError, OSError, RuntimeError) as error:
         return could_not_run(prog, error)

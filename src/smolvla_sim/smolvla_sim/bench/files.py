@@ -141,7 +141,7 @@ def read_claim(folder: Path) -> Claim:
         )
     common = {name: value for name, value in content["setup"].items() if name in _COMMON}
     facts = content["facts"]
-    sync, best = (_cell(key) for key in content["claim"])
+    sync, best = (_cell(**key) for key in content["claim"])
     return Claim(
         settings=BenchSettings(**common),
         setup=content["setup"],
@@ -152,9 +152,8 @@ def read_claim(folder: Path) -> Claim:
     )
 
 
-def _cell(key: dict[str, Any]) -> Cell:
-    execution = {name: value for name, value in key.items() if name != "delay_ms"}
-    return Cell(Execution(**execution), key["delay_ms"])
+def _cell(delay_ms: int, **execution: Any) -> Cell:
+    return Cell(Execution(**execution), delay_ms)
 
 
 class ResultsFile:

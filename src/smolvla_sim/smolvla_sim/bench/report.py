@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,11 +38,11 @@ LEGEND = """\
   the mean time of the tasks that were done and for the mean number of cubes.
 - delay: from an observation to its chunk, the inference included.
 - failed: tasks of continuous operation that were not done within their time limit, mean a run.
-- sync executes the rows of a chunk and then observes and thinks anew, the arm holding. After a
+- sync executes the rows of a chunk and then observes and infers anew, the arm holding. After a
   hold it goes on at once, as LeRobot does; the other rows have the executor's slow approach to an
   action far from where the arm held (`resume_jump`).
 - starved: control cycles without an action, the arm holds; approach: cycles of that approach.
-- age: from the observation of the newest chunk that had a say in an action to its execution.
+- age: from the observation of the newest chunk that contributed to an action to its execution.
 - seam: where a new chunk takes over, how much the command's step from one control cycle to the
   next differs from the step before it, largest joint.
 """
@@ -133,11 +134,11 @@ def markdown(
 def plot(
     rows: Sequence[Row], drawn: Sequence[Execution], title: str, minute: float, path: Path
 ) -> None:
-    """Write the picture (PNG), cubes in a minute over the policy's delay; needs no display.
+    """Write the picture (PNG), cubes in `minute` [s] over the policy's delay; needs no display.
 
     Args:
         rows: of the table.
-        drawn: those to draw, one line each.
+        drawn: the executions to draw, one line each.
         title: above it.
         minute: length of continuous operation [s].
         path: of the file.
@@ -172,11 +173,6 @@ def plot(
     axes.grid(alpha=0.25)
     axes.legend()
     axes.set_title(title, fontsize=11)
-    figure.supxlabel(_wrapped(PAPER), fontsize=7.5)
+    figure.supxlabel(textwrap.fill(PAPER, len(PAPER) // 2 + 10), fontsize=7.5)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
-
-
-def _wrapped(text: str) -> str:
-    middle = text.find(" ", len(text) // 2)
-    return f"{text[:middle]}\n{text[middle + 1 :]}"

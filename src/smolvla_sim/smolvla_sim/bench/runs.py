@@ -110,10 +110,7 @@ class Job:
 
 
 class BenchPlayer:
-    """Does jobs, each from its own content alone.
-
-    Args:
-        settings: what all jobs have in common; completed.
+    """Does jobs, each from its own content alone, by `completed` settings.
 
     Raises:
         ValueError: policy, task or rate do not fit.

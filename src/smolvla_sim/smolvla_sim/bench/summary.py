@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from smolvla_core.latency import percentile
 
 from smolvla_sim.bench.runs import CLAIM_DELAY, Cell
@@ -98,13 +99,7 @@ def _plain(value: Any) -> Any:
 
 
 def row(cell: Cell, episodes: Sequence[Result], minutes: Sequence[Result]) -> Row:
-    """Return the row of a cell, from at least one single task.
-
-    Args:
-        cell: which.
-        episodes: result of its single tasks, in the order of the seeds.
-        minutes: result of its continuous operation; may be none.
-    """
+    """Return the row of a cell, from at least one single task."""
     successes = sum(bool(run["success"]) for run in episodes)
     times = [float(run["seconds"]) for run in episodes if run["success"]]
     cubes = tuple(int(run["cubes"]) for run in minutes)
@@ -213,11 +208,8 @@ def comparisons(
 
 def criteria(sync: Row, best: Row) -> list[Criterion]:
     """Return the criteria of two rows with the same seeds."""
-    ratio = math.nan
-    if sync.cubes_mean:
-        ratio = best.cubes_mean / sync.cubes_mean
-    elif best.cubes_mean:
-        ratio = math.inf
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = float(np.divide(best.cubes_mean, sync.cubes_mean))
     low, high = bootstrap_ratio(best.cubes, sync.cubes)
     gain = best.success - sync.success
     return [

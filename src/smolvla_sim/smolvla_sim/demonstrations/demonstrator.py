@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import mujoco
 import numpy as np
 from numpy.typing import NDArray
 from smolvla_core.robot import load_robot
@@ -20,13 +21,12 @@ from smolvla_core.units.joint_units import joint_units
 from smolvla_policy.checkpoint.robot import RobotFacts
 
 from smolvla_sim.expert.backend import ScriptedBackend
-from smolvla_sim.expert.grounding import GroundingLabeler
 from smolvla_sim.play.loop import DONE, NO_APPROACH, EpisodeLoop, Execution, Observer, direct
 from smolvla_sim.play.policies import load_backend
 from smolvla_sim.settings import LEAD_IN, SCENES, DemonstrationSettings, PlaySettings
 from smolvla_sim.world.arm import JOINT_NAMES
-from smolvla_sim.world.layout import random_start
 from smolvla_sim.world.rendering import CameraRenderer
+from smolvla_sim.world.scene import OBJECTS
 from smolvla_sim.world.simulation import Simulation
 from smolvla_sim.world.tasks import Task, task_sequence, tasks_asked
 
@@ -60,6 +60,8 @@ _LEAD_IN_WAYS = (
     Execution(chunk_size_threshold=0.0, actions_per_chunk=4, resume_jump=NO_APPROACH),
 )
 _LEAD_IN_DELAYS = (0.0, 0.1, 0.3, 0.6)
+# Fewer pixels of the small picture than this are not seen.
+_LEAST_PIXELS = 2
 
 
 @dataclass
@@ -81,9 +83,6 @@ class Demonstration:
 
 class Demonstrator:
     """Makes episodes, each from its seed alone.
-
-    Args:
-        settings: how to record.
 
     Attributes:
         simulation: where the arm is.
@@ -108,10 +107,7 @@ class Demonstrator:
             )
             self._driver = Observer(self.simulation, load_backend(driver), settings.size)
         if settings.cameras:
-            width, height = settings.size
-            self._renderer = CameraRenderer(
-                self.simulation.model, settings.cameras, width=width, height=height
-            )
+            self._renderer = CameraRenderer(self.simulation.model, settings.cameras, settings.size)
             if settings.grounding:
                 self._labeler = GroundingLabeler(self.simulation.model, self._renderer)
 
@@ -128,7 +124,7 @@ class Demonstrator:
             return self._scenes(seed)
         rng = np.random.default_rng([seed, 3])
         task, instruction = self._draw_task(rng, tasks_asked(self._settings.asked))
-        self._start(seed, task, rng)
+        self.simulation.begin(task, seed, rng, self._settings.random_starts)
         if self._driver is not None:
             task = self._lead_in(self._driver, seed, rng)
             instruction = self._instruction(rng, task)
@@ -182,7 +178,8 @@ class Demonstrator:
         tasks = [task for name in self._settings.scene_tasks for task in tasks_asked(name)]
         for index in range(SCENES_PER_EPISODE):
             task, instruction = self._draw_task(rng, tasks)
-            self._start(seed * SCENES_PER_EPISODE + index, task, rng)
+            scene = seed * SCENES_PER_EPISODE + index
+            self.simulation.begin(task, scene, rng, self._settings.random_starts)
             result.frames.append(self._frame(self.simulation.positions))
             result.tasks.append(instruction)
         return result
@@ -196,12 +193,6 @@ class Demonstrator:
         drawn = int(rng.integers(len(sentences)))
         return sentences[drawn if self._settings.paraphrases else 0]
 
-    def _start(self, seed: int, task: Task, rng: np.random.Generator) -> None:
-        somewhere = random_start(rng, self.simulation.kinematics)
-        at_random = rng.random() < self._settings.random_starts
-        self.simulation.set_task(task.sentence)
-        self.simulation.reset(seed, home=somewhere if at_random else None)
-
     def _frame(self, action: NDArray[np.float64]) -> Frame:
         frame: Frame = {
             "observation.state": self._units.to_policy(self.simulation.positions),
@@ -214,3 +205,37 @@ class Demonstrator:
             for camera, label in self._labeler.label(self.simulation.data).items():
                 frame[f"grounding.{camera}"] = label.reshape(-1)
         return frame
+
+
+class GroundingLabeler:
+    """Finds the objects in the pictures of a renderer."""
+
+    def __init__(self, model: mujoco.MjModel, renderer: CameraRenderer) -> None:
+        self._renderer = renderer
+        bodies = [model.body(name).id for name in OBJECTS]
+        # One more for the pixels without a geom, which are numbered -1.
+        self._thing = np.full(model.ngeom + 1, -1)
+        for index, body in enumerate(bodies):
+            self._thing[:-1][model.geom_bodyid == body] = index
+
+    def label(self, data: mujoco.MjData) -> dict[str, NDArray[np.float32]]:
+        """Return camera name -> float32 (objects, 3) of the state in `data`.
+
+        The rows are in the order of `scene.OBJECTS` and hold u, v and visibility: the middle
+        of the pixels that show the object, from 0 (left, top) to 1 (right, bottom), and 1.
+        An object that the camera does not see has 0, 0, 0.
+        """
+        return {
+            camera: self._centers(self._thing[geoms])
+            for camera, geoms in self._renderer.segment(data).items()
+        }
+
+    def _centers(self, objects: NDArray[np.int64]) -> NDArray[np.float32]:
+        height, width = objects.shape
+        centers = np.zeros((len(OBJECTS), 3), dtype=np.float32)
+        for index in range(len(OBJECTS)):
+            rows, columns = np.nonzero(objects == index)
+            if len(rows) >= _LEAST_PIXELS:
+                u, v = (columns.mean() + 0.5) / width, (rows.mean() + 0.5) / height
+                centers[index] = u, v, 1.0
+        return centers

@@ -59,13 +59,11 @@ def features(settings: DemonstrationSettings) -> dict[str, Feature]:
     return made
 
 
-def record(settings: RecordingSettings, *, progress: bool = True) -> int:
+def record(settings: RecordingSettings) -> int:
     """Record until the dataset has so many episodes; return how many seeds failed.
 
-    Args:
-        settings: what, into which folder. With ``resume`` the dataset there is continued at the
-            seed after its last one; with no episode in it, it is begun.
-        progress: draw a progress bar.
+    With ``resume`` the dataset is continued at the seed after its last one; with no episode in
+    it, it is begun.
 
     Raises:
         ValueError: a setting does not fit, or the dataset to be continued does not.
@@ -83,12 +81,7 @@ def record(settings: RecordingSettings, *, progress: bool = True) -> int:
         # An interruption may have come between the notes and the episode.
         seeds = seeds[: writer.num_episodes]
         first = seeds[-1] + 1 if seeds else settings.seed
-        bar = tqdm(
-            total=settings.episodes,
-            initial=writer.num_episodes,
-            unit="episode",
-            disable=not progress,
-        )
+        bar = tqdm(total=settings.episodes, initial=writer.num_episodes, unit="episode")
         make = functools.partial(Demonstrator, settings)
         with bar, run_in_processes(make, count(first), settings.workers, in_order=True) as made:
             while writer.num_episodes < settings.episodes:

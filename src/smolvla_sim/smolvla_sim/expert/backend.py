@@ -19,11 +19,8 @@ from smolvla_sim.world.scene import DEFAULT_CAMERAS
 class ScriptedBackend:
     """Implements `smolvla_core.backend.Backend` with the scripted expert.
 
-    Args:
-        model: ``so100`` or ``so101``.
-        cameras: camera names that it asks for; the pictures are not looked at.
-        chunk_size: rows of a chunk.
-        period: seconds between two rows.
+    It asks for pictures of `cameras` but does not look at them. A chunk has `chunk_size` rows,
+    `period` seconds apart.
     """
 
     def __init__(

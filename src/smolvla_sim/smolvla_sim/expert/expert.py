@@ -29,11 +29,7 @@ _MAX_SPEED, _MAX_ACCELERATION = 1.8, 9.0
 
 
 class ScriptedExpert:
-    """Plans chunks of joint positions.
-
-    Args:
-        model: ``so100`` or ``so101``.
-        period: seconds between two rows.
+    """Plans chunks of joint positions, `period` seconds from row to row.
 
     Raises:
         ValueError: unknown arm.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The scripted expert's motions: each says where to head for from a state of the world.
+"""The scripted expert's motions: where each heads for from a state of the world.
 
 All return (6,) joint positions in radians. None remembers anything; what comes next follows
 from the state alone.
@@ -49,11 +49,7 @@ _SHUT = 0.15
 
 
 class Moves:
-    """The motions of one arm.
-
-    Args:
-        kinematics: of the arm.
-    """
+    """The motions of one arm."""
 
     def __init__(self, kinematics: ArmKinematics) -> None:
         self._kinematics = kinematics

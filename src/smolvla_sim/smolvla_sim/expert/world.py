@@ -31,8 +31,8 @@ class ModelWorld:
 
     Args:
         kinematics: of the arm.
-        command: (6,) joint positions, radians.
-        objects: the objects that there are.
+        command: see the attribute.
+        objects: all, by name.
         movable: the cubes among them that the arm may hold.
 
     Attributes:

@@ -6,19 +6,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import closing
-from typing import Generic, TypeVar
 
 import mujoco
 import numpy as np
+from builtin_interfaces.msg import Time
 from numpy.typing import NDArray
 
 from smolvla_sim.world.rendering import CameraRenderer
 
-Stamp = TypeVar("Stamp")
 Images = dict[str, NDArray[np.uint8]]
 
 
-class CameraThread(Generic[Stamp]):
+class CameraThread:
     """Takes the newest state, draws it and hands the pictures on.
 
     A state that comes while the last one is being drawn waits; a still newer one replaces it.
@@ -37,7 +36,7 @@ class CameraThread(Generic[Stamp]):
         self,
         model: mujoco.MjModel,
         make_renderer: Callable[[], CameraRenderer],
-        deliver: Callable[[Stamp, Images], None],
+        deliver: Callable[[Time, Images], None],
         failed: Callable[[Exception], None],
     ) -> None:
         self._model = model
@@ -46,10 +45,9 @@ class CameraThread(Generic[Stamp]):
         self._deliver = deliver
         self._failed = failed
         self._condition = threading.Condition()
-        self._job: tuple[Stamp, NDArray[np.float64]] | None = None
+        self._job: tuple[Time, NDArray[np.float64]] | None = None
         self._stopping = False
         self._start_error: Exception | None = None
-        self.replaced = 0
         ready = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(ready,), name="cameras")
         try:
@@ -62,10 +60,9 @@ class CameraThread(Generic[Stamp]):
             self._thread.join()
             raise self._start_error
 
-    def submit(self, stamp: Stamp, coordinates: NDArray[np.float64]) -> None:
+    def submit(self, stamp: Time, coordinates: NDArray[np.float64]) -> None:
         """Ask for pictures of a state (`Simulation.state`); returns at once."""
         with self._condition:
-            self.replaced += self._job is not None
             self._job = (stamp, coordinates)
             self._condition.notify()
 

@@ -18,7 +18,6 @@ from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import mujoco
@@ -92,8 +91,8 @@ class PathListener(Node):
     """Keeps the instants at which there were seams and both sides of now in `instants`, until
     the task is done."""
 
-    def __init__(self, **node_options: Any) -> None:
-        super().__init__("draw_path", **node_options)
+    def __init__(self) -> None:
+        super().__init__("draw_path")
         self.instants: list[Instant] = []
         self._done = False
         self._order = JointOrder(JOINT_NAMES)
@@ -150,8 +149,7 @@ class Painter:
         self._renderer = CameraRenderer(
             self._simulation.model,
             [camera],
-            width=size[0],
-            height=size[1],
+            size,
             supersample=2 if fine else 1,
             text_size=_TEXT_SIZE,
         )

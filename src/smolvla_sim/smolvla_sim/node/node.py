@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 import time
+from array import array
 from functools import partial
 from typing import Any
 
@@ -16,6 +17,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from smolvla_core.level import Level
 from smolvla_core.ros import qos
+from smolvla_core.ros.converters import image_message
 from smolvla_core.ros.parameters import Tuning, read
 from smolvla_core.ros.run import run
 from smolvla_core.ros.sparse_log import SparseLog, log_at
@@ -43,10 +45,10 @@ class SimNode(Node):
     """
 
     def __init__(self, **node_options: Any) -> None:
-        # First what `destroy_node` needs: it is called also when a parameter does not fit.
+        # `destroy_node` needs these, also where a parameter does not fit.
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._cameras: CameraThread[Time] | None = None
+        self._cameras: CameraThread | None = None
         self._viewer: Any = None
         self.failed = False
         super().__init__("sim_node", **node_options)
@@ -66,7 +68,7 @@ class SimNode(Node):
         names = {joint.kind: joint.name for joint in robot.moving}
         self._order = [self._output.joints.index(names[kind]) for kind in JOINT_NAMES]
         prefix = self._states.prefix
-        self._names = tuple(names[kind].removeprefix(prefix) for kind in JOINT_NAMES)
+        self._names = [names[kind].removeprefix(prefix) for kind in JOINT_NAMES]
         self._frame_prefix = settings.frame_prefix
         self._size = (settings.image_width, settings.image_height)
         self._announced = ""  # task whose success was logged
@@ -86,9 +88,7 @@ class SimNode(Node):
             try:
                 self._cameras = CameraThread(
                     simulation.model,
-                    lambda: CameraRenderer(
-                        simulation.model, cameras, width=self._size[0], height=self._size[1]
-                    ),
+                    lambda: CameraRenderer(simulation.model, cameras, self._size),
                     self._publish_images,
                     self._fail,
                 )
@@ -213,7 +213,10 @@ class SimNode(Node):
             sentence = simulation.task.sentence
             state = simulation.state() if "cameras" in due else None
         if "joint_states" in due:
-            self._joint_states.publish(messages.joint_state(stamp, self._names, *arm))
+            message = JointState(name=self._names)
+            message.header.stamp = stamp
+            message.position, message.velocity, message.effort = (array("d", x) for x in arm)
+            self._joint_states.publish(message)
         if objects is not None:
             base_frame = f"{self._frame_prefix}base_link"
             self._objects.publish(messages.object_markers(stamp, base_frame, objects))
@@ -249,10 +252,11 @@ class SimNode(Node):
 
     def _publish_images(self, stamp: Time, images: Images) -> None:
         for name, pixels in images.items():
-            self._images[name].publish(messages.image(stamp, name, pixels, self._frame_prefix))
-            self._infos[name].publish(
-                messages.camera_info(stamp, name, *self._size, self._frame_prefix)
-            )
+            info = messages.camera_info(stamp, name, *self._size, self._frame_prefix)
+            image = image_message(pixels)
+            image.header = info.header
+            self._images[name].publish(image)
+            self._infos[name].publish(info)
 
     def _fail(self, error: Exception) -> None:
         # After a shutdown publishing fails, and that is the normal end.

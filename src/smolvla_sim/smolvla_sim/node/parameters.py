@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from smolvla_core.node_settings import RobotSettings
 from smolvla_core.robot import FORWARD
-from smolvla_core.settings import SettingError, setting
+from smolvla_core.settings import SettingError, live_setting, setting
 
 from smolvla_sim.world.arm import ARMS, JOINT_NAMES
 from smolvla_sim.world.scene import CAMERAS, DEFAULT_CAMERAS, PHYSICS_RATE
@@ -22,8 +22,8 @@ class SimSettings(RobotSettings):
     task: str = setting(DEFAULT_TASK, "The instruction whose success sim/score reports.")
     frame_prefix: str = setting(
         "",
-        "Stands before the names of all frames (base_link, <camera>_camera_optical_frame), as "
-        "that of robot_state_publisher does: several arms in one graph.",
+        "Prefix of the names of all frames (base_link, <camera>_camera_optical_frame), as that "
+        "of robot_state_publisher: for several arms in one graph.",
     )
     render: bool = setting(True, "Draw the cameras; false needs no OpenGL.")
     cameras: tuple[str, ...] = setting(
@@ -31,26 +31,19 @@ class SimSettings(RobotSettings):
     )
     image_width: int = setting(640, "Width of the images [pixels].", 16, 1920)
     image_height: int = setting(480, "Height of the images [pixels].", 16, 1440)
-    camera_rate: float = setting(
-        30.0, "Images per second of each camera [Hz].", 0.1, 120.0, live=True
-    )
-    joint_state_rate: float = setting(
-        100.0, "Joint states per second [Hz].", 1.0, 1000.0, live=True
-    )
-    object_rate: float = setting(
-        30.0, "Poses of the objects per second [Hz].", 0.1, 120.0, live=True
-    )
-    score_rate: float = setting(10.0, "Scores per second [Hz].", 0.1, 100.0, live=True)
+    camera_rate: float = live_setting(30.0, "Images per second of each camera [Hz].", 0.1, 120.0)
+    joint_state_rate: float = live_setting(100.0, "Joint states per second [Hz].", 1.0, 1000.0)
+    object_rate: float = live_setting(30.0, "Poses of the objects per second [Hz].", 0.1, 120.0)
+    score_rate: float = live_setting(10.0, "Scores per second [Hz].", 0.1, 100.0)
     physics_rate: float = setting(PHYSICS_RATE, "Physics steps per second [Hz].", 200.0, 2000.0)
     variation: bool = setting(
         True,
         "Draw light, colors and camera mounts from the seed too, as the policies are trained.",
     )
-    restock: bool = setting(
+    restock: bool = live_setting(
         False,
-        "For continuous operation: with each new task put the cubes that are in a bowl, on "
-        "something or out of reach back at free random places.",
-        live=True,
+        "For continuous operation: with each new task, cubes that are in a bowl, on something or "
+        "out of reach return to random places.",
     )
     viewer: bool = setting(False, "Open MuJoCo's window; needs a display.")
 

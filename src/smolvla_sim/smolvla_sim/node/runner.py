@@ -41,7 +41,6 @@ class RealTimeRunner:
     ) -> None:
         self.simulation = simulation
         self.lock = threading.Lock()
-        self.skipped = 0
         self._clock = clock
         self._max_lag = max_lag
         self._physics_rate = round(1.0 / simulation.period, 6)
@@ -69,7 +68,6 @@ class RealTimeRunner:
         behind = self._clock() - self._start - self._steps / self._physics_rate
         if behind > self._max_lag:
             self._start += behind - 1.0 / self._physics_rate
-            self.skipped += 1
             behind = 1.0 / self._physics_rate
         due: set[str] = set()
         # A hair of tolerance: a wait that ends on the deadline must not lose its step.

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.random import Generator
@@ -26,6 +27,7 @@ from smolvla_executor.core.executor_types import Request, State
 from smolvla_policy.backends.session import Answer, answer
 
 from smolvla_sim.play.measures import Trace
+from smolvla_sim.world.arm import JOINT_NAMES
 from smolvla_sim.world.rendering import CameraRenderer
 from smolvla_sim.world.scene import OBJECT_SIZES
 from smolvla_sim.world.simulation import Simulation, substeps
@@ -37,10 +39,8 @@ Size = tuple[int, int]
 DONE, LOST, OVER, REFUSED = "done", "lost", "over", "refused"
 """How a task ends: done, nothing can make it a success any more, out of time, or refused."""
 
-
 NO_APPROACH = 10.0
 """A `Execution.resume_jump` that no joint reaches: the arm goes on at once, as with LeRobot."""
-
 
 _USUAL = ExecutorSettings()
 
@@ -69,7 +69,7 @@ class Execution:
 
     @property
     def synchronous(self) -> bool:
-        """Whether it thinks and acts in turns."""
+        """Whether inference and motion take turns."""
         return self.chunk_size_threshold == 0.0
 
     @property
@@ -85,12 +85,7 @@ class Execution:
         return f"async g={self.chunk_size_threshold:g} {seam}{by}{rows}"
 
     def executor(self, rate: float, robot: str = "so100") -> ExecutorSettings:
-        """Return the executor's settings: the defaults of `executor_node` but for these.
-
-        Args:
-            rate: of the control loop [Hz].
-            robot: whose limits the guard has.
-        """
+        """Return the settings of an executor at `rate` [Hz] with the limits of `robot`."""
         return from_values(ExecutorSettings, {**asdict(self), "rate": rate, "robot": robot})
 
 
@@ -99,7 +94,7 @@ def direct(
 ) -> ExecutorSettings:
     """Return an executor that leaves everything as it is: no guard, no approach.
 
-    With `threshold` 0 this is LeRobot's synchronous loop: observe, think, execute
+    With `threshold` 0 this is LeRobot's synchronous loop: observe, infer, execute
     ``n_action_steps`` rows, and again.
 
     Args:
@@ -132,11 +127,11 @@ def direct(
 
 
 class Observer:
-    """The eyes and joints of a policy in the simulation; pictures are drawn only when it looks.
+    """What a policy observes of the simulation; pictures are drawn only when it asks for them.
 
     Args:
         simulation: what is observed.
-        backend: says which cameras it needs, and whether the poses of the objects.
+        backend: the policy.
         size: of the pictures: width and height in pixels.
         joint_noise: standard deviation of the noise on the joint positions that the policy is
             given [rad].
@@ -154,38 +149,33 @@ class Observer:
         self._joint_noise = joint_noise
         self._noise = np.random.default_rng(0)
         self._renderer: CameraRenderer | None = None
-        # Who knows where the objects are looks at no pictures.
+        # A backend that is given the poses of the objects uses no pictures.
         if backend.cameras and not backend.needs_objects:
-            self._renderer = CameraRenderer(
-                simulation.model, backend.cameras, width=size[0], height=size[1]
-            )
+            self._renderer = CameraRenderer(simulation.model, backend.cameras, size)
 
     def reseed(self, seed: int) -> None:
         """Begin the noise on the joint positions anew."""
         self._noise = np.random.default_rng([seed, 1])
 
     def observe(self, instruction: str) -> Observation:
-        """Return what there is to be seen and felt right now."""
+        """Return the observation of this instant."""
         simulation = self.simulation
         positions = simulation.positions
         if self._joint_noise:
             positions += self._joint_noise * self._noise.standard_normal(len(positions))
-        images = {} if self._renderer is None else self._renderer.render(simulation.data)
+        objects = simulation.objects() if self.backend.needs_objects else {}
         return Observation(
-            images=images,
-            joint_names=tuple(simulation.joint_names),
+            images={} if self._renderer is None else self._renderer.render(simulation.data),
+            joint_names=JOINT_NAMES,
             positions=positions,
             instruction=instruction,
-            objects=self._objects() if self.backend.needs_objects else {},
+            objects={
+                name: SceneObject(
+                    state.position, np.roll(state.quaternion, -1), np.array(OBJECT_SIZES[name])
+                )
+                for name, state in objects.items()
+            },
         )
-
-    def _objects(self) -> dict[str, SceneObject]:
-        return {
-            name: SceneObject(
-                state.position, np.roll(state.quaternion, -1), np.array(OBJECT_SIZES[name])
-            )
-            for name, state in self.simulation.objects().items()
-        }
 
     def close(self) -> None:
         """Free renderer and backend."""
@@ -194,9 +184,8 @@ class Observer:
         self.backend.close()
 
 
-@dataclass(frozen=True)
-class _Reply:
-    """An answer under way."""
+class _Reply(NamedTuple):
+    """An answer that is on its way."""
 
     due: int
     observed: float
@@ -248,7 +237,7 @@ class EpisodeLoop:
         self._substeps = substeps(self._rate, 1.0 / self._simulation.period)
         self._delay = math.ceil(delay * self._rate - 1e-9)
         self._core = ExecutorCore(executor)
-        # A backend without `tune` has no noise, or always the same, and knows one way to think.
+        # A backend without `tune` has no settings to change.
         tune = getattr(self._backend, "tune", None)
         if tune is not None:
             tune({"seed": seed, "real_time_chunking": real_time_chunking})
@@ -362,16 +351,12 @@ class EpisodeLoop:
             )
         if output.executed_tick is not None:
             self.trace.ages.append(now - self._observed)
-        self._count(output.state)
+        if self.trace.ages:
+            self.trace.cycles += 1
+            self.trace.starved += output.state == State.HOLDING
+            self.trace.approaching += output.state == State.APPROACHING
         self._simulation.step(self._substeps)
         self._cycle += 1
-
-    def _count(self, state: State) -> None:
-        trace = self.trace
-        if trace.ages:
-            trace.cycles += 1
-            trace.starved += state == State.HOLDING
-            trace.approaching += state == State.APPROACHING
 
     def _ask(self, request: Request) -> None:
         self.trace.requests += 1

@@ -32,13 +32,7 @@ FAILURES = (LIFTED, WRONG_CUBE, TOUCHED, NOTHING)
 
 
 def outcome(task: Task, score: float, progress: Progress) -> str:
-    """Return `SUCCESS` or one of `FAILURES`.
-
-    Args:
-        task: what was asked for.
-        score: at the end, 0 to 1.
-        progress: what has happened.
-    """
+    """Return `SUCCESS` or one of `FAILURES` of an episode that ended with a score of 0 to 1."""
     if score >= 1.0:
         return SUCCESS
     if task.cube in progress.lifted:
@@ -76,11 +70,7 @@ class Trace:
     refusal: str = ""
 
     def measures(self, cycles_per_action: float) -> dict[str, Any]:
-        """Return plain data for the file of results.
-
-        Args:
-            cycles_per_action: commands from one action to the next.
-        """
+        """Return plain data for the file of results; see `seam_jumps` for the argument."""
         jumps = seam_jumps(self.commands, self.merges, cycles_per_action)
         return {
             "cycles": self.cycles,
@@ -104,8 +94,8 @@ def seam_jumps(
 
     A jump is how much the command's step from one control cycle to the next differs from the
     step before it: 0 in a steady motion, whatever its speed. Of the joints the largest counts,
-    and of the cycles those of one action's length from the merge on, as the new chunk begins to
-    tell somewhere in there.
+    and of the cycles those of one action's length from the merge on, as the new chunk takes
+    effect somewhere in there.
 
     Args:
         commands: (joints,) each, in their order [rad].
@@ -129,42 +119,31 @@ LEVEL = 0.95
 """Of all intervals here."""
 
 
-def clopper_pearson(successes: int, trials: int, level: float = LEVEL) -> Interval:
+def clopper_pearson(successes: int, trials: int) -> Interval:
     """Return the exact interval of a binomial share (Clopper and Pearson 1934).
 
-    It covers the true share with at least `level`, also for few trials and shares near 0 or 1,
+    It covers the true share with at least `LEVEL`, also for few trials and shares near 0 or 1,
     where approximations do not.
-
-    Args:
-        successes: how many.
-        trials: out of how many, at least 1.
-        level: of confidence, between 0 and 1.
 
     Raises:
         ValueError: the counts are impossible.
     """
-    if not 0 <= successes <= trials or trials < 1:
-        raise ValueError(f"{successes} successes out of {trials} trials cannot be")
-    low, high = stats.binomtest(successes, trials).proportion_ci(level)
+    low, high = stats.binomtest(successes, trials).proportion_ci(LEVEL)
     return float(low), float(high)
 
 
 def bootstrap_mean(values: ArrayLike) -> Interval:
-    """Return the percentile bootstrap interval of a mean; NaN for no values.
+    """Return the percentile bootstrap interval of the mean of (n,) values; NaN for none.
 
-    Args:
-        values: (n,), one number per seed. The draws are fixed: same values, same interval.
+    The draws are fixed: same values, same interval.
     """
     return _bootstrap((values,), np.mean)
 
 
 def bootstrap_ratio(over: ArrayLike, under: ArrayLike) -> Interval:
-    """Return the bootstrap interval of mean(over) / mean(under) over the same seeds.
+    """Return the bootstrap interval of mean(over) / mean(under), both (n,) of the same seeds.
 
-    Args:
-        over: (n,), one number per seed.
-        under: (n,), of the same seeds in the same order: pairs are drawn together, as scenes
-            that are hard for one are hard for the other.
+    Pairs are drawn together, as scenes that are hard for one are hard for the other.
     """
     return _bootstrap(
         (over, under), lambda a, b, axis: np.mean(a, axis=axis) / np.mean(b, axis=axis)

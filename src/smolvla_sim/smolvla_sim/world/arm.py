@@ -253,9 +253,6 @@ ARMS = {spec.name: _with_limits(spec) for spec in (SO100, SO101)}
 def arm_spec(model: str) -> ArmSpec:
     """Return the table of an arm.
 
-    Args:
-        model: ``so100`` or ``so101``.
-
     Raises:
         ValueError: there is no such arm.
     """

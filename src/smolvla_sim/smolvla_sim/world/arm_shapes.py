@@ -80,14 +80,13 @@ def _beam(
 
 
 def on_jaw(x: float, z: float, half: Vector, material: str, *, grips: bool = False) -> Shape:
-    """A box of the moving jaw, placed as it sits when the jaw holds a cube.
+    """Return a box of the moving jaw, placed as it sits when the jaw holds a cube.
 
     Args:
         x: along the fingers from wrist_roll, meters.
         z: from the roll axis toward the moving jaw, meters.
         half: half sizes, meters.
-        material: as in `Shape`.
-        grips: as in `Shape`.
+        material, grips: as in `Shape`.
     """
     dx, dz = x - _PIVOT_X, z - _PIVOT_Z
     # Closing turns the jaw about +y: zero is `GRASP_ANGLE` further closed.
@@ -120,9 +119,11 @@ def arm_shapes() -> list[Shape]:
         _box("base", (-0.052, 0.0, 0.0272), (0.011, 0.022, 0.0012), BOARD),
         _disk("base", (0.0, 0.0, 0.058), 0.026, 0.004, PRINTED_DARK, "z"),
     ]
-    for x in (-0.058, 0.034):
-        for y in (-0.040, 0.040):
-            shapes.append(_disk("base", (x, y, 0.0085), 0.0045, 0.001, METAL, "z"))
+    shapes += [
+        _disk("base", (x, y, 0.0085), 0.0045, 0.001, METAL, "z")
+        for x in (-0.058, 0.034)
+        for y in (-0.040, 0.040)
+    ]
 
     # Shoulder: turntable, fork and servo 2. Placed relative to the shoulder_lift axis.
     pan = (-0.0306, 0.0)
@@ -143,9 +144,9 @@ def arm_shapes() -> list[Shape]:
             _disk("shoulder_lift", (_UPPER[0], side, _UPPER[1]), 0.0155, 0.0036, PRINTED),
             _disk("shoulder_lift", (_UPPER[0], side * 1.17, _UPPER[1]), 0.0095, 0.0014, METAL),
         ]
-    shapes += [
-        _beam("shoulder_lift", (0.006, 0.034), (0.020, 0.082), 0.0, (0.0, 0.0205, 0.004)),
-    ]
+    shapes.append(
+        _beam("shoulder_lift", (0.006, 0.034), (0.020, 0.082), 0.0, (0.0, 0.0205, 0.004))
+    )
 
     # Forearm: servo 3 at the elbow, a beam, a fork around the wrist.
     shapes += [
@@ -184,21 +185,14 @@ def arm_shapes() -> list[Shape]:
             PRINTED,
             touches=True,
         ),
-        Shape(
-            "wrist_roll",
-            "box",
-            (0.0530, 0.0, -0.0230),
-            (0.0130, 0.0130, 0.0040),
-            PRINTED,
-            tilt=-0.1,
-        ),
+        _box("wrist_roll", (0.0530, 0.0, -0.0230), (0.0130, 0.0130, 0.0040), PRINTED, -0.1),
         Shape("wrist_roll", "box", (_PAD_X, 0.0, fixed_pad), _PAD, RUBBER, grips=True),
     ]
     for side in (-0.0190, 0.0190):
-        shapes.append(
+        shapes += [
             _disk("gripper", (0.0, side, 0.0), 0.0120, 0.0022, PRINTED_DARK),
-        )
-        shapes.append(_disk("gripper", (0.0, side * 1.12, 0.0), 0.0070, 0.0012, METAL))
+            _disk("gripper", (0.0, side * 1.12, 0.0), 0.0070, 0.0012, METAL),
+        ]
     moving_pad = HALF_GAP + _PAD[2]
     shapes += [
         on_jaw(

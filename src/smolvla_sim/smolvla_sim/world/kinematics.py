@@ -62,11 +62,9 @@ def quaternion_from_rotation(rotation: Array) -> Array:
 
 
 def link_frames(spec: ArmSpec, positions: Array) -> list[tuple[Array, Array]]:
-    """Return origin (3,) and rotation (3, 3) of the six moved links in the base frame.
+    """Return origin (3,) [m] and rotation (3, 3) of the six moved links in the base frame.
 
-    Args:
-        spec: the arm.
-        positions: (6,) joint positions, radians.
+    The arguments are the arm and its (6,) joint positions [rad].
     """
     origin = np.zeros(3)
     rotation = rotation_rpy(*spec.base.rpy)
@@ -95,9 +93,6 @@ class GripperPose:
 
 class ArmKinematics:
     """Closed-form kinematics of one arm.
-
-    Args:
-        spec: the arm.
 
     Attributes:
         pan_axis: (2,) x and y of the vertical axis of shoulder_pan, meters.
@@ -194,12 +189,8 @@ class ArmKinematics:
     def reach(self, tcp: Array, jaw_yaw: float | None, near_roll: float = 0.0) -> Array | None:
         """Return (5,) joint positions with the fingers as steep as the joint limits allow.
 
-        Straight down is out of reach far above the table; the fingers then tilt forward.
-
-        Args:
-            tcp: (3,) tool center point, meters.
-            jaw_yaw: as in `inverse`.
-            near_roll: as in `inverse`.
+        Straight down is out of reach far above the table; the fingers then tilt forward. The
+        arguments are those of `inverse`.
         """
         solution, tilt = self.inverse(tcp, DOWN, jaw_yaw, near_roll), 0.0
         if solution is not None:

@@ -166,12 +166,7 @@ def _spacing(first: str, second: str) -> float:
 
 
 def random_start(rng: Generator, kinematics: ArmKinematics) -> Array:
-    """Return (6,) joint positions above the work space, clear of everything, radians.
-
-    Args:
-        rng: source of randomness.
-        kinematics: of the arm.
-    """
+    """Return (6,) joint positions above the work space, clear of everything, radians."""
     while True:
         radius, angle = rng.uniform(*_START_RADII), rng.uniform(-SECTOR, SECTOR)
         x, y = kinematics.pan_axis + radius * np.array([cos(angle), sin(angle)])

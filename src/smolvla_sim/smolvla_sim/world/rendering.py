@@ -114,8 +114,7 @@ class CameraRenderer:
     Args:
         model: the compiled model.
         cameras: names from `scene.CAMERAS`.
-        width: pixels.
-        height: pixels.
+        size: width and height of the pictures [pixels].
         supersample: draw this many times larger and average, for smooth edges.
         text_size: of labels, in percent of MuJoCo's usual font: 50, 100, 150, 200, 250 or 300.
 
@@ -128,15 +127,14 @@ class CameraRenderer:
         self,
         model: mujoco.MjModel,
         cameras: Sequence[str] = DEFAULT_CAMERAS,
+        size: tuple[int, int] = (640, 480),
         *,
-        width: int = 640,
-        height: int = 480,
         supersample: int = 1,
         text_size: int = 100,
     ) -> None:
         self.cameras = check_cameras(cameras)
         self._supersample = supersample
-        self._size = (width * supersample, height * supersample)
+        self._size = (size[0] * supersample, size[1] * supersample)
         self._model = model
         self._gl: Any = None
         backend = choose_gl()

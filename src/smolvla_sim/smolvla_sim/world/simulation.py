@@ -16,15 +16,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from smolvla_sim.world.arm import JOINT_NAMES, arm_spec
 from smolvla_sim.world.kinematics import ArmKinematics
-from smolvla_sim.world.layout import Placement, random_layout, restocked
+from smolvla_sim.world.layout import Placement, random_layout, random_start, restocked
 from smolvla_sim.world.mjcf import build_model, servo_of
 from smolvla_sim.world.scene import CUBE_EDGE, CUBES, OBJECTS, PHYSICS_RATE, RIGHT_BOWL
-from smolvla_sim.world.servo import ServoProfile
 from smolvla_sim.world.tasks import (
     DEFAULT_TASK,
     LIFT,
     ObjectState,
     Progress,
+    Task,
     parse_task,
 )
 from smolvla_sim.world.variation import SceneLook
@@ -34,7 +34,7 @@ Array = NDArray[np.float64]
 # Where the arm waits, radians: the gripper above the near edge of the work space.
 HOME = (0.0, -1.2, 0.8, 1.4, 0.0, 0.1)
 _SETTLE_SECONDS = 0.25
-# MuJoCo draws the groups 0 to 2 unless told otherwise.
+# MuJoCo draws the groups 0 to 2 by default.
 _HIDDEN_GROUP = 5
 # Where it waits, meters: below the table, so that it is near nothing.
 _AWAY = (0.0, 0.0, -2.0)
@@ -74,17 +74,11 @@ class Simulation:
         self.kinematics = ArmKinematics(self.spec)
         self.model = build_model(model, physics_rate=physics_rate, shadows=shadows)
         self.data = mujoco.MjData(self.model)
-        self.joint_names = JOINT_NAMES
         self.lower = np.array([joint.lower for joint in self.spec.joints])
         self.upper = np.array([joint.upper for joint in self.spec.joints])
         servos = [servo_of(name) for name in JOINT_NAMES]
-        self._servos = ServoProfile(
-            self.lower,
-            self.upper,
-            np.array([servo.speed for servo in servos]),
-            np.array([servo.acceleration for servo in servos]),
-            self.period,
-        )
+        speed, acceleration = np.array([(s.speed, s.acceleration) for s in servos]).T
+        self._servos = ServoProfile(self.lower, self.upper, speed, acceleration, self.period)
         # Joints are the first six coordinates; each object follows with seven.
         self._names = {self.model.body(name).id: name for name in (*OBJECTS, RIGHT_BOWL)}
         self._coordinates = {name: int(self.model.joint(name).qposadr[0]) for name in OBJECTS}
@@ -173,6 +167,13 @@ class Simulation:
         self.progress = Progress()
         self._touched_before = set()
 
+    def begin(self, task: Task, seed: int, rng: Generator, random_starts: float) -> None:
+        """Set task and scene; a share `random_starts` of the draws does not start from home."""
+        somewhere = random_start(rng, self.kinematics)
+        at_random = rng.random() < random_starts
+        self.set_task(task.sentence)
+        self.reset(seed, home=somewhere if at_random else None)
+
     def command(self, positions: Array) -> None:
         """Hold a command until the next one.
 
@@ -212,10 +213,9 @@ class Simulation:
             return
         # The height alone is cheap and rules out almost every step.
         high = self.data.qpos[self._cube_heights] > CUBE_EDGE / 2 + LIFT
-        if high.any():
-            for name in np.array(CUBES)[high]:
-                if name not in progress.lifted and self.objects()[name].lifted:
-                    progress.lifted.add(str(name))
+        for index in np.flatnonzero(high):
+            if CUBES[index] not in progress.lifted and self.objects()[CUBES[index]].lifted:
+                progress.lifted.add(CUBES[index])
 
     def objects(self) -> dict[str, ObjectState]:
         """Return the state of every object in the scene by name, in the base frame."""
@@ -259,17 +259,11 @@ class Simulation:
             self.data.qpos[at + 3 : at + 7] = np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2)
         self.data.qvel[self._speeds[name] : self._speeds[name] + 6] = 0.0
 
-    def restock(self, rng: Generator) -> tuple[str, ...]:
+    def restock(self, rng: Generator) -> None:
         """Put every cube that is in a bowl, on something or out of reach at a free random place.
 
         So continuous operation does not run out of cubes. A cube that the gripper touches stays
         where it is. The arm does not move.
-
-        Args:
-            rng: source of the places.
-
-        Returns:
-            The cubes that were moved.
 
         Raises:
             RuntimeError: there is no free place.
@@ -284,7 +278,6 @@ class Simulation:
         )
         for name, place in placed.items():
             self.move_object(name, place[:3], yaw=place.yaw)
-        return tuple(placed)
 
     def score(self) -> float:
         """Return the graded success of the task, 0 to 1."""
@@ -320,32 +313,79 @@ def restock_rng(seed: int) -> Generator:
     return np.random.default_rng([seed, 5])
 
 
-class _RightBowl:
-    """The second bowl, which has no joint: in its place, or neither seen nor felt.
+class ServoProfile:
+    """Follows a held command with limited speed and acceleration, as an STS3215 does.
 
     Args:
-        model: compiled by `mjcf.build_model`.
+        lower, upper: (joints,) limits, radians.
+        speed: (joints,) highest speeds, rad/s.
+        acceleration: (joints,) ramps, rad/s^2.
+        period: seconds between two calls of `advance`.
     """
+
+    def __init__(
+        self, lower: Array, upper: Array, speed: Array, acceleration: Array, period: float
+    ) -> None:
+        self._lower = lower
+        self._upper = upper
+        self._speed = speed
+        self._acceleration = acceleration
+        self._period = period
+        self._target = np.clip(np.zeros_like(lower), lower, upper)
+        self._position = self._target.copy()
+        self._velocity = np.zeros_like(lower)
+
+    @property
+    def target(self) -> Array:
+        """(joints,) the held command after clamping to the joint limits, radians."""
+        return self._target.copy()
+
+    def reset(self, positions: Array) -> None:
+        """Stand still at `positions`, (joints,) radians."""
+        self._target = np.clip(positions, self._lower, self._upper)
+        self._position = self._target.copy()
+        self._velocity = np.zeros_like(self._position)
+
+    def command(self, positions: Array) -> None:
+        """Hold a new command, (joints,) radians; clamped to the joint limits."""
+        self._target = np.clip(positions, self._lower, self._upper)
+
+    def advance(self) -> Array:
+        """Move the set point by one period and return it, (joints,) radians."""
+        error = self._target - self._position
+        distance = np.abs(error)
+        # The fastest speed from which the ramp still stops at the target.
+        wanted = np.minimum(self._speed, np.sqrt(2.0 * self._acceleration * distance))
+        wanted = np.sign(error) * np.minimum(wanted, distance / self._period)
+        step = self._acceleration * self._period
+        self._velocity = np.clip(wanted, self._velocity - step, self._velocity + step)
+        self._position = self._position + self._velocity * self._period
+        # The ramp's last step may cross the target by rounding; the servo stops on it.
+        crossed = (self._target - self._position) * error < 0.0
+        self._position = np.where(crossed, self._target, self._position)
+        self._velocity = np.where(crossed, 0.0, self._velocity)
+        return np.clip(self._position, self._lower, self._upper)
+
+
+class _RightBowl:
+    """The second bowl, which has no joint: in its place, or neither seen nor felt."""
 
     def __init__(self, model: mujoco.MjModel) -> None:
         self._model = model
         self._body = model.body(RIGHT_BOWL).id
         self._geoms = np.flatnonzero(model.geom_bodyid == self._body)
-        self._contype = model.geom_contype[self._geoms].copy()
-        self._conaffinity = model.geom_conaffinity[self._geoms].copy()
-        self._group = model.geom_group[self._geoms].copy()
+        parts = (model.geom_contype, model.geom_conaffinity, model.geom_group)
+        self._own = [(part, part[self._geoms]) for part in parts]
 
     def place(self, place: Placement) -> None:
         """Put it onto the table."""
         self._model.body_pos[self._body] = place[:3]
         self._model.body_quat[self._body] = cos(place.yaw / 2), 0.0, 0.0, sin(place.yaw / 2)
-        self._model.geom_contype[self._geoms] = self._contype
-        self._model.geom_conaffinity[self._geoms] = self._conaffinity
-        self._model.geom_group[self._geoms] = self._group
+        for part, own in self._own:
+            part[self._geoms] = own
 
     def remove(self) -> None:
         """Take it out of the scene."""
         self._model.body_pos[self._body] = _AWAY
-        self._model.geom_contype[self._geoms] = 0
-        self._model.geom_conaffinity[self._geoms] = 0
-        self._model.geom_group[self._geoms] = _HIDDEN_GROUP
+        for (part, _), value in zip(self._own, (0, 0, _HIDDEN_GROUP), strict=True):
+            part[self._geoms] = value

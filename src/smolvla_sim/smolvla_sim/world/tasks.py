@@ -132,21 +132,11 @@ class Task(ABC):
 
     @abstractmethod
     def grade(self, objects: Mapping[str, ObjectState], progress: Progress) -> float:
-        """Return the graded success, 0 to 1.
-
-        Args:
-            objects: all objects by name.
-            progress: what has happened since the start.
-        """
+        """Return the graded success, 0 to 1."""
 
     @abstractmethod
     def move(self, world: ModelWorld, moves: Moves) -> NDArray[np.float64]:
-        """Return the (6,) joint positions [rad] to head for now, as the scripted expert does it.
-
-        Args:
-            world: what the arm and the objects are like.
-            moves: what the arm can do.
-        """
+        """Return the (6,) joint positions [rad] that the scripted expert heads for now."""
 
     def lost(self, progress: Progress) -> bool:
         """Whether nothing can make it a success any more."""
@@ -383,12 +373,9 @@ def tasks_asked(text: str) -> tuple[Task, ...]:
 def task_sequence(text: str, seed: int) -> Iterator[Task]:
     """Return endless tasks, the first of which is that of the episode `seed`.
 
-    Of a name the colors rotate with the seed. Each next one is about another cube where there is
-    one: an arm that has just touched the red cube could not be asked for less than to do it again.
-
-    Args:
-        text: see `tasks_asked`, which raises for an unknown one at once.
-        seed: of the episode.
+    Of a name the colors rotate with the seed; `tasks_asked` raises for an unknown one at once.
+    Each next one is about another cube where there is one: an arm that has just touched the red
+    cube could not be asked for less than to do it again.
     """
     return _in_turn(tasks_asked(text), seed)
 

@@ -34,11 +34,7 @@ _FILM_CAMERA = "beauty"
 
 
 class SceneLook:
-    """Varies the look of a live model, always starting from the model's own look.
-
-    Args:
-        model: compiled by `mjcf.build_model`; its first light is the main one.
-    """
+    """Varies the look of a live model, always starting from the model's own look."""
 
     def __init__(self, model: mujoco.MjModel) -> None:
         self._model = model

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``smolvla instruct`` and ``smolvla task``: tell a running arm what to do."""
+"""``smolvla instruct`` and ``smolvla task``: give a running arm an instruction."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from smolvla_core.console import COULD_NOT_RUN, DONE, INTERRUPTED, NO, command_parser
+from smolvla_core.console import DONE, INTERRUPTED, NO, command_parser, could_not_run
 
 
 def _add_arm(parser: argparse.ArgumentParser) -> None:
@@ -56,8 +56,7 @@ def instruct(argv: Sequence[str] | None = None) -> int:
             if status is not None and status.state == status.IDLE:
                 print(f"the arm does not move: {status.reason}; or smolvla task", file=sys.stderr)
     except ClientError as error:
-        print(f"smolvla instruct: {error}", file=sys.stderr)
-        return COULD_NOT_RUN
+        return could_not_run("smolvla instruct", error)
     return DONE
 
 
@@ -76,8 +75,7 @@ def task(argv: Sequence[str] | None = None) -> int:
         with SmolVLAClient.connect("smolvla_task", arguments.namespace) as client:
             result = client.run_task(arguments.sentence, arguments.time_limit, show)
     except ClientError as error:
-        print(f"smolvla task: {error}", file=sys.stderr)
-        return COULD_NOT_RUN
+        return could_not_run("smolvla task", error)
     except KeyboardInterrupt:
         print("\nsmolvla task: canceled", file=sys.stderr)
         return INTERRUPTED

@@ -16,6 +16,7 @@ from smolvla_core.instruction import EXAMPLE, command, quoted
 from smolvla_core.level import PATIENCE
 from smolvla_core.ros import qos
 from smolvla_core.ros.managed_node import ACTIVE, UNCONFIGURED, ManagedNode
+
 from smolvla_msgs.msg import ExecutorStatus, PolicyStatus
 
 _ACTING = (PolicyStatus.WAITING, PolicyStatus.READY, PolicyStatus.INFERRING)

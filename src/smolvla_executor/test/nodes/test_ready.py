@@ -5,7 +5,8 @@ import math
 
 import pytest
 from rclpy.lifecycle import TransitionCallbackReturn
-from smolvla_core.ros import qos, ready
+from smolvla_core.ros import qos
+from smolvla_executor.executor_node import ready
 
 from smolvla_msgs.msg import ExecutorStatus, PolicyStatus
 
