@@ -27,7 +27,10 @@ def test_setup_gives_id_and_baud_rate_for_good(start):
     ("options", "message"),
     [
         (("--ids", "1,4"), "several servos answer (id 1, 4); connect only the one to set up"),
-        (("--ids", "1", "--double", "1"), "several servos answer (id 1); connect only the one"),
+        (
+            ("--ids", "1", "--double", "1", "--seed", "3"),
+            "several servos answer (id 1); connect only the one",
+        ),
         (("--ids", "1", "--model-number", "1284"), "model SCS0009 has other registers"),
         (("--ids", "1", "--voltage", "4.5"), "V, servo minimum 6.0 V; switch the power supply on"),
     ],
