@@ -22,7 +22,6 @@ from smolvla_learning.dataset.catalog import (
     episode_table,
     read_merged_statistics,
 )
-from smolvla_learning.dataset.decode import video_facts
 from smolvla_learning.dataset.journal import Saved, saved_data, saved_video
 from smolvla_learning.dataset.layout import (
     BEFORE_FIRST,
@@ -44,7 +43,7 @@ from smolvla_learning.dataset.metadata import (
     write_tasks,
 )
 from smolvla_learning.dataset.tables import frame_schema, parquet_file, read_table, write_rows
-from smolvla_learning.dataset.video import JoinedVideo
+from smolvla_learning.dataset.video import JoinedVideo, video_facts
 
 
 def finalize(

@@ -27,9 +27,8 @@ from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from smolvla_learning.dataset import DatasetError
-from smolvla_learning.recording.commands import CommandBuffer
 from smolvla_learning.recording.encoder import EpisodeEncoder
-from smolvla_learning.recording.frames import Inputs
+from smolvla_learning.recording.inputs import CommandBuffer, Inputs
 from smolvla_learning.recording.recorder import Recorder
 from smolvla_learning.recording.store import EpisodeStore
 from smolvla_msgs.msg import ExecutorStatus
@@ -44,8 +43,7 @@ class RecordNode(Node):
     """Wires topics and services to a `Recorder`.
 
     Raises:
-        ValueError: a parameter does not fit or the dataset cannot be continued; the text says
-            why.
+        ValueError: a parameter does not fit or the dataset cannot be continued.
     """
 
     def __init__(self, **node_options: Any) -> None:
@@ -71,8 +69,8 @@ class RecordNode(Node):
             settings, self._inputs, store, EpisodeEncoder(settings.queue_size), self._notify
         )
         self._instructions: Any = None
-        self._heard: int | None = None  # so many the executor has heard
-        self._told = bool(settings.task.strip())
+        self._instructions_seen: int | None = None  # counted by the executor
+        self._instructed = bool(settings.task.strip())
         self._executor = self.create_subscription(
             ExecutorStatus, "executor_node/status", self._on_executor, qos.status_qos()
         )
@@ -144,8 +142,6 @@ class RecordNode(Node):
         assert self._commands is not None
         self._commands.add(message.position, time.monotonic(), names)
 
-    # Words.
-
     def _topics(self, settings: RecordSettings) -> dict[str, str]:
         """Return subject of a problem -> topic."""
         topics = {
@@ -172,10 +168,10 @@ class RecordNode(Node):
             self._instructions = None
 
     def _on_executor(self, message: ExecutorStatus) -> None:
-        """Take the instruction that the executor heard, of the topic or of a goal."""
-        heard, self._heard = self._heard, message.instructions
-        # What it heard before this node came counts where this node was told nothing.
-        known = self._told if heard is None else heard == message.instructions
+        """Take the instruction that the executor received, from the topic or a goal."""
+        seen, self._instructions_seen = self._instructions_seen, message.instructions
+        # One from before this node counts where this node has none of its own.
+        known = self._instructed if seen is None else seen == message.instructions
         if message.instruction and not known:
             self._inputs.instruct(message.instruction)
 
@@ -190,7 +186,7 @@ class RecordNode(Node):
         if self._commands is not None:
             self._commands.max_age = settings.max_command_age
         if "task" in names:
-            self._told = True
+            self._instructed = True
             self._inputs.instruct(settings.task)
 
     def _on_score(self, message: Float32) -> None:
