@@ -74,7 +74,12 @@ class RecordNode(Node):
         self._executor = self.create_subscription(
             ExecutorStatus, "executor_node/status", self._on_executor, qos.status_qos()
         )
-        self.create_subscription(Float32, "sim/score", self._on_score, qos.status_qos())
+        self.create_subscription(
+            Float32,
+            "sim/score",
+            lambda message: self._inputs.take_score(message.data, time.monotonic()),
+            qos.status_qos(),
+        )
         Tuning(self, RecordSettings, take=self._tune)
         recorder = self._recorder
         self._serve("~/start_episode", lambda: recorder.start(time.monotonic()))
@@ -161,7 +166,10 @@ class RecordNode(Node):
         alone = self.count_publishers(self._executor.topic_name) == 0
         if alone and self._instructions is None:
             self._instructions = self.create_subscription(
-                String, "task_instruction", self._on_instruction, qos.instruction_qos()
+                String,
+                "task_instruction",
+                lambda message: self._inputs.instruct(message.data),
+                qos.instruction_qos(),
             )
         elif not alone and self._instructions is not None:
             self.destroy_subscription(self._instructions)
@@ -175,9 +183,6 @@ class RecordNode(Node):
         if message.instruction and not known:
             self._inputs.instruct(message.instruction)
 
-    def _on_instruction(self, message: String) -> None:
-        self._inputs.instruct(message.data)
-
     def _tune(self, settings: RecordSettings, names: set[str]) -> None:
         """Go by new values of the parameters."""
         if self._recorder is not None:
@@ -188,9 +193,6 @@ class RecordNode(Node):
         if "task" in names:
             self._instructed = True
             self._inputs.instruct(settings.task)
-
-    def _on_score(self, message: Float32) -> None:
-        self._inputs.take_score(message.data, time.monotonic())
 
     def _notify(self, text: str, bad: bool) -> None:
         if not self.context.ok():  # after a signal; the log of ROS has ended

@@ -90,7 +90,7 @@ class Learner(nn.Module):
     def __init__(
         self,
         policy: SmolVLAPolicy,
-        augmentation: Augmentation | None = None,
+        augmentation: Augmentation = Augmentation(),
         objects: int = 0,
         *,
         flow_weight: float = 1.0,
@@ -187,8 +187,7 @@ class Learner(nn.Module):
     def _pixels(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Bring fitted frames (batch, height, width, 3) to (batch, 3, side, side) in [-1, 1]."""
         values = images.permute(0, 3, 1, 2).float() / 255.0
-        if self._augmentation is not None:
-            values = self._augmentation(values, generator)
+        values = self._augmentation(values, generator)
         side = self._side
         height, width = values.shape[-2:]
         out = values.new_full((len(values), 3, side, side), -1.0)

@@ -174,7 +174,6 @@ class Source:
         for episode in dataset.episodes:
             self._ends[episode.from_index : episode.to_index] = episode.to_index
         self._task = dataset.column("task_index").astype(np.int64).reshape(-1)
-        self.sentences = list(dataset.tasks)
         self.objects: tuple[str, ...] = ()
         self.labels: list[Floats | None] = [None] * len(cameras)
         if grounded:
@@ -205,7 +204,7 @@ class Source:
 
     def task(self, frames: NDArray[np.int64]) -> list[str]:
         """Return the instructions of frames."""
-        return [self.sentences[index] for index in self._task[frames]]
+        return [self.dataset.tasks[index] for index in self._task[frames]]
 
 
 class Batches:

@@ -98,7 +98,9 @@ def train(options: TrainSettings) -> None:
         torch.manual_seed(options.seed)  # the auxiliary heads start at random
         learner = Learner(
             policy,
-            _augmentation(options),
+            Augmentation(
+                options.brightness, options.contrast, options.color, options.noise, options.shift
+            ),
             len(batches.objects),
             flow_weight=options.flow_weight,
             grounding_weight=options.grounding_weight,
@@ -228,13 +230,6 @@ def _sources(
     if context.world > 1 and context.first:
         distributed.barrier()
     return sources
-
-
-def _augmentation(options: TrainSettings) -> Augmentation | None:
-    made = Augmentation(
-        options.brightness, options.contrast, options.color, options.noise, options.shift
-    )
-    return None if made == Augmentation() else made
 
 
 def _field(options: TrainSettings, policy: SmolVLAPolicy, name: str) -> bool:
