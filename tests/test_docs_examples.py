@@ -108,7 +108,7 @@ class Arm:
     """A robot as a file says it is: joint states in parts, and an ear on each output."""
 
     def __init__(self, graph, robot, positions):
-        node, self.heard, self._positions = graph.node, {}, positions
+        node, self.received, self._positions = graph.node, {}, positions
         self._publishers = [
             (node.create_publisher(JointState, state.topic, 10), state.prefix)
             for state in robot.joint_states
@@ -122,7 +122,7 @@ class Arm:
             node.create_subscription(
                 kind,
                 output.topic,
-                lambda message, topic=output.topic: self.heard.update({topic: message}),
+                lambda message, topic=output.topic: self.received.update({topic: message}),
                 qos.command_qos(),
             )
         node.create_timer(0.02, self._publish)
@@ -148,9 +148,9 @@ def start_waving(graph, monkeypatch, robot):
         node = graph.add(cls(context=graph.context, parameter_overrides=overrides))
         assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS, node.problem
         assert node.trigger_activate() == TransitionCallbackReturn.SUCCESS
-    said = graph.node.create_publisher(String, "task_instruction", 10)
-    graph.until(lambda: said.get_subscription_count())
-    said.publish(String(data="wave"))
+    publisher = graph.node.create_publisher(String, "task_instruction", 10)
+    graph.until(lambda: publisher.get_subscription_count())
+    publisher.publish(String(data="wave"))
 
 
 def test_a_robot_with_seven_joints_is_one_file(graph, monkeypatch):
@@ -158,14 +158,14 @@ def test_a_robot_with_seven_joints_is_one_file(graph, monkeypatch):
     standing = dict(zip(robot.joint_names, (0.0, 0.4, -0.2, 1.1, 0.3, -0.5, 0.6), strict=True))
     arm = Arm(graph, robot, standing)
     start_waving(graph, monkeypatch, SEVEN_JOINTS)
-    graph.until(lambda: len(arm.heard) == 2, timeout=20, what="commands on both outputs")
-    trajectory, hand = arm.heard["reach/joint_trajectory"], arm.heard["hand/commands"]
+    graph.until(lambda: len(arm.received) == 2, timeout=20, what="commands on both outputs")
+    trajectory, hand = arm.received["reach/joint_trajectory"], arm.received["hand/commands"]
     assert tuple(trajectory.joint_names) == robot.outputs[0].joints
     expected = [standing[name] for name in trajectory.joint_names]
     np.testing.assert_allclose(trajectory.points[0].positions[1:], expected[1:], atol=1e-6)
     np.testing.assert_allclose(hand.data, [0.6], atol=1e-6)
     graph.until(
-        lambda: abs(arm.heard["reach/joint_trajectory"].points[0].positions[0]) > 0.05,
+        lambda: abs(arm.received["reach/joint_trajectory"].points[0].positions[0]) > 0.05,
         timeout=20,
         what="the first joint waves",
     )
@@ -176,9 +176,9 @@ def test_one_policy_drives_two_arms_with_drivers_of_their_own(graph, monkeypatch
     standing = dict(zip(robot.joint_names, np.linspace(-0.1, 0.5, 12).tolist(), strict=True))
     arm = Arm(graph, robot, standing)
     start_waving(graph, monkeypatch, "two_so101")
-    graph.until(lambda: len(arm.heard) == 2, timeout=20, what="commands of both arms")
+    graph.until(lambda: len(arm.received) == 2, timeout=20, what="commands of both arms")
     for side, part in (("left", slice(0, 6)), ("right", slice(6, 12))):
-        command = arm.heard[f"{side}/arm_controller/commands"].data
+        command = arm.received[f"{side}/arm_controller/commands"].data
         wanted = list(standing.values())[part]
         np.testing.assert_allclose(command[1:], wanted[1:], atol=1e-6)
 

@@ -102,14 +102,14 @@ class Launched:
         return self.client.policy_status or PolicyStatus(message="none yet")
 
     @property
-    def said(self):
+    def tail(self):
         return "\n".join(self.output.splitlines()[-40:])
 
     def _check(self):
-        assert self._process.poll() is None, f"the launch has ended before:\n{self.said}"
+        assert self._process.poll() is None, f"the launch has ended before:\n{self.tail}"
 
     def until(self, condition, what):
-        assert self.client.until(condition, LIMIT), f"did not happen: {what}\n{self.said}"
+        assert self.client.until(condition, LIMIT), f"did not happen: {what}\n{self.tail}"
 
     def pid(self, executable):
         """Return the process that runs `executable`; 0 for none."""

@@ -20,7 +20,7 @@ NAMES = ("left", "right")
 
 
 class Watch:
-    """What is heard of two arms."""
+    """What is received of two arms."""
 
     def __init__(self, node):
         self.parents = {}
@@ -83,12 +83,13 @@ def test_two_simulated_arms_are_apart_and_below_one_frame(launched):  # noqa: F8
         suite.until(watch.both_are_one_tree, "one tree of frames")
         assert watch.parents["left/base_link"] == ("left/world", (0.0, 0.2, 0.0))
         assert watch.parents["right/base_link"] == ("right/world", (0.0, -0.2, 0.0))
-    say = suite.node.create_publisher(String, "/right/task_instruction", qos.instruction_qos())
+    topic = "/right/task_instruction"
+    publisher = suite.node.create_publisher(String, topic, qos.instruction_qos())
     start = watch.positions("left"), watch.positions("right")
 
     def right_moves():
         if not watch.instructions["right"]:
-            say.publish(String(data="put the red cube into the bowl"))
+            publisher.publish(String(data="put the red cube into the bowl"))
         return np.abs(watch.positions("right") - start[1]).max() > 0.05
 
     suite.until(right_moves, "the right arm moves")
@@ -158,18 +159,18 @@ def test_namespace_remappings_and_parameters_of_a_parent(launched, tmp_path):  #
     suite = launched("robot_namespace:=bay", "tasks:=5", file=file, namespace="bay/arm")
     line = "ready: ros2 topic pub --once --keep-alive 1 /bay/arm/say "
     suite.until(lambda: line in suite.output, "all is up, and the line names the topic")
-    heard = []
+    received = []
     suite.node.create_subscription(
-        JointState, "/joints_of_bay", heard.append, qos.joint_state_qos()
+        JointState, "/joints_of_bay", received.append, qos.joint_state_qos()
     )
-    suite.until(lambda: heard, "joint states where they are remapped to")
-    say = suite.node.create_publisher(String, "/bay/arm/say", qos.instruction_qos())
+    suite.until(lambda: received, "joint states where they are remapped to")
+    publisher = suite.node.create_publisher(String, "/bay/arm/say", qos.instruction_qos())
 
-    def told():
-        say.publish(String(data="put the red cube into the bowl"))
+    def arrived():
+        publisher.publish(String(data="put the red cube into the bowl"))
         return suite.executor.instruction != ""
 
-    suite.until(told, "the instruction arrives where it is remapped to")
+    suite.until(arrived, "the instruction arrives where it is remapped to")
     suite.until(lambda: suite.executor.tick > 0, "it acts")
     assert suite.executor.period_p50 == pytest.approx(1 / 45.0, rel=0.2)
     assert suite.interrupt() == 0

@@ -59,7 +59,7 @@ def test_ros2_control_gets_the_controllers_of_the_output(
 
 
 @pytest.mark.usefixtures("ros2_control")
-def test_a_real_arm_may_be_heard_by_other_machines_and_others_may_not(tmp_path: Path) -> None:
+def test_only_a_real_arm_is_discovered_by_other_machines(tmp_path: Path) -> None:
     for hardware, kept in (("real", False), ("mock", True)):
         for spec in arm_nodes(real(tmp_path, hardware=hardware)):
             assert ("ROS_AUTOMATIC_DISCOVERY_RANGE" in spec.env) is kept

@@ -104,7 +104,7 @@ def test_a_tool_is_found_in_the_workspace_and_gets_all_arguments(tmp_path: Path)
     assert (done.stdout, done.returncode) == ("got --deep a b\n", 7)
 
 
-def test_a_tool_that_is_not_built_is_said_in_one_line(
+def test_a_tool_that_is_not_built_is_named_in_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("AMENT_PREFIX_PATH", "/nowhere")

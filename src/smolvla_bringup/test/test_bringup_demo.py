@@ -166,7 +166,7 @@ def test_task_that_is_not_done_in_time_fails(failures: dict) -> None:
     assert "best score 0.5 of 1" in output
 
 
-def test_node_that_dies_ends_everything_with_its_last_words(failures: dict) -> None:
+def test_node_that_dies_ends_everything_with_its_last_lines(failures: dict) -> None:
     status, output, _ = failures["policy_dies"]
     assert status == 2
     assert "policy_node failed with exit status 3" in output

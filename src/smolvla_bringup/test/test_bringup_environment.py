@@ -145,7 +145,7 @@ def test_a_profile_of_the_users_stays_under_the_name_that_is_known(distribution:
 @pytest.mark.parametrize(
     ("with_profile", "before"), [(True, ""), (True, _NAMES[0]), (True, _NAMES[1]), (False, "")]
 )
-def test_the_profile_is_used_and_nothing_is_said_about_it(
+def test_the_profile_is_used_and_nothing_is_printed_about_it(
     with_profile: bool, before: str, tmp_path: Path
 ) -> None:
     users = tmp_path / "users.xml"

@@ -178,12 +178,12 @@ class TestVideo:
         assert pixels[12][100, 800].mean() > 240  # wrist, beside it
         assert pixels[12][480:, :400].max() > 200  # the caption
 
-    def test_no_camera_is_said(self, tmp_path: Path) -> None:
+    def test_no_camera_is_reported(self, tmp_path: Path) -> None:
         writer = self.writer(tmp_path / "v.mp4")
         assert "no camera image arrived" in writer.close()
         assert not (tmp_path / "v.mp4").exists()
 
-    def test_error_in_the_thread_is_said_and_blocks_nobody(self, tmp_path: Path) -> None:
+    def test_error_in_the_thread_is_reported_and_blocks_nobody(self, tmp_path: Path) -> None:
         writer = self.writer(tmp_path / "v.mp4")
         for time in range(20):
             writer.put(time, {"top": b""})
@@ -247,7 +247,7 @@ def test_terminal_gets_one_line_that_is_overwritten(monkeypatch) -> None:
     assert "x" * 20 not in stream.getvalue()
 
 
-def test_said_line_replaces_the_live_one_and_stays() -> None:
+def test_logged_line_replaces_the_live_one_and_stays() -> None:
     stream, clock = Terminal(), Clock()
     line = LiveLine(stream, clock)
     show(line, clock, 2 * STEP)

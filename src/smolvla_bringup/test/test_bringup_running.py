@@ -73,14 +73,14 @@ def test_another_namespace_the_other_half_and_what_only_looks_on_may_start() -> 
 
 @pytest.mark.usefixtures("running", "patient")
 def test_what_is_missing_beside_a_running_arm_is_started_alone() -> None:
-    told: list[str] = []
+    logged: list[str] = []
     wanted = specs("policy_node", "executor_node", namespace="left")
-    assert not_running(wanted, told.append) == (wanted[0],)
-    assert told == ["/left/executor_node runs already and is left as it is"]
+    assert not_running(wanted, logged.append) == (wanted[0],)
+    assert logged == ["/left/executor_node runs already and is left as it is"]
     cameras = [
         NodeSpec("usb_cam", "e", name, "left", part="cameras") for name in ("executor_node", "top")
     ]
-    assert not_running(cameras, told.append) == (cameras[1],)
+    assert not_running(cameras, logged.append) == (cameras[1],)
 
 
 @pytest.mark.usefixtures("running", "patient", "workspace")

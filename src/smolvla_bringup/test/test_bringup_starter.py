@@ -126,7 +126,7 @@ def test_node_that_dies_is_reported_once_with_its_output(starter: Make, tmp_path
 
 
 def test_a_node_that_has_done_its_work_is_no_news(starter: Make, lines: Lines) -> None:
-    late = "sleep 1; echo cannot; exit 3"  # by then the other has ended, not only said so
+    late = "sleep 1; echo cannot; exit 3"  # by then the other has ended, not only stderr so
     with starter(done="echo done; exit 0", failed=late, one_shot=True) as running:
         lines.until("[done] done", "[failed] cannot")
         ending = running.wait(LIMIT)
@@ -210,10 +210,10 @@ def test_a_start_whose_output_nobody_reads_any_more_ends(
     while "[policy_node] a" not in process.stdout.readline():
         pass
     process.stdout.close()  # as `| head` does
-    said = process.stderr.read()
+    stderr = process.stderr.read()
     assert process.wait(LIMIT) == 0
-    assert said.count("nobody reads the output") == 1
-    assert "Traceback" not in said
+    assert stderr.count("nobody reads the output") == 1
+    assert "Traceback" not in stderr
     assert not mark.living()
 
 

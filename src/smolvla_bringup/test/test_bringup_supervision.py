@@ -100,7 +100,7 @@ def test_the_message_says_what_failed_the_reason_what_holds_and_what_to_type() -
     assert "\n" not in verdict.message
 
 
-def test_what_a_node_said_before_it_was_restarted_is_not_held_against_it() -> None:
+def test_errors_before_a_restart_are_forgotten() -> None:
     supervisor = simulated()
     supervisor.add_output("thinker", "[ERROR] [1.5] [n]: of its first life\n")
     supervisor.ended("thinker", 1, 101.0)

@@ -52,6 +52,7 @@ RENAMED: dict[str, str] = {
     "first_seed": "seed",
     "g": "chunk_size_threshold",
     "out": "output",
+    "seconds": "time_limit",
     "seeds": "episodes",
     **dict.fromkeys(_ROBOT_FILE, "robot"),
 }

@@ -130,8 +130,13 @@ def test_json_on_standard_output_is_alone_there(capsys):
 def test_old_names_and_beginnings_of_options_are_errors(capsys):
     parser = command_parser("smolvla paint", "Paint.", "smolvla paint --output wall")
     parser.add_argument("--output")
+    parser.add_argument("--time-limit")
     assert parser.parse_args(["--output", "wall"]).output == "wall"
-    for option, said in (("--out", "--out has become --output"), ("--outp", "unrecognized")):
+    for option, said in (
+        ("--out", "--out has become --output"),
+        ("--seconds", "--seconds has become --time-limit"),
+        ("--outp", "unrecognized"),
+    ):
         with pytest.raises(SystemExit) as ended:
             parser.parse_args([f"{option}=wall"])
         assert ended.value.code == 2

@@ -228,12 +228,13 @@ class SmolVLAPolicy:
                 holds NaN, or the instruction is empty.
         """
 
-        def one(values: Floats | None) -> Floats | None:
-            return None if values is None else np.asarray(values)[None]
-
-        frames = self._frames(images, None)
-        return self._predict(
-            frames, np.asarray(state)[None], [task], one(noise), one(decided), delay
+        return self.predict_batch(
+            {name: np.asarray(image)[None] for name, image in images.items()},
+            np.asarray(state)[None],
+            [task],
+            None if noise is None else np.asarray(noise)[None],
+            decided=None if decided is None else np.asarray(decided)[None],
+            delay=delay,
         )[0]
 
     def predict_batch(
@@ -262,19 +263,8 @@ class SmolVLAPolicy:
         Raises:
             ValueError: see `predict_chunk`.
         """
-        frames = self._frames(images, len(tasks))
-        return self._predict(frames, states, tasks, noise, decided, delay)
-
-    def _predict(
-        self,
-        frames: Images,
-        states: Floats,
-        tasks: Sequence[str],
-        noise: Floats | None,
-        decided: Floats | None,
-        delay: int,
-    ) -> Floats:
         batch = len(tasks)
+        frames = self._frames(images, batch)
         tokens, token_valid = self._tokens(tasks)
         # LeRobot fills so many absent cameras with an empty image, and leaves out the rest.
         absent = min(len(self.config.images) - len(frames), int(self.config.empty_cameras))
@@ -340,34 +330,24 @@ class SmolVLAPolicy:
         )
         write_robot(Path(folder), self.robot)
 
-    def _frames(self, images: Images, batch: int | None) -> Images:
-        """Return feature -> (batch, height, width, 3), in the network's order.
-
-        Args:
-            images: as of `predict_batch`; where `batch` is None, as of `predict_chunk`.
-            batch: observations; None for one without an axis of its own.
-        """
+    def _frames(self, images: Images, batch: int) -> Images:
+        """Return feature -> (batch, height, width, 3), in the network's order."""
         found: dict[str, NDArray[np.uint8]] = {}
         for name, image in images.items():
             if name not in self._names:
                 self._names[name] = camera_feature(self.config, self.processors, name)
             feature = self._names[name]
-            array = np.asarray(image) if batch is not None else np.asarray(image)[None]
+            array = np.asarray(image)
             if feature in found:
                 raise ValueError(f"camera {feature!r} is given twice")
             if array.dtype != np.uint8:
                 raise ValueError(
                     f"image of camera {name!r} is {array.dtype}, expected uint8 0-255"
                 )
-            if (
-                array.ndim != 4
-                or array.shape[3] != 3
-                or (batch is not None and array.shape[0] != batch)
-                or 0 in array.shape
-            ):
+            if array.ndim != 4 or array.shape[::3] != (batch, 3) or 0 in array.shape:
                 raise ValueError(
                     f"image of camera {name!r} has shape {array.shape[1:]}, "
-                    "expected (height, width, 3)" + (f", times {batch}" if batch else "")
+                    "expected (height, width, 3)" + (f", times {batch}" if batch > 1 else "")
                 )
             found[feature] = array
         if not found:

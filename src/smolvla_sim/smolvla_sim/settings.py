@@ -69,7 +69,7 @@ class PlaySettings(_TaskSettings):
 
     policy: str = setting(
         "smolvla",
-        "Who plays: an installed backend such as smolvla, which runs a checkpoint, or scripted, "
+        "The policy: an installed backend such as smolvla, which runs a checkpoint, or scripted, "
         "the expert that knows the scene.",
     )
     checkpoint: str = setting(

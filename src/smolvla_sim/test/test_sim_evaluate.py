@@ -275,3 +275,9 @@ def test_the_rate_is_the_checkpoints_own_unless_it_is_given(tmp_path):
     write_robot(tmp_path, RobotFacts(units="degrees"))
     with pytest.raises(ValueError, match="give --fps, the frame rate of the recordings"):
         fps(**mine)
+
+
+def test_the_earlier_name_of_the_time_limit_is_answered_with_the_new_one(capsys):
+    with pytest.raises(SystemExit):
+        main([*SCRIPTED, "--seconds", "3"])
+    assert "--seconds has become --time-limit" in capsys.readouterr().err

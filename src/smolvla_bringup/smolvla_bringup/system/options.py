@@ -94,8 +94,8 @@ class Options(Settings):
     )
     policy: str = setting(
         "smolvla",
-        "What computes the actions: smolvla (the network), scripted (a script that knows the "
-        "simulated scene), another backend that is installed, or none.",
+        "The policy: smolvla (the network), scripted (a script that knows the simulated scene), "
+        "another installed backend, or none.",
         choices=(*available_backends(), "none"),
         tags=("policy", "visualization"),
     )
@@ -132,7 +132,7 @@ class Options(Settings):
     )
     task: str = setting(
         "put the red cube into the bowl",
-        "Task whose success the simulation judges.",
+        "Task that the simulation scores.",
         tags=("arm",),
     )
     seed: int = setting(

@@ -175,14 +175,15 @@ class ChunkQueue:
         self.reconfigure(settings)
         self._next_tick = 0
         self._last: NDArray[np.float64] | None = None
-        self._clear()
+        self.clear()
 
     def reconfigure(self, settings: ExecutorSettings) -> None:
         """Merge the next chunks in another way; the queued actions stay."""
         self._aggregate = AGGREGATIONS[settings.aggregate]
         self._align = ALIGNMENTS[settings.alignment]
 
-    def _clear(self) -> None:
+    def clear(self) -> None:
+        """Forget all actions; `next_tick` stays, so no tick is ever executed twice."""
         self._rows: NDArray[np.float64] = np.empty((0, self._joints))
         self._counts: NDArray[np.int64] = np.empty(0, dtype=np.int64)
         self._head = 0
@@ -221,10 +222,6 @@ class ChunkQueue:
     def committed(self) -> NDArray[np.float64]:
         """Return a copy of the queued actions (rows, joints) from `next_tick` on."""
         return self._rows[self._head :].copy()
-
-    def clear(self) -> None:
-        """Forget all actions; `next_tick` stays, so no tick is ever executed twice."""
-        self._clear()
 
     def merge(self, chunk: Chunk) -> MergeResult:
         """Put a well-formed chunk (see `chunk_problem`) into the queue.
@@ -324,10 +321,6 @@ class Upsampler:
     def begin(self) -> None:
         """Begin the action that is due."""
         self._phase -= self._length
-
-    def wait(self) -> None:
-        """No action is known: the next one begins, at its very start, when there is one."""
-        self._phase = self._length
 
     def advance(self) -> None:
         """End this control cycle."""

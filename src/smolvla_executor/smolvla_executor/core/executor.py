@@ -21,7 +21,6 @@ control cycle, all from one thread:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import asdict
 
 import numpy as np
@@ -161,16 +160,15 @@ class ExecutorCore:
         self._enter(State.IDLE, reason)
         return "was stopped already" if was_idle else "stopped"
 
-    def discard_plan(self, now: float) -> None:
+    def discard_plan(self) -> None:
         """Drop queued actions and expected answers, as for a new instruction.
 
         The arm holds its last command until a chunk that was asked for afterwards comes.
         """
         self.planner.drop()
         self._plan_dropped = True
-        if self._upsampler is not None:
-            # Else the arm, on its way between two actions, would turn back to the first.
-            self._upsampler.wait()
+        # Else the arm, on its way between two actions, would turn back to the first.
+        self._upsampler = None
 
     def reconfigure(self, settings: ExecutorSettings) -> None:
         """Go by other settings from the next cycle on.
@@ -197,12 +195,14 @@ class ExecutorCore:
         if old.dry_run and not settings.dry_run:
             self._stand_still()  # the arm did not follow: it may be anywhere
             return
-        limits_differ = settings.body != old.body or _differ(settings, old, PER_JOINT)
+
+        def differ(*names: str) -> bool:
+            return any(getattr(settings, name) != getattr(old, name) for name in names)
+
+        limits_differ = settings.body != old.body or differ(*PER_JOINT)
         if limits_differ and self._would_rush():
-            self._arrived, self._approach = False, None
-            if self._upsampler is not None:
-                self._upsampler.wait()
-        elif limits_differ or _differ(settings, old, ("approach_speed", "approach_duration")):
+            self._arrived, self._approach, self._upsampler = False, None, None
+        elif limits_differ or differ("approach_speed", "approach_duration"):
             self._approach = None
 
     def _would_rush(self) -> bool:
@@ -327,7 +327,9 @@ class ExecutorCore:
 
     def _execute(self, now: float) -> CycleOutput:
         queue = self.planner.queue
-        upsampler = self._cadence()
+        upsampler = self._upsampler
+        if upsampler is None or upsampler.period != self.planner.period:
+            upsampler = self._upsampler = Upsampler(self._settings.rate, self.planner.period)
         executed: int | None = None
         request: Request | None = None
         if upsampler.due:
@@ -335,7 +337,7 @@ class ExecutorCore:
             # answer's first row is to begin.
             request = self.planner.request(now)
             if len(queue) == 0:
-                upsampler.wait()
+                self._upsampler = None  # the next action begins at its very start
                 return self._hold(now, request)
             executed = queue.next_tick
             self._action = queue.pop()
@@ -347,12 +349,6 @@ class ExecutorCore:
         self._plan_dropped = False
         self._enter(State.RUNNING, "executing actions")
         return self._output(wanted, request, executed)
-
-    def _cadence(self) -> Upsampler:
-        period = self.planner.period
-        if self._upsampler is None or self._upsampler.period != period:
-            self._upsampler = Upsampler(self._settings.rate, period)
-        return self._upsampler
 
     def _hold(self, now: float, request: Request | None) -> CycleOutput:
         counters = self.planner.counters
@@ -429,7 +425,3 @@ class ExecutorCore:
             period_max=longest,
             overruns=self._cycles.overruns,
         )
-
-
-def _differ(new: ExecutorSettings, old: ExecutorSettings, names: Iterable[str]) -> bool:
-    return any(getattr(new, name) != getattr(old, name) for name in names)

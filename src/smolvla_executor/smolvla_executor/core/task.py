@@ -134,7 +134,7 @@ class TaskRunner:
         if self._core.state == State.IDLE:
             self._core.start(now)
         else:
-            self._core.discard_plan(now)
+            self._core.discard_plan()
         self.goal = goal
         self._newest.on_goal(goal.instruction)
         self._begun = self._moved = now

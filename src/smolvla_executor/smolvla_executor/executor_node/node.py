@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]
-from rclpy.qos import QoSProfile
 from smolvla_core.instruction import NewestInstruction
 from smolvla_core.level import Level
 from smolvla_core.node_settings import ExecutorSettings
@@ -89,9 +88,10 @@ class ExecutorNode(ManagedNode):
             self.get_logger().info(
                 "DRY RUN: everything is computed, the arm gets no commands; dry_run false moves it"
             )
-        requests = self._publisher(
+        requests = self.create_lifecycle_publisher(
             InferenceRequest, "smolvla/inference_request", qos.request_qos()
         )
+        self._entities.append((self.destroy_lifecycle_publisher, requests))
         reports = Callbacks(
             self._on_status, self._task_server.end, self._task_server.feed_back, self._on_failure
         )
@@ -276,12 +276,6 @@ class ExecutorNode(ManagedNode):
             except TimeoutError as error:
                 response.message = str(error)
         return response
-
-    def _publisher(self, kind: Any, topic: str, profile: QoSProfile) -> Any:
-        """Create a managed publisher: silent unless the node is active."""
-        publisher = self.create_lifecycle_publisher(kind, topic, profile)
-        self._entities.append((self.destroy_lifecycle_publisher, publisher))
-        return publisher
 
     def _how_to_activate(self) -> str:
         if self.starts_itself:

@@ -80,7 +80,7 @@ class _Topic:
         self._publisher.publish(
             command_trajectory(self._joints, positions, self._period)
             if self._as_trajectory
-            else command_message(positions)
+            else Float64MultiArray(data=array("d", positions))
         )
 
     def has_listener(self) -> bool:
@@ -155,11 +155,6 @@ def _action(output: Output) -> tuple[Any, Callable[[NDArray[np.float64]], Any]]:
         return goal
 
     return action.FollowJointTrajectory, trajectory
-
-
-def command_message(command: NDArray[np.float64]) -> Float64MultiArray:
-    """Return joint positions [rad] as forward_command_controller takes them."""
-    return Float64MultiArray(data=array("d", command))
 
 
 def command_trajectory(

@@ -76,7 +76,7 @@ class Rig:
         self.post(delay, deliver)
 
     def discard_plan(self) -> None:
-        self.core.discard_plan(self.now)
+        self.core.discard_plan()
         self.awaited = None
 
     def _resolve(self, request_id: int) -> None:

@@ -37,29 +37,9 @@ def test_row_zero_belongs_to_the_tick_that_was_asked_for() -> None:
     assert actions.next_tick == 3
 
 
-def test_exactly_the_executed_rows_are_trimmed() -> None:
-    actions = queue()
-    actions.merge(chunk(0, 5))
-    actions.pop()
-    actions.pop()
-    result = actions.merge(chunk(0, 8, value=9.0))
-    assert result.rows_trimmed == 2
-    assert actions.next_tick == 2
-    assert len(actions) == 6
-
-
-def test_a_chunk_asked_for_at_standstill_loses_no_row() -> None:
-    actions = queue()
-    actions.merge(chunk(0, 2))
-    actions.pop()
-    actions.pop()
-    result = actions.merge(chunk(2, 4))
-    assert result.rows_trimmed == 0
-    assert actions.pop()[0] == 2.0
-
-
-def test_a_chunk_whose_ticks_are_all_over_changes_nothing() -> None:
-    actions = queue()
+@pytest.mark.parametrize("alignment", sorted(ALIGNMENTS))
+def test_a_chunk_whose_ticks_are_all_over_changes_nothing(alignment: str) -> None:
+    actions = ChunkQueue(2, ExecutorSettings(aggregate="latest", alignment=alignment))
     actions.merge(chunk(0, 9))
     for _ in range(4):
         actions.pop()
@@ -68,13 +48,6 @@ def test_a_chunk_whose_ticks_are_all_over_changes_nothing() -> None:
     assert result.late
     assert result.rows_trimmed == 4
     np.testing.assert_array_equal(actions.committed(), before)
-
-
-def test_queued_actions_beyond_a_shorter_chunk_are_dropped() -> None:
-    actions = queue()
-    actions.merge(chunk(0, 9))
-    actions.merge(chunk(0, 4, value=7.0))
-    assert len(actions) == 4
 
 
 def test_a_chunk_that_begins_inside_the_queue_keeps_what_comes_before() -> None:
@@ -125,19 +98,14 @@ def test_what_is_handed_out_cannot_change_the_queue() -> None:
     assert actions.pop()[0] == 1.0
 
 
-@pytest.mark.parametrize(("name", "share"), [("weighted", 0.7), ("average", 0.5)])
+@pytest.mark.parametrize(
+    ("name", "share"), [("weighted", 0.7), ("average", 0.5), ("conservative", 0.3)]
+)
 def test_blends_give_the_new_chunk_its_share(name: str, share: float) -> None:
     actions = queue(name)
     actions.merge(chunk(0, 2, value=1.0))
     actions.merge(chunk(0, 2, value=2.0))
     assert actions.pop()[0] == pytest.approx(1.0 + share)
-
-
-def test_conservative_keeps_more_of_the_old_chunk() -> None:
-    actions = queue("conservative")
-    actions.merge(chunk(0, 2, value=1.0))
-    actions.merge(chunk(0, 2, value=2.0))
-    assert actions.pop()[0] == pytest.approx(1.3)
 
 
 def test_temporal_ensemble_is_the_weighted_mean_of_all_predictions() -> None:
@@ -234,14 +202,6 @@ def test_after_a_hold_the_held_action_counts() -> None:
     result = actions.merge(Chunk(2, 5, ramp(0.7, 6, -0.1), 0.1))
     assert result.rows_trimmed == 0
     assert actions.pop() == pytest.approx([0.7, 0.7])
-
-
-def test_a_chunk_whose_ticks_are_all_over_stays_late() -> None:
-    actions = in_motion("pose")
-    before = actions.committed()
-    result = actions.merge(Chunk(2, 0, ramp(0.3, 3, 0.0), 0.1))
-    assert result.late
-    np.testing.assert_array_equal(actions.committed(), before)
 
 
 @settings(max_examples=150, deadline=None)

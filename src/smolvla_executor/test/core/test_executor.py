@@ -139,15 +139,6 @@ def test_synchronous_requests_wait_until_the_last_action_is_over(make_rig) -> No
         assert rig.outputs[index - 5].executed_tick == rig.outputs[index].request.tick - 1
 
 
-def test_share_zero_asks_only_when_the_queue_is_empty(make_rig) -> None:
-    rig = make_rig(chunk_size_threshold=0.0)
-    rig.start()
-    rig.run_until(State.RUNNING)
-    rig.cycle(100)
-    assert all(request.must_go for request in rig.requests)
-    assert rig.status().starvations > 2
-
-
 def test_actions_per_chunk_executes_only_the_first_rows_of_every_chunk(make_rig) -> None:
     rig = make_rig(chunk_size_threshold=0.0, actions_per_chunk=4)
     rig.start()

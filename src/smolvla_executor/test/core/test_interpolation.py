@@ -46,23 +46,6 @@ def test_the_number_of_actions_follows_the_time(rate: float, ratio: float) -> No
     assert abs(len(begun) - 2000 / ratio) <= 1.01
 
 
-def test_after_a_wait_the_next_action_begins_at_its_start() -> None:
-    upsampler = Upsampler(100.0, 0.033)
-    for _ in range(5):
-        if upsampler.due:
-            upsampler.begin()
-        upsampler.advance()
-    upsampler.wait()
-    assert upsampler.due
-    upsampler.begin()
-    assert upsampler.fraction == 0.0
-
-
-def test_fewer_cycles_than_actions_are_refused_with_the_rate_to_set() -> None:
-    with pytest.raises(ValueError, match="raise the control rate to 50 Hz"):
-        Upsampler(30.0, 0.02)
-
-
 def test_interpolation_is_exact_at_the_action_and_linear_between() -> None:
     current, following = np.array([0.1 + 0.2, -1.0]), np.array([0.7, 1.0])
     np.testing.assert_array_equal(interpolate(current, following, 0.0), current)

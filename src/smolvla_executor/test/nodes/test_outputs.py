@@ -8,7 +8,7 @@ import pytest
 from rclpy.parameter import Parameter
 from robot_files import robot_file
 from smolvla_executor.executor_node.node import ExecutorNode
-from smolvla_executor.executor_node.outputs import GOAL_RATE, GOAL_STEP, GoalPacer, command_message
+from smolvla_executor.executor_node.outputs import GOAL_RATE, GOAL_STEP, GoalPacer
 from std_msgs.msg import Float64MultiArray
 
 APART = [
@@ -66,8 +66,3 @@ def test_a_gripper_gets_goals_of_its_action(graph, make_robot):
     assert {len(command.data) for command in commands} == {1}
     assert goals[-1].max_effort == 2.5
     server.destroy()
-
-
-def test_command_keeps_order_and_bits():
-    command = np.random.default_rng(1).standard_normal(3)
-    np.testing.assert_array_equal(command_message(command).data, command)

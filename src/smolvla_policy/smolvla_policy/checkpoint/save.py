@@ -76,11 +76,11 @@ def save_checkpoint(
             name: {"type": about.kind, "shape": list(about.shape)}
             for name, about in features.items()
         }
-    _write_json(folder / CONFIG, raw)
+    write_json(folder / CONFIG, raw)
     save_weights(folder / WEIGHTS, network, source)
     name = _save_vlm(folder, processors.tokenizer_name or vlm, TOKENIZER, source, usual)
     for file, content in processor_files(raw, processors, name).items():
-        _write_json(folder / file, content)
+        write_json(folder / file, content)
     for file in (PREPROCESSOR_STATE, POSTPROCESSOR_STATE):
         flat = {
             f"{feature}.{statistic}": torch.from_numpy(np.atleast_1d(values).astype(np.float32))
@@ -201,5 +201,6 @@ def _save_vlm(folder: Path, name: str, file: str, source: Path | None, usual: bo
     return SMOLVLM2 if gone and usual else name
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> None:
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a file of a checkpoint."""
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

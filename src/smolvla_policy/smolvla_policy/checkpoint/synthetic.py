@@ -8,7 +8,6 @@ instead of 7 for "pick up the red cube"), which makes a benchmark slower, never 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,12 @@ from torch import Tensor
 
 from smolvla_policy.checkpoint.config import ACTION, DEFAULTS, STATE, parse_config
 from smolvla_policy.checkpoint.processors import Processors
-from smolvla_policy.checkpoint.save import POSTPROCESSOR_STATE, PREPROCESSOR_STATE, processor_files
+from smolvla_policy.checkpoint.save import (
+    POSTPROCESSOR_STATE,
+    PREPROCESSOR_STATE,
+    processor_files,
+    write_json,
+)
 from smolvla_policy.checkpoint.source import CONFIG, WEIGHTS
 from smolvla_policy.checkpoint.text import (
     FAKE_IMAGE_TOKEN,
@@ -65,7 +69,7 @@ def make_checkpoint(
     sizes = model_sizes(config, vlm, str(folder / CONFIG))
     (folder / "vlm").mkdir(parents=True, exist_ok=True)
     (folder / "tokenizer").mkdir(exist_ok=True)
-    _write(folder / CONFIG, raw)
+    write_json(folder / CONFIG, raw)
     write_vlm(folder, vlm, sizes.vocabulary, sizes.image_tokens)
     half = torch.bfloat16
     network = SmolVLANetwork(sizes, Precision(half, half, half))
@@ -83,7 +87,7 @@ def make_checkpoint(
         max_length=config.tokenizer_max_length, norm_map=dict(config.normalization_mapping)
     )
     for file, content in processor_files(raw, settings, "vlm").items():
-        _write(folder / file, content)
+        write_json(folder / file, content)
     numbers = np.random.default_rng(seed)
     for file in (PREPROCESSOR_STATE, POSTPROCESSOR_STATE):
         flat: dict[str, Tensor] = {}
@@ -159,7 +163,7 @@ def write_vlm(
         "<end_of_utterance>": vocabulary - 1,
     }
     side = vlm["vision_config"]["image_size"]
-    _write(
+    write_json(
         folder / "vlm" / CONFIG,
         {
             "model_type": "smolvlm",
@@ -173,7 +177,7 @@ def write_vlm(
             "vision_config": {"model_type": "smolvlm_vision", **vlm["vision_config"]},
         },
     )
-    _write(
+    write_json(
         folder / "vlm" / "preprocessor_config.json",
         {
             "image_processor_type": "SmolVLMImageProcessor",
@@ -187,7 +191,7 @@ def write_vlm(
             },
         },
     )
-    _write(
+    write_json(
         folder / "vlm" / "processor_config.json",
         {"image_seq_len": image_tokens, "processor_class": "SmolVLMProcessor"},
     )
@@ -209,8 +213,8 @@ def write_vlm(
         "tokenizer_class": "PreTrainedTokenizerFast",
     }
     for place in ("vlm", "tokenizer"):
-        _write(folder / place / TOKENIZER, byte_tokenizer(special, vocabulary, merges))
-        _write(folder / place / TOKENIZER_CONFIG, settings)
+        write_json(folder / place / TOKENIZER, byte_tokenizer(special, vocabulary, merges))
+        write_json(folder / place / TOKENIZER_CONFIG, settings)
 
 
 def byte_tokenizer(
@@ -257,7 +261,3 @@ def byte_tokenizer(
             "merges": merges,
         },
     }
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

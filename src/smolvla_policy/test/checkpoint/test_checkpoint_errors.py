@@ -3,13 +3,11 @@
 
 from __future__ import annotations
 
-import json
 import struct
 
 import numpy as np
 import pytest
 import torch
-from smolvla_policy.checkpoint import source
 
 from smolvla_policy import CheckpointError, SmolVLAPolicy
 
@@ -239,14 +237,3 @@ def test_hub_id_with_revision(monkeypatch, copy, sample, want):
     assert (asked["repo_id"], asked["revision"]) == ("a/b", "v1")
     assert not any(pattern.endswith((".bin", ".pt")) for pattern in asked["allow_patterns"])
     assert np.abs(policy.predict_chunk(**sample) - want).max() <= 1e-4
-
-
-def test_companion_comes_from_the_cache_without_the_network(monkeypatch, copy, tmp_path):
-    import huggingface_hub
-
-    file = tmp_path / "config.json"
-    file.write_text(json.dumps({}))
-    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda repo, name: str(file))
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", None)
-    found = source.find_companion(["a/b"], copy.folder, ("config.json",), ("vlm2",))
-    assert found == {"config.json": file}

@@ -112,15 +112,6 @@ def test_saved_without_its_source_lacks_only_lm_head(tmp_path, copy, sample):
     assert np.array_equal(again.predict_chunk(**sample), policy.predict_chunk(**sample))
 
 
-def test_written_file_is_read_by_the_library(tmp_path):
-    tensors = {"a": torch.arange(6.0).view(2, 3), "b": torch.ones(5, dtype=torch.bfloat16)}
-    write_tensor_file(tmp_path / "x.safetensors", tensors)
-    for name, tensor in load_file(tmp_path / "x.safetensors").items():
-        assert torch.equal(tensor, tensors[name])
-        assert tensor.dtype == tensors[name].dtype
-    assert [path.name for path in tmp_path.iterdir()] == ["x.safetensors"]
-
-
 def test_header_length_that_looks_like_a_pickle(tmp_path):
     for letters in range(1, 300):
         path = tmp_path / "x.safetensors"

@@ -61,30 +61,11 @@ def test_a_checkpoint_that_cannot_be_read(settings, change, message):
     assert message in row.found
 
 
-def test_missing_statistics_are_told_with_the_choices(settings, folder):
-    def drop(tensors):
-        for key in [k for k in tensors if k.startswith("action.")]:
-            del tensors[key]
-
-    statistics(folder, drop)
-    (row,), _ = checks.check_checkpoint(settings)
-    assert row.status is Status.FIX
-    assert "no statistics for 'action'" in row.found
-    assert "Choose one of" in row.found
-
-
 def test_unknown_fields_are_worth_a_look(settings, folder, edit):
     edit(folder / "config.json", lambda config: config.update(colour="blue"))
     (row,), _ = checks.check_checkpoint(settings)
     assert row.status is Status.WARN
     assert "colour" in row.advice
-
-
-def test_a_wrong_number_of_joints(settings):
-    robot = load_robot(robot_file(LEROBOT_JOINTS[:5]))
-    (row,), _ = checks.check_joint_names(robot, contents_of(settings))
-    assert row.status is Status.FIX
-    assert "has 5 joints" in row.found
 
 
 @pytest.mark.parametrize("prefix", ["", "left_"])
@@ -219,30 +200,6 @@ def test_a_constant_joint_is_told_by_name(settings, folder):
     assert state.status is Status.OK
     assert action.status is Status.WARN
     assert "shoulder_lift was always" in action.found
-
-
-def test_sizes_that_the_configuration_has_wrong_are_told(settings, folder, edit):
-    def stale(config):
-        config["input_features"]["observation.state"]["shape"] = [5]
-
-    edit(folder / "config.json", stale)
-    (row,), contents = checks.check_checkpoint(settings)
-    assert row.status is Status.OK
-    assert "says 5 numbers for 'observation.state', the statistics are of 6" in row.found
-    (row,), _ = checks.check_joint_names(SO100, contents)
-    assert row.status is Status.OK
-
-
-def test_a_state_that_is_more_than_the_joints(settings, folder):
-    def longer(tensors):
-        for key in [key for key in tensors if key.startswith("observation.state.")]:
-            tensors[key] = np.concatenate([tensors[key], np.ones(3, np.float32)])
-
-    statistics(folder, longer)
-    (row,), _ = checks.check_joint_names(SO100, contents_of(settings))
-    assert row.status is Status.FIX
-    assert "a state of 9 and actions of 6 numbers" in row.found
-    assert "from Python" in row.found
 
 
 def test_a_vlm_that_is_not_here(settings, folder):

@@ -22,8 +22,8 @@ class SimSettings(RobotSettings):
     task: str = setting(DEFAULT_TASK, "The instruction whose success sim/score reports.")
     frame_prefix: str = setting(
         "",
-        "Stands before the names of all frames (base_link, <camera>_camera_optical_frame), as "
-        "that of robot_state_publisher does: several arms in one graph.",
+        "Prefix of the names of all frames (base_link, <camera>_camera_optical_frame), as that "
+        "of robot_state_publisher: for several arms in one graph.",
     )
     render: bool = setting(True, "Draw the cameras; false needs no OpenGL.")
     cameras: tuple[str, ...] = setting(
@@ -42,8 +42,8 @@ class SimSettings(RobotSettings):
     )
     restock: bool = live_setting(
         False,
-        "For continuous operation: with each new task put the cubes that are in a bowl, on "
-        "something or out of reach back at free random places.",
+        "For continuous operation: with each new task, cubes that are in a bowl, on something or "
+        "out of reach return to random places.",
     )
     viewer: bool = setting(False, "Open MuJoCo's window; needs a display.")
 
