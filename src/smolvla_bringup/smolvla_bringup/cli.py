@@ -188,11 +188,13 @@ COMMANDS: Mapping[str, Command | Tool | Group] = {
             ),
             "inspect": Command(
                 "show what a dataset holds and whether it is sound",
-                "smolvla_learning.dataset.inspect",
+                "smolvla_learning.dataset.commands",
+                main="inspect",
             ),
             "repair": Command(
                 "complete a dataset whose recording was interrupted",
-                "smolvla_learning.dataset.repair",
+                "smolvla_learning.dataset.commands",
+                main="repair",
             ),
         },
     ),

@@ -153,8 +153,9 @@ class Setting:
             )
         value = self.kind(value)
         if self.choices and value not in self.choices:
-            choices = ", ".join(map(str, self.choices))
-            raise SettingError(name, f"is {written(value)}, which is not one of {choices}")
+            raise SettingError(
+                name, f"is {written(value)}, which is not one of {self.choices_text()}"
+            )
         if self.kind is float and not math.isfinite(value):
             raise SettingError(name, f"is {value}, but must be a finite number")
         if (
@@ -164,6 +165,10 @@ class Setting:
         ):
             raise SettingError(name, f"is {value}, but must be {self.range_text()}")
         return value
+
+    def choices_text(self) -> str:
+        """Return the choices as text; empty where there are none."""
+        return ", ".join(map(written, self.choices))
 
     def range_text(self) -> str:
         """Return the range of its numbers as text; empty for any."""
@@ -176,7 +181,7 @@ class Setting:
 
     def help(self) -> str:
         """Return description, choices, range and default."""
-        facts = [f"one of {', '.join(map(str, self.choices))}"] if self.choices else []
+        facts = [f"one of {self.choices_text()}"] if self.choices else []
         facts += [self.range_text()] if self.range_text() else []
         if self.default not in (REQUIRED, None, "", ()):
             facts.append(f"default: {written(self.default)}")
@@ -508,7 +513,7 @@ def table_rows(source: type[Settings] | Settings) -> list[tuple[str, str, str, s
                 name,
                 f"{kind} array" if declared.is_list else kind,
                 "" if declared.default in (REQUIRED, None) else written(declared.default),
-                ", ".join(map(str, declared.choices)) or declared.range_text(),
+                declared.choices_text() or declared.range_text(),
                 declared.description,
             )
         )

@@ -116,7 +116,7 @@ def evaluate(settings: EvaluationSettings) -> list[EpisodeResult]:
     """
     seeds = range(settings.seed, settings.seed + settings.episodes)
     results: dict[int, EpisodeResult] = {}
-    bar = tqdm(total=len(seeds), unit="episode")
+    bar = tqdm(total=len(seeds), unit="episode", disable=None)
     make = functools.partial(EpisodePlayer, settings)
     with bar, run_in_processes(make, seeds, settings.workers) as done:
         for seed, result in done:

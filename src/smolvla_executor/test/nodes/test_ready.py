@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The line that closes a start: said when all is up, with what to type next, and once."""
+"""The line that closes a start: logged when all is up, with what to type next, and once."""
 
 import math
 
@@ -24,8 +24,8 @@ class Policy:
         )
         self.log = ""
 
-    def tell(self, state=PolicyStatus.WAITING, **fields):
-        """Publish until the executor has heard it, for sure; return what was logged since."""
+    def publish(self, state=PolicyStatus.WAITING, **fields):
+        """Publish until the executor has received it; return what was logged since."""
         before = self.read()
         message = PolicyStatus(state=state, **{"joint_state_age": 0.01, **fields})
         self._graph.until(lambda: self._publisher.get_subscription_count() > 0)
@@ -59,29 +59,29 @@ def test_it_is_said_once_when_policy_arm_and_cameras_are_up(graph, make_robot, p
         (PolicyStatus.WAITING, silent),
         (PolicyStatus.WAITING, {"joint_state_age": math.inf}),
     ):
-        assert "ready" not in policy.tell(state, **fields)
-    assert INSTRUCT in policy.tell()
-    assert "ready" not in policy.tell(PolicyStatus.INFERRING)
-    assert "ready" not in policy.tell(PolicyStatus.WAITING, **silent)
+        assert "ready" not in policy.publish(state, **fields)
+    assert INSTRUCT in policy.publish()
+    assert "ready" not in policy.publish(PolicyStatus.INFERRING)
+    assert "ready" not in policy.publish(PolicyStatus.WAITING, **silent)
 
 
 def test_it_is_said_again_after_the_policy_was_away(graph, make_robot, policy):
     robot = make_robot(instruction="")
     up(graph, robot)
-    assert INSTRUCT in policy.tell()
+    assert INSTRUCT in policy.publish()
     robot.instruct("stack the cups")
-    policy.tell(PolicyStatus.LOADING)
-    assert 'ready: the instruction is "stack the cups"' in policy.tell(PolicyStatus.READY)
+    policy.publish(PolicyStatus.LOADING)
+    assert 'ready: the instruction is "stack the cups"' in policy.publish(PolicyStatus.READY)
 
 
 def test_without_an_arm_nothing_is_ready(graph, make_robot, policy):
     robot = make_robot(instruction="")
     robot.feed.cancel()
     graph.until(robot.state(ExecutorStatus.WAITING), what="WAITING")
-    assert "ready" not in policy.tell()
+    assert "ready" not in policy.publish()
     robot.feed.reset()
     up(graph, robot)
-    assert INSTRUCT in policy.tell()
+    assert INSTRUCT in policy.publish()
 
 
 def test_what_is_missing_is_said_once_after_a_while(graph, make_robot, policy, monkeypatch):
@@ -89,9 +89,9 @@ def test_what_is_missing_is_said_once_after_a_while(graph, make_robot, policy, m
     robot = make_robot(instruction="")
     up(graph, robot)
     silent = {"cameras": ["hand"], "camera_ages": [math.inf], "message": "camera hand: no image"}
-    assert policy.tell(**silent).count("not ready yet: camera hand: no image") == 1
-    assert "ready" not in policy.tell(**silent)
-    assert INSTRUCT in policy.tell()
+    assert policy.publish(**silent).count("not ready yet: camera hand: no image") == 1
+    assert "ready" not in policy.publish(**silent)
+    assert INSTRUCT in policy.publish()
 
 
 def test_an_arm_whose_controller_does_not_listen_is_not_ready(
@@ -107,35 +107,35 @@ def test_an_arm_whose_controller_does_not_listen_is_not_ready(
     )
     graph.node.destroy_subscription(listening)
     graph.until(lambda: not graph.node.count_subscribers("/arm_controller/joint_trajectory"))
-    said = policy.tell()
-    assert "not ready yet: nobody listens on /arm_controller/joint_trajectory: is the" in said
-    assert INSTRUCT not in said
+    log = policy.publish()
+    assert "not ready yet: nobody listens on /arm_controller/joint_trajectory: is the" in log
+    assert INSTRUCT not in log
 
 
 def test_a_dry_run_and_an_executor_that_waits_say_so(graph, make_robot, policy):
     up(graph, make_robot(instruction="", dry_run=True, wait_for_start=True))
-    assert "ready (DRY RUN: the arm gets no commands): smolvla task" in policy.tell()
+    assert "ready (DRY RUN: the arm gets no commands): smolvla task" in policy.publish()
 
 
 def test_without_smolvla_on_the_path_it_is_said_with_ros2(graph, make_robot, policy, programs):
     programs("ros2", alone=True)
     up(graph, make_robot(instruction="", dry_run=True, wait_for_start=True))
-    said = policy.tell()
-    assert "ready (DRY RUN: the arm gets no commands): ros2 action send_goal /smolvla/run" in said
-    assert "ros2 service call /executor_node/start std_srvs/srv/Trigger" in said
+    log = policy.publish()
+    assert "ready (DRY RUN: the arm gets no commands): ros2 action send_goal /smolvla/run" in log
+    assert "ros2 service call /executor_node/start std_srvs/srv/Trigger" in log
 
 
 def test_what_was_not_started_says_how_to_activate_it(graph, make_robot, policy):
     robot = make_robot(instruction="", active=False, autostart=False)
-    said = policy.tell(PolicyStatus.UNCONFIGURED)
-    assert "ready to be activated: for node in /policy_node /executor_node; do ros2 life" in said
-    assert "ready" not in policy.tell(PolicyStatus.UNCONFIGURED)
+    log = policy.publish(PolicyStatus.UNCONFIGURED)
+    assert "ready to be activated: for node in /policy_node /executor_node; do ros2 life" in log
+    assert "ready" not in policy.publish(PolicyStatus.UNCONFIGURED)
     assert robot.executor.trigger_configure() == SUCCESS
     assert robot.executor.trigger_activate() == SUCCESS
     up(graph, robot)
-    assert INSTRUCT in policy.tell()
+    assert INSTRUCT in policy.publish()
 
 
 def test_an_autostarted_node_gives_no_order_to_activate(graph, make_robot, policy):
     make_robot(instruction="", active=False, autostart=True)
-    assert "activate" not in policy.tell(PolicyStatus.UNCONFIGURED)
+    assert "activate" not in policy.publish(PolicyStatus.UNCONFIGURED)

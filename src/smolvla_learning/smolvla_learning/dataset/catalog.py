@@ -56,7 +56,7 @@ class Episode:
         index: of the episode.
         length: frames.
         from_index: its first frame, counted over the whole dataset.
-        tasks: texts that occur in it; `read_rows` leaves them empty where the table does not tell.
+        tasks: texts that occur in it; `read_rows` leaves them empty where the table has none.
         data: its data file.
         videos: camera -> where its frames are.
         position: number of the data file, `BEFORE_FIRST` outside of the final files.
@@ -268,8 +268,8 @@ def read_catalog(folder: Path, info: Info) -> Catalog:
 
 
 def _with_tasks(episodes: Sequence[Episode], tasks: Sequence[str]) -> list[Episode]:
-    """Take the texts from the frames, as the table of the episodes does not tell them all."""
-    told = []
+    """Take the tasks from the frames where the table of the episodes has none."""
+    completed = []
     for path, group in groupby(episodes, key=lambda episode: episode.data):
         column = read_table(path, ["task_index"])["task_index"]
         try:
@@ -281,8 +281,8 @@ def _with_tasks(episodes: Sequence[Episode], tasks: Sequence[str]) -> list[Episo
             used = dict.fromkeys(numbers[begin : begin + episode.length])
             begin += episode.length
             texts = tuple(tasks[at] for at in used if 0 <= at < len(tasks))
-            told.append(replace(episode, tasks=episode.tasks or texts))
-    return told
+            completed.append(replace(episode, tasks=episode.tasks or texts))
+    return completed
 
 
 def _of_saved(folder: Path, info: Info, entry: Saved, begin: int) -> Episode:

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from smolvla_learning.dataset.catalog import Episode, span_of
-from smolvla_learning.dataset.decode import frame_times, read_pictures, video_facts
 from smolvla_learning.dataset.features import is_depth_format
 from smolvla_learning.dataset.layout import DatasetError
 from smolvla_learning.dataset.reader import Dataset
 from smolvla_learning.dataset.statistics import REQUIRED
-from smolvla_learning.dataset.tables import read_table, to_array
+from smolvla_learning.dataset.tables import read_pictures, read_table, to_array
+from smolvla_learning.dataset.video import frame_times, video_facts
 
 TOLERANCE = 1e-4
 """Seconds that LeRobot allows between the time of a row and that of its image."""

@@ -69,7 +69,7 @@ class Feature:
 
     @property
     def has_statistics(self) -> bool:
-        """Whether the dataset's statistics tell about it."""
+        """Whether the dataset has statistics of it."""
         return self.dtype in NUMERIC or self.dtype in CAMERA_TYPES
 
     def __str__(self) -> str:
@@ -107,7 +107,7 @@ def image_shape(shape: Sequence[int], names: Sequence[str] | None) -> tuple[int,
 
     Args:
         shape: in the dataset's order; converters of simulated sets write channels first.
-        names: of the axes; where they do not tell, or contradict the sizes, the axis of 1, 3
+        names: of the axes; where they say nothing, or contradict the sizes, the axis of 1, 3
             or 4 entries is that of the channels.
 
     Returns:

@@ -9,7 +9,7 @@ attempt replaces; after it, the totals and statistics are made again from the ta
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +22,6 @@ from smolvla_learning.dataset.catalog import (
     episode_table,
     read_merged_statistics,
 )
-from smolvla_learning.dataset.decode import video_facts
 from smolvla_learning.dataset.journal import Saved, saved_data, saved_video
 from smolvla_learning.dataset.layout import (
     BEFORE_FIRST,
@@ -44,7 +43,7 @@ from smolvla_learning.dataset.metadata import (
     write_tasks,
 )
 from smolvla_learning.dataset.tables import frame_schema, parquet_file, read_table, write_rows
-from smolvla_learning.dataset.video import JoinedVideo
+from smolvla_learning.dataset.video import JoinedVideo, video_facts
 
 
 def finalize(
@@ -76,22 +75,22 @@ def finalize(
     write_statistics(folder, read_merged_statistics(folder, info))
     everything = [*rows, *added]
     info = _with_camera_info(info, everything)
-    frames = sum(row.length for row in everything)
-    info = info.with_totals(len(everything), frames, len(tasks))
+    info = replace(
+        info,
+        total_episodes=len(everything),
+        total_frames=sum(row.length for row in everything),
+        total_tasks=len(tasks),
+    )
     write_info(folder, info)
     return info
 
 
-def _last(positions: Iterable[Position]) -> Position:
-    return max(positions, default=BEFORE_FIRST)
-
-
 def _last_data(rows: Sequence[Episode]) -> Position:
-    return _last(row.position for row in rows)
+    return max((row.position for row in rows), default=BEFORE_FIRST)
 
 
 def _last_video(rows: Sequence[Episode], camera: str) -> Position:
-    return _last(row.videos[camera].position for row in rows)
+    return max((row.videos[camera].position for row in rows), default=BEFORE_FIRST)
 
 
 def _remove_strays(folder: Path, info: Info, rows: Sequence[Episode]) -> None:

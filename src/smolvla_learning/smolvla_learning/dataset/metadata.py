@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -86,10 +86,6 @@ class Info:
         """Features that a recording puts in the data files, the writer's own included."""
         own = {name: item for name, item in self.recorded.items() if not item.is_video}
         return {**own, **FRAME_COLUMNS}
-
-    def with_totals(self, episodes: int, frames: int, tasks: int) -> Info:
-        """Copy with other totals."""
-        return replace(self, total_episodes=episodes, total_frames=frames, total_tasks=tasks)
 
 
 def camera_facts(feature: Feature, fps: int, codec: str, pix_fmt: str) -> dict[str, Any]:

@@ -28,7 +28,7 @@ EPILOGUE = 0.5  # [s] recorded after the success
 class RecorderClient(SmolVLAClient):
     """Calls the services of a recorder and, where they are, of a simulation and an executor.
 
-    All methods raise ClientError when an order was refused or nobody answered; the text says why.
+    All methods raise ClientError when an order was refused or nobody answered.
 
     Args:
         node: that calls; in the namespace of the recorder.
@@ -113,7 +113,7 @@ class RecorderClient(SmolVLAClient):
         begun = False
         try:
             if task:
-                self._tell_recorder(task)
+                self._instruct_recorder(task)
             text = self._order("start", wait)
             begun = True
             if reset and not scene and self._simulated:
@@ -218,7 +218,7 @@ class RecorderClient(SmolVLAClient):
         self.spin(REST_WINDOW)
         return seed, was_running
 
-    def _tell_recorder(self, task: str) -> None:
+    def _instruct_recorder(self, task: str) -> None:
         value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=task)
         request = SetParameters.Request(parameters=[Parameter(name="task", value=value)])
         results = self.answer(f"{self._recorder}/set_parameters", request).results

@@ -99,7 +99,7 @@ class Session:
         """Carry out the order of a key. Returns a message for the user, None to end.
 
         Raises:
-            ClientError: it was refused; the text says why.
+            ClientError: it was refused.
         """
         if key in "\r\n s":
             if not self._client.busy:
@@ -131,7 +131,7 @@ def run_session(session: Session, client: RecorderClient, keys: Keys) -> None:
     print(HELP)
     if session.task:
         print(f'next: "{session.task}"')
-    told = ""
+    printed = ""
     while (key := keys.read()) is not None:
         if key:
             try:
@@ -141,11 +141,11 @@ def run_session(session: Session, client: RecorderClient, keys: Keys) -> None:
             if message is None:
                 return
             print(message, flush=True)
-            told = client.status
-        elif client.status.partition(":")[0] != told.partition(":")[0]:
+            printed = client.status
+        elif client.status.partition(":")[0] != printed.partition(":")[0]:
             # What the recorder does by itself: an episode that begins, ends or breaks.
-            told = client.status
-            print(told, flush=True)
+            printed = client.status
+            print(printed, flush=True)
     if client.busy:
         print("the input ended; the episode is left running: save or discard it", file=sys.stderr)
 

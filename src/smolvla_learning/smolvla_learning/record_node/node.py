@@ -27,9 +27,8 @@ from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from smolvla_learning.dataset import DatasetError
-from smolvla_learning.recording.commands import CommandBuffer
 from smolvla_learning.recording.encoder import EpisodeEncoder
-from smolvla_learning.recording.frames import Inputs
+from smolvla_learning.recording.inputs import CommandBuffer, Inputs
 from smolvla_learning.recording.recorder import Recorder
 from smolvla_learning.recording.store import EpisodeStore
 from smolvla_msgs.msg import ExecutorStatus
@@ -44,8 +43,7 @@ class RecordNode(Node):
     """Wires topics and services to a `Recorder`.
 
     Raises:
-        ValueError: a parameter does not fit or the dataset cannot be continued; the text says
-            why.
+        ValueError: a parameter does not fit or the dataset cannot be continued.
     """
 
     def __init__(self, **node_options: Any) -> None:
@@ -71,12 +69,17 @@ class RecordNode(Node):
             settings, self._inputs, store, EpisodeEncoder(settings.queue_size), self._notify
         )
         self._instructions: Any = None
-        self._heard: int | None = None  # so many the executor has heard
-        self._told = bool(settings.task.strip())
+        self._instructions_seen: int | None = None  # counted by the executor
+        self._instructed = bool(settings.task.strip())
         self._executor = self.create_subscription(
             ExecutorStatus, "executor_node/status", self._on_executor, qos.status_qos()
         )
-        self.create_subscription(Float32, "sim/score", self._on_score, qos.status_qos())
+        self.create_subscription(
+            Float32,
+            "sim/score",
+            lambda message: self._inputs.take_score(message.data, time.monotonic()),
+            qos.status_qos(),
+        )
         Tuning(self, RecordSettings, take=self._tune)
         recorder = self._recorder
         self._serve("~/start_episode", lambda: recorder.start(time.monotonic()))
@@ -144,8 +147,6 @@ class RecordNode(Node):
         assert self._commands is not None
         self._commands.add(message.position, time.monotonic(), names)
 
-    # Words.
-
     def _topics(self, settings: RecordSettings) -> dict[str, str]:
         """Return subject of a problem -> topic."""
         topics = {
@@ -165,22 +166,22 @@ class RecordNode(Node):
         alone = self.count_publishers(self._executor.topic_name) == 0
         if alone and self._instructions is None:
             self._instructions = self.create_subscription(
-                String, "task_instruction", self._on_instruction, qos.instruction_qos()
+                String,
+                "task_instruction",
+                lambda message: self._inputs.instruct(message.data),
+                qos.instruction_qos(),
             )
         elif not alone and self._instructions is not None:
             self.destroy_subscription(self._instructions)
             self._instructions = None
 
     def _on_executor(self, message: ExecutorStatus) -> None:
-        """Take the instruction that the executor heard, of the topic or of a goal."""
-        heard, self._heard = self._heard, message.instructions
-        # What it heard before this node came counts where this node was told nothing.
-        known = self._told if heard is None else heard == message.instructions
+        """Take the instruction that the executor received, from the topic or a goal."""
+        seen, self._instructions_seen = self._instructions_seen, message.instructions
+        # One from before this node counts where this node has none of its own.
+        known = self._instructed if seen is None else seen == message.instructions
         if message.instruction and not known:
             self._inputs.instruct(message.instruction)
-
-    def _on_instruction(self, message: String) -> None:
-        self._inputs.instruct(message.data)
 
     def _tune(self, settings: RecordSettings, names: set[str]) -> None:
         """Go by new values of the parameters."""
@@ -190,11 +191,8 @@ class RecordNode(Node):
         if self._commands is not None:
             self._commands.max_age = settings.max_command_age
         if "task" in names:
-            self._told = True
+            self._instructed = True
             self._inputs.instruct(settings.task)
-
-    def _on_score(self, message: Float32) -> None:
-        self._inputs.take_score(message.data, time.monotonic())
 
     def _notify(self, text: str, bad: bool) -> None:
         if not self.context.ok():  # after a signal; the log of ROS has ended

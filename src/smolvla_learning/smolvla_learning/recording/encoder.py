@@ -7,7 +7,7 @@ import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from smolvla_learning.dataset import DatasetError, DatasetWriter
-from smolvla_learning.recording.frames import Frame
+from smolvla_learning.recording.inputs import Frame
 
 
 class EpisodeEncoder:
@@ -33,7 +33,7 @@ class EpisodeEncoder:
 
     @property
     def problem(self) -> str:
-        """Why a frame of the running episode could not be written; empty when all were."""
+        """Reason why a frame of the running episode could not be written, else empty."""
         with self._lock:
             return self._problem
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from smolvla_learning.recording.frames import Sample
+from smolvla_learning.recording.inputs import Sample
 
 
 class FrameSchedule:
@@ -30,7 +30,7 @@ class FrameSchedule:
         """Return how many frames are due at `now` [s, monotonic].
 
         To be called by a timer with the same rate: one is due when it is on time, several when
-        it is more than a period late. A call that seems early tells that the first was late.
+        it is more than a period late. A call that seems early means that the first was late.
         """
         if not self._given:
             self._first = now
@@ -100,7 +100,7 @@ class EpisodeCount:
         return text
 
     def slow_cameras(self) -> str:
-        """Say which cameras are clearly slower than the frames; empty for none."""
+        """Return a warning on cameras that are clearly slower than the frames, else empty."""
         slow = [
             f"{camera} ({rate:.1f})"
             for camera, rate in self.image_rates().items()
@@ -123,7 +123,7 @@ SUCCESS = 1.0
 
 
 class RestWatch:
-    """Tells whether a robot is at rest, from where its joints were during the last moments.
+    """Knows whether a robot is at rest, from where its joints were during the last moments.
 
     Args:
         joints: names, the order of all positions.
@@ -144,7 +144,7 @@ class RestWatch:
             self._seen.popleft()
 
     def moving(self) -> str:
-        """Say which joint moves; empty when none does, as far as is known."""
+        """Return a message on the joint that moves, else empty."""
         if not self.max_speed or not self._seen:
             return ""
         speeds = np.ptp([positions for _, positions in self._seen], axis=0) / REST_WINDOW
@@ -157,7 +157,7 @@ class RestWatch:
         )
 
     def problem(self, now: float) -> str:
-        """Say why the robot does not count as at rest at `now` [s, monotonic]; else empty."""
+        """Return the reason why the robot is not known to be at rest at `now` [s], else empty."""
         watched = now - self._seen[0][0] if self._seen else 0.0
         if self.max_speed and watched < REST_WINDOW - 1e-6:
             return (
@@ -201,7 +201,7 @@ class Evidence:
         self._score = score
 
     def doubts(self) -> str:
-        """Say why the episode is hardly worth keeping; empty when nothing speaks against it."""
+        """Return the reasons why the episode is hardly worth keeping, else empty."""
         doubts = []
         if self._lowest is not None and self._highest is not None:
             moved, commanded = (self._highest - self._lowest).max(axis=1)

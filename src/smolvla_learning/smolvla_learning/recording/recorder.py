@@ -27,7 +27,7 @@ from smolvla_core.units.joint_units import joint_units
 from smolvla_learning.dataset import DatasetWriter
 from smolvla_learning.recording.encoder import EpisodeEncoder
 from smolvla_learning.recording.episode import EpisodeCount, Evidence, FrameSchedule, RestWatch
-from smolvla_learning.recording.frames import FrameMaker, Inputs, Sample
+from smolvla_learning.recording.inputs import FrameMaker, Inputs, Sample
 from smolvla_learning.recording.store import EpisodeStore
 
 SETTLED = 1.0
@@ -224,7 +224,7 @@ class Recorder:
         except FutureTimeoutError:
             raise ValueError(
                 f"still saving: {self._encoder.waiting} frames are being compressed; the status "
-                "tells when it is done"
+                "shows when it is done"
             ) from None
         if not self._finish_saving():
             raise ValueError(f"nothing was saved: {self._last_end}")
@@ -250,7 +250,7 @@ class Recorder:
         """Discard a running episode, close the dataset. Nothing can follow but another close.
 
         Returns:
-            Words on what was recorded.
+            A summary of what was recorded.
 
         Raises:
             DatasetError: the dataset could not be closed; the text says what to do.
@@ -278,7 +278,7 @@ class Recorder:
         elif self.state == State.RECORDING:
             self._record(now)
         elif self.state == State.IDLE:
-            self._tell_missing(now)
+            self._report_missing(now)
         elif self._encoder.problem:
             self._break(self._encoder.problem)
 
@@ -396,7 +396,7 @@ class Recorder:
             self._notify(slow, True)
         return True
 
-    def _tell_missing(self, now: float) -> None:
+    def _report_missing(self, now: float) -> None:
         sample = self._sample(now)
         self._judged = self._inputs.score(now) is not None
         self._missing = sample.message if isinstance(sample, Missing) else ""

@@ -24,7 +24,7 @@ from smolvla_learning.dataset import (
     joint_features,
 )
 from smolvla_learning.dataset.features import feature_differences
-from smolvla_learning.recording.frames import image_feature
+from smolvla_learning.recording.inputs import image_feature
 
 
 class EpisodeStore:
@@ -57,7 +57,7 @@ class EpisodeStore:
         )
         joints = settings.body.moving
         grippers = [joint.gripper_range for joint in joints if joint.role == GRIPPER]
-        self._told = RobotFacts(
+        self._facts = RobotFacts(
             units=settings.units,
             joint_signs=tuple(float(joint.sign or 1) for joint in joints),
             gripper_range=grippers[0] if grippers else (),
@@ -91,7 +91,7 @@ class EpisodeStore:
         return folder
 
     def disk_problem(self, least: float) -> str:
-        """Say that less than `least` [GB] is free; empty when enough is."""
+        """Return an error where less than `least` [GB] is free, else an empty text."""
         folder = self._existing()
         free = shutil.disk_usage(folder).free
         if free >= least * 1e9:
@@ -120,7 +120,7 @@ class EpisodeStore:
                 robot_type=self._settings.body.robot_type,
                 features=features,
                 video=self._video,
-                about=dict.fromkeys(self._numbers, self._told) if self._told else None,
+                about=dict.fromkeys(self._numbers, self._facts) if self._facts else None,
             )
         else:
             self._check(self._writer, features)
@@ -136,7 +136,7 @@ class EpisodeStore:
             robot_type=self._settings.body.robot_type,
             video=self._video,
         )
-        known, told = writer.features, writer.about(ACTION)
+        known, noted = writer.features, writer.about(ACTION)
         names = {camera: image_feature(camera) for camera in self._settings.cameras}
         lacking = [name for name in names.values() if name not in known]
         try:
@@ -145,10 +145,10 @@ class EpisodeStore:
                     f"{self.folder}: cannot be continued: it has no {', '.join(lacking)}; its "
                     f"features are {', '.join(known)}"
                 )
-            for name, value in self._told.items():
-                if told.get(name, value) != value:
+            for name, value in self._facts.items():
+                if noted.get(name, value) != value:
                     raise DatasetError(
-                        f"{self.folder}: cannot be continued: {name} is {told[name]} in the "
+                        f"{self.folder}: cannot be continued: {name} is {noted[name]} in the "
                         f"dataset, wanted {value}"
                     )
             # Sizes of images are not known yet: they are compared when an episode begins.

@@ -29,9 +29,9 @@ def dataset_facts(dataset: Dataset) -> RobotFacts:
         CheckpointError: an entry does not fit.
     """
     about = dataset.info.raw.get("features", {})
-    told = about.get(ACTION, {}).get("info") or about.get(STATE, {}).get("info") or {}
+    noted = about.get(ACTION, {}).get("info") or about.get(STATE, {}).get("info") or {}
     where = f"{dataset.folder}/meta/info.json, info of {ACTION!r}"
-    facts = parse_facts({name: told[name] for name in CONVERSION if name in told}, where)
+    facts = parse_facts({name: noted[name] for name in CONVERSION if name in noted}, where)
     return replace(
         facts,
         joints=dataset.features[ACTION].names or (),
@@ -41,7 +41,7 @@ def dataset_facts(dataset: Dataset) -> RobotFacts:
 
 
 def common_facts(datasets: Sequence[Dataset], cameras: Sequence[str]) -> tuple[RobotFacts, str]:
-    """Return what datasets say of their robot together, and a remark on what they leave open.
+    """Return what datasets say of their robot together, and a note on what they leave open.
 
     Args:
         datasets: whose actions are learned; rates and joints agree already.
@@ -68,7 +68,7 @@ def common_facts(datasets: Sequence[Dataset], cameras: Sequence[str]) -> tuple[R
         return common, ""
     silent = next(d for d, facts in zip(datasets, every, strict=True) if not facts.units)
     return common, (
-        f"units: {silent.folder} does not say them; policy_node will tell them from the "
+        f"units: {silent.folder} does not say them; policy_node will infer them from the "
         "statistics, or ask for the parameter units"
     )
 
@@ -144,7 +144,7 @@ def _check_tasks(dataset: Dataset) -> None:
 def check_base(
     base: RobotFacts, folder: Path, datasets: Sequence[Dataset], *, kept: bool
 ) -> list[str]:
-    """Check a base against the datasets; return remarks on its joints.
+    """Check a base against the datasets; return notes on its joints.
 
     Args:
         base: what the checkpoint says of its robot.

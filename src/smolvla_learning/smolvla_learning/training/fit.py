@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from smolvla_policy.checkpoint.config import (
@@ -25,37 +25,6 @@ from smolvla_policy.checkpoint.processors import CAMERA_PREFIX, Processors
 
 from smolvla_learning.dataset import Dataset
 from smolvla_learning.training.options import RENAME, TrainingError
-
-
-@dataclass(frozen=True)
-class Wishes:
-    """What the user asks of the cameras.
-
-    Attributes:
-        cameras: of the dataset, by feature name or its last part; all if empty.
-        rename_map: camera of the dataset -> camera of the base, both as above; None for the
-            checkpoint's own.
-        empty_cameras: cameras that are padded; None for the checkpoint's number.
-    """
-
-    cameras: Sequence[str] = ()
-    rename_map: Mapping[str, str] | None = None
-    empty_cameras: int | None = None
-
-
-@dataclass(frozen=True)
-class Fit:
-    """A configuration that fits a dataset.
-
-    Attributes:
-        config: of the checkpoint to be.
-        processors: of the checkpoint to be.
-        remarks: for the user: what is otherwise than in the base.
-    """
-
-    config: SmolVLAConfig
-    processors: Processors
-    remarks: tuple[str, ...] = ()
 
 
 def chosen_cameras(dataset: Dataset, wished: Sequence[str]) -> list[str]:
@@ -80,39 +49,52 @@ def chosen_cameras(dataset: Dataset, wished: Sequence[str]) -> list[str]:
 
 
 def fit(
-    config: SmolVLAConfig, processors: Processors, dataset: Dataset, wishes: Wishes, where: str
-) -> Fit:
+    config: SmolVLAConfig,
+    processors: Processors,
+    dataset: Dataset,
+    where: str,
+    *,
+    cameras: Sequence[str] = (),
+    rename_map: Mapping[str, str] | None = None,
+    empty_cameras: int | None = None,
+) -> tuple[SmolVLAConfig, Processors, list[str]]:
     """Make a configuration fit a dataset.
 
     Args:
         config: of the base.
         processors: of the base.
         dataset: that it is trained on.
-        wishes: the user's.
         where: names the base in errors.
+        cameras: of the dataset, by feature name or its last part; all if empty.
+        rename_map: camera of the dataset -> camera of the base, both as above; None for the
+            checkpoint's own.
+        empty_cameras: cameras that are padded; None for the checkpoint's number.
+
+    Returns:
+        Both made to fit, and notes for the user on what differs from the base.
 
     Raises:
         TrainingError: cameras cannot be matched, or the robot has more numbers than the network
             has room for; the text says what to do.
     """
-    cameras = chosen_cameras(dataset, wishes.cameras)
+    wished, cameras = cameras, chosen_cameras(dataset, cameras)
     raw = json.loads(json.dumps(config.raw))
-    inputs, remarks = dict(raw["input_features"]), []
+    inputs, notes = dict(raw["input_features"]), []
     state = {STATE: inputs.pop(STATE)}
     others = {name: about for name, about in inputs.items() if about["type"] != "VISUAL"}
     base = {name: inputs[name] for name in config.cameras}
-    if wishes.rename_map is not None:
-        mapping = _resolved(wishes.rename_map, dataset, config.cameras, where)
+    if rename_map is not None:
+        mapping = _resolved(rename_map, dataset, config.cameras, where)
         processors = replace(processors, rename_map=mapping)
     renamed = {name: processors.rename_map.get(name, name) for name in cameras}
     matched = [name for name in cameras if renamed[name] in base]
-    mapped = wishes.rename_map is not None
+    mapped = rename_map is not None
     if mapped and not matched:
         raise TrainingError(
             f"{RENAME} names none of the cameras that are used ({_list(cameras)}) as one of "
             f"{where} ({_list(base)})"
         )
-    if matched and (len(matched) == len(cameras) or mapped or not wishes.cameras):
+    if matched and (len(matched) == len(cameras) or mapped or not wished):
         kept = _kept(config.cameras, [renamed[name] for name in matched], where)
         visual = {name: base[name] for name in kept}
         if mapped:
@@ -129,33 +111,33 @@ def fit(
                 f"{' '.join(map(_last, matched))}"
             )
         if unused:
-            remarks.append(f"cameras of the dataset that are left out: {_list(unused)}")
+            notes.append(f"cameras of the dataset that are left out: {_list(unused)}")
         if absent:
-            remarks.append(f"cameras of {where} that are left out: {_list(absent)}")
+            notes.append(f"cameras of {where} that are left out: {_list(absent)}")
         pairs = [f"{name} as {new}" for name, new in renamed.items() if name != new in visual]
         if pairs:
-            remarks.append(f"cameras: {', '.join(pairs)}")
+            notes.append(f"cameras: {', '.join(pairs)}")
     else:
         visual = {
             name: {"type": "VISUAL", "shape": [3, *dataset.image_size(name)]} for name in cameras
         }
         processors = replace(processors, rename_map={})
-        remarks.append(
+        notes.append(
             f"cameras: {_list(cameras)} take the place of {_list(base)}, in this order; to keep "
             f"the names of {where} give {RENAME}"
         )
     processors = replace(processors, trained_cameras=tuple(visual))
     raw["input_features"] = {**state, **visual, **others}
     # Empty ones of the base are replaced by as many as are wished for.
-    if wishes.empty_cameras is not None:
-        raw["empty_cameras"] = wishes.empty_cameras
+    if empty_cameras is not None:
+        raw["empty_cameras"] = empty_cameras
     for index in range(int(raw.get("empty_cameras") or 0)):
         name = f"{CAMERA_PREFIX}empty_camera_{index}"
         raw["input_features"][name] = config.raw["input_features"].get(
             name, {"type": "VISUAL", "shape": [3, 480, 640]}
         )
-    remarks += _sizes(raw, config, dataset, where)
-    return Fit(parse_config(raw, where), processors, tuple(remarks))
+    notes += _sizes(raw, config, dataset, where)
+    return parse_config(raw, where), processors, notes
 
 
 def dataset_cameras(
@@ -211,7 +193,7 @@ def _kept(base: Sequence[str], used: Sequence[str], where: str) -> list[str]:
 
 
 def _sizes(raw: dict[str, Any], config: SmolVLAConfig, dataset: Dataset, where: str) -> list[str]:
-    remarks = []
+    notes = []
     for name, key, limit in (
         (STATE, "input_features", "max_state_dim"),
         (ACTION, "output_features", "max_action_dim"),
@@ -230,9 +212,9 @@ def _sizes(raw: dict[str, Any], config: SmolVLAConfig, dataset: Dataset, where: 
                 f"{limit}: {size} in its 'policy'"
             )
         if list(was) != [size]:
-            remarks.append(f"{name}: {size} numbers, as in the dataset ({where}: {list(was)})")
+            notes.append(f"{name}: {size} numbers, as in the dataset ({where}: {list(was)})")
             raw[key][name] = {"type": raw[key][name]["type"], "shape": [size]}
-    return remarks
+    return notes
 
 
 def _named(wish: str, names: Sequence[str]) -> str | None:

@@ -75,41 +75,32 @@ class Augmentation:
         )
 
 
-@dataclass(frozen=True)
-class LossOptions:
-    """Weights of the losses.
-
-    Attributes:
-        flow: of the flow-matching loss.
-        grounding: of the auxiliary grounding loss; 0 leaves it out.
-        draws: noise draws for each observation; the prefix is computed once for all.
-    """
-
-    flow: float = 1.0
-    grounding: float = 0.0
-    draws: int = 1
-
-
 class Learner(nn.Module):
     """Computes the loss of a batch.
 
     Args:
         policy: what is trained.
-        options: weights of the losses.
         augmentation: of the images.
         objects: how many objects the grounding labels have; 0 for no labels.
+        flow_weight: of the flow-matching loss.
+        grounding_weight: of the auxiliary grounding loss; 0 leaves it out.
+        draws: noise draws for each observation; the prefix is computed once for all.
     """
 
     def __init__(
         self,
         policy: SmolVLAPolicy,
-        options: LossOptions,
-        augmentation: Augmentation | None,
-        objects: int,
+        augmentation: Augmentation = Augmentation(),
+        objects: int = 0,
+        *,
+        flow_weight: float = 1.0,
+        grounding_weight: float = 0.0,
+        draws: int = 1,
     ) -> None:
         super().__init__()
         self.network = policy.network
-        self.options = options
+        self._flow_weight, self._grounding_weight = flow_weight, grounding_weight
+        self._draws = draws
         self._augmentation = augmentation
         self._action_dim = policy.action_dim
         self._side = policy.config.image_side or policy.network.sizes.vision.image
@@ -119,7 +110,7 @@ class Learner(nn.Module):
         unit = sizes.vision.patch * sizes.vision.shuffle
         self._token_side = self._side // unit
         self.heads = nn.ModuleList()
-        if options.grounding > 0 and objects:
+        if grounding_weight > 0 and objects:
             self.heads.extend(GroundingHead(sizes.text.hidden, objects) for _ in policy.cameras)
 
     def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
@@ -150,21 +141,21 @@ class Learner(nn.Module):
         keys_values, stream = self.network.prefill(prefix)
         loss = stream.new_zeros(())
         found: dict[str, Tensor] = {}
-        if self.options.flow > 0:
-            cache = self.network.expert_cache(keys_values, prefix).repeat(self.options.draws)
+        if self._flow_weight > 0:
+            cache = self.network.expert_cache(keys_values, prefix).repeat(self._draws)
             flow = self._flow_loss(batch, cache, generator)
             found["flow_loss"] = flow.detach()
-            loss = loss + self.options.flow * flow
+            loss = loss + self._flow_weight * flow
         if len(self.heads):
             grounding, errors = self._grounding(batch, stream, len(start), len(end))
             found["grounding_loss"] = grounding.detach()
             found.update(errors)
-            loss = loss + self.options.grounding * grounding
+            loss = loss + self._grounding_weight * grounding
         found["loss"] = loss
         return found
 
     def _flow_loss(self, batch: Batch, cache: ExpertCache, generator: torch.Generator) -> Tensor:
-        draws = self.options.draws
+        draws = self._draws
         actions = batch.actions.repeat_interleave(draws, 0)
         noise = torch.randn(actions.shape, generator=generator).to(actions.device)
         time = sample_times(len(actions), generator).to(actions.device)
@@ -196,8 +187,7 @@ class Learner(nn.Module):
     def _pixels(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Bring fitted frames (batch, height, width, 3) to (batch, 3, side, side) in [-1, 1]."""
         values = images.permute(0, 3, 1, 2).float() / 255.0
-        if self._augmentation is not None:
-            values = self._augmentation(values, generator)
+        values = self._augmentation(values, generator)
         side = self._side
         height, width = values.shape[-2:]
         out = values.new_full((len(values), 3, side, side), -1.0)

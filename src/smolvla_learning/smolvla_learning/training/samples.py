@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From datasets to batches: the numbers, the images and the words that a step needs, in order.
+"""From datasets to batches: the numbers, the images and the tokens that a step needs, in order.
 
 Nothing about it has to be saved: whoever knows how many samples were used knows what follows.
 """
@@ -138,7 +138,7 @@ class Source:
 
     Args:
         dataset: checked already, see `checks`.
-        policy: whose units, sizes and words apply.
+        policy: whose units, sizes and tokenizer apply.
         images: per camera of the policy all its frames, see `frame_cache`.
         cameras: names of these cameras in the dataset, by which its labels go.
         acts: False for a dataset of scenes, whose actions teach nothing.
@@ -174,7 +174,6 @@ class Source:
         for episode in dataset.episodes:
             self._ends[episode.from_index : episode.to_index] = episode.to_index
         self._task = dataset.column("task_index").astype(np.int64).reshape(-1)
-        self.sentences = list(dataset.tasks)
         self.objects: tuple[str, ...] = ()
         self.labels: list[Floats | None] = [None] * len(cameras)
         if grounded:
@@ -205,7 +204,7 @@ class Source:
 
     def task(self, frames: NDArray[np.int64]) -> list[str]:
         """Return the instructions of frames."""
-        return [self.sentences[index] for index in self._task[frames]]
+        return [self.dataset.tasks[index] for index in self._task[frames]]
 
 
 class Batches:

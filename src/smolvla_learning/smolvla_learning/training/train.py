@@ -35,9 +35,9 @@ from smolvla_learning.training.checks import (
     common_facts,
     pooled_statistics,
 )
-from smolvla_learning.training.fit import Wishes, chosen_cameras, dataset_cameras, fit
+from smolvla_learning.training.fit import chosen_cameras, dataset_cameras, fit
 from smolvla_learning.training.frame_cache import cache_folder, fitted_frames
-from smolvla_learning.training.learner import Augmentation, Learner, LossOptions
+from smolvla_learning.training.learner import Augmentation, Learner
 from smolvla_learning.training.options import (
     CONFIG,
     TrainingError,
@@ -98,9 +98,13 @@ def train(options: TrainSettings) -> None:
         torch.manual_seed(options.seed)  # the auxiliary heads start at random
         learner = Learner(
             policy,
-            LossOptions(options.flow_weight, options.grounding_weight, options.draws),
-            _augmentation(options),
+            Augmentation(
+                options.brightness, options.contrast, options.color, options.noise, options.shift
+            ),
             len(batches.objects),
+            flow_weight=options.flow_weight,
+            grounding_weight=options.grounding_weight,
+            draws=options.draws,
         ).to(context.device)
         optimization = _optimization(options, policy)
         optimizer = make_optimizer(learner.parameters(), optimization)
@@ -125,38 +129,45 @@ def _policy(
         return SmolVLAPolicy.from_pretrained(last_checkpoint(output) / MODEL, dtype="float32")
     acting = datasets[: len(options.dataset)] or datasets
     if options.checkpoint is not None:
-        policy, remarks = _adapted(options, acting)
+        policy, notes = _adapted(options, acting)
     else:
-        policy, remarks = _new(options, datasets, acting, context), []
+        policy, notes = _new(options, datasets, acting, context), []
     used = dataset_cameras(policy.config, policy.processors, acting[0], options.cameras)
     policy.robot, open_ends = common_facts(acting, list(used.values()))
     if context.first:
-        for remark in filter(None, [*remarks, open_ends]):
-            print(remark)
+        for note in filter(None, [*notes, open_ends]):
+            print(note)
     return policy
 
 
 def _adapted(
     options: TrainSettings, acting: Sequence[Dataset]
 ) -> tuple[SmolVLAPolicy, Sequence[str]]:
-    """Load the checkpoint that is fine-tuned, made to fit the first dataset; and remarks."""
+    """Load the checkpoint that is fine-tuned, made to fit the first dataset; and notes."""
     folder = find_checkpoint(str(options.checkpoint))
     if options.keep_statistics:
         check_kept(folder, acting[0])
-    wishes = Wishes(options.cameras, parse_rename_map(options.rename_map), options.empty_cameras)
     stats = None if options.keep_statistics else as_mapping(pooled_statistics(acting))
-    remarks: list[str] = []
+    notes: list[str] = []
 
     def adapt(config: SmolVLAConfig, processors: Processors) -> tuple[SmolVLAConfig, Processors]:
         base = read_robot(folder)
         base = replace(base, joints=base.joints or config.outputs[ACTION].names or ())
-        remarks.extend(check_base(base, folder, acting, kept=options.keep_statistics))
-        made = fit(config, processors, acting[0], wishes, str(folder))
-        remarks.extend(made.remarks)
-        return made.config, made.processors
+        notes.extend(check_base(base, folder, acting, kept=options.keep_statistics))
+        config, processors, differences = fit(
+            config,
+            processors,
+            acting[0],
+            str(folder),
+            cameras=options.cameras,
+            rename_map=parse_rename_map(options.rename_map),
+            empty_cameras=options.empty_cameras,
+        )
+        notes.extend(differences)
+        return config, processors
 
     policy = SmolVLAPolicy.from_pretrained(folder, dtype="float32", stats=stats, adapt=adapt)
-    return policy, remarks
+    return policy, notes
 
 
 def _new(
@@ -200,7 +211,7 @@ def _sources(
             total=total,
             unit="frame",
             desc=f"frames of {dataset.folder.name}",
-            disable=not context.first,
+            disable=None if context.first else True,  # off where no terminal watches
         ) as bar:
             images = [
                 fitted_frames(dataset, camera, side, folder, bar.update)
@@ -219,13 +230,6 @@ def _sources(
     if context.world > 1 and context.first:
         distributed.barrier()
     return sources
-
-
-def _augmentation(options: TrainSettings) -> Augmentation | None:
-    made = Augmentation(
-        options.brightness, options.contrast, options.color, options.noise, options.shift
-    )
-    return None if made == Augmentation() else made
 
 
 def _field(options: TrainSettings, policy: SmolVLAPolicy, name: str) -> bool:

@@ -181,7 +181,7 @@ class Trainer:
         folder = options.output
         cameras = [f"grounding_error/{index}" for index in range(len(self._learner.heads))]
         metrics = Metrics(folder, [*COLUMNS, *cameras], step) if first else None
-        bar = tqdm(total=options.steps, initial=step, unit="step", disable=not first)
+        bar = tqdm(total=options.steps, initial=step, unit="step", disable=None if first else True)
         started, since = time.monotonic(), step
         try:
             while step < options.steps:

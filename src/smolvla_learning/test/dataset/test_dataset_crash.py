@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from smolvla_learning.dataset import Dataset, DatasetError, DatasetWriter, layout
 from smolvla_learning.dataset.check import check_dataset
+from smolvla_learning.dataset.commands import repair
 from smolvla_learning.dataset.journal import journal_path, saved_data, saved_video
-from smolvla_learning.dataset.repair import main as repair
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from smolvla_learning.dataset import Dataset, DatasetError, DatasetWriter, VideoOptions
 from smolvla_learning.dataset.check import check_dataset
-from smolvla_learning.dataset.inspect import main as inspect
+from smolvla_learning.dataset.commands import inspect
 
 DATA = "data/chunk-000/file-000.parquet"
 EPISODES = "meta/episodes/chunk-000/file-000.parquet"
@@ -333,7 +333,7 @@ def test_a_bad_picture_is_told_with_its_place(copy, capsys, bad, told):
 @pytest.mark.parametrize("name", [TOP, "grounding.top"])
 def test_what_lerobots_tools_leave_without_statistics_is_no_error(copy, capsys, name):
     edit_json(copy / "meta/stats.json", lambda stats: stats.pop(name))
-    assert f"remark    no statistics of {name}; the training needs none" in sound(copy, capsys)
+    assert f"note      no statistics of {name}; the training needs none" in sound(copy, capsys)
     dataset = Dataset.open(copy)
     assert dataset.without_statistics == [name]
     assert "action" in dataset.stats

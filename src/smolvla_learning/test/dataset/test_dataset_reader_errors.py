@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from smolvla_learning.dataset import Dataset, DatasetError, DatasetWriter, camera_feature
 from smolvla_learning.dataset.check import check_dataset
-from smolvla_learning.dataset.inspect import main as inspect
+from smolvla_learning.dataset.commands import inspect
 
 DATA = "data/chunk-000/file-000.parquet"
 EPISODES = "meta/episodes/chunk-000/file-000.parquet"
@@ -263,8 +263,8 @@ def test_inspect_prints_a_table(recorded, scene, capsys):
 
 
 def test_inspect_names_what_is_wrong(copy, tmp_path, capsys):
-    assert inspect([str(tmp_path / "nowhere")]) == 1
-    assert "error: " in capsys.readouterr().err
+    assert inspect([str(tmp_path / "nowhere")]) == 2, "nothing there: no answer"
+    assert capsys.readouterr().err.startswith("smolvla dataset inspect: ")
     edit_value(copy / DATA, "index", 5, 9)
     assert inspect([str(copy)]) == 1
     captured = capsys.readouterr()

@@ -18,7 +18,7 @@ from smolvla_learning.dataset import (
     numeric_feature,
 )
 from smolvla_learning.dataset.check import check_dataset
-from smolvla_learning.dataset.repair import main as repair
+from smolvla_learning.dataset.commands import repair
 
 
 @pytest.fixture

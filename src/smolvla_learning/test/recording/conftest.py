@@ -8,9 +8,8 @@ import pytest
 from robot_files import robot_file
 from smolvla_core.node_settings import ObservationSettings, RecordSettings
 from smolvla_core.observation import ObservationBuffer
-from smolvla_learning.recording.commands import CommandBuffer
 from smolvla_learning.recording.encoder import EpisodeEncoder
-from smolvla_learning.recording.frames import Inputs
+from smolvla_learning.recording.inputs import CommandBuffer, Inputs
 from smolvla_learning.recording.recorder import Recorder
 from smolvla_learning.recording.store import EpisodeStore
 

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 from smolvla_core.observation import Missing
-from smolvla_learning.recording.commands import CommandBuffer
+from smolvla_learning.recording.inputs import CommandBuffer
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from smolvla_learning.training import learner as learner_module
 from smolvla_learning.training.frame_cache import fit
-from smolvla_learning.training.learner import Learner, LossOptions
+from smolvla_learning.training.learner import Learner
 from smolvla_learning.training.samples import Batch
 from smolvla_policy.model.engine import stack_cameras
 from smolvla_policy.policy import SmolVLAPolicy
@@ -48,8 +49,8 @@ def batch(inputs):
     )
 
 
-def loss_of(policy, batch, draws=1, **options):
-    made = Learner(policy, LossOptions(draws=draws, **options), None, 0)
+def loss_of(policy, batch, draws=1):
+    made = Learner(policy, draws=draws)
     return made(batch, torch.Generator().manual_seed(0))
 
 
@@ -63,7 +64,7 @@ def test_the_loss_is_lerobots(policy, batch, inputs, monkeypatch):
         torch.device("cpu"),
     ).split(2)
     parts = iter(pixels)
-    made = Learner(policy, LossOptions(), None, 0)
+    made = Learner(policy)
     monkeypatch.setattr(made, "_pixels", lambda images, generator: next(parts))
     monkeypatch.setattr(
         learner_module.torch, "randn", lambda *shape, **options: inputs["train_noise"]
@@ -100,16 +101,21 @@ def test_draws_are_samples_of_the_same_observation(policy, batch):
 
 def test_scenes_teach_no_actions(policy, batch):
     with torch.no_grad():
-        none = loss_of(policy, Batch(**{**vars(batch), "acts": torch.zeros(2, dtype=torch.bool)}))
+        none = loss_of(policy, replace(batch, acts=torch.zeros(2, dtype=torch.bool)))
         some = loss_of(policy, batch)
     assert none["loss"] == 0
     assert some["loss"] > 0
 
 
-def test_frames_are_padded_on_the_left_and_the_top(policy):
-    made = Learner(policy, LossOptions(), None, 0)
+@pytest.mark.parametrize("wide", [False, True])
+def test_frames_are_padded_with_black_on_the_left_and_the_top(policy, batch, wide):
     side = policy.config.image_side
-    frames = torch.full((1, side // 2, side, 3), 255, dtype=torch.uint8)
-    pixels = made._pixels(frames, torch.Generator())
-    assert (pixels[:, :, : side // 2] == -1).all()
-    assert (pixels[:, :, side // 2 :] == 1).all()
+    whole = torch.zeros((2, side, side, 3), dtype=torch.uint8)
+    frames = whole[:, side // 2 :] if wide else whole[:, :, side // 2 :]
+    frames[:] = 200
+    losses = [
+        loss_of(policy, replace(batch, images=[images] * 3))["loss"] for images in (frames, whole)
+    ]
+    assert torch.equal(*losses)
+    other = replace(batch, images=[whole.flip(1, 2)] * 3)
+    assert loss_of(policy, other)["loss"] != losses[0]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 from smolvla_learning.dataset import Dataset, DatasetWriter
-from smolvla_learning.training.fit import Wishes, dataset_cameras, fit
+from smolvla_learning.training.fit import dataset_cameras, fit
 from smolvla_learning.training.options import TrainingError, parse_rename_map
 from smolvla_learning.training.scratch import Robot, new_policy
 from smolvla_learning.training.train import main
@@ -208,8 +208,8 @@ def test_a_choice_of_cameras(base, set_of):
     dataset = Dataset.open(set_of(("top", "wrist", "side")))
 
     def pairs(**wishes):
-        made = fit(config, processors, dataset, Wishes(**wishes), "base")
-        return dataset_cameras(made.config, made.processors, dataset, wishes.get("cameras", ()))
+        made, made_processors, _ = fit(config, processors, dataset, "base", **wishes)
+        return dataset_cameras(made, made_processors, dataset, wishes.get("cameras", ()))
 
     assert pairs(cameras=["side", "top"]) == {
         IMAGES + "side": IMAGES + "side",
@@ -222,9 +222,11 @@ def test_a_choice_of_cameras(base, set_of):
         BASE[2]: IMAGES + "wrist",
     }
     half = Dataset.open(set_of(("camera2", "hand")))
-    made = fit(config, processors, half, Wishes(rename_map={"hand": "camera1"}), "base")
-    assert made.config.cameras == BASE[:2]
-    assert made.processors.rename_map == {IMAGES + "hand": BASE[0], BASE[1]: BASE[1]}
+    made, made_processors, _ = fit(
+        config, processors, half, "base", rename_map={"hand": "camera1"}
+    )
+    assert made.cameras == BASE[:2]
+    assert made_processors.rename_map == {IMAGES + "hand": BASE[0], BASE[1]: BASE[1]}
     with pytest.raises(TrainingError, match="--cameras names hand, but the cameras of"):
         pairs(cameras=["hand"])
     with pytest.raises(TrainingError, match="names none of the cameras that are used"):
@@ -241,12 +243,12 @@ def test_the_bases_own_rename_map_serves_or_goes(base, set_of):
     config = read_config(base)
     old = {IMAGES + "head": BASE[1]}
     processors = replace(read_processors(base, config), rename_map=old)
-    known = fit(config, processors, Dataset.open(set_of(("head",))), Wishes(), "base")
-    assert known.config.cameras == (BASE[1],)
-    assert known.processors.rename_map == old
-    others = fit(config, processors, Dataset.open(set_of(("tail",))), Wishes(), "base")
-    assert others.config.cameras == (IMAGES + "tail",)
-    assert others.processors.rename_map == {}
+    known, known_processors, _ = fit(config, processors, Dataset.open(set_of(("head",))), "base")
+    assert known.cameras == (BASE[1],)
+    assert known_processors.rename_map == old
+    others, others_processors, _ = fit(config, processors, Dataset.open(set_of(("tail",))), "base")
+    assert others.cameras == (IMAGES + "tail",)
+    assert others_processors.rename_map == {}
 
 
 def test_the_order_of_a_rename_map_is_dataset_first():

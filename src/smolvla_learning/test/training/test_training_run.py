@@ -45,8 +45,9 @@ def rows(folder):
         return list(csv.DictReader(file))
 
 
-def test_a_training_ends_in_a_checkpoint_that_predicts(options, tmp_path):
+def test_a_training_ends_in_a_checkpoint_that_predicts(options, tmp_path, capsys):
     assert main(options(grounding_weight=1.0, draws=2, noise=0.01)) == 0
+    assert not capsys.readouterr().err, "progress bars are for a terminal"
     out = tmp_path / "out"
     policy = SmolVLAPolicy.from_pretrained(out / "checkpoints" / "last" / "pretrained_model")
     image = np.zeros((24, 32, 3), np.uint8)

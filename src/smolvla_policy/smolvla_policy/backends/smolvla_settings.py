@@ -49,26 +49,26 @@ class SmolVLASettings(PolicySettings):
     )
     allow_units_mismatch: bool = setting(
         False,
-        "Move the arm although the checkpoint's statistics contradict 'units', or the "
-        "calibration's ranges cannot be this arm's.",
+        "Move the arm, with a warning, although the checkpoint's statistics contradict 'units', "
+        "or a calibrated range cannot be this arm's.",
     )
     period: float = same(PolicySettings, "period", 0.0)
     real_time_chunking: bool = live_setting(
         False,
-        "Chunks continue the actions that the executor has queued instead of being drawn without "
-        "regard to them, so that seams do not jump (arXiv 2506.07339).",
+        "Each new chunk continues the queued actions, so that seams do not jump (arXiv "
+        "2506.07339).",
     )
     seed: int = live_setting(
         -1,
-        "Seed of the noise that actions are made from: the same seed gives the same actions for "
-        "the same observations. -1: fresh noise.",
+        "Seed of the noise: with the same seed the same observations give the same actions. -1: "
+        "a new seed each time.",
         -1,
     )
     noise_scale: float = live_setting(
         1.0,
-        "The noise that actions are made from is multiplied by this: 1 as trained and as LeRobot; "
-        "0 the checkpoint's most typical actions, the same for the same observation, so that "
-        "chunks agree and seams are small.",
+        "Factor of the noise that a chunk is made from: 1 as in training and LeRobot; 0 gives "
+        "the most typical chunk, always the same for the same observation, so that chunks agree "
+        "and seams are small.",
         0.0,
         1.0,
     )

@@ -81,7 +81,9 @@ def record(settings: RecordingSettings) -> int:
         # An interruption may have come between the notes and the episode.
         seeds = seeds[: writer.num_episodes]
         first = seeds[-1] + 1 if seeds else settings.seed
-        bar = tqdm(total=settings.episodes, initial=writer.num_episodes, unit="episode")
+        bar = tqdm(
+            total=settings.episodes, initial=writer.num_episodes, unit="episode", disable=None
+        )
         make = functools.partial(Demonstrator, settings)
         with bar, run_in_processes(make, count(first), settings.workers, in_order=True) as made:
             while writer.num_episodes < settings.episodes:

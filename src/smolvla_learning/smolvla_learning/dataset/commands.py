@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``smolvla dataset inspect``: says what a dataset holds and whether it is sound."""
+"""``smolvla dataset inspect`` and ``smolvla dataset repair``."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
-from smolvla_core.console import DONE, NO, command_parser
+from smolvla_core.console import DONE, NO, command_parser, could_not_run
 
 from smolvla_learning.dataset.check import find_problems
-from smolvla_learning.dataset.decode import video_facts
+from smolvla_learning.dataset.journal import journal_path
 from smolvla_learning.dataset.layout import DatasetError
-from smolvla_learning.dataset.reader import Dataset
+from smolvla_learning.dataset.metadata import read_info
+from smolvla_learning.dataset.reader import Dataset, find_dataset
+from smolvla_learning.dataset.video import video_facts
+from smolvla_learning.dataset.writer import DatasetWriter
 
 
 def describe(dataset: Dataset) -> list[tuple[str, str]]:
@@ -39,18 +43,18 @@ def describe(dataset: Dataset) -> list[tuple[str, str]]:
         rows.append(
             ("depth", f"{camera}: {_images(dataset, camera)}; left out: only color is read")
         )
-    return rows + _remarks(dataset)
+    return rows + _notes(dataset)
 
 
-def _remarks(dataset: Dataset) -> list[tuple[str, str]]:
-    """Say what is unusual, but no error."""
+def _notes(dataset: Dataset) -> list[tuple[str, str]]:
+    """Return what is unusual, but no error."""
     try:
         lacking = dataset.without_statistics
-    except DatasetError:  # the check says why
+    except DatasetError:  # reported by the check
         return []
     if not lacking:
         return []
-    return [("remark", f"no statistics of {', '.join(lacking)}; the training needs none of them")]
+    return [("note", f"no statistics of {', '.join(lacking)}; the training needs none of them")]
 
 
 def _images(dataset: Dataset, camera: str) -> str:
@@ -64,17 +68,17 @@ def _images(dataset: Dataset, camera: str) -> str:
         facts = video_facts(paths[0])
         about = f"{facts.width}x{facts.height} {facts.codec} {facts.pix_fmt}"
     except DatasetError:
-        about = "unreadable"  # the check says why
+        about = "unreadable"  # reported by the check
     return f"{about}, {len(paths)} files, {megabytes:.1f} MB"
 
 
-def parser() -> argparse.ArgumentParser:
+def inspect_parser() -> argparse.ArgumentParser:
     """Return the command line."""
     made = command_parser(
         "smolvla dataset inspect",
         "Say what a LeRobot dataset holds and whether it is sound.",
         "smolvla dataset inspect data/my_task --deep",
-        "0 it is sound, 1 it is not, 2 wrong options, 130 Ctrl-C",
+        "0 it is sound, 1 it is not, 2 there is none or wrong options, 130 Ctrl-C",
     )
     made.add_argument(
         "dataset",
@@ -84,11 +88,16 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def inspect(arguments: Sequence[str] | None = None) -> int:
     """Print the table and the errors of a dataset."""
-    options = parser().parse_args(arguments)
+    options = inspect_parser().parse_args(arguments)
     try:
-        dataset = Dataset.open(options.dataset)
+        folder = find_dataset(options.dataset)
+        read_info(folder)
+    except DatasetError as error:
+        return could_not_run("smolvla dataset inspect", error)
+    try:
+        dataset = Dataset.open(folder)
         for title, text in describe(dataset):
             print(f"{title:<10}{text}")
         problems = find_problems(dataset, options.deep)
@@ -99,3 +108,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not problems:
         print("sound" if options.deep else "sound (--deep would decode all images too)")
     return NO if problems else DONE
+
+
+def complete(folder: Path) -> str:
+    """Bring the saved episodes of an interrupted recording into the final files.
+
+    Returns:
+        What was done.
+
+    Raises:
+        DatasetError: it is no dataset, is being recorded, has no episodes, or is damaged.
+    """
+    interrupted = journal_path(folder).exists()
+    with DatasetWriter.resume(folder) as writer:
+        count = writer.num_episodes
+    if not count:
+        raise DatasetError(f"{folder}: no episode was saved; there is nothing to repair")
+    if not interrupted:
+        return f"{folder}: nothing to repair, {count} episodes"
+    return f"{folder}: complete, {count} episodes"
+
+
+def repair_parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    made = command_parser(
+        "smolvla dataset repair",
+        "Complete a LeRobot dataset whose recording was interrupted, so that LeRobot can read it.",
+        "smolvla dataset repair data/my_task",
+    )
+    made.add_argument("folder", type=Path, help="that holds meta/ and recording/")
+    return made
+
+
+def repair(arguments: Sequence[str] | None = None) -> int:
+    """Repair the dataset in a folder."""
+    try:
+        print(complete(repair_parser().parse_args(arguments).folder))
+    except DatasetError as error:
+        return could_not_run("smolvla dataset repair", error)
+    return DONE
