@@ -20,23 +20,8 @@ TOLERANCE = 1e-4
 """Seconds that LeRobot allows between the time of a row and that of its image."""
 
 
-def check_dataset(dataset: Dataset, deep: bool = False) -> None:
-    """Check everything that LeRobot and the training rely on.
-
-    Args:
-        dataset: the dataset.
-        deep: decode all images too.
-
-    Raises:
-        DatasetError: something is wrong; the text lists all that was found, one a line.
-    """
-    problems = find_problems(dataset, deep)
-    if problems:
-        raise DatasetError("\n".join(problems))
-
-
 def find_problems(dataset: Dataset, deep: bool = False) -> list[str]:
-    """Check a dataset that could be opened.
+    """Check all that LeRobot and the training rely on in a dataset that could be opened.
 
     Args:
         dataset: the dataset.

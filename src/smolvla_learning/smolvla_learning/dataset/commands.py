@@ -110,25 +110,6 @@ def inspect(arguments: Sequence[str] | None = None) -> int:
     return NO if problems else DONE
 
 
-def complete(folder: Path) -> str:
-    """Bring the saved episodes of an interrupted recording into the final files.
-
-    Returns:
-        What was done.
-
-    Raises:
-        DatasetError: it is no dataset, is being recorded, has no episodes, or is damaged.
-    """
-    interrupted = journal_path(folder).exists()
-    with DatasetWriter.resume(folder) as writer:
-        count = writer.num_episodes
-    if not count:
-        raise DatasetError(f"{folder}: no episode was saved; there is nothing to repair")
-    if not interrupted:
-        return f"{folder}: nothing to repair, {count} episodes"
-    return f"{folder}: complete, {count} episodes"
-
-
 def repair_parser() -> argparse.ArgumentParser:
     """Return the command line."""
     made = command_parser(
@@ -141,9 +122,15 @@ def repair_parser() -> argparse.ArgumentParser:
 
 
 def repair(arguments: Sequence[str] | None = None) -> int:
-    """Repair the dataset in a folder."""
+    """Bring the saved episodes of an interrupted recording into the final files."""
+    folder: Path = repair_parser().parse_args(arguments).folder
+    interrupted = journal_path(folder).exists()
     try:
-        print(complete(repair_parser().parse_args(arguments).folder))
+        with DatasetWriter.resume(folder) as writer:
+            count = writer.num_episodes
+        if not count:
+            raise DatasetError(f"{folder}: no episode was saved; there is nothing to repair")
     except DatasetError as error:
         return could_not_run("smolvla dataset repair", error)
+    print(f"{folder}: {'complete' if interrupted else 'nothing to repair'}, {count} episodes")
     return DONE

@@ -2,7 +2,7 @@
 """The folder `recording`: episodes that are saved and not yet in the final files.
 
 Every episode has finished files of its own there, and a line in journal.jsonl that is written
-after them. So whenever the program is killed, the lines tell which episodes are complete.
+after them. So whenever the program is killed, the lines show which episodes are complete.
 Closing the dataset moves them to the final files and removes the folder.
 """
 

@@ -372,7 +372,7 @@ def _download(repo_id: str, revision: str | None, cache: Path | None) -> Path:
 
 
 def _reason(repo_id: str, revision: str | None, error: Exception) -> str:
-    """Say why a dataset cannot be had, and what to do."""
+    """Return why a dataset is unavailable, and the remedy."""
     from huggingface_hub import errors
 
     if isinstance(error, errors.GatedRepoError):

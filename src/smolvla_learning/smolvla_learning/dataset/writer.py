@@ -81,7 +81,7 @@ class EpisodeBuffer:
         """
         where = f"episode {self.episode}, frame {self.length}"
         if not isinstance(task, str) or not task.strip():
-            raise DatasetError(f"{where}: the task is empty; say what the robot is told to do")
+            raise DatasetError(f"{where}: the task is empty; give the instruction")
         values = checked_frame(self._info.recorded, frame, where)
         if not self._videos:
             self._open_videos()
@@ -324,7 +324,7 @@ class DatasetWriter:
 
         Args:
             frame: name of every feature -> array of its shape.
-            task: what the robot is told to do.
+            task: the instruction.
 
         Raises:
             DatasetError: a value does not fit (the episode then stays as it was), or the frame

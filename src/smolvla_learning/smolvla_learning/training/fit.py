@@ -98,7 +98,7 @@ def fit(
         kept = _kept(config.cameras, [renamed[name] for name in matched], where)
         visual = {name: base[name] for name in kept}
         if mapped:
-            # All that are used stand in the map, so that it tells which the checkpoint expects.
+            # All that are used, so that the checkpoint names all the cameras it expects.
             whole = {name: renamed[name] for name in matched}
             processors = replace(processors, rename_map={**processors.rename_map, **whole})
         unused = [name for name in cameras if name not in matched]

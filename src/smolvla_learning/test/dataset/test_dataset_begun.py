@@ -14,7 +14,7 @@ from smolvla_learning.dataset import (
     holds_dataset,
     joint_features,
 )
-from smolvla_learning.dataset.check import check_dataset
+from smolvla_learning.dataset.check import find_problems
 
 PICTURE = np.full((16, 32, 3), 70, np.uint8)
 
@@ -50,7 +50,7 @@ def test_with_other_settings_too(tmp_path, leave):
     assert not holds_dataset(tmp_path / "set")
     begin(tmp_path / "set", joints=("hinge.pos", "winch.pos"), fps=9, save=True)
     data = Dataset.open(tmp_path / "set")
-    check_dataset(data, deep=True)
+    assert not find_problems(data, deep=True)
     assert (data.fps, data.num_episodes) == (9, 1)
 
 

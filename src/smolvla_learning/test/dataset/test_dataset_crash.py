@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from smolvla_learning.dataset import Dataset, DatasetError, DatasetWriter, layout
-from smolvla_learning.dataset.check import check_dataset
+from smolvla_learning.dataset.check import find_problems
 from smolvla_learning.dataset.commands import repair
 from smolvla_learning.dataset.journal import journal_path, saved_data, saved_video
 
@@ -31,7 +31,7 @@ def killed(tmp_path, scene):
 def assert_recorded(folder, scene, lengths):
     """The dataset is complete, holds these episodes, and nothing else lies around."""
     dataset = Dataset.open(folder)
-    check_dataset(dataset, deep=True)
+    assert not find_problems(dataset, deep=True)
     assert [episode.length for episode in dataset.episodes] == lengths
     pairs = [(e.index, at) for e in dataset.episodes for at in range(e.length)]
     expected = [scene.frame(*pair)["action"] for pair in pairs]
@@ -61,7 +61,7 @@ def test_a_killed_recording_can_be_read(killed, scene):
     assert dataset.stats["action"]["count"] == 11
     assert [len(list(dataset.frames(scene.camera, at))) for at in (0, 1)] == [4, 7]
     assert dataset.column("action").shape == (11, 2)
-    check_dataset(dataset, deep=True)
+    assert not find_problems(dataset, deep=True)
 
 
 def test_a_killed_recording_goes_on_at_the_last_saved_episode(killed, scene):
@@ -160,11 +160,11 @@ def test_kill_9(tmp_path, scene):
         process.send_signal(signal.SIGKILL)
         seen += [int(line) for line in process.stdout.read().splitlines()]
     dataset = Dataset.open(folder)
-    check_dataset(dataset, deep=True)
+    assert not find_problems(dataset, deep=True)
     assert len(seen) <= dataset.num_episodes <= len(seen) + 1
     with DatasetWriter.resume(folder) as writer:
         assert writer.num_episodes == dataset.num_episodes
-    check_dataset(Dataset.open(folder), deep=True)
+    assert not find_problems(Dataset.open(folder), deep=True)
 
 
 def test_one_program_records_at_a_time(killed):

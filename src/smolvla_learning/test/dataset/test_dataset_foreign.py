@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from smolvla_learning.dataset import Dataset, DatasetError, DatasetWriter, VideoOptions
-from smolvla_learning.dataset.check import check_dataset
+from smolvla_learning.dataset.check import find_problems
 from smolvla_learning.dataset.commands import inspect
 
 DATA = "data/chunk-000/file-000.parquet"
@@ -138,9 +138,9 @@ def test_a_frame_that_cannot_be_sought_is_found_by_inspect(copy, capsys):
                 target.mux(packet)
     (copy / "lacking.mp4").replace(copy / VIDEO)
     assert inspect([str(copy), "--deep"]) == 1
-    told = capsys.readouterr().err
-    assert f"{VIDEO}: episode 1: " in told
-    assert "frame 6 (at 0.600 s) is missing" in told
+    output = capsys.readouterr().err
+    assert f"{VIDEO}: episode 1: " in output
+    assert "frame 6 (at 0.600 s) is missing" in output
     with pytest.raises(DatasetError, match=r"frame 6 \(at 0.600 s\) is missing"):
         list(Dataset.open(copy).frames(TOP, 1))
 
@@ -174,8 +174,8 @@ def add_depth(folder, info):
 )
 def test_a_depth_camera_is_left_out_with_its_name(copy, capsys, info):
     add_depth(copy, info)
-    told = sound(copy, capsys)
-    assert f"depth     {DEPTH}: 96x32 hevc gray12le, 1 files, 0.0 MB; left out" in told
+    output = sound(copy, capsys)
+    assert f"depth     {DEPTH}: 96x32 hevc gray12le, 1 files, 0.0 MB; left out" in output
     dataset = Dataset.open(copy)
     assert dataset.cameras == [TOP]
     assert dataset.depth_cameras == [DEPTH]
@@ -242,7 +242,7 @@ def test_an_interrupted_continuation_of_an_annotated_dataset_is_read(copy, scene
     writer = DatasetWriter.resume(copy)
     scene.record(writer, [2])
     dataset = Dataset.open(copy)
-    check_dataset(dataset, deep=True)
+    assert not find_problems(dataset, deep=True)
     assert dataset.num_frames == 16
     assert dataset.stats["action"]["count"] == [16]
     writer.close()
@@ -280,8 +280,8 @@ def png(image, at=0):
 )
 def test_pictures_inside_parquet_are_read(copy, capsys, shape, names, row_group_size):
     images = inside_parquet(copy, png, shape, names, row_group_size)
-    told = sound(copy, capsys)
-    assert f"camera    {TOP}: 48x32 pictures inside parquet" in told
+    output = sound(copy, capsys)
+    assert f"camera    {TOP}: 48x32 pictures inside parquet" in output
     dataset = Dataset.open(copy)
     assert dataset.cameras == [TOP]
     assert dataset.image_size(TOP) == (32, 48)
@@ -309,7 +309,7 @@ def test_pictures_beside_the_parquet_file_are_read(copy, capsys):
 
 
 @pytest.mark.parametrize(
-    ("bad", "told"),
+    ("bad", "output"),
     [
         (lambda: {"bytes": b"no picture", "path": None}, "is damaged or cut short"),
         (lambda: {"bytes": None, "path": None}, "holds no picture"),
@@ -317,7 +317,7 @@ def test_pictures_beside_the_parquet_file_are_read(copy, capsys):
         (lambda: png(np.zeros((48, 32, 3), np.uint8)), "the images are 32x48"),
     ],
 )
-def test_a_bad_picture_is_told_with_its_place(copy, capsys, bad, told):
+def test_a_bad_picture_is_reported_with_its_place(copy, capsys, bad, output):
     def sixth_is_bad(image, at):
         return bad() if at == 6 else png(image, at)
 
@@ -325,7 +325,7 @@ def test_a_bad_picture_is_told_with_its_place(copy, capsys, bad, told):
     assert inspect([str(copy)]) == 0, "only --deep looks at all of them"
     assert inspect([str(copy), "--deep"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert told in line
+    assert output in line
     assert DATA in line
     assert "row 6" in line or "episode 1, frame 2" in line
 

@@ -176,7 +176,7 @@ def test_what_lerobot_has_stored_under_the_name_comes_first(hub, inspect, record
 
 
 @pytest.mark.parametrize(
-    ("source", "environment", "words"),
+    ("source", "environment", "fragments"),
     [
         ("lab/nothing", {}, ["no folder of this name", "no such dataset", "hf auth login"]),
         ("lab/locked", {}, ["consent", "hf auth login"]),
@@ -194,9 +194,9 @@ def test_what_lerobot_has_stored_under_the_name_comes_first(hub, inspect, record
         ),
     ],
 )
-def test_what_cannot_be_had_is_one_line_with_a_remedy(inspect, source, environment, words):
+def test_what_cannot_be_had_is_one_line_with_a_remedy(inspect, source, environment, fragments):
     status, text = inspect(source, **environment)
     assert status == 2
     (line,) = text.strip().splitlines()
-    for word in words:
-        assert word in line
+    for fragment in fragments:
+        assert fragment in line

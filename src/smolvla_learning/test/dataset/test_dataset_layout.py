@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from smolvla_learning.dataset import Dataset, DatasetWriter, Limits, VideoOptions
-from smolvla_learning.dataset.check import check_dataset
+from smolvla_learning.dataset.check import find_problems
 
 QUANTITIES = ["min", "max", "mean", "std", "count", "q01", "q10", "q50", "q90", "q99"]
 
@@ -166,7 +166,7 @@ def test_files_roll_over_at_the_limits(tmp_path, scene):
     assert rows["data/file_index"] == [0, 1, 0]
     assert rows[f"videos/{scene.camera}/from_timestamp"] == [0, 0, 0]
     assert json.loads((folder / "meta/info.json").read_text())["chunks_size"] == 2
-    check_dataset(Dataset.open(folder), deep=True)
+    assert not find_problems(Dataset.open(folder), deep=True)
 
 
 def test_episodes_share_a_file_up_to_the_limits(tmp_path, scene):
@@ -176,7 +176,7 @@ def test_episodes_share_a_file_up_to_the_limits(tmp_path, scene):
     assert rows["data/file_index"] == [0] * 5
     assert rows[f"videos/{scene.camera}/file_index"] == [0, 0, 1, 1, 2]
     assert rows[f"videos/{scene.camera}/from_timestamp"] == [0, 0.4, 0, 0.1, 0]
-    check_dataset(Dataset.open(folder), deep=True)
+    assert not find_problems(Dataset.open(folder), deep=True)
 
 
 def test_other_compression_begins_a_new_video_file(tmp_path, scene):
@@ -187,4 +187,4 @@ def test_other_compression_begins_a_new_video_file(tmp_path, scene):
         scene.record(writer, [3])
     spans = [episode.videos[scene.camera] for episode in Dataset.open(tmp_path / "d").episodes]
     assert [span.path.name for span in spans] == ["file-000.mp4", "file-001.mp4"]
-    check_dataset(Dataset.open(tmp_path / "d"), deep=True)
+    assert not find_problems(Dataset.open(tmp_path / "d"), deep=True)

@@ -16,7 +16,7 @@ from smolvla_learning.dataset import (
     joint_features,
     numeric_feature,
 )
-from smolvla_learning.dataset.check import check_dataset
+from smolvla_learning.dataset.check import find_problems
 from smolvla_learning.dataset.video import EpisodeVideo
 
 
@@ -50,7 +50,7 @@ def test_numbers_tasks_and_places(recorded, scene):
         assert np.array_equal(values, expected)
     assert np.array_equal(dataset.column("index"), np.arange(14))
     assert dataset.column("task_index").tolist() == [0] * 4 + [1] * 7 + [0] * 3
-    check_dataset(dataset, deep=True)
+    assert not find_problems(dataset, deep=True)
 
 
 def test_images_of_each_episode(recorded, scene):
@@ -94,7 +94,7 @@ def test_types_other_than_float(tmp_path):
             writer.add_frame(frame, "count")
         writer.save_episode()
     dataset = Dataset.open(tmp_path / "d")
-    check_dataset(dataset, deep=True)
+    assert not find_problems(dataset, deep=True)
     assert dataset.cameras == []
     assert dataset.column("flag").tolist() == [True, False, True, False, True]
     assert dataset.column("flag").dtype == bool
@@ -124,7 +124,7 @@ def test_a_discarded_episode_leaves_nothing(tmp_path, scene):
     dataset = Dataset.open(tmp_path / "d")
     assert dataset.tasks == [scene.tasks[0]]
     assert_frames(dataset, scene, 0, 3)
-    check_dataset(dataset, deep=True)
+    assert not find_problems(dataset, deep=True)
 
 
 def test_resuming_continues_after_the_last_episode(copy, scene):
@@ -135,7 +135,7 @@ def test_resuming_continues_after_the_last_episode(copy, scene):
         assert writer.save_episode() == 3
         scene.record(writer, [2])
     dataset = Dataset.open(copy)
-    check_dataset(dataset, deep=True)
+    assert not find_problems(dataset, deep=True)
     assert [episode.length for episode in dataset.episodes] == [4, 7, 3, 5, 2]
     assert dataset.tasks == [*scene.tasks, "a new task"]
     assert dataset.column("task_index").tolist() == [0] * 4 + [1] * 7 + [0] * 3 + [2] * 5 + [0] * 2
@@ -188,6 +188,6 @@ def test_av1_takes_no_core_from_a_control_loop(tmp_path, av1):
 def test_av1(tmp_path, scene, av1):
     folder = scene.make(tmp_path / "d", [3, 4], video=VideoOptions(codec="av1", crf=30))
     dataset = Dataset.open(folder)
-    check_dataset(dataset, deep=True)
+    assert not find_problems(dataset, deep=True)
     assert dataset.info.camera_info[scene.camera]["video.codec"] == "av1"
     assert_frames(dataset, scene, 1, 4)

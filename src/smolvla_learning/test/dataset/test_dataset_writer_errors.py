@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What cannot be recorded is refused in words that help."""
+"""What cannot be recorded is refused with a remedy."""
 
 import errno
 import os
@@ -17,7 +17,7 @@ from smolvla_learning.dataset import (
     finalize,
     numeric_feature,
 )
-from smolvla_learning.dataset.check import check_dataset
+from smolvla_learning.dataset.check import find_problems
 from smolvla_learning.dataset.commands import repair
 
 
@@ -66,7 +66,7 @@ def test_a_frame_that_does_not_fit(writer, scene, tmp_path, change, text):
     writer.save_episode()
     writer.close()
     dataset = Dataset.open(tmp_path / "d")
-    check_dataset(dataset, deep=True)
+    assert not find_problems(dataset, deep=True)
     assert [episode.length for episode in dataset.episodes] == [2, 2]
 
 
@@ -207,7 +207,7 @@ def test_disk_full_while_recording(tmp_path, scene, name):
     scene.record(writer, [6])
     writer.close()
     dataset = Dataset.open(folder)
-    check_dataset(dataset, deep=True)
+    assert not find_problems(dataset, deep=True)
     assert [episode.length for episode in dataset.episodes] == [3, 4, 6]
 
 
@@ -253,13 +253,15 @@ def test_disk_full_while_closing(tmp_path, scene, name, monkeypatch):
     writer = scene.create(folder)
     scene.record(writer, [3, 4])
     fill_disk(folder, name)
-    words = f"disk is full while closing.*all 2 episodes are safe.*repair {re.escape(str(folder))}"
+    message = (
+        f"disk is full while closing.*all 2 episodes are safe.*repair {re.escape(str(folder))}"
+    )
     with monkeypatch.context() as patch:
         patch.setattr(finalize, "_remove_strays", lambda *_: None)  # it would find the link
-        with pytest.raises(DatasetError, match=words):
+        with pytest.raises(DatasetError, match=message):
             writer.close()
     assert Dataset.open(folder).num_episodes == 2
     assert repair([str(folder)]) == 0
     dataset = Dataset.open(folder)
-    check_dataset(dataset, deep=True)
+    assert not find_problems(dataset, deep=True)
     assert [episode.length for episode in dataset.episodes] == [3, 4]

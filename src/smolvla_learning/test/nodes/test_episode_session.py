@@ -14,7 +14,7 @@ class FakeRecorder:
 
     def __init__(self):
         self.orders, self.refuse, self.status = [], False, "ready"
-        self.is_found_as = ""  # its status, heard only with the discovery
+        self.is_found_as = ""  # its status, received only with the discovery
 
     def find(self):
         self.status = self.is_found_as or self.status
@@ -148,8 +148,8 @@ def test_what_the_recorder_does_by_itself_is_told(capsys):
             return "" if recorder.status else None
 
     run_session(session(recorder, tasks=()), recorder, Looks())
-    told = capsys.readouterr().out.splitlines()[1:]
-    assert told == ["ready (2 episodes)", "armed", "recording: 1", "waiting: a"]
+    output = capsys.readouterr().out.splitlines()[1:]
+    assert output == ["ready (2 episodes)", "armed", "recording: 1", "waiting: a"]
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from smolvla_core.ros import qos
 from smolvla_core.ros.converters import image_message
 from smolvla_executor.executor_node.outputs import command_trajectory
 from smolvla_learning.dataset import Dataset
-from smolvla_learning.dataset.check import check_dataset
+from smolvla_learning.dataset.check import find_problems
 from smolvla_learning.record_node import client as recorder_client
 from smolvla_learning.record_node.client import RecorderClient
 from smolvla_learning.record_node.node import RecordNode
@@ -138,15 +138,15 @@ class World:
         self.graph.until(accepted, timeout=20.0, what="a start")
         return self
 
-    def until_status(self, words):
-        self.graph.until(lambda: words in self.status, timeout=20.0, what=f"status: {words}")
+    def until_status(self, message):
+        self.graph.until(lambda: message in self.status, timeout=20.0, what=f"status: {message}")
 
     def taken(self, least):
         """Wait until the episode has at least so many frames."""
 
         def enough():
-            told = re.search(r"(\d+) frames", self.status)
-            return "recording" in self.status and told and int(told[1]) >= least
+            match = re.search(r"(\d+) frames", self.status)
+            return "recording" in self.status and match and int(match[1]) >= least
 
         self.graph.until(enough, timeout=20.0, what=f"{least} frames")
 
@@ -162,7 +162,7 @@ class World:
         """End the recorder and return the dataset."""
         self.graph.remove(self.recorder)
         data = Dataset.open(self.folder)
-        check_dataset(data, deep=True)
+        assert not find_problems(data, deep=True)
         return data
 
 
@@ -204,13 +204,13 @@ def test_a_refused_start_is_answered_with_all_reasons(world):
     world.silent |= {Image, JointState, Float64MultiArray}
     answer = world.add(task="").order("start")
     assert not answer.success
-    for words in (
+    for message in (
         "(topic /camera/top/image_raw)",
         "(topic /joint_states)",
         "commands on /arm_controller/commands: none yet",
         "publish one on /task_instruction",
     ):
-        assert words in answer.message
+        assert message in answer.message
     world.until_status("waiting: camera top")
     assert not world.folder.exists()
 
@@ -375,7 +375,7 @@ class FakeSimulation:
         self.states.publish(ExecutorStatus(state=ExecutorStatus.HOLDING))
 
     def _on_instruction(self, message):
-        self._note(f"told {message.data}")
+        self._note(f"instructed {message.data}")
         holding = ExecutorStatus.HOLDING
         self.states.publish(ExecutorStatus(state=holding, instruction=message.data))
 
@@ -420,11 +420,11 @@ def test_a_simulation_is_put_back_before_each_episode(world, graph):
     for task in ("sit", "stand"):
         simulation.calls.clear()
         simulation.score = 0.0
-        words = client.start_episode(task)
-        assert f'"{task}"' in words
-        assert f"(scene {simulation.scenes[-1]})" in words
-        graph.until(lambda: f"told {task}" in simulation.names)  # noqa: B023
-        assert simulation.names[:4] == [f"judges {task}", "stop", "told ", "reset"]
+        message = client.start_episode(task)
+        assert f'"{task}"' in message
+        assert f"(scene {simulation.scenes[-1]})" in message
+        graph.until(lambda: f"instructed {task}" in simulation.names)  # noqa: B023
+        assert simulation.names[:4] == [f"judges {task}", "stop", "instructed ", "reset"]
         assert dict(simulation.calls)["start"] == "armed"
         world.until_status("recording episode")
         with pytest.raises(ClientError, match=r"no success: the simulation's score is 0\.00"):
@@ -464,9 +464,9 @@ def test_a_simulation_that_comes_up_during_the_start_is_put_back_too(world, grap
         world.silent.discard(Image)
 
     timer = graph.node.create_timer(0.3, come_up)
-    words = client.start_episode("sit", wait=20.0)
-    assert f"(scene {simulations[0].scenes[-1]})" in words
-    assert simulations[0].names[:4] == ["judges sit", "stop", "told ", "reset"]
+    message = client.start_episode("sit", wait=20.0)
+    assert f"(scene {simulations[0].scenes[-1]})" in message
+    assert simulations[0].names[:4] == ["judges sit", "stop", "instructed ", "reset"]
 
 
 def test_saving_waits_for_the_success(world, graph):
@@ -495,9 +495,9 @@ def test_a_start_that_fails_leaves_nobody_obeying(world, graph):
     assert simulation.names == ["judges dance"]
     with pytest.raises(ClientError, match="camera top: no image yet"):
         client.start_episode("sit", wait=0.0)
-    assert simulation.names[1:5] == ["judges sit", "stop", "told ", "reset"]
+    assert simulation.names[1:5] == ["judges sit", "stop", "instructed ", "reset"]
     graph.until(lambda: "start" in simulation.names)
-    assert simulation.names[-2:] == ["told ", "start"]
+    assert simulation.names[-2:] == ["instructed ", "start"]
 
 
 def test_a_reset_by_itself_and_a_scene_that_is_kept(world, graph):
@@ -506,15 +506,15 @@ def test_a_reset_by_itself_and_a_scene_that_is_kept(world, graph):
     client = client_of(graph)
     assert client.new_scene("stand", seed=5) == 'scene 5, the arm is at home; task: "stand"'
     graph.until(lambda: "start" in simulation.names)
-    assert simulation.names == ["judges stand", "stop", "told ", "reset", "start"]
+    assert simulation.names == ["judges stand", "stop", "instructed ", "reset", "start"]
     simulation.calls.clear()
     client.start_episode("dance", wait=10.0, reset=False)
-    graph.until(lambda: simulation.names == ["told dance"])
+    graph.until(lambda: simulation.names == ["instructed dance"])
     client.discard_episode()
 
 
 @pytest.mark.parametrize(
-    ("parameters", "words"),
+    ("parameters", "message"),
     [
         ({"dataset": ""}, "dataset is empty: name a folder"),
         ({"cameras": ["top left"]}, "cameras holds 'top left', which must be letters"),
@@ -523,8 +523,8 @@ def test_a_reset_by_itself_and_a_scene_that_is_kept(world, graph):
         ({"action_source": "thought"}, "is not one of command"),
     ],
 )
-def test_a_parameter_that_does_not_fit_is_named(world, parameters, words):
-    with pytest.raises(ValueError, match=re.escape(words)):
+def test_a_parameter_that_does_not_fit_is_named(world, parameters, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
         world.add(**parameters)
 
 
@@ -549,8 +549,8 @@ class Process:
         return self.result()
 
     def result(self):
-        words = self.process.communicate(timeout=60)[1]
-        return self.process.returncode, words
+        message = self.process.communicate(timeout=60)[1]
+        return self.process.returncode, message
 
 
 def record_in_process(world, process):
@@ -570,14 +570,14 @@ def record_in_process(world, process):
 def test_a_signal_discards_the_running_episode_and_closes_the_dataset(world, how):
     process = Process(world)
     record_in_process(world, process)
-    code, words = process.end(how)
-    assert code == 0, words
-    assert "discarded, as the recorder ends" in words
-    assert "1 episodes; now 1 saved, 1 discarded, 0 broken" in words
-    assert "Traceback" not in words
+    code, message = process.end(how)
+    assert code == 0, message
+    assert "discarded, as the recorder ends" in message
+    assert "1 episodes; now 1 saved, 1 discarded, 0 broken" in message
+    assert "Traceback" not in message
     data = Dataset.open(world.folder)
     assert (data.num_episodes, data.interrupted) == (1, False)
-    check_dataset(data, deep=True)
+    assert not find_problems(data, deep=True)
 
 
 def test_a_killed_recorder_loses_at_most_the_running_episode(world):
@@ -586,7 +586,7 @@ def test_a_killed_recorder_loses_at_most_the_running_episode(world):
     assert process.end(signal.SIGKILL)[0] == -signal.SIGKILL
     data = Dataset.open(world.folder)
     assert (data.num_episodes, data.interrupted) == (1, True)
-    check_dataset(data, deep=True)
+    assert not find_problems(data, deep=True)
     world.add().frames(3)
     data = world.closed()
     assert (data.num_episodes, data.interrupted) == (2, False)
@@ -595,8 +595,8 @@ def test_a_killed_recorder_loses_at_most_the_running_episode(world):
 def test_a_dataset_that_differs_ends_the_start_with_words(world):
     world.add().frames(3)
     world.closed()
-    code, words = Process(world, fps=10).result()
+    code, message = Process(world, fps=10).result()
     assert code == os.EX_CONFIG
-    assert "record_node: " in words
-    assert "fps is 20 in the dataset, wanted 10" in words
-    assert "Traceback" not in words
+    assert "record_node: " in message
+    assert "fps is 20 in the dataset, wanted 10" in message
+    assert "Traceback" not in message

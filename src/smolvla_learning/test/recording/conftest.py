@@ -49,7 +49,7 @@ class Bench:
         self.now, self.frame = 1000.0, 0
         self.silent, self.size, self.gate = set(), (12, 16), None
         self.joints = list(JOINTS)
-        self.told = []
+        self.messages = []
         self._closed = ""
         self.buffer = ObservationBuffer(
             cameras,
@@ -84,7 +84,7 @@ class Bench:
             self.inputs,
             self.store,
             self.encoder,
-            lambda words, bad: self.told.append(words),
+            lambda text, bad: self.messages.append(text),
         )
 
     def publish(self):
@@ -124,7 +124,7 @@ class Bench:
         return self.save()
 
     def close(self):
-        """End the recorder, once; returns its words."""
+        """End the recorder, once; returns its message."""
         self._closed = self._closed or self.recorder.close()
         return self._closed
 

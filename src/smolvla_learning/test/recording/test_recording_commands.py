@@ -29,9 +29,9 @@ def test_named_positions_are_put_in_order(commands):
 def test_no_command_and_a_stale_one_name_the_source(commands):
     assert "commands on /c: none yet" in commands.at(10.0).message
     commands.add([1.0, 2.0], 10.0)
-    words = commands.at(10.6).message
-    assert "commands on /c" in words
-    assert "0.60 s old, more than 0.5 s" in words
+    text = commands.at(10.6).message
+    assert "commands on /c" in text
+    assert "0.60 s old, more than 0.5 s" in text
 
 
 def test_without_an_age_limit_a_command_stays_in_force():
@@ -41,14 +41,14 @@ def test_without_an_age_limit_a_command_stays_in_force():
 
 
 @pytest.mark.parametrize(
-    ("positions", "words"),
+    ("positions", "text"),
     [([1.0, math.nan], "b is not finite"), ([1.0], "2 joint names came with 1 positions")],
 )
-def test_a_bad_command_is_told_even_when_good_ones_follow(commands, positions, words):
+def test_a_bad_command_is_told_even_when_good_ones_follow(commands, positions, text):
     commands.add([1.0, 2.0], 10.0)
-    assert words in commands.add(positions, 10.1)
+    assert text in commands.add(positions, 10.1)
     commands.add([3.0, 4.0], 10.2)
-    assert words in commands.at(10.2).message
+    assert text in commands.at(10.2).message
     np.testing.assert_array_equal(commands.at(10.2), [3.0, 4.0])
 
 
@@ -85,7 +85,7 @@ def test_a_trajectory_runs_between_its_points_and_ages_from_its_end(commands):
 
 
 @pytest.mark.parametrize(
-    ("times", "points", "words"),
+    ("times", "points", "text"),
     [
         ([], [], "without points"),
         ([1.0, 1.0], [[0.0, 0.0], [1.0, 1.0]], "do not ascend"),
@@ -93,6 +93,6 @@ def test_a_trajectory_runs_between_its_points_and_ages_from_its_end(commands):
         ([1.0, 2.0], [[0.0, 0.0], [1.0]], "shape"),
     ],
 )
-def test_a_trajectory_that_is_none(commands, times, points, words):
-    assert words in commands.add_trajectory(("a", "b"), times, points, 10.0)
-    assert words in commands.at(10.0).message
+def test_a_trajectory_that_is_none(commands, times, points, text):
+    assert text in commands.add_trajectory(("a", "b"), times, points, 10.0)
+    assert text in commands.at(10.0).message

@@ -90,7 +90,7 @@ def test_a_start_waits_for_rest(robot):
     stand(robot, 6)
     assert 'armed: episode 0: "pick up the cube"' in robot.start()
     robot.run(1)
-    assert 'recording episode 0: "pick up the cube"' in robot.told
+    assert 'recording episode 0: "pick up the cube"' in robot.messages
 
 
 def test_a_command_from_before_the_start_belongs_to_no_episode(robot):
@@ -111,7 +111,7 @@ def test_a_command_from_before_the_start_belongs_to_no_episode(robot):
 def test_the_first_command_begins_the_episode(robot):
     robot.silent.add("commands")
     stand(robot, 14)
-    assert "ready: start an episode, which will begin with the first command" in robot.told[-1]
+    assert "ready: start an episode, which will begin with the first command" in robot.messages[-1]
     assert "from the next command on (commands on /arm/commands: none yet" in robot.start()
     assert robot.recorder.state == State.ARMED
     stand(robot, 30)
@@ -140,20 +140,20 @@ def test_an_armed_recorder_can_be_relieved(robot):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "words"),
+    ("spoil", "text"),
     [
         (lambda robot: robot.silent.add("top"), "camera top: newest image is"),
         (lambda robot: robot.run(5), "the arm moves: gripper"),  # and no command comes
     ],
 )
-def test_what_ends_an_armed_episode(robot, spoil, words):
+def test_what_ends_an_armed_episode(robot, spoil, text):
     robot.silent.add("commands")
     stand(robot, 8)
     robot.start()
     spoil(robot)
     robot.run(5)
     assert robot.recorder.state == State.IDLE
-    assert any("broken and discarded" in told and words in told for told in robot.told)
+    assert any("broken and discarded" in event and text in event for event in robot.messages)
 
 
 def test_a_wrong_command_is_not_waited_for(robot):

@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Episodes from start to end: what is in them, what breaks them, what is told."""
+"""Episodes from start to end: what is in them, what breaks them, what is reported."""
 
 import numpy as np
 import pytest
 from smolvla_learning.dataset import Dataset, DatasetError
-from smolvla_learning.dataset.check import check_dataset
+from smolvla_learning.dataset.check import find_problems
 from smolvla_learning.recording.recorder import State
 
 
 def test_an_episode_holds_what_was_in_force_at_each_frame(bench):
-    words = bench.record(15)
+    text = bench.record(15)
     bench.close()
-    assert "saved episode 0: 15 frames, 1.5 s, measured 10.00 frames/s" in words
-    assert "top 10.0, wrist 10.0" in words
+    assert "saved episode 0: 15 frames, 1.5 s, measured 10.00 frames/s" in text
+    assert "top 10.0, wrist 10.0" in text
     data = Dataset.open(bench.store.folder)
-    check_dataset(data, deep=True)
+    assert not find_problems(data, deep=True)
     assert (data.fps, data.robot_type, data.tasks) == (10, "test_arm", ["pick up the cube"])
     assert data.features["action"].names == ("pan.pos", "gripper.pos")
     frames = np.arange(15)
@@ -63,7 +63,7 @@ def test_a_new_instruction_belongs_to_the_frames_after_it(bench):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "words"),
+    ("spoil", "text"),
     [
         (lambda b: b.silent.add("top"), "camera top: no image yet"),
         (lambda b: b.silent.add("joints"), "joint states: none yet"),
@@ -72,11 +72,11 @@ def test_a_new_instruction_belongs_to_the_frames_after_it(bench):
         (lambda b: setattr(b, "size", (12, 15)), "needs an even width and height"),
     ],
 )
-def test_a_start_is_refused_with_the_reason(bench, spoil, words):
+def test_a_start_is_refused_with_the_reason(bench, spoil, text):
     spoil(bench)
     with pytest.raises(ValueError, match="not started") as caught:
         bench.start()
-    assert words in str(caught.value)
+    assert text in str(caught.value)
     assert not bench.store.folder.exists()
     assert bench.recorder.state == State.IDLE
 
@@ -85,8 +85,8 @@ def test_a_refusal_names_all_reasons_and_topics(bench):
     bench.silent |= {"top", "joints", "commands"}
     with pytest.raises(ValueError, match="not started") as caught:
         bench.start()
-    for words in ("(topic /camera/top/image_raw)", "(topic /joint_states)", "/arm/commands"):
-        assert words in str(caught.value)
+    for text in ("(topic /camera/top/image_raw)", "(topic /joint_states)", "/arm/commands"):
+        assert text in str(caught.value)
 
 
 def test_a_start_needs_free_space(make_bench):
@@ -95,21 +95,21 @@ def test_a_start_needs_free_space(make_bench):
 
 
 @pytest.mark.parametrize(
-    ("silent", "words"),
+    ("silent", "text"),
     [
         ("top", "camera top: newest image is 0.30 s old, more than 0.25 s"),
         ("joints", "joint states: newest is 0.30 s old, more than 0.25 s"),
         ("commands", "commands on /arm/commands: newest is 0."),
     ],
 )
-def test_silence_breaks_the_episode_and_only_this_one(bench, silent, words):
+def test_silence_breaks_the_episode_and_only_this_one(bench, silent, text):
     bench.record(5)
     bench.start()
     bench.run(6)
     bench.silent.add(silent)
     bench.run(10)
     assert bench.recorder.state == State.IDLE
-    assert any("broken and discarded" in told and words in told for told in bench.told)
+    assert any("broken and discarded" in event and text in event for event in bench.messages)
     with pytest.raises(ValueError, match=r"nothing to save: episode 1 .* broken and discarded"):
         bench.save()
     bench.silent.clear()
@@ -126,7 +126,7 @@ def test_a_short_silence_repeats_the_image_and_is_counted(bench):
     bench.silent.clear()
     bench.run(5)
     assert "top 8.3" in bench.save()
-    assert "fewer images per second than the 10 frames: top (8.3)" in bench.told[-1]
+    assert "fewer images per second than the 10 frames: top (8.3)" in bench.messages[-1]
 
 
 def test_not_a_number_in_a_command_breaks_the_episode(bench):
@@ -134,7 +134,7 @@ def test_not_a_number_in_a_command_breaks_the_episode(bench):
     bench.run(2)
     bench.commands.add([np.nan, 0.0], bench.now)
     bench.run(1)
-    assert "the position of pan is not finite" in bench.told[-1]
+    assert "the position of pan is not finite" in bench.messages[-1]
 
 
 def test_an_instruction_that_ends_breaks_the_episode(bench):
@@ -142,7 +142,7 @@ def test_an_instruction_that_ends_breaks_the_episode(bench):
     bench.run(2)
     bench.inputs.instruct("")
     bench.run(1)
-    assert "broken and discarded: instruction: none" in bench.told[-1]
+    assert "broken and discarded: instruction: none" in bench.messages[-1]
 
 
 def test_frames_are_made_up_for_when_the_recorder_is_a_little_late(bench):
@@ -150,9 +150,9 @@ def test_frames_are_made_up_for_when_the_recorder_is_a_little_late(bench):
     bench.run(3)
     bench.now += 2 * bench.period
     bench.run(3)
-    words = bench.save()
-    assert "8 frames, 0.8 s, measured 10.00 frames/s" in words
-    assert "2 frames repeat the one before" in words
+    text = bench.save()
+    assert "8 frames, 0.8 s, measured 10.00 frames/s" in text
+    assert "2 frames repeat the one before" in text
 
 
 def test_a_recorder_that_is_very_late_breaks_the_episode(bench):
@@ -160,7 +160,7 @@ def test_a_recorder_that_is_very_late_breaks_the_episode(bench):
     bench.run(3)
     bench.now += 0.35
     bench.run(1)
-    assert "the recorder was 0.30 s late, more than 0.2 s" in bench.told[-1]
+    assert "the recorder was 0.30 s late, more than 0.2 s" in bench.messages[-1]
 
 
 def test_a_slow_encoder_breaks_the_episode_in_words(make_bench):
@@ -171,8 +171,8 @@ def test_a_slow_encoder_breaks_the_episode_in_words(make_bench):
     assert bench.recorder.state == State.RECORDING
     bench.run(2)
     assert bench.recorder.state == State.IDLE
-    assert "compressing cannot keep up, 5 frames wait" in bench.told[-1]
-    assert "ultrafast" in bench.told[-1]
+    assert "compressing cannot keep up, 5 frames wait" in bench.messages[-1]
+    assert "ultrafast" in bench.messages[-1]
     gate.set()
     bench.gate = None
     assert "saved episode 0: 4 frames" in bench.record(4)
@@ -196,7 +196,7 @@ def test_a_frame_that_cannot_be_written_is_noticed_by_the_next_ticks(bench):
     bench.encoder.discard(bench.store.writer).result(10)  # all frames before are worked off
     bench.encoder._problem = "the disk is full"
     bench.run(1)
-    assert "broken and discarded: the disk is full" in bench.told[-1]
+    assert "broken and discarded: the disk is full" in bench.messages[-1]
 
 
 def test_an_episode_has_a_longest_time(make_bench):
@@ -204,7 +204,7 @@ def test_an_episode_has_a_longest_time(make_bench):
     bench.start()
     bench.run(20)
     assert bench.recorder.state == State.FULL
-    assert "max_episode_seconds (0.8 s); save or discard it" in bench.told[-1]
+    assert "max_episode_seconds (0.8 s); save or discard it" in bench.messages[-1]
     assert "full: episode 0: 8 frames" in bench.recorder.status
     with pytest.raises(ValueError, match="save or discard it first"):
         bench.start()
@@ -220,7 +220,7 @@ def test_no_more_frames_are_taken_when_the_disk_fills_up(bench, monkeypatch):
     monkeypatch.setattr(bench.store, "disk_problem", lambda least: "only 1 GB are free")
     bench.run(5)
     assert bench.recorder.state == State.FULL
-    assert "only 1 GB are free" in bench.told[-1]
+    assert "only 1 GB are free" in bench.messages[-1]
     assert "10 frames" in bench.save()
 
 
@@ -240,7 +240,7 @@ def test_saving_that_takes_long_goes_on_by_itself(bench):
     bench.recorder._saving.result(10)
     bench.run(1)
     assert bench.recorder.state == State.IDLE
-    assert "saved episode 0: 5 frames" in bench.told[-1]
+    assert "saved episode 0: 5 frames" in bench.messages[-1]
 
 
 def test_an_episode_that_cannot_be_saved_is_told(bench, monkeypatch):
@@ -261,8 +261,8 @@ def test_a_discarded_episode_leaves_nothing(bench):
     bench.start()
     bench.run(5)
     assert bench.recorder.discard() == "episode 0 after 5 frames: discarded"
-    for order, words in ((bench.recorder.discard, "nothing to discard"), (bench.save, "nothing")):
-        with pytest.raises(ValueError, match=words):
+    for order, text in ((bench.recorder.discard, "nothing to discard"), (bench.save, "nothing")):
+        with pytest.raises(ValueError, match=text):
             order()
     bench.record(3)
     bench.close()
@@ -284,12 +284,12 @@ def test_closing_discards_the_running_episode_and_finishes_the_saved(bench):
     bench.record(4)
     bench.start()
     bench.run(3)
-    words = bench.close()
-    assert "1 episodes; now 1 saved, 1 discarded, 0 broken" in words
-    assert "episode 1 after 3 frames: discarded, as the recorder ends" in bench.told
+    text = bench.close()
+    assert "1 episodes; now 1 saved, 1 discarded, 0 broken" in text
+    assert "episode 1 after 3 frames: discarded, as the recorder ends" in bench.messages
     data = Dataset.open(bench.store.folder)
     assert (data.num_episodes, data.interrupted) == (1, False)
-    check_dataset(data, deep=True)
+    assert not find_problems(data, deep=True)
 
 
 def test_the_status_follows(bench):
@@ -309,4 +309,4 @@ def test_waiting_is_told_once_per_change(bench):
     bench.run(30)
     bench.silent.clear()
     bench.run(30)
-    assert [words.partition(":")[0] for words in bench.told] == ["waiting", "ready"]
+    assert [text.partition(":")[0] for text in bench.messages] == ["waiting", "ready"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When frames are due, however the timer jitters, and what is told while waiting."""
+"""When frames are due, however the timer jitters, and what is reported while waiting."""
 
 import numpy as np
 import pytest
@@ -40,16 +40,16 @@ def test_calls_at_a_higher_rate_give_no_more_frames():
 
 
 def test_what_is_waited_for_is_told_once_it_lasts_and_once_per_change():
-    told = []
-    debouncer = Debouncer(told.append)
+    reported = []
+    debouncer = Debouncer(reported.append)
     for step in range(30):  # 3 s; its age grows
         debouncer.update(f"camera is {step / 10} s old", step / 10)
-    assert told == ["camera is 1.0 s old"]
-    for step in range(30, 35):  # too short to be told
+    assert reported == ["camera is 1.0 s old"]
+    for step in range(30, 35):  # too short to be reported
         debouncer.update("no joints", step / 10)
     for step in range(35, 60):
         debouncer.update("camera is 9 s old", step / 10)
-    assert len(told) == 1
+    assert len(reported) == 1
     for step in range(60, 80):
         debouncer.update("ready", step / 10)
-    assert told[1:] == ["ready"]
+    assert reported[1:] == ["ready"]

@@ -3,7 +3,7 @@
 
 import pytest
 from smolvla_learning.dataset import Dataset, DatasetError
-from smolvla_learning.dataset.check import check_dataset
+from smolvla_learning.dataset.check import find_problems
 
 
 @pytest.fixture
@@ -20,12 +20,12 @@ def test_a_recording_goes_on_after_the_last_episode(make_bench, recorded):
     assert "saved episode 1: 6 frames" in bench.record(6)
     bench.close()
     data = Dataset.open(recorded)
-    check_dataset(data, deep=True)
+    assert not find_problems(data, deep=True)
     assert [of.length for of in data.episodes] == [4, 6]
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "text"),
     [
         ({"fps": 20}, "fps is 10 in the dataset, wanted 20"),
         ({"arm": {"robot_type": "other"}}, "robot_type is 'test_arm', wanted 'other'"),
@@ -34,10 +34,10 @@ def test_a_recording_goes_on_after_the_last_episode(make_bench, recorded):
         ({"cameras": ("top", "wrist", "side")}, "it has no observation.images.side"),
     ],
 )
-def test_what_differs_is_named(make_bench, recorded, options, words):
+def test_what_differs_is_named(make_bench, recorded, options, text):
     with pytest.raises(DatasetError, match="cannot be continued") as caught:
         make_bench(**options)
-    assert words in str(caught.value)
+    assert text in str(caught.value)
     make_bench().record(3)  # nothing is locked or broken
 
 
@@ -81,8 +81,8 @@ def test_units_are_noted_and_others_are_not_recorded_behind_them(make_bench, tmp
     bench.close()
     about = Dataset.open(folder).info.raw["features"]
     for feature in ("observation.state", "action"):
-        told = about[feature]["info"]
-        assert told == {
+        output = about[feature]["info"]
+        assert output == {
             "units": "degrees",
             "joint_signs": [1.0, 1.0],
             "gripper_range": [0.0, 2.0],

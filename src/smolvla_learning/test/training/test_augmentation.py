@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Augmentation changes images as told, within bounds, the same for the same generator."""
+"""Augmentation changes images as asked, within bounds, the same for the same generator."""
 
 from __future__ import annotations
 

@@ -13,7 +13,6 @@ from smolvla_learning.training import learner as learner_module
 from smolvla_learning.training.frame_cache import fit
 from smolvla_learning.training.learner import Learner
 from smolvla_learning.training.samples import Batch
-from smolvla_policy.model.engine import stack_cameras
 from smolvla_policy.policy import SmolVLAPolicy
 from torch.nn import functional
 
@@ -55,17 +54,7 @@ def loss_of(policy, batch, draws=1):
 
 
 def test_the_loss_is_lerobots(policy, batch, inputs, monkeypatch):
-    # The golden images have not the network's size: they go through its own preprocessing.
-    side = policy.config.image_side
-    pixels = stack_cameras(
-        [inputs[f"image_u8.{camera}"].numpy() for camera in CAMERAS],
-        side,
-        (side, side),
-        torch.device("cpu"),
-    ).split(2)
-    parts = iter(pixels)
     made = Learner(policy)
-    monkeypatch.setattr(made, "_pixels", lambda images, generator: next(parts))
     monkeypatch.setattr(
         learner_module.torch, "randn", lambda *shape, **options: inputs["train_noise"]
     )
@@ -74,7 +63,7 @@ def test_the_loss_is_lerobots(policy, batch, inputs, monkeypatch):
     )
     got = made(batch, torch.Generator())["loss"]
     want = load_file(GOLDEN / "train_f32.safetensors")["loss_head_masked"]
-    assert abs(got - want) <= 1e-5
+    assert torch.allclose(got, want, rtol=5e-4)  # frames are kept in whole numbers
 
 
 def test_draws_are_samples_of_the_same_observation(policy, batch):

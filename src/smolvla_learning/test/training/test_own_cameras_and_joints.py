@@ -101,9 +101,9 @@ def predict(policy, cameras):
 
 
 def test_other_names_take_the_place_of_the_bases(tuned, tmp_path):
-    policy, told = tuned()
+    policy, output = tuned()
     assert policy.cameras == (IMAGES + "top", IMAGES + "wrist")
-    assert "take the place of observation.images.camera1" in told
+    assert "take the place of observation.images.camera1" in output
     config = saved(tmp_path, "config.json")
     assert config["input_features"][IMAGES + "top"]["shape"] == [3, 24, 32]
     steps = saved(tmp_path, "policy_preprocessor.json")["steps"]
@@ -131,10 +131,10 @@ def test_the_statistics_are_the_datasets(tuned, set_of):
     ],
 )
 def test_a_rename_map_keeps_the_bases_names(tuned, tmp_path, spelling):
-    policy, told = tuned(rename_map=spelling)
+    policy, output = tuned(rename_map=spelling)
     assert policy.cameras == (BASE[0], BASE[2])
     assert renamed(tmp_path) == {IMAGES + "top": BASE[2], IMAGES + "wrist": BASE[0]}
-    assert "observation.images.camera2" in told
+    assert "observation.images.camera2" in output
     assert predict(policy, (IMAGES + "top", IMAGES + "wrist")).shape == (4, 6)
 
 
@@ -154,9 +154,9 @@ def test_resuming_keeps_cameras_sizes_and_robot(tuned, tmp_path):
 
 @pytest.mark.parametrize("joints", [4, 12, 32])
 def test_as_many_joints_as_the_dataset_has(tuned, joints, tmp_path):
-    policy, told = tuned(joints=joints)
+    policy, output = tuned(joints=joints)
     assert (policy.state_dim, policy.action_dim) == (joints, joints)
-    assert f"action: {joints} numbers, as in the dataset" in told
+    assert f"action: {joints} numbers, as in the dataset" in output
     assert policy.robot.joints == tuple(f"axis_{index}.pos" for index in range(joints))
     assert predict(policy, ("top", "wrist")).shape == (4, joints)
 
@@ -172,9 +172,9 @@ def test_empty_cameras_are_declared_as_lerobot_does(tuned, tmp_path):
 
 
 def test_the_bases_own_names_stay_and_absent_ones_are_left_out(tuned):
-    policy, told = tuned(cameras=("camera2", "camera1"))
+    policy, output = tuned(cameras=("camera2", "camera1"))
     assert policy.cameras == BASE[:2]
-    assert "left out: observation.images.camera3" in told
+    assert "left out: observation.images.camera3" in output
 
 
 def test_more_joints_than_there_is_room_for(refused):
@@ -184,7 +184,7 @@ def test_more_joints_than_there_is_room_for(refused):
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [
         ({"rename_map": ["camera1=top"]}, "write the dataset's name first"),
         ({"rename_map": ["top=camera9"]}, "observation.images.camera3"),
@@ -194,8 +194,8 @@ def test_more_joints_than_there_is_room_for(refused):
         ({"cameras": ("camera1", "side")}, "--rename-map side=camera2"),
     ],
 )
-def test_what_does_not_fit_is_told_with_the_remedy(refused, changes, words):
-    assert words in refused(**changes)
+def test_what_does_not_fit_is_told_with_the_remedy(refused, changes, message):
+    assert message in refused(**changes)
 
 
 def test_a_choice_of_cameras(base, set_of):

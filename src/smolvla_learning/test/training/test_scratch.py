@@ -82,5 +82,5 @@ def test_images_and_words_enter_at_the_same_scale(made):
         )
     tokens = network.sizes.image_tokens
     images = prefix.embeddings[:, :tokens].std()
-    words = prefix.embeddings[:, tokens:-1].std()
-    assert 0.3 < images / words < 3.0
+    message = prefix.embeddings[:, tokens:-1].std()
+    assert 0.3 < images / message < 3.0

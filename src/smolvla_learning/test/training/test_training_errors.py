@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What does not fit is told before the first step, with the place and the remedy."""
+"""What does not fit is reported before the first step, with the place and the remedy."""
 
 from __future__ import annotations
 
@@ -185,9 +185,11 @@ def test_a_task_that_the_table_does_not_have(fails, second):
     assert "meta/tasks.parquet has 1 tasks" in text
 
 
-@pytest.mark.parametrize(("steps", "words"), [(1, "nothing was kept"), (3, "go on with --resume")])
+@pytest.mark.parametrize(
+    ("steps", "message"), [(1, "nothing was kept"), (3, "go on with --resume")]
+)
 def test_ctrl_c_says_whether_there_is_something_to_go_on_from(
-    options, monkeypatch, capsys, steps, words
+    options, monkeypatch, capsys, steps, message
 ):
     step = Trainer._step
 
@@ -198,4 +200,4 @@ def test_ctrl_c_says_whether_there_is_something_to_go_on_from(
 
     monkeypatch.setattr(Trainer, "_step", until_then)
     assert main(options(save_every=2)) == 130
-    assert words in capsys.readouterr().err
+    assert message in capsys.readouterr().err
