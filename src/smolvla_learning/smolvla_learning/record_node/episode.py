@@ -46,9 +46,9 @@ class OrderSettings(Settings):
     )
     wait: float | None = setting(
         None,
-        "Start: try again for so long while it is refused, e.g. until the arm is at rest (by "
-        f"default {START_WAIT:g}, in a session {SESSION_WAIT:g}); save: with a simulation, wait "
-        "so long for the success of the task first (by default 0) [s].",
+        f"start: retry this long while refused (default {START_WAIT:g}, in a session "
+        f"{SESSION_WAIT:g}); save: wait this long for the task's success in a simulation "
+        "(default 0) [s].",
         0,
     )
     seed: int | None = setting(
