@@ -26,13 +26,14 @@ def main() -> None:
     print("#pragma once\n\n// clang-format off")
     print("struct ToUnit\n{\n  int min, max, drive_mode, tick;\n  double value;\n};")
     print("struct FromUnit\n{\n  int min, max, drive_mode;\n  double value;\n  int tick;\n};\n")
-    for mode, name, drive_modes in (
-        ("DEGREES", "Degrees", (0,)),
-        ("RANGE_0_100", "To100", (0, 1)),
+    for mode, name in (
+        ("DEGREES", "Degrees"),
+        ("RANGE_M100_100", "M100"),
+        ("RANGE_0_100", "To100"),
     ):
         to_unit, from_unit = [], []
         for low, high in RANGES:
-            for drive_mode in drive_modes:
+            for drive_mode in (0, 1):
                 bus = FeetechMotorsBus(
                     "none",
                     {"joint": Motor(1, "sts3215", MotorNormMode[mode])},
@@ -43,11 +44,9 @@ def main() -> None:
                     to_unit.append(f"{{{head}, {tick}, {bus._normalize({1: tick})[1]!r}}}")
                 for value in VALUES:
                     from_unit.append(f"{{{head}, {value!r}, {bus._unnormalize({1: value})[1]}}}")
-        tables = (
-            {"ToUnit": to_unit}
-            if name == "Degrees"
-            else {"ToUnit": to_unit, "FromUnit": from_unit}
-        )
+        tables = {"ToUnit": to_unit}
+        if name == "To100":
+            tables["FromUnit"] = from_unit
         for kind, rows in tables.items():
             print(f"inline constexpr {kind} k{kind}{name}[] = {{")
             print("".join(f"  {row},\n" for row in rows) + "};\n")
