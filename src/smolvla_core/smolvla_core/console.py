@@ -164,9 +164,12 @@ def guarded(name: str, run: Callable[[], Any]) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         # What is still in the buffer would fail once more when Python ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        with contextlib.suppress(BrokenPipeError):  # of `2>&1 | head` the same pipe
+        nobody = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nobody, sys.stdout.fileno())
+        try:
             print(f"{name}: nobody reads the output any more", file=sys.stderr)
+        except BrokenPipeError:  # of `2>&1 | head` the same pipe
+            os.dup2(nobody, sys.stderr.fileno())
         return BROKEN_PIPE
     except ModuleNotFoundError as error:
         if "." in str(error.name):
