@@ -44,6 +44,7 @@ class Graph:
         rclpy.init(context=self.context)
         self._executor = SingleThreadedExecutor(context=self.context)
         self._nodes = []
+        self._clients = {}  # by service: each new one would have to be discovered
         self.node = self.add(Node("observer", context=self.context))
 
     def add(self, node):
@@ -58,11 +59,12 @@ class Graph:
 
     def call(self, kind, name, request=None):
         """Call a service and return its response."""
-        client = self.node.create_client(kind, name)
+        if name not in self._clients:
+            self._clients[name] = self.node.create_client(kind, name)
+        client = self._clients[name]
         self.until(client.service_is_ready, what=f"service {name}")
         future = client.call_async(request or kind.Request())
         self.until(future.done, what=f"answer of {name}")
-        self.node.destroy_client(client)
         return future.result()
 
     def until(self, condition, timeout=10.0, what=""):
