@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import difflib
 import os
 import re
 import shutil
@@ -28,6 +27,7 @@ from smolvla_core.console import (
     guarded,
     ros_problem,
 )
+from smolvla_core.settings import instead_of
 
 
 @dataclass(frozen=True)
@@ -288,8 +288,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         command = line.pop(0)
         name, entry = " ".join(path), commands.get(command)
         if entry is None:
-            near = difflib.get_close_matches(command, commands, 1)
-            hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(commands)}"
+            hint = instead_of(command, commands)
             print(f"{name}: there is no command '{command}'; {hint}", file=sys.stderr)
             return COULD_NOT_RUN
         path.append(command)

@@ -83,7 +83,7 @@ def test_a_group_lists_its_commands(command: str, capsys: pytest.CaptureFixture[
     [
         (["recrod", "node"], "no command 'recrod'; did you mean 'record'?"),
         (["arm", "calibrat"], "smolvla arm: there is no command 'calibrat'"),
-        (["xyz"], "there are: demo, run"),
+        (["xyz"], "there are demo, run"),
     ],
 )
 def test_a_command_that_is_none(

@@ -11,7 +11,6 @@ import inspect
 import signal
 import time
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import Any
 
 from launch import LaunchContext, LaunchDescription
@@ -38,7 +37,7 @@ from launch.logging import get_logger
 from launch.substitutions import LaunchConfiguration
 from launch.utilities import normalize_to_list_of_substitutions, perform_substitutions
 from launch_ros.actions import Node
-from smolvla_core.settings import Setting, renamed, settings_of, written
+from smolvla_core.settings import Setting, nearest, renamed, settings_of, written
 
 from smolvla_bringup.system.launch_scope import CONFIGURATIONS, Scope
 from smolvla_bringup.system.node_list import node_list
@@ -182,9 +181,8 @@ def _refuse_typo(name: str, known: Sequence[str]) -> None:
         return
     if renamed(name, known):
         raise SetupError(f"there is no argument '{name}'; {renamed(name, known)}")
-    habit = _HABITS.get(name)
-    if meant := [habit] if habit else get_close_matches(name, known, 1, 0.75):
-        raise SetupError(f"there is no argument '{name}'; did you mean '{meant[0]}'?")
+    if meant := _HABITS.get(name) or nearest(name, known, 0.75):
+        raise SetupError(f"there is no argument '{name}'; did you mean '{meant}'?")
 
 
 def _actions(spec: NodeSpec, supervisor: Supervisor) -> list[Any]:
