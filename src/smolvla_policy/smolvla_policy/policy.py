@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,9 @@ from smolvla_policy.checkpoint.text import (
 )
 from smolvla_policy.checkpoint.vlm import model_sizes, read_vlm_config, vlm_dtype
 from smolvla_policy.checkpoint.weights import TensorFile, load_weights
-from smolvla_policy.model.engine import Engine, PixelScale
+from smolvla_policy.model.engine import Engine, TorchEngine
 from smolvla_policy.model.network import SmolVLANetwork
+from smolvla_policy.model.preprocess import PixelScale
 from smolvla_policy.model.sizes import choose_device, choose_precision
 
 Floats = NDArray[np.float32]
@@ -72,6 +73,7 @@ class SmolVLAPolicy:
         contents: CheckpointContents,
         tokenizer: InstructionTokenizer,
         cameras: Mapping[str, str] = {},
+        make_engine: Callable[..., Engine] = TorchEngine,
     ) -> None:
         self.network = network
         self.tokenizer = tokenizer
@@ -93,7 +95,7 @@ class SmolVLAPolicy:
         if config.add_image_special_tokens:
             end = (tokenizer.token_id(FAKE_IMAGE_TOKEN),)
             start = (*end, tokenizer.token_id(GLOBAL_IMAGE_TOKEN))
-        self.engine = Engine(
+        self.engine = make_engine(
             network,
             side=config.image_side or network.sizes.vision.image,
             resize=config.image_side is not None,
@@ -116,6 +118,7 @@ class SmolVLAPolicy:
         stats: str | Path | Mapping[str, Any] | None = None,
         revision: str | None = None,
         adapt: Adaptation | None = None,
+        engine: str = "torch",
     ) -> SmolVLAPolicy:
         """Load a checkpoint.
 
@@ -133,6 +136,8 @@ class SmolVLAPolicy:
             revision: branch, tag or commit on the hub.
             adapt: changes configuration and processors before anything is made from them, as a
                 training does that goes on from another robot's checkpoint.
+            engine: what computes the network: ``torch`` (the reference), ``openvino`` or ``auto``:
+                OpenVINO on a CPU where it is installed.
 
         Returns:
             The policy, ready to predict.
@@ -142,7 +147,9 @@ class SmolVLAPolicy:
             ValueError: `device` or `dtype` cannot be had.
         """
         contents = read_contents(path_or_repo_id, stats, revision, adapt)
-        return cls.from_contents(contents, device=device, dtype=dtype, tokenizer=tokenizer)
+        return cls.from_contents(
+            contents, device=device, dtype=dtype, tokenizer=tokenizer, engine=engine
+        )
 
     @classmethod
     def from_contents(
@@ -153,6 +160,7 @@ class SmolVLAPolicy:
         dtype: str | torch.dtype | None = None,
         tokenizer: str | Path | None = None,
         cameras: Mapping[str, str] = {},
+        engine: str = "torch",
     ) -> SmolVLAPolicy:
         """Load the weights of a checkpoint whose other files were read; see `from_pretrained`.
 
@@ -162,6 +170,7 @@ class SmolVLAPolicy:
             dtype: see there.
             tokenizer: see there.
             cameras: name -> feature of cameras that go by other names than in the checkpoint.
+            engine: see `from_pretrained`.
         """
         chosen_device = choose_device(device)
         config, folder = contents.config, contents.folder
@@ -217,7 +226,7 @@ class SmolVLAPolicy:
                 actions. Drawn afresh if None.
             decided: (rows, action_dim) actions in the checkpoint's own units that are queued
                 for the ticks of the chunk's first rows. The chunk continues them (real-time
-                chunking, see `model.engine`). None: it is drawn freely.
+                chunking, see `model.sampler`). None: it is drawn freely.
             delay: so many of the decided rows will have been executed when the chunk arrives.
 
         Returns:

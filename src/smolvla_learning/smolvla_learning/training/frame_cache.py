@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from smolvla_policy.model.engine import fitted_size
+from smolvla_policy.model.preprocess import fitted_size
 from torch.nn import functional
 
 from smolvla_learning.dataset import Dataset

@@ -12,7 +12,7 @@ from smolvla_learning.dataset import Dataset
 from smolvla_learning.training import frame_cache
 from smolvla_learning.training.frame_cache import fit, fitted_frames
 from smolvla_learning.training.options import TrainingError
-from smolvla_policy.model.engine import to_pixels
+from smolvla_policy.model.preprocess import to_pixels
 
 CAMERA = "observation.images.top"
 

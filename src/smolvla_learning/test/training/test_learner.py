@@ -13,7 +13,7 @@ from smolvla_learning.training import learner as learner_module
 from smolvla_learning.training.frame_cache import fit
 from smolvla_learning.training.learner import Learner
 from smolvla_learning.training.samples import Batch
-from smolvla_policy.model.engine import stack_cameras
+from smolvla_policy.model.preprocess import stack_cameras
 from smolvla_policy.policy import SmolVLAPolicy
 from torch.nn import functional
 

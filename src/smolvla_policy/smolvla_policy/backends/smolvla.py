@@ -90,7 +90,10 @@ class SmolVLABackend:
             dtype=settings.dtype,
             tokenizer=settings.tokenizer or None,
             cameras=features,
+            engine=settings.engine,
         )
+        self.policy.engine.steps = settings.num_steps
+        self.policy.engine.solver = settings.solver
         self.notes = (*notes, camera_note(features, contents.config))
         self.warnings = tuple(warnings)
         self.tasks = contents.robot.tasks
@@ -157,12 +160,15 @@ class SmolVLABackend:
         return noise * np.float32(self._noise_scale)
 
     def tune(self, changes: Mapping[str, Any]) -> None:
-        """Take new values of ``seed``, ``noise_scale`` or ``real_time_chunking``.
+        """Take new values of the live settings.
 
         A seed begins a new sequence of noise, as at the start of an episode.
         """
         if "seed" in changes:
             self._seed, self._index = changes["seed"], 0
+        engine = self.policy.engine
+        engine.steps = changes.get("num_steps", engine.steps)
+        engine.solver = changes.get("solver", engine.solver)
         self._noise_scale = changes.get("noise_scale", self._noise_scale)
         self.real_time_chunking = changes.get("real_time_chunking", self.real_time_chunking)
 

@@ -24,6 +24,21 @@ class SmolVLASettings(PolicySettings):
         "Number type of the model; 'auto' is what LeRobot would use for the checkpoint.",
         choices=("auto", "float32", "bfloat16"),
     )
+    engine: str = setting(
+        "auto",
+        "What computes the network: 'torch' (PyTorch, on every device), 'openvino' (CPUs), or "
+        "'auto': OpenVINO on a CPU where it is installed.",
+        choices=("auto", "torch", "openvino"),
+    )
+    num_steps: int = live_setting(
+        0, "Denoising steps of a chunk; 0: as many as the checkpoint says.", 0, 100
+    )
+    solver: str = live_setting(
+        "euler",
+        "How the denoising integrates: 'euler', as in training and LeRobot, or 'ab2' "
+        "(Adams-Bashforth, second order), which needs fewer steps.",
+        choices=("euler", "ab2"),
+    )
     stats: str = setting(
         "",
         "Which statistics to use where the checkpoint has several or none: a name in it "

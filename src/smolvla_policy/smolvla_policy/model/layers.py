@@ -182,23 +182,26 @@ def additive_mask(allowed: Tensor, groups: int) -> Tensor:
     return mask.repeat(1, groups, 1)[:, None]
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Plain attention, by the quickest way there is.
+def attention(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, *, fused: bool = False
+) -> Tensor:
+    """Plain attention, by the quickest way there is that rounds like LeRobot.
 
     Args:
         q: (batch, heads, queries, head_dim).
         k: (batch, heads, keys, head_dim).
         v: as `k`.
         mask: added to the scores, or None.
+        fused: whether LeRobot leaves narrow numbers to PyTorch's fused operator here.
 
     Returns:
         (batch, heads, queries, head_dim).
     """
     # On a CPU the backward pass of PyTorch's fused operator takes longer than two products.
     plain = q.device.type == "cpu" and torch.is_grad_enabled()
-    if v.dtype == torch.float32 and not plain:
+    if (fused or v.dtype == torch.float32) and not plain:
         return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-    # LeRobot's rounding of bfloat16: scores and softmax in float32, only the weights are narrow.
+    # LeRobot's own attention of bfloat16: only the weights are narrow, scores and softmax are not.
     scores = q.float() @ k.float().transpose(2, 3) * q.shape[-1] ** -0.5
     scores = scores if mask is None else scores + mask
     return scores.softmax(-1).to(v.dtype) @ v

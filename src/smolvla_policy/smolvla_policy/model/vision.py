@@ -35,7 +35,7 @@ class VisionBlock(nn.Module):
         images, patches, hidden = x.shape
         qkv = self.qkv(self.norm1(x)).view(images, patches, 3, self.heads, -1)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
-        attended = attention(q, k, v)
+        attended = attention(q, k, v, fused=True)
         x = x + self.out(attended.transpose(1, 2).reshape(images, patches, hidden))
         return x + self.feed_forward(self.norm2(x))
 

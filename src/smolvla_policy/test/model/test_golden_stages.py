@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from smolvla_policy.model.engine import flow_times, sample_actions, stack_cameras
+from smolvla_policy.model.preprocess import stack_cameras
+from smolvla_policy.model.sampler import flow_times, integrate
 from torch.nn import functional
 
 CAMERAS = ("top", "wrist", "side")
@@ -79,7 +80,13 @@ def compute(network, inputs, batch=1, cameras=CAMERAS, image_valid=None, steps=N
         def observe(step, velocity, actions):
             got[f"v_t.{step}"], got[f"x_t.{step}"] = velocity, actions
 
-        actions = sample_actions(network, cache, noise, steps=steps, observe=observe)
+        count = steps or network.sizes.steps
+        features = network.time_features(torch.tensor(flow_times(count)))
+
+        def velocity(actions, step):
+            return network.velocity(actions, features[step : step + 1], cache)
+
+        actions = integrate(velocity, noise, count, observe=observe)
         got["actions_padded"], got["actions"] = actions, actions[:, :, :6]
     return got
 

@@ -6,10 +6,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from smolvla_policy.model.engine import (
+from smolvla_policy.model.sampler import (
     MAX_WEIGHT,
     Guidance,
     flow_times,
+    integrate,
     make_guidance,
     prefix_weights,
     pull,
@@ -54,11 +55,8 @@ def test_odd_counts(decided, delay, ones, positive):
 
 def straight_flow(noise, goal, guidance):
     """Integrate the velocity of a model that is sure of `goal`, whatever it sees."""
-    actions = noise
-    for time in flow_times(10):
-        velocity = guidance.steer((actions - goal) / time, actions, time)
-        actions = actions - velocity / 10
-    return actions
+    times = flow_times(10)
+    return integrate(lambda x, step: (x - goal) / times[step], noise, 10, guidance=guidance)
 
 
 def test_bound_rows_become_the_decided_ones_and_free_rows_the_model_s():

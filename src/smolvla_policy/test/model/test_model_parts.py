@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 from smolvla_policy.model import layers
-from smolvla_policy.model.engine import PixelScale, fitted_size, stack_cameras, to_pixels
 from smolvla_policy.model.layers import additive_mask, grouped_attention
 from smolvla_policy.model.names import LM_HEAD, locations, views
 from smolvla_policy.model.network import SmolVLANetwork
+from smolvla_policy.model.preprocess import PixelScale, fitted_size, stack_cameras, to_pixels
 from smolvla_policy.model.sizes import (
     DecoderSizes,
     ModelSizes,

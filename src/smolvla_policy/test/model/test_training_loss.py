@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from smolvla_policy.model.engine import stack_cameras
 from smolvla_policy.model.loss import flow_matching_loss, sample_times, velocity_errors
 from smolvla_policy.model.names import gradients, set_trainable
+from smolvla_policy.model.preprocess import stack_cameras
 from torch.nn import functional
 
 CAMERAS = ("top", "wrist", "side")
