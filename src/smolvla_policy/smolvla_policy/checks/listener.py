@@ -23,6 +23,9 @@ from smolvla_core.ros.sensors import SerializedImage
 from smolvla_policy.checks.robot_checks import Received, ReceivedCamera, ReceivedJoints
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
+PATIENCE = 10.0
+"""So long it waits for the first messages [s]: DDS announces a node every 3 s, and where a machine
+is busy the first announcements are lost."""
 
 
 class _Arrivals:
@@ -64,17 +67,20 @@ class RobotListener:
         joints = robot.joint_names
         self._order = JointOrder(joints)
         self._buffer = ObservationBuffer(cameras, joints, settings)
-        self._arrivals = {camera: _Arrivals() for camera in cameras}
         self._newest: dict[str, SerializedImage] = {}
-        self._topics: dict[str, str] = {}
-        self._states = [_Arrivals() for _ in joints]
-        self._names: dict[str, None] = {}  # in the order in which they were received
+        self._topics: dict[str, str] = dict.fromkeys(cameras, "")
         self._positions = np.full(len(joints), np.nan)
-        self._problem = ""
+        self._count_anew()
         for camera in cameras:
             self._subscribe(camera, *settings.image_topic(camera))
         subscriptions = subscribe_joint_states(node, robot.joint_states, self._on_joint_state)
         self._joint_topics = [subscription.topic_name for subscription in subscriptions]
+
+    def _count_anew(self) -> None:
+        self._arrivals = {camera: _Arrivals() for camera in self._topics}
+        self._states = [_Arrivals() for _ in self._order.joints]
+        self._names: dict[str, None] = {}  # in the order in which they were received
+        self._problem = ""
 
     def _subscribe(self, camera: str, topic: str, compressed: bool) -> None:
         def on_image(data: bytes) -> None:
@@ -112,20 +118,30 @@ class RobotListener:
         return nanoseconds
 
     def listen(self, seconds: float) -> Received:
-        """Spin the node for so long and return what was received."""
+        """Spin the node until all have sent something, then for so long.
+
+        Waiting ends after `PATIENCE` where a camera or a joint stays silent. What is returned was
+        received after it.
+        """
         executor = SingleThreadedExecutor(context=self._node.context)
         executor.add_node(self._node)
-        deadline = time.monotonic() + seconds
         try:
+            deadline = time.monotonic() + PATIENCE
+            while not self._complete() and (left := deadline - time.monotonic()) > 0.0:
+                executor.spin_once(timeout_sec=left)
+            self._count_anew()
+            deadline = time.monotonic() + seconds
             while (left := deadline - time.monotonic()) > 0.0:
                 executor.spin_once(timeout_sec=left)
+            return self._received(seconds, time.monotonic())
         finally:
             executor.remove_node(self._node)
             executor.shutdown()
-        return self._received(seconds)
 
-    def _received(self, seconds: float) -> Received:
-        now = time.monotonic()
+    def _complete(self) -> bool:
+        return all(arrivals.times for arrivals in (*self._arrivals.values(), *self._states))
+
+    def _received(self, seconds: float, now: float) -> Received:
         snapshot = self._buffer.snapshot(now)
         topics = {
             name.removesuffix("/compressed")

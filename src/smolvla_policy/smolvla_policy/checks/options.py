@@ -32,7 +32,9 @@ class CheckSettings(Settings):
 
     task: str = setting("", "The instruction, to count its tokens.")
     params_file: tuple[str, ...] = setting((), "Parameters of the nodes in YAML.")
-    seconds: float = setting(3.0, "How long to listen to the robot [s].", 0.1, 60.0)
+    seconds: float = setting(
+        3.0, "How long to listen to the robot, from its first messages on [s].", 0.1, 60.0
+    )
     offline: bool = setting(False, "Do not listen to the robot.")
     speed: bool = setting(True, "Load and time the model.")
     json: Path | None = setting(

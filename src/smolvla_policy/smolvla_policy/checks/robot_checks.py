@@ -91,7 +91,7 @@ class Received:
     """What was received in `seconds`.
 
     Attributes:
-        seconds: of listening.
+        seconds: of listening, after the first messages of all were waited for.
         cameras: camera name -> what came.
         joints: what came of the joint states.
         image_topics: all topics in the graph that carry images of the wanted kind.

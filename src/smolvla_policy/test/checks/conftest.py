@@ -60,7 +60,7 @@ class Robot:
         self._publishers = {}
         self._executor = SingleThreadedExecutor(context=self.context)
         self._executor.add_node(self.node)
-        self._thread = threading.Thread(target=self._spin)
+        self._thread = threading.Thread()
 
     def camera(self, name, kind=Image, topic=None, rate=50.0, encoding=""):
         publisher = self.node.create_publisher(
@@ -96,7 +96,8 @@ class Robot:
             self.camera(name)
         return self.joints()
 
-    def start(self):
+    def start(self, after=0.0):
+        self._thread = threading.Timer(after, self._spin)
         self._thread.start()
         return self
 
