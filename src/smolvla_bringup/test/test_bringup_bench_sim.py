@@ -76,9 +76,8 @@ def test_what_all_cells_have_in_common_reaches_the_nodes(workspace: Path) -> Non
         checkpoint=str(workspace),
         fps=20.0,
         model="so101",
-        stats="so100",
         cameras=("top:observation.images.camera1", "wrist"),
-        device="cuda",
+        backend={"stats": "so100", "device": "cuda", "num_steps": 5},
         noise_scale=0.25,
     )
     nodes = {name: spec.parameters for name, spec in nodes_of(claim, RTC).items()}
@@ -103,6 +102,7 @@ def test_what_all_cells_have_in_common_reaches_the_nodes(workspace: Path) -> Non
             "period": 1 / 20,
             "stats": "so100",
             "device": "cuda",
+            "num_steps": 5,
             "noise_scale": 0.25,
         }.items()
     )

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 from smolvla_bringup.system.node_list import node_list
-from smolvla_bringup.system.options import PARTS, Options, SetupError, backend_parameters
+from smolvla_bringup.system.options import PARTS, Options, SetupError
 from smolvla_core.settings import settings_of
+from smolvla_policy.backends.registry import backend_parameters
 
 FOLDER = Path(__file__).resolve().parents[1] / "launch"
 FILES = {
@@ -69,7 +70,7 @@ def test_launch_files_declare_the_options_of_their_parts(name: str, described: A
     ]
     wanted = [one for one in settings_of(Options).values() if set(FILES[name]) & set(one.tags)]
     if "policy" in FILES[name]:
-        wanted += backend_parameters().values()
+        wanted += backend_parameters(Options).values()
     assert [argument.name for argument in declared] == [option.name for option in wanted]
     for argument, option in zip(declared, wanted, strict=True):
         assert option.description in argument.description

@@ -14,6 +14,8 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,42 +26,31 @@ Predict = Callable[[int], dict[str, float]]
 """Predicts a chunk from that many cameras and returns the seconds of the stages."""
 
 
-def load_ours(folder: Path, dtype: str, device: str) -> Predict:
+def load_ours(folder: Path, engine: str, asked: dict[str, Any]) -> Predict:
     """Load the checkpoint with this package."""
-    from dataclasses import replace
-
     import numpy as np
 
-    from smolvla_policy.checkpoint.contents import read_contents
     from smolvla_policy.policy import SmolVLAPolicy
 
-    contents = read_contents(folder)
-    policy = SmolVLAPolicy.from_contents(contents, dtype=dtype, device=device)
-    config, state = policy.config, np.zeros(policy.state_dim, np.float32)
-    random = np.random.default_rng(0)
-    noise = random.standard_normal(
-        (policy.chunk_size, int(config.max_action_dim)), dtype=np.float32
+    policy = SmolVLAPolicy.from_pretrained(
+        folder, dtype=asked["dtype"], device=asked["device"], engine=engine
     )
-    pictures = [
-        random.integers(0, 256, (HEIGHT, WIDTH, 3)).astype(np.uint8) for _ in policy.cameras
-    ]
-    narrowed: dict[int, SmolVLAPolicy] = {}
+    policy.engine.steps, policy.engine.solver = asked["num_steps"], asked["solver"]
+    policy.engine.profile = True
+    state = np.zeros(policy.state_dim, np.float32)
+    random = np.random.default_rng(0)
+    shape = (policy.chunk_size, int(policy.config.max_action_dim))
+    noise = random.standard_normal(shape, dtype=np.float32)
+    pictures = {
+        name: random.integers(0, 256, (HEIGHT, WIDTH, 3)).astype(np.uint8)
+        for name in policy.cameras
+    }
 
     def predict(cameras: int) -> dict[str, float]:
-        if cameras not in narrowed:
-            dropped = policy.cameras[cameras:]
-            inputs = {name: f for name, f in config.inputs.items() if name not in dropped}
-            narrowed[cameras] = SmolVLAPolicy(
-                policy.network,
-                replace(contents, config=replace(config, inputs=inputs)),
-                policy.tokenizer,
-            )
-            narrowed[cameras].engine.profile = True
-        chosen = narrowed[cameras]
-        images = dict(zip(chosen.cameras, pictures, strict=False))
+        images = dict(islice(pictures.items(), cameras))
         started = time.perf_counter()
-        chosen.predict_chunk(images, state, TASK, noise)
-        return {**chosen.engine.stage_times, "total": time.perf_counter() - started}
+        policy.predict_chunk(images, state, TASK, noise)
+        return {**policy.engine.stage_times, "total": time.perf_counter() - started}
 
     return predict
 
@@ -117,18 +108,29 @@ def load_lerobot(folder: Path, dtype: str, device: str) -> Predict:
     return predict
 
 
-def serve(contender: str, folder: Path, dtype: str, device: str, threads: int) -> None:
-    """Load one contender and answer each line of standard input, a number of cameras."""
+def serve(engine: str, asked: dict[str, Any]) -> None:
+    """Load one contender and answer each line of standard input, a number of cameras.
+
+    Args:
+        engine: one of ours, or ``lerobot``.
+        asked: ``folder``, ``dtype``, ``device``, ``threads``, ``num_steps``, ``solver``.
+    """
     output = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print must not mix with the answers
     started = time.perf_counter()
     import torch
 
-    torch.set_num_threads(threads)
-    load = load_ours if contender == "ours" else load_lerobot
-    predict = load(folder, dtype, device)
-    about: dict[str, Any] = {"load": time.perf_counter() - started, "torch": torch.__version__}
-    print(json.dumps({**about, "memory": peak_memory()}), file=output, flush=True)
+    torch.set_num_threads(asked["threads"])
+    folder = Path(asked["folder"])
+    if engine == "lerobot":
+        predict = load_lerobot(folder, asked["dtype"], asked["device"])
+    else:
+        predict = load_ours(folder, engine, asked)
+    load = time.perf_counter() - started
+    predict(1)  # what cannot compute is found out here
+    used = ("torch",) if engine == "torch" else ("torch", engine)
+    versions = {"python": platform.python_version(), **{name: version(name) for name in used}}
+    print(json.dumps({"load": load, "versions": versions}), file=output, flush=True)
     for line in sys.stdin:
         times: dict[str, Any] = predict(int(line))
         times["memory"] = peak_memory()
@@ -142,4 +144,4 @@ def peak_memory() -> float:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1], Path(sys.argv[2]), sys.argv[3], sys.argv[4], int(sys.argv[5]))
+    serve(sys.argv[1], json.loads(sys.argv[2]))

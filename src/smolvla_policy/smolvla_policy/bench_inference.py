@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measure one chunk of actions, stage by stage, and beside LeRobot where that is installed.
 
-Each contender runs in a process of its own, so that peak memory includes loading and belongs
-to it alone. The chunks are interleaved, ours, theirs, ours, theirs, so that other load on the
-machine meets both. LeRobot gets images that are converted to float tensors already.
+Contenders are our engines and LeRobot, in each number type. Each runs in a process of its own, so
+that peak memory includes loading and belongs to it alone; what an engine converts at its first
+start is converted by a process before. The chunks of all that are compared are interleaved, so
+that other load on the machine meets all. LeRobot gets images that are float tensors already.
 """
 
 from __future__ import annotations
@@ -17,16 +18,33 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from smolvla_core.console import DONE, beside_json, command_parser, write_json
-from smolvla_core.settings import Settings, add_arguments, from_arguments, setting
+from smolvla_core.console import DONE, beside_json, command_parser, could_not_run, write_json
+from smolvla_core.settings import Settings, add_arguments, from_arguments, same, setting
+
+from smolvla_policy.backends.smolvla_settings import SmolVLASettings
 
 STAGES = ("images", "prefix", "steps", "total")
 CAMERAS = ("top", "wrist", "side")
+LEROBOT = "lerobot"
+INSTRUCTIONS = (
+    *("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8"),
+    *("asimd", "bf16", "i8mm"),
+)
+"""Instruction sets that matter to the network, as Linux calls them; asimd is Arm's Neon."""
+LIMITS = {
+    "avx2": {
+        "ONEDNN_MAX_CPU_ISA": "AVX2_VNNI",  # OpenVINO, too
+        "ATEN_CPU_CAPABILITY": "avx2",
+        "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+    }
+}
+"""Instruction set -> variables that limit a contender to it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,11 +56,27 @@ class InferenceBenchSettings(Settings):
         None, "Write such a random checkpoint into this folder and stop."
     )
     num_cameras: tuple[int, ...] = setting((1, 2, 3), "Numbers of cameras.", 1, len(CAMERAS))
-    dtype: tuple[str, ...] = setting(
-        ("float32", "bfloat16"), "Number types.", choices=("auto", "float32", "bfloat16")
+    engine: tuple[str, ...] = setting(
+        ("torch", "openvino"), "Our engines.", choices=("torch", "openvino")
     )
+    dtype: tuple[str, ...] = setting(
+        ("float32", "bfloat16", "int8"),
+        "Number types. LeRobot has no int8: that is compared with its bfloat16, or its float32 "
+        "where the processor has no instructions for bfloat16.",
+        choices=("float32", "bfloat16", "int8"),
+    )
+    num_steps: int = same(SmolVLASettings, "num_steps", 0, note="LeRobot: the checkpoint's.")
+    solver: str = same(SmolVLASettings, "solver", "euler")
     device: str = setting("cpu", "Where the network runs: cpu, cuda, mps.")
-    threads: int = setting(os.cpu_count() or 1, "Threads of PyTorch.", 1)
+    threads: int = setting(os.cpu_count() or 1, "Threads of each contender.", 1)
+    isa: str | None = setting(
+        None,
+        "Limit all contenders to the instructions of older processors.",
+        choices=(*LIMITS,),
+    )
+    busy: bool = setting(
+        False, "Measure each once more beside a process that keeps one core busy."
+    )
     repeats: int = setting(5, "Chunks per measurement.", 1)
     lerobot_python: str | None = setting(
         None,
@@ -51,27 +85,77 @@ class InferenceBenchSettings(Settings):
     json: Path | None = setting(None, "Also write the results to this file; -: standard output.")
 
 
+@dataclass(frozen=True)
+class Processor:
+    """What computes, and which of `INSTRUCTIONS` it has."""
+
+    name: str
+    instructions: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({', '.join(self.instructions) or 'instruction sets unknown'})"
+
+    @property
+    def has_bfloat16(self) -> bool:
+        """Whether it multiplies in bfloat16."""
+        return any("bf16" in name for name in self.instructions)
+
+
+def processor(isa: str | None = None) -> Processor:
+    """Return this machine's processor, with the instructions that a limit leaves of it."""
+    apple = platform.system() == "Darwin"
+    command = ["sysctl", "machdep.cpu.brand_string"] if apple else ["lscpu"]
+    shown = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"}
+    )
+    lines = (line.partition(":")[::2] for line in reversed(shown.stdout.splitlines()))
+    known = {name.strip(): value.strip() for name, value in lines}
+    name = known.get("Model name") or known.get("machdep.cpu.brand_string") or platform.machine()
+    flags = known.get("Flags", "").split()
+    gone = ("avx512", "amx") if isa else ()
+    return Processor(
+        name, tuple(one for one in INSTRUCTIONS if one in flags and not one.startswith(gone))
+    )
+
+
 class Contender:
     """A process that predicts chunks on demand.
 
     Args:
-        name: ``ours`` or ``lerobot``.
+        engine: one of ours, or ``lerobot``.
+        dtype: number type.
         python: interpreter to run it in.
-        arguments: of `bench_contender.serve`.
+        folder: of the checkpoint.
+        options: what is measured.
+
+    Attributes:
+        about: seconds of ``load``, ``versions`` of what computes.
+
+    Raises:
+        RuntimeError: it cannot load the checkpoint or predict.
     """
 
-    def __init__(self, name: str, python: str, arguments: Sequence[str]) -> None:
-        self.name = name
-        root = str(Path(__file__).resolve().parents[1])
-        environment = dict(os.environ)
-        if name == "ours":
+    def __init__(
+        self, engine: str, dtype: str, python: str, folder: Path, options: InferenceBenchSettings
+    ) -> None:
+        self.engine, self.dtype = engine, dtype
+        environment = {**os.environ, **LIMITS.get(options.isa or "", {})}
+        if engine != LEROBOT:
+            root = str(Path(__file__).resolve().parents[1])
             environment["PYTHONPATH"] = os.pathsep.join(
                 filter(None, (root, os.environ.get("PYTHONPATH")))
             )
+        asked = {name: getattr(options, name) for name in ("device", "threads", "num_steps")}
+        asked |= {"folder": str(folder), "dtype": dtype, "solver": options.solver}
         # A pipe that nobody reads fills up; the file lives until `close`.
         self._errors = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115
         self._process = subprocess.Popen(
-            [python, str(Path(__file__).with_name("bench_contender.py")), name, *arguments],
+            [
+                python,
+                str(Path(__file__).with_name("bench_contender.py")),
+                engine,
+                json.dumps(asked),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -86,7 +170,7 @@ class Contender:
         if not line:
             self._process.wait()
             self._errors.seek(0)
-            raise RuntimeError(f"{self.name} stopped. {self._errors.read()[-2000:]}")
+            raise RuntimeError(f"{self.engine} {self.dtype}: {self._errors.read()[-2000:]}")
         answer: dict[str, Any] = json.loads(line)
         return answer
 
@@ -103,9 +187,7 @@ class Contender:
         self._errors.close()
 
 
-def measure(
-    contenders: Sequence[Contender], cameras: int, repeats: int
-) -> dict[str, dict[str, float]]:
+def measure(contenders: Sequence[Contender], cameras: int, repeats: int) -> list[dict[str, Any]]:
     """Run the contenders in turns and condense their times.
 
     Args:
@@ -114,44 +196,120 @@ def measure(
         repeats: chunks of each after one to warm up.
 
     Returns:
-        Contender -> stage -> median in seconds, with ``best`` (of the totals) and ``memory``.
+        For each its stages' medians and the ``best`` total [s], and its peak ``memory`` [bytes].
     """
-    runs: dict[str, list[dict[str, float]]] = {contender.name: [] for contender in contenders}
+    runs: list[list[dict[str, float]]] = [[] for _ in contenders]
     for repeat in range(repeats + 1):
-        for contender in contenders:
+        for contender, row in zip(contenders, runs, strict=True):
             times = contender.predict(cameras)
             if repeat:
-                runs[contender.name].append(times)
-    return {
-        name: {
-            **{stage: statistics.median(run[stage] for run in rows) for stage in STAGES},
-            "best": min(run["total"] for run in rows),
-            "memory": max(run["memory"] for run in rows),
+                row.append(times)
+    return [
+        {
+            **{stage: statistics.median(run[stage] for run in row) for stage in STAGES},
+            "best": min(run["total"] for run in row),
+            "memory": max(run["memory"] for run in row),
         }
-        for name, rows in runs.items()
-    }
+        for row in runs
+    ]
+
+
+@contextmanager
+def busy_core() -> Iterator[int]:
+    """Keep one core busy, by a process that ends with this one; give its id."""
+    loop = f"import os\nwhile os.getppid() == {os.getpid()}:\n for _ in range(10**5): pass"
+    process = subprocess.Popen([sys.executable, "-S", "-c", loop])
+    try:
+        yield process.pid
+    finally:
+        process.kill()
+        process.wait()
 
 
 HEADER = (
-    f"{'dtype':<9}{'cameras':>8}  {'':<8}"
-    + "".join(f"{name:>9}" for name in (*STAGES, "best"))
-    + f"{'memory':>10}{'load':>8}"
+    f"{'engine':<9}{'dtype':<9}{'cameras':>7} {'':<5}"
+    + "".join(f"{name:>8}" for name in (*STAGES, "best"))
+    + f"{'memory':>9}{'load':>7}  ratio to"
 )
 
 
-def rows(dtype: str, cameras: int, result: dict[str, dict[str, float]]) -> Iterator[str]:
-    """Format one measurement: a line per contender, and the ratio if there are two."""
-    for name, row in result.items():
-        times = "".join(f"{1000 * row[stage]:>9.0f}" for stage in (*STAGES, "best"))
-        yield (
-            f"{dtype:<9}{cameras:>8}  {name:<8}{times}"
-            f"{row['memory'] / 1e9:>8.2f}GB{row['load']:>7.1f}s"
-        )
-    if len(result) == 2:
-        ours, theirs = result["ours"], result["lerobot"]
-        times = "".join(f"{ours[stage] / theirs[stage]:>9.2f}" for stage in (*STAGES, "best"))
-        memory = ours["memory"] / theirs["memory"]
-        yield (f"{'':<19}{'ratio':<8}{times}{memory:>10.2f}{ours['load'] / theirs['load']:>8.2f}")
+def line_of(row: dict[str, Any]) -> str:
+    """Format a row of the table: milliseconds, and GB, and seconds."""
+    busy = "busy" if row["busy"] else ""
+    times = "".join(f"{1000 * row[stage]:>8.0f}" for stage in (*STAGES, "best"))
+    ratio = f"  {row['ratio']:.2f} {row['base']}" if "ratio" in row else ""
+    return (
+        f"{row['engine']:<9}{row['dtype']:<9}{row['cameras']:>7} {busy:<5}{times}"
+        f"{row['memory'] / 1e9:>7.2f}GB{row['load']:>6.1f}s{ratio}"
+    )
+
+
+def compare(rows: Sequence[dict[str, Any]], alone: Sequence[dict[str, Any]]) -> None:
+    """Give rows the ratio of their total to the one that they are compared with, its ``base``.
+
+    Args:
+        rows: measured together, LeRobot's last where it is there.
+        alone: the same without the busy core; empty where `rows` are that.
+    """
+    for index, row in enumerate(rows):
+        if alone:
+            base, row["base"] = alone[index], "alone"
+        elif rows[-1]["engine"] == LEROBOT and index < len(rows) - 1:
+            base, row["base"] = rows[-1], f"{LEROBOT} {rows[-1]['dtype']}"
+        else:
+            continue
+        row["ratio"] = row["total"] / base["total"]
+
+
+def measure_group(
+    contenders: Sequence[tuple[str, str]],
+    pythons: dict[str, str],
+    folder: Path,
+    options: InferenceBenchSettings,
+) -> Iterator[dict[str, Any]]:
+    """Measure in turns what is compared.
+
+    Args:
+        contenders: engine and number type of each.
+        pythons: interpreter of each engine.
+        folder: of the checkpoint.
+        options: what is measured.
+
+    Yields:
+        Rows: ``engine``, ``dtype``, ``cameras``, ``busy``, those of `measure`, ``load`` and
+        ``conversion`` [s], ``versions``, and with a ``base`` the ``ratio`` to it.
+    """
+    with ExitStack() as stack:
+        running: list[Contender] = []
+        conversions: list[float] = []
+        for engine, dtype in contenders:
+            start = (engine, dtype, pythons[engine], folder, options)
+            try:
+                conversion = 0.0
+                if engine == "openvino":
+                    first = Contender(*start)
+                    first.close()
+                    conversion = first.about["load"]
+                    print(f"{engine} {dtype}: first load {conversion:.1f} s", flush=True)
+                running.append(Contender(*start))
+            except RuntimeError as error:
+                print(f"{engine} {dtype} is left out: {str(error).splitlines()[-1]}", flush=True)
+                continue
+            conversions.append(conversion)
+            stack.callback(running[-1].close)
+        for cameras in sorted(options.num_cameras) if running else ():
+            alone: list[dict[str, Any]] = []
+            for busy in (False, True) if options.busy else (False,):
+                with busy_core() if busy else ExitStack():
+                    measured = measure(running, cameras, options.repeats)
+                rows = [
+                    {"engine": one.engine, "dtype": one.dtype, "cameras": cameras, "busy": busy}
+                    | {**row, **one.about, "conversion": conversion}
+                    for one, row, conversion in zip(running, measured, conversions, strict=True)
+                ]
+                compare(rows, alone)
+                alone = rows
+                yield from rows
 
 
 @contextmanager
@@ -173,7 +331,7 @@ def parser() -> argparse.ArgumentParser:
     made = command_parser(
         "smolvla bench inference",
         "Measure one chunk of actions, stage by stage; also of LeRobot where that is installed.",
-        "smolvla bench inference --dtype float32 --num-cameras 2",
+        "smolvla bench inference --engine openvino --dtype bfloat16 int8 --num-cameras 2",
     )
     add_arguments(made, InferenceBenchSettings)
     return made
@@ -194,37 +352,40 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         make_checkpoint(options.make_checkpoint, cameras=CAMERAS)
         return DONE
-    pythons = {"ours": sys.executable}
+    pythons = dict.fromkeys(options.engine, sys.executable)
     if lerobot := options.lerobot_python or os.environ.get("LEROBOT_PYTHON"):
-        pythons["lerobot"] = lerobot
-    else:
-        from importlib.util import find_spec
-
-        if find_spec("lerobot") is not None:
-            pythons["lerobot"] = sys.executable
+        pythons[LEROBOT] = lerobot
+    elif find_spec("lerobot") is not None:
+        pythons[LEROBOT] = sys.executable
+    here = processor(options.isa)
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for dtype in options.dtype:
+        compared = ("bfloat16" if here.has_bfloat16 else "float32") if dtype == "int8" else dtype
+        groups.setdefault(compared, []).extend((engine, dtype) for engine in options.engine)
     results: list[dict[str, Any]] = []
     with beside_json(options.json), checkpoint_or_random(options.checkpoint) as folder:
         print(
-            f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
-            f"{options.threads} threads, medians of {options.repeats} interleaved chunks, ms",
+            f"{here}, {os.cpu_count()} cores, {options.threads} threads, medians of "
+            f"{options.repeats} interleaved chunks, ms",
         )
+        if options.isa and groups.pop("bfloat16", None):
+            print(f"bfloat16 is left out: {options.isa} has no instructions for it")
         print(HEADER, flush=True)
-        for dtype in options.dtype:
-            arguments = [str(folder), dtype, options.device, str(options.threads)]
-            running = [Contender(name, python, arguments) for name, python in pythons.items()]
-            try:
-                for cameras in sorted(options.num_cameras):
-                    result = measure(running, cameras, options.repeats)
-                    for contender in running:
-                        result[contender.name]["load"] = contender.about["load"]
-                    print("\n".join(rows(dtype, cameras, result)), flush=True)
-                    results.append({"dtype": dtype, "cameras": cameras, **result})
-            finally:
-                for contender in running:
-                    contender.close()
+        for base, contenders in groups.items():
+            if LEROBOT in pythons:
+                contenders.append((LEROBOT, base))
+            for row in measure_group(contenders, pythons, folder, options):
+                print(line_of(row), flush=True)
+                results.append(row)
+        versions = {row["engine"]: row["versions"] for row in results}
+        for engine, those in versions.items():
+            print(f"{engine}:", ", ".join(f"{name} {version}" for name, version in those.items()))
     if options.json is not None:
-        about = {"machine": platform.platform(), "threads": options.threads}
-        write_json(options.json, {**about, "results": results})
+        asked = {name: getattr(options, name) for name in ("threads", "repeats", "num_steps")}
+        asked |= {"solver": options.solver, "isa": options.isa, "device": options.device}
+        write_json(options.json, {"processor": asdict(here), **asked, "results": results})
+    if not any(row["engine"] != LEROBOT for row in results):
+        return could_not_run(parser().prog, RuntimeError("nothing of ours could be measured"))
     return DONE
 
 

@@ -21,14 +21,13 @@ from typing import Any
 
 import numpy as np
 from smolvla_core.console import beside_json, command_parser, could_not_run, write_json
-from smolvla_core.settings import add_arguments, from_arguments
 from tqdm import tqdm
 
 from smolvla_sim.play import measures
 from smolvla_sim.play.loop import EpisodeLoop, Observer, direct
 from smolvla_sim.play.policies import completed, load_backend
 from smolvla_sim.play.workers import run_in_processes
-from smolvla_sim.settings import EvaluationSettings
+from smolvla_sim.settings import EvaluationSettings, add_arguments, from_arguments
 from smolvla_sim.world.rendering import choose_gl
 from smolvla_sim.world.simulation import Simulation
 from smolvla_sim.world.tasks import task_sequence

@@ -3,14 +3,20 @@
 
 from __future__ import annotations
 
+import argparse
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 from smolvla_core.node_settings import AGGREGATIONS
-from smolvla_core.settings import REQUIRED, SettingError, Settings, same, setting
+from smolvla_core.settings import REQUIRED, Setting, SettingError, Settings, same, setting
+from smolvla_policy.backends.registry import backend_parameters, check_parameters
+from smolvla_policy.backends.smolvla_settings import SmolVLASettings
 from smolvla_policy.checkpoint.robot import read_robot
 
+from smolvla_core import settings
 from smolvla_sim.world.arm import ARMS
 from smolvla_sim.world.scene import CAMERAS
 from smolvla_sim.world.tasks import TASK_NAMES, tasks_asked
@@ -65,7 +71,11 @@ class _TaskSettings(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class PlaySettings(_TaskSettings):
-    """Who plays, what and in which scenes: what evaluation and benchmark share."""
+    """Who plays, what and in which scenes: what evaluation and benchmark share.
+
+    Attributes:
+        backend: parameters that the backend `policy` alone has, by name.
+    """
 
     policy: str = setting(
         "smolvla",
@@ -87,24 +97,19 @@ class PlaySettings(_TaskSettings):
         0,
     )
     time_limit: float = setting(0.0, "Time limit of a task [s]; 0: the task's own.", 0)
-    stats: str = setting("", "Statistics where the checkpoint has several or none.")
     cameras: tuple[str, ...] = setting(
         (),
         "camera:feature where names differ, e.g. top:observation.images.camera1 (default: the "
         "checkpoint's, by their own names).",
     )
-    noise_scale: float = setting(
-        1.0,
-        "Scale of the noise that chunks are made from: 1 as trained, 0 the most typical chunk.",
-        0,
-        1,
-    )
-    device: str = setting("auto", "Where the model runs.")
+    noise_scale: float = same(SmolVLASettings, "noise_scale", 1.0)
     variation: bool = setting(True, "Draw light, colors and camera mounts from the seed, too.")
     workers: int = setting(2, "Processes.", 1)
+    backend: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_parameters(self.policy, self.backend)
         object.__setattr__(self, "checkpoint", self.checkpoint or str(CHECKPOINT))
 
     @property
@@ -174,6 +179,35 @@ class BenchSettings(PlaySettings):
                 f"is '{self.task}', but continuous operation needs a kind: give --kind, one of "
                 f"{', '.join(TASK_NAMES)}",
             )
+
+
+AnyPlaySettings = TypeVar("AnyPlaySettings", bound=PlaySettings)
+
+
+def _of_backends(source: type[PlaySettings]) -> dict[str, Setting]:
+    """Return the parameters of backends that are options beside `source`."""
+    own = backend_parameters(source)
+    # Each way of execution says it itself, see `EpisodeLoop`.
+    return {name: one for name, one in own.items() if name != "real_time_chunking"}
+
+
+def add_arguments(parser: argparse.ArgumentParser, source: type[PlaySettings]) -> None:
+    """Give `parser` the settings and the parameters of backends as options."""
+    settings.add_arguments(parser, source)
+    settings.add_declared(parser, _of_backends(source))
+
+
+def from_arguments(
+    source: type[AnyPlaySettings], arguments: argparse.Namespace
+) -> AnyPlaySettings:
+    """Return the settings that `arguments` of a parser with `add_arguments` holds.
+
+    Raises:
+        ValueError: a value does not fit, or the backend has no such parameter.
+    """
+    names = _of_backends(source)
+    own = {name: value for name, value in vars(arguments).items() if name in names}
+    return replace(settings.from_arguments(source, arguments), backend=own)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -259,6 +259,26 @@ def test_ctrl_c(monkeypatch, capsys):
     assert "success 0" not in capsys.readouterr().out
 
 
+def test_parameters_of_a_backend_are_options_and_reach_it(tmp_path, capsys, monkeypatch):
+    given = []
+
+    def take(settings):
+        given.append(settings)
+        return Sulker(lambda number: False)
+
+    monkeypatch.setattr(policies, "create_backend", take)
+    path = tmp_path / "reach.json"
+    options = "--num-steps 5 --solver ab2 --engine torch --threads 2 --time-limit 0.5 --episodes 1"
+    assert main([*options.split(), "--workers", "1", "--json", str(path)]) == 0
+    (settings,) = given
+    found = (settings.num_steps, settings.solver, settings.engine, settings.threads)
+    assert found == (5, "ab2", "torch", 2)
+    wanted = {"num_steps": 5, "solver": "ab2", "engine": "torch", "threads": 2}
+    assert json.loads(path.read_text())["options"]["backend"] == wanted
+    assert main([*SCRIPTED, "--num-steps", "5"]) == 2
+    assert "policy 'scripted' has no parameter 'num_steps'" in capsys.readouterr().err
+
+
 def test_the_rate_is_the_checkpoints_own_unless_it_is_given(tmp_path):
     from smolvla_policy.checkpoint.robot import RobotFacts, write_robot
 

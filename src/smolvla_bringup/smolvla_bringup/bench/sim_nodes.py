@@ -73,12 +73,11 @@ def specs(claim: Claim, cell: Cell) -> list[NodeSpec]:
             "period": 1.0 / settings.fps,
             "inference_delay": cell.delay_ms / 1e3,
             "cameras": list(settings.cameras) or cameras,
-            "stats": settings.stats,
-            "device": settings.device,
             "seed": _POLICY_SEED,
             "noise_scale": settings.noise_scale,
             "real_time_chunking": execution.real_time_chunking,
             "chunk_size": claim.facts.chunk_size,
+            **settings.backend,
         },
         "executor_node": {
             "alignment": execution.alignment,

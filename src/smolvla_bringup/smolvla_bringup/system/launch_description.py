@@ -38,11 +38,12 @@ from launch.substitutions import LaunchConfiguration
 from launch.utilities import normalize_to_list_of_substitutions, perform_substitutions
 from launch_ros.actions import Node
 from smolvla_core.settings import Setting, nearest, renamed, settings_of, written
+from smolvla_policy.backends.registry import backend_parameters
 
 from smolvla_bringup.system.launch_scope import CONFIGURATIONS, Scope
 from smolvla_bringup.system.node_list import node_list
 from smolvla_bringup.system.node_spec import NodeSpec
-from smolvla_bringup.system.options import Options, SetupError, backend_parameters
+from smolvla_bringup.system.options import Options, SetupError
 from smolvla_bringup.system.running import claim_names, not_running
 from smolvla_bringup.system.supervision import RESTART_DELAY, Outcome, Supervisor
 
@@ -77,7 +78,7 @@ def describe(*parts: str) -> LaunchDescription:
         if set(parts) & {*option.tags}
     }
     if "policy" in parts:
-        own = backend_parameters()
+        own = backend_parameters(Options)
         declared |= {name: dataclasses.replace(one, default=None) for name, one in own.items()}
     arguments = map(_argument, declared.values())
     return LaunchDescription(

@@ -15,10 +15,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from smolvla_core.node_settings import ExecutorSettings, PolicySettings, RobotSettings
+from smolvla_core.node_settings import ExecutorSettings, RobotSettings
 from smolvla_core.robot import FORWARD, TRAJECTORY, Output, Robot, RobotError, load_robot
 from smolvla_core.settings import (
-    Setting,
     SettingError,
     Settings,
     from_texts,
@@ -28,8 +27,9 @@ from smolvla_core.settings import (
 )
 from smolvla_policy.backends.registry import (
     available_backends,
+    backend_parameters,
     backend_settings,
-    policy_parameters,
+    check_parameters,
 )
 
 from smolvla_core import settings
@@ -160,10 +160,7 @@ class Options(Settings):
         try:
             super().__post_init__()
             own = {} if self.policy == "none" else settings_of(backend_settings(self.policy))
-            for name in self.backend:
-                if name not in own:
-                    raise SetupError(f"policy '{self.policy}' has no parameter '{name}'")
-                own[name].check(self.backend[name])
+            check_parameters(self.policy, self.backend)
         except ValueError as error:
             raise SetupError(str(error)) from error
         if self.checkpoint and "checkpoint" not in own:
@@ -272,7 +269,7 @@ class Options(Settings):
         Raises:
             SetupError: a text is no value of the option's type.
         """
-        own = backend_parameters()
+        own = backend_parameters(Options)
         try:
             backend = {k: own[k].parse(text) for k, text in values.items() if text and k in own}
             return dataclasses.replace(from_texts(cls, values), backend=backend)
@@ -280,17 +277,11 @@ class Options(Settings):
             raise SetupError(str(error)) from error
 
 
-def backend_parameters() -> dict[str, Setting]:
-    """Return the parameters of backends alone that no option has the name of."""
-    others = {**settings_of(PolicySettings), **settings_of(Options)}
-    return {name: one for name, one in policy_parameters().items() if name not in others}
-
-
 def add_arguments(parser: argparse.ArgumentParser, names: Collection[str] | None = None) -> None:
     """Give `parser` the options, those in `names` alone, and the parameters of backends."""
     settings.add_arguments(parser, Options, names)
     if names is None or "policy" in names:
-        settings.add_declared(parser, backend_parameters())
+        settings.add_declared(parser, backend_parameters(Options))
 
 
 def from_arguments(arguments: argparse.Namespace, **fixed: Any) -> Options:
@@ -304,7 +295,7 @@ def from_arguments(arguments: argparse.Namespace, **fixed: Any) -> Options:
         SetupError: see `Options`.
     """
     given = {**vars(arguments), **fixed}
-    own = {name: value for name, value in given.items() if name in backend_parameters()}
+    own = {name: value for name, value in given.items() if name in backend_parameters(Options)}
     return Options(
         **{name: value for name, value in given.items() if name in settings_of(Options)},
         backend=own,

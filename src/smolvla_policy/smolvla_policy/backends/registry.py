@@ -12,14 +12,14 @@ from __future__ import annotations
 import contextlib
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib.metadata import entry_points
 from typing import Any
 
 from smolvla_core.backend import Backend
 from smolvla_core.node_settings import PolicySettings
-from smolvla_core.settings import Setting, settings_of
+from smolvla_core.settings import Setting, Settings, settings_of
 
 from smolvla_policy.backends.completion import USUAL_PERIOD
 
@@ -51,6 +51,29 @@ def policy_parameters() -> dict[str, Setting]:
         except ValueError:  # of another package; reported where it is chosen
             continue
     return found
+
+
+def backend_parameters(beside: type[Settings]) -> dict[str, Setting]:
+    """Return the parameters of backends alone that `beside` has no setting of the name of."""
+    others = {**settings_of(PolicySettings), **settings_of(beside)}
+    return {name: one for name, one in policy_parameters().items() if name not in others}
+
+
+def check_parameters(policy: str, values: Mapping[str, Any]) -> None:
+    """Check values of the parameters of a backend.
+
+    Args:
+        policy: name of the backend, or ``none``, which has no parameters.
+        values: by name.
+
+    Raises:
+        ValueError: no such backend, it has no such parameter, or a value does not fit.
+    """
+    own = {} if policy == "none" else settings_of(backend_settings(policy))
+    for name, value in values.items():
+        if name not in own:
+            raise ValueError(f"policy '{policy}' has no parameter '{name}'")
+        own[name].check(value)
 
 
 def create_backend(settings: PolicySettings) -> Backend:

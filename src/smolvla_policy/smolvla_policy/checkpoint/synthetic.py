@@ -14,11 +14,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from smolvla_core.units.calibration import LEROBOT_JOINTS
 from tokenizers import pre_tokenizers
 from torch import Tensor
 
 from smolvla_policy.checkpoint.config import ACTION, DEFAULTS, STATE, parse_config
 from smolvla_policy.checkpoint.processors import Processors
+from smolvla_policy.checkpoint.robot import RobotFacts, write_robot
 from smolvla_policy.checkpoint.save import (
     POSTPROCESSOR_STATE,
     PREPROCESSOR_STATE,
@@ -53,6 +55,8 @@ def make_checkpoint(
     seed: int = 0,
 ) -> None:
     """Write a checkpoint with random weights, in the number types of released ones.
+
+    One of six joints says, as a training here does, that they are an SO-100's in degrees.
 
     Args:
         folder: created if needed.
@@ -97,6 +101,9 @@ def make_checkpoint(
             flat[f"{feature}.mean"] = torch.from_numpy(mean)
             flat[f"{feature}.std"] = torch.from_numpy(std)
         write_tensor_file(folder / file, flat)
+    if joints == len(LEROBOT_JOINTS):
+        names = tuple(f"{name}.pos" for name in LEROBOT_JOINTS)
+        write_robot(folder, RobotFacts("degrees", names, 30.0, tuple(config.cameras)))
 
 
 def policy_config(

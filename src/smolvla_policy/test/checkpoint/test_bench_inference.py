@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import json
+import os
+import select
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,21 +17,88 @@ from smolvla_policy import bench_inference
 GOLDEN = Path(__file__).parents[1] / "golden"
 
 
-def test_table_and_file(tmp_path, capsys, monkeypatch):
-    monkeypatch.delenv("LEROBOT_PYTHON", raising=False)
+def run(tmp_path, *arguments):
+    """Run the command on the golden checkpoint; return its exit status and its results."""
     report = tmp_path / "bench.json"
-    arguments = ["--checkpoint", str(GOLDEN / "ckpt"), "--num-cameras", "1", "3", "--repeats", "2"]
-    arguments += ["--dtype", "float32", "--threads", "1", "--json", str(report)]
-    assert bench_inference.main(arguments) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert sum("ours" in line for line in lines) == 2
-    results = json.loads(report.read_text())["results"]
-    assert [result["cameras"] for result in results] == [1, 3]
-    for result in results:
-        ours = result["ours"]
-        assert ours["total"] >= ours["images"] > 0
-        assert ours["memory"] > 1e7
-        assert ours["load"] > 0
+    usual = ["--checkpoint", str(GOLDEN / "ckpt"), "--repeats", "1", "--threads", "1"]
+    status = bench_inference.main([*usual, *arguments, "--json", str(report)])
+    return status, json.loads(report.read_text())
+
+
+@pytest.fixture(autouse=True)
+def no_lerobot(monkeypatch):
+    monkeypatch.delenv("LEROBOT_PYTHON", raising=False)
+
+
+@pytest.fixture
+def lerobot(tmp_path):
+    """A stand-in that is slow, and has no bfloat16."""
+    program = tmp_path / "python"
+    program.write_text(
+        f"#!{sys.executable}\nimport json, sys\n"
+        "if json.loads(sys.argv[3])['dtype'] == 'bfloat16': sys.exit('no bfloat16 here')\n"
+        "print(json.dumps({'load': 1.0, 'versions': {'lerobot': '0'}}), flush=True)\n"
+        "times = dict(images=1, prefix=1, steps=1998, total=2000.0, memory=1e9)\n"
+        "for _ in sys.stdin: print(json.dumps(times), flush=True)\n"
+    )
+    program.chmod(0o755)
+    return str(program)
+
+
+def test_each_engine_precision_and_camera_number_has_a_row(tmp_path, capsys, lerobot):
+    arguments = [
+        "--engine",
+        "torch",
+        "--dtype",
+        "float32",
+        "bfloat16",
+        "--lerobot-python",
+        lerobot,
+    ]
+    status, report = run(tmp_path, *arguments, "--num-cameras", "1", "3")
+    assert status == 0
+    found = [(row["engine"], row["dtype"], row["cameras"]) for row in report["results"]]
+    ours, theirs = ("torch", "float32"), ("lerobot", "float32")
+    assert found[:4] == [(*ours, 1), (*theirs, 1), (*ours, 3), (*theirs, 3)]
+    assert found[4:] == [("torch", "bfloat16", 1), ("torch", "bfloat16", 3)]
+    for row in report["results"]:
+        assert row["total"] >= row["images"] > 0
+        assert row["total"] >= row["best"] > 0
+        assert row["memory"] > 1e7
+        assert row["load"] > 0
+    assert report["results"][0]["ratio"] == report["results"][0]["total"] / 2000.0
+    assert "ratio" not in report["results"][4]
+    assert "no bfloat16 here" in capsys.readouterr().out
+
+
+def test_beside_a_busy_core_and_at_fewer_instructions(tmp_path, capsys):
+    arguments = ["--engine", "torch", "--num-cameras", "1", "--busy", "--isa", "avx2"]
+    status, report = run(tmp_path, *arguments, "--dtype", "float32", "bfloat16")
+    assert status == 0
+    alone, busy = report["results"]
+    assert (alone["dtype"], alone["busy"], busy["busy"]) == ("float32", False, True)
+    assert busy["ratio"] == busy["total"] / alone["total"]
+    assert not any("avx512" in name for name in report["processor"]["instructions"])
+
+
+def test_the_busy_core_is_free_when_the_benchmark_is_killed():
+    script = "import subprocess, sys\nfrom smolvla_policy.bench_inference import busy_core\n"
+    script += "with busy_core() as pid:\n print(pid, flush=True)\n sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        busy = int(process.stdout.readline())
+        os.kill(busy, 0)
+        process.kill()
+    descriptor = os.pidfd_open(busy) if Path(f"/proc/{busy}").exists() else None
+    if descriptor is not None:
+        assert select.select([descriptor], [], [], 30.0)[0]  # it has ended
+        os.close(descriptor)
+
+
+def test_nothing_of_ours_is_an_error(tmp_path):
+    arguments = ["--checkpoint", str(tmp_path), "--engine", "torch", "--dtype", "float32"]
+    assert bench_inference.main(arguments) == 2
 
 
 def test_old_names_of_options_name_the_new_ones(capsys):
@@ -37,18 +107,3 @@ def test_old_names_of_options_name_the_new_ones(capsys):
             bench_inference.main([old, "1"])
         assert ended.value.code == 2
         assert f"{old} has become {new}" in capsys.readouterr().err
-
-
-def test_ratio_of_two_contenders():
-    one = {**dict.fromkeys((*bench_inference.STAGES, "best"), 1.0), "memory": 1e9, "load": 2.0}
-    two = {name: 2 * value for name, value in one.items()}
-    lines = list(bench_inference.rows("float32", 2, {"ours": one, "lerobot": two}))
-    assert len(lines) == 3
-    assert lines[2].split()[1:] == ["0.50"] * 7
-
-
-def test_contender_that_fails_says_why():
-    with pytest.raises(RuntimeError, match=r"No module named|neither an existing"):
-        bench_inference.Contender(
-            "ours", sys.executable, ["/nowhere/at/all", "float32", "cpu", "1"]
-        )

@@ -98,6 +98,27 @@ def test_new_values_take_effect_with_the_next_chunk(copy, sample):
     assert backend.real_time_chunking is True
 
 
+def test_steps_and_solver_are_settings_and_take_effect_with_the_next_chunk(copy, sample):
+    def chunk(backend):
+        backend.tune({"seed": 9})
+        return backend.infer(observe(sample), REQUEST)
+
+    backend = make(copy)
+    usual = chunk(backend)
+    copy.config(num_steps=4)
+    four = chunk(make(copy))
+    assert np.abs(four - usual).max() > 1e-3
+    assert np.array_equal(chunk(make(copy, num_steps=10)), usual)
+    backend.tune({"num_steps": 4})
+    assert np.array_equal(chunk(backend), four)
+    second = chunk(make(copy, solver="ab2"))
+    assert np.abs(second - four).max() > 1e-3
+    backend.tune({"solver": "ab2"})
+    assert np.array_equal(chunk(backend), second)
+    backend.tune({"solver": "euler", "num_steps": 0})  # as the checkpoint says
+    assert np.array_equal(chunk(backend), usual)
+
+
 def test_real_time_chunking_continues_the_queue(copy, sample, policy):
     backend = make(copy, seed=3, real_time_chunking=True)
     first = backend.infer(observe(sample), REQUEST)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from smolvla_policy.model.sampler import (
     MAX_WEIGHT,
+    SOLVERS,
     Guidance,
     flow_times,
     integrate,
@@ -53,18 +54,21 @@ def test_odd_counts(decided, delay, ones, positive):
     assert int((weights > 0.0).sum()) == positive
 
 
-def straight_flow(noise, goal, guidance):
+def straight_flow(noise, goal, guidance, solver):
     """Integrate the velocity of a model that is sure of `goal`, whatever it sees."""
     times = flow_times(10)
-    return integrate(lambda x, step: (x - goal) / times[step], noise, 10, guidance=guidance)
+    return integrate(
+        lambda x, step: (x - goal) / times[step], noise, 10, solver=solver, guidance=guidance
+    )
 
 
-def test_bound_rows_become_the_decided_ones_and_free_rows_the_model_s():
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_bound_rows_become_the_decided_ones_and_free_rows_the_model_s(solver):
     noise = torch.randn(1, 6, 3, generator=torch.Generator().manual_seed(0))
     goal, decided = torch.full((1, 6, 3), 2.0), np.full((1, 4, 2), -1.0, np.float32)
-    actions = straight_flow(noise, goal, make_guidance(decided, 2, (1, 6, 3), CPU))
+    actions = straight_flow(noise, goal, make_guidance(decided, 2, (1, 6, 3), CPU), solver)
     bound, soft, free = actions[0, :2, :2], actions[0, 2:4, :2], actions[0, 4:, :2]
-    assert (bound + 1.0).abs().max() < 0.3
+    assert (bound + 1.0).abs().max() < 0.35
     assert (free - 2.0).abs().max() < 1e-5
     assert bool((soft[0] < soft[1]).all())
     assert bool((soft < 2.0).all())

@@ -228,11 +228,18 @@ def test_the_backend_takes_new_values_between_two_inferences(graph, make_world):
     graph.until(lambda: tuned.calls == ["infer", "infer"], what="the second inference")
     assert set_one(graph, "policy_node", seed=11).successful
     assert set_all(graph, "policy_node", noise_scale=0.5, real_time_chunking=True).successful
+    assert set_all(graph, "policy_node", num_steps=5, solver="ab2").successful
+    assert "from 0 up to 100" in set_one(graph, "policy_node", num_steps=101).reason
+    assert "one of euler, ab2" in set_one(graph, "policy_node", solver="heun").reason
     assert tuned.calls == ["infer", "infer"]
     world.backend.gate.set()
     assert world.answer(running).error == ""
     assert world.ask().error == ""
-    wishes = [{"seed": 11}, {"noise_scale": 0.5, "real_time_chunking": True}]
+    wishes = [
+        {"seed": 11},
+        {"noise_scale": 0.5, "real_time_chunking": True},
+        {"num_steps": 5, "solver": "ab2"},
+    ]
     assert tuned.calls == ["infer", "infer", *wishes, "infer"]
 
 

@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from smolvla_core.console import command_parser, could_not_run
-from smolvla_core.settings import add_arguments, from_arguments
 from tqdm import tqdm
 
 from smolvla_sim.bench import runs
@@ -26,7 +25,7 @@ from smolvla_sim.bench.runs import MEASUREMENTS, BenchPlayer, Job
 from smolvla_sim.bench.summary import Row
 from smolvla_sim.play.policies import completed
 from smolvla_sim.play.workers import run_in_processes
-from smolvla_sim.settings import BLENDS, RTC, BenchSettings
+from smolvla_sim.settings import BLENDS, RTC, BenchSettings, add_arguments, from_arguments
 from smolvla_sim.world.rendering import choose_gl
 
 

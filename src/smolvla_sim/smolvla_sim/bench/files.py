@@ -29,7 +29,7 @@ from smolvla_sim.settings import BenchSettings, PlaySettings
 NAME = "sync_async"
 """Of all files, before their endings."""
 
-_COMMON = {*settings_of(PlaySettings), "minute", "rate"} - {"workers", "n_action_steps"}
+_COMMON = {*settings_of(PlaySettings), "backend", "minute", "rate"} - {"workers", "n_action_steps"}
 # The settings that all runs of a file have in common.
 
 

@@ -8,7 +8,6 @@ Nothing here is random: a chunk's noise comes from the seed of the episode and t
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 from smolvla_core.backend import Backend
 from smolvla_core.settings import SettingError, from_values
@@ -16,10 +15,8 @@ from smolvla_policy.backends.registry import READS_CHECKPOINTS, backend_settings
 from smolvla_policy.checkpoint.robot import ROBOT, read_robot
 from smolvla_policy.checkpoint.source import find_checkpoint
 
-from smolvla_sim.settings import CHECKPOINT, FPS, PlaySettings
+from smolvla_sim.settings import CHECKPOINT, FPS, AnyPlaySettings, PlaySettings
 from smolvla_sim.world.scene import CAMERAS
-
-AnyPlaySettings = TypeVar("AnyPlaySettings", bound=PlaySettings)
 
 _UNITS = "degrees"
 # Without a checkpoint: as long a chunk as the shipped one's, and a replan as often as one's.
@@ -117,8 +114,6 @@ def load_backend(settings: PlaySettings) -> Backend:
             {
                 "backend": settings.policy,
                 "checkpoint": settings.checkpoint if given else "",
-                "device": settings.device,
-                "stats": settings.stats,
                 "units": declared or _UNITS,
                 "robot": settings.model,
                 "cameras": settings.cameras,
@@ -128,6 +123,7 @@ def load_backend(settings: PlaySettings) -> Backend:
                 # Several worker processes share the machine, and one thread gives the same
                 # numbers everywhere.
                 "threads": 1,
+                **settings.backend,
             },
         )
     )
