@@ -33,7 +33,11 @@ def load_ours(folder: Path, engine: str, asked: dict[str, Any]) -> Predict:
     from smolvla_policy.policy import SmolVLAPolicy
 
     policy = SmolVLAPolicy.from_pretrained(
-        folder, dtype=asked["dtype"], device=asked["device"], engine=engine
+        folder,
+        dtype=asked["dtype"],
+        device=asked["device"],
+        engine=engine,
+        cuda_graph=asked["cuda_graph"],
     )
     policy.engine.steps, policy.engine.solver = asked["num_steps"], asked["solver"]
     policy.engine.profile = True
@@ -113,7 +117,8 @@ def serve(engine: str, asked: dict[str, Any]) -> None:
 
     Args:
         engine: one of ours, or ``lerobot``.
-        asked: ``folder``, ``dtype``, ``device``, ``threads``, ``num_steps``, ``solver``.
+        asked: ``folder``, ``dtype``, ``device``, ``threads``, ``num_steps``, ``solver``,
+            ``cuda_graph``.
     """
     output = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print must not mix with the answers
@@ -134,6 +139,8 @@ def serve(engine: str, asked: dict[str, Any]) -> None:
     for line in sys.stdin:
         times: dict[str, Any] = predict(int(line))
         times["memory"] = peak_memory()
+        if asked["device"].startswith("cuda"):
+            times["gpu_memory"] = torch.cuda.max_memory_reserved(asked["device"])
         print(json.dumps(times), file=output, flush=True)
 
 

@@ -67,6 +67,7 @@ class InferenceBenchSettings(Settings):
     )
     num_steps: int = same(SmolVLASettings, "num_steps", 0, note="LeRobot: the checkpoint's.")
     solver: str = same(SmolVLASettings, "solver", "euler")
+    cuda_graph: bool = same(SmolVLASettings, "cuda_graph", False)
     device: str = setting("cpu", "Where the network runs: cpu, cuda, mps.")
     threads: int = setting(os.cpu_count() or 1, "Threads of each contender.", 1)
     isa: str | None = setting(
@@ -147,6 +148,7 @@ class Contender:
             )
         asked = {name: getattr(options, name) for name in ("device", "threads", "num_steps")}
         asked |= {"folder": str(folder), "dtype": dtype, "solver": options.solver}
+        asked["cuda_graph"] = options.cuda_graph
         # A pipe that nobody reads fills up; the file lives until `close`.
         self._errors = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115
         self._process = subprocess.Popen(
@@ -196,7 +198,8 @@ def measure(contenders: Sequence[Contender], cameras: int, repeats: int) -> list
         repeats: chunks of each after one to warm up.
 
     Returns:
-        For each its stages' medians and the ``best`` total [s], and its peak ``memory`` [bytes].
+        For each its stages' medians, the ``best`` total and the total's 95th percentile ``p95``
+        [s], and its peak ``memory`` and ``gpu_memory`` [bytes].
     """
     runs: list[list[dict[str, float]]] = [[] for _ in contenders]
     for repeat in range(repeats + 1):
@@ -208,7 +211,9 @@ def measure(contenders: Sequence[Contender], cameras: int, repeats: int) -> list
         {
             **{stage: statistics.median(run[stage] for run in row) for stage in STAGES},
             "best": min(run["total"] for run in row),
+            "p95": sorted(run["total"] for run in row)[(95 * len(row) - 1) // 100],
             "memory": max(run["memory"] for run in row),
+            "gpu_memory": max(run.get("gpu_memory", 0.0) for run in row),
         }
         for row in runs
     ]
@@ -383,6 +388,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.json is not None:
         asked = {name: getattr(options, name) for name in ("threads", "repeats", "num_steps")}
         asked |= {"solver": options.solver, "isa": options.isa, "device": options.device}
+        asked["cuda_graph"] = options.cuda_graph
         write_json(options.json, {"processor": asdict(here), **asked, "results": results})
     if not any(row["engine"] != LEROBOT for row in results):
         return could_not_run(parser().prog, RuntimeError("nothing of ours could be measured"))
