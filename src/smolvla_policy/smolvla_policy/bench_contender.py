@@ -25,8 +25,11 @@ HEIGHT, WIDTH = 480, 640
 Predict = Callable[[int], dict[str, float]]
 """Predicts a chunk from that many cameras and returns the seconds of the stages."""
 
+About = dict[str, Any]
+"""What is to be said of a contender beside its times: ``precision``, ``conversion`` [s]."""
 
-def load_ours(folder: Path, engine: str, asked: dict[str, Any]) -> Predict:
+
+def load_ours(folder: Path, engine: str, asked: dict[str, Any]) -> tuple[Predict, About]:
     """Load the checkpoint with this package."""
     import numpy as np
 
@@ -52,10 +55,11 @@ def load_ours(folder: Path, engine: str, asked: dict[str, Any]) -> Predict:
         policy.predict_chunk(images, state, TASK, noise)
         return {**policy.engine.stage_times, "total": time.perf_counter() - started}
 
-    return predict
+    conversion = policy.engine.graphs.seconds if engine == "openvino" else 0.0
+    return predict, {"precision": policy.dtype, "conversion": conversion}
 
 
-def load_lerobot(folder: Path, dtype: str, device: str) -> Predict:
+def load_lerobot(folder: Path, dtype: str, device: str) -> tuple[Predict, About]:
     """Load the checkpoint with LeRobot, whose modules have no types here."""
     os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
     os.chdir(folder)  # the VLM's configuration is named relative to the checkpoint
@@ -105,7 +109,7 @@ def load_lerobot(folder: Path, dtype: str, device: str) -> Predict:
         rest = total - spent["images"] - spent["steps"]
         return {**spent, "prefix": rest, "total": total}
 
-    return predict
+    return predict, {"precision": dtype, "conversion": 0.0}
 
 
 def serve(engine: str, asked: dict[str, Any]) -> None:
@@ -123,14 +127,15 @@ def serve(engine: str, asked: dict[str, Any]) -> None:
     torch.set_num_threads(asked["threads"])
     folder = Path(asked["folder"])
     if engine == "lerobot":
-        predict = load_lerobot(folder, asked["dtype"], asked["device"])
+        predict, about = load_lerobot(folder, asked["dtype"], asked["device"])
     else:
-        predict = load_ours(folder, engine, asked)
-    load = time.perf_counter() - started
+        predict, about = load_ours(folder, engine, asked)
+    about["load"] = time.perf_counter() - started
     predict(1)  # what cannot compute is found out here
     used = ("torch",) if engine == "torch" else ("torch", engine)
-    versions = {"python": platform.python_version(), **{name: version(name) for name in used}}
-    print(json.dumps({"load": load, "versions": versions}), file=output, flush=True)
+    about["versions"] = {"python": platform.python_version()}
+    about["versions"] |= {name: version(name) for name in used}
+    print(json.dumps(about), file=output, flush=True)
     for line in sys.stdin:
         times: dict[str, Any] = predict(int(line))
         times["memory"] = peak_memory()
