@@ -36,7 +36,11 @@ def load_ours(folder: Path, engine: str, asked: dict[str, Any]) -> tuple[Predict
     from smolvla_policy.policy import SmolVLAPolicy
 
     policy = SmolVLAPolicy.from_pretrained(
-        folder, dtype=asked["dtype"], device=asked["device"], engine=engine
+        folder,
+        dtype=asked["dtype"],
+        device=asked["device"],
+        engine=engine,
+        cuda_graph=asked["cuda_graph"],
     )
     policy.engine.steps, policy.engine.solver = asked["num_steps"], asked["solver"]
     policy.engine.profile = True
@@ -55,7 +59,8 @@ def load_ours(folder: Path, engine: str, asked: dict[str, Any]) -> tuple[Predict
         policy.predict_chunk(images, state, TASK, noise)
         return {**policy.engine.stage_times, "total": time.perf_counter() - started}
 
-    conversion = policy.engine.graphs.seconds if engine == "openvino" else 0.0
+    graphs = getattr(policy.engine, "graphs", None)
+    conversion = 0.0 if graphs is None else graphs.seconds
     return predict, {"precision": policy.dtype, "conversion": conversion}
 
 
@@ -117,7 +122,7 @@ def serve(engine: str, asked: dict[str, Any]) -> None:
 
     Args:
         engine: one of ours, or ``lerobot``.
-        asked: ``folder``, ``dtype``, ``device``, ``threads``, ``num_steps``, ``solver``.
+        asked: ``folder``, ``dtype`` and `bench_inference.ASKED`.
     """
     output = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print must not mix with the answers

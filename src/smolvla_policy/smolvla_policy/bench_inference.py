@@ -37,6 +37,8 @@ INSTRUCTIONS = (
     *("asimd", "bf16", "i8mm"),
 )
 """Instruction sets that matter to the network, as Linux calls them; asimd is Arm's Neon."""
+ASKED = ("device", "threads", "num_steps", "solver", "cuda_graph")
+"""Settings that a contender has."""
 LIMITS = {
     "avx2": {
         "ONEDNN_MAX_CPU_ISA": "AVX2_VNNI",  # OpenVINO, too
@@ -67,6 +69,7 @@ class InferenceBenchSettings(Settings):
     )
     num_steps: int = same(SmolVLASettings, "num_steps", 0, note="LeRobot: the checkpoint's.")
     solver: str = same(SmolVLASettings, "solver", "euler")
+    cuda_graph: bool = same(SmolVLASettings, "cuda_graph", False)
     device: str = setting("cpu", "Where the network runs: cpu, cuda, mps.")
     threads: int = setting(os.cpu_count() or 1, "Threads of each contender.", 1)
     isa: str | None = setting(
@@ -148,8 +151,8 @@ class Contender:
             environment["PYTHONPATH"] = os.pathsep.join(
                 filter(None, (root, os.environ.get("PYTHONPATH")))
             )
-        asked = {name: getattr(options, name) for name in ("device", "threads", "num_steps")}
-        asked |= {"folder": str(folder), "dtype": dtype, "solver": options.solver}
+        asked = {name: getattr(options, name) for name in ASKED}
+        asked |= {"folder": str(folder), "dtype": dtype}
         # A pipe that nobody reads fills up; the file lives until `close`.
         self._errors = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115
         self._process = subprocess.Popen(
@@ -382,8 +385,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for engine, those in versions.items():
             print(f"{engine}:", ", ".join(f"{name} {version}" for name, version in those.items()))
     if options.json is not None:
-        asked = {name: getattr(options, name) for name in ("threads", "repeats", "num_steps")}
-        asked |= {"solver": options.solver, "isa": options.isa, "device": options.device}
+        asked = {name: getattr(options, name) for name in (*ASKED, "repeats", "isa")}
         write_json(options.json, {"processor": asdict(here), **asked, "results": results})
     if not any(row["engine"] != LEROBOT for row in results):
         return could_not_run(parser().prog, RuntimeError("nothing of ours could be measured"))
