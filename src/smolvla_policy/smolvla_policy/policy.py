@@ -37,6 +37,7 @@ from smolvla_policy.model.engine import Engine, TorchEngine, choose_engine
 from smolvla_policy.model.network import SmolVLANetwork
 from smolvla_policy.model.preprocess import PixelScale
 from smolvla_policy.model.sizes import Precision, choose_device, choose_precision
+from smolvla_policy.model.static_engine import StaticTorchEngine
 
 Floats = NDArray[np.float32]
 Images = Mapping[str, NDArray[np.uint8]]
@@ -120,6 +121,7 @@ class SmolVLAPolicy:
         revision: str | None = None,
         adapt: Adaptation | None = None,
         engine: str = "torch",
+        cuda_graph: bool = False,
     ) -> SmolVLAPolicy:
         """Load a checkpoint.
 
@@ -139,6 +141,8 @@ class SmolVLAPolicy:
                 training does that goes on from another robot's checkpoint.
             engine: what computes the network: ``torch`` (the reference), ``openvino`` or ``auto``:
                 OpenVINO on a CPU where it is installed.
+            cuda_graph: whether the torch engine captures chunks as CUDA graphs, see
+                `model.static_engine`; of no effect on other devices.
 
         Returns:
             The policy, ready to predict.
@@ -149,7 +153,12 @@ class SmolVLAPolicy:
         """
         contents = read_contents(path_or_repo_id, stats, revision, adapt)
         return cls.from_contents(
-            contents, device=device, dtype=dtype, tokenizer=tokenizer, engine=engine
+            contents,
+            device=device,
+            dtype=dtype,
+            tokenizer=tokenizer,
+            engine=engine,
+            cuda_graph=cuda_graph,
         )
 
     @classmethod
@@ -162,6 +171,7 @@ class SmolVLAPolicy:
         tokenizer: str | Path | None = None,
         cameras: Mapping[str, str] = {},
         engine: str = "torch",
+        cuda_graph: bool = False,
     ) -> SmolVLAPolicy:
         """Load the weights of a checkpoint whose other files were read; see `from_pretrained`.
 
@@ -172,6 +182,7 @@ class SmolVLAPolicy:
             tokenizer: see there.
             cameras: name -> feature of cameras that go by other names than in the checkpoint.
             engine: see `from_pretrained`.
+            cuda_graph: see there.
         """
         chosen_device = choose_device(device)
         config, folder = contents.config, contents.folder
@@ -194,7 +205,10 @@ class SmolVLAPolicy:
                 return network
 
             if chosen_engine == "torch":
-                return cls(load(precision), contents, text, cameras)
+                make_engine: Callable[..., Engine] = TorchEngine
+                if cuda_graph and chosen_device.type == "cuda":
+                    make_engine = partial(StaticTorchEngine, capture=True)
+                return cls(load(precision), contents, text, cameras, make_engine)
             from smolvla_policy.model.openvino_engine import OpenVINOEngine
             from smolvla_policy.model.openvino_graphs import load_graphs
 

@@ -323,6 +323,10 @@ class ManagedNode(LifecycleNodeMixin, Node):
                 self.abandoned = True
         finally:
             super().destroy_node()
+            # rclpy leaves it to the garbage collector, and with it a publisher and the participant
+            # of DDS: a process that exits at once would leave its shared memory behind.
+            if machine := getattr(self, "_state_machine", None):
+                machine.destroy_when_not_in_use()
 
     # The state machine of ROS.
 
@@ -339,7 +343,7 @@ class ManagedNode(LifecycleNodeMixin, Node):
             self.misconfigured = isinstance(error, ValueError)
         if self._ending:
             self.release()
-            raise SystemExit  # of this thread: there is no state machine any more to go on with
+            self._end_with_node()
         if self.problem:
             self.get_logger().error(f"cannot be configured: {self.problem}")
             return self._leave(TransitionCallbackReturn.FAILURE)
@@ -381,14 +385,23 @@ class ManagedNode(LifecycleNodeMixin, Node):
         self, what: str, function: Callable[[], None], phase: str
     ) -> TransitionCallbackReturn:
         """Run `function` and enter `phase`; ROS calls `on_error` where it breaks."""
+        problem = ""
         try:
             function()
         except Exception as error:  # rclpy would swallow it
-            self.problem = f"it could not be {what}: {error_text(error)}"
-            self.get_logger().error(self.problem)
+            problem = f"it could not be {what}: {error_text(error)}"
+        self._end_with_node()
+        if problem:
+            self.problem = problem
+            self.get_logger().error(problem)
             return TransitionCallbackReturn.ERROR
         self._enter(phase)
         return TransitionCallbackReturn.SUCCESS
+
+    def _end_with_node(self) -> None:
+        """End this thread where the node ended meanwhile: its state machine is no more."""
+        if self._ending:
+            raise SystemExit
 
     def _halt(self, state: LifecycleState) -> None:
         super().on_deactivate(state)  # disables the managed publishers first: nothing goes out

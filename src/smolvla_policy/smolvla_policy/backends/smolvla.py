@@ -91,6 +91,7 @@ class SmolVLABackend:
             tokenizer=settings.tokenizer or None,
             cameras=features,
             engine=settings.engine,
+            cuda_graph=settings.cuda_graph,
         )
         self.policy.engine.steps = settings.num_steps
         self.policy.engine.solver = settings.solver

@@ -30,6 +30,11 @@ class SmolVLASettings(PolicySettings):
         "'auto': OpenVINO on a CPU where it is installed.",
         choices=("auto", "torch", "openvino"),
     )
+    cuda_graph: bool = setting(
+        False,
+        "Capture each chunk as one CUDA graph, which saves the time to start its kernels one by "
+        "one. Of use on NVIDIA GPUs alone, and not tried on one yet.",
+    )
     num_steps: int = live_setting(
         0, "Denoising steps of a chunk; 0: as many as the checkpoint says.", 0, 100
     )

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from smolvla_policy.model.network import ExpertCache, Prefix, SmolVLANetwork
-from smolvla_policy.model.preprocess import PixelScale, stack_cameras
+from smolvla_policy.model.preprocess import PixelScale, stack_cameras, upload
 from smolvla_policy.model.sampler import Guidance, flow_times, integrate, make_guidance
 
 Floats = NDArray[np.float32]
@@ -104,6 +104,8 @@ class Engine(ABC):
     solver: str = "euler"
     profile: bool = False
     stage_times: dict[str, float] = field(default_factory=dict)
+    # What the device need not be told again: token ids, and embedded flow times by their number.
+    _constants: dict[object, Tensor] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def precision(self) -> str:
@@ -164,17 +166,17 @@ class Engine(ABC):
             target = (self.side, self.side) if self.resize else None
             shape = (state.shape[0], self.network.sizes.state_dim)
             padded = torch.zeros(shape, dtype=torch.float32, device=device)
-            padded[:, : state.shape[1]] = torch.from_numpy(state).to(device)
+            padded[:, : state.shape[1]] = upload(state, device)
             guidance = None
             if decided is not None:
                 guidance = make_guidance(decided, delay, noise.shape, device)
             inputs = ChunkInputs(
                 stack_cameras(cameras, self.side, target, device, scales),
                 absent,
-                torch.from_numpy(tokens).to(device),
-                None if token_valid is None else torch.from_numpy(token_valid).to(device),
+                upload(tokens, device),
+                None if token_valid is None else upload(token_valid, device),
                 padded,
-                torch.from_numpy(noise).to(device, torch.float32),
+                upload(noise, device),
                 guidance,
             )
             actions: Floats = self.chunk(inputs, lambda: self._mark(marks)).cpu().numpy()
@@ -200,14 +202,13 @@ class Engine(ABC):
             inputs.tokens,
             inputs.token_valid,
             inputs.state,
-            image_start=self._ids(self.image_start),
-            image_end=self._ids(self.image_end),
+            image_start=self._constant(self.image_start),
+            image_end=self._constant(self.image_end),
         )
         context = self.prefill(prefix)
         mark()
         steps = self.steps or network.sizes.steps
-        times = torch.tensor(flow_times(steps), dtype=torch.float32, device=inputs.noise.device)
-        features = network.time_features(times)
+        features = network.project_time(self._time_embedding(steps))
         return integrate(
             lambda actions, step: self.velocity(actions, features[step : step + 1], context),
             inputs.noise,
@@ -216,8 +217,16 @@ class Engine(ABC):
             guidance=inputs.guidance,
         )
 
-    def _ids(self, ids: tuple[int, ...]) -> Tensor | None:
-        return torch.tensor(ids, device=self.network.device) if ids else None
+    def _constant(self, ids: tuple[int, ...]) -> Tensor | None:
+        if ids and ids not in self._constants:
+            self._constants[ids] = torch.tensor(ids, device=self.network.device)
+        return self._constants.get(ids)
+
+    def _time_embedding(self, steps: int) -> Tensor:
+        if steps not in self._constants:
+            times = torch.tensor(flow_times(steps), dtype=torch.float32)
+            self._constants[steps] = self.network.embed_time(times).to(self.network.device)
+        return self._constants[steps]
 
     def _mark(self, marks: list[float]) -> None:
         if self.profile and self.network.device.type == "cuda":

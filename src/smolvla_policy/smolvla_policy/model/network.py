@@ -255,7 +255,7 @@ class SmolVLANetwork(nn.Module):
 
         width = math.sqrt(self.sizes.text.hidden)
         # LeRobot rounds this factor, unlike that of the text, to the type of the images.
-        factor = torch.tensor(width, dtype=self.precision.vision, device=device)
+        factor = torch.full((), width, dtype=self.precision.vision, device=device)
         for embedded, present in zip(images, image_valid, strict=True):
             if image_start is not None:
                 append(special(image_start), None)
@@ -272,9 +272,9 @@ class SmolVLANetwork(nn.Module):
             padding = parts[0].new_zeros(batch, missing, self.sizes.text.hidden)
             append(padding, padding.new_zeros(batch, 1, dtype=torch.bool))
             dense = False
-        starts = torch.zeros(batch, state_at + 1 + max(missing, 0), device=device).bool()
-        starts[:, state_at] = True
-        return Prefix(torch.cat(parts, 1), torch.cat(valid, 1), starts, dense)
+        embeddings = torch.cat(parts, 1)
+        starts = torch.arange(embeddings.shape[1], device=device) == state_at
+        return Prefix(embeddings, torch.cat(valid, 1), starts.expand(batch, -1), dense)
 
     def prefill(
         self, prefix: Prefix, *, with_output: bool = False
@@ -380,10 +380,17 @@ class SmolVLANetwork(nn.Module):
         Returns:
             (n, expert hidden) float32, the bias included.
         """
-        width = self.sizes.expert.hidden
-        embedding = sinusoid(time, width, self.sizes.min_period, self.sizes.max_period)
+        return self.project_time(self.embed_time(time))
+
+    def embed_time(self, time: Tensor) -> Tensor:
+        """Embed flow times (n,) as (n, expert hidden) float32; weights have no part in it."""
+        sizes = self.sizes
+        return sinusoid(time, sizes.expert.hidden, sizes.min_period, sizes.max_period)
+
+    def project_time(self, embedding: Tensor) -> Tensor:
+        """Turn the result of `embed_time` into that of `time_features`."""
         layer = self.action_time_mlp_in
-        return functional.linear(embedding, layer.weight[:, width:], layer.bias)
+        return functional.linear(embedding, layer.weight[:, embedding.shape[1] :], layer.bias)
 
     def embed_suffix(self, actions: Tensor, time_features: Tensor) -> Tensor:
         """Turn noisy actions into tokens of the expert.

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,6 +42,21 @@ def fitted_size(height: int, width: int, target: tuple[int, int]) -> tuple[int, 
     return max(int(height / ratio), 1), max(int(width / ratio), 1)
 
 
+def upload(array: NDArray[Any], device: torch.device) -> Tensor:
+    """Bring an array to a device, to a GPU through pinned memory, without waiting for it.
+
+    Args:
+        array: of numbers; on the CPU the tensor may share its memory.
+        device: where it is wanted.
+    """
+    # PyTorch takes no read-only arrays, and images of ROS messages are such.
+    tensor = torch.from_numpy(np.require(array, requirements=("C", "W")))
+    if device.type == "cuda":
+        # PyTorch keeps pinned memory for the next time, and frees none that is being copied.
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
 def to_pixels(
     images: NDArray[np.uint8],
     out: Tensor,
@@ -68,16 +84,14 @@ def to_pixels(
             f"image is {height}x{width}, but this checkpoint does not resize images and needs "
             f"{side_h}x{side_w}"
         )
-    # PyTorch takes no read-only arrays, and images of ROS messages are such.
-    writable = np.require(images, requirements=("C", "W"))
-    pixels = torch.from_numpy(writable).to(out.device).permute(0, 3, 1, 2)
+    pixels = upload(images, out.device).permute(0, 3, 1, 2)
     values = pixels.to(torch.float32).div_(255.0)
     if target is not None and (width, height) != target:
         size = fitted_size(height, width, target)
         values = functional.interpolate(values, size=size, mode="bilinear", align_corners=False)
     if scale is not None:
-        factor = torch.from_numpy(scale.factor).to(out.device)[:, None, None]
-        offset = torch.from_numpy(scale.offset).to(out.device)[:, None, None]
+        factor = upload(scale.factor, out.device)[:, None, None]
+        offset = upload(scale.offset, out.device)[:, None, None]
         values = values * factor + offset
     out.fill_(-1.0)
     fitted_h, fitted_w = values.shape[-2:]

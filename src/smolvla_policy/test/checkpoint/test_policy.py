@@ -31,6 +31,18 @@ def test_mixed_precision_equals_lerobots(sample):
     assert policy.dtype == "bfloat16"
 
 
+NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NEEDS_GPU)])
+def test_a_captured_chunk_equals_lerobots(sample, want, device):
+    policy = SmolVLAPolicy.from_pretrained(
+        GOLDEN / "ckpt", dtype="float32", device=device, cuda_graph=True
+    )
+    for _ in range(2):  # captured, then replayed
+        assert np.abs(policy.predict_chunk(**sample) - want).max() <= 1e-2
+
+
 def test_batch_equals_lerobots(policy):
     data = load_file(GOLDEN / "inputs.safetensors")
     meta = json.loads((GOLDEN / "meta.json").read_text())

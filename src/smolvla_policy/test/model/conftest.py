@@ -38,16 +38,18 @@ def meta():
 def build():
     """Return a function that loads the golden network in a precision."""
 
-    def make(dtype: str, native_bfloat16: bool | None = None) -> SmolVLANetwork:
+    def make(
+        dtype: str, native_bfloat16: bool | None = None, device: torch.device = CPU
+    ) -> SmolVLANetwork:
         folder = GOLDEN / "ckpt"
         config = read_config(folder)
         precision = choose_precision(
-            dtype, CPU, load_vlm_weights=True, native_bfloat16=native_bfloat16
+            dtype, device, load_vlm_weights=True, native_bfloat16=native_bfloat16
         )
         with TensorFile(folder / "model.safetensors") as file:
             sizes = model_sizes(config, read_vlm_config(config, folder, file), "golden")
             network = SmolVLANetwork(sizes, precision)
-            load_weights(network, folder, file, CPU)
+            load_weights(network, folder, file, device)
         return network
 
     return make

@@ -15,6 +15,9 @@ RUNS = {
     "bfloat16 in hardware": ("bfloat16", True, "mixed_bf16_b1", 0.05),
     "bfloat16 widened": ("bfloat16", False, "mixed_bf16_b1", 0.05),
 }
+if torch.cuda.is_available():
+    RUNS["float32 on a GPU"] = ("float32", None, "f32_b1", 1e-3)
+    RUNS["bfloat16 on a GPU"] = ("bfloat16", True, "mixed_bf16_b1", 0.05)
 STAGES = [
     *(f"pixels.{i}" for i in range(3)),
     *(f"vision_embeddings.{i}" for i in range(3)),
@@ -42,8 +45,10 @@ STAGES = [
 def compute(network, inputs, batch=1, cameras=CAMERAS, image_valid=None, steps=None, **prefix):
     """Run the network on the golden inputs and return every stage by its golden name."""
     got = {}
+    device = network.device
     images = [inputs[f"image_u8.{camera}"][:batch].numpy() for camera in cameras]
-    pixels = stack_cameras(images, 64, (64, 64), torch.device("cpu"))
+    pixels = stack_cameras(images, 64, (64, 64), device)
+    inputs = {name: value.to(device) for name, value in inputs.items()}
     typed = pixels if network.precision.widen else pixels.to(network.precision.vision)
     tokens = prefix.pop("tokens", inputs["lang_tokens"][:batch])
     mask = prefix.pop("mask", inputs["lang_mask"][:batch])
@@ -70,7 +75,7 @@ def compute(network, inputs, batch=1, cameras=CAMERAS, image_valid=None, steps=N
             got[f"kv.{layer}.k"], got[f"kv.{layer}.v"] = k.transpose(1, 2), v.transpose(1, 2)
         cache = network.expert_cache(keys_values, made)
         noise = inputs["noise"][:batch]
-        got["time"] = torch.tensor(flow_times(10))
+        got["time"] = torch.tensor(flow_times(10), device=device)
         suffix = network.embed_suffix(noise, network.time_features(got["time"][:1]))
         got["suffix_embs_step0"] = suffix
         got["suffix_att_2d"] = network.suffix_attention(made.valid)
@@ -81,14 +86,14 @@ def compute(network, inputs, batch=1, cameras=CAMERAS, image_valid=None, steps=N
             got[f"v_t.{step}"], got[f"x_t.{step}"] = velocity, actions
 
         count = steps or network.sizes.steps
-        features = network.time_features(torch.tensor(flow_times(count)))
+        features = network.time_features(torch.tensor(flow_times(count), device=device))
 
         def velocity(actions, step):
             return network.velocity(actions, features[step : step + 1], cache)
 
         actions = integrate(velocity, noise, count, observe=observe)
         got["actions_padded"], got["actions"] = actions, actions[:, :, :6]
-    return got
+    return {name: value.cpu() for name, value in got.items()}
 
 
 @pytest.fixture(scope="module", params=RUNS)
@@ -97,7 +102,8 @@ def run(request, build, inputs, golden):
     want = golden(name)
     for part in ("v_t", "x_t"):
         want.update({f"{part}.{step}": value for step, value in enumerate(want[part])})
-    return compute(build(dtype, native), inputs), want, tolerance
+    device = torch.device("cuda" if "GPU" in request.param else "cpu")
+    return compute(build(dtype, native, device), inputs), want, tolerance
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -209,3 +209,12 @@ def test_linear_keeps_gradients():
     x = torch.randn(3, 4, requires_grad=True)
     layers.linear(x, torch.randn(2, 4), None).sum().backward()
     assert x.grad is not None
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_pytorch_s_norm_which_gpus_run_rounds_like_ours(dtype):
+    x = torch.randn(50, 96, generator=torch.Generator().manual_seed(0)).to(dtype)
+    norm = layers.RMSNorm(96, 1e-5)
+    norm.weight = torch.nn.Parameter(torch.linspace(0.5, 2.0, 96).to(dtype))
+    want = norm.weight * functional.rms_norm(x, (96,), eps=1e-5)
+    assert torch.equal(norm(x), want)

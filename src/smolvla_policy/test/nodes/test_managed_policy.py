@@ -160,6 +160,17 @@ def test_destroying_a_node_that_loads_does_not_wait_for_ever(graph, slow, monkey
     assert slow.backend.closed  # what was loaded for nobody is freed
 
 
+def test_a_destroyed_node_leaves_nothing_in_the_graph(graph, make_world):
+    world = make_world().ready()
+    gc.disable()  # a process that exits at once collects nothing either
+    try:
+        graph.remove(world.policy)
+        events = "policy_node/transition_event"
+        graph.until(lambda: graph.node.count_publishers(events) == 0, what="its last publisher")
+    finally:
+        gc.enable()
+
+
 def test_a_signal_in_the_middle_of_an_inference_is_no_error(graph, make_world):
     world = make_world().ready()
     world.backend.gate.clear()
