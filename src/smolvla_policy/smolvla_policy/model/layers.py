@@ -47,7 +47,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None, *, gelu: bool = False
     """
     operator = None
     # bfloat16 goes through oneDNN anyway, and fusing would round differently from LeRobot.
-    if x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_grad_enabled():
+    direct = not (torch.is_grad_enabled() or torch.compiler.is_compiling())
+    if x.device.type == "cpu" and x.dtype == torch.float32 and direct:
         operator = _onednn()
     if operator is not None:
         return operator(x, weight, bias, *(("gelu", [], "tanh") if gelu else ("none", [], "")))
@@ -151,11 +152,16 @@ class Rotary:
         self.cos = angle.cos()[:, :, None, :]
         self.sin = angle.sin()[:, :, None, :]
 
+    @staticmethod
+    def of(cos: Tensor, sin: Tensor) -> Rotary:
+        """Return the embedding of given tables, each (batch, tokens, 1, head_dim / 2)."""
+        made = object.__new__(Rotary)
+        made.cos, made.sin = cos, sin
+        return made
+
     def map(self, change: Callable[[Tensor], Tensor]) -> Rotary:
         """Return a copy with `change` applied to sines and cosines."""
-        copy = object.__new__(Rotary)
-        copy.cos, copy.sin = change(self.cos), change(self.sin)
-        return copy
+        return Rotary.of(change(self.cos), change(self.sin))
 
     def __call__(self, x: Tensor) -> Tensor:
         """Rotate (batch, tokens, heads, head_dim) in float32; the type is kept."""
