@@ -45,7 +45,7 @@ def compare(pair, images, tasks, **options):
     batch = len(tasks)
     frames = {name: image[:batch] for name, image in images.items()}
     states = np.stack([STATE, -STATE])[:batch]
-    noise = draw_noise(policy, batch)
+    noise = draw_noise(pair[0], batch)
     want, got = (p.predict_batch(frames, states, tasks, noise, **options) for p in pair[:2])
     spread = want.std(axis=(0, 1))
     assert spread.min() > 1.0
