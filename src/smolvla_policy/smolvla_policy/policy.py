@@ -359,7 +359,10 @@ class SmolVLAPolicy:
 
         Raises:
             CheckpointError: `folder` is the one that was loaded.
+            ValueError: the weights are not in memory but in the graphs of another engine.
         """
+        if self.engine.name == "openvino":
+            raise ValueError("to save a checkpoint load it with engine='torch'")
         save_checkpoint(
             Path(folder),
             self.network,

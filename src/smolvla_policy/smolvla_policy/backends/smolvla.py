@@ -95,7 +95,7 @@ class SmolVLABackend:
         )
         self.policy.engine.steps = settings.num_steps
         self.policy.engine.solver = settings.solver
-        self.notes = (*notes, camera_note(features, contents.config))
+        self.notes = (*notes, camera_note(features, contents.config), self._engine_note())
         self.warnings = tuple(warnings)
         self.tasks = contents.robot.tasks
         self.device = str(self.policy.device)
@@ -148,6 +148,13 @@ class SmolVLABackend:
         self._index += 1
         self._instruction = observation.instruction
         return self._units.to_joints(actions)
+
+    def _engine_note(self) -> str:
+        engine = self.policy.engine
+        note = f"engine: {engine.name}, {engine.precision}, {torch.get_num_threads()} threads"
+        if engine.name == "torch" and self.policy.device.type == "cpu":
+            note += "; OpenVINO is faster on a CPU: pip install openvino, engine:=auto"
+        return note
 
     def _noise(self) -> NDArray[np.float32] | None:
         """Return the next chunk's noise; None where the policy shall draw it."""

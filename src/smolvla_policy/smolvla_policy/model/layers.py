@@ -149,12 +149,12 @@ class Rotary:
             2.0 / head_dim
         )
         angle = positions.float()[..., None] / ROPE_WAVELENGTH**exponent
-        self.cos = angle.cos()[:, :, None, :]
-        self.sin = angle.sin()[:, :, None, :]
+        both = torch.cat((angle, angle), dim=-1)[:, :, None, :]
+        self.cos, self.sin = both.cos(), both.sin()
 
     @staticmethod
     def of(cos: Tensor, sin: Tensor) -> Rotary:
-        """Return the embedding of given tables, each (batch, tokens, 1, head_dim / 2)."""
+        """Return the embedding of given tables, each (batch, tokens, 1, head_dim)."""
         made = object.__new__(Rotary)
         made.cos, made.sin = cos, sin
         return made
@@ -165,11 +165,11 @@ class Rotary:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Rotate (batch, tokens, heads, head_dim) in float32; the type is kept."""
-        first, second = x.float().chunk(2, dim=-1)
-        rotated = torch.cat(
-            (first * self.cos - second * self.sin, second * self.cos + first * self.sin), dim=-1
-        )
-        return rotated.to(x.dtype)
+        wide = x.float()
+        first, second = wide.chunk(2, dim=-1)
+        # Written as OpenVINO recognizes it.
+        turned = torch.cat((-second, first), dim=-1)
+        return (wide * self.cos + turned * self.sin).to(x.dtype)
 
 
 def additive_mask(allowed: Tensor, groups: int) -> Tensor:
