@@ -25,6 +25,7 @@ from smolvla_policy.checkpoint.contents import (
     read_contents,
 )
 from smolvla_policy.checkpoint.processors import camera_feature, default_cameras
+from smolvla_policy.model.engine import missing_openvino
 from smolvla_policy.policy import SmolVLAPolicy
 
 
@@ -95,10 +96,11 @@ class SmolVLABackend:
         )
         self.policy.engine.steps = settings.num_steps
         self.policy.engine.solver = settings.solver
-        self.notes = (*notes, camera_note(features, contents.config), self._engine_note())
-        self.warnings = tuple(warnings)
+        self.notes = (*notes, camera_note(features, contents.config))
+        self.warnings = (*warnings, *missing_openvino(settings.engine, self.policy.device))
         self.tasks = contents.robot.tasks
-        self.device = str(self.policy.device)
+        engine = self.policy.engine.name
+        self.device = str(self.policy.device) + ("" if engine == "torch" else f" ({engine})")
         self.dtype = self.policy.dtype
         self.cameras = tuple(features)
         self.joint_names = tuple(joint_names)
@@ -149,13 +151,6 @@ class SmolVLABackend:
         self._instruction = observation.instruction
         return self._units.to_joints(actions)
 
-    def _engine_note(self) -> str:
-        engine = self.policy.engine
-        note = f"engine: {engine.name}, {engine.precision}, {torch.get_num_threads()} threads"
-        if engine.name == "torch" and self.policy.device.type == "cpu":
-            note += "; OpenVINO is faster on a CPU: pip install openvino, engine:=auto"
-        return note
-
     def _noise(self) -> NDArray[np.float32] | None:
         """Return the next chunk's noise; None where the policy shall draw it."""
         shape = (self.chunk_size, int(self.policy.config.max_action_dim))
@@ -182,9 +177,10 @@ class SmolVLABackend:
 
     def close(self) -> None:
         """Free the weights, on a GPU too; the backend cannot be used afterwards."""
+        device = self.policy.device
         del self.policy
         gc.collect()
-        if torch.device(self.device).type == "cuda":
+        if device.type == "cuda":
             torch.cuda.empty_cache()
 
 

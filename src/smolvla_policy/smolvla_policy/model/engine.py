@@ -258,6 +258,16 @@ def choose_engine(engine: str, device: torch.device) -> str:
     return engine
 
 
+def missing_openvino(engine: str, device: torch.device) -> tuple[str, ...]:
+    """Return a warning where ``auto`` would take OpenVINO if that were installed."""
+    if engine != "auto" or device.type != "cpu" or choose_engine(engine, device) == "openvino":
+        return ()
+    return (
+        "OpenVINO is not installed, so PyTorch computes, which takes longer on a CPU and much "
+        "longer beside other programs: pip install openvino",
+    )
+
+
 class TorchEngine(Engine):
     """The reference, on every device of PyTorch."""
 
