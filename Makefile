@@ -63,7 +63,7 @@ format: setup ## Format the sources
 	@files="$$(git ls-files '*.cpp' '*.hpp')"; \
 	if [ -n "$$files" ]; then .venv/bin/clang-format -i $$files; fi
 
-bench: setup ## Measure inference and the executor's timing here (LEROBOT_PYTHON=, SECONDS=60)
+bench: setup ## Measure inference (LEROBOT_PYTHON=, ARGS="--busy --isa avx2") and the executor (SECONDS=60)
 	@$(ENV) test -e bench_out/checkpoint/model.safetensors || \
 		smolvla bench inference --make-checkpoint bench_out/checkpoint
 	@$(ENV) smolvla bench inference --checkpoint bench_out/checkpoint \

@@ -3,7 +3,9 @@
 
 import gc
 import os
+import shutil
 import signal
+import tempfile
 
 from hypothesis import settings
 
@@ -11,6 +13,10 @@ pytest_plugins = ["node_rig"]  # nodes in a graph of their own
 
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
+
+# What is cached (graphs of networks) is made anew by each run, and not left to the user.
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="smolvla-tests-")
+os.environ.pop("HF_HOME", None)
 
 # How long an example takes says how busy the machine is, not whether the code is right.
 settings.register_profile("without_deadline", deadline=None)
@@ -20,6 +26,11 @@ settings.load_profile("without_deadline")
 # and interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_unconfigure() -> None:
+    """Remove the cache."""
+    shutil.rmtree(os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
 
 def pytest_collection_finish() -> None:

@@ -8,8 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from smolvla_bringup.cli import Tool
+from smolvla_core.images import decode_picture
 from smolvla_policy.checkpoint.synthetic import make_checkpoint
 
 ROOT = Path(__file__).parents[1]
@@ -22,6 +24,19 @@ def bench(*arguments: object) -> int:
     paths = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     done = subprocess.run(command, env={**os.environ, **paths}, timeout=240, check=False)
     return done.returncode
+
+
+def test_inference_becomes_a_picture(tmp_path):
+    report, picture = tmp_path / "inference.json", tmp_path / "inference.png"
+    usual = ("--engine", "torch", "--dtype", "float32", "--repeats", 1, "--json", report)
+    assert bench("inference", "--checkpoint", TINY_VLM.parents[1], *usual) == 0
+    cameras = [row["cameras"] for row in json.loads(report.read_text())["results"]]
+    assert cameras[:1] + cameras[-1:] == [1, 3]
+    script = [sys.executable, ROOT / "scripts/plot_inference.py", report, report]
+    subprocess.run([*script, "--output", picture], timeout=60, check=True)
+    pixels = decode_picture(picture.read_bytes())[0].astype(int)
+    (columns,) = np.nonzero((np.abs(pixels - (0x00, 0x72, 0xB2)) < 30).all(axis=2).any(axis=0))
+    assert np.ptp(columns) > 0.6 * pixels.shape[1]  # a line in each of the two panels
 
 
 def test_executor_beside_a_random_checkpoint(tmp_path):

@@ -25,15 +25,22 @@ HEIGHT, WIDTH = 480, 640
 Predict = Callable[[int], dict[str, float]]
 """Predicts a chunk from that many cameras and returns the seconds of the stages."""
 
+About = dict[str, Any]
+"""What is to be said of a contender beside its times: ``precision``, ``conversion`` [s]."""
 
-def load_ours(folder: Path, engine: str, asked: dict[str, Any]) -> Predict:
+
+def load_ours(folder: Path, engine: str, asked: dict[str, Any]) -> tuple[Predict, About]:
     """Load the checkpoint with this package."""
     import numpy as np
 
     from smolvla_policy.policy import SmolVLAPolicy
 
     policy = SmolVLAPolicy.from_pretrained(
-        folder, dtype=asked["dtype"], device=asked["device"], engine=engine
+        folder,
+        dtype=asked["dtype"],
+        device=asked["device"],
+        engine=engine,
+        cuda_graph=asked["cuda_graph"],
     )
     policy.engine.steps, policy.engine.solver = asked["num_steps"], asked["solver"]
     policy.engine.profile = True
@@ -52,10 +59,12 @@ def load_ours(folder: Path, engine: str, asked: dict[str, Any]) -> Predict:
         policy.predict_chunk(images, state, TASK, noise)
         return {**policy.engine.stage_times, "total": time.perf_counter() - started}
 
-    return predict
+    graphs = getattr(policy.engine, "graphs", None)
+    conversion = 0.0 if graphs is None else graphs.seconds
+    return predict, {"precision": policy.dtype, "conversion": conversion}
 
 
-def load_lerobot(folder: Path, dtype: str, device: str) -> Predict:
+def load_lerobot(folder: Path, dtype: str, device: str) -> tuple[Predict, About]:
     """Load the checkpoint with LeRobot, whose modules have no types here."""
     os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
     os.chdir(folder)  # the VLM's configuration is named relative to the checkpoint
@@ -105,7 +114,7 @@ def load_lerobot(folder: Path, dtype: str, device: str) -> Predict:
         rest = total - spent["images"] - spent["steps"]
         return {**spent, "prefix": rest, "total": total}
 
-    return predict
+    return predict, {"precision": dtype, "conversion": 0.0}
 
 
 def serve(engine: str, asked: dict[str, Any]) -> None:
@@ -113,7 +122,7 @@ def serve(engine: str, asked: dict[str, Any]) -> None:
 
     Args:
         engine: one of ours, or ``lerobot``.
-        asked: ``folder``, ``dtype``, ``device``, ``threads``, ``num_steps``, ``solver``.
+        asked: ``folder``, ``dtype`` and `bench_inference.ASKED`.
     """
     output = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print must not mix with the answers
@@ -123,17 +132,20 @@ def serve(engine: str, asked: dict[str, Any]) -> None:
     torch.set_num_threads(asked["threads"])
     folder = Path(asked["folder"])
     if engine == "lerobot":
-        predict = load_lerobot(folder, asked["dtype"], asked["device"])
+        predict, about = load_lerobot(folder, asked["dtype"], asked["device"])
     else:
-        predict = load_ours(folder, engine, asked)
-    load = time.perf_counter() - started
+        predict, about = load_ours(folder, engine, asked)
+    about["load"] = time.perf_counter() - started
     predict(1)  # what cannot compute is found out here
     used = ("torch",) if engine == "torch" else ("torch", engine)
-    versions = {"python": platform.python_version(), **{name: version(name) for name in used}}
-    print(json.dumps({"load": load, "versions": versions}), file=output, flush=True)
+    about["versions"] = {"python": platform.python_version()}
+    about["versions"] |= {name: version(name) for name in used}
+    print(json.dumps(about), file=output, flush=True)
     for line in sys.stdin:
         times: dict[str, Any] = predict(int(line))
         times["memory"] = peak_memory()
+        if asked["device"].startswith("cuda"):
+            times["gpu_memory"] = torch.cuda.max_memory_reserved(asked["device"])
         print(json.dumps(times), file=output, flush=True)
 
 

@@ -37,6 +37,8 @@ INSTRUCTIONS = (
     *("asimd", "bf16", "i8mm"),
 )
 """Instruction sets that matter to the network, as Linux calls them; asimd is Arm's Neon."""
+ASKED = ("device", "threads", "num_steps", "solver", "cuda_graph")
+"""Settings that a contender has."""
 LIMITS = {
     "avx2": {
         "ONEDNN_MAX_CPU_ISA": "AVX2_VNNI",  # OpenVINO, too
@@ -67,6 +69,7 @@ class InferenceBenchSettings(Settings):
     )
     num_steps: int = same(SmolVLASettings, "num_steps", 0, note="LeRobot: the checkpoint's.")
     solver: str = same(SmolVLASettings, "solver", "euler")
+    cuda_graph: bool = same(SmolVLASettings, "cuda_graph", False)
     device: str = setting("cpu", "Where the network runs: cpu, cuda, mps.")
     threads: int = setting(os.cpu_count() or 1, "Threads of each contender.", 1)
     isa: str | None = setting(
@@ -129,7 +132,8 @@ class Contender:
         options: what is measured.
 
     Attributes:
-        about: seconds of ``load``, ``versions`` of what computes.
+        about: ``load`` and ``conversion`` [s], which the former includes, the ``precision`` that
+            it has and ``versions`` of what computes.
 
     Raises:
         RuntimeError: it cannot load the checkpoint or predict.
@@ -140,13 +144,15 @@ class Contender:
     ) -> None:
         self.engine, self.dtype = engine, dtype
         environment = {**os.environ, **LIMITS.get(options.isa or "", {})}
+        if options.checkpoint is None:  # what is converted ends with the random checkpoint
+            environment["HF_HOME"] = str(folder / "cache")
         if engine != LEROBOT:
             root = str(Path(__file__).resolve().parents[1])
             environment["PYTHONPATH"] = os.pathsep.join(
                 filter(None, (root, os.environ.get("PYTHONPATH")))
             )
-        asked = {name: getattr(options, name) for name in ("device", "threads", "num_steps")}
-        asked |= {"folder": str(folder), "dtype": dtype, "solver": options.solver}
+        asked = {name: getattr(options, name) for name in ASKED}
+        asked |= {"folder": str(folder), "dtype": dtype}
         # A pipe that nobody reads fills up; the file lives until `close`.
         self._errors = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115
         self._process = subprocess.Popen(
@@ -196,7 +202,8 @@ def measure(contenders: Sequence[Contender], cameras: int, repeats: int) -> list
         repeats: chunks of each after one to warm up.
 
     Returns:
-        For each its stages' medians and the ``best`` total [s], and its peak ``memory`` [bytes].
+        For each its stages' medians, the ``best`` total and the total's 95th percentile ``p95``
+        [s], and its peak ``memory`` and ``gpu_memory`` [bytes].
     """
     runs: list[list[dict[str, float]]] = [[] for _ in contenders]
     for repeat in range(repeats + 1):
@@ -208,7 +215,9 @@ def measure(contenders: Sequence[Contender], cameras: int, repeats: int) -> list
         {
             **{stage: statistics.median(run[stage] for run in row) for stage in STAGES},
             "best": min(run["total"] for run in row),
+            "p95": sorted(run["total"] for run in row)[(95 * len(row) - 1) // 100],
             "memory": max(run["memory"] for run in row),
+            "gpu_memory": max(run.get("gpu_memory", 0.0) for run in row),
         }
         for row in runs
     ]
@@ -276,27 +285,25 @@ def measure_group(
         options: what is measured.
 
     Yields:
-        Rows: ``engine``, ``dtype``, ``cameras``, ``busy``, those of `measure`, ``load`` and
-        ``conversion`` [s], ``versions``, and with a ``base`` the ``ratio`` to it.
+        Rows: ``engine``, ``dtype``, ``cameras``, ``busy``, those of `measure`, what the contender
+        says about itself, and with a ``base`` the ``ratio`` to it.
     """
     with ExitStack() as stack:
         running: list[Contender] = []
-        conversions: list[float] = []
         for engine, dtype in contenders:
             start = (engine, dtype, pythons[engine], folder, options)
             try:
-                conversion = 0.0
-                if engine == "openvino":
-                    first = Contender(*start)
-                    first.close()
-                    conversion = first.about["load"]
-                    print(f"{engine} {dtype}: first load {conversion:.1f} s", flush=True)
-                running.append(Contender(*start))
+                contender = Contender(*start)
+                if conversion := contender.about["conversion"]:
+                    contender.close()
+                    print(f"{engine} {dtype} was converted in {conversion:.1f} s", flush=True)
+                    contender = Contender(*start)
+                    contender.about["conversion"] = conversion
             except RuntimeError as error:
                 print(f"{engine} {dtype} is left out: {str(error).splitlines()[-1]}", flush=True)
                 continue
-            conversions.append(conversion)
-            stack.callback(running[-1].close)
+            running.append(contender)
+            stack.callback(contender.close)
         for cameras in sorted(options.num_cameras) if running else ():
             alone: list[dict[str, Any]] = []
             for busy in (False, True) if options.busy else (False,):
@@ -304,8 +311,8 @@ def measure_group(
                     measured = measure(running, cameras, options.repeats)
                 rows = [
                     {"engine": one.engine, "dtype": one.dtype, "cameras": cameras, "busy": busy}
-                    | {**row, **one.about, "conversion": conversion}
-                    for one, row, conversion in zip(running, measured, conversions, strict=True)
+                    | {**row, **one.about}
+                    for one, row in zip(running, measured, strict=True)
                 ]
                 compare(rows, alone)
                 alone = rows
@@ -381,8 +388,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for engine, those in versions.items():
             print(f"{engine}:", ", ".join(f"{name} {version}" for name, version in those.items()))
     if options.json is not None:
-        asked = {name: getattr(options, name) for name in ("threads", "repeats", "num_steps")}
-        asked |= {"solver": options.solver, "isa": options.isa, "device": options.device}
+        asked = {name: getattr(options, name) for name in (*ASKED, "repeats", "isa")}
         write_json(options.json, {"processor": asdict(here), **asked, "results": results})
     if not any(row["engine"] != LEROBOT for row in results):
         return could_not_run(parser().prog, RuntimeError("nothing of ours could be measured"))

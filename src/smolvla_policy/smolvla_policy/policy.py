@@ -32,11 +32,11 @@ from smolvla_policy.checkpoint.text import (
     find_tokenizer,
 )
 from smolvla_policy.checkpoint.vlm import model_sizes, read_vlm_config, vlm_dtype
-from smolvla_policy.checkpoint.weights import TensorFile, load_weights
-from smolvla_policy.model.engine import Engine, TorchEngine
+from smolvla_policy.checkpoint.weights import TensorFile, load_weights, weight_files
+from smolvla_policy.model.engine import Engine, TorchEngine, choose_engine
 from smolvla_policy.model.network import SmolVLANetwork
 from smolvla_policy.model.preprocess import PixelScale
-from smolvla_policy.model.sizes import choose_device, choose_precision
+from smolvla_policy.model.sizes import Precision, choose_device, choose_precision
 from smolvla_policy.model.static_engine import StaticTorchEngine
 
 Floats = NDArray[np.float32]
@@ -188,6 +188,7 @@ class SmolVLAPolicy:
         config, folder = contents.config, contents.folder
         contents.normalizers  # noqa: B018  bad statistics are an error before the weights are read
         text = find_tokenizer(folder, config, contents.processors, tokenizer)
+        chosen_engine = choose_engine(engine, chosen_device)
         with TensorFile(contents.weights) as file:
             vlm = read_vlm_config(config, folder, file)
             precision = choose_precision(
@@ -196,12 +197,28 @@ class SmolVLAPolicy:
                 load_vlm_weights=bool(config.load_vlm_weights),
                 vlm_dtype=vlm_dtype(vlm),
             )
-            network = SmolVLANetwork(model_sizes(config, vlm, str(folder)), precision)
-            load_weights(network, folder, file, chosen_device)
-        make_engine: Callable[..., Engine] = TorchEngine
-        if cuda_graph and chosen_device.type == "cuda":
-            make_engine = partial(StaticTorchEngine, capture=True)
-        return cls(network, contents, text, cameras, make_engine)
+            sizes = model_sizes(config, vlm, str(folder))
+
+            def load(precision: Precision) -> SmolVLANetwork:
+                network = SmolVLANetwork(sizes, precision)
+                load_weights(network, folder, file, chosen_device)
+                return network
+
+            if chosen_engine == "torch":
+                make_engine: Callable[..., Engine] = TorchEngine
+                if cuda_graph and chosen_device.type == "cuda":
+                    make_engine = partial(StaticTorchEngine, capture=True)
+                return cls(load(precision), contents, text, cameras, make_engine)
+            from smolvla_policy.model.openvino_engine import OpenVINOEngine
+            from smolvla_policy.model.openvino_graphs import load_graphs
+
+            side = config.image_side or sizes.vision.image
+            graphs = load_graphs(
+                weight_files(folder, contents.weights), sizes, side, precision, load
+            )
+        network = SmolVLANetwork(sizes, precision)
+        network.load_state_dict(dict(graphs.weights), strict=False, assign=True)
+        return cls(network, contents, text, cameras, partial(OpenVINOEngine, graphs=graphs))
 
     @property
     def device(self) -> torch.device:
@@ -211,7 +228,7 @@ class SmolVLAPolicy:
     @property
     def dtype(self) -> str:
         """Number type as text, ``float32`` or ``bfloat16`` with what differs from it."""
-        return self.network.precision.name
+        return self.engine.precision
 
     @property
     def num_parameters(self) -> int:
@@ -342,7 +359,10 @@ class SmolVLAPolicy:
 
         Raises:
             CheckpointError: `folder` is the one that was loaded.
+            ValueError: the weights are not in memory but in the graphs of another engine.
         """
+        if self.engine.name == "openvino":
+            raise ValueError("to save a checkpoint load it with engine='torch'")
         save_checkpoint(
             Path(folder),
             self.network,

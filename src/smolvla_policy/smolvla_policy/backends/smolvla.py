@@ -25,6 +25,7 @@ from smolvla_policy.checkpoint.contents import (
     read_contents,
 )
 from smolvla_policy.checkpoint.processors import camera_feature, default_cameras
+from smolvla_policy.model.engine import missing_openvino
 from smolvla_policy.policy import SmolVLAPolicy
 
 
@@ -96,9 +97,10 @@ class SmolVLABackend:
         self.policy.engine.steps = settings.num_steps
         self.policy.engine.solver = settings.solver
         self.notes = (*notes, camera_note(features, contents.config))
-        self.warnings = tuple(warnings)
+        self.warnings = (*warnings, *missing_openvino(settings.engine, self.policy.device))
         self.tasks = contents.robot.tasks
-        self.device = str(self.policy.device)
+        engine = self.policy.engine.name
+        self.device = str(self.policy.device) + ("" if engine == "torch" else f" ({engine})")
         self.dtype = self.policy.dtype
         self.cameras = tuple(features)
         self.joint_names = tuple(joint_names)
@@ -175,9 +177,10 @@ class SmolVLABackend:
 
     def close(self) -> None:
         """Free the weights, on a GPU too; the backend cannot be used afterwards."""
+        device = self.policy.device
         del self.policy
         gc.collect()
-        if torch.device(self.device).type == "cuda":
+        if device.type == "cuda":
             torch.cuda.empty_cache()
 
 

@@ -145,6 +145,11 @@ def has_adapter(folder: Path) -> bool:
     return (folder / ADAPTER_CONFIG).is_file()
 
 
+def weight_files(folder: Path, weights: Path) -> list[Path]:
+    """Return the files that a checkpoint's weights come from, its adapter's included."""
+    return [weights, *([find_weights(folder, ADAPTER_WEIGHTS)] if has_adapter(folder) else [])]
+
+
 def base_checkpoint(folder: Path) -> str | None:
     """Return what the adapter was trained on, if its file names it."""
     base = read_json(folder / ADAPTER_CONFIG).get("base_model_name_or_path")

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from smolvla_core.latency import LatencyWindow, least_threshold
 from smolvla_policy.backends.smolvla import create
 from smolvla_policy.backends.smolvla_settings import SmolVLASettings
 from smolvla_policy.checks.rows import Row
+from smolvla_policy.model.engine import choose_engine, missing_openvino
 from smolvla_policy.model.sizes import choose_device
 
 CAMERA_SIZE = (480, 640)
@@ -54,7 +56,13 @@ def check_device(settings: SmolVLASettings, weights: Path) -> list[Row]:
     else:
         name, free = str(device), available_memory()
     chosen = f"auto is {name}" if settings.device == "auto" else name
-    rows = [Row.ok("device", f"{chosen}, PyTorch {torch.__version__}")]
+    try:
+        engine = choose_engine(settings.engine, device)
+    except ValueError as error:
+        return [Row.fix("device", error)]
+    library = "OpenVINO" if engine == "openvino" else "PyTorch"
+    found = f"{chosen}, {library} {version(engine)}"
+    rows = [Row.ok_or_warn("device", found, "".join(missing_openvino(settings.engine, device)))]
     # bfloat16 in the file may be widened to float32.
     factor = 1 if settings.dtype == "bfloat16" else 2
     needed = factor * weights.stat().st_size

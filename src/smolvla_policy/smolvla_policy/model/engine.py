@@ -8,6 +8,7 @@ part of each stage; `TorchEngine` is the reference.
 
 from __future__ import annotations
 
+import importlib.util
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -231,6 +232,40 @@ class Engine(ABC):
         if self.profile and self.network.device.type == "cuda":
             torch.cuda.synchronize(self.network.device)
         marks.append(time.perf_counter())
+
+
+def choose_engine(engine: str, device: torch.device) -> str:
+    """Turn ``auto`` into the engine to be used.
+
+    Args:
+        engine: ``auto``, ``torch`` or ``openvino``.
+        device: where the network shall compute.
+
+    Raises:
+        ValueError: OpenVINO is asked for and cannot be used.
+    """
+    if engine == "torch" or (engine == "auto" and device.type != "cpu"):
+        return "torch"
+    installed = importlib.util.find_spec("openvino") is not None
+    if engine == "auto":
+        return "openvino" if installed else "torch"
+    if device.type != "cpu":
+        raise ValueError(f"engine 'openvino' computes on the CPU; for {device} use 'torch'")
+    if not installed:
+        raise ValueError(
+            "engine 'openvino' is not installed: pip install openvino, or use 'torch'"
+        )
+    return engine
+
+
+def missing_openvino(engine: str, device: torch.device) -> tuple[str, ...]:
+    """Return a warning where ``auto`` would take OpenVINO if that were installed."""
+    if engine != "auto" or device.type != "cpu" or choose_engine(engine, device) == "openvino":
+        return ()
+    return (
+        "OpenVINO is not installed, so PyTorch computes, which takes longer on a CPU and much "
+        "longer beside other programs: pip install openvino",
+    )
 
 
 class TorchEngine(Engine):

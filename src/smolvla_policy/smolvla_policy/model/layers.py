@@ -47,7 +47,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None, *, gelu: bool = False
     """
     operator = None
     # bfloat16 goes through oneDNN anyway, and fusing would round differently from LeRobot.
-    if x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_grad_enabled():
+    direct = not (torch.is_grad_enabled() or torch.compiler.is_compiling())
+    if x.device.type == "cpu" and x.dtype == torch.float32 and direct:
         operator = _onednn()
     if operator is not None:
         return operator(x, weight, bias, *(("gelu", [], "tanh") if gelu else ("none", [], "")))
@@ -148,22 +149,27 @@ class Rotary:
             2.0 / head_dim
         )
         angle = positions.float()[..., None] / ROPE_WAVELENGTH**exponent
-        self.cos = angle.cos()[:, :, None, :]
-        self.sin = angle.sin()[:, :, None, :]
+        both = torch.cat((angle, angle), dim=-1)[:, :, None, :]
+        self.cos, self.sin = both.cos(), both.sin()
+
+    @staticmethod
+    def of(cos: Tensor, sin: Tensor) -> Rotary:
+        """Return the embedding of given tables, each (batch, tokens, 1, head_dim)."""
+        made = object.__new__(Rotary)
+        made.cos, made.sin = cos, sin
+        return made
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Rotary:
         """Return a copy with `change` applied to sines and cosines."""
-        copy = object.__new__(Rotary)
-        copy.cos, copy.sin = change(self.cos), change(self.sin)
-        return copy
+        return Rotary.of(change(self.cos), change(self.sin))
 
     def __call__(self, x: Tensor) -> Tensor:
         """Rotate (batch, tokens, heads, head_dim) in float32; the type is kept."""
-        first, second = x.float().chunk(2, dim=-1)
-        rotated = torch.cat(
-            (first * self.cos - second * self.sin, second * self.cos + first * self.sin), dim=-1
-        )
-        return rotated.to(x.dtype)
+        wide = x.float()
+        first, second = wide.chunk(2, dim=-1)
+        # Written as OpenVINO recognizes it.
+        turned = torch.cat((-second, first), dim=-1)
+        return (wide * self.cos + turned * self.sin).to(x.dtype)
 
 
 def additive_mask(allowed: Tensor, groups: int) -> Tensor:

@@ -291,10 +291,15 @@ class SmolVLANetwork(nn.Module):
             or without it what enters the last block.
         """
         text = self.sizes.text
-        x = prefix.embeddings
         rotary = Rotary(prefix.positions(), text.head_dim)
-        groups = text.heads // text.kv_heads
-        mask = additive_mask(prefix.attention(), groups)
+        mask = additive_mask(prefix.attention(), text.heads // text.kv_heads)
+        return self.run_text(prefix.embeddings, rotary, mask, with_output=with_output)
+
+    def run_text(
+        self, x: Tensor, rotary: Rotary, mask: Tensor, *, with_output: bool = False
+    ) -> tuple[list[KeyValue], Tensor]:
+        """Run the text model over (batch, tokens, hidden); see `prefill`."""
+        text = self.sizes.text
         keys_values: list[KeyValue] = []
         for block in decoder_blocks(self.text.blocks):
             if not with_output and len(keys_values) == text.layers - 1:
@@ -336,14 +341,6 @@ class SmolVLANetwork(nn.Module):
             The cache.
         """
         sizes = self.sizes
-        blocks = decoder_blocks(self.expert.blocks)
-        layers: list[KeyValue] = []
-        for index, key_value in enumerate(keys_values):
-            expert = sizes.expert_layer(index)
-            if expert is None:
-                continue
-            block = blocks[expert]
-            layers.append(block.project_prefix(key_value) if block.is_cross else key_value)
         groups = sizes.expert.heads // sizes.expert.kv_heads
         allowed = self.suffix_attention(prefix.valid)
         cross_mask = None
@@ -352,12 +349,24 @@ class SmolVLANetwork(nn.Module):
             cross_mask = additive_mask(allowed[:, :, :length], groups)
         steps = torch.arange(sizes.chunk, device=prefix.valid.device)[None]
         return ExpertCache(
-            layers=layers,
+            layers=self.expert_layers(keys_values),
             self_rotary=Rotary(self.suffix_positions(prefix.valid), sizes.expert.head_dim),
             cross_rotary=Rotary(steps, sizes.expert.head_dim),
             self_mask=additive_mask(allowed, groups),
             cross_mask=cross_mask,
         )
+
+    def expert_layers(self, keys_values: Sequence[KeyValue]) -> list[KeyValue]:
+        """Return keys and values per expert layer, see `ExpertCache`, from those of the text."""
+        blocks = decoder_blocks(self.expert.blocks)
+        layers: list[KeyValue] = []
+        for index, key_value in enumerate(keys_values):
+            expert = self.sizes.expert_layer(index)
+            if expert is None:
+                continue
+            block = blocks[expert]
+            layers.append(block.project_prefix(key_value) if block.is_cross else key_value)
+        return layers
 
     def time_features(self, time: Tensor) -> Tensor:
         """Time's share of the first layer of the action-time MLP.

@@ -7,6 +7,9 @@ arXiv 2504.05299.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -33,18 +36,31 @@ class VisionBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (images, patches, hidden) to the same shape."""
         images, patches, hidden = x.shape
-        qkv = self.qkv(self.norm1(x)).view(images, patches, 3, self.heads, -1)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        q, k, v = (
+            part.view(images, patches, self.heads, -1).transpose(1, 2)
+            for part in self.project(self.norm1(x))
+        )
         attended = attention(q, k, v, fused=True)
         x = x + self.out(attended.transpose(1, 2).reshape(images, patches, hidden))
         return x + self.feed_forward(self.norm2(x))
+
+    def project(self, x: Tensor) -> Sequence[Tensor]:
+        """Map (images, patches, hidden) to queries, keys and values of the same shape."""
+        if not torch.compiler.is_compiling():
+            return self.qkv(x).chunk(3, dim=-1)
+        # OpenVINO fuses the attention with three products, not with one.
+        weight, bias = self.qkv.operands()
+        assert bias is not None
+        pairs = zip(weight.chunk(3), bias.chunk(3), strict=True)
+        return [linear(x.to(weight.dtype), *pair) for pair in pairs]
 
     def feed_forward(self, x: Tensor) -> Tensor:
         """Map (images, patches, hidden) through the two layers of the feed-forward part."""
         weight1, bias1 = self.fc1.operands()
         weight2, bias2 = self.fc2.operands()
         rows = x.to(weight1.dtype).flatten(0, 1)
-        parts = rows.split(MLP_ROWS) if x.device.type == "cpu" else (rows,)
+        split = x.device.type == "cpu" and not torch.compiler.is_compiling()
+        parts = rows.split(MLP_ROWS) if split else (rows,)
         done = [linear(linear(part, weight1, bias1, gelu=True), weight2, bias2) for part in parts]
         return torch.cat(done).view(x.shape)
 
@@ -110,7 +126,7 @@ class Connector(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (images, patches, hidden) to (images, patches / shuffle^2, text_hidden)."""
         images, patches, hidden = x.shape
-        side, merge = round(patches**0.5), self.shuffle
+        side, merge = math.isqrt(patches), self.shuffle
         x = x.view(images, side // merge, merge, side // merge, merge, hidden)
         x = x.permute(0, 1, 3, 2, 4, 5).reshape(images, patches // merge**2, -1)
         return self.proj(x)

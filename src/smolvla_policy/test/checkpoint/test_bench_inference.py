@@ -37,7 +37,8 @@ def lerobot(tmp_path):
     program.write_text(
         f"#!{sys.executable}\nimport json, sys\n"
         "if json.loads(sys.argv[3])['dtype'] == 'bfloat16': sys.exit('no bfloat16 here')\n"
-        "print(json.dumps({'load': 1.0, 'versions': {'lerobot': '0'}}), flush=True)\n"
+        "about = dict(load=1.0, conversion=0.0, versions={'lerobot': '0'})\n"
+        "print(json.dumps(about), flush=True)\n"
         "times = dict(images=1, prefix=1, steps=1998, total=2000.0, memory=1e9)\n"
         "for _ in sys.stdin: print(json.dumps(times), flush=True)\n"
     )

@@ -64,7 +64,8 @@ def test_actions_in_radians(copy, sample, policy):
     assert got.shape == (backend.chunk_size, 6)
     assert np.abs(got - want).max() <= 1e-4
     assert backend.cameras == ("top", "wrist", "side")
-    assert (backend.device, backend.dtype, backend.name) == ("cpu", "float32", "smolvla")
+    assert backend.device in ("cpu", "cpu (openvino)")
+    assert (backend.dtype, backend.name) == ("float32", "smolvla")
 
 
 def test_a_seed_begins_the_sequence_of_noise_anew(copy, sample):

@@ -88,7 +88,25 @@ def test_chunks_are_timed_on_the_golden_checkpoint(settings):
     images = {"top": np.zeros((48, 64, 3), np.uint8)}
     measured = speed.measure(settings, images, "", clock=lambda: next(ticks))
     assert measured.seconds == (0.25, 0.25, 0.25)
-    assert (measured.chunk_size, measured.device) == (8, "cpu")
+    assert (measured.chunk_size, measured.device[:3]) == (8, "cpu")
+
+
+@pytest.mark.parametrize("engine", ["torch", "openvino"])
+def test_the_check_measures_the_engine_that_the_node_will_use(settings, engine):
+    measured = speed.measure(replace(settings, engine=engine), {}, "go", chunks=1)
+    assert ("openvino" in measured.device) == (engine == "openvino")
+
+
+def test_without_openvino_the_check_says_what_is_lost(settings, folder, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "openvino" else find(name)
+    )
+    weights = folder / "model.safetensors"
+    assert speed.check_device(settings, weights)[0].status == Status.WARN
+    assert speed.check_device(replace(settings, engine="torch"), weights)[0].status == Status.OK
+    asked = speed.check_device(replace(settings, engine="openvino"), weights)
+    assert asked[0].status == Status.FIX
 
 
 def test_the_device(settings, folder):
