@@ -12,6 +12,7 @@ import copy
 import hashlib
 import json
 import logging
+import mmap
 import os
 import shutil
 import sys
@@ -22,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -210,16 +212,16 @@ class Graphs:
     Attributes:
         compiled: graph -> `openvino.CompiledModel`.
         weights: parameter of the network -> tensor, of those in `IN_PYTORCH`.
+        owner: of the memory that the graphs read.
         precision: of the arithmetic, for people.
         seconds: that the conversion took; 0 where it came from the cache.
-        owner: whose memory graphs read that were not written to the cache.
     """
 
     compiled: Mapping[str, Any]
     weights: Mapping[str, Tensor]
+    owner: object
     precision: str
     seconds: float = 0.0
-    owner: SmolVLANetwork | None = None
 
 
 def cache_folder() -> Path:
@@ -310,27 +312,30 @@ def load_graphs(
     seconds = time.perf_counter() - started
     if written:
         return Graphs(*_read(core, folder, configurations), precision.name, seconds)
-    return Graphs(compiled, weights, precision.name, seconds, network)
+    return Graphs(compiled, weights, network, precision.name, seconds)
 
 
 def fingerprint_of_source() -> str:
     """Tell versions of the network's definition apart."""
     made = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        made.update(path.read_bytes())
+    for name in ("decoder", "layers", "network", "openvino_graphs", "vision"):
+        made.update(Path(__file__).with_name(f"{name}.py").read_bytes())
     return made.hexdigest()
 
 
-def _read(
-    core: Any, folder: Path, configurations: Mapping[str, Any]
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    compiled = {}
+def _read(core: Any, folder: Path, configurations: Mapping[str, Any]) -> tuple[Any, Any, Any]:
+    """Return the compiled graphs, the weights beside them, and the memory that graphs read."""
+    compiled, blobs = {}, []
     for name in GRAPHS:
-        path = folder / f"{name}.blob"
-        path.stat()  # FileNotFoundError
-        blob = import_openvino().tensor_from_file(path)
-        compiled[name] = core.import_model(blob, "CPU", configurations[name])
-    return compiled, load_file(folder / WEIGHTS)
+        with (folder / f"{name}.blob").open("rb") as file:
+            blob = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        blobs.append(blob)
+        tensor = import_openvino().Tensor(np.frombuffer(blob, np.uint8), shared_memory=True)
+        compiled[name] = core.import_model(tensor, "CPU", configurations[name])
+        # What was copied is not needed twice; what was not is read again when it is needed.
+        if hasattr(blob, "madvise"):
+            blob.madvise(mmap.MADV_DONTNEED)
+    return compiled, load_file(folder / WEIGHTS), blobs
 
 
 def _write(folder: Path, key: object, compiled: Mapping[str, Any], weights: Any) -> bool:
