@@ -14,6 +14,9 @@ pytest_plugins = ["node_rig"]  # nodes in a graph of their own
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
 
+# Threads that wait for others must not keep the processor from those.
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+
 # What is cached (graphs of networks) is made anew by each run, and not left to the user.
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="smolvla-tests-")
 os.environ.pop("HF_HOME", None)

@@ -46,7 +46,7 @@ def test_executor_beside_a_random_checkpoint(tmp_path):
         vlm=json.loads(TINY_VLM.read_text("utf-8")),
         overrides={"num_vlm_layers": 2, "resize_imgs_with_padding": [64, 64]},
     )
-    usual = ("--seconds", 1, "--rates", 50, "--output", tmp_path)
+    usual = ("--engine", "torch", "--seconds", 1, "--rates", 50, "--output", tmp_path)
     assert bench("executor", "--checkpoint", tmp_path / "checkpoint", *usual) == 0
     rows = json.loads((tmp_path / "executor.json").read_text())["rows"]
     assert len(rows) == 2

@@ -242,7 +242,7 @@ def run(options: QuantizeSettings) -> None:
     error = action_error(reference, quantized, others, options.seed + 1)
     names = contents.robot.joints or quantized.joint_names or ()
     if len(names) != quantized.action_dim:
-        names = [f"{index}" for index in range(quantized.action_dim)]
+        names = tuple(f"{index}" for index in range(quantized.action_dim))
     print(
         f"differences of the actions from those in {reference.dtype} on other observations, in "
         "the checkpoint's units"

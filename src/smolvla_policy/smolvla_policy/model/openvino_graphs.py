@@ -12,6 +12,7 @@ import copy
 import hashlib
 import json
 import logging
+import mmap
 import os
 import shutil
 import sys
@@ -24,6 +25,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -277,11 +279,17 @@ class GraphSource:
         folder = self.folder
         if json.loads((folder / KEY).read_text(encoding="utf-8")) != self.key:
             raise ValueError("made from something else")
-        compiled = {}
+        compiled, blobs = {}, []
         for name in GRAPHS:
-            blob = import_openvino().tensor_from_file(folder / f"{name}.blob")
-            compiled[name] = _core().import_model(blob, "CPU", self.options(name))
-        return Graphs(self, compiled, load_file(folder / WEIGHTS))
+            with (folder / f"{name}.blob").open("rb") as file:
+                blob = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+            blobs.append(blob)
+            tensor = import_openvino().Tensor(np.frombuffer(blob, np.uint8), shared_memory=True)
+            compiled[name] = _core().import_model(tensor, "CPU", self.options(name))
+            # What was copied is not needed twice; what was not is read again when it is needed.
+            if hasattr(blob, "madvise"):
+                blob.madvise(mmap.MADV_DONTNEED)
+        return Graphs(self, compiled, load_file(folder / WEIGHTS), blobs)
 
     def make(
         self, done: Callable[[], object], change: Callable[[str, Any], Any] | None = None
@@ -306,7 +314,7 @@ class GraphSource:
             for name, parameter in network.named_parameters()
             if name.startswith(IN_PYTORCH)
         }
-        return Graphs(self, compiled, weights, owner=network)
+        return Graphs(self, compiled, weights, network)
 
     def write(self, graphs: Graphs) -> None:
         """Write the cache, which appears under its name only when it is complete.
@@ -339,15 +347,15 @@ class Graphs:
         source: that they were made from.
         compiled: graph -> `openvino.CompiledModel`.
         weights: parameter of the network -> tensor, of those in `IN_PYTORCH`.
+        owner: of the memory that the graphs read.
         seconds: that the conversion took; 0 where it came from the cache.
-        owner: whose memory graphs read that do not come from the cache.
     """
 
     source: GraphSource
     compiled: Mapping[str, Any]
     weights: Mapping[str, Tensor]
+    owner: object
     seconds: float = 0.0
-    owner: SmolVLANetwork | None = None
 
 
 def cache_folder() -> Path:
@@ -408,6 +416,6 @@ def _core() -> Any:
 def fingerprint_of_source() -> str:
     """Tell versions of the network's definition apart."""
     made = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        made.update(path.read_bytes())
+    for name in ("decoder", "layers", "network", "openvino_graphs", "vision"):
+        made.update(Path(__file__).with_name(f"{name}.py").read_bytes())
     return made.hexdigest()

@@ -49,10 +49,10 @@ class VisionBlock(nn.Module):
         if not torch.compiler.is_compiling():
             return self.qkv(x).chunk(3, dim=-1)
         # OpenVINO fuses the attention with three products, not with one.
-        weight, bias = self.qkv.operands()
-        assert bias is not None
-        pairs = zip(weight.chunk(3), bias.chunk(3), strict=True)
-        return [linear(x.to(weight.dtype), *pair) for pair in pairs]
+        kind = torch.float32 if self.qkv.widen else x.dtype
+        assert self.qkv.bias is not None
+        pairs = zip(self.qkv.weight.chunk(3), self.qkv.bias.chunk(3), strict=True)
+        return [linear(x.to(kind), weight.to(kind), bias.to(kind)) for weight, bias in pairs]
 
     def feed_forward(self, x: Tensor) -> Tensor:
         """Map (images, patches, hidden) through the two layers of the feed-forward part."""

@@ -72,6 +72,17 @@ def test_each_engine_precision_and_camera_number_has_a_row(tmp_path, capsys, ler
     assert "no bfloat16 here" in capsys.readouterr().out
 
 
+def test_a_converted_engine_is_measured_from_its_cache(tmp_path, monkeypatch):
+    pytest.importorskip("openvino")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    arguments = ["--engine", "openvino", "--dtype", "float32", "--num-cameras", "1"]
+    (first,), (second,) = (run(tmp_path, *arguments)[1]["results"] for _ in range(2))
+    assert first["conversion"] > second["conversion"] == 0.0
+    assert 0 < first["load"] < first["conversion"]
+    assert second["precision"] == "float32"
+    assert {"torch", "openvino"} <= set(second["versions"])
+
+
 def test_beside_a_busy_core_and_at_fewer_instructions(tmp_path, capsys):
     arguments = ["--engine", "torch", "--num-cameras", "1", "--busy", "--isa", "avx2"]
     status, report = run(tmp_path, *arguments, "--dtype", "float32", "bfloat16")
