@@ -116,12 +116,12 @@ def measure(
 def _table(rows: Sequence[dict[str, Any]]) -> str:
     head = (
         f"{'beside the executor':<26}{'rate':>7}{'priority':>10}"
-        f"{'p50':>10}{'p99':>10}{'worst':>10}{'overruns':>10}{'chunks':>8}{'a chunk':>10}"
+        f"{'p50':>11}{'p99':>11}{'worst':>11}{'overruns':>10}{'chunks':>8}{'a chunk':>10}"
     )
     lines = [head, "-" * len(head)]
     for row in rows:
         periods = (row[name] - row["period_ms"] for name in ("p50_ms", "p99_ms", "worst_ms"))
-        late = "".join(f"{period:>+7.2f} ms" for period in periods)
+        late = "".join(f"{period:>+8.2f} ms" for period in periods)
         lines.append(
             f"{row['beside']:<26}{row['rate_hz']:>4.0f} Hz{row['realtime_priority'] or '-':>10}"
             f"{late}{row['overruns']:>10}{row['chunks']:>8}{row['latency_p50_s']:>8.2f} s"
