@@ -272,6 +272,7 @@ def load_graphs(
             else "f32",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "PERFORMANCE_HINT": "LATENCY",
+            "ENABLE_CPU_PINNING": False,  # threads that are pinned wait for a busy core
         }
         for name, dtype in narrow.items()
     }
