@@ -266,6 +266,7 @@ class GraphSource:
             "INFERENCE_PRECISION_HINT": "bf16" if narrow else "f32",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "PERFORMANCE_HINT": "LATENCY",
+            "ENABLE_CPU_PINNING": False,  # threads that are pinned wait for a busy core
         }
 
     def read(self) -> Graphs:
