@@ -175,6 +175,10 @@ COMMANDS: Mapping[str, Command | Tool | Group] = {
         "smolvla_learning.training.train",
         "smolvla_learning.training.options",
     ),
+    "quantize": Command(
+        "make a checkpoint fast on CPUs: in int8, by observations of datasets",
+        "smolvla_learning.quantize",
+    ),
     "eval": Command(
         "how often a checkpoint, or the scripted expert, does a task in the simulation",
         "smolvla_sim.evaluate",

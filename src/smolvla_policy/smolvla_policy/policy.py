@@ -24,6 +24,7 @@ from smolvla_policy.checkpoint.contents import (
 from smolvla_policy.checkpoint.processors import camera_feature, expected_cameras
 from smolvla_policy.checkpoint.robot import write_robot
 from smolvla_policy.checkpoint.save import save_checkpoint
+from smolvla_policy.checkpoint.source import CheckpointError
 from smolvla_policy.checkpoint.statistics import Normalizer
 from smolvla_policy.checkpoint.text import (
     FAKE_IMAGE_TOKEN,
@@ -33,7 +34,7 @@ from smolvla_policy.checkpoint.text import (
 )
 from smolvla_policy.checkpoint.vlm import model_sizes, read_vlm_config, vlm_dtype
 from smolvla_policy.checkpoint.weights import TensorFile, load_weights, weight_files
-from smolvla_policy.model.engine import Engine, TorchEngine, choose_engine
+from smolvla_policy.model.engine import Engine, TorchEngine, check_int8, choose_engine
 from smolvla_policy.model.network import SmolVLANetwork
 from smolvla_policy.model.preprocess import PixelScale
 from smolvla_policy.model.sizes import Precision, choose_device, choose_precision
@@ -131,7 +132,8 @@ class SmolVLAPolicy:
                 merged, pickles are refused.
             device: ``cpu``, ``cuda``, ``cuda:0``, ``mps`` or ``auto``.
             dtype: ``float32``, ``bfloat16`` (the mix of released checkpoints), or None or
-                ``auto``: what LeRobot would run.
+                ``auto``: what LeRobot would run. ``int8``, of OpenVINO alone: what ``smolvla
+                quantize`` made of the checkpoint.
             tokenizer: folder, ``tokenizer.json`` or hub id instead of the checkpoint's own.
             stats: statistics instead of the checkpoint's own: name of a set in the
                 checkpoint (``so100``, ``so100,state=action``, ``so100,state=identity``), a
@@ -191,31 +193,42 @@ class SmolVLAPolicy:
         chosen_engine = choose_engine(engine, chosen_device)
         with TensorFile(contents.weights) as file:
             vlm = read_vlm_config(config, folder, file)
-            precision = choose_precision(
-                dtype,
-                chosen_device,
-                load_vlm_weights=bool(config.load_vlm_weights),
-                vlm_dtype=vlm_dtype(vlm),
-            )
-            sizes = model_sizes(config, vlm, str(folder))
+        precision = choose_precision(
+            dtype,
+            chosen_device,
+            load_vlm_weights=bool(config.load_vlm_weights),
+            vlm_dtype=vlm_dtype(vlm),
+        )
+        check_int8(precision, engine, chosen_engine, chosen_device)
+        sizes = model_sizes(config, vlm, str(folder))
 
-            def load(precision: Precision) -> SmolVLANetwork:
-                network = SmolVLANetwork(sizes, precision)
+        def load(precision: Precision) -> SmolVLANetwork:
+            network = SmolVLANetwork(sizes, precision)
+            with TensorFile(contents.weights) as file:
                 load_weights(network, folder, file, chosen_device)
-                return network
+            return network
 
-            if chosen_engine == "torch":
-                make_engine: Callable[..., Engine] = TorchEngine
-                if cuda_graph and chosen_device.type == "cuda":
-                    make_engine = partial(StaticTorchEngine, capture=True)
-                return cls(load(precision), contents, text, cameras, make_engine)
-            from smolvla_policy.model.openvino_engine import OpenVINOEngine
-            from smolvla_policy.model.openvino_graphs import load_graphs
+        if chosen_engine == "torch":
+            make_engine: Callable[..., Engine] = TorchEngine
+            if cuda_graph and chosen_device.type == "cuda":
+                make_engine = partial(StaticTorchEngine, capture=True)
+            return cls(load(precision), contents, text, cameras, make_engine)
+        from smolvla_policy.model.openvino_engine import OpenVINOEngine
+        from smolvla_policy.model.openvino_graphs import (
+            GraphSource,
+            NotQuantizedError,
+            load_graphs,
+        )
 
-            side = config.image_side or sizes.vision.image
-            graphs = load_graphs(
-                weight_files(folder, contents.weights), sizes, side, precision, load
-            )
+        files = weight_files(folder, contents.weights)
+        side = config.image_side or sizes.vision.image
+        try:
+            graphs = load_graphs(GraphSource(folder.name, files, sizes, side, precision, load))
+        except NotQuantizedError as error:
+            raise CheckpointError(
+                f"{contents.source}: {error}; quantize it with smolvla quantize --checkpoint "
+                f"{contents.source} --dataset DATASET, where DATASET is of its robot and tasks"
+            ) from error
         network = SmolVLANetwork(sizes, precision)
         network.load_state_dict(dict(graphs.weights), strict=False, assign=True)
         return cls(network, contents, text, cameras, partial(OpenVINOEngine, graphs=graphs))

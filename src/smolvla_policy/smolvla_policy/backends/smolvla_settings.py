@@ -21,8 +21,9 @@ class SmolVLASettings(PolicySettings):
     device: str = setting("auto", "Where the model runs: auto, cpu, cuda, cuda:0, mps, …")
     dtype: str = setting(
         "auto",
-        "Number type of the model; 'auto' is what LeRobot would use for the checkpoint.",
-        choices=("auto", "float32", "bfloat16"),
+        "Number type of the model; 'auto' is what LeRobot would use for the checkpoint. 'int8' "
+        "is faster on CPUs; it needs OpenVINO and, once, `smolvla quantize`.",
+        choices=("auto", "float32", "bfloat16", "int8"),
     )
     engine: str = setting(
         "auto",

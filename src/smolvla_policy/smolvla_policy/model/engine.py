@@ -25,6 +25,7 @@ from torch import Tensor
 from smolvla_policy.model.network import ExpertCache, Prefix, SmolVLANetwork
 from smolvla_policy.model.preprocess import PixelScale, stack_cameras, upload
 from smolvla_policy.model.sampler import Guidance, flow_times, integrate, make_guidance
+from smolvla_policy.model.sizes import Precision
 
 Floats = NDArray[np.float32]
 STAGES = ("images", "prefix", "steps", "total")
@@ -256,6 +257,29 @@ def choose_engine(engine: str, device: torch.device) -> str:
             "engine 'openvino' is not installed: pip install openvino, or use 'torch'"
         )
     return engine
+
+
+def check_int8(precision: Precision, engine: str, chosen: str, device: torch.device) -> None:
+    """Check that an engine computes in int8 if it shall.
+
+    Args:
+        precision: of the computation.
+        engine: as asked for.
+        chosen: see `choose_engine`.
+        device: where the network shall compute.
+
+    Raises:
+        ValueError: it does not; the text says what to do.
+    """
+    if not precision.int8 or chosen == "openvino":
+        return
+    if device.type != "cpu":
+        advice = f"which is for CPUs, and the device is {device}: use dtype 'auto'"
+    elif engine == "auto":
+        advice = "which is not installed: pip install openvino, or use dtype 'auto'"
+    else:
+        advice = f"and the engine is '{engine}': use engine 'openvino', or dtype 'auto'"
+    raise ValueError(f"dtype 'int8' needs OpenVINO, {advice}")
 
 
 def missing_openvino(engine: str, device: torch.device) -> tuple[str, ...]:

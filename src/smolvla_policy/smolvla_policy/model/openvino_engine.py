@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from smolvla_policy.model.engine import Engine
@@ -26,11 +28,14 @@ class OpenVINOEngine(Engine):
 
     Attributes:
         graphs: of the network.
+        watch: called with the name and the inputs of each graph before it runs; the inputs are
+            overwritten later.
     """
 
     name = "openvino"
 
     graphs: Graphs
+    watch: Callable[[str, Sequence[NDArray[np.float32]]], None] | None = None
 
     def __post_init__(self) -> None:
         self._image = _Request(self.graphs.compiled["image"])
@@ -39,11 +44,11 @@ class OpenVINOEngine(Engine):
     @property
     def precision(self) -> str:
         """See `Engine`."""
-        return self.graphs.precision
+        return self.graphs.source.precision.name
 
     def encode_images(self, pixels: Tensor) -> Tensor:
         """See `Engine`."""
-        return torch.cat([self._image.run([image[None]]) for image in pixels])
+        return torch.cat([self._run("image", self._image, [image[None]]) for image in pixels])
 
     def prefill(self, prefix: Prefix) -> list[_Request]:
         """Return the step graph's request of each sample, with what all steps read."""
@@ -59,7 +64,8 @@ class OpenVINOEngine(Engine):
                 self._samples.append((_Request(compiled["prefix"]), _Request(compiled["step"])))
             run, step = self._samples[i]
             one = slice(i, i + 1)
-            run.run([prefix.embeddings[one], rotary.cos[one], rotary.sin[one], mask[one]])
+            inputs = [prefix.embeddings[one], rotary.cos[one], rotary.sin[one], mask[one]]
+            self._run("prefix", run, inputs)
             step.set([turn.cos[one], turn.sin[one], hidden[one]], first=2)
             step.take(run, first=5)
             steps.append(step)
@@ -70,8 +76,17 @@ class OpenVINOEngine(Engine):
     ) -> Tensor:
         """See `Engine`."""
         return torch.cat(
-            [step.run([actions[i : i + 1], time_features]) for i, step in enumerate(context)]
+            [
+                self._run("step", step, [actions[i : i + 1], time_features])
+                for i, step in enumerate(context)
+            ]
         )
+
+    def _run(self, graph: str, request: _Request, inputs: Sequence[Tensor]) -> Tensor:
+        request.set(inputs)
+        if self.watch is not None:
+            self.watch(graph, request.inputs)
+        return request.run()
 
 
 class _Request:
@@ -93,9 +108,13 @@ class _Request:
         for place, tensor in enumerate(other._request.output_tensors, first):
             self._request.set_input_tensor(place, tensor)
 
-    def run(self, inputs: Sequence[Tensor]) -> Tensor:
-        """Set the first inputs, infer, and return a copy of the first output."""
-        self.set(inputs)
+    @property
+    def inputs(self) -> list[NDArray[np.float32]]:
+        """All inputs, not copied."""
+        return [tensor.data for tensor in self._request.input_tensors]
+
+    def run(self) -> Tensor:
+        """Infer, and return a copy of the first output."""
         self._request.start_async()
         self._request.wait()
         return torch.from_numpy(self._request.get_output_tensor(0).data).clone()

@@ -18,8 +18,10 @@ import shutil
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +37,13 @@ from smolvla_policy.model.network import ExpertCache, SmolVLANetwork
 from smolvla_policy.model.sizes import ModelSizes, Precision
 
 GRAPHS = ("image", "prefix", "step")
+STAGES = 2 * len(GRAPHS)
+"""Of a conversion: each graph is exported and compiled."""
 IN_PYTORCH = ("text.embedding", "state_proj.", "action_time_mlp_in.")
 """Beginnings of the names of the weights that the graphs lack."""
 HIDDEN = -1e30
 """Added to forbidden scores: finite in bfloat16, too, and beyond every score."""
-WEIGHTS = "in_pytorch.safetensors"
+KEY, WEIGHTS = "key.json", "in_pytorch.safetensors"
 FINGERPRINT_BYTES = 2**20
 LENGTH = 9  # any but 1
 """Of the prefix that the graphs are exported with; they take any."""
@@ -191,9 +195,10 @@ def export(
         free = [dict.fromkeys(one, torch.export.Dim.DYNAMIC) for one in axes]
         named = len(free) - len(kept) if name == "step" else len(free)
         shapes = (*free[:named], *([tuple(free[named:])] if name == "step" else []))
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of PyTorch at itself
             exported = torch.export.export(graph.eval(), inputs, dynamic_shapes=shapes)
-        models[name] = model = openvino.convert_model(exported)
+            models[name] = model = openvino.convert_model(exported)
         places = enumerate(zip(inputs, axes, strict=True))
         model.reshape(
             {
@@ -205,22 +210,152 @@ def export(
     return models
 
 
+class NotQuantizedError(ValueError):
+    """There are no int8 graphs of a checkpoint; the text says where they should be."""
+
+
+@dataclass(frozen=True)
+class GraphSource:
+    """What a checkpoint's graphs are made from, and where they are kept.
+
+    Attributes:
+        name: of the checkpoint, for people.
+        files: of its weights.
+        sizes: of the network.
+        side: of its images in pixels.
+        precision: of weights and arithmetic.
+        load: returns the network with its weights, of a precision.
+    """
+
+    name: str
+    files: Sequence[Path]
+    sizes: ModelSizes
+    side: int
+    precision: Precision
+    load: Callable[[Precision], SmolVLANetwork]
+
+    @cached_property
+    def key(self) -> dict[str, object]:
+        """All that the graphs depend on."""
+        return {
+            "weights": fingerprint(self.files),
+            "sizes": repr(self.sizes),
+            "side": self.side,
+            "precision": repr(self.precision),
+            "source": fingerprint_of_source(),
+            "openvino": import_openvino().get_version(),
+            "torch": torch.__version__,
+            "processor": _core().get_property("CPU", "FULL_DEVICE_NAME"),
+            "instructions": os.environ.get("ONEDNN_MAX_CPU_ISA", ""),
+        }
+
+    @property
+    def folder(self) -> Path:
+        """Where the graphs are kept."""
+        digest = hashlib.sha256(json.dumps(self.key, sort_keys=True).encode()).hexdigest()
+        return cache_folder() / digest[:24]
+
+    def options(self, graph: str) -> dict[str, object]:
+        """Return OpenVINO's options of a graph."""
+        precision = self.precision
+        parts = {"image": precision.vision, "prefix": precision.text, "step": precision.expert}
+        narrow = parts[graph] == torch.bfloat16 and not precision.widen
+        if precision.int8:
+            narrow = "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        return {
+            "INFERENCE_PRECISION_HINT": "bf16" if narrow else "f32",
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "PERFORMANCE_HINT": "LATENCY",
+            "ENABLE_CPU_PINNING": False,  # threads that are pinned wait for a busy core
+        }
+
+    def read(self) -> Graphs:
+        """Return the graphs from the cache.
+
+        Raises:
+            FileNotFoundError: there are none.
+            Exception: they are damaged, or were made from something else; OpenVINO raises
+                RuntimeError for whatever a file does.
+        """
+        folder = self.folder
+        if json.loads((folder / KEY).read_text(encoding="utf-8")) != self.key:
+            raise ValueError("made from something else")
+        compiled, blobs = {}, []
+        for name in GRAPHS:
+            with (folder / f"{name}.blob").open("rb") as file:
+                blob = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+            blobs.append(blob)
+            tensor = import_openvino().Tensor(np.frombuffer(blob, np.uint8), shared_memory=True)
+            compiled[name] = _core().import_model(tensor, "CPU", self.options(name))
+            # What was copied is not needed twice; what was not is read again when it is needed.
+            if hasattr(blob, "madvise"):
+                blob.madvise(mmap.MADV_DONTNEED)
+        return Graphs(self, compiled, load_file(folder / WEIGHTS), blobs)
+
+    def make(
+        self, done: Callable[[], object], change: Callable[[str, Any], Any] | None = None
+    ) -> Graphs:
+        """Convert the network.
+
+        Args:
+            done: called `STAGES` times.
+            change: graph and its `openvino.Model` -> the model that is compiled.
+        """
+        network = self.load(ExportedPrecision.of(self.precision))
+        models = export(network, self.side, done)
+        compiled = {}
+        for name in GRAPHS:
+            model = models.pop(name)
+            if change is not None:
+                model = change(name, model)
+            compiled[name] = _core().compile_model(model, "CPU", self.options(name))
+            done()
+        weights = {
+            name: parameter.detach()
+            for name, parameter in network.named_parameters()
+            if name.startswith(IN_PYTORCH)
+        }
+        return Graphs(self, compiled, weights, network)
+
+    def write(self, graphs: Graphs) -> None:
+        """Write the cache, which appears under its name only when it is complete.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        folder = self.folder
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix="partial-", dir=folder.parent))
+        try:
+            (partial / KEY).write_text(json.dumps(self.key, indent=1), encoding="utf-8")
+            weights = {name: tensor.contiguous() for name, tensor in graphs.weights.items()}
+            save_file(weights, partial / WEIGHTS)
+            for name, model in graphs.compiled.items():
+                (partial / f"{name}.blob").write_bytes(model.export_model().getbuffer())
+            shutil.rmtree(folder, ignore_errors=True)
+            partial.rename(folder)
+        except SafetensorError as error:
+            raise OSError(str(error)) from error
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
 @dataclass(frozen=True)
 class Graphs:
     """Compiled graphs and the weights beside them.
 
     Attributes:
+        source: that they were made from.
         compiled: graph -> `openvino.CompiledModel`.
         weights: parameter of the network -> tensor, of those in `IN_PYTORCH`.
         owner: of the memory that the graphs read.
-        precision: of the arithmetic, for people.
         seconds: that the conversion took; 0 where it came from the cache.
     """
 
+    source: GraphSource
     compiled: Mapping[str, Any]
     weights: Mapping[str, Tensor]
     owner: object
-    precision: str
     seconds: float = 0.0
 
 
@@ -243,76 +378,40 @@ def fingerprint(files: Sequence[Path]) -> str:
     return made.hexdigest()
 
 
-def load_graphs(
-    files: Sequence[Path],
-    sizes: ModelSizes,
-    side: int,
-    precision: Precision,
-    load: Callable[[Precision], SmolVLANetwork],
-) -> Graphs:
+def load_graphs(source: GraphSource) -> Graphs:
     """Return the compiled graphs of a checkpoint, from the cache where they are there.
 
-    Args:
-        files: of the checkpoint's weights.
-        sizes: of the network.
-        side: of its images in pixels.
-        precision: of weights and arithmetic.
-        load: returns the network with its weights, of a precision; called where the cache cannot
-            be used.
+    What keeps the cache from being used or written is logged.
 
-    Returns:
-        The graphs. What keeps the cache from being used or written is logged.
+    Raises:
+        NotQuantizedError: they are to be in int8 and are not in the cache.
     """
-    core = import_openvino().Core()
-    narrow = {"image": precision.vision, "prefix": precision.text, "step": precision.expert}
-    configurations = {
-        name: {
-            "INFERENCE_PRECISION_HINT": "bf16"
-            if dtype == torch.bfloat16 and not precision.widen
-            else "f32",
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-            "PERFORMANCE_HINT": "LATENCY",
-        }
-        for name, dtype in narrow.items()
-    }
-    key = {
-        "weights": fingerprint(files),
-        "sizes": repr(sizes),
-        "side": side,
-        "precision": repr(precision),
-        "source": fingerprint_of_source(),
-        "openvino": import_openvino().get_version(),
-        "torch": torch.__version__,
-        "processor": core.get_property("CPU", "FULL_DEVICE_NAME"),
-        "instructions": os.environ.get("ONEDNN_MAX_CPU_ISA", ""),
-    }
-    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
-    folder = cache_folder() / digest[:24]
     try:
-        return Graphs(*_read(core, folder, configurations), precision.name)
-    except FileNotFoundError:
-        pass
-    except Exception as error:  # OpenVINO raises RuntimeError for whatever a damaged file does
-        logger.warning("%s: %s; the graphs are made again", folder, str(error).splitlines()[0])
+        return source.read()
+    except FileNotFoundError as error:
+        problem = f"{source.folder} lacks {Path(error.filename).name}"
+    except Exception as error:
+        problem = f"{source.folder}: {str(error).splitlines()[0]}"
+        if not source.precision.int8:
+            logger.warning("%s; the graphs are made again", problem)
+    if source.precision.int8:
+        raise NotQuantizedError(f"there are no int8 graphs of it ({problem})")
     started = time.perf_counter()
-    name = files[0].parent.name
-    with tqdm(total=3 * len(GRAPHS), desc=f"graphs of {name} for OpenVINO, once", unit="") as bar:
-        network = load(ExportedPrecision.of(precision))
-        models = export(network, side, lambda: bar.update(2))
-        compiled = {}
-        for name in GRAPHS:
-            compiled[name] = core.compile_model(models.pop(name), "CPU", configurations[name])
-            bar.update()
-    weights = {
-        name: parameter.detach()
-        for name, parameter in network.named_parameters()
-        if name.startswith(IN_PYTORCH)
-    }
-    written = _write(folder, key, compiled, weights)
-    seconds = time.perf_counter() - started
-    if written:
-        return Graphs(*_read(core, folder, configurations), precision.name, seconds)
-    return Graphs(compiled, weights, network, precision.name, seconds)
+    with tqdm(total=STAGES, desc=f"graphs of {source.name} for OpenVINO, once", unit="") as bar:
+        graphs = source.make(bar.update)
+    try:
+        source.write(graphs)
+        graphs = source.read()
+    except OSError as error:
+        logger.warning(
+            "%s cannot be written (%s): the next start converts again", source.folder, error
+        )
+    return replace(graphs, seconds=time.perf_counter() - started)
+
+
+@cache
+def _core() -> Any:
+    return import_openvino().Core()
 
 
 def fingerprint_of_source() -> str:
@@ -321,40 +420,3 @@ def fingerprint_of_source() -> str:
     for name in ("decoder", "layers", "network", "openvino_graphs", "vision"):
         made.update(Path(__file__).with_name(f"{name}.py").read_bytes())
     return made.hexdigest()
-
-
-def _read(core: Any, folder: Path, configurations: Mapping[str, Any]) -> tuple[Any, Any, Any]:
-    """Return the compiled graphs, the weights beside them, and the memory that graphs read."""
-    compiled, blobs = {}, []
-    for name in GRAPHS:
-        with (folder / f"{name}.blob").open("rb") as file:
-            blob = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-        blobs.append(blob)
-        tensor = import_openvino().Tensor(np.frombuffer(blob, np.uint8), shared_memory=True)
-        compiled[name] = core.import_model(tensor, "CPU", configurations[name])
-        # What was copied is not needed twice; what was not is read again when it is needed.
-        if hasattr(blob, "madvise"):
-            blob.madvise(mmap.MADV_DONTNEED)
-    return compiled, load_file(folder / WEIGHTS), blobs
-
-
-def _write(folder: Path, key: object, compiled: Mapping[str, Any], weights: Any) -> bool:
-    """Write the cache, which appears under its name only when it is complete; tell whether."""
-    partial: Path | None = None
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix="partial-", dir=folder.parent))
-        (partial / "key.json").write_text(json.dumps(key, indent=1), encoding="utf-8")
-        save_file(
-            {name: tensor.contiguous() for name, tensor in weights.items()}, partial / WEIGHTS
-        )
-        for name, model in compiled.items():
-            (partial / f"{name}.blob").write_bytes(model.export_model().getbuffer())
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
-    except (OSError, SafetensorError) as error:
-        logger.warning("%s cannot be written (%s): the next start converts again", folder, error)
-        if partial is not None:
-            shutil.rmtree(partial, ignore_errors=True)
-        return False
-    return True

@@ -9,7 +9,7 @@ layers in float32, and the image encoder in bfloat16 or float32, depending on
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -193,7 +193,7 @@ def expert_sizes(text: DecoderSizes, width_multiplier: float, layers: int) -> De
     )
 
 
-NAMES = ("auto", "float32", "bfloat16")
+NAMES = ("auto", "float32", "bfloat16", "int8")
 
 
 @dataclass(frozen=True)
@@ -208,16 +208,21 @@ class Precision:
             bfloat16 instructions this is both several times faster and more exact than
             emulated bfloat16 products: bfloat16 weights are widened where they are used, and
             nothing but the weights is rounded.
+        int8: multiply in int8 what was quantized, and the rest in bfloat16 where the processor
+            does, whatever the values are held in.
     """
 
     vision: torch.dtype
     text: torch.dtype
     expert: torch.dtype
     widen: bool = False
+    int8: bool = False
 
     @property
     def name(self) -> str:
         """Short text for people: what the values are."""
+        if self.int8:
+            return "int8"
         if self.text == torch.float32:
             return "float32"
         return "bfloat16" if self.vision == torch.bfloat16 else "bfloat16, vision float32"
@@ -242,8 +247,8 @@ def choose_precision(
     """Turn the requested dtype into number types.
 
     Args:
-        dtype: ``float32``, ``bfloat16`` (the mix of released checkpoints), or ``auto``/None:
-            what LeRobot would run for this checkpoint.
+        dtype: ``float32``, ``bfloat16`` (the mix of released checkpoints), ``int8``, or
+            ``auto``/None: what LeRobot would run for this checkpoint.
         device: where the network will compute.
         load_vlm_weights: the checkpoint's field; LeRobot holds the image encoder in bfloat16
             if it is set and in float32 otherwise.
@@ -259,6 +264,16 @@ def choose_precision(
     requested = "auto" if dtype is None else str(dtype).replace("torch.", "")
     if requested not in NAMES:
         raise ValueError(f"dtype {dtype!r} is unknown; choose one of {', '.join(NAMES)}")
+    if requested == "int8":
+        # Quantized are the values that the checkpoint has without it.
+        values = choose_precision(
+            "auto",
+            device,
+            load_vlm_weights=load_vlm_weights,
+            vlm_dtype=vlm_dtype,
+            native_bfloat16=native_bfloat16,
+        )
+        return replace(values, int8=True)
     if requested == "float32" or (
         requested == "auto" and vlm_dtype == "float32" and not load_vlm_weights
     ):

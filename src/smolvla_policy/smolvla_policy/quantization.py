@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A checkpoint's graphs in int8: weights and activations, calibrated on observations.
+
+nncf finds the scales; it is imported here alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smolvla_policy.model.engine import Floats
+from smolvla_policy.model.openvino_engine import OpenVINOEngine
+from smolvla_policy.model.openvino_graphs import GRAPHS, import_openvino
+from smolvla_policy.policy import Images, SmolVLAPolicy
+
+NNCF = "3.4.0"
+EXACT = 3
+"""So many products at the beginning of a step, and its last one, are small and stay as they are:
+they take the noise and the time, and give the velocity."""
+
+
+class Observation(NamedTuple):
+    """What a chunk is predicted from, see `SmolVLAPolicy.predict_chunk`."""
+
+    images: Images
+    state: Floats
+    task: str
+
+
+@dataclass(frozen=True)
+class ActionError:
+    """How far actions are from a reference, in the checkpoint's units.
+
+    Attributes:
+        largest: (joints,).
+        mean: (joints,).
+        spread: (joints,) standard deviation of the reference.
+    """
+
+    largest: Floats
+    mean: Floats
+    spread: Floats
+
+
+def import_nncf() -> Any:
+    """Import nncf without its telemetry.
+
+    Raises:
+        ValueError: it is not installed.
+    """
+    import_openvino()  # whose telemetry is nncf's
+    try:
+        import nncf
+    except ImportError as error:
+        raise ValueError(f"quantizing needs nncf: pip install nncf=={NNCF}") from error
+    nncf.set_log_level(logging.ERROR)
+    return nncf
+
+
+def quantize(
+    policy: SmolVLAPolicy,
+    observations: Iterable[Observation],
+    *,
+    seed: int = 0,
+    done: Callable[[], object] = lambda: None,
+) -> float:
+    """Quantize a checkpoint and write its int8 graphs into the cache, for dtype ``int8``.
+
+    Args:
+        policy: of the engine ``openvino``, not in int8.
+        observations: as those that the policy will see; at least one.
+        seed: of the noise.
+        done: called behind each observation, then `STAGES` times.
+
+    Returns:
+        Seconds that it took.
+
+    Raises:
+        ValueError: nncf is not installed, the policy computes with something else, or there are
+            no observations.
+        OSError: the cache cannot be written.
+    """
+    started = time.perf_counter()
+    import_nncf()
+    engine = policy.engine
+    if not isinstance(engine, OpenVINOEngine) or engine.graphs.source.precision.int8:
+        raise ValueError("load the checkpoint with engine='openvino' and dtype='auto'")
+    source = engine.graphs.source
+    source = replace(source, precision=replace(source.precision, int8=True))
+    collected = _collect(policy, engine, observations, seed, done)
+    if not collected["image"]:
+        raise ValueError("there are no observations")
+    made = source.make(done, lambda graph, model: _quantized(graph, model, collected.pop(graph)))
+    source.write(made)
+    return time.perf_counter() - started
+
+
+def action_error(
+    reference: SmolVLAPolicy,
+    policy: SmolVLAPolicy,
+    observations: Iterable[Observation],
+    seed: int = 0,
+) -> ActionError:
+    """Compare two policies of one checkpoint on observations, from the same noise."""
+    want: list[Floats] = []
+    got: list[Floats] = []
+    for observation, noise in zip(observations, _noises(policy, seed), strict=False):
+        for actions, one in ((want, reference), (got, policy)):
+            actions.append(one.predict_chunk(*observation, noise))
+    difference = np.abs(np.concatenate(got) - np.concatenate(want))
+    return ActionError(difference.max(0), difference.mean(0), np.concatenate(want).std(0))
+
+
+def _noises(policy: SmolVLAPolicy, seed: int) -> Iterable[Floats]:
+    shape = (policy.chunk_size, int(policy.config.max_action_dim))
+    random = np.random.default_rng(seed)
+    while True:
+        yield random.standard_normal(shape, dtype=np.float32)
+
+
+Inputs = tuple[NDArray[np.float32], ...]
+
+
+def _collect(
+    policy: SmolVLAPolicy,
+    engine: OpenVINOEngine,
+    observations: Iterable[Observation],
+    seed: int,
+    done: Callable[[], object],
+) -> dict[str, list[Inputs]]:
+    """Return inputs of each graph, one of each observation: cameras and flow times by turns."""
+    collected: dict[str, list[Inputs]] = {graph: [] for graph in GRAPHS}
+    runs: Counter[str] = Counter()
+    wanted: Mapping[str, int] = {}
+
+    def watch(graph: str, inputs: Sequence[NDArray[np.float32]]) -> None:
+        if runs[graph] == wanted[graph]:
+            collected[graph].append(tuple(array.copy() for array in inputs))
+        runs[graph] += 1
+
+    engine.watch = watch
+    steps = engine.steps or policy.network.sizes.steps
+    try:
+        for index, (observation, noise) in enumerate(
+            zip(observations, _noises(policy, seed), strict=False)
+        ):
+            runs.clear()
+            cameras = len(observation.images)
+            wanted = {"image": index % cameras, "prefix": 0, "step": index % steps}
+            policy.predict_chunk(*observation, noise)
+            done()
+    finally:
+        engine.watch = None
+    return collected
+
+
+def _quantized(graph: str, model: Any, inputs: list[Inputs]) -> Any:
+    nncf = import_nncf()
+    ignored = None
+    if graph == "step":
+        products = [
+            operation.get_friendly_name()
+            for operation in model.get_ordered_ops()
+            if operation.get_type_name() == "MatMul"
+        ]
+        ignored = nncf.IgnoredScope(names=[*products[:EXACT], products[-1]])
+    with contextlib.redirect_stdout(io.StringIO()):  # its bars
+        return nncf.quantize(
+            model,
+            nncf.Dataset(inputs),
+            model_type=nncf.ModelType.TRANSFORMER,
+            preset=nncf.QuantizationPreset.MIXED,
+            subset_size=len(inputs),
+            fast_bias_correction=True,
+            ignored_scope=ignored,
+        )
