@@ -40,8 +40,9 @@ class World:
         self.joint_states = node.create_publisher(JointState, "joint_states", 10)
         self.chunks = node.create_publisher(ActionChunk, "smolvla/action_chunk", qos.chunk_qos())
         self.messages = []
+        # None is lost where the machine is busy: what is removed must have been added.
         node.create_subscription(
-            MarkerArray, "visualization_node/predicted_path", self._on_markers, qos.scene_qos()
+            MarkerArray, "visualization_node/predicted_path", self._on_markers, 100
         )
         self.markers = {}
         defaults = {"robot_description": URDF, "rate": 50.0, "fade": 0.4, "timeout": 0.5}
