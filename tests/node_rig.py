@@ -67,7 +67,7 @@ class Graph:
         self.until(future.done, what=f"answer of {name}")
         return future.result()
 
-    def until(self, condition, timeout=10.0, what=""):
+    def until(self, condition, timeout=30.0, what=""):
         """Spin until `condition()`; fail when it does not come true."""
         deadline = time.monotonic() + timeout
         while not condition():
@@ -270,7 +270,14 @@ class World:
         )
         node.create_timer(0.02, self._publish)
         robot = robot_file(JOINTS)
-        defaults = {"backend": "fake", "robot": robot, "max_image_age": 0.2, "status_rate": 50.0}
+        defaults = {
+            "backend": "fake",
+            "robot": robot,
+            "max_image_age": 1.0,  # the machine may be busy
+            "max_joint_state_age": 1.0,
+            "max_skew": 1.0,
+            "status_rate": 50.0,
+        }
         overrides = [Parameter(name, value=v) for name, v in {**defaults, **parameters}.items()]
         self.policy = graph.add(PolicyNode(context=graph.context, parameter_overrides=overrides))
         self.next_id = 100

@@ -57,7 +57,7 @@ class Rig:
             kind, topic, lambda message: self.newest.update({topic: message}), profile
         )
 
-    def until(self, condition, what, timeout=20.0):
+    def until(self, condition, what, timeout=60.0):
         deadline = time.monotonic() + timeout
         while not condition():
             assert time.monotonic() < deadline, f"did not happen within {timeout} s: {what}"
@@ -302,7 +302,7 @@ def test_ends_cleanly(number):
         executor.spin_until_future_complete(future, timeout_sec=20.0)
         assert future.result().success
         process.send_signal(number)
-        output, _ = process.communicate(timeout=20)
+        output, _ = process.communicate(timeout=60)
     finally:
         process.kill()
         observer.destroy_node()

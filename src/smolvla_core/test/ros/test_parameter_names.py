@@ -209,7 +209,7 @@ def test_a_process_ends_with_one_line(package, name, arguments, message):
         [sys.executable, "-m", f"{package}.{name}.node", "--ros-args", *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert ended.returncode == os.EX_CONFIG

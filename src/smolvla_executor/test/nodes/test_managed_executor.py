@@ -150,7 +150,7 @@ def test_a_deactivated_node_is_silent_even_if_its_core_goes_on(graph, make_robot
 
 
 def test_says_that_nobody_listens_and_asks_at_once_when_somebody_does(graph, make_robot):
-    robot = make_robot(active=False, request_timeout=60.0)
+    robot = make_robot(active=False, request_timeout=180.0)
     heard = [s for s in graph.node.subscriptions if s.topic_name == "/smolvla/inference_request"]
     graph.node.destroy_subscription(heard[0])
     change(graph, "configure")
@@ -182,7 +182,7 @@ def test_autostart_and_the_diagnostics_topic(graph, make_robot):
 def test_a_process_that_cannot_autostart_ends_with_one_line_why():
     command = [sys.executable, "-m", "smolvla_executor.executor_node.node", "--ros-args"]
     command += ["-p", "autostart:=true", "-p", "max_speed:=[1.0,2.0]"]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
     assert ended.returncode == os.EX_CONFIG
     assert len(ended.stderr.strip().splitlines()) == 1
     assert "max_speed has 2 numbers, but needs one, or one for each" in ended.stderr

@@ -299,7 +299,7 @@ def test_a_running_goal_goes_by_a_new_patience_and_a_new_rate(graph, make_robot,
 
     count = len(caller.feedback)
     put(feedback_rate=50.0)
-    graph.until(lambda: len(caller.feedback) > count + 5, timeout=5.0, what="more feedback")
+    graph.until(lambda: len(caller.feedback) > count + 5, what="more feedback")
     assert not handle.outcome.done()
     put(task_stall_timeout=0.2)
     status, result = caller.result(handle)

@@ -86,10 +86,10 @@ def test_what_the_status_tells_follows_at_once(graph, make_robot):
     robot = make_robot(status_rate=0.1)
     graph.until(lambda: robot.commands, what="motion")
     assert set_one(graph, "executor_node", chunk_size_threshold=0.35).successful
-    graph.until(lambda: robot.status.chunk_size_threshold == 0.35, timeout=5.0)
+    graph.until(lambda: robot.status.chunk_size_threshold == 0.35, timeout=8.0)
     assert set_one(graph, "executor_node", status_rate=80.0).successful
     count = len(robot.statuses)
-    graph.until(lambda: len(robot.statuses) > count + 20, timeout=5.0, what="more statuses")
+    graph.until(lambda: len(robot.statuses) > count + 20, what="more statuses")
 
 
 REFUSALS = (
@@ -178,7 +178,8 @@ def test_the_present_values_of_a_running_node_can_be_loaded_again(graph, make_ro
     values = {name: robot.executor.get_parameter(name).value for name in names}
     results = set_each(graph, "executor_node", **values)
     assert [result.reason for result in results] == [""] * len(names)
-    assert robot.status.state == ExecutorStatus.RUNNING
+    # Where the machine is busy it may have waited for a chunk in between.
+    graph.until(robot.state(ExecutorStatus.RUNNING), what="motion goes on")
 
 
 @pytest.mark.parametrize("steps", [["configure"], ["configure", "activate"]])
