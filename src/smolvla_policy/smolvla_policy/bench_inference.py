@@ -152,7 +152,7 @@ class Contender:
                 filter(None, (root, os.environ.get("PYTHONPATH")))
             )
         asked = {name: getattr(options, name) for name in ASKED}
-        asked |= {"folder": str(folder), "dtype": dtype}
+        asked |= {"folder": str(folder), "dtype": dtype, "random": options.checkpoint is None}
         # A pipe that nobody reads fills up; the file lives until `close`.
         self._errors = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115
         self._process = subprocess.Popen(
