@@ -144,7 +144,10 @@ class Contender:
     ) -> None:
         self.engine, self.dtype = engine, dtype
         environment = {**os.environ, **LIMITS.get(options.isa or "", {})}
-        if options.checkpoint is None:  # what is converted ends with the random checkpoint
+        from smolvla_policy.checkpoint.synthetic import RANDOM
+
+        random = (folder / RANDOM).exists()
+        if random:  # what is converted ends with it
             environment["HF_HOME"] = str(folder / "cache")
         if engine != LEROBOT:
             root = str(Path(__file__).resolve().parents[1])
@@ -152,7 +155,7 @@ class Contender:
                 filter(None, (root, os.environ.get("PYTHONPATH")))
             )
         asked = {name: getattr(options, name) for name in ASKED}
-        asked |= {"folder": str(folder), "dtype": dtype, "random": options.checkpoint is None}
+        asked |= {"folder": str(folder), "dtype": dtype, "random": random}
         # A pipe that nobody reads fills up; the file lives until `close`.
         self._errors = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115
         self._process = subprocess.Popen(

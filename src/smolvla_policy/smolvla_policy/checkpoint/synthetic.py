@@ -45,6 +45,10 @@ SPREAD = 0.02
 _PIECE = 1 << 20  # numbers made at a time
 
 
+RANDOM = "random_weights"
+"""An empty file that tells such a checkpoint from a trained one."""
+
+
 def make_checkpoint(
     folder: Path,
     *,
@@ -73,6 +77,7 @@ def make_checkpoint(
     sizes = model_sizes(config, vlm, str(folder / CONFIG))
     (folder / "vlm").mkdir(parents=True, exist_ok=True)
     (folder / "tokenizer").mkdir(exist_ok=True)
+    (folder / RANDOM).touch()
     write_json(folder / CONFIG, raw)
     write_vlm(folder, vlm, sizes.vocabulary, sizes.image_tokens)
     half = torch.bfloat16

@@ -34,7 +34,7 @@ from tqdm import tqdm
 
 from smolvla_policy.model.layers import Rotary
 from smolvla_policy.model.network import ExpertCache, SmolVLANetwork
-from smolvla_policy.model.sizes import ModelSizes, Precision
+from smolvla_policy.model.sizes import ModelSizes, Precision, cpu_has_bfloat16
 
 GRAPHS = ("image", "prefix", "step")
 STAGES = 2 * len(GRAPHS)
@@ -261,7 +261,7 @@ class GraphSource:
         parts = {"image": precision.vision, "prefix": precision.text, "step": precision.expert}
         narrow = parts[graph] == torch.bfloat16 and not precision.widen
         if precision.int8:
-            narrow = "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+            narrow = cpu_has_bfloat16()
         return {
             "INFERENCE_PRECISION_HINT": "bf16" if narrow else "f32",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),

@@ -9,6 +9,7 @@ layers in float32, and the image encoder in bfloat16 or float32, depending on
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -292,8 +293,11 @@ def cpu_has_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
 
     Returns:
         True for x86 with avx512_bf16 or amx_bf16 and for ARM with bf16; False where the file
-        cannot be read.
+        cannot be read, or oneDNN is limited to an older processor.
     """
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()
+    if limit.startswith(("SSE", "AVX")) and not {"AMX", "BF16"} & set(limit.split("_")):
+        return False
     try:
         text = cpuinfo.read_text(encoding="utf-8", errors="replace")
     except OSError:

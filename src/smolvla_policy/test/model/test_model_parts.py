@@ -122,6 +122,15 @@ def test_bfloat16_hardware(tmp_path, text, expected):
 
 
 @pytest.mark.parametrize(
+    ("limit", "expected"), [("AVX2_VNNI", False), ("AVX512_CORE_BF16", True), ("", True)]
+)
+def test_onednn_may_be_limited_to_an_older_processor(monkeypatch, tmp_path, limit, expected):
+    (tmp_path / "cpuinfo").write_text("flags : fpu amx_bf16\n")
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
+    assert cpu_has_bfloat16(tmp_path / "cpuinfo") is expected
+
+
+@pytest.mark.parametrize(
     ("size", "fitted"),
     [((480, 640), (384, 512)), ((720, 1280), (288, 512)), ((640, 480), (512, 384))],
 )

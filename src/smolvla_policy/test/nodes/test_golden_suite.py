@@ -51,7 +51,7 @@ def test_commands_equal_the_python_api_bit_for_bit(graph, checkpoint):
 
     torch.set_num_threads(1)  # as the node will: other numbers of threads may round otherwise
     units = joint_units("degrees", SO100.joints)
-    policy = SmolVLAPolicy.from_pretrained(checkpoint, dtype="float32")
+    policy = SmolVLAPolicy.from_pretrained(checkpoint, dtype="float32", engine="auto")
     shape = (policy.chunk_size, int(policy.config.max_action_dim))
     expected = [
         units.to_joints(
