@@ -134,10 +134,11 @@ def test_a_command_starts_what_the_packages_have(command):
 def test_a_command_sets_what_the_program_knows(command):
     names = {word.partition(":=")[0] for word in command[4:] if ":=" in word}
     if command[1] == "launch":
-        from smolvla_bringup.system.options import Options, backend_parameters
+        from smolvla_bringup.system.options import Options
         from smolvla_core.settings import settings_of
+        from smolvla_policy.backends.registry import backend_parameters
 
-        assert names <= {*settings_of(Options), *backend_parameters()}
+        assert names <= {*settings_of(Options), *backend_parameters(Options)}
         return
     from smolvla_core.node_settings import ExecutorSettings
     from smolvla_core.settings import settings_of
