@@ -39,7 +39,9 @@ def _state_names(message: type, constants: str) -> dict[int, str]:
 _POLICY_STATES = _state_names(
     PolicyStatus, "LOADING WAITING READY INFERRING ERROR UNCONFIGURED INACTIVE"
 )
-EXECUTOR_STATES = _state_names(ExecutorStatus, "IDLE WAITING APPROACHING RUNNING HOLDING FAULT")
+EXECUTOR_STATES = _state_names(
+    ExecutorStatus, "IDLE WAITING APPROACHING RUNNING HOLDING FAULT STOPPED"
+)
 
 
 def policy_diagnostics(
@@ -131,7 +133,7 @@ def _execution(status: ExecutorStatus) -> DiagnosticStatus:
         _level(status),
         status.reason,
         status,
-        "instruction dry_run tick",
+        "source instruction dry_run tick",
         state=EXECUTOR_STATES.get(status.state, str(status.state)),
     )
 

@@ -406,6 +406,7 @@ class ExecutorCore:
             **asdict(planner.counters),
             state=self.state,
             reason=self._reason,
+            source="none" if self.state == State.IDLE else "policy",
             level=self._level,
             dry_run=self._settings.dry_run,
             tick=planner.queue.next_tick,

@@ -90,6 +90,7 @@ class Status(Counters):
 
     state: State
     reason: str
+    source: str
     level: Level
     dry_run: bool
     tick: int

@@ -283,7 +283,7 @@ class ExecutorNode(ManagedNode):
         return f"inactive: {self.order('activate')}"
 
     def _idle_status(self) -> ExecutorStatus:
-        status = ExecutorStatus(reason=self.hint, joint_state_age=math.nan)
+        status = ExecutorStatus(reason=self.hint, source="none", joint_state_age=math.nan)
         status.level = int(Level.ERROR if self.problem else Level.OK)
         write_instruction(status, self._newest)
         status.latency_last = status.latency_p50 = status.latency_p95 = math.nan
