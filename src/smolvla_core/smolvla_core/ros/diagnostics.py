@@ -266,7 +266,9 @@ Status = TypeVar("Status", PolicyStatus, ExecutorStatus)
 
 
 class DiagnosticsPublisher(Generic[Status]):
-    """Publishes on /diagnostics at 1 Hz what the newest status of a node means.
+    """Publishes on /diagnostics what the newest status of a node means.
+
+    At 1 Hz, and at once where an error begins.
 
     Args:
         node: whose status it is.
@@ -298,8 +300,10 @@ class DiagnosticsPublisher(Generic[Status]):
         self._limits = limits
 
     def add(self, status: Status) -> None:
-        """Take the newest status."""
-        self._newest = status
+        """Take the newest status; where an error begins, publish it at once."""
+        before, self._newest = self._newest, status
+        if before is not None and _level(status) >= ERROR > _level(before):
+            self.publish()
 
     def publish(self) -> None:
         """Publish now; called once per second."""
