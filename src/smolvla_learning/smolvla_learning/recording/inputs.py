@@ -215,6 +215,8 @@ class Inputs:
         self._snapshot = snapshot
         self._commands = commands
         self._task = task.strip()
+        self._task_is_set = bool(self._task)
+        self._heard: int | None = None
         self._task_topic = task_topic
         self._topics = dict(topics)
         self._score = (0.0, -math.inf)
@@ -238,6 +240,24 @@ class Inputs:
     def instruct(self, task: str) -> None:
         """Take an instruction."""
         self._task = task.strip()
+
+    def set_task(self, task: str) -> None:
+        """Take an instruction that is for this recorder, whatever an executor had before."""
+        self._task_is_set = True
+        self.instruct(task)
+
+    def follow(self, instruction: str, heard: int) -> None:
+        """Take the instruction of an executor, that came by a topic or a goal.
+
+        Args:
+            instruction: empty for none.
+            heard: how many there were since its start.
+        """
+        before, self._heard = self._heard, heard
+        # One from before this recorder counts where it has none of its own.
+        known = self._task_is_set if before is None else before == heard
+        if instruction and not known:
+            self.instruct(instruction)
 
     def sample(self, now: float) -> Sample | Missing:
         """Return what is active at `now` [s, monotonic], or all that is missing.

@@ -127,6 +127,11 @@ class Recorder:
         self._evidence.min_motion = settings.min_motion
 
     @property
+    def busy(self) -> bool:
+        """Whether an episode has begun that can be saved or discarded."""
+        return self.state in (State.ARMED, State.RECORDING, State.FULL)
+
+    @property
     def status(self) -> str:
         """What it does now, in one line."""
         taken = f"episode {self._number}: {self._count.frames} frames, {self._count.seconds:.1f} s"
@@ -191,14 +196,15 @@ class Recorder:
         self._notify(message, False)
         return message
 
-    def save(self, timeout: float) -> str:
+    def save(self, timeout: float | None) -> str:
         """Save the episode. Returns a message once it is safe on the disk.
 
         An episode without motion, or without success where that is judged, is saved only when
         it is asked for once more; until then it takes no more frames.
 
         Args:
-            timeout: how long to wait for the frames that are still being compressed [s].
+            timeout: how long to wait for the frames that are still being compressed [s]; None:
+                as long as it takes.
 
         Raises:
             ValueError: there is none, it is doubted, it could not be saved, or it takes longer
@@ -236,7 +242,7 @@ class Recorder:
         Raises:
             ValueError: there is none, or it is being saved.
         """
-        if self.state not in (State.ARMED, State.RECORDING, State.FULL):
+        if not self.busy:
             raise ValueError(
                 "nothing to discard: the episode is being saved"
                 if self.state == State.SAVING
@@ -258,7 +264,7 @@ class Recorder:
         if self._saving is not None:
             self._saving.exception()
             self._finish_saving()
-        elif self.state in (State.ARMED, State.RECORDING, State.FULL):
+        elif self.busy:
             self._give_up("discarded", "discarded, as the recorder ends")
             self._notify(self._last_end, True)
         total = self._store.num_episodes
