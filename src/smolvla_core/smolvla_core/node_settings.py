@@ -402,18 +402,18 @@ class RecordSettings(SensorSettings):
     )
     max_image_age: float = live_setting(
         0.2,
-        "An episode is broken by an image older than this, or when the recorder is late by more "
-        "[s].",
+        "A frame is left out while an image is older than this, or when the recorder is late by "
+        "more [s].",
         0.01,
         10.0,
     )
     max_joint_state_age: float = live_setting(
-        0.2, "An episode is broken by a joint state older than this [s].", 0.01, 10.0
+        0.2, "A frame is left out while a joint state is older than this [s].", 0.01, 10.0
     )
     max_command_age: float = live_setting(
         0.5,
-        "An episode is broken by a command older than this [s]; 0: a command applies until the "
-        "next one, however long.",
+        "A frame is left out while the command is older than this [s]; 0: a command applies until "
+        "the next one, however long.",
         0.0,
         3600.0,
     )
@@ -447,7 +447,7 @@ class RecordSettings(SensorSettings):
     )
     queue_size: int = setting(
         60,
-        "Frames that may wait in memory to be compressed; with more the episode is broken.",
+        "Frames that may wait in memory to be compressed; more are left out.",
         1,
         10_000,
     )

@@ -34,7 +34,7 @@ from smolvla_learning.recording.bag import Bag, BagError
 from smolvla_learning.recording.commands import JOINT_STATE, command_topics
 from smolvla_learning.recording.encoder import EpisodeEncoder
 from smolvla_learning.recording.inputs import Inputs
-from smolvla_learning.recording.recorder import Recorder
+from smolvla_learning.recording.recorder import Recorder, State
 from smolvla_learning.recording.store import EpisodeStore
 
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
@@ -276,9 +276,8 @@ class BagEpisodes:
                 self._reason = str(error)
         if self._wanted and recorder.busy:
             recorder.tick(now)
-            if not recorder.busy:  # broken; the recorder has said why
-                self._wanted = False
-                self._failed += 1
+            if recorder.state not in (State.ARMED, State.RECORDING):  # it has said why
+                self._give_up()
 
     def _marked(self, value: object, now: float) -> None:
         """Take a value of the marker."""
@@ -302,12 +301,19 @@ class BagEpisodes:
         try:
             if not recorder.busy:
                 raise ValueError(self._reason or "the bag holds no messages on these topics")
+            if recorder.state == State.RECORDING and recorder.doubts:
+                raise ValueError(f"not saved: {recorder.doubts}")
             self._report(f"{self._bag.path}: {recorder.save(None)}", False)
         except ValueError as error:
-            self._failed += 1
             self._notify(str(error), True)
-            if recorder.busy:
-                recorder.discard()
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """Leave the episode out; the reason was told."""
+        self._wanted = False
+        self._failed += 1
+        if self._recorder is not None and self._recorder.busy:
+            self._recorder.discard()
 
     def _notify(self, text: str, bad: bool) -> None:
         if bad:
