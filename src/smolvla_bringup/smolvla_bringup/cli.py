@@ -148,6 +148,15 @@ COMMANDS: Mapping[str, Command | Tool | Group] = {
         main="task",
         ros=True,
     ),
+    "order": Command(
+        "give a running arm an order: take-over, give-back, home, stop, estop, …",
+        "smolvla_bringup.task",
+        main="order",
+        ros=True,
+    ),
+    "replay": Command(
+        "let a running arm execute a recorded episode", "smolvla_learning.replay", ros=True
+    ),
     "check": Command(
         "check, before anything moves, whether a checkpoint fits this robot",
         "smolvla_policy.check",
@@ -189,6 +198,10 @@ COMMANDS: Mapping[str, Command | Tool | Group] = {
             "simulate": Command(
                 "record demonstrations of the scripted expert in the simulation",
                 "smolvla_sim.demonstrations.record_dataset",
+            ),
+            "from-bag": Command(
+                "make one from rosbags, of any robot",
+                "smolvla_learning.recording.from_bag",
             ),
             "inspect": Command(
                 "show what a dataset holds and whether it is sound",
