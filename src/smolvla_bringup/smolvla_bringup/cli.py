@@ -190,6 +190,10 @@ COMMANDS: Mapping[str, Command | Tool | Group] = {
                 "record demonstrations of the scripted expert in the simulation",
                 "smolvla_sim.demonstrations.record_dataset",
             ),
+            "from-bag": Command(
+                "make one from rosbags, of any robot",
+                "smolvla_learning.recording.from_bag",
+            ),
             "inspect": Command(
                 "show what a dataset holds and whether it is sound",
                 "smolvla_learning.dataset.commands",

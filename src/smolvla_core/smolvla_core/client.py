@@ -17,10 +17,13 @@ import contextlib
 import functools
 import math
 import time
-from collections.abc import Callable, Iterator
+from array import array
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
+import numpy as np
 import rclpy
+from numpy.typing import NDArray
 from rclpy.action.client import ActionClient
 from rclpy.client import Client
 from rclpy.duration import Duration
@@ -33,9 +36,10 @@ from rclpy.validate_namespace import validate_namespace
 from std_msgs.msg import Float32, String
 from std_srvs.srv import Trigger
 
+from smolvla_core.instruction import AT_HOME
 from smolvla_core.ros import qos
 from smolvla_msgs.action import RunTask
-from smolvla_msgs.msg import ExecutorStatus, PolicyStatus
+from smolvla_msgs.msg import ActionChunk, ExecutorStatus, PolicyStatus
 from smolvla_msgs.srv import ResetSim, SetTask
 
 C = TypeVar("C", bound="SmolVLAClient")
@@ -49,6 +53,7 @@ FEEDBACK_TIMEOUT = 12.0
 _RESEND_PERIOD = 1.0  # [s] until the executor has the instruction
 _SWEEP = 500  # messages at most in one look, so that a flood of them lets the time limits hold
 _OLD_SCORE = 0.5  # [s] in which the success of the task before may still arrive
+_ORDERS = ("start", "stop", "take_over", "give_back", "home", "estop", "reset_estop")
 _READY = (PolicyStatus.WAITING, PolicyStatus.READY, PolicyStatus.INFERRING)
 
 
@@ -94,8 +99,7 @@ class SmolVLAClient:
         # Made at once, so that all are discovered together.
         self._services: dict[str, Client[Any, Any]] = {}
         for kind, name in (
-            (Trigger, "executor_node/start"),
-            (Trigger, "executor_node/stop"),
+            *((Trigger, f"executor_node/{order}") for order in _ORDERS),
             (ResetSim, "sim/reset"),
             (SetTask, "sim/set_task"),
         ):
@@ -289,12 +293,78 @@ class SmolVLAClient:
         """Let the executor stop; the arm holds its position. Returns its answer."""
         return self.call("executor_node/stop", Trigger.Request())
 
+    def take_over(self) -> str:
+        """Let the arm follow a human's targets. Returns the executor's answer."""
+        return self.call("executor_node/take_over", Trigger.Request())
+
+    def give_back(self) -> str:
+        """Let the policy go on from where the human has brought the arm. Returns the answer."""
+        return self.call("executor_node/give_back", Trigger.Request())
+
+    def home(self, timeout: float = CALL_TIMEOUT) -> str:
+        """Bring the arm to its home pose; return the answer when it is there.
+
+        Raises:
+            ClientError: it is refused, broken off, or takes longer than `timeout` [s].
+        """
+        heard = self.executor_status
+        self.call("executor_node/home", Trigger.Request())
+
+        def over() -> bool:
+            status = self.executor_status
+            return status is not None and status is not heard and status.source != "home"
+
+        arrived = self.until(over, timeout)
+        assert self.executor_status is not None
+        reason = self.executor_status.reason
+        if not arrived or not reason.startswith(AT_HOME):
+            raise ClientError(f"the arm is not at home: {reason}")
+        return reason
+
+    def estop(self) -> str:
+        """Stop the arm and latch the stop until `reset_estop`. Returns the executor's answer."""
+        return self.call("executor_node/estop", Trigger.Request())
+
+    def reset_estop(self) -> str:
+        """Release the e-stop; the arm stays idle. Returns the executor's answer.
+
+        Raises:
+            ClientError: what stopped the arm goes on.
+        """
+        return self.call("executor_node/reset_estop", Trigger.Request())
+
+    def replay(
+        self,
+        actions: NDArray[np.float64],
+        joint_names: Sequence[str],
+        period: float,
+        instruction: str = "",
+        **options: Any,
+    ) -> RunTask.Result:
+        """Let the arm execute recorded actions and wait for the end, as `run_task` does.
+
+        Args:
+            actions: (rows, joints) [rad].
+            joint_names: of the columns, as the robot file has them.
+            period: time between two rows [s].
+            instruction: what was done in them, for who records.
+            options: others of `run_task`.
+
+        Raises:
+            ClientError: see `run_task`.
+        """
+        chunk = ActionChunk(joint_names=list(joint_names), positions=array("d", actions.ravel()))
+        chunk.period = Duration(seconds=period).to_msg()
+        return self.run_task(instruction, replay=chunk, **options)
+
     def run_task(
         self,
         instruction: str,
         time_limit: float = 0.0,
         on_feedback: Callable[[RunTask.Feedback], None] | None = None,
         silence: float = FEEDBACK_TIMEOUT,
+        go_home: bool = False,
+        replay: ActionChunk | None = None,
     ) -> RunTask.Result:
         """Run a task and wait for its end. An exception meanwhile, as Ctrl-C, cancels it.
 
@@ -303,6 +373,8 @@ class SmolVLAClient:
             time_limit: [s]; 0 for none.
             on_feedback: called with how it goes.
             silence: how long without feedback until the executor is taken for dead [s].
+            go_home: go to the home pose when the task is done or its time is over.
+            replay: recorded actions to execute in place of a policy's; see `replay`.
 
         Returns:
             How it ended: `reason` is RunTask.Result.SUCCEEDED when the task is done.
@@ -339,7 +411,8 @@ class SmolVLAClient:
                     )
             return future.result()
 
-        goal = RunTask.Goal(instruction=instruction, time_limit=time_limit)
+        goal = RunTask.Goal(instruction=instruction, time_limit=time_limit, go_home=go_home)
+        goal.replay = replay or ActionChunk()
         sent = client.send_goal_async(goal, feedback_callback=on_message)
         try:
             handle = wait(sent)

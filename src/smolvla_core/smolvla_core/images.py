@@ -9,6 +9,9 @@ channel for all three; see `is_gray`.
 from __future__ import annotations
 
 import re
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import cv2
@@ -138,6 +141,50 @@ def is_gray(message: ImageMessage) -> bool:
     if hasattr(message, "format"):
         return _decode(message)[1]
     return str(message.encoding) in _GRAY
+
+
+@dataclass(frozen=True)
+class SerializedImage:
+    """An image message as it came, in CDR.
+
+    Attributes:
+        data: the message.
+        read: deserializes it.
+        topic: where it came, for the text of errors; empty to leave it out.
+    """
+
+    data: bytes
+    read: Callable[[bytes], ImageMessage]
+    topic: str = ""
+
+    def decode(self) -> Pixels:
+        """Return the pixels, uint8 (height, width, 3) RGB.
+
+        Raises:
+            ValueError: see `decode_image`; the text begins with the topic.
+        """
+        try:
+            return decode_image(self.read(self.data))
+        except ValueError as error:
+            raise ValueError(f"{self.topic}: {error}" if self.topic else str(error)) from error
+
+    def gray(self) -> bool | None:
+        """Whether the picture has one channel only; None where it cannot be read."""
+        try:
+            return is_gray(self.read(self.data))
+        except ValueError:
+            return None
+
+    @property
+    def stamp_ns(self) -> int:
+        """The header's stamp [ns], read without decoding the rest.
+
+        The header is the first field: in CDR its stamp follows the 4 bytes of encapsulation,
+        whose second byte is the byte order (OMG DDS-XTypes 1.3, 7.6.3.1).
+        """
+        order = "<" if self.data[1] & 1 else ">"
+        seconds, nanoseconds = struct.unpack_from(f"{order}iI", self.data, 4)
+        return int(seconds) * 10**9 + int(nanoseconds)
 
 
 def decode_picture(data: bytes) -> tuple[Pixels, bool]:

@@ -8,6 +8,8 @@ import shutil
 from enum import IntEnum
 
 EXAMPLE = "put the red cube into the bowl"
+AT_HOME = "at home"
+"""How the reason of an executor begins that is idle because it was sent home and is there."""
 _SHOWN = 200
 """So many characters of a sentence are quoted in the log."""
 

@@ -184,6 +184,27 @@ class ExecutorSettings(RobotSettings, ManagedSettings):
         live=True,
     )
     rate: float = setting(30.0, "Rate of the control loop [Hz].", 1.0, 1000.0)
+    source: str = live_setting(
+        "policy",
+        "Whose actions are executed after a start: 'policy', or 'human' to follow targets on "
+        "human_topic. ~/take_over and ~/give_back change it meanwhile.",
+        choices=("policy", "human"),
+    )
+    human_topic: str = setting(
+        "leader/joint_states",
+        "Topic (sensor_msgs/JointState) of where a human wants the joints, by the robot file's "
+        "names: a leader arm, a joystick.",
+    )
+    human_timeout: float = live_setting(
+        0.25, "A target of a human older than this is stale: the arm holds [s].", 0.01, 10.0
+    )
+    estop_timeout: float = live_setting(
+        0.0,
+        "The topic estop (std_msgs/Bool) must come at least so often, else the arm is stopped "
+        "[s]; 0: it may be silent.",
+        0.0,
+        60.0,
+    )
     output: str = setting(
         "",
         "Overrides the robot file's outputs: 'forward' sends std_msgs/Float64MultiArray on "
@@ -381,18 +402,18 @@ class RecordSettings(SensorSettings):
     )
     max_image_age: float = live_setting(
         0.2,
-        "An episode is broken by an image older than this, or when the recorder is late by more "
-        "[s].",
+        "A frame is left out while an image is older than this, or when the recorder is late by "
+        "more [s].",
         0.01,
         10.0,
     )
     max_joint_state_age: float = live_setting(
-        0.2, "An episode is broken by a joint state older than this [s].", 0.01, 10.0
+        0.2, "A frame is left out while a joint state is older than this [s].", 0.01, 10.0
     )
     max_command_age: float = live_setting(
         0.5,
-        "An episode is broken by a command older than this [s]; 0: a command applies until the "
-        "next one, however long.",
+        "A frame is left out while the command is older than this [s]; 0: a command applies until "
+        "the next one, however long.",
         0.0,
         3600.0,
     )
@@ -426,7 +447,7 @@ class RecordSettings(SensorSettings):
     )
     queue_size: int = setting(
         60,
-        "Frames that may wait in memory to be compressed; with more the episode is broken.",
+        "Frames that may wait in memory to be compressed; more are left out.",
         1,
         10_000,
     )

@@ -317,7 +317,8 @@ class ObservationBuffer:
             )
         return (
             f"camera {camera}: newest image is {age:.2f} s old, more than "
-            f"{self._settings.max_image_age:g} s: check its cable, its driver and the network"
+            f"max_image_age ({self._settings.max_image_age:g} s): check its cable, its driver and "
+            "the network"
         )
 
     def _joints_problem(self, ages: NDArray[np.float64]) -> str:
@@ -341,7 +342,8 @@ class ObservationBuffer:
         of = "" if late.all() else f" of {named}"
         return (
             f"joint states: newest{of} is {age:.2f} s old, more than "
-            f"{self._settings.max_joint_state_age:g} s{reason}: check the arm's driver and its bus"
+            f"max_joint_state_age ({self._settings.max_joint_state_age:g} s){reason}: check the "
+            "arm's driver and its bus"
         )
 
     def _match(self) -> Observation | Missing:
@@ -363,7 +365,7 @@ class ObservationBuffer:
             return Missing(
                 (
                     f"cameras {first} and {last} are {skew:.3f} s apart, more than "
-                    f"{self._settings.max_skew:g} s: {_skew_advice(skew, by_stamp)}",
+                    f"max_skew ({self._settings.max_skew:g} s): {_skew_advice(skew, by_stamp)}",
                 )
             )
         positions, distance = self._states.at(
@@ -373,7 +375,8 @@ class ObservationBuffer:
             return Missing(
                 (
                     f"joint states: the nearest to the images is {distance:.3f} s away, more "
-                    f"than {self._settings.max_skew:g} s: {_skew_advice(distance, by_stamp)}",
+                    f"than max_skew ({self._settings.max_skew:g} s): "
+                    f"{_skew_advice(distance, by_stamp)}",
                 )
             )
         return Observation(
@@ -394,7 +397,7 @@ def _advances(known_ns: int, stamp_ns: int) -> bool:
 
 def _skew_advice(skew: float, by_stamp: bool) -> str:
     if not by_stamp or skew <= 1.0:
-        return "raise their rates, or the limit"
+        return "raise their rates, or max_skew"
     if skew > SIMULATED:
         return (
             "one is stamped by a simulator's clock, the other by the wall clock: set "

@@ -91,6 +91,9 @@ class Joint(Settings):
         "-1 where the checkpoint counts the other way round than the topics; None: not said.",
         choices=(1, -1),
     )
+    home: float | None = setting(
+        None, "Position in the home pose [rad]; None: the joint stays where it is."
+    )
     closed: float | None = setting(
         None, "Position of a gripper that LeRobot calls 0; None: not said, `lower`."
     )
@@ -224,6 +227,13 @@ class Robot:
     def speed(self) -> NDArray[np.float64]:
         """(moving joints,) largest speeds [rad/s]."""
         return np.array([joint.speed for joint in self.moving])
+
+    @property
+    def home(self) -> NDArray[np.float64]:
+        """(moving joints,) the home pose [rad]; NaN where a joint has none."""
+        return np.array(
+            [math.nan if joint.home is None else joint.home for joint in self.moving], dtype=float
+        )
 
     def chosen_outputs(self, output: str) -> tuple[Output, ...]:
         """Return where commands go: `outputs`, or the one that the parameter ``output`` names."""
@@ -471,6 +481,10 @@ def _joint_problem(joint: Joint, given: Collection[str]) -> str:
         return f"role: it is {joint.role}, but LeRobot's {joint.lerobot} is a {role}"
     if joint.lower >= joint.upper:
         return f"lower: {joint.lower:g} is not below upper, {joint.upper:g}"
+    if joint.home is not None and not joint.lower <= joint.home <= joint.upper:
+        return (
+            f"home: {joint.home:g} is beyond lower and upper, {joint.lower:g} to {joint.upper:g}"
+        )
     ends = {"closed": joint.closed, "open": joint.open}
     if joint.role == JOINT:
         named = [key for key, value in ends.items() if value is not None]

@@ -39,7 +39,9 @@ def _state_names(message: type, constants: str) -> dict[int, str]:
 _POLICY_STATES = _state_names(
     PolicyStatus, "LOADING WAITING READY INFERRING ERROR UNCONFIGURED INACTIVE"
 )
-EXECUTOR_STATES = _state_names(ExecutorStatus, "IDLE WAITING APPROACHING RUNNING HOLDING FAULT")
+EXECUTOR_STATES = _state_names(
+    ExecutorStatus, "IDLE WAITING APPROACHING RUNNING HOLDING FAULT STOPPED"
+)
 
 
 def policy_diagnostics(
@@ -131,7 +133,7 @@ def _execution(status: ExecutorStatus) -> DiagnosticStatus:
         _level(status),
         status.reason,
         status,
-        "instruction dry_run tick",
+        "source instruction dry_run tick",
         state=EXECUTOR_STATES.get(status.state, str(status.state)),
     )
 
@@ -264,7 +266,9 @@ Status = TypeVar("Status", PolicyStatus, ExecutorStatus)
 
 
 class DiagnosticsPublisher(Generic[Status]):
-    """Publishes on /diagnostics at 1 Hz what the newest status of a node means.
+    """Publishes on /diagnostics what the newest status of a node means.
+
+    At 1 Hz, and at once where an error begins.
 
     Args:
         node: whose status it is.
@@ -296,8 +300,10 @@ class DiagnosticsPublisher(Generic[Status]):
         self._limits = limits
 
     def add(self, status: Status) -> None:
-        """Take the newest status."""
-        self._newest = status
+        """Take the newest status; where an error begins, publish it at once."""
+        before, self._newest = self._newest, status
+        if before is not None and _level(status) >= ERROR > _level(before):
+            self.publish()
 
     def publish(self) -> None:
         """Publish now; called once per second."""

@@ -7,15 +7,12 @@ only a few are ever looked at.
 
 from __future__ import annotations
 
-import struct
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.serialization import deserialize_message
@@ -23,7 +20,7 @@ from sensor_msgs.msg import CompressedImage, Image, JointState
 from visualization_msgs.msg import MarkerArray
 
 from smolvla_core.backend import Observation, SceneObject
-from smolvla_core.images import decode_image, is_gray
+from smolvla_core.images import SerializedImage
 from smolvla_core.node_settings import ObservationSettings, SensorSettings
 from smolvla_core.observation import GRAY, Missing, ObservationBuffer
 from smolvla_core.ros import qos
@@ -31,51 +28,10 @@ from smolvla_core.ros.converters import scene_objects
 from smolvla_core.ros.joint_states import subscribe_joint_states
 
 
-@dataclass(frozen=True)
-class SerializedImage:
-    """An image message as it came.
-
-    Attributes:
-        data: the message.
-        compressed: whether it is a CompressedImage.
-        topic: where it came, for the text of errors; empty to leave it out.
-    """
-
-    data: bytes
-    compressed: bool
-    topic: str = ""
-
-    def decode(self) -> NDArray[np.uint8]:
-        """Return the pixels, uint8 (height, width, 3) RGB.
-
-        Raises:
-            ValueError: see `images.decode_image`; the text begins with the topic.
-        """
-        try:
-            return decode_image(self._message())
-        except ValueError as error:
-            raise ValueError(f"{self.topic}: {error}" if self.topic else str(error)) from error
-
-    def gray(self) -> bool | None:
-        """Whether the picture has one channel only; None where it cannot be read."""
-        try:
-            return is_gray(self._message())
-        except ValueError:
-            return None
-
-    def _message(self) -> Image | CompressedImage:
-        return deserialize_message(self.data, CompressedImage if self.compressed else Image)
-
-    @property
-    def stamp_ns(self) -> int:
-        """The header's stamp [ns], read without decoding the rest.
-
-        The header is the first field: in CDR its stamp follows the 4 bytes of encapsulation,
-        whose second byte is the byte order (OMG DDS-XTypes 1.3, 7.6.3.1).
-        """
-        order = "<" if self.data[1] & 1 else ">"
-        seconds, nanoseconds = struct.unpack_from(f"{order}iI", self.data, 4)
-        return int(seconds) * 10**9 + int(nanoseconds)
+def received_image(data: bytes, compressed: bool, topic: str = "") -> SerializedImage:
+    """Return a serialized Image, or CompressedImage, as it was received on `topic`."""
+    kind: Any = CompressedImage if compressed else Image
+    return SerializedImage(data, lambda message: deserialize_message(message, kind), topic)
 
 
 @dataclass(frozen=True)
@@ -195,7 +151,7 @@ class SensorIntake:
 
         def on_image(data: bytes) -> None:
             nonlocal seen
-            image = SerializedImage(data, compressed, name)
+            image = received_image(data, compressed, name)
             if not seen and (gray := image.gray()) is not None:
                 seen = True
                 if gray:

@@ -25,12 +25,21 @@ from dataclasses import asdict
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from smolvla_core.instruction import AT_HOME
 from smolvla_core.joints import Part
 from smolvla_core.level import PATIENCE, Level
 from smolvla_core.node_settings import PER_JOINT, ExecutorSettings
 
-from smolvla_executor.core.chunk_queue import Upsampler, interpolate
-from smolvla_executor.core.executor_types import CycleOutput, Request, State, Status
+from smolvla_executor.core.chunk_queue import Chunk, Upsampler, chunk_problem, interpolate
+from smolvla_executor.core.estop import EStop
+from smolvla_executor.core.executor_types import (
+    CycleOutput,
+    RefusedError,
+    Request,
+    Source,
+    State,
+    Status,
+)
 from smolvla_executor.core.guard import ROUNDING, Guard, Limited
 from smolvla_executor.core.joint_feedback import JointFeedback
 from smolvla_executor.core.planner import Planner
@@ -38,7 +47,19 @@ from smolvla_executor.core.tick_clock import CycleStatistics
 
 DRY_RUN = "DRY RUN, the arm gets no commands: "
 """What every reason begins with in a dry run."""
-_LEVELS = {State.HOLDING: Level.WARN, State.FAULT: Level.ERROR}
+_LEVELS = {State.HOLDING: Level.WARN, State.FAULT: Level.ERROR, State.STOPPED: Level.ERROR}
+_LEADER = "is the leader arm, or what else a human moves, running, and with the same robot file?"
+_GOALS = {
+    Source.POLICY: "to the first action",
+    Source.HUMAN: "to where the human wants it",
+    Source.REPLAY: "to the first recorded action",
+    Source.HOME: "home",
+}
+_RUNNING = {
+    Source.POLICY: "executing actions",
+    Source.REPLAY: "replaying recorded actions",
+    Source.HOME: "at home",
+}
 MIN_JERK_PEAK = 1.875
 """Peak speed of a minimum-jerk motion over its mean speed (30/16)."""
 
@@ -81,8 +102,17 @@ class Approach:
         """Whether the goal has been commanded."""
         return self._cycle >= self.cycles
 
-    def advance(self) -> NDArray[np.float64]:
-        """Return the command of the next cycle (joints,) [rad]; the goal exactly at the end."""
+    def __str__(self) -> str:
+        return f"{100 * self.progress:.0f} % of {self.duration:.1f} s"
+
+    def advance(self, goal: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+        """Return the command of the next cycle (joints,) [rad]; the goal exactly at the end.
+
+        Args:
+            goal: (joints,) where it has moved to [rad]; None: nowhere.
+        """
+        if goal is not None:
+            self.goal = goal
         self._cycle = min(self._cycle + 1, self.cycles)
         if self.done:
             return self.goal.copy()
@@ -91,33 +121,50 @@ class Approach:
 
 
 class ExecutorCore:
-    """Asynchronous execution of chunks behind a guard.
+    """Execution behind a guard: of a policy's chunks, a human's targets, or recorded actions.
 
     * Nothing is commanded before the first valid joint state, and every motion begins with
-      an approach from the measured position: after `start` and after a fault.
+      an approach from the measured position: after `start` and after a fault. So it does, from
+      the last command, after a change of the source.
     * Ticks advance only when an action is executed, so not while approaching or holding.
     * Without a known action the last command is repeated.
     * With joint states that are stale, invalid or contradict each other nothing is published and
       the plan is dropped.
+    * While the e-stop is pressed nothing is published, whatever else there is, until it is reset.
 
     Attributes:
         planner: takes chunks and refusals; counts them.
         feedback: of the joints.
+        human: the human's newest targets.
         state: what it does.
+        source: whose actions it executes, or would execute while it is idle.
 
     Args:
         settings: of the executor. `ExecutorSettings.dry_run` is echoed in the status: commands are
             computed all the same, and whoever publishes them must leave that out.
         first_request_id: id of the first request; give ``time.time_ns()``, so that a restarted
             executor never takes an answer meant for its predecessor.
+        estop: stops it, maybe already.
     """
 
-    def __init__(self, settings: ExecutorSettings, first_request_id: int = 1) -> None:
+    def __init__(
+        self,
+        settings: ExecutorSettings,
+        first_request_id: int = 1,
+        estop: EStop | None = None,
+    ) -> None:
         self._settings = settings
+        self.estop = estop or EStop()
         self._guard = Guard(settings)
         self.planner = Planner(settings, self._guard, first_request_id)
         self._cycles = CycleStatistics(1.0 / settings.rate, settings.period_window)
         self.feedback = JointFeedback(settings.joints, settings.state_timeout)
+        self.human = JointFeedback(
+            settings.joints, settings.human_timeout, "target of the human", _LEADER, _LEADER
+        )
+        self.source = Source(settings.source)
+        self._idle_before = False  # when the human took over
+        self._at_end = ""  # what to do after a replay, or at home
         self._enter(State.IDLE, "not started: call ~/start")
         self._now = self._waiting_since = -np.inf
         self._reset()
@@ -139,11 +186,23 @@ class ExecutorCore:
         self._wanted: NDArray[np.float64] | None = None
         self._action: NDArray[np.float64] | None = None
 
+    def _change_source(self, source: Source) -> None:
+        """Let another source command the arm; the next motion is an approach from where it is."""
+        command = self._command
+        self._stand_still()
+        self._command, self.source = command, source
+
     def start(self, now: float) -> str:
-        """Begin: counters and ticks from 0. Returns a message for the caller."""
+        """Begin: counters and ticks from 0. Returns a message for the caller.
+
+        Raises:
+            RefusedError: the e-stop is pressed.
+        """
+        self._refuse_while_stopped()
         if self.state != State.IDLE:
             return "was started already"
         self._reset()
+        self.source, self._idle_before = Source(self._settings.source), False
         self._waiting_since = now
         self._enter(State.WAITING, self.feedback.problem(now) or "asks for the first chunk")
         return "started"
@@ -155,16 +214,117 @@ class ExecutorCore:
             now: the time.
             reason: why, and what to do to go on; shown in the status.
         """
-        was_idle = self.state == State.IDLE
+        was_idle = self.state in (State.IDLE, State.STOPPED)
         self._stand_still()
-        self._enter(State.IDLE, reason)
+        self.source = Source(self._settings.source)
+        if self.state != State.STOPPED:
+            self._enter(State.IDLE, reason)
         return "was stopped already" if was_idle else "stopped"
+
+    def _refuse_while_stopped(self) -> None:
+        if self.estop.reason:
+            raise RefusedError(self.estop.reason)
+
+    # Sources.
+
+    def take_over(self, now: float) -> str:
+        """Follow the human from now on, whatever is executed. Returns a message for the caller.
+
+        Raises:
+            RefusedError: the e-stop is pressed.
+        """
+        self._refuse_while_stopped()
+        if self.source == Source.HUMAN and self.state != State.IDLE:
+            return "was taken over already"
+        idle = self.state == State.IDLE
+        if idle:
+            self.start(now)
+        self._idle_before = idle
+        self._change_source(Source.HUMAN)
+        problem = self.human.problem(now)
+        return f"taken over, but the arm holds: {problem}" if problem else "taken over"
+
+    def give_back(self, now: float) -> str:
+        """Let the policy go on from the present state; be idle where it was idle before.
+
+        Returns:
+            A message for the caller.
+        """
+        if self.source != Source.HUMAN or self.state in (State.IDLE, State.STOPPED):
+            return "was given back already"
+        if self._idle_before:
+            self.stop(now, "given back, idle as before: call ~/start or send a RunTask goal")
+            return "given back: the arm holds, idle as before"
+        self._change_source(Source.POLICY)
+        return "given back: the policy goes on"
+
+    def replay(self, positions: NDArray[np.float64], period: float, now: float) -> str:
+        """Execute recorded actions to their end, then be idle. Returns a message for the caller.
+
+        Args:
+            positions: (rows, joints) [rad].
+            period: time between two rows [s].
+            now: the time.
+
+        Raises:
+            RefusedError: they do not fit, a human has taken over, or the e-stop is pressed.
+        """
+        chunk = Chunk(0, 0, positions, period)
+        problem = chunk_problem(chunk, self._settings.joints)
+        problem = problem or self._guard.foreign_problem(positions)
+        if problem:
+            raise RefusedError(f"the recorded actions do not fit: {problem}")
+        try:
+            Upsampler(self._settings.rate, period)
+        except ValueError as error:
+            raise RefusedError(str(error)) from error
+        self._play(Source.REPLAY, positions, period, now)
+        self._at_end = "replayed to the end: call ~/start or send another goal"
+        return f"replays {len(positions)} actions"
+
+    def go_home(self, now: float, then: str = f"{AT_HOME}: call ~/start to go on") -> str:
+        """Go to the robot's home pose, then be idle. Returns a message for the caller.
+
+        Args:
+            now: the time.
+            then: why it is idle after it.
+
+        Raises:
+            RefusedError: there is no home pose or no joint state, a human has taken over, or the
+                e-stop is pressed.
+        """
+        home = self._settings.body.home
+        if np.isnan(home).all():
+            raise RefusedError(
+                f"robot {self._settings.robot} has no home pose: give its joints 'home' in the "
+                "robot file"
+            )
+        if problem := self.feedback.problem(now):
+            raise RefusedError(problem)
+        pose = np.where(np.isnan(home), self._here, home)
+        self._play(Source.HOME, pose[None], 1.0 / self._settings.rate, now)
+        self._at_end = then
+        return "on the way home"
+
+    def _play(
+        self, source: Source, positions: NDArray[np.float64], period: float, now: float
+    ) -> None:
+        self._refuse_while_stopped()
+        if self.source == Source.HUMAN and self.state != State.IDLE:
+            raise RefusedError("a human has taken over: call ~/give_back first")
+        if self.state == State.IDLE:
+            self.start(now)
+        self._change_source(source)
+        self.planner.load(positions, period)
 
     def discard_plan(self) -> None:
         """Drop queued actions and expected answers, as for a new instruction.
 
-        The arm holds its last command until a chunk that was asked for afterwards comes.
+        The arm holds its last command until a chunk that was asked for afterwards comes. A replay
+        and the way home end; a human goes on.
         """
+        if self.source in (Source.REPLAY, Source.HOME):
+            self._change_source(Source.POLICY)
         self.planner.drop()
         self._plan_dropped = True
         # Else the arm, on its way between two actions, would turn back to the first.
@@ -192,6 +352,7 @@ class ExecutorCore:
         guard.limited_commands = self._guard.limited_commands
         self._settings, self._guard = settings, guard
         self.feedback.timeout = settings.state_timeout
+        self.human.timeout = settings.human_timeout
         if old.dry_run and not settings.dry_run:
             self._stand_still()  # the arm did not follow: it may be anywhere
             return
@@ -231,13 +392,39 @@ class ExecutorCore:
         Returns:
             Why they do not count, empty when they do.
         """
-        array = np.array(positions, dtype=np.float64)
-        index = np.arange(len(self._settings.joints)) if joints is None else joints
-        if array.shape != index.shape:
-            problem = f"{array.shape} positions came for {len(index)} joints"
+        part, problem = self._part("positions", positions, joints)
+        if problem:
             self.feedback.reject(problem)
             return problem
-        return self.feedback.update(Part(index, array), now, source)
+        return self.feedback.update(part, now, source)
+
+    def on_human(
+        self,
+        positions: ArrayLike,
+        now: float,
+        source: str = "",
+        joints: NDArray[np.intp] | None = None,
+    ) -> str:
+        """Take where a human wants the joints; arguments and result as of `on_joint_state`.
+
+        Positions far outside the limits do not count: the leader is of other units or calibration.
+        """
+        part, problem = self._part("targets", positions, joints)
+        if not problem and part.joints.size and np.isfinite(part.values).all():
+            problem = self._guard.foreign_problem(part.values, part.joints)
+        if problem:
+            self.human.reject(problem)
+            return problem
+        return self.human.update(part, now, source)
+
+    def _part(
+        self, noun: str, positions: ArrayLike, joints: NDArray[np.intp] | None
+    ) -> tuple[Part, str]:
+        """Return positions with their joints, and what is wrong with them; empty for nothing."""
+        array = np.array(positions, dtype=np.float64)
+        index = np.arange(len(self._settings.joints)) if joints is None else joints
+        fits = array.shape == index.shape
+        return Part(index, array), "" if fits else f"{array.shape} {noun} for {len(index)} joints"
 
     # One control cycle.
 
@@ -245,27 +432,42 @@ class ExecutorCore:
         """Decide what to publish now; call it `rate` times per second."""
         self._cycles.record(now)
         if now < self._now:
-            self.feedback.forget(f"the clock went back by {self._now - now:.3f} s")
+            problem = f"the clock went back by {self._now - now:.3f} s"
+            self.feedback.forget(problem)
+            self.human.forget(problem)
             self.planner.drop_requests()
         self._now = now
         if self.state != State.WAITING:
             self._waiting_since = now
-        if self.state == State.IDLE:
+        not_watched = self.estop.watch(self._settings.estop_timeout, now)
+        if self.estop.reason:
+            self.stop(now)
+            self._enter(State.STOPPED, self.estop.reason)
+        elif self.state == State.STOPPED:
+            self._enter(State.IDLE, "the e-stop was reset: call ~/start or send a RunTask goal")
+        if self.state in (State.IDLE, State.STOPPED):
             return self._output(None)
         self.planner.expire(now)
 
         problem = self.feedback.problem(now)
-        if problem:
-            if self.feedback.seen:
-                self._stand_still()
-                self._enter(State.FAULT, problem)
-            else:
-                self._enter(State.WAITING, problem, self._impatience(now))
+        if problem and self.feedback.seen:
+            self._stand_still()
+            self._enter(State.FAULT, problem)
+            self._at_end = f"the {self.source.value} was broken off: {problem}; send another order"
             return self._output(None)
+        if problem or not_watched:
+            self._command, self._approach, self._arrived = None, None, False
+            self._enter(State.WAITING, problem or not_watched, self._impatience(now))
+            return self._output(None)
+        if self.source == Source.HUMAN:
+            return self._follow(now)
         if self._resumes_far_away():
             self._arrived, self._approach = False, None
         if self._arrived or self._on_the_way(now):
             return self._execute(now) if self._arrived else self._move_to_first_action()
+        if self.source != Source.POLICY:
+            self.stop(now, self._at_end)
+            return self._output(None)
         request = self.planner.request(now)
         obstacle, level = self.planner.obstacle(now)
         reason = obstacle
@@ -300,30 +502,63 @@ class ExecutorCore:
             if self._arrived:
                 return True
         problem = self._guard.approach_problem(self.feedback.positions, first)
-        if problem:
+        if problem and self.source != Source.HOME:  # which nobody can have mistaken
             self.planner.reject_plan(problem, now)
-            self._approach = None
+            self._approach, self._at_end = None, problem
             return False
-        self._approach = Approach(
-            self.feedback.positions if self._command is None else self._command,
-            first,
-            self._settings.rate,
-            np.minimum(self._settings.approach_speed, self._guard.max_speed),
-            self._settings.approach_duration,
-        )
+        self._approach = self._approach_to(first)
         # What takes no more than this cycle is the action itself.
         self._arrived = self._approach.cycles == 1
         return True
 
+    @property
+    def _here(self) -> NDArray[np.float64]:
+        """(joints,) where the next motion begins [rad]."""
+        return self.feedback.positions if self._command is None else self._command
+
+    @property
+    def _approach_speed(self) -> NDArray[np.float64]:
+        """(joints,) of an approach [rad/s]."""
+        return np.minimum(self._settings.approach_speed, self._guard.max_speed)
+
+    def _approach_to(self, goal: NDArray[np.float64]) -> Approach:
+        return Approach(
+            self._here,
+            goal,
+            self._settings.rate,
+            self._approach_speed,
+            self._settings.approach_duration,
+        )
+
     def _move_to_first_action(self) -> CycleOutput:
         assert self._approach is not None
         wanted = self._approach.advance()
-        self._enter(
-            State.APPROACHING,
-            f"moving to the first action, {100 * self._approach.progress:.0f} % of "
-            f"{self._approach.duration:.1f} s",
-        )
+        self._enter(State.APPROACHING, f"moving {_GOALS[self.source]}, {self._approach}")
         return self._output(wanted)
+
+    def _follow(self, now: float) -> CycleOutput:
+        """Go to the human's target at the speed of an approach, then wherever it goes."""
+        problem = self.human.problem(now)
+        if problem:
+            self._approach, self._arrived = None, False
+            if self._command is None:
+                self._enter(State.WAITING, problem, self._impatience(now))
+            else:
+                self._enter(State.HOLDING, problem)
+            return self._output(self._command)
+        target = self._guard.clamp(self.human.positions)
+        if self._arrived:
+            self._enter(State.RUNNING, "follows the human")
+            return self._output(target)
+        if self._approach is None:
+            self._approach = self._approach_to(target)
+        wanted = self._approach.advance(target)
+        self._enter(State.APPROACHING, f"moving {_GOALS[self.source]}, {self._approach}")
+        # The target moves meanwhile, maybe faster than an approach may.
+        step = self._approach_speed / self._settings.rate
+        command = np.clip(wanted, self._here - step, self._here + step)
+        self._arrived = self._approach.done and bool((command == target).all())
+        return self._output(command)
 
     def _execute(self, now: float) -> CycleOutput:
         queue = self.planner.queue
@@ -335,7 +570,11 @@ class ExecutorCore:
         if upsampler.due:
             # Now, and before the pop: the observation is then of the instant at which the
             # answer's first row is to begin.
-            request = self.planner.request(now)
+            if self.source == Source.POLICY:
+                request = self.planner.request(now)
+            elif len(queue) == 0:
+                self.stop(now, self._at_end)
+                return self._output(None, done=True)
             if len(queue) == 0:
                 self._upsampler = None  # the next action begins at its very start
                 return self._hold(now, request)
@@ -347,7 +586,7 @@ class ExecutorCore:
         wanted = interpolate(self._action, following, upsampler.fraction)
         upsampler.advance()
         self._plan_dropped = False
-        self._enter(State.RUNNING, "executing actions")
+        self._enter(State.RUNNING, _RUNNING[self.source])
         return self._output(wanted, request, executed)
 
     def _hold(self, now: float, request: Request | None) -> CycleOutput:
@@ -377,16 +616,15 @@ class ExecutorCore:
         wanted: NDArray[np.float64] | None,
         request: Request | None = None,
         executed: int | None = None,
+        done: bool = False,
     ) -> CycleOutput:
         """Let the command pass the guard: the only way out."""
         limited: tuple[Limited, ...] = ()
         command = None
         if wanted is not None:
-            measured = self.feedback.positions
-            previous = measured if self._command is None else self._command
-            command, limited = self._guard.limit(wanted, previous, measured)
+            command, limited = self._guard.limit(wanted, self._here, self.feedback.positions)
             self._command, self._wanted = command.copy(), wanted.copy()
-        return CycleOutput(command, request, self.state, self._reason, executed, limited)
+        return CycleOutput(command, request, self.state, self._reason, executed, limited, done)
 
     @property
     def _reason(self) -> str:
@@ -406,6 +644,7 @@ class ExecutorCore:
             **asdict(planner.counters),
             state=self.state,
             reason=self._reason,
+            source=Source.NONE if self.state in (State.IDLE, State.STOPPED) else self.source,
             level=self._level,
             dry_run=self._settings.dry_run,
             tick=planner.queue.next_tick,

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import Enum, IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,21 @@ class State(IntEnum):
     RUNNING = 3
     HOLDING = 4
     FAULT = 5
+    STOPPED = 6
+
+
+class Source(str, Enum):
+    """Whose actions are executed; the values are those of ``smolvla_msgs/ExecutorStatus``."""
+
+    POLICY = "policy"
+    HUMAN = "human"
+    REPLAY = "replay"
+    HOME = "home"
+    NONE = "none"
+
+
+class RefusedError(ValueError):
+    """An order cannot be carried out; the text says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +71,7 @@ class CycleOutput:
         reason: why, and what to do where a person must act; never empty.
         executed_tick: the tick whose action began in this cycle, or None.
         limited: what the guard changed in `command`; empty when it is as wanted.
+        done: a replay has come to its end, or the arm to its home.
     """
 
     command: NDArray[np.float64] | None
@@ -64,6 +80,7 @@ class CycleOutput:
     reason: str
     executed_tick: int | None = None
     limited: tuple[Limited, ...] = ()
+    done: bool = False
 
 
 @dataclass(kw_only=True)
@@ -90,6 +107,7 @@ class Status(Counters):
 
     state: State
     reason: str
+    source: Source
     level: Level
     dry_run: bool
     tick: int

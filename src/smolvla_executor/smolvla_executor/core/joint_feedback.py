@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The newest valid joint state, as the executor sees it."""
+"""The newest valid joint state, of the arm or of the one that a human moves."""
 
 from __future__ import annotations
 
@@ -19,11 +19,22 @@ class JointFeedback:
     Args:
         joints: their names.
         timeout: a position older than this is stale [s]; it may be changed at any time.
+        noun: what comes, for messages.
+        running: what to look at where nothing comes.
+        parts: what to look at where some joints do not come.
     """
 
-    def __init__(self, joints: tuple[str, ...], timeout: float) -> None:
+    def __init__(
+        self,
+        joints: tuple[str, ...],
+        timeout: float,
+        noun: str = "joint state",
+        running: str = RUNNING,
+        parts: str = PARTS,
+    ) -> None:
         self._joints = joints
         self.timeout = timeout
+        self._noun, self._running, self._parts = noun, running, parts
         self._rejected = ""
         self.positions: NDArray[np.float64] = np.zeros(len(joints))
         """(joints,) [rad]; meaningful only while `problem` is empty."""
@@ -75,8 +86,9 @@ class JointFeedback:
         named = [joint for joint, is_late in zip(self._joints, late, strict=True) if is_late]
         of = "" if late.all() else f" of {', '.join(named)}"
         if math.isinf(self.age(now)):
-            return f"no valid joint state{of}{detail}: {RUNNING if late.all() else PARTS}"
+            advice = self._running if late.all() else self._parts
+            return f"no valid {self._noun}{of}{detail}: {advice}"
         return (
-            f"the newest valid joint state{of} is {self.age(now):.2f} s old, more than "
-            f"{self.timeout:g} s{detail}: {RUNNING}"
+            f"the newest valid {self._noun}{of} is {self.age(now):.2f} s old, more than "
+            f"{self.timeout:g} s{detail}: {self._running}"
         )

@@ -8,6 +8,8 @@ from collections import deque
 from dataclasses import replace
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from smolvla_core.latency import LatencyWindow, starvation_reason, wants_chunk
 from smolvla_core.level import Level
 from smolvla_core.node_settings import ExecutorSettings
@@ -77,6 +79,12 @@ class Planner:
         """Drop the queued actions and take no answer to the requests made so far."""
         self.queue.clear()
         self.drop_requests()
+
+    def load(self, positions: NDArray[np.float64], period: float) -> None:
+        """Queue only these actions (rows, joints) [rad], `period` [s] apart, of no policy."""
+        self.drop()
+        self.period = period
+        self.queue.merge(Chunk(0, self.queue.next_tick, positions, period))
 
     def drop_requests(self) -> None:
         """Take no answer to the requests made so far; the next one may go at once."""

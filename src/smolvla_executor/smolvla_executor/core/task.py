@@ -24,11 +24,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 
+import numpy as np
+from numpy.typing import NDArray
 from smolvla_core.instruction import NewestInstruction
 from smolvla_core.node_settings import ExecutorSettings
 
 from smolvla_executor.core.executor import ExecutorCore
-from smolvla_executor.core.executor_types import CycleOutput, State
+from smolvla_executor.core.executor_types import CycleOutput, RefusedError, Source, State
 
 _MOVING = (State.RUNNING, State.APPROACHING)
 SLOW_POLICY = 3.0
@@ -55,11 +57,17 @@ class Goal:
         goal_id: tells goals apart.
         instruction: what the robot shall do.
         time_limit: [s]; 0 for none.
+        replay: recorded actions (rows, joints) to execute in place of a policy's [rad], or None.
+        period: time between two of them [s].
+        go_home: go to the home pose when the task is done or its time is over.
     """
 
     goal_id: bytes
     instruction: str
     time_limit: float
+    replay: NDArray[np.float64] | None = None
+    period: float = 0.0
+    go_home: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,9 +92,9 @@ class Progress:
     latency: float
 
 
-def goal_problem(instruction: str, time_limit: float) -> str:
+def goal_problem(instruction: str, time_limit: float, replay: bool = False) -> str:
     """Say why a goal cannot be accepted; empty when it can."""
-    if not instruction.strip():
+    if not instruction.strip() and not replay:
         return "its instruction is blank: say what to do, e.g. 'pick up the red cube'"
     if not math.isfinite(time_limit) or time_limit < 0:
         return f"its time_limit is {time_limit}: give seconds, 0 for no limit"
@@ -121,20 +129,27 @@ class TaskRunner:
         self.goal: Goal | None = None
         self._begun = 0.0
         self._moved = 0.0
+        self._on_the_way_home: Outcome | None = None  # what is told when the arm is there
         self._chunks_before = 0
 
     def begin(self, goal: Goal, now: float) -> None:
         """Run `goal` in place of whatever is being executed.
 
         A plan that was made for something else is dropped: the arm holds until the first
-        chunk of the goal comes.
+        chunk of the goal comes. Where a human has taken over, the goal waits until he gives back.
         """
+        try:
+            if goal.replay is not None:
+                self._core.replay(goal.replay, goal.period, now)
+            elif self._core.state == State.IDLE:
+                self._core.start(now)
+            else:
+                self._core.discard_plan()
+        except RefusedError as error:
+            self._on_end(Outcome(goal.goal_id, Reason.FAULT, str(error), 0.0, 0))
+            return
         if self.goal is not None:
             self._finish(Reason.PREEMPTED, f"replaced by the goal '{goal.instruction}'", now)
-        if self._core.state == State.IDLE:
-            self._core.start(now)
-        else:
-            self._core.discard_plan()
         self.goal = goal
         self._newest.on_goal(goal.instruction)
         self._begun = self._moved = now
@@ -144,6 +159,11 @@ class TaskRunner:
         """End a goal for its caller; nothing is commanded from this cycle on."""
         if self.goal is not None and self.goal.goal_id == goal_id:
             self._end(Reason.CANCELED, "canceled", now)
+
+    def leave(self, message: str, now: float) -> None:
+        """End the running goal, if any, because the arm does something else already."""
+        if self.goal is not None:
+            self._finish(Reason.PREEMPTED, message, now)
 
     def abort(self, message: str, now: float) -> None:
         """End the running goal, if any, because it cannot go on."""
@@ -164,7 +184,7 @@ class TaskRunner:
         """
         repeated = now - self._success <= REPEATED
         self._success = now if success else -math.inf
-        if not success or repeated:
+        if not success or repeated or self._on_the_way_home is not None:
             return
         if self.goal is not None:
             self._end(Reason.SUCCEEDED, f"done: {source} said so", now)
@@ -179,13 +199,23 @@ class TaskRunner:
         """End the running goal after a control cycle in which its end has come."""
         if self.goal is None:
             return
-        if output.state in _MOVING:
+        source = self._core.source
+        if output.state in _MOVING or source == Source.HUMAN:
             self._moved = now
         limit = self.goal.time_limit
-        if output.state == State.FAULT:
+        if output.done and self._on_the_way_home is not None:
+            self._deliver(self._on_the_way_home)
+        elif output.done:
+            self._end(Reason.SUCCEEDED, "done: all recorded actions were executed", now)
+        elif output.state == State.FAULT:
             self._end(Reason.FAULT, output.reason, now)
-        elif output.state == State.IDLE:
+        elif output.state in (State.IDLE, State.STOPPED):
             self._finish(Reason.FAULT, output.reason, now)
+        elif self._on_the_way_home is not None:
+            if source != Source.HOME:
+                self._finish(Reason.FAULT, "a human took over before the arm was at home", now)
+        elif self.goal.replay is not None and source != Source.REPLAY:
+            self._finish(Reason.FAULT, "a human took over, which ends a replay", now)
         elif limit and now - self._begun >= limit:
             self._end(Reason.TIME_LIMIT, f"the time limit of {limit:g} s is over", now)
         elif now - self._moved >= self._patience():
@@ -214,12 +244,28 @@ class TaskRunner:
         return self._core.planner.counters.chunks_merged - self._chunks_before
 
     def _end(self, reason: Reason, message: str, now: float) -> None:
-        self._core.stop(now, f"task ended: {message}; send another goal or call ~/start")
+        then = f"task ended: {message}; send another goal or call ~/start"
+        assert self.goal is not None
+        if self.goal.go_home and reason in (Reason.SUCCEEDED, Reason.TIME_LIMIT):
+            try:
+                self._core.go_home(now, then)
+            except RefusedError as error:
+                message += f"; not sent home: {error}"
+            else:
+                self._on_the_way_home = self._outcome(reason, f"{message}; the arm is home", now)
+                return
+        self._core.stop(now, then)
         self._finish(reason, message, now)
 
     def _finish(self, reason: Reason, message: str, now: float) -> None:
-        goal, self.goal = self.goal, None
-        assert goal is not None
-        self._newest.on_goal_end()
+        self._deliver(self._outcome(reason, message, now))
+
+    def _outcome(self, reason: Reason, message: str, now: float) -> Outcome:
+        assert self.goal is not None
         elapsed = now - self._begun
-        self._on_end(Outcome(goal.goal_id, reason, message, elapsed, self._chunks()))
+        return Outcome(self.goal.goal_id, reason, message, elapsed, self._chunks())
+
+    def _deliver(self, outcome: Outcome) -> None:
+        self.goal = self._on_the_way_home = None
+        self._newest.on_goal_end()
+        self._on_end(outcome)

@@ -33,8 +33,10 @@ from smolvla_core.ros.sparse_log import AGAIN, SparseLog, StateLog, log_at
 from std_msgs.msg import Bool, String
 
 from smolvla_executor.core.chunk_queue import Chunk
+from smolvla_executor.core.estop import EStop
 from smolvla_executor.core.executor import ExecutorCore
-from smolvla_executor.core.executor_types import CycleOutput, Request, State
+from smolvla_executor.core.executor_types import CycleOutput, RefusedError, Request, Source, State
+from smolvla_executor.core.joint_feedback import JointFeedback
 from smolvla_executor.core.task import Goal, Outcome, Progress, TaskRunner
 from smolvla_executor.core.tick_clock import TickClock
 from smolvla_executor.executor_node.outputs import Outputs
@@ -42,6 +44,7 @@ from smolvla_msgs.msg import ActionChunk, ExecutorStatus, InferenceRequest
 
 T = TypeVar("T")
 
+STOPPED = "stopped until ~/reset_estop"
 _POLL = 0.1
 """How often a caller sees whether the loop is still alive [s]."""
 
@@ -171,6 +174,7 @@ class Execution:
         requests: publisher of InferenceRequest.
         callbacks: for what it reports.
         newest: the instruction; until `close` no other thread may use it.
+        estop: nor may another use this.
         reason: why it is idle.
     """
 
@@ -182,6 +186,7 @@ class Execution:
         requests: Any,
         callbacks: Callbacks,
         newest: NewestInstruction,
+        estop: EStop,
         reason: str,
     ) -> None:
         self._node = node
@@ -193,11 +198,12 @@ class Execution:
         self._executor = converters.executor_id(node.get_fully_qualified_name())
         self._settings = settings
         self._state_order = JointOrder(settings.joints)
+        self._human_order = JointOrder(settings.joints)
         self._chunk_order = JointOrder(settings.joints)
-        self._core = ExecutorCore(settings, first_request_id=time.time_ns())
+        self._core = ExecutorCore(settings, time.time_ns(), estop)
         self._core.stop(0.0, reason)
         self._tasks = TaskRunner(self._core, settings, callbacks.ended, newest)
-        self._state: State | None = None
+        self._reported: tuple[State, Source] | None = None
         self._chunk_instruction = ""
         log = partial(log_at, node.get_logger())
         self._log_state = StateLog(log)
@@ -217,11 +223,53 @@ class Execution:
             warn=lambda message: node.get_logger().warning(message),
         )
 
-    # Orders; they wait for the control loop and raise TimeoutError where it does not run.
+    # Orders; they wait for the control loop and raise TimeoutError where it does not run, and
+    # RefusedError where they cannot be carried out.
 
     def start(self) -> str:
         """Begin to execute. Returns a message for the caller."""
-        return self._thread.call(self._core.start)
+        return self._order(self._core.start)
+
+    def take_over(self) -> str:
+        """Follow the human. Returns a message for the caller."""
+        return self._order(self._core.take_over)
+
+    def give_back(self) -> str:
+        """Let the policy go on. Returns a message for the caller."""
+        return self._order(self._core.give_back)
+
+    def go_home(self) -> str:
+        """End the running goal and go home. Returns a message for the caller."""
+
+        def go(now: float) -> str:
+            message = self._core.go_home(now)
+            self._tasks.leave("sent home through ~/home", now)
+            return message
+
+        return self._order(go)
+
+    def press_estop(self, by: str) -> str:
+        """Stop the arm until `reset_estop`. Returns a message for the caller."""
+        self._thread.call(lambda now: self._core.estop.press(by))
+        return STOPPED
+
+    def reset_estop(self) -> str:
+        """Release the e-stop. Returns a message for the caller."""
+        return self._order(lambda now: self._core.estop.reset(self._settings.estop_timeout, now))
+
+    def _order(self, order: Callable[[float], str]) -> str:
+        """Have the control loop carry out an order; raise what it raises."""
+
+        def carry_out(now: float) -> str | RefusedError:
+            try:
+                return order(now)
+            except RefusedError as error:
+                return error
+
+        result = self._thread.call(carry_out)
+        if isinstance(result, RefusedError):
+            raise result
+        return result
 
     def stop(self, goal_message: str, reason: str) -> str:
         """Stop publishing commands, drop the plan and end the running goal.
@@ -289,19 +337,40 @@ class Execution:
         """Take a judge's verdict on the topic `source`."""
         self._thread.post(lambda now: self._tasks.on_verdict(message.data, source, now))
 
+    def on_estop(self, message: Bool, topic: str) -> None:
+        """Take a message of an e-stop on `topic`."""
+        self._thread.post(lambda now: self._core.estop.on_message(message.data, topic, now))
+
     def on_joint_state(self, names: Sequence[str], message: JointState, source: str) -> None:
         """Take a joint state of `source`, matched by name; it may hold some of the joints."""
+        core = self._core
+        self._on_joints(
+            names, message, source, self._state_order, core.feedback, core.on_joint_state
+        )
+
+    def on_human(self, names: Sequence[str], message: JointState, source: str) -> None:
+        """Take where a human wants the joints; as `on_joint_state`."""
+        core = self._core
+        self._on_joints(names, message, source, self._human_order, core.human, core.on_human)
+
+    def _on_joints(
+        self,
+        names: Sequence[str],
+        message: JointState,
+        source: str,
+        order: JointOrder,
+        feedback: JointFeedback,
+        take: Callable[..., str],
+    ) -> None:
         received = time.monotonic()
         try:
-            joints, positions = self._state_order.some(names, message.position)
+            joints, positions = order.some(names, message.position)
         except ValueError as error:
             problem = f"joint state: {error}"
-            self._thread.post(lambda now: self._core.feedback.reject(problem))
+            self._thread.post(lambda now: feedback.reject(problem))
             return
         if joints.size:
-            self._thread.post(
-                lambda now: self._core.on_joint_state(positions, received, source, joints)
-            )
+            self._thread.post(lambda now: take(positions, received, source, joints))
 
     def on_chunk(self, message: ActionChunk) -> None:
         """Take a chunk or a refusal for this executor; ignore those for others."""
@@ -348,7 +417,7 @@ class Execution:
         output = self._core.cycle(now)
         self._publish(output)
         self._tasks.watch(output, now)
-        if self._core.state != self._state or now >= self._status_due:
+        if (self._core.state, self._core.source) != self._reported or now >= self._status_due:
             self._report(now)
         if now >= self._feedback_due:
             self._feedback_due = now + 1.0 / self._settings.feedback_rate
@@ -405,9 +474,10 @@ class Execution:
         )
         status = self._core.status(now)
         self._log_state(status.level, f"{status.state.name}: {status.reason}", now)
-        self._state, self._status_due = status.state, now + 1.0 / self._settings.status_rate
-        numbers = {"state": int(status.state), "level": int(status.level)}
-        message = ExecutorStatus(**{**asdict(status), **numbers})
+        self._reported = self._core.state, self._core.source
+        self._status_due = now + 1.0 / self._settings.status_rate
+        plain = {"state": int(status.state), "level": int(status.level)}
+        message = ExecutorStatus(**{**asdict(status), **plain, "source": status.source.value})
         write_instruction(message, self._newest)
         message.chunk_instruction = self._chunk_instruction
         message.header.stamp = self._node.get_clock().now().to_msg()

@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]
 from smolvla_core.instruction import NewestInstruction
 from smolvla_core.level import Level
 from smolvla_core.node_settings import ExecutorSettings
-from smolvla_core.robot import Robot
+from smolvla_core.robot import Robot, StateTopic
 from smolvla_core.ros import qos
 from smolvla_core.ros.diagnostics import DiagnosticsPublisher, executor_diagnostics
 from smolvla_core.ros.joint_states import publishers_of, subscribe_joint_states
@@ -21,8 +24,16 @@ from smolvla_core.settings import settings_of
 from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
 
+from smolvla_executor.core.estop import TOPIC as ESTOP
+from smolvla_executor.core.estop import EStop
+from smolvla_executor.core.executor_types import RefusedError
 from smolvla_executor.core.task import Goal
-from smolvla_executor.executor_node.execution import Callbacks, Execution, write_instruction
+from smolvla_executor.executor_node.execution import (
+    STOPPED,
+    Callbacks,
+    Execution,
+    write_instruction,
+)
 from smolvla_executor.executor_node.outputs import Outputs
 from smolvla_executor.executor_node.ready import ReadyLine
 from smolvla_executor.executor_node.task_server import TaskServer
@@ -51,7 +62,9 @@ class ExecutorNode(ManagedNode):
         self._robot: Robot | None = None
         self._problem_of_loop = ""
         self._commanders: list[str] = []  # where there are several
-        self._newest = NewestInstruction()  # of the control loop's thread while there is one
+        # Of the control loop's thread while there is one.
+        self._newest = NewestInstruction()
+        self._estop = EStop()
         super().__init__("executor_node", ExecutorSettings, **node_options)
         self._status = self._idle_status()
         self._statuses = self.create_publisher(ExecutorStatus, "~/status", qos.status_qos())
@@ -59,10 +72,22 @@ class ExecutorNode(ManagedNode):
         # To end from the control loop's thread: the shutdown joins that thread.
         self._gave_up = self.create_guard_condition(self._give_up)
         self._diagnostics = DiagnosticsPublisher(self, executor_diagnostics)
-        self.create_service(Trigger, "~/start", self._on_start)
-        self.create_service(Trigger, "~/stop", self._on_stop)
+        self._serve("~/start", Execution.start)
+        self._serve("~/stop", _stop)
+        self._serve("~/take_over", Execution.take_over)
+        self._serve("~/give_back", Execution.give_back)
+        self._serve("~/home", Execution.go_home)
+        # Whatever the node's lifecycle state.
+        self.create_service(Trigger, "~/estop", self._on_estop_called)
+        self.create_service(Trigger, "~/reset_estop", self._on_reset_estop)
+        self._estop_topic = self.resolve_topic_name(ESTOP)
+        self.create_subscription(Bool, ESTOP, self._on_estop, qos.instruction_qos())
         self._task_server = TaskServer(
-            self, refusal=lambda: self.hint, begin=self._begin, cancel=self._cancel
+            self,
+            refusal=self._goal_refusal,
+            joints=lambda: self._robot.joint_names if self._robot is not None else (),
+            begin=self._begin,
+            cancel=self._cancel,
         )
         self._ready = ReadyLine(self, lambda: self._status, self._output_without_listener)
         # Steady: simulated time may stand still.
@@ -96,7 +121,14 @@ class ExecutorNode(ManagedNode):
             self._on_status, self._task_server.end, self._task_server.feed_back, self._on_failure
         )
         self._execution = execution = Execution(
-            self, settings, outputs, requests, reports, self._newest, self._how_to_activate()
+            self,
+            settings,
+            outputs,
+            requests,
+            reports,
+            self._newest,
+            self._estop,
+            self._how_to_activate(),
         )
         self._diagnostics.limit(state_timeout=settings.state_timeout)
         chunks = self.create_subscription(
@@ -105,6 +137,7 @@ class ExecutorNode(ManagedNode):
         for subscription in (
             chunks,
             *subscribe_joint_states(self, robot.joint_states, execution.on_joint_state),
+            *subscribe_joint_states(self, [StateTopic(settings.human_topic)], execution.on_human),
         ):
             self._entities.append((self.destroy_subscription, subscription))
         if settings.success_topic:
@@ -145,7 +178,8 @@ class ExecutorNode(ManagedNode):
         if self._wait_for_start:
             self._execution.stop("", "active: call ~/start or send a RunTask goal")
         else:
-            self._execution.start()
+            with contextlib.suppress(RefusedError):  # of the e-stop, which the status tells
+                self._execution.start()
 
     def deactivate(self) -> None:
         """Stop, drop the plan and end the goal; the managed publishers are silent already."""
@@ -224,6 +258,10 @@ class ExecutorNode(ManagedNode):
             self.get_logger().info(f"{self._newest.on_topic(message.data)} ({self.hint})")
             self._on_status(self._idle_status())
 
+    def _goal_refusal(self) -> str:
+        stopped = self._status.state == ExecutorStatus.STOPPED
+        return self.hint or (self._status.reason if stopped else "")
+
     def _begin(self, goal: Goal) -> None:
         assert self._execution is not None  # else the goal was refused
         self._execution.begin(goal)
@@ -232,16 +270,47 @@ class ExecutorNode(ManagedNode):
         if self._execution is not None:
             self._execution.cancel(goal_id)
 
-    def _on_start(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        return self._answer(response, lambda execution: execution.start())
+    def _serve(self, name: str, order: Callable[[Execution], str]) -> None:
+        """Offer a service for an order that the control loop carries out, and its message."""
 
-    def _on_stop(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        return self._answer(
-            response,
-            lambda execution: execution.stop(
-                "stopped through ~/stop", "stopped: call ~/start to go on"
-            ),
-        )
+        def answer(request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+            response.message = self.hint
+            if self._execution is not None and not self.hint:
+                self._carry_out(response, partial(order, self._execution))
+            return response
+
+        self.create_service(Trigger, name, answer)
+
+    def _on_estop(self, message: Bool) -> None:
+        if self._execution is not None:
+            self._execution.on_estop(message, self._estop_topic)
+        else:
+            self._estop.on_message(message.data, self._estop_topic, time.monotonic())
+
+    def _on_estop_called(
+        self, request: Trigger.Request, response: Trigger.Response
+    ) -> Trigger.Response:
+        by, execution = f"{self.resolve_service_name('~/estop')} was called", self._execution
+        if execution is not None:
+            return self._carry_out(response, lambda: execution.press_estop(by))
+        self._estop.press(by)
+        return self._carry_out(response, lambda: STOPPED)
+
+    def _on_reset_estop(
+        self, request: Trigger.Request, response: Trigger.Response
+    ) -> Trigger.Response:
+        execution = self._execution
+        if execution is not None:
+            return self._carry_out(response, execution.reset_estop)
+        return self._carry_out(response, lambda: self._estop.reset(0.0, 0.0))
+
+    def _carry_out(self, response: Trigger.Response, order: Callable[[], str]) -> Trigger.Response:
+        """Answer with the message of an order, or with why it was not carried out."""
+        try:
+            response.message, response.success = order(), True
+        except (RefusedError, TimeoutError) as error:
+            response.message = str(error)
+        return response
 
     def _check_publishers(self) -> None:
         """Warn if another publisher commands the arm, which would jerk between the two."""
@@ -264,26 +333,13 @@ class ExecutorNode(ManagedNode):
         """Return an output that nobody listens to; empty for none, or none yet."""
         return "" if self._outputs is None else self._outputs.without_listener()
 
-    def _answer(
-        self, response: Trigger.Response, order: Callable[[Execution], str]
-    ) -> Trigger.Response:
-        """Have the control loop carry out `order`; answer with its message."""
-        response.message = self.hint
-        if self._execution is not None and not self.hint:
-            try:
-                response.message = order(self._execution)
-                response.success = True
-            except TimeoutError as error:
-                response.message = str(error)
-        return response
-
     def _how_to_activate(self) -> str:
         if self.starts_itself:
             return self.hint
         return f"inactive: {self.order('activate')}"
 
     def _idle_status(self) -> ExecutorStatus:
-        status = ExecutorStatus(reason=self.hint, joint_state_age=math.nan)
+        status = ExecutorStatus(reason=self.hint, source="none", joint_state_age=math.nan)
         status.level = int(Level.ERROR if self.problem else Level.OK)
         write_instruction(status, self._newest)
         status.latency_last = status.latency_p50 = status.latency_p95 = math.nan
@@ -293,6 +349,10 @@ class ExecutorNode(ManagedNode):
     def _publish_status(self) -> None:
         self._statuses.publish(self._status)
         self._diagnostics.add(self._status)
+
+
+def _stop(execution: Execution) -> str:
+    return execution.stop("stopped through ~/stop", "stopped: call ~/start to go on")
 
 
 def main() -> int:

@@ -8,12 +8,16 @@ completed when the control loop has ended the goal.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from rclpy.action.server import ActionServer, CancelResponse, GoalResponse
 from rclpy.node import Node
 from rclpy.task import Future
+from smolvla_core.joints import JointOrder
+from smolvla_core.ros import converters
 
 from smolvla_executor.core.task import Goal, Outcome, Progress, Reason, goal_problem
 from smolvla_msgs.action import RunTask
@@ -25,6 +29,7 @@ class TaskServer:
     Args:
         node: whose executor receives.
         refusal: returns why no goal can be accepted now; empty when one can.
+        joints: returns the names of the columns of recorded actions.
         begin: hands a goal to the control loop.
         cancel: hands the cancel of a goal to it.
     """
@@ -33,11 +38,13 @@ class TaskServer:
         self,
         node: Node,
         refusal: Callable[[], str],
+        joints: Callable[[], Sequence[str]],
         begin: Callable[[Goal], None],
         cancel: Callable[[bytes], None],
     ) -> None:
         self._logger = node.get_logger()
         self._refusal = refusal
+        self._joints = joints
         self._begin = begin
         self._cancel = cancel
         self._goals: dict[bytes, tuple[Any, Future[Outcome]]] = {}
@@ -85,17 +92,41 @@ class TaskServer:
         self._server.destroy()
 
     def _on_goal(self, request: RunTask.Goal) -> GoalResponse:
-        problem = self._refusal() or goal_problem(request.instruction, request.time_limit)
+        problem = self._refusal()
+        if not problem:
+            try:
+                replay = self._recorded(request) is not None
+                problem = goal_problem(request.instruction, request.time_limit, replay)
+            except ValueError as error:
+                problem = str(error)
         if problem:
             self._logger.warning(f"goal rejected: {problem}")
             return GoalResponse.REJECT
         return GoalResponse.ACCEPT
 
+    def _recorded(self, request: RunTask.Goal) -> NDArray[np.float64] | None:
+        """Return the recorded actions (rows, joints) [rad] of a goal, None where it has none.
+
+        Raises:
+            ValueError: they cannot be taken apart.
+        """
+        if not request.replay.positions:
+            return None
+        return converters.chunk_positions(request.replay, JointOrder(self._joints()))
+
     def _on_accepted(self, handle: Any) -> None:
-        goal_id = bytes(handle.goal_id.uuid)
-        goal = Goal(goal_id, handle.request.instruction, handle.request.time_limit)
+        goal_id, request = bytes(handle.goal_id.uuid), handle.request
+        goal = Goal(
+            goal_id,
+            request.instruction,
+            request.time_limit,
+            self._recorded(request),
+            converters.from_duration(request.replay.period),
+            request.go_home,
+        )
         limit = f" for at most {goal.time_limit:g} s" if goal.time_limit else ""
-        self._logger.info(f'goal: "{goal.instruction}"{limit}')
+        what = "" if goal.replay is None else f" from {len(goal.replay)} recorded actions"
+        self._logger.info(f'goal: "{goal.instruction}"{what}{limit}')
         self._goals[goal_id] = (handle, Future())
         self._begin(goal)
         handle.execute()

@@ -172,6 +172,10 @@ def test_a_dry_run_says_so_in_every_state(make_rig):
     rig.run_until(State.HOLDING)
     rig.publish_states = False
     rig.run_until(State.FAULT)
+    rig.core.estop.press("button")
+    rig.run_until(State.STOPPED)
+    rig.core.estop.reset(0.0, rig.now)
+    rig.cycle()
     assert {output.state for output in rig.outputs} == set(State)
     for output in rig.outputs:
         assert output.reason.count("DRY RUN") == 1

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from robot_files import robot_file
 from smolvla_core.instruction import NewestInstruction
 from smolvla_executor.core.executor_types import State
 from smolvla_executor.core.task import REPEATED, Goal, Reason, TaskRunner, goal_problem
@@ -33,8 +34,8 @@ class TaskRig:
 
         rig.policy = policy
 
-    def begin(self, name="a", instruction="pick", time_limit=0.0):
-        self.tasks.begin(Goal(name, instruction, time_limit), self.rig.now)
+    def begin(self, name="a", instruction="pick", time_limit=0.0, **changes):
+        self.tasks.begin(Goal(name, instruction, time_limit, **changes), self.rig.now)
 
     def judge(self, *verdicts):
         for verdict in verdicts:
@@ -301,3 +302,120 @@ def test_what_makes_a_goal(instruction, limit, words):
     problem = goal_problem(instruction, limit)
     assert bool(problem) == bool(words)
     assert words in problem
+
+
+HOME = {"pan": {"home": 0.3}, "lift": {"home": -0.4}, "gripper": {"home": 0.0}}
+
+
+@pytest.fixture
+def at_home(make_rig):
+    joints = ("pan", "lift", "gripper")
+    return TaskRig(make_rig(robot=robot_file(joints, -1.0, 1.0, changes=HOME)))
+
+
+@pytest.mark.parametrize("reason", [Reason.SUCCEEDED, Reason.TIME_LIMIT])
+def test_a_task_that_goes_home_tells_its_end_when_the_arm_is_there(at_home, reason):
+    task = at_home
+    task.begin(go_home=True, time_limit=1.0)
+    task.until(task.running)
+    if reason == Reason.SUCCEEDED:
+        task.judge(True)
+        assert not task.outcomes
+    task.until(lambda: task.outcomes)
+    assert task.outcome.reason == reason
+    assert "home" in task.outcome.message
+    np.testing.assert_allclose(task.rig.measured, [0.3, -0.4, 0.0])
+    assert task.cycle(5).state == State.IDLE
+    assert task.tasks.goal is None
+
+
+def test_a_canceled_task_does_not_go_home_and_no_cancel_is_lost_on_the_way(at_home):
+    task = at_home
+    task.begin(go_home=True)
+    task.until(task.running)
+    task.judge(True)
+    task.cycle(3)
+    task.tasks.cancel("a", task.rig.now)
+    assert task.outcome.reason == Reason.CANCELED
+    assert task.cycle(3).command is None
+
+
+def test_an_arm_that_does_not_get_home_says_so(at_home):
+    task = at_home
+    task.begin(go_home=True)
+    task.until(task.running)
+    task.judge(True)
+    task.cycle(2)
+    task.rig.core.take_over(task.rig.now)
+    task.cycle()
+    assert task.outcome.reason == Reason.FAULT
+    assert "before the arm was at home" in task.outcome.message
+
+
+def test_a_task_without_a_home_to_go_to_ends_where_it_is(task):
+    task.begin(go_home=True)
+    task.until(task.running)
+    task.judge(True)
+    assert task.outcome.reason == Reason.SUCCEEDED
+    assert "no home pose" in task.outcome.message
+    assert task.cycle(3).state == State.IDLE
+
+
+RECORDED = 0.3 * np.sin(0.1 * np.arange(30)[:, None] + np.arange(3))
+
+
+def test_a_replay_is_a_task_that_succeeds_at_its_end(at_home):
+    task = at_home
+    task.begin(instruction="", replay=RECORDED, period=0.05, go_home=True)
+    task.until(lambda: task.outcomes)
+    assert task.outcome.reason == Reason.SUCCEEDED
+    np.testing.assert_allclose(task.rig.measured, [0.3, -0.4, 0.0])
+    executed = [o.command for o in task.rig.outputs if o.executed_tick is not None]
+    np.testing.assert_array_equal(executed[: len(RECORDED)], RECORDED)
+    assert not task.rig.requests
+
+
+@pytest.mark.parametrize("obstacle", ["units", "human", "estop"])
+def test_a_replay_that_cannot_be_is_told(task, obstacle):
+    task.cycle()
+    if obstacle == "human":
+        task.rig.core.take_over(task.rig.now)
+    if obstacle == "estop":
+        task.rig.core.estop.press("button")
+        task.cycle()
+    replay = np.degrees(RECORDED) if obstacle == "units" else RECORDED
+    task.begin(instruction="", replay=replay, period=0.05)
+    assert task.outcome.reason == Reason.FAULT
+    assert {"units": "limits", "human": "human", "estop": "e-stop"}[obstacle] in (
+        task.outcome.message
+    )
+
+
+def test_another_goal_ends_a_replay(task):
+    task.begin("a", replay=RECORDED, period=0.05)
+    task.until(task.running)
+    task.begin("b")
+    assert task.outcome.reason == Reason.PREEMPTED
+    task.cycle(3)
+    assert task.instructions == ["pick"]
+
+
+def test_a_human_may_correct_for_as_long_as_he_wants_and_then_the_goal_goes_on(task):
+    task.begin()
+    task.until(task.running)
+    task.rig.core.take_over(task.rig.now)
+    task.cycle(int(2 * STALL * task.rig.settings.rate))  # even if the leader is silent
+    assert not task.outcomes
+    task.rig.core.give_back(task.rig.now)
+    task.rig.awaited = None
+    task.until(task.running)
+    assert not task.outcomes
+
+
+def test_an_estop_ends_a_goal(task):
+    task.begin()
+    task.until(task.running)
+    task.rig.core.estop.press("button")
+    task.cycle()
+    assert task.outcome.reason == Reason.FAULT
+    assert "e-stop" in task.outcome.message

@@ -372,7 +372,9 @@ def test_no_camera_can_block_the_control_loop(graph, make_robot):
     graph.until(lambda: robot.status.tick > 2)
     topics = {subscription.topic_name for subscription in robot.executor.subscriptions}
     assert topics == {
+        "/estop",
         "/joint_states",
+        "/leader/joint_states",
         "/policy_node/status",
         "/smolvla/action_chunk",
         "/task_instruction",

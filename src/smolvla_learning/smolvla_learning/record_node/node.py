@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from smolvla_core.node_settings import RecordSettings
-from smolvla_core.robot import FORWARD, TRAJECTORY, Output, StateTopic
-from smolvla_core.ros import converters, qos
-from smolvla_core.ros.joint_states import subscribe_joint_states
+from smolvla_core.ros import qos
 from smolvla_core.ros.parameters import Tuning, read
 from smolvla_core.ros.run import run
 from smolvla_core.ros.sensors import SensorIntake
@@ -27,6 +25,13 @@ from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from smolvla_learning.dataset import DatasetError
+from smolvla_learning.recording.commands import (
+    ARRAY,
+    JOINT_STATE,
+    JOINT_TRAJECTORY,
+    CommandTopic,
+    command_topics,
+)
 from smolvla_learning.recording.encoder import EpisodeEncoder
 from smolvla_learning.recording.inputs import CommandBuffer, Inputs
 from smolvla_learning.recording.recorder import Recorder
@@ -37,6 +42,12 @@ SAVE_TIMEOUT = 30.0
 """How long an order to save is waited for [s]. Nothing is received meanwhile, which does no
 harm between two episodes."""
 STATUS_PERIOD = 0.5
+COMMAND_MESSAGES: Mapping[str, tuple[Any, Callable[[], Any]]] = {
+    ARRAY: (Float64MultiArray, qos.command_qos),
+    JOINT_TRAJECTORY: (JointTrajectory, qos.command_qos),
+    JOINT_STATE: (JointState, qos.joint_state_qos),
+}
+"""ROS's name of a type of commands -> the type and its quality of service."""
 
 
 class RecordNode(Node):
@@ -69,10 +80,11 @@ class RecordNode(Node):
             settings, self._inputs, store, EpisodeEncoder(settings.queue_size), self._notify
         )
         self._instructions: Any = None
-        self._instructions_seen: int | None = None  # counted by the executor
-        self._instructed = bool(settings.task.strip())
         self._executor = self.create_subscription(
-            ExecutorStatus, "executor_node/status", self._on_executor, qos.status_qos()
+            ExecutorStatus,
+            "executor_node/status",
+            lambda message: self._inputs.follow(message.instruction, message.instructions),
+            qos.status_qos(),
         )
         self.create_subscription(
             Float32,
@@ -95,57 +107,18 @@ class RecordNode(Node):
             f"{', '.join(settings.cameras) or '(none)'}, action: {settings.action_source}"
         )
 
-    # Commands, by their source.
-
     def _listen_to_commands(self, settings: RecordSettings) -> CommandBuffer | None:
-        source, names = settings.action_source, self._robot.joint_names
-        if source == "next_state":
-            return None
-        if source == "leader":
-            topic = StateTopic("leader/joint_states")
-            subscribe_joint_states(self, [topic], self._on_leader)
-            what = f"leader arm on {self.resolve_topic_name(topic.topic)}"
-            return CommandBuffer(names, settings.max_command_age, what)
-        outputs = self._robot.chosen_outputs("" if source == "command" else TRAJECTORY)
-        for output in outputs:
-            self._listen_to_output(output)
-        topics = ", ".join(self.resolve_topic_name(output.topic) for output in outputs)
-        return CommandBuffer(names, settings.max_command_age, f"commands on {topics}")
+        buffer, topics = command_topics(settings, self.resolve_topic_name)
+        for topic in topics:
+            self._listen_to(topic)
+        return buffer
 
-    def _listen_to_output(self, output: Output) -> None:
-        if output.type not in (FORWARD, TRAJECTORY):
-            raise ValueError(
-                f"{output.topic} of the robot file is an action, whose goals cannot be recorded: "
-                "set action_source:=next_state"
-            )
+    def _listen_to(self, topic: CommandTopic) -> None:
+        def on_message(message: Any) -> None:
+            topic.take(message, time.monotonic(), self.get_clock().now().nanoseconds)
 
-        def on_command(message: Float64MultiArray) -> None:
-            assert self._commands is not None
-            self._commands.add(message.data, time.monotonic(), output.joints)
-
-        def on_trajectory(message: JointTrajectory) -> None:
-            assert self._commands is not None
-            stamp, now = message.header.stamp, self.get_clock().now().nanoseconds
-            begin = stamp.sec * 10**9 + stamp.nanosec or now  # without a stamp it begins at once
-            self._commands.add_trajectory(
-                [output.prefix + name for name in message.joint_names],
-                [converters.from_duration(point.time_from_start) for point in message.points],
-                [point.positions for point in message.points],
-                time.monotonic() + (begin - now) * 1e-9,
-            )
-
-        if output.type == FORWARD:
-            self.create_subscription(
-                Float64MultiArray, output.topic, on_command, qos.command_qos()
-            )
-        else:
-            self.create_subscription(
-                JointTrajectory, output.topic, on_trajectory, qos.command_qos()
-            )
-
-    def _on_leader(self, names: list[str], message: JointState, source: str) -> None:
-        assert self._commands is not None
-        self._commands.add(message.position, time.monotonic(), names)
+        kind, profile = COMMAND_MESSAGES[topic.type]
+        self.create_subscription(kind, topic.topic, on_message, profile())
 
     def _topics(self, settings: RecordSettings) -> dict[str, str]:
         """Return subject of a problem -> topic."""
@@ -175,14 +148,6 @@ class RecordNode(Node):
             self.destroy_subscription(self._instructions)
             self._instructions = None
 
-    def _on_executor(self, message: ExecutorStatus) -> None:
-        """Take the instruction that the executor received, from the topic or a goal."""
-        seen, self._instructions_seen = self._instructions_seen, message.instructions
-        # One from before this node counts where this node has none of its own.
-        known = self._instructed if seen is None else seen == message.instructions
-        if message.instruction and not known:
-            self._inputs.instruct(message.instruction)
-
     def _tune(self, settings: RecordSettings, names: set[str]) -> None:
         """Go by new values of the parameters."""
         if self._recorder is not None:
@@ -191,8 +156,7 @@ class RecordNode(Node):
         if self._commands is not None:
             self._commands.max_age = settings.max_command_age
         if "task" in names:
-            self._instructed = True
-            self._inputs.instruct(settings.task)
+            self._inputs.set_task(settings.task)
 
     def _notify(self, text: str, bad: bool) -> None:
         if not self.context.ok():  # after a signal; the log of ROS has ended

@@ -15,12 +15,14 @@ class EpisodeEncoder:
 
     Args:
         capacity: frames that may wait; more are refused.
+        patient: wait for room instead of refusing a frame, where nothing goes on meanwhile.
     """
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, patient: bool = False) -> None:
         self.capacity = capacity
+        self._patient = patient
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="encoder")
-        self._lock = threading.Lock()  # guards the three below
+        self._lock = threading.Condition()  # guards the three below; notified when a frame is done
         self._waiting = 0
         self._episode = 0
         self._problem = ""
@@ -40,8 +42,10 @@ class EpisodeEncoder:
     def add(self, writer: DatasetWriter, frame: Frame) -> bool:
         """Hand in a frame of the running episode. Returns False when too many wait."""
         with self._lock:
-            if self._waiting >= self.capacity:
-                return False
+            while self._waiting >= self.capacity:
+                if not self._patient:
+                    return False
+                self._lock.wait()
             self._waiting += 1
             episode = self._episode
         self._thread.submit(self._write, writer, frame, episode)
@@ -105,3 +109,4 @@ class EpisodeEncoder:
             with self._lock:
                 if episode == self._episode:
                     self._waiting -= 1
+                    self._lock.notify_all()

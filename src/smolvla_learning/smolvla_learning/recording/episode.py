@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import math
-from collections import deque
+import re
+from collections import Counter, deque
 from collections.abc import Sequence
 
 import numpy as np
@@ -53,12 +54,15 @@ class EpisodeCount:
 
     Attributes:
         frames: that became part of the episode; counted by who makes them.
+        lost: frames that were due and could not be made.
         filled: samples that repeat the one before because the recorder itself was late.
     """
 
     def __init__(self, cameras: Sequence[str], fps: int) -> None:
         self.frames = 0
+        self.lost = 0
         self.filled = 0
+        self._losses: Counter[str] = Counter()  # by the limits that were exceeded
         self._samples = 0
         self._fps = fps
         self._first = self._last = 0.0
@@ -82,6 +86,19 @@ class EpisodeCount:
                 self._newest[camera] = image
                 self._new_images[camera] += 1
 
+    def lose(self, count: int, reason: str) -> None:
+        """Count frames that are left out, by the limits that the `reason` names."""
+        self.lost += count
+        for limit in set(re.findall(r"\bmax_\w+", reason)) or {reason.partition(":")[0]}:
+            self._losses[limit] += count
+
+    def losses(self) -> str:
+        """Return how many frames are left out, and by what; empty for none."""
+        if not self.lost:
+            return ""
+        reasons = ", ".join(f"{limit} ({count})" for limit, count in self._losses.most_common())
+        return f"{self.lost} frames are left out: {reasons}"
+
     def image_rates(self) -> dict[str, float]:
         """Return camera name -> images per second that were not seen before."""
         seconds = max(self._samples, 1) / self._fps
@@ -95,6 +112,8 @@ class EpisodeCount:
         text = f"{self.frames} frames, {self.seconds:.1f} s, measured {rate:.2f} frames/s"
         if images:
             text += f"; new images per second: {images}"
+        if self.lost:
+            text += f"; {self.losses()}"
         if self.filled:
             text += f"; {self.filled} frames repeat the one before as the recorder was late"
         return text

@@ -61,7 +61,7 @@ class CommandBuffer:
         self._source = source
         self._commands: dict[tuple[int, ...], _Command] = {}  # by the joints that they are of
         self._bad = ""
-        self._bad_is_newest = False
+        self._bad_is_newest = self._bad_is_told = False
 
     def add(self, positions: ArrayLike, now: float, names: Sequence[str] | None = None) -> str:
         """Take a command that came at `now` [s, monotonic].
@@ -95,7 +95,7 @@ class CommandBuffer:
 
     def reject(self, problem: str) -> str:
         """Note the reason why a message holds no command, and return it."""
-        self._bad, self._bad_is_newest = problem, True
+        self._bad, self._bad_is_newest, self._bad_is_told = problem, True, False
         return problem
 
     def forget(self) -> None:
@@ -107,10 +107,8 @@ class CommandBuffer:
 
         `Silent` where nothing but the next command is missing.
         """
-        if self._bad:
-            problem = self._bad
-            if not self._bad_is_newest:
-                self._bad = ""
+        if self._bad and (self._bad_is_newest or not self._bad_is_told):
+            problem, self._bad_is_told = self._bad, True
             return Missing((f"{self._source}: {problem}",))
         commanded = {column for columns in self._commands for column in columns}
         missing = [name for i, name in enumerate(self._order.joints) if i not in commanded]
@@ -121,8 +119,8 @@ class CommandBuffer:
         if self.max_age and age > self.max_age:
             return Silent(
                 (
-                    f"{self._source}: newest is {age:.2f} s old, more than {self.max_age:g} s: "
-                    "is the arm still being commanded?",
+                    f"{self._source}: newest is {age:.2f} s old, more than max_command_age "
+                    f"({self.max_age:g} s): is the arm still being commanded?",
                 )
             )
         positions = np.empty(len(self._order.joints))
@@ -215,6 +213,8 @@ class Inputs:
         self._snapshot = snapshot
         self._commands = commands
         self._task = task.strip()
+        self._task_is_set = bool(self._task)
+        self._heard: int | None = None
         self._task_topic = task_topic
         self._topics = dict(topics)
         self._score = (0.0, -math.inf)
@@ -238,6 +238,24 @@ class Inputs:
     def instruct(self, task: str) -> None:
         """Take an instruction."""
         self._task = task.strip()
+
+    def set_task(self, task: str) -> None:
+        """Take an instruction that is for this recorder, whatever an executor had before."""
+        self._task_is_set = True
+        self.instruct(task)
+
+    def follow(self, instruction: str, heard: int) -> None:
+        """Take the instruction of an executor, that came by a topic or a goal.
+
+        Args:
+            instruction: empty for none.
+            heard: how many there were since its start.
+        """
+        before, self._heard = self._heard, heard
+        # One from before this recorder counts where it has none of its own.
+        known = self._task_is_set if before is None else before == heard
+        if instruction and not known:
+            self.instruct(instruction)
 
     def sample(self, now: float) -> Sample | Missing:
         """Return what is active at `now` [s, monotonic], or all that is missing.
@@ -322,6 +340,10 @@ class FrameMaker:
         self._units = units
         self._next_state = next_state
         self._previous: Frame | None = None
+
+    def interrupt(self) -> None:
+        """Note that the next sample does not follow the last one."""
+        self._previous = None
 
     def make(self, sample: Sample) -> Frame | None:
         """Return the next frame, None where it must wait for the next sample."""

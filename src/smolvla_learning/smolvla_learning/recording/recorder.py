@@ -8,12 +8,13 @@
     recorder.discard()
     recorder.close()
 
-All calls come from one thread. A dataset has a constant rate, so an episode has no gaps: what
-is missing for a frame ends the episode, which is discarded.
+All calls come from one thread. A dataset has a constant rate, so it does not show gaps: what is
+missing for a frame, as a late image, costs that frame, and where it lasts the episode ends.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -57,6 +58,10 @@ class Debouncer:
             self._report(message)
 
 
+LONGEST_GAP = 0.5
+"""Time without frames [s] after which an episode ends: the arm has moved on."""
+MAX_LOST = 0.1
+"""Share of frames left out above which an episode is hardly worth keeping."""
 SIMULATED = "in a simulation"
 """Of the status, while a simulation judges the task."""
 
@@ -115,6 +120,9 @@ class Recorder:
         self._maker = FrameMaker(self._units, settings.action_source == "next_state")
         self._evidence = Evidence(settings.min_motion)
         self._held_back = False
+        self._gap = 0  # frames left out since the last one
+        self._told = -math.inf  # when a loss was last reported
+        self._cut = ""  # why the episode ended before it was saved
 
     def reconfigure(self, settings: RecordSettings) -> None:
         """Go by other limits from now on, in the running episode too.
@@ -127,9 +135,26 @@ class Recorder:
         self._evidence.min_motion = settings.min_motion
 
     @property
+    def busy(self) -> bool:
+        """Whether an episode has begun that can be saved or discarded."""
+        return self.state in (State.ARMED, State.RECORDING, State.FULL)
+
+    @property
+    def doubts(self) -> str:
+        """Why the episode is hardly worth keeping; empty where it is."""
+        count = self._count
+        doubts = [f"it ended early: {self._cut}" if self._cut else ""]
+        if count.lost > MAX_LOST * (count.frames + count.lost):
+            doubts.append(count.losses())
+        doubts.append(self._evidence.doubts())
+        return "; ".join(filter(None, doubts))
+
+    @property
     def status(self) -> str:
         """What it does now, in one line."""
-        taken = f"episode {self._number}: {self._count.frames} frames, {self._count.seconds:.1f} s"
+        count = self._count
+        lost = f", {count.lost} frames left out" if count.lost else ""
+        taken = f"episode {self._number}{lost}: {count.frames} frames, {count.seconds:.1f} s"
         if self.state == State.IDLE:
             total = self._store.num_episodes
             doing = f"waiting: {self._missing}" if self._missing else "ready"
@@ -191,14 +216,15 @@ class Recorder:
         self._notify(message, False)
         return message
 
-    def save(self, timeout: float) -> str:
+    def save(self, timeout: float | None) -> str:
         """Save the episode. Returns a message once it is safe on the disk.
 
-        An episode without motion, or without success where that is judged, is saved only when
-        it is asked for once more; until then it takes no more frames.
+        One that is hardly worth keeping (`doubts`) is saved only when it is asked for once more;
+        until then it takes no more frames.
 
         Args:
-            timeout: how long to wait for the frames that are still being compressed [s].
+            timeout: how long to wait for the frames that are still being compressed [s]; None:
+                as long as it takes.
 
         Raises:
             ValueError: there is none, it is doubted, it could not be saved, or it takes longer
@@ -236,7 +262,7 @@ class Recorder:
         Raises:
             ValueError: there is none, or it is being saved.
         """
-        if self.state not in (State.ARMED, State.RECORDING, State.FULL):
+        if not self.busy:
             raise ValueError(
                 "nothing to discard: the episode is being saved"
                 if self.state == State.SAVING
@@ -258,7 +284,7 @@ class Recorder:
         if self._saving is not None:
             self._saving.exception()
             self._finish_saving()
-        elif self.state in (State.ARMED, State.RECORDING, State.FULL):
+        elif self.busy:
             self._give_up("discarded", "discarded, as the recorder ends")
             self._notify(self._last_end, True)
         total = self._store.num_episodes
@@ -290,10 +316,10 @@ class Recorder:
 
     def _await_command(self, now: float) -> None:
         sample = self._sample(now)
+        self._missing = sample.message if isinstance(sample, Missing) else sample.silent
         if isinstance(sample, Missing):
-            self._break(sample.message)
+            self._debouncer.update(f"armed, waiting: {self._missing}", now)
             return
-        self._missing = sample.silent
         if not sample.silent:
             self.state = State.RECORDING
             self._notify(f'recording episode {self._number}: "{sample.task}"', False)
@@ -310,25 +336,46 @@ class Recorder:
             return
         late = (due - 1) / self._settings.fps
         if late > self._settings.max_image_age:
-            self._break(
-                f"the recorder was {late:.2f} s late, more than "
-                f"{self._settings.max_image_age:g} s: this machine has too much to do; "
-                "end other programs, take fewer or smaller images"
+            self._lose(
+                due - 1,
+                f"the recorder was {late:.2f} s late, more than max_image_age "
+                f"({self._settings.max_image_age:g} s): this machine has too much to do; "
+                "end other programs, take fewer or smaller images",
+                now,
             )
-            return
+            due = 1
         sample = self._sample(now)
         if isinstance(sample, Missing) or sample.silent:
-            self._break(sample.message if isinstance(sample, Missing) else sample.silent)
+            reason = sample.message if isinstance(sample, Missing) else sample.silent
+            self._lose(due, reason, now)
             return
         self._evidence.add(sample.positions, sample.command, sample.score)
         self._count.add(sample, due, now)
-        if not all(self._take(sample) for _ in range(due)):
-            self._break(
+        refused = sum(not self._take(sample) for _ in range(due))
+        if refused:
+            self._lose(
+                refused,
                 f"compressing cannot keep up, {self._encoder.capacity} frames wait: use fewer or "
-                "smaller images, a faster video_preset (ultrafast), or lower fps"
+                "smaller images, a faster video_preset (ultrafast), or lower fps",
+                now,
             )
             return
+        self._gap = 0
         self._check_limits()
+
+    def _lose(self, count: int, reason: str, now: float) -> None:
+        """Leave out frames that were due; say so at once, but no more than once a second."""
+        self._count.lose(count, reason)
+        self._maker.interrupt()
+        self._gap += count
+        if self._gap > LONGEST_GAP * self._settings.fps:
+            self._cut = f"no frames for more than {LONGEST_GAP:g} s: {reason}"
+            self._fill_up(self._cut)
+        elif now - self._told >= SETTLED:
+            self._told = now
+            self._notify(
+                f"episode {self._number}: frame {self._count.frames} is left out: {reason}", True
+            )
 
     def _take(self, sample: Sample) -> bool:
         """Hand the sample's frame to the encoder. Returns False when its queue is full."""
@@ -336,8 +383,10 @@ class Recorder:
         if frame is None:
             return True
         assert self._writer is not None
+        if not self._encoder.add(self._writer, frame):
+            return False
         self._count.frames += 1
-        return self._encoder.add(self._writer, frame)
+        return True
 
     def _check_limits(self) -> None:
         count, limit = self._count, self._settings.max_episode_seconds
@@ -347,15 +396,19 @@ class Recorder:
         elif count.frames % self._settings.fps == 0:
             reason = self._store.disk_problem(self._settings.min_free_disk)
         if reason:
-            self.state = State.FULL
-            self._last_end = f"no more frames are taken: {reason}; save or discard it"
-            self._notify(f"episode {self._number}: {self._last_end}", True)
+            self._fill_up(reason)
+
+    def _fill_up(self, reason: str) -> None:
+        self.state = State.FULL
+        what = f"no more frames are taken: {reason}"
+        self._last_end = f"{what}; save or discard it"
+        self._notify(f"episode {self._number}: {what}", True)
 
     # Ends.
 
     def _hold_back(self) -> None:
         """Raise ValueError, once an episode, when it is hardly worth keeping."""
-        doubts = "" if self._held_back else self._evidence.doubts()
+        doubts = "" if self._held_back else self.doubts
         if not doubts:
             return
         self._held_back = True

@@ -31,7 +31,7 @@ def test_no_command_and_a_stale_one_name_the_source(commands):
     commands.add([1.0, 2.0], 10.0)
     text = commands.at(10.6).message
     assert "commands on /c" in text
-    assert "0.60 s old, more than 0.5 s" in text
+    assert "0.60 s old, more than max_command_age (0.5 s)" in text
 
 
 def test_without_an_age_limit_a_command_stays_in_force():

@@ -95,27 +95,66 @@ def test_a_start_needs_free_space(make_bench):
 
 
 @pytest.mark.parametrize(
-    ("silent", "text"),
+    ("silent", "limit", "text"),
     [
-        ("top", "camera top: newest image is 0.30 s old, more than 0.25 s"),
-        ("joints", "joint states: newest is 0.30 s old, more than 0.25 s"),
-        ("commands", "commands on /arm/commands: newest is 0."),
+        ("top", 2, "camera top: newest image is 0.30 s old, more than max_image_age"),
+        ("joints", 2, "joint states: newest is 0.30 s old, more than max_joint_state_age"),
+        (
+            "commands",
+            4,
+            "commands on /arm/commands: newest is 0.50 s old, more than max_command_age",
+        ),
     ],
 )
-def test_silence_breaks_the_episode_and_only_this_one(bench, silent, text):
-    bench.record(5)
+def test_silence_costs_frames_and_says_so_at_once(bench, silent, limit, text):
     bench.start()
-    bench.run(6)
+    bench.run(30)
     bench.silent.add(silent)
-    bench.run(10)
-    assert bench.recorder.state == State.IDLE
-    assert any("broken and discarded" in event and text in event for event in bench.messages)
-    with pytest.raises(ValueError, match=r"nothing to save: episode 1 .* broken and discarded"):
-        bench.save()
+    bench.run(limit + 2)
+    assert bench.messages[-1].startswith("episode 0: frame 3")
+    assert f"is left out: {text}" in bench.messages[-1]
+    assert "episode 0, 2 frames left out" in bench.recorder.status
     bench.silent.clear()
-    bench.record(7)
-    assert "1 broken" in bench.close()
-    assert [of.length for of in Dataset.open(bench.store.folder).episodes] == [5, 7]
+    bench.run(10)
+    message = bench.save()
+    assert f"{30 + limit + 10} frames" in message
+    assert f"2 frames are left out: {text.rpartition('more than ')[2].split()[0]} (2)" in message
+    bench.close()
+    data = Dataset.open(bench.store.folder)
+    assert not find_problems(data, deep=True)
+    # Where frames are left out, the next one follows the last.
+    state = np.array([*range(30 + limit), *range(32 + limit, 42 + limit)])
+    if silent == "top":
+        np.testing.assert_allclose(
+            data.column("observation.state")[-10:, 1], state[-10:], atol=1e-3
+        )
+
+
+@pytest.mark.parametrize("silent", ["top", "joints", "commands"])
+def test_long_silence_ends_the_episode_but_loses_nothing(bench, silent):
+    bench.start()
+    bench.run(30)
+    bench.silent.add(silent)
+    bench.run(20)
+    assert bench.recorder.state == State.FULL
+    assert "no more frames are taken: no frames for more than 0.5 s" in bench.messages[-1]
+    with pytest.raises(ValueError, match="not saved yet: it ended early"):
+        bench.save()
+    assert "saved episode 0: 3" in bench.save()
+    bench.silent.clear()
+    assert "saved episode 1: 5 frames" in bench.record(5)
+
+
+def test_an_episode_with_many_gaps_is_saved_only_when_asked_twice(bench):
+    bench.start()
+    for _ in range(4):
+        bench.silent.clear()
+        bench.run(5)
+        bench.silent.add("top")
+        bench.run(5)
+    with pytest.raises(ValueError, match=r"not saved yet: \d+ frames are left out: max_image_age"):
+        bench.save()
+    assert "saved episode 0" in bench.save()
 
 
 def test_a_short_silence_repeats_the_image_and_is_counted(bench):
@@ -129,20 +168,27 @@ def test_a_short_silence_repeats_the_image_and_is_counted(bench):
     assert "fewer images per second than the 10 frames: top (8.3)" in bench.messages[-1]
 
 
-def test_not_a_number_in_a_command_breaks_the_episode(bench):
+def test_not_a_number_in_a_command_costs_a_frame(bench):
     bench.start()
     bench.run(2)
     bench.commands.add([np.nan, 0.0], bench.now)
+    bench.silent.add("commands")
     bench.run(1)
-    assert "the position of pan is not finite" in bench.messages[-1]
+    assert "is left out: commands on /arm/commands: the position of pan" in bench.messages[-1]
+    bench.silent.clear()
+    bench.run(10)
+    text = bench.save()
+    assert "12 frames" in text
+    assert "1 frames are left out: commands on /arm/commands" in text
 
 
-def test_an_instruction_that_ends_breaks_the_episode(bench):
+def test_an_instruction_that_ends_ends_the_episode(bench):
     bench.start()
     bench.run(2)
     bench.inputs.instruct("")
-    bench.run(1)
-    assert "broken and discarded: instruction: none" in bench.messages[-1]
+    bench.run(6)
+    assert bench.recorder.state == State.FULL
+    assert "instruction: none" in bench.messages[-1]
 
 
 def test_frames_are_made_up_for_when_the_recorder_is_a_little_late(bench):
@@ -155,27 +201,32 @@ def test_frames_are_made_up_for_when_the_recorder_is_a_little_late(bench):
     assert "2 frames repeat the one before" in text
 
 
-def test_a_recorder_that_is_very_late_breaks_the_episode(bench):
+def test_a_recorder_that_is_very_late_leaves_frames_out(bench):
     bench.start()
     bench.run(3)
     bench.now += 0.35
     bench.run(1)
-    assert "the recorder was 0.30 s late, more than 0.2 s" in bench.messages[-1]
+    assert "the recorder was 0.30 s late, more than max_image_age (0.2 s)" in bench.messages[-1]
+    bench.run(30)
+    text = bench.save()
+    assert "34 frames" in text
+    assert "3 frames are left out: max_image_age (3)" in text
 
 
-def test_a_slow_encoder_breaks_the_episode_in_words(make_bench):
+def test_a_slow_encoder_costs_frames(make_bench):
     bench = make_bench(capacity=5)
     bench.start()
     gate = bench.hold_up()
     bench.run(5)
     assert bench.recorder.state == State.RECORDING
     bench.run(2)
-    assert bench.recorder.state == State.IDLE
-    assert "compressing cannot keep up, 5 frames wait" in bench.messages[-1]
+    assert "is left out: compressing cannot keep up, 5 frames wait" in bench.messages[-1]
     assert "ultrafast" in bench.messages[-1]
     gate.set()
     bench.gate = None
-    assert "saved episode 0: 4 frames" in bench.record(4)
+    with pytest.raises(ValueError, match=r"not saved yet: \d frames are left out: compressing"):
+        bench.save()
+    assert "saved episode 0: " in bench.save()
 
 
 def test_an_image_that_does_not_fit_breaks_the_episode(bench):
@@ -204,8 +255,9 @@ def test_an_episode_has_a_longest_time(make_bench):
     bench.start()
     bench.run(20)
     assert bench.recorder.state == State.FULL
-    assert "max_episode_seconds (0.8 s); save or discard it" in bench.messages[-1]
+    assert "max_episode_seconds (0.8 s)" in bench.messages[-1]
     assert "full: episode 0: 8 frames" in bench.recorder.status
+    assert "save or discard it" in bench.recorder.status
     with pytest.raises(ValueError, match="save or discard it first"):
         bench.start()
     assert "8 frames" in bench.save()

@@ -12,13 +12,14 @@ import numpy as np
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image, JointState
+from smolvla_core.images import SerializedImage
 from smolvla_core.joints import JointOrder
 from smolvla_core.node_settings import SensorSettings
 from smolvla_core.observation import Missing, ObservationBuffer
 from smolvla_core.robot import Robot
 from smolvla_core.ros import qos
 from smolvla_core.ros.joint_states import subscribe_joint_states
-from smolvla_core.ros.sensors import SerializedImage
+from smolvla_core.ros.sensors import received_image
 
 from smolvla_policy.checks.robot_checks import Received, ReceivedCamera, ReceivedJoints
 
@@ -84,7 +85,7 @@ class RobotListener:
 
     def _subscribe(self, camera: str, topic: str, compressed: bool) -> None:
         def on_image(data: bytes) -> None:
-            image, now = SerializedImage(data, compressed), time.monotonic()
+            image, now = received_image(data, compressed), time.monotonic()
             self._newest[camera] = image
             self._arrivals[camera].add(now, image.stamp_ns, self._clock_ns())
             self._buffer.add_image(camera, image, image.stamp_ns, now)

@@ -265,7 +265,7 @@ def test_how_old_an_image_may_be(graph, make_world):
     assert set_one(graph, "policy_node", max_image_age=30.0).successful
     assert world.ask().error == ""
     assert set_one(graph, "policy_node", max_skew=0.05).successful
-    graph.until(lambda: "apart, more than 0.05 s" in world.ask().error, what="the skew")
+    graph.until(lambda: "apart, more than max_skew (0.05 s)" in world.ask().error, what="the skew")
 
 
 def test_another_executor_is_served_and_then_the_first_again(graph, make_world):

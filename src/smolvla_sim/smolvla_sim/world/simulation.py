@@ -13,6 +13,7 @@ import mujoco
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import ArrayLike, NDArray
+from smolvla_core.robot import load_robot
 
 from smolvla_sim.world.arm import JOINT_NAMES, arm_spec
 from smolvla_sim.world.kinematics import ArmKinematics
@@ -31,8 +32,8 @@ from smolvla_sim.world.variation import SceneLook
 
 Array = NDArray[np.float64]
 
-# Where the arm waits, radians: the gripper above the near edge of the work space.
-HOME = (0.0, -1.2, 0.8, 1.4, 0.0, 0.1)
+HOME: tuple[float, ...] = tuple(load_robot("so100").home.tolist())
+"""Where the arm waits [rad]."""
 _SETTLE_SECONDS = 0.25
 # MuJoCo draws the groups 0 to 2 by default.
 _HIDDEN_GROUP = 5
