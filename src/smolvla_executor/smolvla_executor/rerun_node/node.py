@@ -74,7 +74,7 @@ class RerunNode(Node):
         self._path = ArmPath(PredictedPath(_FADE), self._warn)
         self._urdf = ""
         self._positions: dict[str, float] = {}
-        self._state = self._text = self._score = ""
+        self._text = self._score = ""
         self._looks: list[Callable[[], None]] = []
         show = settings.show or default_show()
         self._screen = screen = Screen(show, robot.joint_names, cameras, bool(robot.model))
@@ -228,10 +228,7 @@ class RerunNode(Node):
         )
         for at, status in messages:
             self._shown.at(at)
-            state = EXECUTOR_STATES.get(status.state, "?")
-            if state != self._state:
-                self._state = state
-                self._shown.state(state)
+            self._shown.state(EXECUTOR_STATES.get(status.state, "?"), status.source)
             self._say(status)
 
     def _say(self, status: ExecutorStatus) -> None:

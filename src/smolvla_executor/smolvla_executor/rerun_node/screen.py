@@ -51,6 +51,14 @@ _STATES = {
     "running": 0x009E73FF,
     "holding": 0xE69F00FF,
     "fault": 0xD55E00FF,
+    "stopped": 0xCC79A7FF,
+}
+_SOURCES = {
+    "none": 0x707070FF,
+    "policy": 0x0072B2FF,
+    "human": 0xE69F00FF,
+    "replay": 0xCC79A7FF,
+    "home": 0x56B4E9FF,
 }
 
 
@@ -85,6 +93,7 @@ class Screen:
         self._arm: _Arm | None = None
         self._drawn: set[str] = set()
         self._pictures: dict[str, bytes] = {}
+        self._lanes: dict[str, str] = {}
         self._plots: dict[str, tuple[list[float], list[float]]] = {}
         self._flushed = -math.inf
         self._stream.log("scene", rr.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
@@ -95,10 +104,10 @@ class Screen:
         self._style("executor/queue/next_request", "next request below", _LIMIT)
         self._style("executor/latency/answer", "request to chunk", _COMMANDED)
         self._style("executor/latency/inference", "inference", _MEASURED)
-        states = rr.StateConfiguration(
-            values=list(_STATES), labels=list(_STATES), colors=list(_STATES.values())
-        )
-        self._stream.log("executor/state", states, static=True)
+        for lane, colors in (("state", _STATES), ("source", _SOURCES)):
+            names = list(colors)
+            looks = rr.StateConfiguration(values=names, labels=names, colors=list(colors.values()))
+            self._stream.log(f"executor/{lane}", looks, static=True)
 
     def _open(self, show: str, blueprint: rrb.Blueprint) -> str:
         stream = self._stream
@@ -249,9 +258,12 @@ class Screen:
             )
         self._plots.clear()
 
-    def state(self, name: str) -> None:
-        """Show what the executor is doing."""
-        self._stream.log("executor/state", rr.StateChange(state=name))
+    def state(self, state: str, source: str) -> None:
+        """Show what the executor does and whose actions it follows."""
+        for lane, value in (("state", state), ("source", source)):
+            if value != self._lanes.get(lane):
+                self._lanes[lane] = value
+                self._stream.log(f"executor/{lane}", rr.StateChange(state=value))
 
     def text(self, markdown: str) -> None:
         """Show what the arm shall do and how it goes."""
@@ -278,6 +290,7 @@ class _Arm:
                     file.name, "scene", static_transform_entity_path="scene/frames"
                 )
                 tree.log_urdf_to_recording(stream)
+                _make_solid(stream, tree, urdf)
             except (RuntimeError, ElementTree.ParseError) as error:
                 raise ValueError(f"Rerun cannot show the URDF: {error}") from error
         self.root = tree.root_link().name
@@ -302,6 +315,16 @@ def _without_collisions(urdf: str) -> str:
         for shape in link.findall("collision"):
             link.remove(shape)
     return ElementTree.tostring(robot, encoding="unicode")
+
+
+def _make_solid(stream: rr.RecordingStream, tree: UrdfTree, urdf: str) -> None:
+    """Let boxes and cylinders look as they do; Rerun would draw them like glass."""
+    for link in ElementTree.fromstring(urdf).iter("link"):
+        paths = tree.get_visual_geometry_paths(link.get("name", ""))
+        for path, visual in zip(paths, link.findall("visual"), strict=False):
+            for shape, kind in (("box", rr.Boxes3D), ("cylinder", rr.Cylinders3D)):
+                if visual.find(f"geometry/{shape}") is not None:
+                    stream.log(path, kind.from_fields(fill_mode="solid"), static=True)
 
 
 def first_view(
@@ -353,8 +376,13 @@ def first_view(
                     origin="executor/latency", name="Latency [ms]", time_ranges=span
                 ),
             ),
-            rrb.StateTimelineView(origin="executor/state", name="Executor", time_ranges=span),
-            row_shares=[3, 1, 0.6],
+            rrb.StateTimelineView(
+                origin="executor",
+                contents=["executor/state", "executor/source"],
+                name="Executor: state, and whose actions",
+                time_ranges=span,
+            ),
+            row_shares=[3, 1, 0.8],
         )
     )
     shares = [3, 2, 4] if cameras else [1, 1]

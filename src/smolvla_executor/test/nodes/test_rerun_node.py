@@ -101,6 +101,7 @@ def test_the_file_holds_arm_paths_plots_state_and_task(world):
     )
     status = ExecutorStatus(
         state=ExecutorStatus.RUNNING,
+        source="policy",
         reason="executes actions",
         instruction="lift the cube",
         queue_depth=7,
@@ -142,11 +143,14 @@ def test_the_file_holds_arm_paths_plots_state_and_task(world):
     assert scalars(found["/executor/latency/inference"]) == pytest.approx([80])
     shown = found["/executor/state"]["StateChange:state"]
     assert [state for (state,) in filter(None, shown)] == ["running", "holding"]
+    shown = found["/executor/source"]["StateChange:state"]
+    assert [source for (source,) in filter(None, shown)] == ["policy"]
     (*_, text) = [text for (text,) in filter(None, found["/task"]["TextDocument:text"])]
     assert "lift the cube" in text
     assert "the queue is empty" in text
     assert "0.50" in text
-    assert [entity for entity in found if "visual" in entity]
+    (shape,) = [entity for entity in found if "visual_geometries/a/" in entity]
+    assert "Boxes3D:fill_mode" in found[shape]
     assert not [entity for entity in found if "collision" in entity]
 
 
