@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from xml.etree import ElementTree
 
 import cv2
@@ -123,7 +124,7 @@ class Screen:
                 grpc_port=grpc, default_blueprint=blueprint, server_memory_limit=_MEMORY
             )
             rr.serve_web_viewer(web_port=web, open_browser=False)
-            page = f"http://localhost:{web}?url={address.replace('+', '%2B')}"
+            page = f"http://localhost:{web}?url={quote(address, safe='')}"
             return f"a browser on this machine shows the run: {page}"
         path = Path(show).expanduser().absolute()
         try:
