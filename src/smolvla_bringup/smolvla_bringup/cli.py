@@ -148,6 +148,15 @@ COMMANDS: Mapping[str, Command | Tool | Group] = {
         main="task",
         ros=True,
     ),
+    "order": Command(
+        "give a running arm an order: take-over, give-back, home, stop, estop, …",
+        "smolvla_bringup.task",
+        main="order",
+        ros=True,
+    ),
+    "replay": Command(
+        "let a running arm execute a recorded episode", "smolvla_learning.replay", ros=True
+    ),
     "check": Command(
         "check, before anything moves, whether a checkpoint fits this robot",
         "smolvla_policy.check",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``smolvla instruct`` and ``smolvla task``: give a running arm an instruction."""
+"""``smolvla instruct``, ``task`` and ``order``: give a running arm an instruction or an order."""
 
 from __future__ import annotations
 
@@ -9,9 +9,23 @@ from collections.abc import Sequence
 
 from smolvla_core.console import DONE, INTERRUPTED, NO, command_parser, could_not_run
 
+ORDERS = {
+    "start": "execute the instruction",
+    "stop": "publish no commands any more",
+    "take-over": "follow the human",
+    "give-back": "let the policy go on",
+    "home": "go to the home pose",
+    "estop": "stop until reset-estop",
+    "reset-estop": "release the e-stop; the arm stays idle",
+}
+
 
 def _add_arm(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("sentence", metavar="SENTENCE", help="what to do")
+    _add_namespace(parser)
+
+
+def _add_namespace(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--namespace", default="", help="of the arm (default: none)")
 
 
@@ -41,6 +55,25 @@ def task_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--time-limit", type=float, default=30.0, metavar="S", help="0: none (default: 30)"
     )
+    parser.add_argument(
+        "--go-home",
+        action="store_true",
+        help="go to the home pose when it is done or time is over",
+    )
+    return parser
+
+
+def order_parser() -> argparse.ArgumentParser:
+    """Return the command line of ``smolvla order``."""
+    parser = command_parser(
+        "smolvla order",
+        "Give the executor of a running arm an order: "
+        + "; ".join(f"{name}: {what}" for name, what in ORDERS.items())
+        + ".",
+        "smolvla order home",
+    )
+    parser.add_argument("order", metavar="ORDER", choices=ORDERS, help=", ".join(ORDERS))
+    _add_namespace(parser)
     return parser
 
 
@@ -73,7 +106,9 @@ def task(argv: Sequence[str] | None = None) -> int:
 
     try:
         with SmolVLAClient.connect("smolvla_task", arguments.namespace) as client:
-            result = client.run_task(arguments.sentence, arguments.time_limit, show)
+            result = client.run_task(
+                arguments.sentence, arguments.time_limit, show, go_home=arguments.go_home
+            )
     except ClientError as error:
         return could_not_run("smolvla task", error)
     except KeyboardInterrupt:
@@ -82,3 +117,16 @@ def task(argv: Sequence[str] | None = None) -> int:
     print(file=sys.stderr)
     print(f"{result.message} ({result.elapsed:.1f} s, {result.chunks} chunks)")
     return DONE if result.reason == RunTask.Result.SUCCEEDED else NO
+
+
+def order(argv: Sequence[str] | None = None) -> int:
+    """Give an order; return the exit status."""
+    arguments = order_parser().parse_args(argv)
+    from smolvla_core.client import ClientError, SmolVLAClient
+
+    try:
+        with SmolVLAClient.connect("smolvla_order", arguments.namespace) as client:
+            print(getattr(client, arguments.order.replace("-", "_"))())
+    except ClientError as error:
+        return could_not_run("smolvla order", error)
+    return DONE

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from smolvla_bringup.task import ORDERS
+from smolvla_core.client import SmolVLAClient
 
 from smolvla_bringup import cli
 
@@ -180,3 +182,7 @@ def test_completion_in_bash(line: str, expected: set[str], tmp_path: Path) -> No
         check=False,
     )
     assert set(done.stdout.split()) == expected, done.stderr
+
+
+def test_every_order_is_one_of_the_client():
+    assert all(callable(getattr(SmolVLAClient, name.replace("-", "_"))) for name in ORDERS)

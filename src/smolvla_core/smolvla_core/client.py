@@ -417,7 +417,7 @@ class SmolVLAClient:
         try:
             handle = wait(sent)
             if not handle.accepted:
-                raise ClientError("executor_node rejected the task: its log has the reason")
+                raise ClientError(f"executor_node rejected the task: {self._why_rejected()}")
             return wait(handle.get_result_async()).result
         except ClientError:
             raise
@@ -431,6 +431,11 @@ class SmolVLAClient:
                 wait(handle.get_result_async())
             self._on_wait = on_wait
             raise
+
+    def _why_rejected(self) -> str:
+        status = self.executor_status
+        stopped = status is not None and status.state == ExecutorStatus.STOPPED
+        return status.reason if status is not None and stopped else "its log has the reason"
 
     def reset(self, seed: int) -> None:
         """Put the simulation into its initial state: the arm at home and the scene of `seed`."""

@@ -48,7 +48,6 @@ from smolvla_executor.core.tick_clock import CycleStatistics
 DRY_RUN = "DRY RUN, the arm gets no commands: "
 """What every reason begins with in a dry run."""
 _LEVELS = {State.HOLDING: Level.WARN, State.FAULT: Level.ERROR, State.STOPPED: Level.ERROR}
-_LEADER = "is the leader arm, or what else a human moves, running, and with the same robot file?"
 _GOALS = {
     Source.POLICY: "to the first action",
     Source.HUMAN: "to where the human wants it",
@@ -159,8 +158,11 @@ class ExecutorCore:
         self.planner = Planner(settings, self._guard, first_request_id)
         self._cycles = CycleStatistics(1.0 / settings.rate, settings.period_window)
         self.feedback = JointFeedback(settings.joints, settings.state_timeout)
+        who = (
+            f"does a leader arm publish {settings.human_topic}, and all joints of the robot file?"
+        )
         self.human = JointFeedback(
-            settings.joints, settings.human_timeout, "target of the human", _LEADER, _LEADER
+            settings.joints, settings.human_timeout, "target of the human", who, who
         )
         self.source = Source(settings.source)
         self._idle_before = False  # when the human took over

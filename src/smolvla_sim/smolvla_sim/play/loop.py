@@ -212,6 +212,7 @@ class EpisodeLoop:
         instruction: the sentence that the policy is given from now on, as by a message on
             ``/task_instruction``; plans made for the old one are not dropped. Blank: it is asked
             for nothing.
+        core: the executor; between two steps a human may take over, or a replay begin.
         trace: what happened so far.
     """
 
@@ -236,7 +237,7 @@ class EpisodeLoop:
             )
         self._substeps = substeps(self._rate, 1.0 / self._simulation.period)
         self._delay = math.ceil(delay * self._rate - 1e-9)
-        self._core = ExecutorCore(executor)
+        self.core = ExecutorCore(executor)
         # A backend without `tune` has no settings to change.
         tune = getattr(self._backend, "tune", None)
         if tune is not None:
@@ -248,7 +249,7 @@ class EpisodeLoop:
         self._observed = math.nan
         self.instruction = ""
         self.trace = Trace()
-        self._core.start(self.now)
+        self.core.start(self.now)
 
     @property
     def now(self) -> float:
@@ -331,16 +332,16 @@ class EpisodeLoop:
         """Run one control cycle and let its time pass."""
         now = self.now
         self._deliver()
-        self._core.on_joint_state(self._simulation.positions, now)
-        self._core.planner.uninstructed = "" if self.instruction.strip() else "no instruction"
-        output = self._core.cycle(now)
+        self.core.on_joint_state(self._simulation.positions, now)
+        self.core.planner.uninstructed = "" if self.instruction.strip() else "no instruction"
+        output = self.core.cycle(now)
         if output.request is not None:
             self._ask(output.request)
             if self._delay == 0:
                 self._deliver()
                 if output.executed_tick is None:
                     # It waited for this answer, so the cycle begins again with it.
-                    output = self._core.cycle(now)
+                    output = self.core.cycle(now)
                     if output.request is not None:
                         self._ask(output.request)
         if output.command is not None:
@@ -376,11 +377,11 @@ class EpisodeLoop:
             if reply.answer.positions is None:
                 self.trace.refusals += 1
                 self.trace.refusal = reply.answer.error
-                self._core.planner.on_refusal(request_id, reply.answer.error, self.now)
+                self.core.planner.on_refusal(request_id, reply.answer.error, self.now)
                 continue
             chunk = Chunk(
                 request_id, reply.request.tick, reply.answer.positions, self._backend.period
             )
-            if not self._core.planner.on_chunk(chunk, self.now):
+            if not self.core.planner.on_chunk(chunk, self.now):
                 self._observed = reply.observed
                 self.trace.merges.append(len(self.trace.commands))
