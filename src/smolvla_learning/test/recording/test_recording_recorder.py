@@ -245,6 +245,17 @@ def test_a_recorder_that_is_very_late_leaves_frames_out(bench):
     assert "3 frames are left out: max_image_age (3)" in text
 
 
+def test_a_recorder_that_stood_still_takes_no_more_frames(bench):
+    bench.start()
+    bench.run(3)
+    bench.now += 2.0
+    bench.run(3)
+    assert bench.recorder.state == State.FULL
+    ends = [text for text in bench.messages if "no more frames are taken" in text]
+    assert len(ends) == 1
+    assert "the recorder was 2.00 s late" in ends[0]
+
+
 def test_a_slow_encoder_costs_frames(make_bench):
     bench = make_bench(capacity=5)
     bench.start()
