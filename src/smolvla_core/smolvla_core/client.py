@@ -54,6 +54,7 @@ _RESEND_PERIOD = 1.0  # [s] until the executor has the instruction
 _SWEEP = 500  # messages at most in one look, so that a flood of them lets the time limits hold
 _OLD_SCORE = 0.5  # [s] in which the success of the task before may still arrive
 _ORDERS = ("start", "stop", "take_over", "give_back", "home", "estop", "reset_estop")
+_NEEDED = ("executor_node/start", "executor_node/stop")
 _READY = (PolicyStatus.WAITING, PolicyStatus.READY, PolicyStatus.INFERRING)
 
 
@@ -217,7 +218,7 @@ class SmolVLAClient:
             missing["executor_node"] = "does not listen to instructions yet"
         for name, client in self._services.items():
             node = "sim_node" if name.startswith("sim/") else "executor_node"
-            wanted = node == "executor_node" or (simulation and node == "sim_node")
+            wanted = name in _NEEDED or (simulation and node == "sim_node")
             if wanted and not client.service_is_ready():
                 missing.setdefault(node, f"does not offer the service {client.srv_name} yet")
         return missing

@@ -130,7 +130,7 @@ class SmolVLAPolicy:
             path_or_repo_id: folder of a checkpoint, output folder of a LeRobot training, or a
                 hub id. Checkpoints of all versions of LeRobot are read, LoRA adapters are
                 merged, pickles are refused.
-            device: ``cpu``, ``cuda``, ``cuda:0``, ``mps`` or ``auto``.
+            device: ``cpu``, ``cuda``, ``cuda:0``, ``mps``, ``xpu`` or ``auto``.
             dtype: ``float32``, ``bfloat16`` (the mix of released checkpoints), or None or
                 ``auto``: what LeRobot would run. ``int8``, of OpenVINO alone: what ``smolvla
                 quantize`` made of the checkpoint.
@@ -201,11 +201,12 @@ class SmolVLAPolicy:
         )
         check_int8(precision, engine, chosen_engine, chosen_device)
         sizes = model_sizes(config, vlm, str(folder))
+        host = torch.device("cpu") if chosen_engine == "openvino" else chosen_device
 
         def load(precision: Precision) -> SmolVLANetwork:
             network = SmolVLANetwork(sizes, precision)
             with TensorFile(contents.weights) as file:
-                load_weights(network, folder, file, chosen_device)
+                load_weights(network, folder, file, host)
             return network
 
         if chosen_engine == "torch":
@@ -215,6 +216,7 @@ class SmolVLAPolicy:
             return cls(load(precision), contents, text, cameras, make_engine)
         from smolvla_policy.model.openvino_engine import OpenVINOEngine
         from smolvla_policy.model.openvino_graphs import (
+            INTEL_GPU,
             GraphSource,
             NotQuantizedError,
             load_graphs,
@@ -222,8 +224,10 @@ class SmolVLAPolicy:
 
         files = weight_files(folder, contents.weights)
         side = config.image_side or sizes.vision.image
+        target = INTEL_GPU if chosen_device.type == "xpu" else "CPU"
+        source = GraphSource(folder.name, files, sizes, side, precision, target, load)
         try:
-            graphs = load_graphs(GraphSource(folder.name, files, sizes, side, precision, load))
+            graphs = load_graphs(source)
         except NotQuantizedError as error:
             raise CheckpointError(
                 f"{contents.source}: {error}; quantize it with smolvla quantize --checkpoint "

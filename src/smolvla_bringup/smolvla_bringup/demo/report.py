@@ -178,7 +178,7 @@ def summary_text(summary: dict[str, Any]) -> str:
     line(
         "latency of a chunk",
         f"p50 {_milliseconds(summary['latency_p50'])}, p95 {_milliseconds(summary['latency_p95'])}"
-        " (request to usable chunk)",
+        f" (request to usable chunk; inference {_milliseconds(summary['inference_p50'])})",
     )
     line(
         "without an action",

@@ -166,7 +166,7 @@ class ExecutorCore:
         )
         self.source = Source(settings.source)
         self._idle_before = False  # when the human took over
-        self._at_end = ""  # what to do after a replay, or at home
+        self._at_end = ""  # why it is idle after a replay, or at home
         self._enter(State.IDLE, "not started: call ~/start")
         self._now = self._waiting_since = -np.inf
         self._reset()
@@ -201,10 +201,11 @@ class ExecutorCore:
             RefusedError: the e-stop is pressed.
         """
         self._refuse_while_stopped()
+        self._idle_before = False
         if self.state != State.IDLE:
             return "was started already"
         self._reset()
-        self.source, self._idle_before = Source(self._settings.source), False
+        self.source = Source(self._settings.source)
         self._waiting_since = now
         self._enter(State.WAITING, self.feedback.problem(now) or "asks for the first chunk")
         return "started"
@@ -323,8 +324,9 @@ class ExecutorCore:
         """Drop queued actions and expected answers, as for a new instruction.
 
         The arm holds its last command until a chunk that was asked for afterwards comes. A replay
-        and the way home end; a human goes on.
+        and the way home end; a human goes on, and the policy after him.
         """
+        self._idle_before = False
         if self.source in (Source.REPLAY, Source.HOME):
             self._change_source(Source.POLICY)
         self.planner.drop()

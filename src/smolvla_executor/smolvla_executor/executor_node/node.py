@@ -286,6 +286,7 @@ class ExecutorNode(ManagedNode):
             self._execution.on_estop(message, self._estop_topic)
         else:
             self._estop.on_message(message.data, self._estop_topic, time.monotonic())
+            self._on_status(self._idle_status())
 
     def _on_estop_called(
         self, request: Trigger.Request, response: Trigger.Response
@@ -294,6 +295,7 @@ class ExecutorNode(ManagedNode):
         if execution is not None:
             return self._carry_out(response, lambda: execution.press_estop(by))
         self._estop.press(by)
+        self._on_status(self._idle_status())
         return self._carry_out(response, lambda: STOPPED)
 
     def _on_reset_estop(
@@ -302,7 +304,9 @@ class ExecutorNode(ManagedNode):
         execution = self._execution
         if execution is not None:
             return self._carry_out(response, execution.reset_estop)
-        return self._carry_out(response, lambda: self._estop.reset(0.0, 0.0))
+        self._carry_out(response, lambda: self._estop.reset(0.0, 0.0))
+        self._on_status(self._idle_status())
+        return response
 
     def _carry_out(self, response: Trigger.Response, order: Callable[[], str]) -> Trigger.Response:
         """Answer with the message of an order, or with why it was not carried out."""
@@ -341,6 +345,9 @@ class ExecutorNode(ManagedNode):
     def _idle_status(self) -> ExecutorStatus:
         status = ExecutorStatus(reason=self.hint, source="none", joint_state_age=math.nan)
         status.level = int(Level.ERROR if self.problem else Level.OK)
+        if self._estop.reason:
+            status.state, status.level = ExecutorStatus.STOPPED, int(Level.ERROR)
+            status.reason = self._estop.reason
         write_instruction(status, self._newest)
         status.latency_last = status.latency_p50 = status.latency_p95 = math.nan
         status.header.stamp = self.get_clock().now().to_msg()

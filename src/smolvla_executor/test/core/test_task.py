@@ -412,6 +412,19 @@ def test_a_human_may_correct_for_as_long_as_he_wants_and_then_the_goal_goes_on(t
     assert not task.outcomes
 
 
+def test_a_goal_that_comes_while_a_human_moves_an_idle_arm_runs_when_he_gives_back(task):
+    task.cycle()
+    task.rig.core.take_over(task.rig.now)
+    task.cycle(3)
+    task.begin()
+    task.cycle(3)
+    assert task.rig.requests == []
+    task.rig.core.give_back(task.rig.now)
+    task.until(task.running)
+    assert task.instructions[0] == "pick"
+    assert not task.outcomes
+
+
 def test_an_estop_ends_a_goal(task):
     task.begin()
     task.until(task.running)

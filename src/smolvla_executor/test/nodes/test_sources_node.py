@@ -198,6 +198,10 @@ def is_stopped(report):
 def test_an_estop_outlives_the_lifecycle(graph, make_robot, client):
     robot = make_robot(active=False)
     client.estop()
+    graph.until(robot.state(ExecutorStatus.STOPPED))
+    client.reset_estop()
+    graph.until(robot.state(ExecutorStatus.IDLE))
+    client.estop()
     assert robot.executor.trigger_configure() == robot.executor.trigger_activate()
     graph.until(robot.state(ExecutorStatus.STOPPED))
     robot.executor.trigger_deactivate()

@@ -293,6 +293,8 @@ def init_distributed(device: str, precision: str) -> DistributedContext:
         chosen = choose_device(device)
     except ValueError as error:
         raise TrainingError(str(error)) from error
+    if chosen.type == "xpu":
+        raise TrainingError(f"training computes on cpu, cuda and mps, not on {device}")
     if chosen.type == "cuda" and world > 1:
         chosen = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(chosen)

@@ -99,8 +99,7 @@ class SmolVLABackend:
         self.notes = (*notes, camera_note(features, contents.config))
         self.warnings = (*warnings, *missing_openvino(settings.engine, self.policy.device))
         self.tasks = contents.robot.tasks
-        engine = self.policy.engine.name
-        self.device = str(self.policy.device) + ("" if engine == "torch" else f" ({engine})")
+        self.device = self.policy.engine.place
         self.dtype = self.policy.dtype
         self.cameras = tuple(features)
         self.joint_names = tuple(joint_names)

@@ -18,7 +18,10 @@ class SmolVLASettings(PolicySettings):
     """Of `policy_node` with the backend 'smolvla'."""
 
     checkpoint: str = setting("", "LeRobot checkpoint: a folder or a hub id.")
-    device: str = setting("auto", "Where the model runs: auto, cpu, cuda, cuda:0, mps, …")
+    device: str = setting(
+        "auto",
+        "Where the model runs: auto, cpu, cuda, cuda:0, mps, or xpu (an Intel GPU, not tried).",
+    )
     dtype: str = setting(
         "auto",
         "Number type of the model; 'auto' is what LeRobot would use for the checkpoint. 'int8' "
@@ -27,7 +30,7 @@ class SmolVLASettings(PolicySettings):
     )
     engine: str = setting(
         "auto",
-        "What computes the network: 'torch' (PyTorch, on every device), 'openvino' (CPUs), or "
+        "What computes the network: 'torch' (PyTorch, on every device), 'openvino' (cpu, xpu), or "
         "'auto': OpenVINO on a CPU where it is installed.",
         choices=("auto", "torch", "openvino"),
     )

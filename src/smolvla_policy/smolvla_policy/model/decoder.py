@@ -49,22 +49,22 @@ class DecoderBlock(nn.Module):
         self.down = Linear(sizes.mlp, sizes.hidden)
 
     def project(self, x: Tensor, rotary: Rotary) -> tuple[Tensor, KeyValue]:
-        """Return queries (batch, tokens, heads, head_dim) and keys and values of `x`."""
+        """Return queries (batch, heads, tokens, head_dim) and keys and values of `x`."""
         sizes = self.sizes
-        batch, tokens, _ = x.shape
-        qkv = self.qkv(self.norm1(x)).view(batch, tokens, -1, sizes.head_dim)
-        turned = rotary(qkv[:, :, : sizes.heads + sizes.kv_heads])
-        q, k = turned.split((sizes.heads, sizes.kv_heads), dim=2)
-        v = qkv[:, :, sizes.heads + sizes.kv_heads :]
-        return q, (k.transpose(1, 2), v.transpose(1, 2))
+        queries, keys = sizes.heads * sizes.head_dim, sizes.kv_heads * sizes.head_dim
+        parts = self.qkv(self.norm1(x)).split((queries, keys, keys), dim=-1)
+        q, k, v = (self._by_head(part) for part in parts)
+        return rotary(q), (rotary(k), v)
+
+    def _by_head(self, x: Tensor) -> Tensor:
+        """Turn (batch, tokens, heads * head_dim) into (batch, heads, tokens, head_dim)."""
+        return x.view(*x.shape[:2], -1, self.sizes.head_dim).transpose(1, 2)
 
     def project_prefix(self, prefix: KeyValue) -> KeyValue:
         """Turn the text model's keys and values into those a cross-attention block reads."""
 
         def apply(linear: Linear, x: Tensor) -> Tensor:
-            batch, heads, tokens, _ = x.shape
-            flat = linear(x.transpose(1, 2).reshape(batch, tokens, -1))
-            return flat.view(batch, tokens, heads, -1).transpose(1, 2)
+            return self._by_head(linear(x.transpose(1, 2).flatten(2)))
 
         return apply(self.k, prefix[0]), apply(self.v, prefix[1])
 
@@ -104,8 +104,7 @@ class DecoderBlock(nn.Module):
         self, x: Tensor, rotary: Rotary, mask: Tensor | None, prefix: KeyValue
     ) -> Tensor:
         """Cross-attention to `prefix`, which comes from `project_prefix`."""
-        batch, tokens, _ = x.shape
-        q = self.q(self.norm1(x)).view(batch, tokens, self.sizes.heads, -1)
+        q = self._by_head(self.q(self.norm1(x)))
         return self.finish(x, grouped_attention(rotary(q), *prefix, mask))
 
 

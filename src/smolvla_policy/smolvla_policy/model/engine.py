@@ -113,6 +113,11 @@ class Engine(ABC):
         """Number type of the computation, for people."""
         return self.network.precision.name
 
+    @property
+    def place(self) -> str:
+        """Where it computes, for people."""
+        return str(self.network.device)
+
     @abstractmethod
     def encode_images(self, pixels: Tensor) -> Tensor:
         """Turn pixels into image tokens, see `SmolVLANetwork.encode_images`."""
@@ -240,23 +245,35 @@ def choose_engine(engine: str, device: torch.device) -> str:
 
     Args:
         engine: ``auto``, ``torch`` or ``openvino``.
-        device: where the network shall compute.
+        device: where the network shall compute; ``xpu`` is an Intel GPU, by OpenVINO.
 
     Raises:
-        ValueError: OpenVINO is asked for and cannot be used.
+        ValueError: the engine cannot be used, or does not compute there.
     """
-    if engine == "torch" or (engine == "auto" and device.type != "cpu"):
+    intel_gpu = device.type == "xpu"
+    if intel_gpu and engine == "torch":
+        raise ValueError(f"engine 'torch' does not compute on {device}; use 'openvino'")
+    if engine == "torch" or (engine == "auto" and device.type not in ("cpu", "xpu")):
         return "torch"
     installed = importlib.util.find_spec("openvino") is not None
-    if engine == "auto":
+    if engine == "auto" and not intel_gpu:
         return "openvino" if installed else "torch"
-    if device.type != "cpu":
-        raise ValueError(f"engine 'openvino' computes on the CPU; for {device} use 'torch'")
+    if device.type not in ("cpu", "xpu"):
+        raise ValueError(f"engine 'openvino' computes on cpu and xpu; for {device} use 'torch'")
     if not installed:
         raise ValueError(
-            "engine 'openvino' is not installed: pip install openvino, or use 'torch'"
+            "engine 'openvino' is not installed: pip install openvino, or use "
+            + ("device 'cpu'" if intel_gpu else "'torch'")
         )
-    return engine
+    if intel_gpu:
+        from smolvla_policy.model.openvino_graphs import INTEL_GPU, core
+
+        if INTEL_GPU not in (found := core().available_devices):
+            raise ValueError(
+                f"device '{device}' is absent: OpenVINO finds {', '.join(found)}. Install Intel's "
+                "driver for its GPU (package intel-opencl-icd), or use device 'cpu'"
+            )
+    return "openvino"
 
 
 def check_int8(precision: Precision, engine: str, chosen: str, device: torch.device) -> None:

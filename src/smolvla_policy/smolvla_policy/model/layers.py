@@ -149,12 +149,12 @@ class Rotary:
             2.0 / head_dim
         )
         angle = positions.float()[..., None] / ROPE_WAVELENGTH**exponent
-        both = torch.cat((angle, angle), dim=-1)[:, :, None, :]
+        both = torch.cat((angle, angle), dim=-1)[:, None]
         self.cos, self.sin = both.cos(), both.sin()
 
     @staticmethod
     def of(cos: Tensor, sin: Tensor) -> Rotary:
-        """Return the embedding of given tables, each (batch, tokens, 1, head_dim)."""
+        """Return the embedding of given tables, each (batch, 1, tokens, head_dim)."""
         made = object.__new__(Rotary)
         made.cos, made.sin = cos, sin
         return made
@@ -164,11 +164,11 @@ class Rotary:
         return Rotary.of(change(self.cos), change(self.sin))
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Rotate (batch, tokens, heads, head_dim) in float32; the type is kept."""
+        """Rotate (batch, heads, tokens, head_dim) in float32; the type is kept."""
         wide = x.float()
-        first, second = wide.chunk(2, dim=-1)
+        half = wide.shape[-1] // 2
         # Written as OpenVINO recognizes it.
-        turned = torch.cat((-second, first), dim=-1)
+        turned = torch.cat((-wide[..., half:], wide[..., :half]), dim=-1)
         return (wide * self.cos + turned * self.sin).to(x.dtype)
 
 
@@ -222,7 +222,7 @@ def grouped_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> T
     tokens, so that one plain attention per key head remains.
 
     Args:
-        q: (batch, queries, heads, head_dim).
+        q: (batch, heads, queries, head_dim).
         k: (batch, kv_heads, keys, head_dim).
         v: as `k`.
         mask: from `additive_mask`, or None if everything may be read.
@@ -230,11 +230,5 @@ def grouped_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> T
     Returns:
         (batch, queries, heads * head_dim).
     """
-    batch, queries, heads, head_dim = q.shape
-    kv_heads = k.shape[1]
-    groups = heads // kv_heads
-    folded = q.to(k.dtype).view(batch, queries, kv_heads, groups, head_dim)
-    folded = folded.permute(0, 2, 3, 1, 4).reshape(batch, kv_heads, groups * queries, head_dim)
-    out = attention(folded, k, v, mask)
-    out = out.view(batch, kv_heads, groups, queries, head_dim).permute(0, 3, 1, 2, 4)
-    return out.reshape(batch, queries, heads * head_dim)
+    folded = q.to(k.dtype).reshape(q.shape[0], k.shape[1], -1, q.shape[3])
+    return attention(folded, k, v, mask).view(q.shape).transpose(1, 2).flatten(2)

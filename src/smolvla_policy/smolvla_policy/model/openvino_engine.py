@@ -15,7 +15,7 @@ from torch import Tensor
 from smolvla_policy.model.engine import Engine
 from smolvla_policy.model.layers import Rotary
 from smolvla_policy.model.network import Prefix
-from smolvla_policy.model.openvino_graphs import HIDDEN, Graphs, import_openvino
+from smolvla_policy.model.openvino_graphs import HIDDEN, INTEL_GPU, Graphs, import_openvino
 
 openvino = import_openvino()
 
@@ -40,11 +40,18 @@ class OpenVINOEngine(Engine):
     def __post_init__(self) -> None:
         self._image = _Request(self.graphs.compiled["image"])
         self._samples: list[tuple[_Request, _Request]] = []
+        self._ran: set[str] = set()
 
     @property
     def precision(self) -> str:
         """See `Engine`."""
         return self.graphs.source.precision.name
+
+    @property
+    def place(self) -> str:
+        """See `Engine`."""
+        device = "xpu" if self.graphs.source.device == INTEL_GPU else "cpu"
+        return f"{device} (openvino)"
 
     def encode_images(self, pixels: Tensor) -> Tensor:
         """See `Engine`."""
@@ -86,7 +93,11 @@ class OpenVINOEngine(Engine):
         request.set(inputs)
         if self.watch is not None:
             self.watch(graph, request.inputs)
-        return request.run()
+        result = request.run()
+        if graph not in self._ran:  # the first run copies the weights as it wants them
+            self._ran.add(graph)
+            self.graphs.release(graph)
+        return result
 
 
 class _Request:

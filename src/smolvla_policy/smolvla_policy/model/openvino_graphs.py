@@ -20,7 +20,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -41,9 +41,12 @@ STAGES = 2 * len(GRAPHS)
 """Of a conversion: each graph is exported and compiled."""
 IN_PYTORCH = ("text.embedding", "state_proj.", "action_time_mlp_in.")
 """Beginnings of the names of the weights that the graphs lack."""
-HIDDEN = -1e30
-"""Added to forbidden scores: finite in bfloat16, too, and beyond every score."""
+HIDDEN = -3e4
+"""Added to forbidden scores: finite in 16 bits, and beyond every score."""
+INTEL_GPU = "GPU"  # OpenVINO's name of it
 KEY, WEIGHTS = "key.json", "in_pytorch.safetensors"
+VERSIONS = ("source", "openvino", "torch")
+"""Parts of the key that a newer one makes worthless."""
 FINGERPRINT_BYTES = 2**20
 LENGTH = 9  # any but 1
 """Of the prefix that the graphs are exported with; they take any."""
@@ -182,7 +185,7 @@ def export(
         "prefix": (
             PrefixGraph(network),
             (*prefix, torch.zeros(1, 1, LENGTH, LENGTH)),
-            [(1,), (1,), (1,), (2, 3)],
+            [(1,), (2,), (2,), (2, 3)],
         ),
         "step": (
             StepGraph(network),
@@ -224,6 +227,7 @@ class GraphSource:
         sizes: of the network.
         side: of its images in pixels.
         precision: of weights and arithmetic.
+        device: ``CPU`` or `INTEL_GPU`.
         load: returns the network with its weights, of a precision.
     """
 
@@ -232,6 +236,7 @@ class GraphSource:
     sizes: ModelSizes
     side: int
     precision: Precision
+    device: str
     load: Callable[[Precision], SmolVLANetwork]
 
     @cached_property
@@ -245,7 +250,7 @@ class GraphSource:
             "source": fingerprint_of_source(),
             "openvino": import_openvino().get_version(),
             "torch": torch.__version__,
-            "processor": _core().get_property("CPU", "FULL_DEVICE_NAME"),
+            "processor": core().get_property(self.device, "FULL_DEVICE_NAME"),
             "instructions": os.environ.get("ONEDNN_MAX_CPU_ISA", ""),
         }
 
@@ -260,6 +265,9 @@ class GraphSource:
         precision = self.precision
         parts = {"image": precision.vision, "prefix": precision.text, "step": precision.expert}
         narrow = parts[graph] == torch.bfloat16 and not precision.widen
+        if self.device == INTEL_GPU:  # which has no bfloat16
+            hint = "f16" if narrow or precision.int8 else "f32"
+            return {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
         if precision.int8:
             narrow = cpu_has_bfloat16()
         return {
@@ -280,17 +288,15 @@ class GraphSource:
         folder = self.folder
         if json.loads((folder / KEY).read_text(encoding="utf-8")) != self.key:
             raise ValueError("made from something else")
-        compiled, blobs = {}, []
+        graphs = Graphs(self, {}, load_file(folder / WEIGHTS))
         for name in GRAPHS:
             with (folder / f"{name}.blob").open("rb") as file:
                 blob = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-            blobs.append(blob)
+            graphs.blobs[name] = blob
             tensor = import_openvino().Tensor(np.frombuffer(blob, np.uint8), shared_memory=True)
-            compiled[name] = _core().import_model(tensor, "CPU", self.options(name))
-            # What was copied is not needed twice; what was not is read again when it is needed.
-            if hasattr(blob, "madvise"):
-                blob.madvise(mmap.MADV_DONTNEED)
-        return Graphs(self, compiled, load_file(folder / WEIGHTS), blobs)
+            graphs.compiled[name] = core().import_model(tensor, self.device, self.options(name))
+            graphs.release(name)
+        return graphs
 
     def make(
         self, done: Callable[[], object], change: Callable[[str, Any], Any] | None = None
@@ -308,14 +314,14 @@ class GraphSource:
             model = models.pop(name)
             if change is not None:
                 model = change(name, model)
-            compiled[name] = _core().compile_model(model, "CPU", self.options(name))
+            compiled[name] = core().compile_model(model, self.device, self.options(name))
             done()
         weights = {
             name: parameter.detach()
             for name, parameter in network.named_parameters()
             if name.startswith(IN_PYTORCH)
         }
-        return Graphs(self, compiled, weights, network)
+        return Graphs(self, compiled, weights, network=network)
 
     def write(self, graphs: Graphs) -> None:
         """Write the cache, which appears under its name only when it is complete.
@@ -334,10 +340,22 @@ class GraphSource:
                 (partial / f"{name}.blob").write_bytes(model.export_model().getbuffer())
             shutil.rmtree(folder, ignore_errors=True)
             partial.rename(folder)
+            self._remove_older()
         except SafetensorError as error:
             raise OSError(str(error)) from error
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+
+    def _remove_older(self) -> None:
+        """Remove graphs of the same that other versions of the software made."""
+        ours = {name: fact for name, fact in self.key.items() if name not in VERSIONS}
+        for path in self.folder.parent.glob(f"*/{KEY}"):
+            try:
+                key = json.loads(path.read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                continue
+            if key != self.key and ours.items() <= key.items():
+                shutil.rmtree(path.parent, ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -348,15 +366,23 @@ class Graphs:
         source: that they were made from.
         compiled: graph -> `openvino.CompiledModel`.
         weights: parameter of the network -> tensor, of those in `IN_PYTORCH`.
-        owner: of the memory that the graphs read.
+        blobs: graph -> its file in the cache, which it reads; empty where that was not written.
+        network: whose weights the graphs read; None where they came from the cache.
         seconds: that the conversion took; 0 where it came from the cache.
     """
 
     source: GraphSource
-    compiled: Mapping[str, Any]
+    compiled: dict[str, Any]
     weights: Mapping[str, Tensor]
-    owner: object
+    blobs: dict[str, mmap.mmap] = field(default_factory=dict)
+    network: SmolVLANetwork | None = None
     seconds: float = 0.0
+
+    def release(self, graph: str) -> None:
+        """Free the memory of a graph's file; what it needs again is read again."""
+        blob = self.blobs.get(graph)
+        if blob is not None and hasattr(blob, "madvise"):
+            blob.madvise(mmap.MADV_DONTNEED)
 
 
 def cache_folder() -> Path:
@@ -410,7 +436,8 @@ def load_graphs(source: GraphSource) -> Graphs:
 
 
 @cache
-def _core() -> Any:
+def core() -> Any:
+    """Return OpenVINO's core, which finds devices and compiles graphs."""
     return import_openvino().Core()
 
 

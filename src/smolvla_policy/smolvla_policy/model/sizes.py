@@ -309,8 +309,13 @@ def cpu_has_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     return False
 
 
+DEVICES = "cpu, cuda, cuda:0, mps, xpu or auto"
+
+
 def choose_device(device: str | torch.device) -> torch.device:
-    """Turn ``cpu``, ``cuda``, ``cuda:1``, ``mps`` or ``auto`` into a device that is there.
+    """Turn ``cpu``, ``cuda``, ``cuda:1``, ``mps``, ``xpu`` or ``auto`` into a device.
+
+    What ``auto`` takes, and all but ``xpu`` (see `choose_engine`), is there.
 
     Raises:
         ValueError: the device is unknown or absent.
@@ -322,9 +327,7 @@ def choose_device(device: str | torch.device) -> torch.device:
     try:
         chosen = torch.device(device)
     except RuntimeError as error:
-        raise ValueError(
-            f"device {device!r} is unknown; choose cpu, cuda, cuda:0, mps or auto"
-        ) from error
+        raise ValueError(f"device {device!r} is unknown; choose {DEVICES}") from error
     if chosen.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if count == 0:
@@ -336,6 +339,6 @@ def choose_device(device: str | torch.device) -> torch.device:
             raise ValueError(f"device {device!r} is absent: there are {count} CUDA GPUs")
     elif chosen.type == "mps" and not torch.backends.mps.is_available():
         raise ValueError(f"device {device!r} is absent on this machine; use device 'cpu'")
-    elif chosen.type not in ("cpu", "cuda", "mps"):
-        raise ValueError(f"device {device!r} is not supported; choose cpu, cuda, mps or auto")
+    elif chosen.type not in ("cpu", "cuda", "mps", "xpu"):
+        raise ValueError(f"device {device!r} is not supported; choose {DEVICES}")
     return chosen

@@ -118,6 +118,17 @@ def test_the_device(settings, folder):
     assert row.status is Status.FIX
     (row,) = speed.check_device(replace(settings, device="abacus"), weights)
     assert "unknown" in row.found
+    (row,) = speed.check_device(replace(settings, device="xpu", engine="torch"), weights)
+    assert "openvino" in row.found
+
+
+def test_an_intel_gpu_that_is_absent(settings, folder):
+    openvino = pytest.importorskip("openvino")
+    if "GPU" in openvino.Core().available_devices:
+        pytest.skip("it is there")
+    (row,) = speed.check_device(replace(settings, device="xpu"), folder / "model.safetensors")
+    assert row.status is Status.FIX
+    assert "driver" in row.found
 
 
 def test_memory_that_is_too_little(settings, folder, tmp_path, monkeypatch):

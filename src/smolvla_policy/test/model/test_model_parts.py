@@ -180,14 +180,14 @@ def test_small_grid_takes_positions_at_the_same_fractions(build):
 @pytest.mark.parametrize("masked", [False, True])
 def test_grouped_attention_equals_repeated_heads(masked):
     generator = torch.Generator().manual_seed(0)
-    q = torch.randn(2, 5, 6, 8, generator=generator)
+    q = torch.randn(2, 6, 5, 8, generator=generator)
     k, v = torch.randn(2, 2, 2, 7, 8, generator=generator).unbind(1)
     allowed = torch.rand(2, 5, 7, generator=generator) > 0.3
     allowed[:, :, 0] = True
     mask = additive_mask(allowed, 3) if masked else None
     got = grouped_attention(q, k, v, mask)
     want = functional.scaled_dot_product_attention(
-        q.transpose(1, 2),
+        q,
         k.repeat_interleave(3, 1),
         v.repeat_interleave(3, 1),
         attn_mask=allowed[:, None] if masked else None,
@@ -196,7 +196,7 @@ def test_grouped_attention_equals_repeated_heads(masked):
 
 
 def test_a_row_without_permission_is_not_nan():
-    q, k = torch.ones(1, 2, 1, 4), torch.ones(1, 1, 3, 4)
+    q, k = torch.ones(1, 1, 2, 4), torch.ones(1, 1, 3, 4)
     mask = additive_mask(torch.zeros(1, 2, 3, dtype=torch.bool), 1)
     assert torch.allclose(grouped_attention(q, k, k, mask), torch.ones(1, 2, 4))
 

@@ -131,6 +131,16 @@ def test_other_weights_get_other_graphs(cache, images, tmp_path):
     assert np.allclose(chunk(load("float32", "openvino", other), images), want, atol=1e-3)
 
 
+def test_graphs_of_an_older_version_are_removed(cache, monkeypatch):
+    with monkeypatch.context() as older:
+        older.setattr(
+            "smolvla_policy.model.openvino_graphs.fingerprint_of_source", lambda: "older"
+        )
+        old = [load(dtype, "openvino").engine.graphs.source.folder for dtype in TOLERANCE]
+    new = load("float32", "openvino").engine.graphs.source.folder
+    assert set(new.parent.iterdir()) == {new, old[1]}
+
+
 def test_a_cache_that_cannot_be_written_costs_only_time(tmp_path, monkeypatch, images, caplog):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "file"))
@@ -138,6 +148,18 @@ def test_a_cache_that_cannot_be_written_costs_only_time(tmp_path, monkeypatch, i
     assert "cannot be written" in caplog.text
     want = chunk(load("float32", "torch"), images)
     assert np.allclose(chunk(policy, images), want, atol=1e-3)
+
+
+def test_an_intel_gpu_gets_the_graphs(cache, images, monkeypatch):
+    # OpenVINO's device for CPUs stands in for the one for GPUs.
+    monkeypatch.setattr("smolvla_policy.model.openvino_graphs.INTEL_GPU", "CPU")
+    monkeypatch.setattr("smolvla_policy.model.openvino_engine.INTEL_GPU", "CPU")
+    policy = SmolVLAPolicy.from_pretrained(
+        CHECKPOINT, device="xpu", dtype="bfloat16", engine="auto"
+    )
+    assert policy.engine.place == "xpu (openvino)"
+    want = chunk(load("bfloat16", "torch"), images)
+    assert np.allclose(chunk(policy, images), want, atol=0.05 * want.std())
 
 
 def test_a_policy_of_graphs_has_no_weights_to_save(pair, tmp_path):
