@@ -393,6 +393,11 @@ class RecordSettings(SensorSettings):
         "leader arm on leader/joint_states, 'next_state' the measured state one frame later.",
         choices=("command", "joint_trajectory", "leader", "next_state"),
     )
+    intervention: bool = setting(
+        False,
+        "Write the Boolean column 'intervention', as lerobot-rollout does: true while the "
+        "executor follows a human.",
+    )
     fps: int = setting(30, "Frames per second, the same for the whole dataset.", 1, 240)
     units: str = setting(
         "degrees",
