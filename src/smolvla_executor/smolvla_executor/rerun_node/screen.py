@@ -32,7 +32,7 @@ TIME = "time"
 """The timeline: seconds since the node started."""
 _APPLICATION = "smolvla"
 _LIVE_SPAN = 30.0  # [s] that plots show of a run that goes on
-_BATCH = 2.0  # [s] between two batches in a file
+_BATCH, _LIVE_BATCH = 2.0, 0.25  # [s] between two batches in a file, and of plots in a viewer
 _MEMORY = "2GB"  # of a viewer, and of what is kept for one that comes later
 _GRPC_PORT, _WEB_PORT = 9876, 9090  # Rerun's own
 _EYE = rrb.EyeControls3D(
@@ -84,7 +84,7 @@ class Screen:
     ) -> None:
         live = show in (WINDOW, BROWSER)
         # In a file many small batches would take most of the space.
-        self._batch = 0.0 if live else _BATCH
+        self._batch = _LIVE_BATCH if live else _BATCH
         batches = None if live else rr.ChunkBatcherConfig(flush_tick=_BATCH)
         self._stream = rr.RecordingStream(_APPLICATION, batcher_config=batches)
         # One time for all: that of each message, which may have waited.
