@@ -20,6 +20,7 @@ from smolvla_core.node_settings import (
     ManagedSettings,
     PolicySettings,
     RecordSettings,
+    RerunSettings,
 )
 from smolvla_core.ros.parameters import takes_effect
 from smolvla_core.settings import Settings, commented_yaml, settings_of, table_rows
@@ -32,6 +33,7 @@ NODES: dict[str, type[Settings]] = {
     "executor_node": ExecutorSettings,
     "policy_node": PolicySettings,
     "record_node": RecordSettings,
+    "rerun_node": RerunSettings,
     "sim_node": SimSettings,
     "visualization_node": VisualizationSettings,
 }

@@ -206,6 +206,7 @@ install_python_packages() {
   fi
   install_torch
   run "MuJoCo, tokenizers, PyAV and the other libraries" "${PIP[@]}" -r requirements/run.txt
+  run "Rerun, a viewer (about 170 MB)" "${PIP[@]}" --no-deps -r requirements/rerun.txt
   run "test tools and linters" "${PIP[@]}" -r requirements/dev.txt
 }
 

@@ -155,7 +155,7 @@ def launched():
 
 
 def test_the_simulation_obeys_a_sentence_and_leaves_no_process(launched):
-    suite = launched("hardware:=sim", "policy:=scripted", "rviz:=false")
+    suite = launched("hardware:=sim", "policy:=scripted", "view:=none")
     suite.until(lambda: "no instruction yet" in suite.executor.reason, "the executor waits")
     suite.until(lambda: suite.positions is not None, "joint states")
     suite.until(lambda: suite.policy.state == PolicyStatus.READY, "the policy is ready")
@@ -266,7 +266,7 @@ def heavy_arm(tmp_path):
             f"robot:={cameras}",
             f"checkpoint:={CHECKPOINT}",
             f"params_file:={slow}",
-            "rviz:=false",
+            "view:=none",
         ],
         {"AMENT_PREFIX_PATH": os.pathsep.join([str(prefix), os.environ["AMENT_PREFIX_PATH"]])},
     )
@@ -332,7 +332,7 @@ def test_bad_input_ends_with_one_line_before_anything_starts(launched, arguments
 def test_a_node_that_cannot_start_ends_the_launch_with_its_reason(launched, tmp_path):
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text("policy_node:\n  ros__parameters:\n    device: quantum\n")
-    suite = launched("hardware:=sim", f"params_file:={wrong}", "rviz:=false")
+    suite = launched("hardware:=sim", f"params_file:={wrong}", "view:=none")
     assert suite.end() == 1
     last = [line for line in suite.output.splitlines() if "[ERROR] [launch]" in line][-1]
     assert "policy_node failed with exit status 78" in last

@@ -74,7 +74,7 @@ class Watch:
 
 
 def test_two_simulated_arms_are_apart_and_below_one_frame(launched):  # noqa: F811
-    suite = launched("hardware:=sim", "policy:=scripted", "rviz:=false", file=EXAMPLE)
+    suite = launched("hardware:=sim", "policy:=scripted", "view:=none", file=EXAMPLE)
     watch = Watch(suite.node)
     for name in NAMES:
         suite.until(lambda name=name: name in watch.joints, f"joint states of {name}")
@@ -105,7 +105,7 @@ def test_two_simulated_arms_are_apart_and_below_one_frame(launched):  # noqa: F8
 
 @needs_ros2_control
 def test_two_mock_arms_have_their_controllers(launched):  # noqa: F811
-    suite = launched("hardware:=mock", f"checkpoint:={CHECKPOINT}", "rviz:=false", file=EXAMPLE)
+    suite = launched("hardware:=mock", f"checkpoint:={CHECKPOINT}", "view:=none", file=EXAMPLE)
     watch = Watch(suite.node)
     for name in NAMES:
         suite.until(lambda name=name: name in watch.joints, f"joint states of {name}")
@@ -138,7 +138,7 @@ from launch_ros.substitutions import FindPackageShare
 
 def generate_launch_description():
     file = PathJoinSubstitution([FindPackageShare("smolvla_bringup"), "launch/so100.launch.py"])
-    arguments = {"hardware": "sim", "policy": "scripted", "rviz": "false", "namespace": "arm"}
+    arguments = {"hardware": "sim", "policy": "scripted", "view": "none", "namespace": "arm"}
     return LaunchDescription([
         DeclareLaunchArgument("robot_namespace"),
         DeclareLaunchArgument("ports", default_value="2"),

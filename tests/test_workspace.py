@@ -10,6 +10,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from smolvla_executor.rerun_node import installed
 
 ROOT = Path(__file__).parents[1]
 
@@ -138,3 +139,10 @@ def test_setup_in_a_shell_of_another_copy_refuses_and_keeps_the_venv(tmp_path):
     assert ended.returncode == 1
     assert f"another copy of this workspace (its env.sh was sourced: {other})" in ended.stderr
     assert (here / ".venv/.kind").exists()
+
+
+def test_the_command_for_a_missing_viewer_is_what_the_setup_installs(monkeypatch):
+    assert installed.RERUN_SDK in (ROOT / "constraints.txt").read_text().split()
+    monkeypatch.setattr(installed, "version", lambda name: "0.1.0")
+    named = {canonical(word.split("==")[0]) for word in installed.rerun_problem().split()}
+    assert set(names_in(ROOT / "requirements/rerun.txt")) <= named

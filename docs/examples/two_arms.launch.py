@@ -3,7 +3,7 @@
 
 ros2 launch ./two_arms.launch.py hardware:=sim
 
-What so100.launch.py takes besides (policy:=…, rviz:=…, dry_run:=…) can be given too and counts for
+What so100.launch.py takes besides (policy:=…, view:=…, dry_run:=…) can be given too and counts for
 both; its --show-args lists it.
 """
 

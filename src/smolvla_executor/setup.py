@@ -21,6 +21,7 @@ setup(
     entry_points={
         "console_scripts": [
             "executor_node = smolvla_executor.executor_node:main",
+            "rerun_node = smolvla_executor.rerun_node:main",
             "visualization_node = smolvla_executor.visualization_node:main",
         ],
     },

@@ -22,6 +22,9 @@ from smolvla_core.settings import settings_of
     [
         ({"policy": "scripted", "checkpoint": "x"}, "reads no checkpoint"),
         ({"hardware": "toaster"}, "hardware is toaster, which is not one of real, mock, sim"),
+        ({"view": "toaster"}, "view is toaster, which is not one of rviz, rerun, none"),
+        ({"rerun": "screen"}, "rerun is 'screen', but must be window, browser or a file"),
+        ({"rerun": "window", "view": "rviz"}, "and view is 'rviz'; leave out one of the two"),
         ({"output": "torque"}, "one of forward, joint_trajectory"),
         ({"aggregate": "mean"}, "one of latest, weighted"),
         ({"hardware": "sim", "output": "joint_trajectory"}, "simulation takes no trajectories"),
@@ -49,9 +52,9 @@ def test_launch_texts_and_command_line_give_the_same_options() -> None:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     line = ["--hardware", "sim", "--seed", "3", "--rate", "60", "--viewer", "--no-autostart"]
-    line += ["--policy", "none", "--no-rviz"]
+    line += ["--policy", "none", "--view", "none"]
     texts = {"hardware": "sim", "seed": "3", "rate": "60", "viewer": "true"}
-    texts |= {"autostart": "False", "policy": "none", "rviz": "0"}
+    texts |= {"autostart": "False", "policy": "none", "view": "none"}
     wanted = Options(
         hardware="sim",
         seed=3,
@@ -59,7 +62,7 @@ def test_launch_texts_and_command_line_give_the_same_options() -> None:
         viewer=True,
         autostart=False,
         policy="none",
-        rviz=False,
+        view="none",
     )
     assert from_arguments(parser.parse_args(line)) == wanted
     assert Options.from_text({**texts, "aggregate": "", "checkpoint": ""}) == wanted

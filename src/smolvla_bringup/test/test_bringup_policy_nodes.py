@@ -21,6 +21,7 @@ from smolvla_bringup.system.options import PARTS, Options, SetupError
 from smolvla_core.node_settings import ExecutorSettings
 from smolvla_core.ros.parameters import wrong_type
 from smolvla_core.settings import settings_of
+from smolvla_executor.rerun_node import installed
 from smolvla_executor.visualization_node.markers import VisualizationSettings
 from smolvla_policy.backends.registry import policy_parameters
 from smolvla_sim.node.parameters import SimSettings
@@ -293,6 +294,36 @@ def test_the_path_is_drawn_without_rviz_and_nothing_depends_on_it() -> None:
     assert "ros-jazzy-rviz2" in lines[0]
 
 
+def test_rerun_shows_the_run_where_it_is_asked_for(
+    install: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    install("rviz2")
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.chdir(tmp_path)
+    (node,) = visualization_nodes(sim(view="rerun", namespace="left"), print)
+    assert node.executable == "rerun_node"
+    assert node.restarts
+    assert not node.critical
+    assert "<robot" in node.configured("robot_description")
+    assert node.parameters["cameras"] == ["top", "side", "wrist"]
+    assert node.parameters["frame_prefix"] == "left/"
+    assert not node.has("show")
+    (node,) = visualization_nodes(sim(rerun="out/run.rrd"), print)
+    assert node.configured("show") == str(tmp_path / "out/run.rrd")
+    assert not node.restarts  # the file would begin anew
+    assert "rerun_node" in [node.name for node in simulation_nodes(sim(rerun="browser"))]
+    assert len(simulation_nodes(sim())) == 3
+
+
+def test_rerun_that_is_missing_is_named_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(installed, "RERUN_SDK", "rerun-sdk==999.0.0")
+    with pytest.raises(
+        SetupError, match=r"^view 'rerun': .*pip install .*rerun-sdk==999"
+    ) as caught:
+        visualization_nodes(sim(view="rerun"), print)
+    assert "\n" not in str(caught.value)
+
+
 def test_rviz_opens_where_it_is_and_there_is_a_display(
     install: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -300,16 +331,16 @@ def test_rviz_opens_where_it_is_and_there_is_a_display(
         nodes = visualization_nodes(sim(**values), lambda line: None)
         return "rviz2" in [node.name for node in nodes]
 
-    with pytest.raises(SetupError, match=r"rviz2 is not installed .*ros-jazzy-rviz2.*rviz:=false"):
-        opened(rviz=True)
+    with pytest.raises(SetupError, match=r"rviz2 is not installed .*ros-jazzy-rviz2.*view:=none"):
+        opened(view="rviz")
     install("rviz2")
     assert not opened()  # no display
     with pytest.raises(SetupError, match="RViz is asked for, but there is no display"):
-        opened(rviz=True)
+        opened(view="rviz")
     monkeypatch.setenv("DISPLAY", ":0")
     assert opened()
-    assert opened(rviz=True)
-    assert not opened(rviz=False)
+    assert opened(view="rviz")
+    assert not opened(view="none")
 
 
 def test_rviz_shows_the_frames_of_its_namespace(

@@ -6,19 +6,22 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import JointState
+from smolvla_bringup.demo.plan import PlanView
 from smolvla_bringup.demo.plot import plot_run
-from smolvla_bringup.demo.report import LiveLine, summarize, summary_text
-from smolvla_bringup.demo.video import VideoWriter, compose
+from smolvla_bringup.demo.report import LiveLine, status_line, summarize, summary_text
+from smolvla_bringup.demo.video import Caption, VideoWriter, compose
 from smolvla_bringup.system.options import Options
 from smolvla_bringup.system.run_log import Progress, ReceivedChunk, RunLog, RunLogger
 from smolvla_core.images import decode_picture
 from smolvla_core.ros.converters import image_message
+from smolvla_sim.world.scene import CAMERAS
 from std_msgs.msg import Float32, Float64MultiArray
 
 from smolvla_msgs.msg import ActionChunk, ExecutorStatus, InferenceRequest, PolicyStatus
@@ -155,7 +158,7 @@ class TestVideo:
 
     @staticmethod
     def writer(path: Path):
-        return VideoWriter(path, lambda time: f"put it there {time:.1f} s", rate=10)
+        return VideoWriter(path, lambda time: Caption("put it there", time), rate=10)
 
     def test_pictures_keep_their_times(self, tmp_path: Path) -> None:
         writer = self.writer(tmp_path / "v.mp4")
@@ -171,12 +174,22 @@ class TestVideo:
             frames = list(video.decode(stream))
         np.testing.assert_allclose([frame.time for frame in frames], np.arange(14) / 10, atol=1e-6)
         pixels = [frame.to_ndarray(format="rgb24") for frame in frames]
-        assert pixels[0].shape == (520, 960, 3)
+        assert pixels[0].shape == (540, 960, 3)
         top = [round(float(picture[200, 200].mean())) for picture in pixels]  # large
         expected = [0, 40, *[80] * 10, 120, 160]  # the one before stays meanwhile
         np.testing.assert_allclose(top, expected, atol=12)
         assert pixels[12][100, 800].mean() > 240  # wrist, beside it
         assert pixels[12][480:, :400].max() > 200  # the caption
+
+    def test_a_run_that_was_not_done_ends_with_that(self, tmp_path: Path) -> None:
+        writer = self.writer(tmp_path / "v.mp4")
+        assert writer.put(0.0, {"top": serialized(40)})
+        assert writer.close("NOT DONE in 0.1 s") == ""
+        with av.open(str(tmp_path / "v.mp4")) as video:
+            pixels = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
+        assert len(pixels) > 12  # it stays for a while
+        assert pixels[0][460, 30].mean() == pytest.approx(40, abs=12)
+        np.testing.assert_allclose(pixels[-1][460, 30], (213, 94, 0), atol=20)
 
     def test_no_camera_is_reported(self, tmp_path: Path) -> None:
         writer = self.writer(tmp_path / "v.mp4")
@@ -195,13 +208,53 @@ def test_main_picture_is_the_beauty_camera() -> None:
         return np.full((10, 10, 3), value, np.uint8)
 
     images = {"side": gray(50), "wrist": gray(100), "beauty": gray(150), "top": gray(200)}
-    picture = compose(images, "")
+    picture = compose(images, Caption())
     assert picture[100, 100, 0] == 150
     assert picture[100, 700, 0] == 100
     assert picture[300, 700, 0] == 200
-    alone = compose({"side": gray(50)}, "")
+    alone = compose({"side": gray(50)}, Caption())
     assert alone[100, 100, 0] == 50
     assert alone[100, 700, 0] < 30
+
+
+def test_pictures_are_named_and_show_the_plan_and_the_end() -> None:
+    images = {name: np.full((48, 64, 3), 128, np.uint8) for name in ("beauty", "wrist")}
+    path = np.array([[0.25, 0.5], [0.75, 0.5]])
+    bare = compose(images, Caption("push"))
+    told = compose(images, Caption("push", 3.0, 0.5, "plan: 9 of 16", {"beauty": path}))
+    for corner in (bare[:24, :40], bare[:24, 640:680]):
+        assert corner.max() > 200  # the name
+        assert corner.min() < 60
+    changed = np.any(told != bare, axis=-1)
+    assert changed[240, 200:440].all()  # the line of the plan
+    assert not changed[:220].any()
+    assert changed[480:].sum() > 100  # score and plan
+    done = compose(images, Caption("push", outcome="DONE in 3.0 s", done=True))
+    assert done[470, 10].tolist() == [0, 158, 115]
+
+
+def test_the_plan_is_where_the_camera_sees_the_gripper() -> None:
+    axes = ("x", "y", "z")
+    links = ["world", "a", "b", "gripper_frame_link"]
+    joints = [
+        f'<joint name="{axis}" type="prismatic"><parent link="{links[i]}"/>'
+        f'<child link="{links[i + 1]}"/><axis xyz="{" ".join(str(int(i == k)) for k in range(3))}"'
+        f"/></joint>"
+        for i, axis in enumerate(axes)
+    ]
+    named = "".join(f'<link name="{link}"/>' for link in links)
+    view = PlanView(f'<robot name="gantry">{named}{"".join(joints)}</robot>')
+    target = np.array(CAMERAS["beauty"].target)
+    rows = target + np.array([[9.0, 9, 9], [0, 0, 0], [0, 0, 0.05]])
+    log = RunLog(axes)
+    assert view.paths(log) == {}
+    log.chunks.append(ReceivedChunk(0.1, 5, PERIOD, rows))
+    log.progress.append(Progress(0.2, 6, 2))  # the first row is over
+    middle, above = view.paths(log)["beauty"]
+    np.testing.assert_allclose(middle, (0.5, 0.5), atol=1e-9)
+    assert above[1] < 0.45
+    assert above[0] == pytest.approx(0.5, abs=0.01)
+    assert "wrist" not in view.paths(log)
 
 
 # The live line: overwritten in a terminal, rare lines in a file.
@@ -224,7 +277,7 @@ class Clock:
 
 def show(line: LiveLine, clock: Clock, seconds: float) -> None:
     for _ in range(round(seconds / STEP)):
-        line.update(lambda: f"at {clock.now:.2f}")
+        line.update(lambda width: f"at {clock.now:.2f}")
         clock.now += STEP
 
 
@@ -239,12 +292,30 @@ def test_terminal_gets_one_line_that_is_overwritten(monkeypatch) -> None:
     stream, clock = Terminal(), Clock()
     line = LiveLine(stream, clock)
     show(line, clock, 6 * STEP)
-    line.update(lambda: "x" * 100)
+    line.update(lambda width: "x" * 100)
     assert "\n" not in stream.getvalue()
     assert stream.getvalue().count("\r") == 4
     # Wider than the terminal it would wrap and could not be overwritten.
     assert "x" * 19 in stream.getvalue()
     assert "x" * 20 not in stream.getvalue()
+
+
+@pytest.mark.parametrize("width", [59, 79, 200])
+def test_a_narrow_line_keeps_score_and_reason(width: int) -> None:
+    client = SimpleNamespace(score=0.5, executor_status=ExecutorStatus(tick=123, chunk_size=50))
+    client.executor_status.latency_last = 0.232
+    client.executor_status.state = ExecutorStatus.HOLDING
+    client.executor_status.reason = "the queue is empty: waits for a chunk"
+    line = status_line(12.34, client, width)
+    assert len(line) <= width
+    assert "score 0.50" in line
+    assert "holding: the queue is empty: " in line
+    assert ("latency 232 ms" in line) == (width == 200)
+    client.executor_status.state = ExecutorStatus.RUNNING
+    line = status_line(12.34, client, width)
+    assert "running" in line
+    assert "queue  0/50" in line
+    assert "the queue is empty" not in line
 
 
 def test_logged_line_replaces_the_live_one_and_stays() -> None:

@@ -85,7 +85,7 @@ def test_what_is_missing_beside_a_running_arm_is_started_alone() -> None:
 
 @pytest.mark.usefixtures("running", "patient", "workspace")
 def test_start_starts_nothing_then(capsys: pytest.CaptureFixture[str], executable: object) -> None:
-    arguments = ["--hardware", "sim", "--policy", "scripted", "--no-rviz"]
+    arguments = ["--hardware", "sim", "--policy", "scripted", "--view", "none"]
     assert start.main(arguments) == 2
     captured = capsys.readouterr()
     assert ": /controller_manager; two of a name" in captured.err

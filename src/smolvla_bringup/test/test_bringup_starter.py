@@ -157,7 +157,7 @@ def start_command(executable: Callable[..., None], tmp_path: Path) -> list[str]:
     executable("smolvla_executor", "executor_node", "/bin/sh", "-c", POLITE)
     executable("smolvla_executor", "visualization_node", "/bin/sh", "-c", POLITE)
     command = [sys.executable, "-m", "smolvla_bringup.cli", "run", "--hardware", "sim"]
-    return [*command, "--no-rviz", "--log-dir", str(tmp_path / "log")]
+    return [*command, "--view", "none", "--log-dir", str(tmp_path / "log")]
 
 
 def run_until_ready(command: list[str], mark: Mark) -> subprocess.Popen[str]:
@@ -291,7 +291,7 @@ def run_arm(executable: Callable[..., None], workspace: Path, tmp_path: Path) ->
     executable("controller_manager", "spawner", "/bin/sh", "-c", "exit 0")
     command = [sys.executable, "-m", "smolvla_bringup.cli", "run", "--hardware", "mock"]
     log = str(tmp_path / "log")
-    return [*command, "--checkpoint", "owner/name", "--no-rviz", "--log-dir", log]
+    return [*command, "--checkpoint", "owner/name", "--view", "none", "--log-dir", log]
 
 
 @pytest.fixture(params=["run", "launch"])
@@ -302,7 +302,7 @@ def arm(request: pytest.FixtureRequest, run_arm: list[str]) -> Iterator[Arm]:
         pytest.importorskip("launch_ros.actions", reason="launch_ros is not installed")
         command = [sys.executable, str(ROOT / "tests/launch_runner.py")]
         command += [str(ROOT / "src/smolvla_bringup/launch/so100.launch.py"), "hardware:=mock"]
-        command += ["checkpoint:=owner/name", "rviz:=false"]
+        command += ["checkpoint:=owner/name", "view:=none"]
     started = Arm(*command)
     yield started
     if started.process.poll() is None:

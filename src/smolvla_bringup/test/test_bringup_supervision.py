@@ -121,7 +121,7 @@ def test_a_spawner_that_fails_quotes_the_first_error_of_the_driver() -> None:
 @pytest.mark.usefixtures("ros2_control")
 @pytest.mark.parametrize("hardware", ["mock", "sim"])
 def test_the_arms_own_nodes_alone_are_never_restarted(hardware: str) -> None:
-    options = Options(hardware=hardware, checkpoint="owner/name", rviz=False)
+    options = Options(hardware=hardware, checkpoint="owner/name", view="none")
     specs = {spec.name: spec for spec in node_list(options)}
     arm = {"sim": {"sim_node"}, "mock": {"controller_manager", "spawner"}}[hardware]
     assert {name for name, spec in specs.items() if not spec.restarts} == arm

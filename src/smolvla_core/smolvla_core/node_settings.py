@@ -393,6 +393,11 @@ class RecordSettings(SensorSettings):
         "leader arm on leader/joint_states, 'next_state' the measured state one frame later.",
         choices=("command", "joint_trajectory", "leader", "next_state"),
     )
+    intervention: bool = setting(
+        False,
+        "Write the Boolean column 'intervention', as lerobot-rollout does: true while the "
+        "executor follows a human.",
+    )
     fps: int = setting(30, "Frames per second, the same for the whole dataset.", 1, 240)
     units: str = setting(
         "degrees",
@@ -471,3 +476,58 @@ class RecordSettings(SensorSettings):
                 raise SettingError(
                     "cameras", f"holds '{camera}', which must be letters, digits and underscores"
                 )
+
+
+WINDOW, BROWSER, RECORDING = "window", "browser", ".rrd"
+"""Where Rerun shows a run; the last is how the names of its files end."""
+
+
+def check_show(show: str, name: str = "show") -> None:
+    """Make sure that `show` says where Rerun shows a run.
+
+    Args:
+        show: one of `WINDOW`, `BROWSER`, the path of a file, or empty.
+        name: of the setting.
+
+    Raises:
+        SettingError: it does not.
+    """
+    if show not in ("", WINDOW, BROWSER) and not show.endswith(RECORDING):
+        raise SettingError(
+            name,
+            f"is '{show}', but must be {WINDOW}, {BROWSER} or a file whose name ends in "
+            f"{RECORDING}",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RerunSettings(RobotSettings):
+    """Of `rerun_node`."""
+
+    show: str = setting(
+        "",
+        f"Where Rerun shows the run: in a '{WINDOW}', in a '{BROWSER}' (the log has the address), "
+        f"or later, from a file that is written (*{RECORDING}). Empty: in a window where there is "
+        "a display, else in a browser.",
+    )
+    cameras: tuple[str, ...] = setting(
+        (), "Names of the cameras that are shown. Empty: those of the robot file."
+    )
+    robot_description: str = setting(
+        "",
+        "The URDF as text. Empty: it is taken from the topic robot_description, as "
+        "robot_state_publisher publishes it.",
+    )
+    tip_link: str = setting(
+        "gripper_frame_link", "Link of the URDF whose predicted and executed path is drawn."
+    )
+    frame_prefix: str = setting(
+        "", "What stands before the frames' names on the topics; it is left out here."
+    )
+    rate: float = live_setting(
+        10.0, "How often images, arm and path are shown at most [Hz]; plots have all.", 0.5, 60.0
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_show(self.show)

@@ -14,23 +14,27 @@ import argparse
 import dataclasses
 import functools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from smolvla_core.console import beside_json, command_parser, could_not_run, write_json
 from tqdm import tqdm
 
+from smolvla_sim.evaluation_page import films, page
 from smolvla_sim.play import measures
 from smolvla_sim.play.loop import EpisodeLoop, Observer, direct
 from smolvla_sim.play.policies import completed, load_backend
 from smolvla_sim.play.workers import run_in_processes
 from smolvla_sim.settings import EvaluationSettings, add_arguments, from_arguments
-from smolvla_sim.world.rendering import choose_gl
+from smolvla_sim.world.rendering import RenderingError, choose_gl
 from smolvla_sim.world.simulation import Simulation
 from smolvla_sim.world.tasks import task_sequence
+
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -64,13 +68,22 @@ class EpisodeResult:
 class EpisodePlayer:
     """Plays the episode of a seed, from the seed alone, by `completed` settings.
 
+    Args:
+        settings: how to play.
+        watch: called with the simulation at each command.
+
     Raises:
         ValueError: policy, task or rate do not fit.
         smolvla_sim.world.rendering.RenderingError: cameras are needed and no OpenGL works.
     """
 
-    def __init__(self, settings: EvaluationSettings) -> None:
+    def __init__(
+        self,
+        settings: EvaluationSettings,
+        watch: Callable[[Simulation], None] = lambda simulation: None,
+    ) -> None:
         self._settings = settings
+        self._watch = watch
         self._simulation = Simulation(settings.model, variation=settings.variation)
         self._observer = Observer(
             self._simulation, load_backend(settings), settings.size, settings.joint_noise
@@ -87,7 +100,7 @@ class EpisodePlayer:
         task = next(task_sequence(self._settings.asked, seed))
         rng = np.random.default_rng([seed, 6])
         simulation.begin(task, seed, rng, self._settings.random_starts)
-        loop = EpisodeLoop(self._observer, self._executor, seed=seed)
+        loop = EpisodeLoop(self._observer, self._executor, seed=seed, on_command=self._on_command)
         loop.instruction = task.sentence
         loop.step()
         if loop.trace.refusals:
@@ -103,6 +116,10 @@ class EpisodePlayer:
             outcome=measures.outcome(task, score, simulation.progress),
             refusal=loop.trace.refusal,
         )
+
+    def _on_command(self, command: Array) -> Array:
+        self._watch(self._simulation)
+        return command
 
 
 def evaluate(settings: EvaluationSettings) -> list[EpisodeResult]:
@@ -190,33 +207,54 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     try:
         settings, _ = completed(from_arguments(EvaluationSettings, arguments))
-        if settings.json:
-            _check_writable(settings.json)
+        for path in filter(None, (settings.json, settings.report)):
+            _check_writable(path)
         if settings.policy != "scripted":
             # Once here instead of in every worker.
             choose_gl()
         with beside_json(settings.json):
-            print(
+            title = (
                 f"{settings.player}, task {settings.asked}, {settings.episodes} episodes from "
                 f"seed {settings.seed}, {settings.n_action_steps} actions a chunk at "
-                f"{settings.fps:g} Hz, at most {settings.limit:g} s each",
-                flush=True,
+                f"{settings.fps:g} Hz, at most {settings.limit:g} s each"
             )
+            print(title, flush=True)
             results = evaluate(settings)
             # First the results: a file that cannot be written shall not cost them.
             print(report(results))
         if settings.json:
+            options = dataclasses.asdict(settings)
             content = {
-                "options": {**dataclasses.asdict(settings), "json": str(settings.json)},
+                "options": {
+                    name: str(value) if isinstance(value, Path) else value
+                    for name, value in options.items()
+                },
                 "summary": summary(results),
                 "episodes": [dataclasses.asdict(result) for result in results],
             }
             write_json(settings.json, content)
+        if settings.report:
+            with beside_json(settings.json):
+                _write_report(settings, title, results)
     except (ValueError, OSError, RuntimeError) as error:  # RenderingError is a RuntimeError
         return could_not_run(prog, error)
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _write_report(
+    settings: EvaluationSettings, title: str, results: Sequence[EpisodeResult]
+) -> None:
+    """Write the page; where no OpenGL draws, without films."""
+    assert settings.report is not None
+    filmed: dict[int, bytes] = {}
+    try:
+        filmed = films(results, settings.fps, functools.partial(EpisodePlayer, settings))
+    except RenderingError as error:
+        print(f"no films of failures: {error}")
+    settings.report.write_text(page(title, results, summary(results), filmed), encoding="utf-8")
+    print(f"{settings.report} has all episodes, and films of {len(filmed)} failures")
 
 
 def _check_writable(path: Path) -> None:

@@ -144,6 +144,11 @@ class EvaluationSettings(PlaySettings):
     json: Path | None = setting(
         None, "Write all episodes into this file, too; '-' is standard output."
     )
+    report: Path | None = setting(
+        None,
+        "Write a page (.html) with intervals, all episodes, and films of the first failures, "
+        "which are played once more for it.",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

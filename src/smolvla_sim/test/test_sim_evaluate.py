@@ -3,10 +3,15 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import io
 import json
+import re
 from itertools import count
+from xml.etree import ElementTree
 
+import av
 import numpy as np
 import pytest
 from smolvla_sim.evaluate import (
@@ -18,6 +23,7 @@ from smolvla_sim.evaluate import (
     success_line,
     summary,
 )
+from smolvla_sim.evaluation_page import page
 from smolvla_sim.expert.backend import ScriptedBackend
 from smolvla_sim.play import policies
 from smolvla_sim.play.policies import completed
@@ -130,6 +136,46 @@ def test_the_command_prints_the_success_last_and_writes_all(tmp_path, capsys):
     assert content["summary"]["interval"] == [pytest.approx(0.1581, abs=1e-4), 1.0]
     assert content["options"]["policy"] == "scripted"
     assert content["options"]["n_action_steps"] == 5
+
+
+def test_the_page_has_intervals_and_films_of_failures(tmp_path, capsys):
+    path = tmp_path / "new" / "page.html"
+    # Too short a time for the second one.
+    arguments = ["--time-limit", "1.4", "--episodes", "2", "--seed", "1000", "--report", str(path)]
+    assert main([*SCRIPTED, *arguments]) == 0
+    results = evaluate(dataclasses.replace(REACH, time_limit=1.4, episodes=2))
+    failed = [result for result in results if not result.success]
+    assert len(failed) == 1, results
+    text = path.read_text("utf-8")
+    for void in ('<meta charset="utf-8">', " controls muted loop"):
+        text = text.replace(void, "")
+    ElementTree.fromstring(text.partition("\n")[2])  # every element ends
+    assert "<h1>success 1 of 2</h1>" in text
+    assert "1.3 to 98.7 %" in text
+    (film,) = re.findall('data:video/mp4;base64,([^"]+)', text)
+    assert f"seed {failed[0].seed}, {failed[0].task}: {failed[0].outcome}" in text
+    with av.open(io.BytesIO(base64.b64decode(film))) as video:
+        frames = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
+    assert len(frames) == pytest.approx(1.4 * 15, abs=2)
+    assert frames[0].shape == (240, 640, 3)
+    assert np.abs(frames[0].astype(int) - frames[-1]).max() > 50  # it moves
+    assert f"{path} has all episodes" in capsys.readouterr().out
+
+
+def test_a_page_without_failures_has_no_films(tmp_path):
+    path = tmp_path / "page.html"
+    arguments = ["--time-limit", "4", "--episodes", "1", "--seed", "1000", "--report", str(path)]
+    assert main([*SCRIPTED, *arguments, "--json", "-"]) == 0
+    text = path.read_text("utf-8")
+    assert "<h1>success 1 of 1</h1>" in text
+    assert "video" not in text.partition("</style>")[2]
+
+
+def test_the_page_of_strange_words_is_html():
+    refused = result_of(3, "lifted only", 0.5, 8.0, "camera <top> & more")
+    text = page("a < b", [refused], summary([refused]), {})
+    assert "camera &lt;top&gt; &amp; more" in text
+    assert "<p>a &lt; b</p>" in text
 
 
 def test_the_results_go_to_standard_output_alone(capsys):

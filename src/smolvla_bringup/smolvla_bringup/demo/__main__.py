@@ -34,6 +34,7 @@ _OPTIONS = (
     "chunk_size_threshold",
     "aggregate",
     "viewer",
+    "rerun",
     "params_file",
 )
 # [s]; a network has to be loaded, perhaps downloaded first.

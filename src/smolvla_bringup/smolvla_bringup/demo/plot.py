@@ -13,10 +13,10 @@ from matplotlib.lines import Line2D
 
 from smolvla_bringup.system.run_log import RunLog
 
-_COLUMNS = 2
 _DPI = 110
 # Okabe and Ito's palette, which color-blind readers can tell apart.
 _MEASURED, _COMMANDED, _CHUNK = "#000000", "#D55E00", "#0072B2"
+_WIDTHS = {_MEASURED: 1.6, _COMMANDED: 1.2, _CHUNK: 1.0}
 _QUEUE, _REQUEST, _ARRIVAL, _SCORE = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
 
 
@@ -25,51 +25,41 @@ def plot_run(log: RunLog, title: str, path: Path) -> None:
 
     One panel per joint with commanded and measured position and every chunk as it was
     predicted, from the time at which its rows were due; below, queue depth with the requests
-    and the arrivals, and the task's score.
+    and the arrivals, and the task's score. All have the same axis of time.
     """
-    rows = -(-len(log.joints) // _COLUMNS)
-    figure = Figure(figsize=(15, 2.3 * rows + 4.6), dpi=_DPI, layout="constrained")
+    count = len(log.joints)
+    figure = Figure(figsize=(15, 1.45 * count + 4.4), dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=14)
-    grid = figure.add_gridspec(rows + 2, _COLUMNS, height_ratios=[*[1.0] * rows, 1.15, 0.6])
-    first: Axes | None = None
+    ratios = [*[1.0] * count, 1.4, 0.8]
+    *panels, queue, score = figure.subplots(count + 2, sharex=True, height_ratios=ratios)
     chunk_times = [
         log.tick_times(chunk.first_tick + np.arange(len(chunk.positions)), chunk.period)
         for chunk in log.chunks
     ]
-    for index, joint in enumerate(log.joints):
-        cell = grid[index // _COLUMNS, index % _COLUMNS]
-        axes = figure.add_subplot(cell, sharex=first)
-        first = first or axes
+    for index, (joint, axes) in enumerate(zip(log.joints, panels, strict=True)):
         for times, chunk in zip(chunk_times, log.chunks, strict=True):
             axes.plot(
                 times,
                 chunk.positions[:, index],
                 color=_CHUNK,
                 alpha=0.35,
-                lw=1.0,
+                lw=_WIDTHS[_CHUNK],
                 marker=".",
                 markevery=[0] if len(times) else None,
             )
-        for samples, color, width in (
-            (log.states, _MEASURED, 1.6),
-            (log.commands, _COMMANDED, 1.1),
-        ):
+        for samples, color in ((log.states, _MEASURED), (log.commands, _COMMANDED)):
             values = [positions[index] for _, positions in samples]
-            axes.plot([time for time, _ in samples], values, color=color, lw=width)
-        axes.set_ylabel(f"{joint} [rad]")
-    assert first is not None
-    queue = figure.add_subplot(grid[rows, :], sharex=first)
+            axes.plot([time for time, _ in samples], values, color=color, lw=_WIDTHS[color])
+        axes.set_ylabel(f"{joint}\n[rad]")
     _plot_queue(queue, log)
-    score = figure.add_subplot(grid[rows + 1, :], sharex=first)
     _plot_score(score, log)
     for axes in figure.axes:
         axes.grid(alpha=0.25)
         axes.set_xlim(0.0, max(log.end_time, 0.1))
         if log.success_time is not None:
             axes.axvline(log.success_time, color=_SCORE, lw=1.2, ls="--")
-    for axes in figure.axes[:-1]:
-        axes.tick_params(labelbottom=False)
+    figure.align_ylabels()
     figure.legend(handles=_legend(log), loc="outside lower center", ncols=7, frameon=False)
     figure.savefig(path)
 
@@ -84,7 +74,7 @@ def _plot_queue(axes: Axes, log: RunLog) -> None:
     arrivals = [chunk.time for chunk in log.chunks if len(chunk.positions)]
     axes.plot(log.requests, [-0.03 * top] * len(log.requests), "|", color=_REQUEST, ms=9)
     axes.plot(arrivals, [-0.085 * top] * len(arrivals), "|", color=_ARRIVAL, ms=9)
-    axes.set_ylabel("queue depth [ticks]")
+    axes.set_ylabel("queue\n[actions]")
 
 
 def _plot_score(axes: Axes, log: RunLog) -> None:
@@ -97,16 +87,24 @@ def _plot_score(axes: Axes, log: RunLog) -> None:
     )
     axes.set_ylim(-0.08, 1.12)
     axes.set_yticks([0.0, 0.5, 1.0])
-    axes.set_ylabel("task score")
+    axes.set_ylabel("score\n[0 to 1]")
     axes.set_xlabel("time since the instruction [s]")
 
 
 def _legend(log: RunLog) -> list[Line2D]:
     handles = [
-        Line2D([], [], color=_MEASURED, lw=1.6, label="measured"),
-        Line2D([], [], color=_COMMANDED, lw=1.4, label="commanded"),
-        Line2D([], [], color=_CHUNK, alpha=0.5, marker=".", label="chunk (dot: first row)"),
-        Line2D([], [], color=_QUEUE, lw=4, alpha=0.5, label="queue depth"),
+        Line2D([], [], color=_MEASURED, lw=_WIDTHS[_MEASURED], label="measured"),
+        Line2D([], [], color=_COMMANDED, lw=_WIDTHS[_COMMANDED], label="commanded"),
+        Line2D(
+            [],
+            [],
+            color=_CHUNK,
+            alpha=0.5,
+            lw=_WIDTHS[_CHUNK],
+            marker=".",
+            label="chunk (dot: first row)",
+        ),
+        Line2D([], [], color=_QUEUE, lw=4, alpha=0.5, label="queued actions"),
         Line2D([], [], color=_REQUEST, ls="", marker="|", ms=10, mew=2, label="request"),
         Line2D([], [], color=_ARRIVAL, ls="", marker="|", ms=10, mew=2, label="chunk arrives"),
     ]

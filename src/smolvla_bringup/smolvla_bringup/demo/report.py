@@ -38,6 +38,7 @@ _COUNTERS_AND_TIMINGS = (
 )
 _TERMINAL_PERIOD = 0.1  # [s] between two states of the live line
 _FILE_PERIOD = 2.0  # [s]
+_FILE_WIDTH = 1000
 
 
 class LiveLine:
@@ -56,19 +57,20 @@ class LiveLine:
         self._last = -float("inf")
         self._open = False
 
-    def update(self, text: Callable[[], str]) -> None:
-        """Show `text()` unless something was shown just now."""
+    def update(self, text: Callable[[int], str]) -> None:
+        """Show `text` unless something was shown just now; it is given the columns there are."""
         now = self._clock()
         if now - self._last < self._period:
             return
         self._last = now
         if self._terminal:
             # Cut to one row, or the carriage return would not reach its beginning.
-            row = text()[: shutil.get_terminal_size().columns - 1]
+            width = shutil.get_terminal_size().columns - 1
+            row = text(width)[:width]
             self._stream.write(f"\r{row}\x1b[K")
             self._open = True
         else:
-            self._stream.write(text() + "\n")
+            self._stream.write(text(_FILE_WIDTH) + "\n")
         self._stream.flush()
 
     def log(self, text: str) -> None:
@@ -79,21 +81,30 @@ class LiveLine:
         self._last = -float("inf")
 
 
-def status_line(now: float, client: SmolVLAClient) -> str:
-    """Return one line: time, state, tick, queue, newest latency, score; a message on trouble."""
+def status_line(now: float, client: SmolVLAClient, width: int) -> str:
+    """Return one line of at most `width` columns.
+
+    Time, score and state come first, with a reason where the arm does not move; queue, newest
+    latency and tick where there is room.
+    """
     status = client.executor_status
     if status is None:
         return f"{now:5.1f} s  executor_node has sent no status yet"
+    score = "–" if client.score is None else f"{client.score:.2f}"
+    line = f"{now:5.1f} s  score {score:<4}  {EXECUTOR_STATES.get(status.state, '?')}"
+    if status.state not in (ExecutorStatus.APPROACHING, ExecutorStatus.RUNNING):
+        line += f": {status.reason}"
     latency = "–"
     if math.isfinite(status.latency_last):
         latency = f"{1e3 * status.latency_last:.0f} ms"
-    score = "–" if client.score is None else f"{client.score:.2f}"
-    line = (
-        f"{now:5.1f} s  {EXECUTOR_STATES.get(status.state, '?'):<11}  tick {status.tick:4d}  "
-        f"queue {status.queue_depth:2d}/{status.chunk_size}  latency {latency}  score {score}"
-    )
-    moving = status.state in (ExecutorStatus.APPROACHING, ExecutorStatus.RUNNING)
-    return line if moving else f"{line}  ({status.reason})"
+    for part in (
+        f"queue {status.queue_depth:2d}/{status.chunk_size}",
+        f"latency {latency}",
+        f"tick {status.tick}",
+    ):
+        if len(line) + 2 + len(part) <= width:
+            line += f"  {part}"
+    return line if len(line) <= width else f"{line[: width - 1]}…"
 
 
 def summarize(

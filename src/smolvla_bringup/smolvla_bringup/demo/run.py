@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from pathlib import Path
@@ -10,10 +11,13 @@ from typing import Any
 
 from smolvla_core.client import SmolVLAClient
 from smolvla_core.console import write_json
+from smolvla_core.ros.diagnostics import EXECUTOR_STATES
 
+from smolvla_bringup.demo.plan import PlanView
 from smolvla_bringup.demo.plot import plot_run
 from smolvla_bringup.demo.report import LiveLine, status_line, summarize
-from smolvla_bringup.demo.video import CameraFeed, VideoWriter
+from smolvla_bringup.demo.video import CameraFeed, Caption, VideoWriter
+from smolvla_bringup.system.description import robot_description
 from smolvla_bringup.system.environment import enter_own_graph
 from smolvla_bringup.system.node_list import simulation_nodes
 from smolvla_bringup.system.options import Options, SetupError
@@ -82,12 +86,12 @@ class Demo:
     def _wait_until_ready(self, session: Session, limit: float) -> None:
         begun = time.monotonic()
 
-        def waiting_line() -> str:
+        def waiting_line(width: int) -> str:
             waited, parts = time.monotonic() - begun, []
             for name, text in session.client.unready(simulation=True).items():
                 last = session.last_line(name) if waited > _PATIENCE else ""
                 parts.append(f"{name}: {text}" + (f", it printed last: {last}" if last else ""))
-            return f"waiting {waited:3.0f} s for {'; '.join(parts)}"
+            return f"waiting {waited:3.0f} s for {'; '.join(parts) or 'the last answer'}"
 
         self._line.log(
             f"starting the simulation, the policy ({self._options.policy}) and the "
@@ -100,13 +104,17 @@ class Demo:
     def _play(self, session: Session, video: bool) -> None:
         """Take the started nodes through the task."""
         client, logger, task = session.client, session.logger, self._options.task
-        writer = VideoWriter(self._folder / FILES[0], self._caption) if video else None
+        writer = None
+        if video:
+            plan = PlanView(robot_description(self._options, with_drivers=False))
+            caption = functools.partial(self._caption, client, plan)
+            writer = VideoWriter(self._folder / FILES[0], caption)
         feed = CameraFeed(writer, client.node) if writer is not None else None
 
         def poll() -> None:
             if feed is not None:
                 feed.feed(logger.now())
-            self._line.update(lambda: status_line(logger.now(), client))
+            self._line.update(lambda width: status_line(logger.now(), client, width))
 
         self._line.log(f"instruction: {task}")
         session.on_poll = poll
@@ -118,11 +126,27 @@ class Demo:
                 client.spin(_EPILOGUE)
         finally:
             logger.end()
-            if writer is not None and (problem := writer.close()):
+            outcome = "" if client.succeeded else f"NOT DONE in {self._log.end_time:.1f} s"
+            if writer is not None and (problem := writer.close(outcome)):
                 self._notes.append(problem)
 
-    def _caption(self, at: float) -> str:
-        return f"{self._options.task}     {max(at, 0.0):.1f} s"
+    def _caption(self, client: SmolVLAClient, plan: PlanView, at: float) -> Caption:
+        """Return what the video says at `at` [s]."""
+        assert self._log is not None
+        status = client.executor_status
+        done = self._log.success_time
+        return Caption(
+            instruction=self._options.task,
+            time=at,
+            score=client.score,
+            plan=""
+            if status is None
+            else f"plan: {status.queue_depth} of {status.chunk_size} "
+            f"actions ahead, {EXECUTOR_STATES.get(status.state, '?')}",
+            paths=plan.paths(self._log),
+            outcome="" if done is None else f"DONE in {done:.1f} s",
+            done=done is not None,
+        )
 
     def _report(self, log: RunLog, client: SmolVLAClient) -> None:
         """Write what was recorded; also after an interruption."""
@@ -134,5 +158,7 @@ class Demo:
             log, options, client.executor_status, client.policy_status, self._notes
         )
         write_json(self._folder / FILES[2], self.summary)
-        title = f"{options.task} ({self.summary['policy']}, seed {options.seed})"
+        done = log.success_time
+        outcome = f"NOT done in {log.end_time:.1f} s" if done is None else f"done in {done:.1f} s"
+        title = f"{options.task}: {outcome} ({self.summary['policy']}, seed {options.seed})"
         plot_run(log, title, self._folder / FILES[1])

@@ -16,16 +16,18 @@ import yaml
 from ament_index_python import has_resource
 from smolvla_core.controllers import BROADCASTER, controller_name, controllers
 from smolvla_core.controllers import packages as packages_of
+from smolvla_core.node_settings import RECORDING
 from smolvla_core.ros.parameter_names import check_file
 from smolvla_core.ros.parameters import wrong_type
 from smolvla_core.settings import Setting, settings_of
 from smolvla_policy.backends.registry import policy_parameters
 from smolvla_sim.settings import CHECKPOINT
+from smolvla_sim.world.scene import DEFAULT_CAMERAS
 
 from smolvla_bringup.system.description import description_nodes, robot_description
 from smolvla_bringup.system.environment import apt_line, installed, require, shared_file
 from smolvla_bringup.system.node_spec import NodeSpec, make_spec, node_environment, temporary_file
-from smolvla_bringup.system.options import PARTS, Options, SetupError
+from smolvla_bringup.system.options import PARTS, RERUN, RVIZ, Options, SetupError
 
 _MANAGER = "controller_manager"
 _MANAGER_TIMEOUT = 60  # [s] for the controller manager to come up and load the arm
@@ -66,8 +68,9 @@ def node_list(
 
 
 def simulation_nodes(options: Options) -> tuple[NodeSpec, ...]:
-    """Return what a run in the simulation needs and nothing to look at: arm and policy."""
-    return node_list(options, ("arm", "policy"))
+    """Return what a run in the simulation needs: arm, policy, and Rerun where it is asked for."""
+    shown = ("visualization",) if options.viewer_asked == RERUN else ()
+    return node_list(options, ("arm", "policy", *shown))
 
 
 def _restart_command(options: Options, part: str) -> str:
@@ -114,6 +117,7 @@ def _parameters(executable: str) -> dict[str, Setting]:
     # Imported when needed: not every machine has all of it.
     module, name = {
         "executor_node": ("smolvla_core.node_settings", "ExecutorSettings"),
+        "rerun_node": ("smolvla_core.node_settings", "RerunSettings"),
         "visualization_node": (
             "smolvla_executor.visualization_node.markers",
             "VisualizationSettings",
@@ -336,15 +340,17 @@ def _flags(options: Options, spec: NodeSpec, *names: str) -> dict[str, bool]:
     }
 
 
-# What there is to see: the predicted path, and RViz.
+# What there is to see: Rerun; or the predicted path, and RViz.
 
 
 def visualization_nodes(options: Options, log: Callable[[str], object]) -> list[NodeSpec]:
-    """Return the node that draws chunks and, where wanted, RViz; the arm works without both.
+    """Return the nodes that show the run; the arm works without them.
 
     Raises:
-        SetupError: RViz is asked for and cannot be opened.
+        SetupError: what is asked for cannot be opened.
     """
+    if options.viewer_asked == RERUN:
+        return [_rerun(options)]
     nodes = []
     if options.policy != "none":
         nodes.append(
@@ -375,17 +381,43 @@ def visualization_nodes(options: Options, log: Callable[[str], object]) -> list[
     return nodes
 
 
+def _rerun(options: Options) -> NodeSpec:
+    # Imported when needed: not every machine has the executor.
+    from smolvla_executor.rerun_node.installed import rerun_problem
+
+    if problem := rerun_problem():
+        raise SetupError(f"view 'rerun': {problem}")
+    parameters: dict[str, Any] = {
+        "robot": options.loaded_robot.source,
+        "frame_prefix": options.frame_prefix,
+    }
+    if options.rerun_show:
+        parameters["show"] = options.rerun_show
+    if options.hardware == "sim" and not options.loaded_robot.cameras:
+        parameters["cameras"] = list(DEFAULT_CAMERAS)
+    return make_spec(
+        options,
+        "smolvla_executor",
+        "rerun_node",
+        texts={"robot_description": robot_description(options, with_drivers=False)},
+        parameters=parameters,
+        critical=False,
+        # A file would begin anew, and the one that was written be lost.
+        restarts=not options.rerun_show.endswith(RECORDING),
+    )
+
+
 def _wants_rviz(options: Options, log: Callable[[str], object]) -> bool:
     problem = ""
     if not installed(_RVIZ):
         problem = f"{_RVIZ} is not installed ({apt_line(_RVIZ)})"
     elif not any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")):
         problem = "there is no display (DISPLAY is not set)"
-    if options.rviz and problem:
-        raise SetupError(f"RViz is asked for, but {problem}; or leave it out: rviz:=false")
-    if options.rviz is None and problem:
-        log(f"no RViz: {problem}")
-    return not problem and options.rviz is not False
+    if options.view == RVIZ and problem:
+        raise SetupError(f"RViz is asked for, but {problem}; or leave it out: view:=none")
+    if options.view is None and problem:
+        log(f"no RViz: {problem}; view:=rerun shows the run without")
+    return not problem and options.view in (None, RVIZ)
 
 
 def _rviz_file(frame_prefix: str) -> Path:

@@ -15,7 +15,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from smolvla_core.node_settings import ExecutorSettings, RobotSettings
+from smolvla_core.node_settings import (
+    RECORDING,
+    ExecutorSettings,
+    RerunSettings,
+    RobotSettings,
+    check_show,
+)
 from smolvla_core.robot import FORWARD, TRAJECTORY, Output, Robot, RobotError, load_robot
 from smolvla_core.settings import (
     SettingError,
@@ -36,6 +42,9 @@ from smolvla_core import settings
 
 PARTS = ("arm", "description", "cameras", "policy", "visualization")
 """The parts of the system; each option says which of them it is for."""
+
+RVIZ, RERUN = "rviz", "rerun"
+"""What may show a run, the option `view`."""
 
 _NAMESPACE = re.compile(r"[A-Za-z_]\w*(/[A-Za-z_]\w*)*", re.ASCII)
 _FRAME = re.compile(r"[^\s/]+(/[^\s/]+)*")
@@ -105,10 +114,15 @@ class Options(Settings):
         "hardware sim: the small one that comes with the simulation.",
         tags=("policy",),
     )
-    rviz: bool | None = setting(
+    view: str | None = setting(
         None,
-        "Open RViz. Default: where rviz2 is installed and there is a display.",
+        "What shows the run: rviz, rerun, or none. Default: RViz where it is installed and there "
+        "is a display.",
+        choices=(RVIZ, RERUN, "none"),
         tags=("visualization",),
+    )
+    rerun: str | None = same(
+        RerunSettings, "show", None, ("visualization",), "With it view is rerun."
     )
     dry_run: bool = same(ExecutorSettings, "dry_run", False, ("policy",))
     namespace: str = setting(
@@ -161,11 +175,16 @@ class Options(Settings):
             super().__post_init__()
             own = {} if self.policy == "none" else settings_of(backend_settings(self.policy))
             check_parameters(self.policy, self.backend)
+            check_show(self.rerun or "", "rerun")
         except ValueError as error:
             raise SetupError(str(error)) from error
         if self.checkpoint and "checkpoint" not in own:
             raise SetupError(
                 f"policy '{self.policy}' reads no checkpoint; leave out one of the two"
+            )
+        if self.rerun and self.view not in (None, RERUN):
+            raise SetupError(
+                f"rerun is '{self.rerun}' and view is '{self.view}'; leave out one of the two"
             )
         if self.output == TRAJECTORY and self.hardware == "sim":
             raise SetupError(
@@ -204,6 +223,17 @@ class Options(Settings):
     def outputs(self) -> tuple[Output, ...]:
         """Where the executor's commands go."""
         return self.loaded_robot.chosen_outputs(self.output or "")
+
+    @property
+    def viewer_asked(self) -> str | None:
+        """`view`, or Rerun where `rerun` says how; None: whatever is there."""
+        return RERUN if self.rerun else self.view
+
+    @property
+    def rerun_show(self) -> str:
+        """`rerun` with a whole path where it is a file; empty for the default."""
+        given = self.rerun or ""
+        return str(Path(given).expanduser().resolve()) if given.endswith(RECORDING) else given
 
     @property
     def model(self) -> str:

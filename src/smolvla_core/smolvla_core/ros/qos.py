@@ -47,14 +47,14 @@ def chunk_qos() -> QoSProfile:
     return _profile(5, ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE)
 
 
-def command_qos() -> QoSProfile:
+def command_qos(depth: int = 1) -> QoSProfile:
     """Joint commands: reliable, only the newest counts (forward_command_controller's own)."""
-    return _profile(1, ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE)
+    return _profile(depth, ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE)
 
 
-def status_qos() -> QoSProfile:
+def status_qos(depth: int = 1) -> QoSProfile:
     """Status of a node: reliable and latched, so that a late listener sees the last one."""
-    return _profile(1, ReliabilityPolicy.RELIABLE, DurabilityPolicy.TRANSIENT_LOCAL)
+    return _profile(depth, ReliabilityPolicy.RELIABLE, DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 def scene_qos() -> QoSProfile:

@@ -87,6 +87,10 @@ FRAME_COLUMNS: Mapping[str, Feature] = {
 """What every dataset holds besides the user's features; written by the writer."""
 
 
+INTERVENTION = "intervention"
+"""LeRobot's name of the column that tells the frames in which a human commanded."""
+
+
 def joint_features(names: Sequence[str]) -> dict[str, Feature]:
     """State and action of an arm: float32, one entry for each joint, in LeRobot's units.
 

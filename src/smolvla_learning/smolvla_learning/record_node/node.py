@@ -72,6 +72,7 @@ class RecordNode(Node):
             settings.task,
             self.resolve_topic_name("task_instruction"),
             self._topics(settings),
+            settings.intervention,
         )
         self._status = ""
         self._statuses = self.create_publisher(String, "~/status", qos.status_qos())
@@ -83,7 +84,7 @@ class RecordNode(Node):
         self._executor = self.create_subscription(
             ExecutorStatus,
             "executor_node/status",
-            lambda message: self._inputs.follow(message.instruction, message.instructions),
+            self._on_executor,
             qos.status_qos(),
         )
         self.create_subscription(
@@ -147,6 +148,10 @@ class RecordNode(Node):
         elif not alone and self._instructions is not None:
             self.destroy_subscription(self._instructions)
             self._instructions = None
+
+    def _on_executor(self, message: ExecutorStatus) -> None:
+        self._inputs.follow(message.instruction, message.instructions)
+        self._inputs.take_source(message.source)
 
     def _tune(self, settings: RecordSettings, names: set[str]) -> None:
         """Go by new values of the parameters."""

@@ -125,6 +125,7 @@ class BagEpisodes:
             settings.task,
             INSTRUCTION_TOPIC,
             {**topics, "joint states": ", ".join(states)},
+            settings.intervention,
         )
         self._follow_instructions()
         problems = self._problems()
@@ -191,15 +192,18 @@ class BagEpisodes:
             self._listen(
                 marker, "the marker", (BOOL, STRING), lambda m, now, _: self._marked(m.data, now)
             )
-        if marker and bag.types.get(_resolved(marker)) == STRING:
-            return
-        if bag.types.get(STATUS_TOPIC) == STATUS and bag.define(STATUS_TOPIC):
-            self._listen(
-                STATUS_TOPIC,
-                "the executor's status",
-                (STATUS,),
-                lambda m, *_: inputs.follow(m.instruction, m.instructions),
-            )
+        by_marker = bool(marker) and bag.types.get(_resolved(marker)) == STRING
+        has_status = bag.types.get(STATUS_TOPIC) == STATUS and bag.define(STATUS_TOPIC)
+
+        def on_status(message: Any, now: float, clock_ns: int) -> None:
+            if not by_marker:
+                inputs.follow(message.instruction, message.instructions)
+            inputs.take_source(getattr(message, "source", ""))  # a status of today has it
+
+        if has_status or self._settings.intervention:
+            self._listen(STATUS_TOPIC, "who commands", (STATUS,), on_status)
+        elif by_marker:
+            pass
         elif INSTRUCTION_TOPIC in bag.types:
             self._listen(
                 INSTRUCTION_TOPIC, "instructions", (STRING,), lambda m, *_: inputs.instruct(m.data)
@@ -220,6 +224,11 @@ class BagEpisodes:
                 elif types[name] not in listener.types:
                     problems.append(
                         f"{name} is {types[name]}, but {listener.what} must be {wanted}"
+                    )
+                elif not self._bag.define(name):
+                    problems.append(
+                        f"{name} is {types[name]}, which the bag does not define: record as MCAP, "
+                        "or with ROS 2 Iron or newer"
                     )
         return problems
 

@@ -15,6 +15,8 @@ from smolvla_core.joints import JointOrder
 from smolvla_core.observation import Missing
 from smolvla_core.units.joint_units import JointUnits
 
+from smolvla_learning.dataset.features import INTERVENTION
+
 
 @dataclass(frozen=True)
 class Silent(Missing):
@@ -149,6 +151,8 @@ class CommandBuffer:
         return ""
 
 
+HUMAN = "human"
+"""Source of the actions that an executor follows, while somebody has taken over."""
 SCORE_AGE = 2.0
 """Age from which on a score is not used [s]."""
 
@@ -177,6 +181,8 @@ class Sample:
         task: the instruction.
         silent: message that no commands come; else empty.
         score: of the task by whoever judges it, 0 to 1; None where nobody does.
+        human: whether the commands are those of a human who has taken over; None where that is
+            not recorded.
     """
 
     images: Mapping[str, Picture]
@@ -185,6 +191,7 @@ class Sample:
     task: str
     silent: str = ""
     score: float | None = None
+    human: bool | None = None
 
 
 class Inputs:
@@ -196,6 +203,7 @@ class Inputs:
         task: instruction until another comes; may be empty.
         task_topic: where an instruction would come, for messages.
         topics: subject of a problem ("camera top", "joint states") -> its topic, for messages.
+        intervention: whether it is recorded who commands.
 
     Attributes:
         positions: (joints,) measured [rad] at the last sample, whatever else was missing; None
@@ -209,7 +217,10 @@ class Inputs:
         task: str,
         task_topic: str,
         topics: Mapping[str, str],
+        intervention: bool = False,
     ) -> None:
+        self._intervention = intervention
+        self._source = ""
         self._snapshot = snapshot
         self._commands = commands
         self._task = task.strip()
@@ -244,6 +255,10 @@ class Inputs:
         self._task_is_set = True
         self.instruct(task)
 
+    def take_source(self, source: str) -> None:
+        """Take the ``source`` of an executor's status: whose actions the arm follows."""
+        self._source = source
+
     def follow(self, instruction: str, heard: int) -> None:
         """Take the instruction of an executor, that came by a topic or a goal.
 
@@ -274,6 +289,10 @@ class Inputs:
             problems.append(
                 f"instruction: none: publish one on {self._task_topic}, or set the parameter task"
             )
+        if self._intervention and not self._source:
+            problems.append(
+                "executor: its status, which tells an intervention, has not come: is it running?"
+            )
         silent = command.message if isinstance(command, Silent) else ""
         if isinstance(matched, Missing) or "; ".join(problems) != silent:
             return Missing(tuple(problems))
@@ -284,6 +303,7 @@ class Inputs:
             self._task,
             silent,
             self.score(now),
+            self._source == HUMAN if self._intervention else None,
         )
 
     def _with_topic(self, problem: str) -> str:
@@ -305,12 +325,14 @@ class Frame:
         state: (joints,) in the dataset's units.
         action: (joints,) in the dataset's units.
         task: the instruction.
+        human: see `Sample`.
     """
 
     images: Mapping[str, Picture]
     state: NDArray[np.float32]
     action: NDArray[np.float32]
     task: str
+    human: bool | None = None
 
     def decoded(self) -> dict[str, object]:
         """Return feature name -> array, as `DatasetWriter.add_frame` takes it.
@@ -319,6 +341,8 @@ class Frame:
             ValueError: an image cannot be decoded; the text names the camera.
         """
         values: dict[str, object] = {"observation.state": self.state, "action": self.action}
+        if self.human is not None:
+            values[INTERVENTION] = np.array([self.human])
         for camera, picture in self.images.items():
             try:
                 values[image_feature(camera)] = picture.decode()
@@ -351,7 +375,7 @@ class FrameMaker:
         if not self._next_state:
             assert sample.command is not None
             action = self._units.to_policy(sample.command)
-            return Frame(sample.images, state, action, sample.task)
+            return Frame(sample.images, state, action, sample.task, sample.human)
         waiting = self._previous
-        self._previous = Frame(sample.images, state, state, sample.task)
+        self._previous = Frame(sample.images, state, state, sample.task, sample.human)
         return None if waiting is None else replace(waiting, action=state)

@@ -343,6 +343,8 @@ class Recorder:
                 "end other programs, take fewer or smaller images",
                 now,
             )
+            if self.state != State.RECORDING:
+                return
             due = 1
         sample = self._sample(now)
         if isinstance(sample, Missing) or sample.silent:

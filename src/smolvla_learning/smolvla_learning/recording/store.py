@@ -23,7 +23,11 @@ from smolvla_learning.dataset import (
     holds_dataset,
     joint_features,
 )
-from smolvla_learning.dataset.features import feature_differences
+from smolvla_learning.dataset.features import (
+    INTERVENTION,
+    feature_differences,
+    numeric_feature,
+)
 from smolvla_learning.recording.inputs import image_feature
 
 
@@ -49,6 +53,8 @@ class EpisodeStore:
         self.folder = Path(settings.dataset).expanduser()
         self._settings = settings
         self._numbers = joint_features([joint.feature for joint in settings.body.moving])
+        flag = numeric_feature((1,), dtype="bool")
+        self._flags = {INTERVENTION: flag} if settings.intervention else {}
         self._video = VideoOptions(
             codec=settings.video_codec,
             crf=settings.video_crf,
@@ -127,7 +133,8 @@ class EpisodeStore:
         return self._writer
 
     def _features(self, cameras: Mapping[str, Feature]) -> dict[str, Feature]:
-        return {**self._numbers, **{image_feature(name): of for name, of in cameras.items()}}
+        images = {image_feature(name): of for name, of in cameras.items()}
+        return {**self._numbers, **images, **self._flags}
 
     def _resumed(self) -> DatasetWriter:
         writer = DatasetWriter.resume(

@@ -15,6 +15,7 @@ from smolvla_policy.checkpoint.robot import CONVERSION, RobotFacts, parse_facts
 from smolvla_policy.policy import SmolVLAPolicy
 
 from smolvla_learning.dataset import Dataset
+from smolvla_learning.dataset.features import INTERVENTION
 from smolvla_learning.training.fit import chosen_cameras
 from smolvla_learning.training.grounding import PREFIX
 from smolvla_learning.training.options import TrainingError
@@ -200,6 +201,19 @@ def check_policy(policy: SmolVLAPolicy) -> None:
         raise TrainingError(
             f"{policy.folder} normalizes the values of its images; training such a "
             "policy is not supported, start from another checkpoint"
+        )
+
+
+def check_interventions(datasets: Sequence[Dataset]) -> None:
+    """Check that there are frames in which a human commanded, so that they can weigh more.
+
+    Raises:
+        TrainingError: no dataset has the column.
+    """
+    if not any(INTERVENTION in dataset.features for dataset in datasets):
+        raise TrainingError(
+            f"--intervention-weight needs the column '{INTERVENTION}', which none of the datasets "
+            "has; record with --intervention, or leave the weight at 1"
         )
 
 

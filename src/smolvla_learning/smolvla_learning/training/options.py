@@ -46,6 +46,13 @@ class TrainSettings(Settings):
         "by the number of frames.",
         above=0,
     )
+    intervention_weight: int = setting(
+        1,
+        "How often a frame in which a human commanded (column 'intervention') comes up in each "
+        "epoch; the others come up once.",
+        1,
+        100,
+    )
     scenes: tuple[str, ...] = setting(
         (), "Datasets of which only the grounding labels are learned, not the actions."
     )

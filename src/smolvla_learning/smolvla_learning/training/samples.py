@@ -17,42 +17,63 @@ from smolvla_policy.policy import SmolVLAPolicy
 from torch import Tensor
 
 from smolvla_learning.dataset import Dataset
+from smolvla_learning.dataset.features import INTERVENTION
 from smolvla_learning.training.grounding import PREFIX, VALUES, named_object
 
 Indices = NDArray[np.int64]
 
 
+def intervention_repeats(dataset: Dataset, weight: int) -> Indices | None:
+    """Return (frames,) how often each frame comes up: `weight` where a human commanded, else 1.
+
+    None where the dataset does not tell.
+    """
+    if weight == 1 or INTERVENTION not in dataset.features:
+        return None
+    corrected = dataset.column(INTERVENTION).reshape(-1).astype(bool)
+    return np.where(corrected, weight, 1).astype(np.int64)
+
+
 class SampleOrder:
     """Epochs of shuffled frames from one or several datasets.
 
-    An epoch has as many samples as there are frames. With shares, a dataset gets that part of
+    An epoch has as many samples as there are frames; one that is repeated counts so often. With
+    shares, a dataset gets that part of
     each epoch; its frames then come up more or less than once.
 
     Args:
         lengths: frames of each dataset.
         shares: part of the samples that each dataset gets; None for its part of the frames.
         seed: of the shuffling.
+        repeats: of each dataset (frames,) how often each frame comes up, or None for once.
 
     Raises:
         ValueError: no frames, or the shares do not fit.
     """
 
     def __init__(
-        self, lengths: Sequence[int], shares: Sequence[float] | None = None, seed: int = 0
+        self,
+        lengths: Sequence[int],
+        shares: Sequence[float] | None = None,
+        seed: int = 0,
+        repeats: Sequence[Indices | None] | None = None,
     ) -> None:
         if not lengths or min(lengths) < 1:
             raise ValueError(f"every dataset needs at least one frame, got {list(lengths)}")
+        self._frames = [
+            np.repeat(np.arange(length), 1 if times is None else times)
+            for length, times in zip(lengths, repeats or [None] * len(lengths), strict=True)
+        ]
         if shares is None:
-            self.counts = list(lengths)
+            self.counts = [len(frames) for frames in self._frames]
         else:
             if len(shares) != len(lengths) or min(shares) <= 0:
                 raise ValueError(
                     f"{len(lengths)} datasets need as many shares above 0, got {list(shares)}"
                 )
-            total = sum(lengths)
+            total = sum(map(len, self._frames))
             self.counts = [max(round(total * share / sum(shares)), 1) for share in shares]
         self.epoch_length = sum(self.counts)
-        self._lengths = list(lengths)
         self._seed = seed
         self._epoch: tuple[int, Indices] = (-1, np.empty((0, 2), np.int64))
 
@@ -75,10 +96,10 @@ class SampleOrder:
         if self._epoch[0] != epoch:
             rng = np.random.default_rng([self._seed, epoch])
             rows = []
-            for source, (length, count) in enumerate(zip(self._lengths, self.counts, strict=True)):
+            for source, (once, count) in enumerate(zip(self._frames, self.counts, strict=True)):
                 # Every frame comes up equally often, give or take one.
-                rounds = -(-count // length)
-                frames = np.concatenate([rng.permutation(length) for _ in range(rounds)])[:count]
+                rounds = -(-count // len(once))
+                frames = np.concatenate([rng.permutation(once) for _ in range(rounds)])[:count]
                 rows.append(np.column_stack([np.full(count, source), frames]))
             self._epoch = (epoch, rng.permutation(np.concatenate(rows)))
         return self._epoch[1]

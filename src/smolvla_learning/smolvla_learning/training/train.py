@@ -29,6 +29,7 @@ from smolvla_learning.training.checks import (
     as_mapping,
     check_base,
     check_datasets,
+    check_interventions,
     check_kept,
     check_labels,
     check_policy,
@@ -45,7 +46,12 @@ from smolvla_learning.training.options import (
     parse,
     parse_rename_map,
 )
-from smolvla_learning.training.samples import Batches, SampleOrder, Source
+from smolvla_learning.training.samples import (
+    Batches,
+    SampleOrder,
+    Source,
+    intervention_repeats,
+)
 from smolvla_learning.training.scratch import Robot, new_policy
 from smolvla_learning.training.state import (
     CHECKPOINTS,
@@ -82,6 +88,8 @@ def train(options: TrainSettings) -> None:
             torch.set_num_threads(options.threads)
         datasets = [Dataset.open(folder) for folder in [*options.dataset, *options.scenes]]
         check_datasets(datasets, options.cameras)
+        if options.intervention_weight > 1:
+            check_interventions(datasets)
         if options.grounding_weight > 0:
             check_labels(datasets)
         if context.first and not options.resume:
@@ -112,7 +120,10 @@ def train(options: TrainSettings) -> None:
         if options.resume:
             step = load_state(last_checkpoint(options.output), learner, optimizer)
         order = SampleOrder(
-            [source.length for source in sources], options.shares or None, options.seed
+            [source.length for source in sources],
+            options.shares or None,
+            options.seed,
+            [intervention_repeats(dataset, options.intervention_weight) for dataset in datasets],
         )
         if context.first:
             _announce(options, policy, learner, datasets, context, step)

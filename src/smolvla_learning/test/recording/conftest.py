@@ -63,6 +63,7 @@ class Bench:
             task,
             "/task_instruction",
             {"camera top": "/camera/top/image_raw", "joint states": "/joint_states"},
+            config.get("intervention", False),
         )
         settings = RecordSettings(
             **{

@@ -42,14 +42,15 @@ TYPES = {
     "/recording": "std_msgs/msg/Bool",
     "/executor_node/status": "smolvla_msgs/msg/ExecutorStatus",
 }
-STATUS_DEFINITION = "string instruction\nuint64 instructions\n"
-"""Of a release that says only this."""
+STATUS_DEFINITION = "string instruction\nstring source\nuint64 instructions\n"
+"""Of a status that says only this."""
 
 
-def status_message(instruction, instructions):
+def status_message(instruction, instructions, source="policy"):
     """Its CDR."""
-    text = instruction.encode() + b"\0"
-    padded = struct.pack("<I", len(text)) + text + bytes(-len(text) % 4)
+    padded = b""
+    for text in (instruction.encode() + b"\0", source.encode() + b"\0"):
+        padded += struct.pack("<I", len(text)) + text + bytes(-len(text) % 4)
     padded += bytes(-len(padded) % 8)
     return b"\0\1\0\0" + padded + struct.pack("<Q", instructions)
 
@@ -152,7 +153,7 @@ class World:
         given = {"task": TASK, "robot": self.robot, "fps": FPS, "min_free_disk": 0.0, **options}
         line = [str(bag) for bag in bags] + ["--output", str(self.dataset)]
         for name, value in given.items():
-            line += [f"--{name.replace('_', '-')}", *str(value).split("|")]
+            line += [f"--{name.replace('_', '-')}", *([] if value is None else [str(value)])]
         return main(line)
 
     def opened(self):
@@ -392,3 +393,19 @@ def test_the_executor_says_which_instruction_is_executed(world):
     data = world.opened()
     counts = Counter(data.tasks[index] for index in data.column("task_index").ravel())
     assert counts == {"pick": pytest.approx(2 * FPS, abs=3), "place": pytest.approx(FPS, abs=3)}
+
+
+def test_frames_of_a_human_are_marked(world, capsys):
+    said = [(0.0, "policy"), (1.0, "human"), (2.0, "policy")]
+    status = [
+        (seconds, "/executor_node/status", status_message("pick", 1, source))
+        for seconds, source in said
+    ]
+    messages = sorted(robot_messages(3.0) + status, key=lambda entry: entry[0])
+    assert world.convert(world.bag(robot_messages(1.0), "without"), intervention=None) == 2
+    assert "no topic /executor_node/status for who commands" in capsys.readouterr().err
+    assert world.convert(world.bag(messages), intervention=None) == 0
+    human = world.opened().column("intervention").ravel()
+    assert np.count_nonzero(human) == pytest.approx(FPS, abs=1)
+    assert not human[: FPS - 3].any()
+    assert not human[-FPS + 3 :].any()

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Episodes from start to end: what is in them, what breaks them, what is reported."""
 
+import json
+
 import numpy as np
 import pytest
 from smolvla_learning.dataset import Dataset, DatasetError
@@ -60,6 +62,36 @@ def test_a_new_instruction_belongs_to_the_frames_after_it(bench):
     data = Dataset.open(bench.store.folder)
     assert data.tasks == ["pick up the cube", "put it down"]
     assert data.column("task_index").tolist() == [0] * 4 + [1] * 3
+
+
+def test_frames_of_a_human_are_marked_as_lerobot_marks_them(make_bench):
+    bench = make_bench(intervention=True)
+    with pytest.raises(ValueError, match="executor: its status"):
+        bench.start()
+    bench.inputs.take_source("policy")
+    bench.start()
+    for source, frames in (("policy", 4), ("human", 3), ("policy", 2)):
+        bench.inputs.take_source(source)
+        bench.run(frames)
+    bench.save()
+    bench.close()
+    data = Dataset.open(bench.store.folder)
+    assert not find_problems(data, deep=True)
+    about = json.loads((bench.store.folder / "meta" / "info.json").read_text())
+    feature = about["features"]["intervention"]
+    assert {name: feature[name] for name in ("dtype", "shape", "names")} == {
+        "dtype": "bool",
+        "shape": [1],
+        "names": None,
+    }
+    assert data.column("intervention").ravel().tolist() == [False] * 4 + [True] * 3 + [False] * 2
+
+
+def test_a_dataset_without_interventions_is_not_continued_with_them(bench, make_bench):
+    bench.record(3)
+    bench.close()
+    with pytest.raises(DatasetError, match="the dataset lacks 'intervention'"):
+        make_bench(intervention=True)
 
 
 @pytest.mark.parametrize(
@@ -211,6 +243,17 @@ def test_a_recorder_that_is_very_late_leaves_frames_out(bench):
     text = bench.save()
     assert "34 frames" in text
     assert "3 frames are left out: max_image_age (3)" in text
+
+
+def test_a_recorder_that_stood_still_takes_no_more_frames(bench):
+    bench.start()
+    bench.run(3)
+    bench.now += 2.0
+    bench.run(3)
+    assert bench.recorder.state == State.FULL
+    ends = [text for text in bench.messages if "no more frames are taken" in text]
+    assert len(ends) == 1
+    assert "the recorder was 2.00 s late" in ends[0]
 
 
 def test_a_slow_encoder_costs_frames(make_bench):

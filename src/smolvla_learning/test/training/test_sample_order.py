@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from smolvla_learning.training.samples import SampleOrder
+from smolvla_learning.dataset import Dataset, DatasetWriter, numeric_feature
+from smolvla_learning.dataset.features import INTERVENTION
+from smolvla_learning.training.samples import SampleOrder, intervention_repeats
 
 
 def test_an_epoch_shows_every_frame_once():
@@ -36,6 +38,29 @@ def test_shares_decide_how_often_a_dataset_comes_up():
     counts = np.bincount(small, minlength=10)
     assert counts.min() >= 7
     assert counts.max() <= 8
+
+
+def test_frames_come_up_as_often_as_they_are_repeated():
+    order = SampleOrder([3, 2], repeats=[np.array([1, 4, 1]), None])
+    assert order.epoch_length == 8
+    rows = order(0, 8)
+    assert np.bincount(rows[rows[:, 0] == 0, 1]).tolist() == [1, 4, 1]
+    assert np.bincount(rows[rows[:, 0] == 1, 1]).tolist() == [1, 1]
+
+
+def test_frames_of_a_human_weigh_more(tmp_path):
+    features = {"action": numeric_feature((1,)), INTERVENTION: numeric_feature((1,), dtype="bool")}
+    with DatasetWriter.create(
+        tmp_path / "data", fps=10, robot_type="arm", features=features
+    ) as writer:
+        for human in (False, True, True, False):
+            writer.add_frame({"action": np.zeros(1), INTERVENTION: np.array([human])}, "pick")
+        writer.save_episode()
+    dataset = Dataset.open(tmp_path / "data")
+    repeats = intervention_repeats(dataset, 3)
+    assert repeats is not None
+    assert repeats.tolist() == [1, 3, 3, 1]
+    assert intervention_repeats(dataset, 1) is None
 
 
 @pytest.mark.parametrize(

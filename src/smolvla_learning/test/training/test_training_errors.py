@@ -94,6 +94,10 @@ def test_no_labels_for_the_grounding_loss(fails, second, tmp_path):
     assert "record with --grounding" in fails(dataset=[folder], grounding_weight=1.0)
 
 
+def test_no_interventions_that_could_weigh_more(fails, second):
+    assert "record with --intervention" in fails(dataset=[second()], intervention_weight=3)
+
+
 def test_a_dataset_that_is_not_there(fails, tmp_path):
     assert str(tmp_path / "nothing") in fails(dataset=[tmp_path / "nothing"])
 
