@@ -7,8 +7,11 @@ core is touched by one thread and the loop waits for nothing but its deadline.
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 import queue
+import sys
 import threading
 import time
 from collections import deque
@@ -45,6 +48,8 @@ from smolvla_msgs.msg import ActionChunk, ExecutorStatus, InferenceRequest
 T = TypeVar("T")
 
 STOPPED = "stopped until ~/reset_estop"
+SWITCH_INTERVAL = 0.0005
+"""How long other threads keep the interpreter's lock that the loop wants [s]; Python: 5 ms."""
 _POLL = 0.1
 """How often a caller sees whether the loop is still alive [s]."""
 
@@ -53,7 +58,9 @@ class ControlThread:
     """Calls `step` at absolute deadlines; runs what others post before each step.
 
     Whatever `step` works on is touched by this thread alone, and the thread waits for nothing
-    but its deadline.
+    but its deadline: not for a garbage collection of all that was made before, and only
+    `SWITCH_INTERVAL` for the interpreter's lock. With a priority, the thread that makes it gets
+    the next lower one: while it holds the lock, nothing else may keep it from going on.
 
     Args:
         rate: steps per second [Hz].
@@ -77,10 +84,18 @@ class ControlThread:
         self._failed = failed
         self._priority = priority
         self._warn = warn
+        self._raised = False  # the priority of the thread that made this
         self._inbox: queue.SimpleQueue[Callable[[float], object]] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="control", daemon=True)
+        sys.setswitchinterval(SWITCH_INTERVAL)
+        gc.collect()
+        gc.freeze()
         self._thread.start()
+        if priority > 1:
+            with contextlib.suppress(PermissionError):  # of which the thread warns
+                os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority - 1))
+                self._raised = True
 
     def post(self, work: Callable[[float], object]) -> None:
         """Have `work` called with the time before the next step."""
@@ -116,6 +131,9 @@ class ControlThread:
         """End the loop after the step that runs."""
         self._stopping.set()
         self._thread.join(timeout=2.0)
+        gc.unfreeze()
+        if self._raised:
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
     def _run(self) -> None:
         try:

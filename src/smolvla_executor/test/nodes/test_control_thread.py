@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Orders to the control loop: answered by a late loop, refused at once by one that has ended."""
+"""The control loop: its orders, answered late or refused at once, and its priority."""
 
+import os
 import threading
 import time
 
@@ -58,3 +59,33 @@ def test_a_loop_that_is_stuck_is_named():
         loop.thread.call(lambda now: "done", timeout=0.2)
     loop.go.set()
     loop.thread.close()
+
+
+def test_the_thread_that_may_hold_the_lock_gets_the_next_priority_until_the_end(monkeypatch):
+    given = []
+
+    def grant(pid, policy, param):
+        given.append((threading.current_thread().name, policy, param.sched_priority))
+
+    monkeypatch.setattr(os, "sched_setscheduler", grant)
+    stepped = threading.Event()
+    thread = ControlThread(100.0, lambda now: stepped.set(), lambda error: None, priority=50)
+    assert stepped.wait(10)
+    own = threading.current_thread().name
+    assert sorted(given) == sorted([("control", os.SCHED_FIFO, 50), (own, os.SCHED_FIFO, 49)])
+    thread.close()
+    assert given[-1] == (own, os.SCHED_OTHER, 0)
+
+
+def test_a_priority_that_is_not_granted_is_warned_of_once(monkeypatch):
+    def refuse(pid, policy, param):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "sched_setscheduler", refuse)
+    warnings, stepped = [], threading.Event()
+    thread = ControlThread(
+        100.0, lambda now: stepped.set(), lambda error: None, priority=50, warn=warnings.append
+    )
+    assert stepped.wait(10)
+    thread.close()
+    assert len(warnings) == 1
