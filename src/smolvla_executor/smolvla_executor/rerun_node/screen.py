@@ -383,7 +383,7 @@ def first_view(
                 name="Executor: state, and whose actions",
                 time_ranges=span,
             ),
-            row_shares=[3, 1, 0.8],
+            row_shares=[3, 1, 1],
         )
     )
     shares = [3, 2, 4] if cameras else [1, 1]
