@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from smolvla_core.console import beside_json, command_parser, could_not_run, write_json
+from smolvla_core.settings import SettingError
 from tqdm import tqdm
 
 from smolvla_sim.evaluation_page import films, page
@@ -207,6 +208,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     try:
         settings, _ = completed(from_arguments(EvaluationSettings, arguments))
+        if str(settings.report) == "-":
+            raise SettingError("report", "is a page with films: give a file, such as page.html")
         for path in filter(None, (settings.json, settings.report)):
             _check_writable(path)
         if settings.policy != "scripted":

@@ -261,6 +261,13 @@ class ExecutorCore:
         self._change_source(Source.POLICY)
         return "given back: the policy goes on"
 
+    def leave_to_human(self) -> bool:
+        """Be idle once a human gives back what he has taken over; False where nobody has."""
+        if self.source != Source.HUMAN or self.state in (State.IDLE, State.STOPPED):
+            return False
+        self._idle_before = True
+        return True
+
     def replay(self, positions: NDArray[np.float64], period: float, now: float) -> str:
         """Execute recorded actions to their end, then be idle. Returns a message for the caller.
 

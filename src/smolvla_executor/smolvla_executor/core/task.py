@@ -246,6 +246,9 @@ class TaskRunner:
     def _end(self, reason: Reason, message: str, now: float) -> None:
         then = f"task ended: {message}; send another goal or call ~/start"
         assert self.goal is not None
+        if reason != Reason.CANCELED and self._core.leave_to_human():
+            self._finish(reason, f"{message}; a human has the arm", now)
+            return
         if self.goal.go_home and reason in (Reason.SUCCEEDED, Reason.TIME_LIMIT):
             try:
                 self._core.go_home(now, then)

@@ -432,3 +432,22 @@ def test_an_estop_ends_a_goal(task):
     task.cycle()
     assert task.outcome.reason == Reason.FAULT
     assert "e-stop" in task.outcome.message
+
+
+@pytest.mark.parametrize("end", ["time limit", "judge", "canceled"])
+def test_the_end_of_a_goal_leaves_the_arm_to_the_human(at_home, end):
+    task = at_home
+    core = task.rig.core
+    task.begin(go_home=True, time_limit=1.0 if end == "time limit" else 0.0)
+    task.until(task.running)
+    core.take_over(task.rig.now)
+    if end == "judge":
+        task.judge(True)
+    elif end == "canceled":
+        task.tasks.cancel("a", task.rig.now)
+    task.until(lambda: task.outcomes)
+    core.on_human([0.2, 0.1, 0.0], task.rig.now)
+    followed = task.cycle(3).command is not None
+    assert followed == (end != "canceled")
+    core.give_back(task.rig.now)
+    assert task.cycle().state == State.IDLE

@@ -219,7 +219,8 @@ class BagEpisodes:
                     others = ", ".join(t for t, kind in types.items() if kind in listener.types)
                     problems.append(
                         f"no topic {name} for {listener.what}; of {wanted} the bag has "
-                        f"{others or 'none'}; the robot file (--robot) names the topics"
+                        f"{others or 'none'}; the robot file (--robot) names the topics, "
+                        "and --cameras the cameras that are wanted"
                     )
                 elif types[name] not in listener.types:
                     problems.append(
