@@ -326,8 +326,8 @@ class ExecutorSettings(RobotSettings, ManagedSettings):
     dry_run: bool = live_setting(False, "Compute everything, command nothing.")
     realtime_priority: int = setting(
         0,
-        "SCHED_FIFO priority of the control loop; 0: none. Needs the right to it (ulimit -r, "
-        "CAP_SYS_NICE).",
+        "SCHED_FIFO priority of the control loop; 0: none. The thread that takes messages gets "
+        "the next lower one. Needs the right to it (ulimit -r, CAP_SYS_NICE).",
         0,
         99,
     )

@@ -95,7 +95,7 @@ def quantize_random(policy: Any) -> float:
         )
         for _ in range(CALIBRATION)
     )
-    return quantize(policy, observations)
+    return quantize(policy, observations).seconds
 
 
 def load_lerobot(folder: Path, dtype: str, device: str) -> tuple[Predict, About]:

@@ -158,7 +158,7 @@ class TaskRunner:
     def cancel(self, goal_id: bytes, now: float) -> None:
         """End a goal for its caller; nothing is commanded from this cycle on."""
         if self.goal is not None and self.goal.goal_id == goal_id:
-            self._end(Reason.CANCELED, "canceled", now)
+            self._stop(Reason.CANCELED, "canceled", now)
 
     def leave(self, message: str, now: float) -> None:
         """End the running goal, if any, because the arm does something else already."""
@@ -168,7 +168,7 @@ class TaskRunner:
     def abort(self, message: str, now: float) -> None:
         """End the running goal, if any, because it cannot go on."""
         if self.goal is not None:
-            self._end(Reason.FAULT, message, now)
+            self._stop(Reason.FAULT, message, now)
 
     def on_verdict(self, success: bool, source: str, now: float) -> None:
         """Take a verdict of a judge, who may repeat it.
@@ -244,20 +244,23 @@ class TaskRunner:
         return self._core.planner.counters.chunks_merged - self._chunks_before
 
     def _end(self, reason: Reason, message: str, now: float) -> None:
-        then = f"task ended: {message}; send another goal or call ~/start"
+        """End the goal: a human keeps the arm, else it goes home or stops."""
         assert self.goal is not None
-        if reason != Reason.CANCELED and self._core.leave_to_human():
+        if self._core.leave_to_human():
             self._finish(reason, f"{message}; a human has the arm", now)
             return
         if self.goal.go_home and reason in (Reason.SUCCEEDED, Reason.TIME_LIMIT):
             try:
-                self._core.go_home(now, then)
+                self._core.go_home(now, _then(message))
             except RefusedError as error:
                 message += f"; not sent home: {error}"
             else:
                 self._on_the_way_home = self._outcome(reason, f"{message}; the arm is home", now)
                 return
-        self._core.stop(now, then)
+        self._stop(reason, message, now)
+
+    def _stop(self, reason: Reason, message: str, now: float) -> None:
+        self._core.stop(now, _then(message))
         self._finish(reason, message, now)
 
     def _finish(self, reason: Reason, message: str, now: float) -> None:
@@ -272,3 +275,8 @@ class TaskRunner:
         self.goal = self._on_the_way_home = None
         self._newest.on_goal_end()
         self._on_end(outcome)
+
+
+def _then(message: str) -> str:
+    """Return why the arm is idle behind a goal."""
+    return f"task ended: {message}; send another goal or call ~/start"

@@ -434,7 +434,7 @@ def test_an_estop_ends_a_goal(task):
     assert "e-stop" in task.outcome.message
 
 
-@pytest.mark.parametrize("end", ["time limit", "judge", "canceled"])
+@pytest.mark.parametrize("end", ["time limit", "judge", "canceled", "aborted"])
 def test_the_end_of_a_goal_leaves_the_arm_to_the_human(at_home, end):
     task = at_home
     core = task.rig.core
@@ -445,9 +445,11 @@ def test_the_end_of_a_goal_leaves_the_arm_to_the_human(at_home, end):
         task.judge(True)
     elif end == "canceled":
         task.tasks.cancel("a", task.rig.now)
+    elif end == "aborted":
+        task.tasks.abort("deactivated", task.rig.now)
     task.until(lambda: task.outcomes)
     core.on_human([0.2, 0.1, 0.0], task.rig.now)
     followed = task.cycle(3).command is not None
-    assert followed == (end != "canceled")
+    assert followed == (end in ("time limit", "judge"))
     core.give_back(task.rig.now)
     assert task.cycle().state == State.IDLE
