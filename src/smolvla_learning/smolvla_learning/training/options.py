@@ -97,6 +97,18 @@ class TrainSettings(Settings):
         0,
     )
     draws: int = setting(1, "Noise draws for each observation.", 1)
+    rtc_delay: int = setting(
+        0,
+        "Train to continue up to so many actions that are decided already, for asynchronous "
+        "execution (arXiv 2512.05964): as many as are executed in the longest delay.",
+        0,
+    )
+    state_offset: int = setting(
+        0,
+        "Train to act from the state of up to so many actions behind the images, for asynchronous "
+        "execution (VLASH, arXiv 2512.01031): as many as are executed in the longest delay.",
+        0,
+    )
     brightness: float = setting(0.0, "Image augmentation: spread of the brightness.", 0)
     contrast: float = setting(0.0, "Image augmentation: spread of the contrast.", 0)
     color: float = setting(0.0, "Image augmentation: spread of each color channel.", 0)

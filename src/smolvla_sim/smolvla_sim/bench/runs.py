@@ -14,7 +14,7 @@ from typing import Any
 from smolvla_sim.play.loop import DONE, NO_APPROACH, EpisodeLoop, Execution, Observer
 from smolvla_sim.play.measures import outcome
 from smolvla_sim.play.policies import load_backend
-from smolvla_sim.settings import BLENDS, RTC, BenchSettings
+from smolvla_sim.settings import BLENDS, CHUNKINGS, BenchSettings
 from smolvla_sim.world.simulation import Simulation, restock_rng
 from smolvla_sim.world.tasks import task_sequence
 
@@ -75,16 +75,16 @@ def executions(
         found += [
             _asynchronous(threshold, name)
             for name in ways
-            for threshold in (thresholds if name in (one_way, RTC) else (one,))
+            for threshold in (thresholds if name in (one_way, *CHUNKINGS) else (one,))
         ]
-        if one_way != RTC:
+        if one_way not in CHUNKINGS:
             found.append(replace(_asynchronous(one, one_way), alignment="tick"))
     return tuple(found)
 
 
 def _asynchronous(threshold: float, blend: str) -> Execution:
-    if blend == RTC:
-        return Execution(threshold, "latest", real_time_chunking=True)
+    if blend in CHUNKINGS:
+        return Execution(threshold, "latest", real_time_chunking=blend)
     return Execution(threshold, blend)
 
 

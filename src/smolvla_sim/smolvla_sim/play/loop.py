@@ -56,7 +56,7 @@ class Execution:
         actions_per_chunk: rows of a chunk that are used; 0 all.
         resume_jump: an action that ends a hold is approached slowly when it is farther than
             this from the held command [rad].
-        real_time_chunking: chunks continue the queued actions (parameter of `policy_node`).
+        real_time_chunking: how chunks continue the queued actions (parameter of `policy_node`).
         alignment: where in a chunk to go on that comes in motion, ``pose`` or ``tick``.
     """
 
@@ -64,7 +64,7 @@ class Execution:
     aggregate: str = _USUAL.aggregate
     actions_per_chunk: int = _USUAL.actions_per_chunk
     resume_jump: float = _USUAL.resume_jump
-    real_time_chunking: bool = False
+    real_time_chunking: str = "off"
     alignment: str = _USUAL.alignment
 
     @property
@@ -74,13 +74,14 @@ class Execution:
 
     @property
     def name(self) -> str:
-        """E.g. ``sync, 5 actions``, ``async g=0.7 weighted`` or ``async g=0.7 RTC``."""
+        """E.g. ``sync, 5 actions``, ``async g=0.7 weighted`` or ``async g=0.7 RTC guided``."""
         if self.synchronous:
             if not self.actions_per_chunk:
                 return "sync, whole chunk"
             return f"sync, {self.actions_per_chunk} actions"
         rows = f", {self.actions_per_chunk} actions" if self.actions_per_chunk else ""
-        seam = "RTC" if self.real_time_chunking else self.aggregate
+        method = self.real_time_chunking
+        seam = self.aggregate if method == "off" else f"RTC {method.replace('_', ' ')}"
         by = "" if self.alignment == _USUAL.alignment else f" by {self.alignment}"
         return f"async g={self.chunk_size_threshold:g} {seam}{by}{rows}"
 
@@ -202,7 +203,7 @@ class EpisodeLoop:
         delay: from a request to its answer [s], rounded up to whole control cycles; with 0 the
             answer comes within the cycle of the request.
         seed: of the policy's noise; chunk k of every run with this seed has the same.
-        real_time_chunking: chunks continue the queued actions (parameter of `policy_node`).
+        real_time_chunking: how chunks continue the queued actions (parameter of `policy_node`).
         on_command: is given each command and returns the one that the arm gets.
 
     Raises:
@@ -223,7 +224,7 @@ class EpisodeLoop:
         *,
         delay: float = 0.0,
         seed: int = 0,
-        real_time_chunking: bool = False,
+        real_time_chunking: str = "off",
         on_command: Callable[[Array], Array] | None = None,
     ) -> None:
         self._observer = observer
