@@ -36,7 +36,7 @@ from smolvla_learning.training.checks import (
     common_facts,
     pooled_statistics,
 )
-from smolvla_learning.training.fit import chosen_cameras, dataset_cameras, fit
+from smolvla_learning.training.fit import chosen_cameras, dataset_cameras, fit, sized
 from smolvla_learning.training.frame_cache import cache_folder, fitted_frames
 from smolvla_learning.training.learner import Augmentation, Learner
 from smolvla_learning.training.options import (
@@ -98,7 +98,7 @@ def train(options: TrainSettings) -> None:
         if context.first:
             stack.enter_context(lock(options.output))
         policy = _policy(options, datasets, context)
-        check_policy(policy)
+        check_policy(policy, options)
         policy.network.to(context.device)
         set_trainable(policy.network, **{name: _field(options, policy, name) for name in FREEZING})
         sources = _sources(options, datasets, policy, context)
@@ -177,7 +177,7 @@ def _adapted(
             empty_cameras=options.empty_cameras,
         )
         notes.extend(differences)
-        return config, processors
+        return sized(config, options.chunk_size, str(folder)), processors
 
     policy = SmolVLAPolicy.from_pretrained(folder, dtype="float32", stats=stats, adapt=adapt)
     return policy, notes
