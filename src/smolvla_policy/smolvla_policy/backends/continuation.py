@@ -52,7 +52,10 @@ def check_chunking(method: str, rtc_delay: int, state_offset: int) -> None:
     Raises:
         ValueError: it was not; the text says what to do.
     """
-    options = {"trained": ("--rtc-delay", rtc_delay), "future_state": ("--state-offset", state_offset)}
+    options = {
+        "trained": ("--rtc-delay", rtc_delay),
+        "future_state": ("--state-offset", state_offset),
+    }
     option, limit = options.get(method, ("", 1))
     if not limit:
         raise ValueError(
