@@ -128,7 +128,7 @@ def holds(starved):
 
 
 def test_an_execution_hands_each_setting_to_the_executor():
-    config = Execution(0.3, "average", 7, 0.6, real_time_chunking=True).executor(25.0)
+    config = Execution(0.3, "average", 7, 0.6, real_time_chunking="guided").executor(25.0)
     assert config.chunk_size_threshold == 0.3
     assert config.aggregate == "average"
     assert config.actions_per_chunk == 7
@@ -262,9 +262,9 @@ def test_a_chunk_that_comes_too_late_is_no_merge_and_makes_nothing_younger():
 
 
 def test_the_policy_gets_seed_and_real_time_chunking():
-    for seed, on in ((4, True), (9, False)):
-        _, thinker, _ = loop_of(ASYNC, 0.0, seed=seed, real_time_chunking=on)
-        assert thinker.tuned == [{"seed": seed, "real_time_chunking": on}]
+    for seed, method in ((4, "guided"), (9, "off")):
+        _, thinker, _ = loop_of(ASYNC, 0.0, seed=seed, real_time_chunking=method)
+        assert thinker.tuned == [{"seed": seed, "real_time_chunking": method}]
 
 
 def test_queued_actions_and_the_expected_delay_reach_the_policy():

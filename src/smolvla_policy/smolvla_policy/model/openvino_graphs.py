@@ -119,7 +119,7 @@ class StepGraph(_Graph):
         hidden: Tensor,
         *layers: Tensor,
     ) -> Tensor:
-        """Map (batch, chunk, action_dim), (1, chunk, width), tables, (batch, 1, 1, tokens) mask."""
+        """Map (batch, chunk, action_dim), (1, chunk, width), tables, and mask (batch, 1, 1, n)."""
         sizes = self.network.sizes
         chunk = actions.shape[1]
         own = self.later[None, None]

@@ -13,8 +13,8 @@ they will have been executed anyway, less and less behind. The correction is tha
 pass.
 
 A network that was trained for it ("Training-Time Action Conditioning for Efficient Real-Time
-Chunking", arXiv 2512.05964) needs no guidance: the decided rows enter as they are, without noise and
-at flow time 0, and it draws only the rows behind them.
+Chunking", arXiv 2512.05964) needs no guidance: the decided rows enter as they are, without noise
+and at flow time 0, and it draws only the rows behind them.
 """
 
 from __future__ import annotations

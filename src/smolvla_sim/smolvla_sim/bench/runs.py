@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from smolvla_core.node_settings import AGGREGATIONS
+
 from smolvla_sim.play.loop import DONE, NO_APPROACH, EpisodeLoop, Execution, Observer
 from smolvla_sim.play.measures import outcome
 from smolvla_sim.play.policies import load_backend
-from smolvla_sim.settings import BLENDS, CHUNKINGS, BenchSettings
+from smolvla_sim.settings import CHUNKINGS, RTC, BenchSettings
 from smolvla_sim.world.simulation import Simulation, restock_rng
 from smolvla_sim.world.tasks import task_sequence
 
@@ -52,7 +54,7 @@ def executions(
     n_action_steps: int,
     chunk_size: int,
     thresholds: Sequence[float] = THRESHOLDS,
-    blends: Sequence[str] = BLENDS,
+    blends: Sequence[str] = (*AGGREGATIONS, RTC),
 ) -> tuple[Execution, ...]:
     """Return what is compared: a part of all combinations, as time is not for free.
 
