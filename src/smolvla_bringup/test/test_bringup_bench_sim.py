@@ -149,8 +149,8 @@ def test_agreement_is_whether_intervals_overlap() -> None:
     first, _, third, fourth = (check.text for check in checks)
     assert first.startswith("sync, 8 actions at 300 ms, success: simulated [83.16, 100.00]%")
     assert first.endswith("the 95 % intervals overlap")
-    assert third.startswith("async g=0.5 RTC at 300 ms, success: ")
-    assert fourth.startswith("async g=0.5 RTC at 300 ms, cubes: simulated [11.")
+    assert third.startswith("async g=0.5 RTC guided at 300 ms, success: ")
+    assert fourth.startswith("async g=0.5 RTC guided at 300 ms, cubes: simulated [11.")
     assert fourth.endswith("the 95 % intervals do not overlap")
     swapped = agreement(real, simulated)
     assert [check.passed for check in swapped] == [True, True, False, False]
