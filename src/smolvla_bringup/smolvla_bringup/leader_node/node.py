@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import sys
 import threading
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +24,6 @@ from controller_manager_msgs.srv import (
     SwitchController,
 )
 from lifecycle_msgs.msg import State
-from rclpy.client import Client
 from rclpy.node import Node
 from smolvla_core.controllers import BROADCASTER
 from smolvla_core.level import Level
@@ -36,8 +36,8 @@ from std_msgs.msg import String
 
 _PERIOD, _RETRY = 1.0, 3.0
 """From one look to the next [s]; after a failure."""
-_PATIENCE = 10.0
-"""For an answer [s]: to configure the arm asks each servo several times."""
+_PATIENCE, _PATIENCE_TO_CONFIGURE = 2.0, 10.0
+"""For an answer [s]; to configure the arm asks each servo several times."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ class LeaderNode(Node):
         )
         description.publish(String(data=settings.robot_description))
         self._warn = SparseLog(functools.partial(log_at, self.get_logger(), Level.WARN))
-        self._clients = {
+        self._calls: dict[Any, Any] = {
             kind: self.create_client(kind, f"leader/controller_manager/{name}")
             for kind, name in (
                 (ListHardwareComponents, "list_hardware_components"),
@@ -136,22 +136,21 @@ class LeaderNode(Node):
         Raises:
             _NotYetError: there is none.
         """
-        client = next(
-            client for kind, client in self._clients.items() if isinstance(request, kind.Request)
+        kind, client = next(
+            (kind, client)
+            for kind, client in self._calls.items()
+            if isinstance(request, kind.Request)
         )
-        return self._answer(client, request)
-
-    def _answer(self, client: Client[Any, Any], request: Any) -> Any:
         if not client.service_is_ready():
             raise _NotYetError("its controller manager does not run")
         came = threading.Event()
         future = client.call_async(request)
         future.add_done_callback(lambda _: came.set())
-        for _ in range(round(_PATIENCE / 0.1)):
+        patience = _PATIENCE_TO_CONFIGURE if kind is SetHardwareComponentState else _PATIENCE
+        end = time.monotonic() + patience
+        while time.monotonic() < end and not self._stop.is_set():
             if came.wait(0.1):
                 return future.result()
-            if self._stop.is_set():
-                break
         client.remove_pending_request(future)
         raise _NotYetError(f"{client.srv_name} does not answer")
 

@@ -41,7 +41,7 @@ def robot_description(options: Options, with_drivers: bool = True) -> str:
             )
         kind = "calibration_file" if options.calibration_is_path else "calibration_id"
         leader = options.leader if options.leader_arm else ""
-        arguments |= {"port": choose_port(options.port, leader), kind: calibration}
+        arguments |= {"port": choose_port(options.port, leader=leader), kind: calibration}
     file = shared_file("smolvla_description", "urdf/so100.urdf.xacro")
     try:
         # Not at the top: `smolvla run --help` does without, and its absence is explained.
@@ -101,13 +101,13 @@ def description_nodes(options: Options, log: Callable[[str], object]) -> list[No
     return nodes
 
 
-def choose_port(given: str | None, leader: str = "", dev: Path = Path("/dev")) -> str:
+def choose_port(given: str | None, dev: Path = Path("/dev"), leader: str = "") -> str:
     """Return the whole path of the port `given`, or the only port there is.
 
     Args:
         given: empty for the only one.
-        leader: that of a leader arm, which is another one; empty for none.
         dev: where ports are.
+        leader: that of a leader arm, which is another one; empty for none.
 
     Raises:
         SetupError: there is no such port, none at all, or several.

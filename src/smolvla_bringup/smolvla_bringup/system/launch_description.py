@@ -63,9 +63,7 @@ class NodeEndedError(RuntimeError):
     """A node has ended without which the system cannot go on; the message says which."""
 
 
-def describe(
-    *parts: str, required: Collection[str] = (), **defaults: str
-) -> LaunchDescription:
+def describe(*parts: str, required: Collection[str] = (), **defaults: str) -> LaunchDescription:
     """Return the description that starts `parts` of the system.
 
     `supervision.Supervisor` decides what becomes of it when a node ends. Where that is the end,

@@ -51,7 +51,7 @@ class HumanNode(Node):
         self._arm: dict[str, float] = {}
         self._objects: Mapping[str, SceneObject] = {}
         self._status = ExecutorStatus()
-        self._plan = np.empty((0, len(self._names)))
+        self._plan: NDArray[np.float64] = np.empty((0, len(self._names)))
         self._leader: NDArray[np.float64] | None = None
         self._warn = SparseLog(functools.partial(log_at, self.get_logger(), Level.WARN))
         self._states = self.create_publisher(JointState, "leader/joint_states", 10)
