@@ -21,6 +21,7 @@ from smolvla_core.node_settings import (
     PolicySettings,
     RecordSettings,
     RerunSettings,
+    TeleopSettings,
 )
 from smolvla_core.ros.parameters import takes_effect
 from smolvla_core.settings import Settings, commented_yaml, settings_of, table_rows
@@ -37,6 +38,7 @@ NODES: dict[str, type[Settings]] = {
     "record_node": RecordSettings,
     "rerun_node": RerunSettings,
     "sim_node": SimSettings,
+    "teleop_node": TeleopSettings,
     "visualization_node": VisualizationSettings,
 }
 BACKENDS = ("smolvla", "scripted")
