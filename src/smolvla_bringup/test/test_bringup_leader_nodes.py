@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,19 @@ def test_a_person_in_the_simulation_is_a_node() -> None:
     assert not human.critical
     with pytest.raises(SetupError, match="choose hardware 'sim'"):
         led("sim", hardware="mock")
+
+
+def test_a_joystick_is_its_driver_and_teleop_node(install: Callable[..., None]) -> None:
+    with pytest.raises(SetupError, match="leader 'joy' needs the package joy"):
+        leader_nodes(led("joy"))
+    install("joy")
+    driver, teleop = leader_nodes(led("joy", policy="none"))
+    assert (driver.package, driver.executable) == ("joy", "joy_node")
+    assert "<robot" in teleop.configured("robot_description")
+    (executor,) = policy_nodes(led("joy", policy="none"))
+    assert teleop.configured("rate") == executor.configured("rate")
+    assert executor.configured("wait_for_start")
+    assert not leader_nodes(led("joy", policy="scripted"))[1].has("rate")
 
 
 @pytest.mark.parametrize("leader", ["none", "external"])

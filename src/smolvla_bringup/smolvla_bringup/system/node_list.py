@@ -27,7 +27,7 @@ from smolvla_sim.world.scene import DEFAULT_CAMERAS
 from smolvla_bringup.system.description import description_nodes, robot_description
 from smolvla_bringup.system.environment import apt_line, installed, require, shared_file
 from smolvla_bringup.system.node_spec import NodeSpec, make_spec, node_environment, temporary_file
-from smolvla_bringup.system.options import PARTS, RERUN, RVIZ, SIM, Options, SetupError
+from smolvla_bringup.system.options import JOY, PARTS, RERUN, RVIZ, SIM, Options, SetupError
 
 _MANAGER = "controller_manager"
 _COMPONENT = "so100"  # of the URDF
@@ -122,6 +122,7 @@ def _parameters(executable: str) -> dict[str, Setting]:
     module, name = {
         "executor_node": ("smolvla_core.node_settings", "ExecutorSettings"),
         "rerun_node": ("smolvla_core.node_settings", "RerunSettings"),
+        "teleop_node": ("smolvla_core.node_settings", "TeleopSettings"),
         "visualization_node": (
             "smolvla_executor.visualization_node.markers",
             "VisualizationSettings",
@@ -234,6 +235,9 @@ def leader_nodes(options: Options) -> list[NodeSpec]:
         return [
             make_spec(options, "smolvla_sim", "human_node", parameters=parameters, critical=False)
         ]
+    if options.leader == JOY:
+        require(JOY, "leader 'joy'", "choose another leader")
+        return [make_spec(options, JOY, "joy_node", critical=False), _teleop(options)]
     if not options.leader_arm:
         return []
     _require_ros2_control([], True, "a leader arm", "choose another leader, such as joy")
@@ -259,6 +263,25 @@ def leader_nodes(options: Options) -> list[NodeSpec]:
             critical=False,
         ),
     ]
+
+
+def _teleop(options: Options) -> NodeSpec:
+    spec = make_spec(options, "smolvla_executor", "teleop_node", critical=False)
+    parameters: dict[str, Any] = {"robot": options.loaded_robot.source}
+    if options.teleoperated and not spec.has("rate"):
+        parameters["rate"] = options.rate or FOLLOWING_RATE  # that of the executor
+    if not options.loaded_robot.model:
+        return dataclasses.replace(spec, parameters=parameters)
+    # Also where no robot_state_publisher is installed.
+    texts = {"robot_description": robot_description(options, with_drivers=False)}
+    return make_spec(
+        options,
+        "smolvla_executor",
+        "teleop_node",
+        texts=texts,
+        parameters=parameters,
+        critical=False,
+    )
 
 
 # The cameras.
@@ -392,6 +415,8 @@ def _executor(options: Options) -> NodeSpec:
             if name not in parameters and not spec.has(name)
         }
     parameters |= _flags(options, spec, "autostart", "wait_for_start", "dry_run")
+    if options.teleoperated and options.leader == JOY and not spec.has("wait_for_start"):
+        parameters["wait_for_start"] = True  # for the dead-man button
     return dataclasses.replace(spec, parameters=parameters)
 
 
