@@ -11,6 +11,7 @@ setup(
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{package_name}"]),
         (f"share/{package_name}", ["package.xml"]),
+        (f"share/{package_name}/config", ["config/joy_map.yaml"]),
     ],
     install_requires=["setuptools"],
     zip_safe=False,
@@ -22,6 +23,7 @@ setup(
         "console_scripts": [
             "executor_node = smolvla_executor.executor_node:main",
             "rerun_node = smolvla_executor.rerun_node:main",
+            "teleop_node = smolvla_executor.teleop_node:main",
             "visualization_node = smolvla_executor.visualization_node:main",
         ],
     },

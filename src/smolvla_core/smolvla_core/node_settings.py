@@ -478,6 +478,45 @@ class RecordSettings(SensorSettings):
                 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class JogSettings(RobotSettings):
+    """How a person moves the arm by an input that says how fast: a joystick, keys."""
+
+    rate: float = setting(30.0, "How often a target is published [Hz].", 1.0, 1000.0)
+    human_topic: str = same(ExecutorSettings, "human_topic", "leader/joint_states")
+    max_lead: float = live_setting(
+        0.3,
+        "A target is at most this far ahead of where the arm is [rad]: so it does not run away "
+        "from an arm that is blocked, and a gripper does not close harder.",
+        0.01,
+        3.0,
+    )
+    tip_link: str = setting("gripper_frame_link", "Link of the URDF that is moved in space.")
+    robot_description: str = setting(
+        "",
+        "The URDF as text, for motions of the tip. Empty: it is taken from the topic "
+        "robot_description, as robot_state_publisher publishes it.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeleopSettings(JogSettings):
+    """Of `teleop_node`."""
+
+    joy_map: str = setting(
+        "",
+        "Path of the YAML file that says what axes and buttons do. Empty: the one for a pad like "
+        "the Xbox's.",
+    )
+    joy_timeout: float = live_setting(
+        0.2,
+        "Without a valid sensor_msgs/Joy for so long no target is published and the arm holds "
+        "[s]; joy_node repeats itself at its autorepeat_rate.",
+        0.02,
+        5.0,
+    )
+
+
 WINDOW, BROWSER, RECORDING = "window", "browser", ".rrd"
 """Where Rerun shows a run; the last is how the names of its files end."""
 

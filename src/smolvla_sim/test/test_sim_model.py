@@ -6,7 +6,7 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 import pytest
-from smolvla_executor.visualization_node.kinematics import KinematicChain
+from smolvla_executor.core.kinematics import KinematicChain
 from smolvla_sim.world.arm import ARMS, JOINT_NAMES, arm_spec
 from smolvla_sim.world.arm_shapes import GRASP_ANGLE, HALF_GAP
 from smolvla_sim.world.kinematics import (

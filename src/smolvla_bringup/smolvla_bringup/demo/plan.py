@@ -7,7 +7,7 @@ from math import radians, tan
 
 import numpy as np
 from numpy.typing import NDArray
-from smolvla_executor.visualization_node.kinematics import KinematicChain
+from smolvla_executor.core.kinematics import KinematicChain
 from smolvla_sim.world.scene import CAMERAS, CameraSpec, camera_axes
 
 from smolvla_bringup.system.run_log import RunLog

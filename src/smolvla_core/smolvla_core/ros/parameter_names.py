@@ -22,7 +22,14 @@ from yaml.scanner import ScannerError
 
 from smolvla_core.settings import nearest, renamed
 
-NODES = ("policy_node", "executor_node", "record_node", "visualization_node", "sim_node")
+NODES = (
+    "policy_node",
+    "executor_node",
+    "record_node",
+    "visualization_node",
+    "sim_node",
+    "teleop_node",
+)
 """The suite's nodes: their names are no typing errors of each other."""
 
 # Declared by rclpy for every node.

@@ -32,9 +32,9 @@ from std_msgs.msg import Float32, Float64MultiArray, String
 from trajectory_msgs.msg import JointTrajectory
 from visualization_msgs.msg import MarkerArray
 
+from smolvla_executor.core.kinematics import KinematicChain
 from smolvla_executor.rerun_node.installed import rerun_problem
 from smolvla_executor.visualization_node.arm_path import ArmPath
-from smolvla_executor.visualization_node.kinematics import KinematicChain
 from smolvla_executor.visualization_node.predicted_path import PredictedPath
 from smolvla_msgs.msg import ActionChunk, ExecutorStatus, PolicyStatus
 

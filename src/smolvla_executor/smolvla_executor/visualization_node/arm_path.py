@@ -12,7 +12,7 @@ from smolvla_core.joints import JointOrder
 from smolvla_core.ros import converters
 
 from smolvla_executor.core.chunk_queue import Chunk, chunk_problem
-from smolvla_executor.visualization_node.kinematics import KinematicChain
+from smolvla_executor.core.kinematics import KinematicChain
 from smolvla_executor.visualization_node.predicted_path import PathPicture, Plan, PredictedPath
 from smolvla_msgs.msg import ActionChunk
 

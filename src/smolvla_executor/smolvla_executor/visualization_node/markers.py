@@ -15,7 +15,7 @@ from smolvla_core.settings import SettingError, Settings, live_setting, setting
 from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker, MarkerArray
 
-from smolvla_executor.visualization_node.kinematics import TIP_LINK
+from smolvla_executor.core.kinematics import TIP_LINK
 from smolvla_executor.visualization_node.predicted_path import PathPicture, Seam
 
 Array = NDArray[np.float64]

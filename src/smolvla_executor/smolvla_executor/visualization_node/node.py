@@ -24,8 +24,8 @@ from smolvla_core.settings import settings_of
 from std_msgs.msg import String
 from visualization_msgs.msg import MarkerArray
 
+from smolvla_executor.core.kinematics import KinematicChain
 from smolvla_executor.visualization_node.arm_path import ArmPath
-from smolvla_executor.visualization_node.kinematics import KinematicChain
 from smolvla_executor.visualization_node.markers import PathMarkers, VisualizationSettings
 from smolvla_executor.visualization_node.predicted_path import PredictedPath
 from smolvla_msgs.msg import ActionChunk

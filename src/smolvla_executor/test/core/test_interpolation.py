@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from smolvla_executor.core.approach import Approach
 from smolvla_executor.core.chunk_queue import Upsampler, interpolate
-from smolvla_executor.core.executor import Approach
 
 
 def action_cycles(upsampler: Upsampler, cycles: int) -> list[tuple[int, float]]:

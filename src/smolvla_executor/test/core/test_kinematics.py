@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from smolvla_executor.visualization_node.kinematics import KinematicChain, rotation_rpy
+from smolvla_executor.core.kinematics import KinematicChain, rotation_rpy
 
 HALF_PI = math.pi / 2
 
@@ -82,6 +82,26 @@ def test_a_joint_that_mimics_one_that_mimics():
     chain = KinematicChain(urdf, "tip")
     assert chain.joint_names == ("a",)
     np.testing.assert_allclose(chain.positions(["a"], [[0.2]]), [[0, 0, 2.3]], atol=1e-12)
+
+
+def test_the_jacobian_is_the_derivative_of_the_pose():
+    urdf = robot(
+        joint("lift", "base", "a", kind="prismatic", axis="0 1 2"),
+        joint("pan", "a", "b", xyz="0.1 0 0.2", rpy="0.3 0.2 0.1"),
+        joint("half", "b", "c", xyz="0.4 0 0", axis="0 1 0", more='<mimic joint="pan" '
+              'multiplier="-0.5" offset="0.2"/>'),
+        joint("roll", "c", "tip", xyz="0.2 0 0.1", axis="1 0 0"),
+    )  # fmt: skip
+    chain, names = KinematicChain(urdf, "tip"), ["roll", "gripper", "pan", "lift"]
+    here, step = np.array([0.3, 0.7, -0.4, 0.1]), 1e-6
+    jacobian = chain.jacobian(names, here)
+    for column, by in enumerate(step * np.eye(4)):
+        before, after = chain.poses(names, [here - by, here + by])
+        change = (after - before) / (2 * step)
+        np.testing.assert_allclose(jacobian[:3, column], change[:3, 3], atol=1e-8)
+        turn = change[:3, :3] @ chain.poses(names, here[None])[0, :3, :3].T
+        spin = [turn[2, 1], turn[0, 2], turn[1, 0]]
+        np.testing.assert_allclose(jacobian[3:, column], spin, atol=1e-8)
 
 
 def test_a_base_on_the_way_leaves_out_what_is_above_it():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Forward kinematics of a robot from its URDF, for whole chunks at once.
+"""Kinematics of a robot from its URDF: poses of whole chunks at once, and the Jacobian.
 
 Reads the part of a URDF that says where things are (http://wiki.ros.org/urdf/XML/joint): links,
 joints, origins, axes, mimic. No URDF library is needed.
@@ -113,6 +113,39 @@ class KinematicChain:
                 position = values[:, columns.index(joint.source)]
                 pose = pose @ _motion(joint, joint.multiplier * position + joint.offset)
         return np.array(pose)
+
+    def jacobian(self, names: Sequence[str], positions: ArrayLike) -> Array:
+        """Return (6, len(names)): how each joint moves the tip, in the base's frame.
+
+        The first three rows are velocity [m/s], the others angular velocity [rad/s], for each
+        rad/s of the joint [m/s of a prismatic one]; 0 for joints that the chain does not have.
+
+        Args:
+            names: of the columns.
+            positions: (len(names),) [rad; a prismatic joint m].
+
+        Raises:
+            ValueError: see `poses`.
+        """
+        values = np.asarray(positions, dtype=np.float64)
+        tip = self.poses(names, values[None])[0, :3, 3]
+        columns = list(names)
+        result = np.zeros((6, len(columns)))
+        pose = np.eye(4)
+        for joint in self._joints:
+            pose = pose @ joint.origin
+            if not joint.source:
+                continue
+            axis = joint.multiplier * pose[:3, :3] @ joint.axis
+            column = columns.index(joint.source)
+            if joint.kind in _TURNING:
+                result[:3, column] += np.cross(axis, tip - pose[:3, 3])
+                result[3:, column] += axis
+            else:
+                result[:3, column] += axis
+            position = joint.multiplier * values[column : column + 1] + joint.offset
+            pose = pose @ _motion(joint, position)[0]
+        return result
 
     def positions(self, names: Sequence[str], positions: ArrayLike) -> Array:
         """Return the points (rows, 3) of the tip in the base's frame [m]; see `poses`."""
