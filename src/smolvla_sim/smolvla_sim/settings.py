@@ -169,6 +169,14 @@ class BenchSettings(PlaySettings):
     delays: tuple[int, ...] = setting(
         (), "Delays of the answers [ms] (default: 0 100 300 600; quick: 0 300).", 0
     )
+    delay_spread: float = setting(
+        0.0,
+        "Standard deviation of the logarithm of each delay (log-normal), whose median is that of "
+        "--delays; 0: all are equal.",
+        0,
+        2,
+    )
+    lost: float = setting(0.0, "Share of the answers that never come.", 0, 0.9)
     chunk_size_threshold: tuple[float, ...] = setting(
         (), "Thresholds g (default: 0.3 0.5 0.7 0.9; quick: 0.7).", above=0, upper=1
     )

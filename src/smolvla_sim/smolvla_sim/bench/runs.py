@@ -135,6 +135,8 @@ class BenchPlayer:
             execution.executor(settings.rate, settings.model),
             # Processes and a network lie between: an answer comes with the next cycle at best.
             delay=max(job.cell.delay_ms / 1e3, 1.0 / settings.rate),
+            delay_spread=settings.delay_spread,
+            lost=settings.lost,
             seed=job.seed,
             real_time_chunking=execution.real_time_chunking,
         )
