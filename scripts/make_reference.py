@@ -27,11 +27,13 @@ from smolvla_core.ros.parameters import takes_effect
 from smolvla_core.settings import Settings, commented_yaml, settings_of, table_rows
 from smolvla_executor.visualization_node.markers import VisualizationSettings
 from smolvla_policy.backends.registry import backend_settings
+from smolvla_sim.human.settings import HumanSettings
 from smolvla_sim.node.parameters import SimSettings
 
 PAGE = Path(__file__).resolve().parents[1] / "docs/reference/parameters.md"
 NODES: dict[str, type[Settings]] = {
     "executor_node": ExecutorSettings,
+    "human_node": HumanSettings,
     "policy_node": PolicySettings,
     "record_node": RecordSettings,
     "rerun_node": RerunSettings,

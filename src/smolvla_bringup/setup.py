@@ -29,6 +29,7 @@ setup(
             "smolvla = smolvla_bringup.cli:main",
             "start = smolvla_bringup.cli:start",
             "demo = smolvla_bringup.cli:demo",
+            "leader_node = smolvla_bringup.leader_node:main",
         ],
     },
 )

@@ -22,6 +22,7 @@ setup(
     license="Apache-2.0",
     entry_points={
         "console_scripts": [
+            "human_node = smolvla_sim.human:main",
             "sim_node = smolvla_sim.node:main",
             "record_dataset = smolvla_sim.demonstrations.record_dataset:main",
         ],

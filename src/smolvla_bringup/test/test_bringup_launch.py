@@ -18,7 +18,9 @@ FILES = {
     "so100": PARTS,
     "arm": ("arm", "description"),
     "cameras": ("cameras",),
+    "leader": ("leader",),
     "policy": ("policy",),
+    "teleop": PARTS,
     "visualization": ("visualization",),
 }
 
@@ -74,7 +76,8 @@ def test_launch_files_declare_the_options_of_their_parts(name: str, described: A
     assert [argument.name for argument in declared] == [option.name for option in wanted]
     for argument, option in zip(declared, wanted, strict=True):
         assert option.description in argument.description
-        assert argument.default_value is not None
+        required = argument.name == "leader" and name in ("leader", "teleop")
+        assert (argument.default_value is None) is required
     assert {"hardware", "namespace", "params_file"} <= {argument.name for argument in declared}
 
 

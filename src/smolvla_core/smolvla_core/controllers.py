@@ -57,12 +57,25 @@ def packages(outputs: Sequence[Output]) -> list[str]:
     return list(dict.fromkeys(PACKAGES.get(output.type, others) for output in outputs))
 
 
-def controllers(robot: Robot, outputs: Sequence[Output]) -> dict[str, Any]:
+def controllers(
+    robot: Robot, outputs: Sequence[Output], inactive: Sequence[str] = ()
+) -> dict[str, Any]:
     """Return parameters of the controller manager and of a controller for each of `outputs`.
 
     The names have wildcards, so that they fit any namespace.
+
+    Args:
+        robot: whose.
+        outputs: of it.
+        inactive: hardware components that are read, but not activated.
     """
     manager: dict[str, Any] = dict(_MANAGER)
+    if inactive:
+        manager["hardware_components_initial_state"] = {
+            "inactive": list(inactive),
+            # It is tried again.
+            "shutdown_on_initial_state_failure": False,
+        }
     content: dict[str, Any] = {"/**/controller_manager": {"ros__parameters": manager}}
     grippers = {joint.name for joint in robot.moving if joint.role == GRIPPER}
     for output in outputs:

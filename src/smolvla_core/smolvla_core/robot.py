@@ -191,6 +191,7 @@ class Robot:
         joint_states: topics subscribed to; their joints are merged.
         outputs: topics and actions of the commands.
         calibration: prefix of an arm's joints -> LeRobot's calibration: path or id.
+        leader_calibration: that of the leader arm; empty: not said.
         cameras: that there are; empty: those of the checkpoint, on their usual topics.
     """
 
@@ -201,6 +202,7 @@ class Robot:
     joint_states: tuple[StateTopic, ...] = (StateTopic("joint_states"),)
     outputs: tuple[Output, ...] = ()
     calibration: Mapping[str, str] = field(default_factory=dict)
+    leader_calibration: str = ""
     cameras: tuple[Camera, ...] = ()
 
     @property
@@ -322,6 +324,10 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     calibration = _calibration(own.get("calibration", {}), path)
     if calibration:
         own["calibration"] = calibration
+    if "leader_calibration" in own:
+        own["leader_calibration"] = _calibration_name(
+            own["leader_calibration"], f"{path}: leader_calibration", path
+        )
     whole: dict[str, Any] = {}
     arms = _mapping(own.pop("arms", {}), f"{path}: arms")
     if arms:
@@ -402,6 +408,7 @@ _ENTRIES = [
     "joint_states",
     "outputs",
     "calibration",
+    "leader_calibration",
     "cameras",
 ]
 
@@ -429,6 +436,7 @@ def _build(content: Mapping[str, Any], path: Path, source: str) -> Robot:
         joints=joints,
         joint_states=_states(content.get("joint_states", "joint_states"), f"{path}: joint_states"),
         calibration=content.get("calibration", {}),
+        leader_calibration=content.get("leader_calibration", ""),
         cameras=_cameras(content.get("cameras", []), f"{path}: cameras"),
     )
     if not robot.moving:
@@ -554,12 +562,18 @@ def _calibration(value: Any, path: Path) -> dict[str, str]:
     entries = {"": value} if isinstance(value, str) else _mapping(value, where)
     found = {}
     for prefix, source in entries.items():
-        text = _text(source, f"{where}: {prefix}" if prefix else where)
-        if "/" in text or text.endswith(".json"):
-            text = str((path.parent / Path(text).expanduser()).resolve())
+        text = _calibration_name(source, f"{where}: {prefix}" if prefix else where, path)
         if text:
             found[str(prefix)] = text
     return found
+
+
+def _calibration_name(value: Any, where: str, path: Path) -> str:
+    """Return an id, or a whole path, in the file `path`."""
+    text = _text(value, where)
+    if "/" in text or text.endswith(".json"):
+        text = str((path.parent / Path(text).expanduser()).resolve())
+    return text
 
 
 def _cameras(value: Any, where: str) -> tuple[Camera, ...]:

@@ -90,7 +90,9 @@ def test_velocities_are_no_positions(robot):
 
 def test_a_file_says_only_what_differs_from_its_base(robot, tmp_path):
     robot(
-        "base: so101\njoints: {elbow_flex: {upper: 1.2}}\ncalibration: cal/left.json", "mine.yaml"
+        "base: so101\njoints: {elbow_flex: {upper: 1.2}}\ncalibration: cal/left.json\n"
+        "leader_calibration: cal/leader.json",
+        "mine.yaml",
     )
     arm = robot(
         """
@@ -106,6 +108,7 @@ def test_a_file_says_only_what_differs_from_its_base(robot, tmp_path):
     assert (arm.joints[2].lower, arm.joints[2].upper) == (-1.69, 1.2)
     assert arm.joints[-1].gripper_range == (0.1, 1.75)
     assert arm.calibration == {"": str(tmp_path / "cal/left.json")}
+    assert arm.leader_calibration == str(tmp_path / "cal/leader.json")
     assert arm.camera("top").topic == "/bench/color"
     assert arm.camera("side").topic == "camera/side/image_raw"
     assert arm.camera("other").topic == "camera/other/image_raw"

@@ -40,7 +40,8 @@ def robot_description(options: Options, with_drivers: bool = True) -> str:
                 "or its --robot.id; `smolvla arm calibrate` makes one"
             )
         kind = "calibration_file" if options.calibration_is_path else "calibration_id"
-        arguments |= {"port": choose_port(options.port), kind: calibration}
+        leader = options.leader if options.leader_arm else ""
+        arguments |= {"port": choose_port(options.port, leader=leader), kind: calibration}
     file = shared_file("smolvla_description", "urdf/so100.urdf.xacro")
     try:
         # Not at the top: `smolvla run --help` does without, and its absence is explained.
@@ -100,23 +101,35 @@ def description_nodes(options: Options, log: Callable[[str], object]) -> list[No
     return nodes
 
 
-def choose_port(given: str | None, dev: Path = Path("/dev")) -> str:
+def choose_port(given: str | None, dev: Path = Path("/dev"), leader: str = "") -> str:
     """Return the whole path of the port `given`, or the only port there is.
+
+    Args:
+        given: empty for the only one.
+        dev: where ports are.
+        leader: that of a leader arm, which is another one; empty for none.
 
     Raises:
         SetupError: there is no such port, none at all, or several.
     """
+    taken = Path(leader).expanduser().resolve() if leader else None
     if given:
         port = Path(given).expanduser().absolute()
         if not port.exists():
             raise SetupError(
                 f"no such port {port}; plug the arm in, `smolvla arm scan` lists the ports"
             )
+        if port.resolve() == taken:
+            raise SetupError(
+                f"{port} is the port of the arm and of its leader; `smolvla arm scan` lists the "
+                "ports"
+            )
         return str(port)
     found: dict[Path, str] = {}  # device -> its most lasting name
     for pattern in _PORTS:
         for path in sorted(dev.glob(pattern)):
-            found.setdefault(path.resolve(), str(path))
+            if path.resolve() != taken:
+                found.setdefault(path.resolve(), str(path))
     ports = list(found.values())
     if not ports:
         raise SetupError(

@@ -10,7 +10,7 @@ import dataclasses
 import inspect
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from launch import LaunchContext, LaunchDescription
@@ -63,7 +63,7 @@ class NodeEndedError(RuntimeError):
     """A node has ended without which the system cannot go on; the message says which."""
 
 
-def describe(*parts: str) -> LaunchDescription:
+def describe(*parts: str, required: Collection[str] = (), **defaults: str) -> LaunchDescription:
     """Return the description that starts `parts` of the system.
 
     `supervision.Supervisor` decides what becomes of it when a node ends. Where that is the end,
@@ -71,6 +71,8 @@ def describe(*parts: str) -> LaunchDescription:
 
     Args:
         parts: of `options.PARTS`.
+        required: names of arguments that must be given.
+        defaults: of arguments, where they are not those of the options.
     """
     declared = {
         name: option
@@ -80,7 +82,12 @@ def describe(*parts: str) -> LaunchDescription:
     if "policy" in parts:
         own = backend_parameters(Options)
         declared |= {name: dataclasses.replace(one, default=None) for name, one in own.items()}
-    arguments = map(_argument, declared.values())
+    arguments = [
+        _argument(dataclasses.replace(one, default=defaults.get(name, one.default)))
+        if name not in required
+        else DeclareLaunchArgument(name, description=one.description)
+        for name, one in declared.items()
+    ]
     return LaunchDescription(
         [*arguments, OpaqueFunction(function=_nodes, args=[parts, list(declared)])]
     )

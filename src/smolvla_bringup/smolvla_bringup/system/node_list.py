@@ -27,9 +27,12 @@ from smolvla_sim.world.scene import DEFAULT_CAMERAS
 from smolvla_bringup.system.description import description_nodes, robot_description
 from smolvla_bringup.system.environment import apt_line, installed, require, shared_file
 from smolvla_bringup.system.node_spec import NodeSpec, make_spec, node_environment, temporary_file
-from smolvla_bringup.system.options import PARTS, RERUN, RVIZ, Options, SetupError
+from smolvla_bringup.system.options import JOY, PARTS, RERUN, RVIZ, SIM, Options, SetupError
 
 _MANAGER = "controller_manager"
+_COMPONENT = "so100"  # of the URDF
+FOLLOWING_RATE = 100.0
+"""At which the arm follows a person where there is no policy [Hz], that of the arm's driver."""
 _MANAGER_TIMEOUT = 60  # [s] for the controller manager to come up and load the arm
 _CAMERA_EXECUTABLES = {"usb_cam": "usb_cam_node_exe", "v4l2_camera": "v4l2_camera_node"}
 _COMPRESSION = "compressed_image_transport"
@@ -54,6 +57,7 @@ def node_list(
         "arm": lambda: arm_nodes(options),
         "description": lambda: description_nodes(options, log),
         "cameras": lambda: camera_nodes(options),
+        "leader": lambda: leader_nodes(options),
         "policy": lambda: policy_nodes(options),
         "visualization": lambda: visualization_nodes(options, log),
     }
@@ -75,7 +79,7 @@ def simulation_nodes(options: Options) -> tuple[NodeSpec, ...]:
 
 def _restart_command(options: Options, part: str) -> str:
     """Return the command that starts `part` beside the rest; empty where there is none."""
-    if part not in ("cameras", "policy", "visualization") or not shutil.which("ros2"):
+    if part not in ("cameras", "leader", "policy", "visualization") or not shutil.which("ros2"):
         return ""
     given = [
         f"{name}:={str(value).lower() if isinstance(value, bool) else value}"
@@ -118,10 +122,12 @@ def _parameters(executable: str) -> dict[str, Setting]:
     module, name = {
         "executor_node": ("smolvla_core.node_settings", "ExecutorSettings"),
         "rerun_node": ("smolvla_core.node_settings", "RerunSettings"),
+        "teleop_node": ("smolvla_core.node_settings", "TeleopSettings"),
         "visualization_node": (
             "smolvla_executor.visualization_node.markers",
             "VisualizationSettings",
         ),
+        "human_node": ("smolvla_sim.human.settings", "HumanSettings"),
         "sim_node": ("smolvla_sim.node.parameters", "SimSettings"),
     }.get(executable, ("smolvla_core.settings", "Settings"))
     return settings_of(getattr(importlib.import_module(module), name))
@@ -148,21 +154,12 @@ def arm_nodes(options: Options) -> list[NodeSpec]:
         return [
             make_spec(options, "smolvla_sim", "sim_node", parameters=parameters, restarts=False)
         ]
-    packages = [_MANAGER, BROADCASTER, *packages_of(options.outputs)]
-    if options.hardware == "real":
-        packages.append("so100_hardware")
-    for package in packages:
-        require(
-            package,
-            f"hardware '{options.hardware}'",
-            "choose hardware 'sim', which needs none of ros2_control",
-        )
-    plugin = "hardware_interface__pluginlib__plugin"
-    if options.hardware == "real" and not has_resource(plugin, "so100_hardware"):
-        raise SetupError(
-            "so100_hardware was built without ros2_control, so the arm's driver is missing: "
-            f"{apt_line('hardware_interface', 'pluginlib')}, then build the workspace again"
-        )
+    _require_ros2_control(
+        packages_of(options.outputs),
+        options.hardware == "real",
+        f"hardware '{options.hardware}'",
+        "choose hardware 'sim', which needs none of ros2_control",
+    )
     # It names itself and takes the URDF from the topic robot_description.
     manager = make_spec(
         options,
@@ -197,6 +194,94 @@ def arm_nodes(options: Options) -> list[NodeSpec]:
         env=node_environment(options),
     )
     return [manager, spawner]
+
+
+def _require_ros2_control(packages: Sequence[str], driver: bool, user: str, rest: str) -> None:
+    """Make sure that ros2_control is there.
+
+    Args:
+        packages: needed beside it.
+        driver: whether that of the arm is needed.
+        user: what needs it.
+        rest: what to do instead.
+
+    Raises:
+        SetupError: something is missing.
+    """
+    for package in (_MANAGER, BROADCASTER, *packages, *(["so100_hardware"] if driver else [])):
+        require(package, user, rest)
+    if driver and not has_resource("hardware_interface__pluginlib__plugin", "so100_hardware"):
+        raise SetupError(
+            "so100_hardware was built without ros2_control, so the arm's driver is missing: "
+            f"{apt_line('hardware_interface', 'pluginlib')}, then build the workspace again"
+        )
+
+
+# What a person moves the arm with.
+
+
+def leader_nodes(options: Options) -> list[NodeSpec]:
+    """Return what publishes ``leader/joint_states``, where a person wants the joints.
+
+    A leader arm has the driver of any arm, which is never activated: it reads, and the torque
+    stays off. `leader_node` starts its parts and starts them again after a failure.
+
+    Raises:
+        SetupError: its calibration, its port or a package is missing.
+    """
+    # The arm holds without any of them, and the executor says why.
+    if options.leader == SIM:
+        parameters = {"robot": options.loaded_robot.source, "task": options.task}
+        return [
+            make_spec(options, "smolvla_sim", "human_node", parameters=parameters, critical=False)
+        ]
+    if options.leader == JOY:
+        require(JOY, "leader 'joy'", "choose another leader")
+        return [make_spec(options, JOY, "joy_node", critical=False), _teleop(options)]
+    if not options.leader_arm:
+        return []
+    _require_ros2_control([], True, "a leader arm", "choose another leader, such as joy")
+    arm = options.of_leader_arm()
+    inactive = controllers(arm.loaded_robot, (), inactive=[_COMPONENT])
+    return [
+        make_spec(
+            options,
+            "smolvla_bringup",
+            "leader_node",
+            texts={"robot_description": robot_description(arm)},
+            critical=False,
+        ),
+        # It names itself.
+        make_spec(
+            options,
+            _MANAGER,
+            "ros2_control_node",
+            name="leader_driver",
+            namespace="leader",
+            files={"controllers": inactive},
+            renamed=False,
+            critical=False,
+        ),
+    ]
+
+
+def _teleop(options: Options) -> NodeSpec:
+    spec = make_spec(options, "smolvla_executor", "teleop_node", critical=False)
+    parameters: dict[str, Any] = {"robot": options.loaded_robot.source}
+    if options.teleoperated and not spec.has("rate"):
+        parameters["rate"] = options.rate or FOLLOWING_RATE  # that of the executor
+    if not options.loaded_robot.model:
+        return dataclasses.replace(spec, parameters=parameters)
+    # Also where no robot_state_publisher is installed.
+    texts = {"robot_description": robot_description(options, with_drivers=False)}
+    return make_spec(
+        options,
+        "smolvla_executor",
+        "teleop_node",
+        texts=texts,
+        parameters=parameters,
+        critical=False,
+    )
 
 
 # The cameras.
@@ -262,13 +347,13 @@ def camera_nodes(options: Options) -> list[NodeSpec]:
 
 
 def policy_nodes(options: Options) -> list[NodeSpec]:
-    """Return policy and executor; none with policy 'none'.
+    """Return policy and executor; with policy 'none' what a person needs, the executor or none.
 
     Raises:
         SetupError: the policy cannot work with this hardware, or needs a checkpoint.
     """
     if options.policy == "none":
-        return []
+        return [_executor(options)] if options.teleoperated else []
     if options.policy == "scripted" and options.hardware != "sim":
         raise SetupError(
             "policy 'scripted' knows where things are in the simulation only; choose hardware "
@@ -323,7 +408,15 @@ def _executor(options: Options) -> NodeSpec:
             parameters[name] = value
     if options.hardware == "sim" and not spec.has("success_topic"):
         parameters["success_topic"] = "sim/success"
+    if options.teleoperated:
+        parameters |= {
+            name: value
+            for name, value in (("source", "human"), ("rate", FOLLOWING_RATE))
+            if name not in parameters and not spec.has(name)
+        }
     parameters |= _flags(options, spec, "autostart", "wait_for_start", "dry_run")
+    if options.teleoperated and options.leader == JOY and not spec.has("wait_for_start"):
+        parameters["wait_for_start"] = True  # for the dead-man button
     return dataclasses.replace(spec, parameters=parameters)
 
 

@@ -30,7 +30,13 @@ SIGTERM_TIMEOUT = "15"
 """How long launch lets a node end by itself [s]; a text, as launch wants it."""
 
 # Packages whose console scripts unblock SIGINT: `smolvla_core.console.end_on_interrupt`.
-_TAKE_SIGINT = ("smolvla_executor", "smolvla_learning", "smolvla_policy", "smolvla_sim")
+_TAKE_SIGINT = (
+    "smolvla_bringup",
+    "smolvla_executor",
+    "smolvla_learning",
+    "smolvla_policy",
+    "smolvla_sim",
+)
 
 _folder: tempfile.TemporaryDirectory[str] | None = None
 

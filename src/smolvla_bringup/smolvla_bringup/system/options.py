@@ -31,6 +31,7 @@ from smolvla_core.settings import (
     setting,
     settings_of,
 )
+from smolvla_core.units.calibration import CalibrationError, find_calibration
 from smolvla_policy.backends.registry import (
     available_backends,
     backend_parameters,
@@ -40,8 +41,11 @@ from smolvla_policy.backends.registry import (
 
 from smolvla_core import settings
 
-PARTS = ("arm", "description", "cameras", "policy", "visualization")
+PARTS = ("arm", "description", "cameras", "leader", "policy", "visualization")
 """The parts of the system; each option says which of them it is for."""
+
+SIM, JOY, EXTERNAL, NONE = "sim", "joy", "external", "none"
+"""What the option `leader` may be besides a serial port."""
 
 RVIZ, RERUN = "rviz", "rerun"
 """What may show a run, the option `view`."""
@@ -100,6 +104,19 @@ class Options(Settings):
         "(joint_trajectory_controller). Default: the outputs of the robot file.",
         choices=(FORWARD, TRAJECTORY),
         tags=("arm", "policy"),
+    )
+    leader: str = setting(
+        NONE,
+        "What a person moves the arm with, the policy running or not: the serial port of a leader "
+        "arm; sim (a simulated person, with hardware sim); joy (a joystick); external (somebody "
+        "else publishes leader/joint_states, such as `smolvla teleop`); or none.",
+        tags=("leader", "policy"),
+    )
+    leader_calibration: str | None = setting(
+        None,
+        "LeRobot's calibration of the leader arm: a path ending in .json, or LeRobot's "
+        "--teleop.id; it needs one, here or in the robot file.",
+        tags=("leader",),
     )
     policy: str = setting(
         "smolvla",
@@ -186,6 +203,16 @@ class Options(Settings):
             raise SetupError(
                 f"rerun is '{self.rerun}' and view is '{self.view}'; leave out one of the two"
             )
+        if self.leader not in (SIM, JOY, EXTERNAL, NONE) and not self.leader_arm:
+            raise SetupError(
+                f"leader is '{self.leader}'; it must be a serial port (/dev/…), {SIM}, {JOY}, "
+                f"{EXTERNAL} or {NONE}"
+            )
+        if self.leader == SIM and self.hardware != "sim":
+            raise SetupError(
+                "leader 'sim' is a person in the simulation; choose hardware 'sim', or another "
+                "leader"
+            )
         if self.output == TRAJECTORY and self.hardware == "sim":
             raise SetupError(
                 "the simulation takes no trajectories; leave output out, or choose hardware 'mock'"
@@ -253,6 +280,42 @@ class Options(Settings):
     def arm_calibration(self) -> str:
         """The calibration of the arm: as given, else that of the robot file; empty for none."""
         return self.calibration or next(iter(self.loaded_robot.calibration.values()), "")
+
+    @property
+    def leader_arm(self) -> bool:
+        """Whether the leader is an arm on a serial port."""
+        return "/" in self.leader
+
+    def of_leader_arm(self) -> Options:
+        """Return the options of the leader arm as an arm of its own.
+
+        Raises:
+            SetupError: it has no calibration, or one that cannot be used.
+        """
+        name = self.leader_calibration or self.loaded_robot.leader_calibration
+        if not name:
+            raise SetupError(
+                "a leader arm needs its calibration: leader_calibration:= LeRobot's --teleop.id "
+                f"or the path of its file, or such an entry in the robot file; `smolvla arm "
+                f"calibrate --port {self.leader} --id leader.json` makes one"
+            )
+        try:
+            found = find_calibration(name, leader=True)
+        except CalibrationError as error:
+            raise SetupError(f"leader_calibration: {error}") from error
+        return dataclasses.replace(
+            self,
+            hardware="real",
+            port=self.leader,
+            calibration=str(found.file.resolve()),
+            leader=NONE,
+            output=None,
+        )
+
+    @property
+    def teleoperated(self) -> bool:
+        """Whether a person alone moves the arm."""
+        return self.policy == "none" and self.leader != NONE
 
     @property
     def params_path(self) -> Path | None:

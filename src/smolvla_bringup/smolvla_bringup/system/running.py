@@ -16,7 +16,7 @@ from smolvla_bringup.system.options import SetupError
 
 # Of two arms one has a simulation and the other a controller manager.
 _ARMS = frozenset(("sim_node", "controller_manager"))
-_UNIQUE = _ARMS | {"policy_node", "executor_node"}
+_UNIQUE = _ARMS | {"policy_node", "executor_node", "leader_node"}
 DISCOVERY = 1.5
 """How long to look [s]; on an idle machine nodes are seen within a third of it."""
 _OTHERS = 0.5  # [s] to look on when one was found
@@ -62,7 +62,12 @@ def not_running(specs: Sequence[NodeSpec], log: Callable[[str], object]) -> tupl
     if not wanted:
         return tuple(specs)
     running = _running(wanted, specs[0].env)
-    missing = tuple(spec for spec in specs if spec.full_name not in running)
+    leader = any(spec.full_name in running for spec in specs if spec.part == "leader")
+    missing = tuple(
+        spec
+        for spec in specs
+        if spec.full_name not in running and not (leader and spec.part == "leader")
+    )
     if running and (arm or not missing):
         domain = os.environ.get("ROS_DOMAIN_ID") or "0"
         raise SetupError(

@@ -184,7 +184,9 @@ def calibration_roots() -> list[Path]:
     return list(dict.fromkeys(roots))
 
 
-def find_calibration(id_or_path: str, joints: Sequence[str] = LEROBOT_JOINTS) -> LoadedCalibration:
+def find_calibration(
+    id_or_path: str, joints: Sequence[str] = LEROBOT_JOINTS, leader: bool = False
+) -> LoadedCalibration:
     """Find and read the calibration of an arm.
 
     Args:
@@ -192,6 +194,8 @@ def find_calibration(id_or_path: str, joints: Sequence[str] = LEROBOT_JOINTS) ->
             path. The first of `calibration_roots` that has the id decides; files of several
             versions of LeRobot in it must say the same.
         joints: that must be in it, by LeRobot's names.
+        leader: whether it is a leader arm: the id is then LeRobot's ``--teleop.id``, or else that
+            of an arm that `smolvla arm calibrate` has calibrated.
 
     Raises:
         CalibrationError: not found, unreadable, of another arm, or there twice and different.
@@ -202,12 +206,15 @@ def find_calibration(id_or_path: str, joints: Sequence[str] = LEROBOT_JOINTS) ->
         raise CalibrationError(message("empty_id"))
     searched: list[Path] = []
     for root in calibration_roots():
-        folders = RULE_BOOK["folders"]
-        places = [root / "robots" / folder / f"{id_or_path}.json" for folder in folders]
-        found = [place for place in places if place.exists()]
-        if found:
-            return _agreeing(id_or_path, found, joints)
-        searched += places
+        kinds = [("robots", "folders")]
+        if leader:
+            kinds.insert(0, ("teleoperators", "leader_folders"))
+        for kind, folders in kinds:
+            places = [root / kind / name / f"{id_or_path}.json" for name in RULE_BOOK[folders]]
+            found = [place for place in places if place.exists()]
+            if found:
+                return _agreeing(id_or_path, found, joints)
+            searched += places
     looked_for = ", ".join(map(str, searched)) or message("nowhere")
     raise CalibrationError(message("not_found", name=id_or_path, places=looked_for))
 

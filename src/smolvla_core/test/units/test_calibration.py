@@ -41,8 +41,8 @@ def home(tmp_path, monkeypatch):
     return tmp_path / "home"
 
 
-def put(root, folder="so_follower", name="my_arm", change=None):
-    path = root / "robots" / folder / f"{name}.json"
+def put(root, folder="so_follower", name="my_arm", change=None, kind="robots"):
+    path = root / kind / folder / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     arm = content()
     if change:
@@ -65,6 +65,17 @@ def test_an_id_is_found_where_lerobot_keeps_it(home):
     assert find_calibration(
         "~/.cache/huggingface/lerobot/calibration/robots/so_follower/my_arm.json"
     )
+
+
+def test_a_leaders_id_is_found_among_the_leaders_and_then_among_the_arms(home):
+    root = home / ".cache/huggingface/lerobot/calibration"
+    arm = put(root)
+    assert find_calibration("my_arm", leader=True).file == arm
+    leader = put(root, "so_leader", kind="teleoperators")
+    assert find_calibration("my_arm", leader=True).file == leader
+    assert find_calibration("my_arm").file == arm
+    with pytest.raises(CalibrationError, match=r"so_leader/no_arm\.json"):
+        find_calibration("no_arm", leader=True)
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,7 @@ class ExecutorNode(ManagedNode):
             DISCOVERY_TIME, self._subscribe_to_instructions, clock=self._steady
         )
         self.create_timer(1.0, self._check_publishers, clock=self._steady)
+        self.create_timer(1.0, self._ready.look, clock=self._steady)
         self._publish_status()
 
     # What the base calls in the transitions.

@@ -2,7 +2,8 @@
 """The line that closes a start: that all is up, and what to type next.
 
 `executor_node` logs it, because it alone sees all that a start begins, the arm by its joint states
-and by who listens to commands, and the policy by its status; whatever started the nodes.
+and by who listens to commands, the policy by its status, and a human by his targets; whatever
+started the nodes.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ _ACTING = (PolicyStatus.WAITING, PolicyStatus.READY, PolicyStatus.INFERRING)
 class ReadyLine:
     """Logs once that all is up, again after one of both nodes was not; or what is missing.
 
+    With `source` human and without a policy the executor is the only node.
+
     Args:
         node: the executor.
         status: its newest status.
@@ -43,11 +46,22 @@ class ReadyLine:
         self._logged_phase = ""
         self._active_since = math.inf
         self._warned = False
+        self._has_policy = False
         node.create_subscription(
             PolicyStatus, "policy_node/status", self._on_policy, qos.status_qos()
         )
 
+    def look(self) -> None:
+        """See whether all is up where there is no policy; to be called once a second."""
+        if self._has_policy or self._node.get_parameter("source").value != "human":
+            return
+        if self._node.phase != ACTIVE:
+            self._active_since, self._warned, self._logged_phase = math.inf, False, ""
+        elif self._logged_phase != ACTIVE:
+            self._log_active(self._missing_of_arm() or self._missing_of_human())
+
     def _on_policy(self, policy: PolicyStatus) -> None:
+        self._has_policy = True
         phase = self._node.phase
         active = phase == ACTIVE and policy.state in _ACTING
         unconfigured = phase == UNCONFIGURED and policy.state == PolicyStatus.UNCONFIGURED
@@ -76,19 +90,35 @@ class ReadyLine:
 
     def _missing(self, policy: PolicyStatus) -> str:
         """Return what is missing although both nodes are active; empty for nothing."""
+        if missing := self._missing_of_arm():
+            return missing
+        if not all(age < math.inf for age in (*policy.camera_ages, policy.joint_state_age)):
+            return policy.message or "the policy has not received all cameras and joints"
+        return ""
+
+    def _missing_of_human(self) -> str:
+        status = self._status()
+        waits = status.state in (ExecutorStatus.WAITING, ExecutorStatus.HOLDING)
+        return status.reason if waits else ""
+
+    def _missing_of_arm(self) -> str:
         status = self._status()
         # NaN until the first cycle of the control loop.
         if not status.joint_state_age < math.inf or status.state == ExecutorStatus.FAULT:
             return status.reason
         if not status.dry_run and (commands := self._unmatched()):
             return f"nobody listens on {commands}: is the arm's controller active?"
-        if not all(age < math.inf for age in (*policy.camera_ages, policy.joint_state_age)):
-            return policy.message or "the policy has not received all cameras and joints"
         return ""
 
     def _next_step(self) -> str:
         node, status = self._node, self._status()
         dry = " (DRY RUN: the arm gets no commands)" if status.dry_run else ""
+        start = f"ros2 service call {node.resolve_service_name('~/start')} std_srvs/srv/Trigger"
+        if not self._has_policy:
+            leader = node.resolve_topic_name(node.get_parameter("human_topic").value)
+            if status.state == ExecutorStatus.IDLE:
+                return f"ready{dry}: to follow {leader}, {start}"
+            return f"ready{dry}: the arm follows {leader}"
         topic = node.resolve_topic_name("task_instruction")
         instruct = command(topic)
         if status.instruction:
@@ -101,7 +131,6 @@ class ReadyLine:
             return f"ready{dry}: {command(topic, 'task')}"
         action = node.resolve_service_name("smolvla/run_task")
         goal = f"ros2 action send_goal {action} smolvla_msgs/action/RunTask"
-        start = f"ros2 service call {node.resolve_service_name('~/start')} std_srvs/srv/Trigger"
         return f'ready{dry}: {goal} "{{instruction: {EXAMPLE}}}"; or {instruct}, and {start}'
 
     def _how_to_activate(self) -> str:

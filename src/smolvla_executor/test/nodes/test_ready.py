@@ -4,7 +4,9 @@
 import math
 
 import pytest
+from node_rig import JOINTS
 from rclpy.lifecycle import TransitionCallbackReturn
+from sensor_msgs.msg import JointState
 from smolvla_core.ros import qos
 from smolvla_executor.executor_node import ready
 
@@ -134,6 +136,17 @@ def test_what_was_not_started_says_how_to_activate_it(graph, make_robot, policy)
     assert robot.executor.trigger_activate() == SUCCESS
     up(graph, robot)
     assert INSTRUCT in policy.publish()
+
+
+def test_where_a_human_alone_moves_the_arm_no_policy_is_waited_for(graph, make_robot, policy):
+    robot = make_robot(instruction="", source="human")
+    up(graph, robot)
+    graph.until(robot.state(ExecutorStatus.WAITING), what="WAITING")
+    graph.during(1.2, lambda: "ready" not in policy.read())
+    leader = graph.node.create_publisher(JointState, "leader/joint_states", 10)
+    target = JointState(name=JOINTS, position=[0.0, 0.0])
+    graph.node.create_timer(0.02, lambda: leader.publish(target))
+    graph.until(lambda: "ready: the arm follows /leader/joint_states" in policy.read())
 
 
 def test_an_autostarted_node_gives_no_order_to_activate(graph, make_robot, policy):
