@@ -35,6 +35,39 @@ LIMIT = 90.0  # [s] for one thing to happen on a busy machine
 JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
 RANGES = ((760, 3320), (830, 3190), (910, 3080), (880, 3200), (0, 4095), (2040, 3470))  # [ticks]
 
+
+def calibrated(ranges):
+    """Return a calibration with these ranges, as JSON."""
+    joints = {
+        joint: {
+            "id": number,
+            "drive_mode": 0,
+            "homing_offset": 0,
+            "range_min": low,
+            "range_max": high,
+        }
+        for number, (joint, (low, high)) in enumerate(zip(JOINTS, ranges, strict=True), start=1)
+    }
+    return json.dumps(joints)
+
+
+def emulate(port, calibration, *options):
+    """Start six emulated servos that hold a calibration; return the process."""
+    program = Path(get_package_prefix("so100_hardware"), "lib/so100_hardware/so100_emulator")
+    # Servos answer however busy the machine is; an emulator needs a priority for that.
+    command = [program, "--link", port, *options]
+    if (
+        shutil.which("chrt")
+        and subprocess.run(["chrt", "-f", "1", "true"], check=False).returncode == 0
+    ):
+        command = ["chrt", "-f", "1", *command]
+    emulator = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert emulator.stdout.readline().startswith("/dev/")
+    write = [program.with_name("so100_calibrate"), "--port", port, "--from-file", calibration]
+    subprocess.run(write, stdin=subprocess.DEVNULL, check=True)
+    return emulator
+
+
 needs_ros2_control = pytest.mark.skipif(
     not all(
         installed(package)
@@ -111,13 +144,14 @@ class Launched:
     def until(self, condition, what):
         assert self.client.until(condition, LIMIT), f"did not happen: {what}\n{self.tail}"
 
-    def pid(self, executable):
-        """Return the process that runs `executable`; 0 for none."""
+    def pid(self, executable, argument=None):
+        """Return the process that runs `executable`, with `argument`; 0 for none."""
         for pid in self._mark.living():
             with contextlib.suppress(OSError):
                 words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
                 # A script is behind its interpreter.
-                if executable in [Path(word.decode()).name for word in words[:2]]:
+                named = executable in [Path(word.decode()).name for word in words[:2]]
+                if named and (argument is None or argument.encode() in words):
                     return pid
         return 0
 
@@ -212,24 +246,8 @@ def heavy_arm(tmp_path):
     """Yield launch arguments for six emulated servos that feel gravity, and for two cameras."""
     if not has_resource("hardware_interface__pluginlib__plugin", "so100_hardware"):
         pytest.skip("so100_hardware was built without ros2_control")
-    program = Path(get_package_prefix("so100_hardware"), "lib/so100_hardware/so100_emulator")
     port, calibration, cameras = (tmp_path / name for name in ("port", "arm.json", "cameras.yaml"))
-    calibration.write_text(
-        json.dumps(
-            {
-                joint: {
-                    "id": number,
-                    "drive_mode": 0,
-                    "homing_offset": 0,
-                    "range_min": low,
-                    "range_max": high,
-                }
-                for number, (joint, (low, high)) in enumerate(
-                    zip(JOINTS, RANGES, strict=True), start=1
-                )
-            }
-        )
-    )
+    calibration.write_text(calibrated(RANGES))
     size = "width: 96, height: 96, fps: 20"
     listed = "".join(
         f"  - {{name: {name}, driver: usb_cam, device: {device}, {size}}}\n"
@@ -247,17 +265,7 @@ def heavy_arm(tmp_path):
     (index / "usb_cam").touch()
     slow = tmp_path / "slow.yaml"  # for a busy machine
     slow.write_text("controller_manager:\n  ros__parameters:\n    update_rate: 25\n")
-    # Servos answer however busy the machine is; an emulator needs a priority for that.
-    command = [program, "--link", port]
-    if (
-        shutil.which("chrt")
-        and subprocess.run(["chrt", "-f", "1", "true"], check=False).returncode == 0
-    ):
-        command = ["chrt", "-f", "1", *command]
-    emulator = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert emulator.stdout.readline().startswith("/dev/")
-    write = [program.with_name("so100_calibrate"), "--port", port, "--from-file", calibration]
-    subprocess.run(write, stdin=subprocess.DEVNULL, check=True)
+    emulator = emulate(port, calibration)
     yield (
         [
             "hardware:=real",
