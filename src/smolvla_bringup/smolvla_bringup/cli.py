@@ -154,6 +154,9 @@ COMMANDS: Mapping[str, Command | Tool | Group] = {
         main="order",
         ros=True,
     ),
+    "teleop": Command(
+        "move a running arm by the keys of this terminal", "smolvla_bringup.teleop", ros=True
+    ),
     "replay": Command(
         "let a running arm execute a recorded episode", "smolvla_learning.replay", ros=True
     ),

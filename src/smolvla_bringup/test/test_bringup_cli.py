@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from smolvla_bringup.task import ORDERS
 from smolvla_core.client import SmolVLAClient
 
 from smolvla_bringup import cli
+from smolvla_msgs.msg import ExecutorStatus
 
 COMPLETION = Path(__file__).parents[1] / "completion" / "smolvla-argcomplete.bash"
 
@@ -182,6 +184,27 @@ def test_completion_in_bash(line: str, expected: set[str], tmp_path: Path) -> No
         check=False,
     )
     assert set(done.stdout.split()) == expected, done.stderr
+
+
+def test_ctrl_c_cancels_the_task_that_runs(graph, make_robot):
+    robot = make_robot(instruction="", wait_for_start=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "smolvla_bringup.cli", "task", "pick"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    graph.until(robot.state(ExecutorStatus.RUNNING))
+    process.send_signal(signal.SIGINT)
+    graph.until(robot.state(ExecutorStatus.IDLE))
+    graph.until(lambda: process.poll() is not None)
+    assert process.returncode == 130
+    assert "canceled" in process.communicate()[1]
+
+
+def test_keys_are_taken_from_a_terminal_only() -> None:
+    ended = run("teleop")
+    assert ended.returncode == 2
+    assert "terminal" in ended.stderr
 
 
 def test_every_order_is_one_of_the_client():

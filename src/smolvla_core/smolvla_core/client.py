@@ -36,6 +36,7 @@ from rclpy.validate_namespace import validate_namespace
 from std_msgs.msg import Float32, String
 from std_srvs.srv import Trigger
 
+from smolvla_core.console import raise_on_interrupt
 from smolvla_core.instruction import AT_HOME
 from smolvla_core.ros import qos
 from smolvla_msgs.action import RunTask
@@ -134,7 +135,9 @@ class SmolVLAClient:
                 # Before create_node, which adds a warning of its own.
                 validate_namespace(f"/{namespace.strip('/')}")
                 context = rclpy.Context()
-                # rclpy's own handlers would shut down before a goal could be canceled.
+                # Nor must an interrupt end the process before a goal could be canceled.
+                raise_on_interrupt()
+                # rclpy's own handlers would shut down before that.
                 handlers = SignalHandlerOptions.NO
                 rclpy.init(args=[], context=context, signal_handler_options=handlers)
                 stack.callback(rclpy.try_shutdown, context=context)

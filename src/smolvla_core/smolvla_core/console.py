@@ -19,6 +19,7 @@ import shutil
 import signal
 import sys
 import textwrap
+import threading
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -84,9 +85,31 @@ def end_on_interrupt(status: int = 0) -> None:
     stays so.
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, lambda signum, frame: os._exit(status))
+        signal.signal(signal.SIGINT, _End(status))
     # Blocked by who started the process, so that no interrupt comes before this line.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+class _End:
+    """A handler of signals that ends the process with `status`."""
+
+    def __init__(self, status: int) -> None:
+        self._status = status
+
+    def __call__(self, signum: int, frame: object) -> None:
+        os._exit(self._status)
+
+
+def raise_on_interrupt() -> None:
+    """Have SIGINT raise KeyboardInterrupt where `end_on_interrupt` had it end the process.
+
+    For a program that has something to finish: a goal to cancel, a terminal to give back.
+    """
+    if (
+        isinstance(signal.getsignal(signal.SIGINT), _End)
+        and threading.current_thread() is threading.main_thread()
+    ):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def end_with(parent: int, signum: int = signal.SIGINT) -> None:

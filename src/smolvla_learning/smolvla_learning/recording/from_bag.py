@@ -15,7 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from smolvla_core.console import DONE, INTERRUPTED, NO, command_parser, could_not_run
+from smolvla_core.console import (
+    DONE,
+    INTERRUPTED,
+    NO,
+    command_parser,
+    could_not_run,
+    raise_on_interrupt,
+)
 from smolvla_core.images import SerializedImage
 from smolvla_core.node_settings import RecordSettings
 from smolvla_core.observation import NANOSECONDS, ObservationBuffer
@@ -396,6 +403,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Convert; return the exit status."""
     made = parser()
     arguments = made.parse_args(argv)
+    raise_on_interrupt()
 
     def report(text: str, bad: bool) -> None:
         print(text, file=sys.stderr if bad else sys.stdout, flush=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import torch
-from smolvla_core.console import could_not_run
+from smolvla_core.console import could_not_run, raise_on_interrupt
 from smolvla_core.settings import SettingError
 from smolvla_policy.checkpoint.config import ACTION, STATE, SmolVLAConfig
 from smolvla_policy.checkpoint.processors import Processors
@@ -289,6 +289,7 @@ def _announce(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
+    raise_on_interrupt()
     options = None
     try:
         options = parse(arguments)

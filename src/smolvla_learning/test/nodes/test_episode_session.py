@@ -2,11 +2,11 @@
 """A recording session by keys, from a terminal and from a pipe."""
 
 import os
-import pty
 
 import pytest
 from smolvla_core.client import ClientError
-from smolvla_learning.record_node.episode import HELP, Keys, Session, main, run_session
+from smolvla_core.keys import Keys
+from smolvla_learning.record_node.episode import HELP, Session, main, run_session
 
 
 class FakeRecorder:
@@ -150,34 +150,3 @@ def test_what_the_recorder_does_by_itself_is_told(capsys):
     run_session(session(recorder, tasks=()), recorder, Looks())
     output = capsys.readouterr().out.splitlines()[1:]
     assert output == ["ready (2 episodes)", "armed", "recording: 1", "waiting: a"]
-
-
-@pytest.fixture
-def terminal():
-    keyboard, shell = pty.openpty()
-    with os.fdopen(shell, "r") as stream:
-        yield keyboard, stream
-    os.close(keyboard)
-
-
-def test_a_terminal_gives_single_keys_and_is_given_back(terminal):
-    import termios
-
-    keyboard, stream = terminal
-    before = termios.tcgetattr(stream)
-    with Keys(stream, lambda: None) as keys:
-        assert keys.read() == ""
-        os.write(keyboard, b"s")
-        assert keys.read() == "s"
-        os.write(keyboard, b"\x1b[A")  # an arrow
-        assert keys.read() == ""
-        os.write(keyboard, "ä\n".encode())
-        assert [keys.read(), keys.read()] == ["ä", "\n"]
-        os.write(keyboard, b"\x04")
-        assert keys.read() is None
-    assert termios.tcgetattr(stream) == before
-
-
-def test_no_terminal_and_no_pipe_is_an_end():
-    with open(os.devnull) as stream, Keys(stream, lambda: None) as keys:
-        assert keys.read() is None

@@ -19,7 +19,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from smolvla_core.console import command_parser, could_not_run
+from smolvla_core.console import command_parser, could_not_run, raise_on_interrupt
 from smolvla_core.settings import add_arguments, from_arguments, settings_of
 from smolvla_learning.dataset import (
     DatasetWriter,
@@ -174,6 +174,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Record; return the exit status: 0 done, 2 impossible, 130 Ctrl-C or SIGTERM."""
     prog = parser().prog
     arguments = parser().parse_args(argv)
+    raise_on_interrupt()
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         settings = from_arguments(RecordingSettings, arguments)
