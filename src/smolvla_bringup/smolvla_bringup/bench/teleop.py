@@ -84,7 +84,7 @@ class EmulatedArm:
         emulator, calibrate = (Tool("", name).path() for name in tools)
         if emulator is None or calibrate is None:
             raise SetupError("so100_hardware is not built; run 'make build'")
-        command = [emulator, "--link", self.port, "--control", control, "--gravity", "0"]
+        command = [emulator, "--link", str(self.port), "--control", str(control), "--gravity", "0"]
         # Servos answer however busy the machine is.
         prefix = ["chrt", "-f", "60"] if _may_prioritize() else []
         self._process = subprocess.Popen([*prefix, *command], stdout=subprocess.PIPE, text=True)
@@ -92,7 +92,7 @@ class EmulatedArm:
         assert self._process.stdout is not None
         self._process.stdout.readline()  # it is ready
         self._control.connect(str(control))
-        write = [calibrate, "--port", self.port, "--from-file", self.calibration]
+        write = [calibrate, "--port", str(self.port), "--from-file", str(self.calibration)]
         subprocess.run(write, stdin=subprocess.DEVNULL, capture_output=True, check=True)
 
     def push(self, servo: int, ticks: int) -> None:
