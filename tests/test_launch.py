@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -20,9 +21,10 @@ from ament_index_python.packages import (
     get_package_share_directory,
 )
 from processes import Mark
+from rclpy.duration import Duration
 from sensor_msgs.msg import JointState
 from smolvla_bringup.system.environment import installed
-from smolvla_core.client import SmolVLAClient
+from smolvla_core.client import ClientError, SmolVLAClient
 from smolvla_sim.settings import CHECKPOINT
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
@@ -265,7 +267,7 @@ def heavy_arm(tmp_path):
     (index / "usb_cam").touch()
     slow = tmp_path / "slow.yaml"  # for a busy machine
     slow.write_text("controller_manager:\n  ros__parameters:\n    update_rate: 25\n")
-    emulator = emulate(port, calibration)
+    emulator = emulate(port, calibration, "--control", tmp_path / "control")
     yield (
         [
             "hardware:=real",
@@ -280,6 +282,64 @@ def heavy_arm(tmp_path):
     )
     emulator.kill()
     emulator.communicate()
+
+
+def order_servos(folder, line):
+    """Send a command to the emulator of `heavy_arm`."""
+    with socket.socket(socket.AF_UNIX) as control:
+        control.connect(str(folder / "control"))
+        control.sendall(f"{line}\n".encode())
+        assert control.recv(4096).startswith(b"ok")
+
+
+@needs_ros2_control
+def test_the_driver_confirms_an_estop_and_nothing_jumps_after_it(launched, heavy_arm, tmp_path):
+    arguments, environment = heavy_arm
+    suite = launched(*arguments, environment=environment)
+    suite.until(lambda: suite.positions is not None, "joint states")
+    suite.until(lambda: suite.client.executor_status is not None, "the executor")
+    start = suite.positions.copy()
+    wanted = start.copy()
+    wanted[0] += 1.0
+
+    def command(positions):
+        suite.commands.publish(Float64MultiArray(data=list(positions)))
+
+    def moved():
+        command(wanted)
+        return suite.positions[0] - start[0] > 0.5
+
+    suite.until(moved, "the arm moves")
+    assert "the driver confirms: all 6 servos answered and hold" in suite.client.estop()
+    suite.until(lambda: "servos answered" in suite.executor.reason, "the status says so")
+
+    def strayed_in(seconds):
+        suite.held, suite.strayed = suite.positions.copy(), 0.0
+        end = suite.node.get_clock().now() + Duration(seconds=seconds)
+        suite.until(lambda: suite.node.get_clock().now() > end, "time goes by")
+        return suite.strayed
+
+    strayed_in(1.0)  # it may run past the place and come back
+    command(start)
+    assert strayed_in(1.0) < 0.05, "it follows the controller's command"
+    suite.client.reset_estop()
+    assert strayed_in(1.0) < 0.05, "it jumps to the command that the controller repeats"
+    begin = suite.positions.copy()
+
+    def follows():
+        command(begin + np.eye(6)[0] * 0.05)
+        return abs(suite.positions[0] - begin[0] - 0.05) < 0.02
+
+    suite.until(follows, "a command where the arm is")
+    order_servos(tmp_path, "silent 3 on")
+    with pytest.raises(ClientError, match=r"elbow_flex \(id 3\) did not answer; cut the power"):
+        suite.client.estop()
+    with pytest.raises(ClientError, match="elbow_flex"):
+        suite.client.reset_estop()
+    order_servos(tmp_path, "silent 3 off")
+    suite.until(lambda: "the driver confirms" in suite.executor.reason, "all answer again")
+    suite.client.reset_estop()
+    assert suite.interrupt() == 0
 
 
 @needs_ros2_control
