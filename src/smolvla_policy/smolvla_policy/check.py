@@ -185,11 +185,13 @@ def check_speed(
         measured = speed.measure(settings.policy, images, options.task)
     except ValueError as error:
         return [*rows, Row.fix("model", error)]
+    ahead = contents.robot.state_offset
     return rows + speed.check_latency(
         measured,
         settings.policy.period,
         settings.executor.chunk_size_threshold,
         settings.executor.actions_per_chunk,
+        0 if settings.policy.real_time_chunking in ("off", "guided", "trained") else ahead,
     )
 
 

@@ -64,6 +64,12 @@ def check_checkpoint(settings: SmolVLASettings) -> tuple[list[Row], CheckpointCo
     )
     unknown = ", ".join(config.unknown)
     advice = f"ignored fields of config.json: {unknown}" if unknown else ""
+    robot = contents.robot
+    if robot.rtc_delay or robot.state_offset:
+        found += (
+            f"; trained to continue {robot.rtc_delay} actions (rtc_delay) and for a state "
+            f"{robot.state_offset} actions ahead (state_offset)"
+        )
     found = "\n".join([found, *contents.notes])
     return [Row.ok_or_warn("checkpoint", found, advice)], contents
 

@@ -135,7 +135,11 @@ def measure(
 
 
 def check_latency(
-    measured: Measured, period: float, threshold: float, actions_per_chunk: int = 0
+    measured: Measured,
+    period: float,
+    threshold: float,
+    actions_per_chunk: int = 0,
+    state_offset: int = 0,
 ) -> list[Row]:
     """Say how long a chunk takes, and whether g hides it.
 
@@ -144,6 +148,7 @@ def check_latency(
         period: between two actions [s].
         threshold: g, the executor's ``chunk_size_threshold``.
         actions_per_chunk: the executor's; 0 for all.
+        state_offset: chunks begin so many actions after their request, at most.
     """
     ordered = sorted(measured.seconds)
     middle, worst = ordered[len(ordered) // 2], ordered[-1]
@@ -151,7 +156,8 @@ def check_latency(
     for seconds in measured.seconds:
         window.add(seconds)
     delay = window.expected_delay(period)  # as the executor expects it
-    rows = min(measured.chunk_size, actions_per_chunk or measured.chunk_size)
+    rows = measured.chunk_size + min(delay, state_offset)  # from the request on
+    rows = min(rows, actions_per_chunk or rows)
     times = (
         f"{middle:.3f} s, worst of {len(ordered)} {worst:.3f} s ({measured.device}, "
         f"{measured.dtype}): {delay} actions of {period * 1000:.0f} ms pass meanwhile"

@@ -46,6 +46,12 @@ def test_a_good_checkpoint_is_good_in_every_row(settings):
     assert "chunks of 8 actions" in rows[0].found
 
 
+def test_what_it_was_trained_for_is_told(settings, folder):
+    (folder / "robot.json").write_text(json.dumps({"rtc_delay": 3, "state_offset": 5}))
+    rows, _ = checks.check_checkpoint(settings)
+    assert "continue 3 actions (rtc_delay) and for a state 5 actions ahead" in rows[0].found
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -77,6 +77,11 @@ def test_chunks_that_are_too_short_whatever_the_threshold():
     assert rows_for((0.30,) * 3, actions_per_chunk=10)[1].status is Status.WARN
 
 
+def test_a_chunk_that_begins_where_the_arm_will_be_reaches_farther():
+    assert rows_for((1.2,) * 3, state_offset=30)[1].status is Status.OK
+    assert "(80 actions)" in rows_for((1.2,) * 3, state_offset=30)[1].found
+
+
 def test_synchronous_execution_is_told():
     g = rows_for((0.4,) * 3, threshold=0.0)[1]
     assert g.status is Status.WARN
