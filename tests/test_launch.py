@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -20,9 +21,10 @@ from ament_index_python.packages import (
     get_package_share_directory,
 )
 from processes import Mark
+from rclpy.duration import Duration
 from sensor_msgs.msg import JointState
 from smolvla_bringup.system.environment import installed
-from smolvla_core.client import SmolVLAClient
+from smolvla_core.client import ClientError, SmolVLAClient
 from smolvla_sim.settings import CHECKPOINT
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
@@ -34,6 +36,39 @@ pytest.importorskip("launch_ros.actions", reason="launch_ros is not installed")
 LIMIT = 90.0  # [s] for one thing to happen on a busy machine
 JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
 RANGES = ((760, 3320), (830, 3190), (910, 3080), (880, 3200), (0, 4095), (2040, 3470))  # [ticks]
+
+
+def calibrated(ranges):
+    """Return a calibration with these ranges, as JSON."""
+    joints = {
+        joint: {
+            "id": number,
+            "drive_mode": 0,
+            "homing_offset": 0,
+            "range_min": low,
+            "range_max": high,
+        }
+        for number, (joint, (low, high)) in enumerate(zip(JOINTS, ranges, strict=True), start=1)
+    }
+    return json.dumps(joints)
+
+
+def emulate(port, calibration, *options):
+    """Start six emulated servos that hold a calibration; return the process."""
+    program = Path(get_package_prefix("so100_hardware"), "lib/so100_hardware/so100_emulator")
+    # Servos answer however busy the machine is; an emulator needs a priority for that.
+    command = [program, "--link", port, *options]
+    if (
+        shutil.which("chrt")
+        and subprocess.run(["chrt", "-f", "1", "true"], check=False).returncode == 0
+    ):
+        command = ["chrt", "-f", "1", *command]
+    emulator = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert emulator.stdout.readline().startswith("/dev/")
+    write = [program.with_name("so100_calibrate"), "--port", port, "--from-file", calibration]
+    subprocess.run(write, stdin=subprocess.DEVNULL, check=True)
+    return emulator
+
 
 needs_ros2_control = pytest.mark.skipif(
     not all(
@@ -111,13 +146,14 @@ class Launched:
     def until(self, condition, what):
         assert self.client.until(condition, LIMIT), f"did not happen: {what}\n{self.tail}"
 
-    def pid(self, executable):
-        """Return the process that runs `executable`; 0 for none."""
+    def pid(self, executable, argument=None):
+        """Return the process that runs `executable`, with `argument`; 0 for none."""
         for pid in self._mark.living():
             with contextlib.suppress(OSError):
                 words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
                 # A script is behind its interpreter.
-                if executable in [Path(word.decode()).name for word in words[:2]]:
+                named = executable in [Path(word.decode()).name for word in words[:2]]
+                if named and (argument is None or argument.encode() in words):
                     return pid
         return 0
 
@@ -212,24 +248,8 @@ def heavy_arm(tmp_path):
     """Yield launch arguments for six emulated servos that feel gravity, and for two cameras."""
     if not has_resource("hardware_interface__pluginlib__plugin", "so100_hardware"):
         pytest.skip("so100_hardware was built without ros2_control")
-    program = Path(get_package_prefix("so100_hardware"), "lib/so100_hardware/so100_emulator")
     port, calibration, cameras = (tmp_path / name for name in ("port", "arm.json", "cameras.yaml"))
-    calibration.write_text(
-        json.dumps(
-            {
-                joint: {
-                    "id": number,
-                    "drive_mode": 0,
-                    "homing_offset": 0,
-                    "range_min": low,
-                    "range_max": high,
-                }
-                for number, (joint, (low, high)) in enumerate(
-                    zip(JOINTS, RANGES, strict=True), start=1
-                )
-            }
-        )
-    )
+    calibration.write_text(calibrated(RANGES))
     size = "width: 96, height: 96, fps: 20"
     listed = "".join(
         f"  - {{name: {name}, driver: usb_cam, device: {device}, {size}}}\n"
@@ -247,17 +267,7 @@ def heavy_arm(tmp_path):
     (index / "usb_cam").touch()
     slow = tmp_path / "slow.yaml"  # for a busy machine
     slow.write_text("controller_manager:\n  ros__parameters:\n    update_rate: 25\n")
-    # Servos answer however busy the machine is; an emulator needs a priority for that.
-    command = [program, "--link", port]
-    if (
-        shutil.which("chrt")
-        and subprocess.run(["chrt", "-f", "1", "true"], check=False).returncode == 0
-    ):
-        command = ["chrt", "-f", "1", *command]
-    emulator = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert emulator.stdout.readline().startswith("/dev/")
-    write = [program.with_name("so100_calibrate"), "--port", port, "--from-file", calibration]
-    subprocess.run(write, stdin=subprocess.DEVNULL, check=True)
+    emulator = emulate(port, calibration, "--control", tmp_path / "control")
     yield (
         [
             "hardware:=real",
@@ -272,6 +282,64 @@ def heavy_arm(tmp_path):
     )
     emulator.kill()
     emulator.communicate()
+
+
+def order_servos(folder, line):
+    """Send a command to the emulator of `heavy_arm`."""
+    with socket.socket(socket.AF_UNIX) as control:
+        control.connect(str(folder / "control"))
+        control.sendall(f"{line}\n".encode())
+        assert control.recv(4096).startswith(b"ok")
+
+
+@needs_ros2_control
+def test_the_driver_confirms_an_estop_and_nothing_jumps_after_it(launched, heavy_arm, tmp_path):
+    arguments, environment = heavy_arm
+    suite = launched(*arguments, environment=environment)
+    suite.until(lambda: suite.positions is not None, "joint states")
+    suite.until(lambda: suite.client.executor_status is not None, "the executor")
+    start = suite.positions.copy()
+    wanted = start.copy()
+    wanted[0] += 1.0
+
+    def command(positions):
+        suite.commands.publish(Float64MultiArray(data=list(positions)))
+
+    def moved():
+        command(wanted)
+        return suite.positions[0] - start[0] > 0.5
+
+    suite.until(moved, "the arm moves")
+    assert "the driver confirms: all 6 servos answered and hold" in suite.client.estop()
+    suite.until(lambda: "servos answered" in suite.executor.reason, "the status says so")
+
+    def strayed_in(seconds):
+        suite.held, suite.strayed = suite.positions.copy(), 0.0
+        end = suite.node.get_clock().now() + Duration(seconds=seconds)
+        suite.until(lambda: suite.node.get_clock().now() > end, "time goes by")
+        return suite.strayed
+
+    strayed_in(1.0)  # it may run past the place and come back
+    command(start)
+    assert strayed_in(1.0) < 0.05, "it follows the controller's command"
+    suite.client.reset_estop()
+    assert strayed_in(1.0) < 0.05, "it jumps to the command that the controller repeats"
+    begin = suite.positions.copy()
+
+    def follows():
+        command(begin + np.eye(6)[0] * 0.05)
+        return abs(suite.positions[0] - begin[0] - 0.05) < 0.02
+
+    suite.until(follows, "a command where the arm is")
+    order_servos(tmp_path, "silent 3 on")
+    with pytest.raises(ClientError, match=r"elbow_flex \(id 3\) did not answer; cut the power"):
+        suite.client.estop()
+    with pytest.raises(ClientError, match="elbow_flex"):
+        suite.client.reset_estop()
+    order_servos(tmp_path, "silent 3 off")
+    suite.until(lambda: "the driver confirms" in suite.executor.reason, "all answer again")
+    suite.client.reset_estop()
+    assert suite.interrupt() == 0
 
 
 @needs_ros2_control

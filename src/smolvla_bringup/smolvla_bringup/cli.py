@@ -236,6 +236,10 @@ COMMANDS: Mapping[str, Command | Tool | Group] = {
                 "the rows of `sim` that matter, with the real nodes in real time",
                 "smolvla_bringup.bench.sim_nodes",
             ),
+            "teleop": Command(
+                "how fast an arm follows a leader arm, both emulated",
+                "smolvla_bringup.bench.teleop",
+            ),
             "bus": Command(
                 "the servo bus beside Feetech's SDK, at the servo emulator",
                 "smolvla_bringup.bench.bus",

@@ -212,6 +212,13 @@ def test_the_calibration_reaches_the_driver_as_path_or_as_id(tmp_path: Path) -> 
     assert '<param name="calibration_id">007</param>' in robot_description(by_id)
 
 
+@pytest.mark.usefixtures("ros2_control")
+def test_what_a_stop_does_reaches_the_driver(tmp_path: Path) -> None:
+    param = '<param name="on_stop">torque_off</param>'
+    assert param in robot_description(real(tmp_path, on_stop="torque_off"))
+    assert param not in robot_description(real(tmp_path))
+
+
 def test_what_only_draws_needs_no_arm() -> None:
     assert "<ros2_control" not in robot_description(Options(), with_drivers=False)
 

@@ -118,6 +118,7 @@ def test_options_reach_the_parameters_of_the_nodes() -> None:
     }
     assert executor.parameters == {
         "robot": "so101",
+        "drivers": ["so100_driver"],
         "output": "joint_trajectory",
         "rate": 100.0,
         "chunk_size_threshold": 0.5,
@@ -128,6 +129,14 @@ def test_options_reach_the_parameters_of_the_nodes() -> None:
     }
     assert policy.critical
     assert executor.critical
+
+
+def test_only_a_real_arm_has_a_driver_that_the_estop_asks(tmp_path: Path) -> None:
+    assert not policy_nodes(sim())[1].has("drivers")
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("executor_node:\n  ros__parameters: {drivers: [left_driver, right_driver]}\n")
+    options = Options(policy="smolvla", checkpoint="owner/name", params_file=str(mine))
+    assert policy_nodes(options)[1].configured("drivers") == ["left_driver", "right_driver"]
 
 
 def test_the_simulation_judges_where_nobody_else_was_named(tmp_path: Path) -> None:

@@ -28,6 +28,15 @@ def quoted(sentence: str) -> str:
     return json.dumps(shown, ensure_ascii=False)
 
 
+def order(name: str) -> str:
+    """Return how to give the executor an order: by its service, and in a shell."""
+    return f"~/{name} (smolvla order {name.replace('_', '-')})"
+
+
+START = order("start")
+"""How to go on executing."""
+
+
 def command(topic: str, order: str = "instruct") -> str:
     """Return what to type to give an instruction on `topic`, with what this machine has.
 

@@ -205,6 +205,11 @@ class ExecutorSettings(RobotSettings, ManagedSettings):
         0.0,
         60.0,
     )
+    drivers: tuple[str, ...] = live_setting(
+        (),
+        "Node names of the arm's drivers: at an e-stop their ~/stop is called, and the status has "
+        "what they answer. Empty: none is asked.",
+    )
     output: str = setting(
         "",
         "Overrides the robot file's outputs: 'forward' sends std_msgs/Float64MultiArray on "

@@ -52,6 +52,9 @@ control_msgs/FollowJointTrajectory."""
 DRIVERS = ("none", "usb_cam", "v4l2_camera")
 TRANSPORTS = ("raw", "compressed")
 
+FOREIGN = 0.5
+"""A position farther than this beyond the limits comes from other units or another calibration
+[rad]; what is nearer is an arm that was pushed, or one calibrated a little differently."""
 _TOPIC = re.compile(r"[~/]?[A-Za-z_]\w*(/[A-Za-z_]\w*)*", re.ASCII)
 _CAMERA = re.compile(r"[A-Za-z]\w*", re.ASCII)
 
@@ -224,6 +227,28 @@ class Robot:
     def upper(self) -> NDArray[np.float64]:
         """(moving joints,) upper limits [rad]."""
         return np.array([joint.upper for joint in self.moving])
+
+    def foreign_problem(
+        self, positions: NDArray[np.float64], joints: NDArray[np.intp] | None = None
+    ) -> str:
+        """Say why positions are in other units or of another calibration; empty when they fit.
+
+        Args:
+            positions: (..., joints) [rad], finite, of an arm or of a recording.
+            joints: which of the moving joints they are of; None: of all.
+        """
+        index = np.arange(len(self.joint_names)) if joints is None else joints
+        low, high = self.lower[index], self.upper[index]
+        beyond = np.maximum(low - positions, positions - high).reshape(-1, len(index))
+        row, column = np.unravel_index(int(np.argmax(beyond)), beyond.shape)
+        if beyond[row, column] <= FOREIGN:
+            return ""
+        value = positions.reshape(-1, len(index))[row, column]
+        return (
+            f"{self.joint_names[index[column]]} at {value:.2f} rad is {beyond[row, column]:.2f} "
+            f"rad beyond its limits, {low[column]:.2f} to {high[column]:.2f} rad: check the units "
+            "(degrees taken for radians?) and the calibration"
+        )
 
     @property
     def speed(self) -> NDArray[np.float64]:

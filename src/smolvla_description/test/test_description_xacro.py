@@ -95,6 +95,7 @@ def test_real_hardware_has_what_its_page_lists(expand):
         calibration_file="/arm.json",
         calibration_id="007",
         write_calibration="true",
+        on_stop="torque_off",
     )
     (tag,) = description.root.findall("ros2_control")
     assert tag.get("type") == "system"
@@ -105,6 +106,7 @@ def test_real_hardware_has_what_its_page_lists(expand):
         "calibration_file": "/arm.json",
         "calibration_id": "007",
         "write_calibration": "true",
+        "on_stop": "torque_off",
         "joint_prefix": "left_",
     }
     assert set(values) <= set(documented("The bus"))
@@ -167,6 +169,7 @@ def test_cameras_can_be_moved(expand):
         ("hardware", "foo", "hardware:='foo' is unknown; choose real, mock or sim"),
         ("hardware", "", "hardware:='' is unknown"),
         ("cameras", "maybe", "cameras:='maybe' must be true or false"),
+        ("on_stop", "limp", "on_stop:='limp' is unknown; choose hold or torque_off"),
         ("write_calibration", "yes", "write_calibration:='yes' must be true or false"),
         ("xyz", "0 0", "xyz:='0 0' must be three numbers"),
         ("rpy", "0 0 up", "rpy:='0 0 up' must be three numbers"),

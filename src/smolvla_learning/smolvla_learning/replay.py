@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -111,6 +112,20 @@ def recorded_actions(dataset: Dataset, episode: int, robot: Robot, units: str = 
     )
 
 
+def other_robot(dataset: Dataset, robot: Robot) -> str:
+    """Return a warning where the dataset says that it is of another type of robot; else nothing.
+
+    No more than that: LeRobot's names of one arm have changed over time.
+    """
+    if dataset.robot_type in (None, "", "unknown", robot.robot_type):
+        return ""
+    return (
+        f"the dataset is of robot_type {dataset.robot_type}, but robot '{robot.source}' is "
+        f"{robot.robot_type}: its joints have the same names, but the motion may not fit; Ctrl-C "
+        "stops it"
+    )
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the command line of ``smolvla replay``."""
     made = command_parser(
@@ -141,6 +156,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         recorded = recorded_actions(dataset, settings.episode, settings.body, settings.units)
         seconds = len(recorded.actions) * recorded.period
         print(f"{len(recorded.actions)} actions, {seconds:.1f} s, in {recorded.units}", flush=True)
+        if warning := other_robot(dataset, settings.body):
+            print(f"smolvla replay: warning: {warning}", file=sys.stderr, flush=True)
         with SmolVLAClient.connect("smolvla_replay", settings.namespace) as client:
             result = client.replay(
                 recorded.actions,

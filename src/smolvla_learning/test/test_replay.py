@@ -9,7 +9,7 @@ from robot_files import robot_file
 from smolvla_core.robot import load_robot
 from smolvla_learning.dataset import Dataset, DatasetWriter
 from smolvla_learning.dataset.features import joint_features
-from smolvla_learning.replay import main, recorded_actions
+from smolvla_learning.replay import main, other_robot, recorded_actions
 
 JOINTS = [f"{joint.lerobot}.pos" for joint in load_robot("so100").joints]
 ROWS = np.linspace([-50, -80, -40, 10, 5, 0], [50, 20, 70, 90, 25, 100], 40, dtype=np.float32)
@@ -61,6 +61,12 @@ def test_units_that_a_dataset_does_not_say_are_seen_in_its_statistics_or_asked_f
     with pytest.raises(ValueError, match="give --units"):
         recorded_actions(silent, 0, robot)
     assert recorded_actions(silent, 0, robot, "degrees").units == "degrees"
+
+
+def test_a_dataset_of_another_type_of_robot_is_warned_of(tmp_path):
+    dataset = write(tmp_path / "d", units="degrees")
+    assert "so100_follower" in other_robot(dataset, load_robot("so101"))
+    assert other_robot(dataset, load_robot("so100")) == ""
 
 
 @pytest.mark.parametrize(

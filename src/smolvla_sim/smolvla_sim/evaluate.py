@@ -208,7 +208,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     try:
         settings, _ = completed(from_arguments(EvaluationSettings, arguments))
-        if str(settings.report) == "-":
+        if settings.report and (str(settings.report) == "-" or settings.report.is_dir()):
             raise SettingError("report", "is a page with films: give a file, such as page.html")
         for path in filter(None, (settings.json, settings.report)):
             _check_writable(path)

@@ -195,6 +195,7 @@ def test_the_results_go_to_standard_output_alone(capsys):
         ("--camera-size large", "--camera-size is 'large'; give e.g. 640x480"),
         ("--policy smolvla --checkpoint ./nowhere", "nowhere' is neither an existing folder"),
         ("--policy smolvla --cameras front", "looks through camera front, which the simulation"),
+        ("--report .", "report is a page with films: give a file"),
         ("--policy dice", "no backend 'dice'; installed: "),
     ],
 )

@@ -16,11 +16,12 @@ list(APPEND so100_libraries so100_hardware_arm)
 
 add_subdirectory(bench)
 
-set(plugin_packages hardware_interface pluginlib rclcpp rclcpp_lifecycle diagnostic_msgs)
+set(plugin_packages hardware_interface pluginlib rclcpp rclcpp_lifecycle diagnostic_msgs std_msgs
+  std_srvs)
 set(missing "")
 foreach(package ament_cmake ${plugin_packages})
   # Message packages look for what they need as REQUIRED, so not before the rest is there.
-  if(package STREQUAL diagnostic_msgs AND missing)
+  if(package MATCHES "_(msgs|srvs)$" AND missing)
     continue()
   endif()
   find_package(${package} QUIET)
@@ -43,7 +44,7 @@ endif()
 message(STATUS "so100_hardware: the ros2_control plugin is built for hardware_interface "
                "${hardware_interface_VERSION}.")
 
-add_library(so100_hardware_plugin SHARED src/diagnostics_publisher.cpp src/so100_system.cpp)
+add_library(so100_hardware_plugin SHARED src/driver_node.cpp src/so100_system.cpp)
 target_include_directories(so100_hardware_plugin PUBLIC
   $<BUILD_INTERFACE:${CMAKE_CURRENT_SOURCE_DIR}/include>
   $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
@@ -51,6 +52,8 @@ target_link_libraries(so100_hardware_plugin PUBLIC
   so100_hardware_arm
   hardware_interface::hardware_interface
   ${diagnostic_msgs_TARGETS}
+  ${std_msgs_TARGETS}
+  ${std_srvs_TARGETS}
   pluginlib::pluginlib
   rclcpp::rclcpp
   rclcpp_lifecycle::rclcpp_lifecycle)

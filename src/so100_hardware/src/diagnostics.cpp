@@ -95,6 +95,28 @@ std::uint64_t missed_by_all(const ArmRecord & record, const ArmRecord & before)
   return common;
 }
 
+// What the arm does after a reset.
+std::string waits_for_goal(const SystemConfig & config, const ArmRecord & record)
+{
+  std::size_t farthest = 0;
+  for (std::size_t i = 0; i < record.servos.size(); ++i) {
+    const double distance = record.servos[i].goal_distance;
+    // NaN, where there is no command, is not less.
+    farthest = distance > record.servos[farthest].goal_distance ? i : farthest;
+  }
+  const double distance = record.servos.empty() ? 0.0 : record.servos[farthest].goal_distance;
+  std::string what = text(
+    "the stop was reset, and commands are left out until a new one lies within %.1f rad of where "
+    "the arm is",
+    kResumeDistance);
+  if (distance > kResumeDistance) {
+    what += text(
+      " (now %s is %.2f rad away): start the executor, or activate the controller anew",
+      config.joints[farthest].name.c_str(), distance);
+  }
+  return what;
+}
+
 Diagnostic describe_bus(
   const SystemConfig & config, const ArmRecord & record, const ArmRecord & before,
   feetech::TimePoint now, const std::string & failure)
@@ -102,6 +124,11 @@ Diagnostic describe_bus(
   const Span span(record, before);
   Findings findings;
   std::string well;
+  if (record.stop == StopPhase::latched) {
+    findings.add(Level::error, "STOPPED: " + describe_stop(config, record, "").text);
+  } else if (record.stop == StopPhase::released) {
+    findings.add(Level::warn, waits_for_goal(config, record));
+  }
   if (!failure.empty()) {
     findings.add(Level::error, failure);
   } else if (!record.connected) {
@@ -226,7 +253,7 @@ void judge_faults(const ServoRecord & servo, Findings & findings)
 
 Diagnostic describe_servo(
   const JointConfig & joint, const ServoRecord & servo, const ServoRecord & before,
-  const Span & span, std::uint64_t common, bool connected)
+  const Span & span, std::uint64_t common, bool connected, bool stopped)
 {
   if (!connected) {
     // No values: old ones must not pass for measurements.
@@ -238,6 +265,9 @@ Diagnostic describe_servo(
   judge_temperature(servo, findings);
   judge_faults(servo, findings);
   judge_load(servo, findings);
+  if (stopped && servo.stop_error.code != feetech::Errc::ok) {
+    findings.add(Level::error, "has not confirmed the stop: " + servo.stop_error.text());
+  }
   const std::uint64_t missed = missed_lately(servo, before);
   if (too_many(missed - common, span)) {
     findings.add(
@@ -294,6 +324,12 @@ void ArmRecorder::set(const So100Arm & arm)
   merge(arm);
 }
 
+ArmRecord ArmRecorder::peek()
+{
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return record_;
+}
+
 ArmRecord ArmRecorder::take()
 {
   const std::lock_guard<std::mutex> lock(mutex_);
@@ -307,12 +343,18 @@ void ArmRecorder::merge(const So100Arm & arm)
   record_.connected = arm.connected();
   record_.cycles = arm.cycles();
   record_.late_reads = arm.late_reads();
+  record_.active = arm.active();
+  record_.stop = arm.stop_phase();
+  record_.stop_tries = arm.stop_tries();
+  record_.stop_refusals = arm.stop_refusals();
   for (std::size_t i = 0; i < record_.servos.size(); ++i) {
     ServoRecord & servo = record_.servos[i];
     servo.state = arm.state(i);
     servo.counters = arm.counters(i);
     servo.limits = arm.limits(i);
     servo.torque = arm.torque(i);
+    servo.stop_error = arm.stop_error(i);
+    servo.goal_distance = arm.goal_distance(i);
     const JointState & state = servo.state;
     const double effort = std::abs(state.effort);
     const double speed = std::abs(state.velocity);
@@ -326,6 +368,56 @@ void ArmRecorder::merge(const So100Arm & arm)
   anew_ = false;
 }
 
+StopOutcome describe_stop(
+  const SystemConfig & config, const ArmRecord & record, const std::string & failure)
+{
+  const std::string cut = "cut the power";
+  std::string silent;
+  std::string limp;
+  const auto list = [](std::string & names, const std::string & name) {
+    names += (names.empty() ? "" : ", ") + name;
+  };
+  if (!record.connected) {
+    for (std::size_t i = 0; i < record.servos.size(); ++i) {
+      if (record.servos[i].torque) {
+        list(silent, config.joints[i].label());
+      }
+    }
+    const std::string why = failure.empty() ? "" : " (" + failure + ")";
+    return {
+      false, silent.empty()
+               ? "the driver is not connected to the arm" + why
+               : silent + " did not confirm that the torque is off" + why + "; " + cut};
+  }
+  if (record.stop != StopPhase::latched || record.stop_tries == 0) {
+    return {
+      false, "the control loop has not come to it: look at the controller manager, and " + cut};
+  }
+  std::string others;
+  for (std::size_t i = 0; i < record.servos.size(); ++i) {
+    const feetech::Error & error = record.servos[i].stop_error;
+    const std::string label = config.joints[i].label();
+    if (error.code == feetech::Errc::timeout) {
+      list(silent, label);
+    } else if (error.code != feetech::Errc::ok) {
+      others += (others.empty() ? "" : "; ") + label + " did not confirm it: " + error.text();
+    } else if (!record.servos[i].torque) {
+      list(limp, label);
+    }
+  }
+  if (!silent.empty()) {
+    others = silent + " did not answer" + (others.empty() ? "" : "; " + others);
+  }
+  if (!others.empty()) {
+    return {false, others + "; " + cut};
+  }
+  const std::string all = "all " + count(record.servos.size()) + " servos answered";
+  if (config.on_stop == OnStop::torque_off || !record.active) {
+    return {true, all + (limp.empty() ? " and hold" : ": their torque is off")};
+  }
+  return {true, all + (limp.empty() ? " and hold" : " and hold, but without torque: " + limp)};
+}
+
 std::vector<Diagnostic> describe(
   const SystemConfig & config, const ArmRecord & record, const ArmRecord & before,
   feetech::TimePoint now, const std::string & failure)
@@ -335,7 +427,8 @@ std::vector<Diagnostic> describe(
   const std::uint64_t common = missed_by_all(record, before);
   for (std::size_t i = 0; i < config.joints.size(); ++i) {
     all.push_back(describe_servo(
-      config.joints[i], record.servos[i], before.servos[i], span, common, record.connected));
+      config.joints[i], record.servos[i], before.servos[i], span, common, record.connected,
+      record.stop == StopPhase::latched && record.stop_tries > 0));
   }
   return all;
 }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstdio>
 #include <string>
 #include <utility>
@@ -74,6 +75,9 @@ So100Arm::So100Arm(SystemConfig config, OpenPort open_port)
   doubtful_.resize(count);
   asked_.resize(count);
   goals_.resize(count);
+  stop_errors_.resize(count);
+  distances_.resize(count);
+  old_goals_.resize(count);
 }
 
 So100Arm::~So100Arm() { disconnect(); }
@@ -83,6 +87,7 @@ So100Arm::~So100Arm() { disconnect(); }
 Report So100Arm::connect()
 {
   disconnect();
+  take_orders();
   cycles_ = 0;
   late_ = 0;
   late_before_ = 0;
@@ -270,6 +275,11 @@ Report So100Arm::activate()
   if (!connected()) {
     return {{"not connected"}, {}};
   }
+  take_orders();
+  if (stop_phase_ == StopPhase::released) {
+    stop_phase_ = StopPhase::none;
+  }
+  ask_anew();
   use_setup_timing();
   Report report = read_all();
   for (std::size_t i = 0; i < size() && report.ok(); ++i) {
@@ -311,7 +321,8 @@ Report So100Arm::hold_and_enable()
       report.errors.push_back(label(i) + ": " + goal.error().text());
     }
   }
-  for (std::size_t i = 0; i < size() && report.ok(); ++i) {
+  const bool limp = stop_phase_ == StopPhase::latched && config_.on_stop == OnStop::torque_off;
+  for (std::size_t i = 0; i < size() && report.ok() && !limp; ++i) {
     const auto enabled = bus_->write(ids_[i], registers::torque_enable, 1);
     torque_[i] = enabled.ok() ? 1 : torque_[i];
     doubtful_[i] = 0;
@@ -434,6 +445,7 @@ bool So100Arm::read()
     return false;
   }
   ++cycles_;
+  take_orders();
   use_cycle_timing();
   const feetech::TimePoint begin = transport_->now();
   const auto count =
@@ -462,6 +474,9 @@ bool So100Arm::read()
   late_ += late != late_seen_ ? 1 : 0;
   late_seen_ = late;
   late_before_ = all ? late_ : late_before_;
+  if (stop_phase_ == StopPhase::latched) {
+    return enforce_stop();
+  }
   bool good = true;
   for (std::size_t i = 0; i < ids_.size(); ++i) {
     good = good && !silent(i);
@@ -471,33 +486,30 @@ bool So100Arm::read()
 
 bool So100Arm::torque_kept()
 {
-  std::array<std::size_t, feetech::kMaxSyncServos> joints{};
-  std::array<std::uint8_t, feetech::kMaxSyncServos> ids{};
-  std::size_t count = 0;
+  Group group;
   for (std::size_t i = 0; i < ids_.size(); ++i) {
     // A silent one is asked when it answers again.
     if (doubtful_[i] != 0 && counters_[i].missed_in_a_row == 0) {
-      joints[count] = i;
-      ids[count++] = ids_[i];
+      add(group, i, 1);
     }
   }
-  if (count == 0) {
+  if (group.count == 0) {
     return true;
   }
   constexpr feetech::Register reg = feetech::registers::torque_enable;
   std::array<feetech::BlockReply, feetech::kMaxSyncServos> replies;
-  const auto received =
-    bus_->sync_read(feetech::Block{reg.address, reg.size}, ids.data(), count, replies.data());
+  const auto received = bus_->sync_read(
+    feetech::Block{reg.address, reg.size}, group.ids.data(), group.count, replies.data());
   if (!received.ok()) {
     failure_ = received.error();
     port_failed_ = true;
     return false;
   }
   bool kept = true;
-  for (std::size_t k = 0; k < count; ++k) {
+  for (std::size_t k = 0; k < group.count; ++k) {
     if (replies[k].ok()) {
-      doubtful_[joints[k]] = 0;
-      torque_[joints[k]] = replies[k].data[0];
+      doubtful_[group.joints[k]] = 0;
+      torque_[group.joints[k]] = replies[k].data[0];
       kept = kept && replies[k].data[0] != 0;
     }
   }
@@ -532,7 +544,8 @@ std::uint64_t So100Arm::count_late() const
 
 bool So100Arm::write(const double * goals)
 {
-  if (!active_ || stale()) {
+  take_orders();
+  if (!active_ || stop_phase_ == StopPhase::latched || stale() || !begins_here(goals)) {
     return true;
   }
   for (std::size_t i = 0; i < ids_.size(); ++i) {
@@ -551,6 +564,192 @@ bool So100Arm::write(const double * goals)
     failure_ = sent.error();
   }
   return sent.ok();
+}
+
+// --- the stop ---
+
+void So100Arm::stop()
+{
+  reset_wanted_ = false;
+  stop_wanted_ = true;
+}
+
+void So100Arm::reset_stop() { reset_wanted_ = true; }
+
+void So100Arm::take_orders()
+{
+  if (stop_wanted_.exchange(false)) {
+    resetting_ = false;
+    if (stop_phase_ != StopPhase::latched) {
+      stop_phase_ = StopPhase::latched;
+      ask_anew();
+    }
+  }
+  // A stop withdraws an earlier reset, so this one is newer.
+  if (reset_wanted_.exchange(false) && stop_phase_ == StopPhase::latched) {
+    resetting_ = connected();
+    stop_phase_ = connected() ? StopPhase::latched : StopPhase::none;
+  }
+}
+
+void So100Arm::ask_anew()
+{
+  stop_tries_ = 0;
+  resetting_ = false;
+  for (std::size_t i = 0; i < ids_.size(); ++i) {
+    stop_errors_[i] = feetech::Error{feetech::Errc::timeout, ids_[i]};
+  }
+}
+
+void So100Arm::add(Group & group, std::size_t joint, int value) const
+{
+  group.joints[group.count] = joint;
+  group.ids[group.count] = ids_[joint];
+  group.values[group.count++] = value;
+}
+
+bool So100Arm::write_and_verify(const feetech::Register & reg, const Group & group)
+{
+  // All at once, so that no joint waits for the silence of another one.
+  const auto sent = bus_->sync_write(reg, group.ids.data(), group.values.data(), group.count);
+  Group asked;
+  for (std::size_t k = 0; k < group.count; ++k) {
+    const std::size_t joint = group.joints[k];
+    if (raw_[joint].fresh) {
+      add(asked, joint, group.values[k]);
+    } else {
+      stop_errors_[joint] = errors_[joint];
+    }
+  }
+  constexpr feetech::Register torque = registers::torque_enable;
+  constexpr feetech::Register goal = registers::goal_position;
+  constexpr feetech::Block block{torque.address, goal.address + goal.size - torque.address};
+  std::array<feetech::BlockReply, feetech::kMaxSyncServos> replies;
+  feetech::Result<void> result = sent;
+  if (sent.ok() && asked.count > 0) {
+    result = bus_->sync_read(block, asked.ids.data(), asked.count, replies.data());
+  }
+  port_failed_ = !result.ok();
+  if (port_failed_) {
+    failure_ = result.error();
+    return false;
+  }
+  for (std::size_t k = 0; k < asked.count; ++k) {
+    const std::size_t joint = asked.joints[k];
+    feetech::Error & error = stop_errors_[joint];
+    if (!replies[k].ok()) {
+      error = replies[k].to_error(asked.ids[k], block);
+      continue;
+    }
+    torque_[joint] = replies[k].data[0];
+    doubtful_[joint] = 0;
+    const int value = reg.address == torque.address
+                        ? replies[k].data[0]
+                        : feetech::decode(goal, &replies[k].data[goal.address - torque.address]);
+    error = feetech::Error{};
+    error.code = value == asked.values[k] ? feetech::Errc::ok : feetech::Errc::not_stored;
+    error.servo = asked.ids[k];
+    error.address = reg.address;
+    error.value = value;
+  }
+  return true;
+}
+
+bool So100Arm::enforce_stop()
+{
+  ++stop_tries_;
+  const bool hold = config_.on_stop == OnStop::hold;
+  Group group;
+  for (std::size_t i = 0; i < ids_.size(); ++i) {
+    // One lost answer says nothing of a servo that has confirmed; after more it may have been
+    // without power.
+    if (counters_[i].missed_in_a_row >= kRebootMisses) {
+      stop_errors_[i] = errors_[i];
+    }
+    if (stop_errors_[i].code == feetech::Errc::ok) {
+      continue;
+    }
+    if (!raw_[i].fresh) {
+      stop_errors_[i] = errors_[i];
+    }
+    if (!hold) {
+      add(group, i, 0);  // also to a silent one: it may hear
+    } else if (raw_[i].fresh) {
+      goals_[i] = raw_[i].get(registers::present_position);
+      add(group, i, goals_[i]);
+    }
+  }
+  const auto & reg = hold ? registers::goal_position : registers::torque_enable;
+  if (group.count > 0 && !write_and_verify(reg, group)) {
+    return false;
+  }
+  return !resetting_ || release_stop();
+}
+
+bool So100Arm::release_stop()
+{
+  resetting_ = false;
+  Group goals;
+  Group torque;
+  bool good = true;
+  for (std::size_t i = 0; i < ids_.size(); ++i) {
+    good = good && stop_errors_[i].code == feetech::Errc::ok;
+    if (active_ && torque_[i] == 0) {
+      goals_[i] = raw_[i].get(registers::present_position);
+      add(goals, i, goals_[i]);
+      add(torque, i, 1);
+    }
+  }
+  if (!good) {
+    ++stop_refusals_;
+    return true;
+  }
+  for (const auto & [reg, group] :
+       {std::pair(&registers::goal_position, &goals), {&registers::torque_enable, &torque}}) {
+    if (group->count == 0 || !good) {
+      break;
+    }
+    if (!write_and_verify(*reg, *group)) {
+      return false;
+    }
+    for (std::size_t k = 0; k < group->count; ++k) {
+      good = good && stop_errors_[group->joints[k]].code == feetech::Errc::ok;
+    }
+  }
+  if (!good) {
+    ++stop_refusals_;
+    for (std::size_t k = 0; k < goals.count; ++k) {
+      // Some may have got their torque.
+      stop_errors_[goals.joints[k]].code = feetech::Errc::timeout;
+    }
+    return true;
+  }
+  stop_phase_ = active_ ? StopPhase::released : StopPhase::none;
+  old_goals_known_ = false;
+  std::fill(distances_.begin(), distances_.end(), 0.0);
+  return true;
+}
+
+bool So100Arm::begins_here(const double * goals)
+{
+  if (stop_phase_ == StopPhase::none) {
+    return true;
+  }
+  if (!old_goals_known_) {
+    std::copy_n(goals, ids_.size(), old_goals_.begin());
+    old_goals_known_ = true;
+  }
+  bool near = true;
+  bool old = true;
+  for (std::size_t i = 0; i < ids_.size(); ++i) {
+    distances_[i] = std::abs(goals[i] - states_[i].position);
+    near = near && distances_[i] <= kResumeDistance;  // not so with NaN
+    old = old && (goals[i] == old_goals_[i] || std::isnan(goals[i]));
+  }
+  if (near && !old) {
+    stop_phase_ = StopPhase::none;
+  }
+  return near && !old;
 }
 
 double So100Arm::goal(std::size_t joint) const

@@ -9,7 +9,7 @@
 #include <thread>
 #include <utility>
 
-#include "diagnostics_publisher.hpp"
+#include "driver_node.hpp"
 #include "pluginlib/class_list_macros.hpp"
 #include "rclcpp/logging.hpp"
 #include "rclcpp/utilities.hpp"
@@ -26,6 +26,9 @@ using CallbackReturn = hardware_interface::CallbackReturn;
 constexpr int kThrottleMs = 5000;
 /// How far back /diagnostics looks for what happened "lately".
 constexpr std::chrono::seconds kLately{10};
+/// How long an order waits for the control cycle, and a stop for servos that do not answer.
+constexpr std::chrono::milliseconds kOrderTime{300};
+constexpr std::chrono::milliseconds kOrderPoll{1};
 
 // Numbers only: an interface of another type would throw in the control cycle. Its type in the
 // name makes the check of the names refuse it.
@@ -83,11 +86,11 @@ CallbackReturn SO100System::on_init(const InitArgument & argument)
   if (!log({parsed.errors, {}})) {
     return CallbackReturn::ERROR;
   }
-  diagnostics_.reset();  // its thread looks at the arm
+  node_.reset();  // its thread looks at the arm
   arm_ = std::make_unique<So100Arm>(std::move(parsed.config));
   goals_.assign(arm_->size(), std::numeric_limits<double>::quiet_NaN());
   recorder_ = std::make_unique<ArmRecorder>(arm_->size());
-  start_diagnostics();
+  start_node();
   return CallbackReturn::SUCCESS;
 }
 
@@ -194,32 +197,102 @@ return_type SO100System::write(const rclcpp::Time & /*time*/, const rclcpp::Dura
   return return_type::OK;
 }
 
-void SO100System::start_diagnostics()
+void SO100System::start_node()
 {
   if (!rclcpp::ok()) {
     return;  // a program that only parses descriptions
   }
   try {
-    diagnostics_ = std::make_unique<DiagnosticsPublisher>(
-      info_.name, arm_->config().port, [this] { return diagnose(); });
+    node_ = std::make_unique<DriverNode>(
+      info_.name, arm_->config().port,
+      DriverCallbacks{
+        [this] { return diagnose(); }, [this] { return stop(); }, [this] { return reset_stop(); }});
   } catch (const std::exception & error) {
-    RCLCPP_WARN(get_logger(), "goes on without /diagnostics: %s", error.what());
+    RCLCPP_WARN(get_logger(), "goes on without /diagnostics and ~/stop: %s", error.what());
   }
 }
 
 std::vector<Diagnostic> SO100System::diagnose()
 {
   const auto now = feetech::Clock::now();
-  history_.push_back(recorder_->take());
+  history_.push_back(with_orders(recorder_->take()));
   while (history_.front().time < now - kLately && history_.size() > 1) {
     history_.pop_front();
   }
-  std::string failure;
-  {
-    const std::lock_guard<std::mutex> lock(failure_mutex_);
-    failure = failure_;
+  std::string why = failure();
+  why = why.empty() ? why : sentence(why) + " Then: " + recovery();
+  return describe(arm_->config(), history_.back(), history_.front(), now, why);
+}
+
+std::string SO100System::failure()
+{
+  const std::lock_guard<std::mutex> lock(failure_mutex_);
+  return failure_;
+}
+
+ArmRecord SO100System::with_orders(ArmRecord record) const
+{
+  if (arm_->reset_pending() && !record.connected) {
+    record.stop = StopPhase::none;
+  } else if (arm_->stop_pending()) {
+    record.stop = StopPhase::latched;
+    record.stop_tries = 0;
   }
-  return describe(arm_->config(), history_.back(), history_.front(), now, failure);
+  return record;
+}
+
+StopOutcome SO100System::stop_outcome(const ArmRecord & record)
+{
+  return describe_stop(arm_->config(), record, failure());
+}
+
+StopOutcome SO100System::stop()
+{
+  const bool anew = with_orders(recorder_->peek()).stop != StopPhase::latched;
+  arm_->stop();
+  const auto deadline = std::chrono::steady_clock::now() + kOrderTime;
+  StopOutcome outcome;
+  do {
+    const ArmRecord record = with_orders(recorder_->peek());
+    outcome = stop_outcome(record);
+    if (outcome.confirmed || !record.connected) {
+      break;
+    }
+    std::this_thread::sleep_for(kOrderPoll);
+  } while (std::chrono::steady_clock::now() < deadline);
+  if (anew && outcome.confirmed) {
+    RCLCPP_WARN(get_logger(), "STOPPED: %s", outcome.text.c_str());
+  } else if (anew) {
+    RCLCPP_ERROR(get_logger(), "STOPPED, but %s", outcome.text.c_str());
+  }
+  return outcome;
+}
+
+StopOutcome SO100System::reset_stop()
+{
+  const ArmRecord before = with_orders(recorder_->peek());
+  if (before.stop != StopPhase::latched) {
+    return {true, "was not stopped"};
+  }
+  arm_->reset_stop();
+  const auto deadline = std::chrono::steady_clock::now() + kOrderTime;
+  ArmRecord record = before;
+  while (record.stop == StopPhase::latched && record.stop_refusals == before.stop_refusals) {
+    if (std::chrono::steady_clock::now() > deadline) {
+      arm_->stop();  // nobody counts on the reset any more
+      return {false, "the control loop has not come to it: look at the controller manager"};
+    }
+    std::this_thread::sleep_for(kOrderPoll);
+    record = with_orders(recorder_->peek());
+  }
+  if (record.stop != StopPhase::latched) {
+    RCLCPP_INFO(get_logger(), "the stop was reset");
+    return {true, record.connected ? "reset" : "reset; the driver is not connected to the arm"};
+  }
+  const StopOutcome outcome = stop_outcome(record);
+  return {
+    false,
+    outcome.confirmed ? "a servo did not confirm that its torque is on: try again" : outcome.text};
 }
 
 void SO100System::remember(const std::string & failure)
@@ -227,7 +300,7 @@ void SO100System::remember(const std::string & failure)
   std::string line = failure;
   std::replace(line.begin(), line.end(), '\n', ' ');
   const std::lock_guard<std::mutex> lock(failure_mutex_);
-  failure_ = line.empty() ? line : sentence(line) + " Then: " + recovery();
+  failure_ = line;
 }
 
 return_type SO100System::give_up()
@@ -242,7 +315,7 @@ return_type SO100System::give_up()
 
 std::string SO100System::recovery() const
 {
-  return recovery_commands(info_.name, diagnostics_ ? diagnostics_->name_space() : "");
+  return recovery_commands(info_.name, node_ ? node_->name_space() : "");
 }
 
 bool SO100System::find_interfaces()

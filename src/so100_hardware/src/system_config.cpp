@@ -200,6 +200,12 @@ void read_system(ParameterReader reader, SystemConfig & config)
   read_time(reader, "read_timeout", config.read_timeout, 0.001, 0.5);
   reader.read("return_delay_time", config.return_delay_time, 0, 254);
   reader.read("torque_off_on_deactivate", config.torque_off_on_deactivate);
+  if (const auto given = reader.text("on_stop")) {
+    config.on_stop = *given == "torque_off" ? OnStop::torque_off : OnStop::hold;
+    if (*given != "hold" && *given != "torque_off") {
+      reader.error("on_stop is " + quoted(*given) + "; give hold or torque_off");
+    }
+  }
   reader.read("write_calibration", config.write_calibration);
   reader.refuse_unknown();
 }

@@ -41,7 +41,11 @@ def robot_description(options: Options, with_drivers: bool = True) -> str:
             )
         kind = "calibration_file" if options.calibration_is_path else "calibration_id"
         leader = options.leader if options.leader_arm else ""
-        arguments |= {"port": choose_port(options.port, leader=leader), kind: calibration}
+        arguments |= {
+            "port": choose_port(options.port, leader=leader),
+            kind: calibration,
+            "on_stop": options.on_stop,
+        }
     file = shared_file("smolvla_description", "urdf/so100.urdf.xacro")
     try:
         # Not at the top: `smolvla run --help` does without, and its absence is explained.

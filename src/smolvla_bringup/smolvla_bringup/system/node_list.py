@@ -406,6 +406,8 @@ def _executor(options: Options) -> NodeSpec:
     for name in ("output", "rate", "chunk_size_threshold", "aggregate"):
         if (value := getattr(options, name)) is not None:
             parameters[name] = value
+    if options.hardware == "real" and not spec.has("drivers"):
+        parameters["drivers"] = [f"{_COMPONENT}_driver"]
     if options.hardware == "sim" and not spec.has("success_topic"):
         parameters["success_topic"] = "sim/success"
     if options.teleoperated:

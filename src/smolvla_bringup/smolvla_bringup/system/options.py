@@ -98,6 +98,12 @@ class Options(Settings):
         "real arm needs it, here or in the robot file.",
         tags=("arm", "description", "policy"),
     )
+    on_stop: str = setting(
+        "hold",
+        "What an e-stop does to a real arm's servos: hold where they are, or torque_off.",
+        choices=("hold", "torque_off"),
+        tags=("arm", "description"),
+    )
     output: str | None = setting(
         None,
         "How commands reach the arm: forward (forward_command_controller) or joint_trajectory "

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import math
 
+from smolvla_core.instruction import START, order
+
 from smolvla_executor.core.executor_types import RefusedError
 
 TOPIC = "estop"
@@ -25,7 +27,7 @@ class EStop:
     def press(self, by: str) -> None:
         """Stop until `reset`; `by` says who or what did it."""
         if not self.reason:  # the first is the cause
-            self.reason = f"e-stop: {by}; when it is safe call ~/reset_estop"
+            self.reason = f"e-stop: {by}; when it is safe call {order('reset_estop')}"
 
     def on_message(self, pressed: bool, topic: str, now: float) -> None:
         """Take a message of a button or a watchdog, received at `now` [s]."""
@@ -48,6 +50,18 @@ class EStop:
             self.press(f"no message on the topic {TOPIC} for more than {timeout:g} s")
         return ""
 
+    def check_reset(self, timeout: float, now: float) -> str:
+        """See whether `reset` would release the stop. Returns nothing to say.
+
+        Raises:
+            RefusedError: what stopped the arm goes on.
+        """
+        if self._pressed:
+            raise RefusedError(f"{self._pressed} still: release the button first")
+        if timeout and now - self._heard > timeout:
+            raise RefusedError(f"the topic {TOPIC} is silent still: is its node running?")
+        return ""
+
     def reset(self, timeout: float, now: float) -> str:
         """Release the stop. Returns a message for the caller.
 
@@ -56,9 +70,6 @@ class EStop:
         """
         if not self.reason:
             return "was not stopped"
-        if self._pressed:
-            raise RefusedError(f"{self._pressed} still: release the button first")
-        if timeout and now - self._heard > timeout:
-            raise RefusedError(f"the topic {TOPIC} is silent still: is its node running?")
+        self.check_reset(timeout, now)
         self.reason = ""
-        return "reset: call ~/start or send a RunTask goal"
+        return f"reset: call {START} or send a RunTask goal"

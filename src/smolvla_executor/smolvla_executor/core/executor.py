@@ -25,7 +25,7 @@ from dataclasses import asdict
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from smolvla_core.instruction import AT_HOME
+from smolvla_core.instruction import AT_HOME, START, order
 from smolvla_core.joints import Part
 from smolvla_core.level import PATIENCE, Level
 from smolvla_core.node_settings import PER_JOINT, ExecutorSettings
@@ -108,7 +108,7 @@ class ExecutorCore:
         self.source = Source(settings.source)
         self._idle_before = False  # when the human took over
         self._at_end = ""  # why it is idle after a replay, or at home
-        self._enter(State.IDLE, "not started: call ~/start")
+        self._enter(State.IDLE, f"not started: call {START}")
         self._now = self._waiting_since = -np.inf
         self._reset()
 
@@ -151,7 +151,7 @@ class ExecutorCore:
         self._enter(State.WAITING, self.feedback.problem(now) or "asks for the first chunk")
         return "started"
 
-    def stop(self, now: float, reason: str = "stopped: call ~/start to go on") -> str:
+    def stop(self, now: float, reason: str = f"stopped: call {START} to go on") -> str:
         """Stop publishing commands and drop the plan. Returns a message for the caller.
 
         Args:
@@ -197,7 +197,7 @@ class ExecutorCore:
         if self.source != Source.HUMAN or self.state in (State.IDLE, State.STOPPED):
             return "was given back already"
         if self._idle_before:
-            self.stop(now, "given back, idle as before: call ~/start or send a RunTask goal")
+            self.stop(now, f"given back, idle as before: call {START} or send a RunTask goal")
             return "given back: the arm holds, idle as before"
         self._change_source(Source.POLICY)
         return "given back: the policy goes on"
@@ -222,7 +222,7 @@ class ExecutorCore:
         """
         chunk = Chunk(0, 0, positions, period)
         problem = chunk_problem(chunk, self._settings.joints)
-        problem = problem or self._guard.foreign_problem(positions)
+        problem = problem or self._settings.body.foreign_problem(positions)
         if problem:
             raise RefusedError(f"the recorded actions do not fit: {problem}")
         try:
@@ -230,10 +230,10 @@ class ExecutorCore:
         except ValueError as error:
             raise RefusedError(str(error)) from error
         self._play(Source.REPLAY, positions, period, now)
-        self._at_end = "replayed to the end: call ~/start or send another goal"
+        self._at_end = f"replayed to the end: call {START} or send another goal"
         return f"replays {len(positions)} actions"
 
-    def go_home(self, now: float, then: str = f"{AT_HOME}: call ~/start to go on") -> str:
+    def go_home(self, now: float, then: str = f"{AT_HOME}: call {START} to go on") -> str:
         """Go to the robot's home pose, then be idle. Returns a message for the caller.
 
         Args:
@@ -262,7 +262,7 @@ class ExecutorCore:
     ) -> None:
         self._refuse_while_stopped()
         if self.source == Source.HUMAN and self.state != State.IDLE:
-            raise RefusedError("a human has taken over: call ~/give_back first")
+            raise RefusedError(f"a human has taken over: call {order('give_back')} first")
         if self.state == State.IDLE:
             self.start(now)
         self._change_source(source)
@@ -363,7 +363,7 @@ class ExecutorCore:
         """
         part, problem = self._part("targets", positions, joints)
         if not problem and part.joints.size and np.isfinite(part.values).all():
-            problem = self._guard.foreign_problem(part.values, part.joints)
+            problem = self._settings.body.foreign_problem(part.values, part.joints)
         if problem:
             self.human.reject(problem)
             return problem
@@ -396,7 +396,7 @@ class ExecutorCore:
             self.stop(now)
             self._enter(State.STOPPED, self.estop.reason)
         elif self.state == State.STOPPED:
-            self._enter(State.IDLE, "the e-stop was reset: call ~/start or send a RunTask goal")
+            self._enter(State.IDLE, f"the e-stop was reset: call {START} or send a RunTask goal")
         if self.state in (State.IDLE, State.STOPPED):
             return self._output(None)
         self.planner.expire(now)

@@ -15,9 +15,6 @@ from smolvla_executor.core.chunk_queue import Chunk, chunk_problem
 MAX_EXCESS = 2.0 * math.pi
 """A chunk with an action farther than this beyond the position limits is refused as a whole [rad]:
 that is a mistake in units, not a motion."""
-FOREIGN = 0.5
-"""A human's or a recorded position farther than this beyond the limits comes from other units or
-another calibration [rad]; what is nearer is brought to the limit."""
 ROUNDING = 1e-6
 """A command that changes by no more than this [rad] was rounded, not limited."""
 _LIMITS = {
@@ -93,28 +90,6 @@ class Guard:
                 "policy's units (degrees taken for radians?)"
             )
         return ""
-
-    def foreign_problem(
-        self, positions: NDArray[np.float64], joints: NDArray[np.intp] | None = None
-    ) -> str:
-        """Say why positions are in other units or of another calibration; empty when they fit.
-
-        Args:
-            positions: (..., joints) [rad], finite, of a human's arm or of a recording.
-            joints: which of the joints they are of; None: of all.
-        """
-        index = np.arange(len(self._joints)) if joints is None else joints
-        low, high = self._lower[index], self._upper[index]
-        beyond = np.maximum(low - positions, positions - high).reshape(-1, len(index))
-        row, column = np.unravel_index(int(np.argmax(beyond)), beyond.shape)
-        if beyond[row, column] <= FOREIGN:
-            return ""
-        value = positions.reshape(-1, len(index))[row, column]
-        return (
-            f"{self._joints[index[column]]} at {value:.2f} rad is {beyond[row, column]:.2f} rad "
-            f"beyond its limits, {low[column]:.2f} to {high[column]:.2f} rad: check the units "
-            "(degrees taken for radians?) and the calibration"
-        )
 
     def approach_problem(
         self, measured: NDArray[np.float64], first_action: NDArray[np.float64]

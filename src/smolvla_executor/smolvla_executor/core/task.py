@@ -26,7 +26,7 @@ from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
-from smolvla_core.instruction import NewestInstruction
+from smolvla_core.instruction import START, NewestInstruction
 from smolvla_core.node_settings import ExecutorSettings
 
 from smolvla_executor.core.executor import ExecutorCore
@@ -191,7 +191,7 @@ class TaskRunner:
         elif self.settings.stop_on_success and self._core.state != State.IDLE:
             self._core.stop(
                 now,
-                f"done: {source} said so, and stop_on_success is set; call ~/start to go on or "
+                f"done: {source} said so, and stop_on_success is set; call {START} to go on or "
                 "send a RunTask goal",
             )
 
@@ -279,4 +279,4 @@ class TaskRunner:
 
 def _then(message: str) -> str:
     """Return why the arm is idle behind a goal."""
-    return f"task ended: {message}; send another goal or call ~/start"
+    return f"task ended: {message}; send another goal or call {START}"

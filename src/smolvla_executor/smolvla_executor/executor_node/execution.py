@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 import numpy as np
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
-from smolvla_core.instruction import NewestInstruction
+from smolvla_core.instruction import NewestInstruction, order
 from smolvla_core.joints import JointOrder
 from smolvla_core.level import Level
 from smolvla_core.node_settings import ExecutorSettings
@@ -47,7 +47,7 @@ from smolvla_msgs.msg import ActionChunk, ExecutorStatus, InferenceRequest
 
 T = TypeVar("T")
 
-STOPPED = "stopped until ~/reset_estop"
+STOPPED = f"stopped until {order('reset_estop')}"
 SWITCH_INTERVAL = 0.0005
 """How long other threads keep the interpreter's lock that the loop wants [s]; Python: 5 ms."""
 _POLL = 0.1
@@ -271,9 +271,11 @@ class Execution:
         self._thread.call(lambda now: self._core.estop.press(by))
         return STOPPED
 
-    def reset_estop(self) -> str:
-        """Release the e-stop. Returns a message for the caller."""
-        return self._order(lambda now: self._core.estop.reset(self._settings.estop_timeout, now))
+    def reset_estop(self, only_check: bool = False) -> str:
+        """Release the e-stop, or see whether it can be. Returns a message for the caller."""
+        estop = self._core.estop
+        reset = estop.check_reset if only_check else estop.reset
+        return self._order(lambda now: reset(self._settings.estop_timeout, now))
 
     def _order(self, order: Callable[[float], str]) -> str:
         """Have the control loop carry out an order; raise what it raises."""

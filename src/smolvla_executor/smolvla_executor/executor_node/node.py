@@ -7,11 +7,13 @@ import contextlib
 import math
 import time
 from collections.abc import Callable
+from copy import copy
 from functools import partial
 from typing import Any
 
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]
-from smolvla_core.instruction import NewestInstruction
+from smolvla_core.instruction import START, NewestInstruction
 from smolvla_core.level import Level
 from smolvla_core.node_settings import ExecutorSettings
 from smolvla_core.robot import Robot, StateTopic
@@ -28,6 +30,7 @@ from smolvla_executor.core.estop import TOPIC as ESTOP
 from smolvla_executor.core.estop import EStop
 from smolvla_executor.core.executor_types import RefusedError
 from smolvla_executor.core.task import Goal
+from smolvla_executor.executor_node.driver_stop import DriverStop
 from smolvla_executor.executor_node.execution import (
     STOPPED,
     Callbacks,
@@ -69,6 +72,13 @@ class ExecutorNode(ManagedNode):
         self._status = self._idle_status()
         self._statuses = self.create_publisher(ExecutorStatus, "~/status", qos.status_qos())
         self._status_changed = self.create_guard_condition(self._publish_status)
+        # Steady: simulated time may stand still.
+        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
+        # Not the state in the status, which may be of before a reset.
+        self._drivers = DriverStop(
+            self, self._steady, lambda: bool(self._estop.reason), self._publish_status
+        )
+        self._drivers.use(self.get_parameter("drivers").value or ())
         # To end from the control loop's thread: the shutdown joins that thread.
         self._gave_up = self.create_guard_condition(self._give_up)
         self._diagnostics = DiagnosticsPublisher(self, executor_diagnostics)
@@ -77,9 +87,10 @@ class ExecutorNode(ManagedNode):
         self._serve("~/take_over", Execution.take_over)
         self._serve("~/give_back", Execution.give_back)
         self._serve("~/home", Execution.go_home)
-        # Whatever the node's lifecycle state.
-        self.create_service(Trigger, "~/estop", self._on_estop_called)
-        self.create_service(Trigger, "~/reset_estop", self._on_reset_estop)
+        # Whatever the node's lifecycle state. While they wait for the drivers, all else goes on.
+        group = ReentrantCallbackGroup()
+        self.create_service(Trigger, "~/estop", self._on_estop_called, callback_group=group)
+        self.create_service(Trigger, "~/reset_estop", self._on_reset_estop, callback_group=group)
         self._estop_topic = self.resolve_topic_name(ESTOP)
         self.create_subscription(Bool, ESTOP, self._on_estop, qos.instruction_qos())
         self._task_server = TaskServer(
@@ -90,8 +101,6 @@ class ExecutorNode(ManagedNode):
             cancel=self._cancel,
         )
         self._ready = ReadyLine(self, lambda: self._status, self._output_without_listener)
-        # Steady: simulated time may stand still.
-        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._discovery = self.create_timer(
             DISCOVERY_TIME, self._subscribe_to_instructions, clock=self._steady
         )
@@ -105,6 +114,7 @@ class ExecutorNode(ManagedNode):
         """Build the core and begin its control loop, which idles."""
         assert self._task_server is not None
         self._wait_for_start: bool = settings.wait_for_start
+        self._drivers.use(settings.drivers)
         self._robot = robot = settings.body
         self._outputs = outputs = Outputs(
             self, settings.outputs, settings.joints, 1.0 / settings.rate
@@ -169,6 +179,7 @@ class ExecutorNode(ManagedNode):
     def tune(self, settings: ExecutorSettings, names: set[str]) -> None:
         """Let the control loop take new settings."""
         self._wait_for_start = settings.wait_for_start
+        self._drivers.use(settings.drivers)
         if self._execution is not None:
             self._execution.tune(settings)
             self._diagnostics.limit(state_timeout=settings.state_timeout)
@@ -177,7 +188,7 @@ class ExecutorNode(ManagedNode):
         """Begin to execute, or wait for ~/start or a goal."""
         assert self._execution is not None
         if self._wait_for_start:
-            self._execution.stop("", "active: call ~/start or send a RunTask goal")
+            self._execution.stop("", f"active: call {START} or send a RunTask goal")
         else:
             with contextlib.suppress(RefusedError):  # of the e-stop, which the status tells
                 self._execution.start()
@@ -289,25 +300,41 @@ class ExecutorNode(ManagedNode):
             self._estop.on_message(message.data, self._estop_topic, time.monotonic())
             self._on_status(self._idle_status())
 
-    def _on_estop_called(
+    async def _on_estop_called(
         self, request: Trigger.Request, response: Trigger.Response
     ) -> Trigger.Response:
         by, execution = f"{self.resolve_service_name('~/estop')} was called", self._execution
         if execution is not None:
-            return self._carry_out(response, lambda: execution.press_estop(by))
-        self._estop.press(by)
-        self._on_status(self._idle_status())
-        return self._carry_out(response, lambda: STOPPED)
+            self._carry_out(response, lambda: execution.press_estop(by))
+        else:
+            self._estop.press(by)
+            self._on_status(self._idle_status())
+            self._carry_out(response, lambda: STOPPED)
+        response.success &= await self._drivers.answered()
+        if self._drivers.text:
+            response.message += f"; {self._drivers.text}"
+        return response
 
-    def _on_reset_estop(
+    async def _on_reset_estop(
         self, request: Trigger.Request, response: Trigger.Response
     ) -> Trigger.Response:
-        execution = self._execution
-        if execution is not None:
-            return self._carry_out(response, execution.reset_estop)
-        self._carry_out(response, lambda: self._estop.reset(0.0, 0.0))
-        self._on_status(self._idle_status())
+        # The drivers first: as long as one refuses, all stay stopped.
+        if not self._carry_out(response, lambda: self._reset_estop(only_check=True)).success:
+            return response
+        problem = await self._drivers.reset()
+        if problem:
+            response.message, response.success = problem, False
+        else:
+            self._carry_out(response, self._reset_estop)
+        if not response.success:
+            self._drivers.ask()  # to stop anew: some may have been reset
+        self._on_status(self._idle_status() if self._execution is None else self._status)
         return response
+
+    def _reset_estop(self, only_check: bool = False) -> str:
+        if self._execution is not None:
+            return self._execution.reset_estop(only_check)
+        return self._estop.check_reset(0.0, 0.0) if only_check else self._estop.reset(0.0, 0.0)
 
     def _carry_out(self, response: Trigger.Response, order: Callable[[], str]) -> Trigger.Response:
         """Answer with the message of an order, or with why it was not carried out."""
@@ -355,12 +382,17 @@ class ExecutorNode(ManagedNode):
         return status
 
     def _publish_status(self) -> None:
-        self._statuses.publish(self._status)
-        self._diagnostics.add(self._status)
+        self._drivers.follow()
+        status = self._status
+        if status.state == ExecutorStatus.STOPPED and self._drivers.text:
+            status = copy(status)
+            status.reason += f"; {self._drivers.text}"
+        self._statuses.publish(status)
+        self._diagnostics.add(status)
 
 
 def _stop(execution: Execution) -> str:
-    return execution.stop("stopped through ~/stop", "stopped: call ~/start to go on")
+    return execution.stop("stopped through ~/stop", f"stopped: call {START} to go on")
 
 
 def main() -> int:

@@ -166,7 +166,7 @@ def test_a_success_stops_what_the_topic_asked_for_where_a_parameter_says_so(
     if stop:
         graph.until(robot.state(ExecutorStatus.IDLE))
         assert "/camera_judge/done said so" in robot.status.reason
-        assert "call ~/start to go on" in robot.status.reason
+        assert "call ~/start (smolvla order start) to go on" in robot.status.reason
         assert robot.call("start").success
     tick = robot.status.tick
     graph.until(lambda: robot.status.tick > tick + 3, what="motion")

@@ -70,9 +70,11 @@ class RecordNode(Node):
             sensors.snapshot,
             self._commands,
             settings.task,
-            self.resolve_topic_name("task_instruction"),
+            f"publish one on {self.resolve_topic_name('task_instruction')}, or set the parameter "
+            "task",
             self._topics(settings),
             settings.intervention,
+            settings.body.foreign_problem,
         )
         self._status = ""
         self._statuses = self.create_publisher(String, "~/status", qos.status_qos())

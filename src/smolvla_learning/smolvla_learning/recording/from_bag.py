@@ -9,6 +9,7 @@ clock of the bag.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ from smolvla_core.settings import (
 )
 
 from smolvla_learning.dataset import DatasetError
+from smolvla_learning.dataset.journal import clear_begun
 from smolvla_learning.recording.bag import Bag, BagError
 from smolvla_learning.recording.commands import JOINT_STATE, command_topics
 from smolvla_learning.recording.encoder import EpisodeEncoder
@@ -91,6 +93,7 @@ class _Listener:
     Attributes:
         what: it holds, for messages.
         types: that its messages may have.
+        instead: types of topics that could stand in for it, if it is named.
         take: takes the content of a message, and its time of reception since the begin of the
             bag [s] and by the bag's clock [ns].
     """
@@ -98,6 +101,7 @@ class _Listener:
     what: str
     types: tuple[str, ...]
     take: Callable[[bytes, float, int], None]
+    instead: tuple[str, ...]
 
 
 class BagEpisodes:
@@ -130,9 +134,10 @@ class BagEpisodes:
             lambda: self._buffer.snapshot(self._now),
             commands,
             settings.task,
-            INSTRUCTION_TOPIC,
+            f"give --task, or a bag with {INSTRUCTION_TOPIC}",
             {**topics, "joint states": ", ".join(states)},
             settings.intervention,
+            settings.body.foreign_problem,
         )
         self._follow_instructions()
         problems = self._problems()
@@ -155,6 +160,7 @@ class BagEpisodes:
         types: tuple[str, ...],
         take: Callable[..., None],
         raw: bool = False,
+        instead: tuple[str, ...] = (),
     ) -> str:
         """Take the messages of a topic, deserialized or not; return its whole name."""
         name = _resolved(topic)
@@ -162,7 +168,9 @@ class BagEpisodes:
         def on_message(data: bytes, now: float, clock_ns: int) -> None:
             take(data if raw else self._bag.read(name, data), now, clock_ns)
 
-        self._listeners.setdefault(name, []).append(_Listener(what, types, on_message))
+        self._listeners.setdefault(name, []).append(
+            _Listener(what, types, on_message, instead or types)
+        )
         return name
 
     def _watch(self, camera: str) -> str:
@@ -180,7 +188,10 @@ class BagEpisodes:
             self._buffer.add_image(camera, image, image.stamp_ns, now)
 
         kind = COMPRESSED if compressed else IMAGE
-        return self._listen(topic, f"camera {camera}", (kind,), on_image, raw=True)
+        of_either = () if settings.image_transport else (IMAGE, COMPRESSED)
+        return self._listen(
+            topic, f"camera {camera}", (kind,), on_image, raw=True, instead=of_either
+        )
 
     def _feel(self, state: StateTopic) -> str:
         def on_joint_state(message: Any, now: float, clock_ns: int) -> None:
@@ -223,9 +234,10 @@ class BagEpisodes:
             for listener in listeners:
                 wanted = " or ".join(listener.types)
                 if name not in types:
-                    others = ", ".join(t for t, kind in types.items() if kind in listener.types)
+                    others = ", ".join(t for t, kind in types.items() if kind in listener.instead)
                     problems.append(
-                        f"no topic {name} for {listener.what}; of {wanted} the bag has "
+                        f"no topic {name} for {listener.what}; of "
+                        f"{' or '.join(listener.instead)} the bag has "
                         f"{others or 'none'}; the robot file (--robot) names the topics, "
                         "and --cameras the cameras that are wanted"
                     )
@@ -380,6 +392,10 @@ def convert(
                 failed += 1
     finally:
         encoder.close(store.writer)
+        if not store.num_episodes:
+            clear_begun(store.folder)
+            with contextlib.suppress(OSError):  # it holds something else, or was never made
+                store.folder.rmdir()
     return failed
 
 

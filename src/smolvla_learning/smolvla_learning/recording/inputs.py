@@ -201,9 +201,10 @@ class Inputs:
         snapshot: returns the newest images and the joint state that belongs to them.
         commands: the commands; None where they are not recorded.
         task: instruction until another comes; may be empty.
-        task_topic: where an instruction would come, for messages.
+        no_task: how to give an instruction, for messages.
         topics: subject of a problem ("camera top", "joint states") -> its topic, for messages.
         intervention: whether it is recorded who commands.
+        foreign: says why positions (joints,) [rad] cannot be this robot's; empty where they can.
 
     Attributes:
         positions: (joints,) measured [rad] at the last sample, whatever else was missing; None
@@ -215,10 +216,12 @@ class Inputs:
         snapshot: Callable[[], Observation | Missing],
         commands: CommandBuffer | None,
         task: str,
-        task_topic: str,
+        no_task: str,
         topics: Mapping[str, str],
         intervention: bool = False,
+        foreign: Callable[[NDArray[np.float64]], str] = lambda positions: "",
     ) -> None:
+        self._foreign = foreign
         self._intervention = intervention
         self._source = ""
         self._snapshot = snapshot
@@ -226,7 +229,7 @@ class Inputs:
         self._task = task.strip()
         self._task_is_set = bool(self._task)
         self._heard: int | None = None
-        self._task_topic = task_topic
+        self._no_task = no_task
         self._topics = dict(topics)
         self._score = (0.0, -math.inf)
         self.positions: NDArray[np.float64] | None = None
@@ -283,12 +286,14 @@ class Inputs:
         problems: list[str] = []
         if isinstance(matched, Missing):
             problems += map(self._with_topic, matched.problems)
+        elif problem := self._foreign(matched.positions):
+            problems.append(self._with_topic(f"joint states: {problem}"))
         if isinstance(command, Missing):
             problems += command.problems
+        elif command is not None and (problem := self._foreign(command)):
+            problems.append(f"commands: {problem}")
         if not self._task:
-            problems.append(
-                f"instruction: none: publish one on {self._task_topic}, or set the parameter task"
-            )
+            problems.append(f"instruction: none: {self._no_task}")
         if self._intervention and not self._source:
             problems.append(
                 "executor: its status, which tells an intervention, has not come: is it running?"

@@ -47,6 +47,7 @@ class Bench:
         fps = config.pop("fps", FPS)
         self.period = 1.0 / fps
         self.now, self.frame = 1000.0, 0
+        self.offset = 0.0  # of the joints [rad]
         self.silent, self.size, self.gate = set(), (12, 16), None
         self.joints = list(JOINTS)
         self.messages = []
@@ -61,9 +62,10 @@ class Bench:
             lambda: self.buffer.snapshot(self.now),
             self.commands,
             task,
-            "/task_instruction",
+            "publish one on /task_instruction",
             {"camera top": "/camera/top/image_raw", "joint states": "/joint_states"},
             config.get("intervention", False),
+            lambda positions: settings.body.foreign_problem(positions),
         )
         settings = RecordSettings(
             **{
@@ -95,7 +97,7 @@ class Bench:
             if camera not in self.silent:
                 picture = Picture(8 * self.frame % 256, self.size, self.gate)
                 self.buffer.add_image(camera, picture, stamp, self.now)
-        positions = np.array([self.frame / 100, self.frame / 50])
+        positions = np.array([self.frame / 100, self.frame / 50]) + self.offset
         if "joints" not in self.silent:
             self.buffer.add_joint_state(self.joints, positions, stamp, self.now)
         if "commands" not in self.silent and self.commands is not None:

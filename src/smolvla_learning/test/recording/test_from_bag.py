@@ -286,6 +286,29 @@ def test_nothing_is_written_when_a_bag_lacks_topics(world, capsys):
     assert "no topic /nowhere for the marker" in capsys.readouterr().err
 
 
+def test_an_instruction_and_compressed_images_are_offered_where_they_lack(world, capsys):
+    bag = world.bag(robot_messages(without=("/camera/top/image_raw",)))
+    assert world.convert(bag) == 2
+    assert "/camera/wrist/image_raw/compressed" in capsys.readouterr().err
+    assert world.convert(world.bag(robot_messages(), "other"), task="") == 1
+    assert "give --task" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("topic", ["/joint_states", "/arm_controller/commands"])
+def test_degrees_are_refused_and_nothing_is_left(world, capsys, topic):
+    def in_degrees(name, message):
+        if name == topic == "/joint_states":
+            message.position = [57.3 * value + 90 for value in message.position]
+        elif name == topic:
+            message.data = [57.3 * value + 90 for value in message.data]
+        return message
+
+    messages = [(time, name, in_degrees(name, m)) for time, name, m in robot_messages()]
+    assert world.convert(world.bag(messages)) == 1
+    assert "degrees taken for radians?" in capsys.readouterr().err
+    assert not world.dataset.exists()
+
+
 def test_a_topic_of_another_type_is_told(world, capsys):
     types = {**TYPES, "/joint_states": "std_msgs/msg/String"}
     messages = [

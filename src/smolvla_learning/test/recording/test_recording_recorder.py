@@ -100,6 +100,7 @@ def test_a_dataset_without_interventions_is_not_continued_with_them(bench, make_
         (lambda b: b.silent.add("top"), "camera top: no image yet"),
         (lambda b: b.silent.add("joints"), "joint states: none yet"),
         (lambda b: b.joints.__setitem__(1, "claw"), "no gripper among the joints pan, claw"),
+        (lambda b: setattr(b, "offset", 57.3), "degrees taken for radians?"),
         (lambda b: b.inputs.instruct(" "), "publish one on /task_instruction"),
         (lambda b: setattr(b, "size", (12, 15)), "needs an even width and height"),
     ],

@@ -92,13 +92,14 @@ class HumanNode(Node):
 
     def _next(self) -> NDArray[np.float64]:
         """Return the next position of the leader (6,) [rad]."""
+        assert self._leader is not None
         if len(self._plan) <= _ROWS - _USED:
             self._plan = self._expert.plan(
                 self._measured,
                 self._objects,
                 self._status.instruction or self._task,
                 _ROWS,
-                committed=self._plan,
+                committed=self._plan if len(self._plan) else self._leader[None],
             )
         position, self._plan = self._plan[0], self._plan[1:]
         return np.asarray(position)

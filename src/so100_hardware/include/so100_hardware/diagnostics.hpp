@@ -24,6 +24,8 @@ struct ServoRecord
   JointCounters counters;
   ServoLimits limits;
   bool torque = false;
+  feetech::Error stop_error;     ///< see So100Arm::stop_error()
+  double goal_distance = 0.0;    ///< see So100Arm::goal_distance()
   double lowest_voltage = 0.0;   ///< V
   double highest_voltage = 0.0;  ///< V
   double highest_current = 0.0;  ///< A
@@ -39,6 +41,10 @@ struct ArmRecord
   bool connected = false;
   std::uint64_t cycles = 0;
   std::uint64_t late_reads = 0;
+  bool active = false;
+  StopPhase stop = StopPhase::none;
+  std::uint64_t stop_tries = 0;
+  std::uint64_t stop_refusals = 0;
   std::vector<ServoRecord> servos;  ///< in the order of the joints
 };
 
@@ -55,6 +61,8 @@ public:
   void set(const So100Arm & arm);
   /// What happened since the last call.
   ArmRecord take();
+  /// The newest record; the next take() counts from where the last one did.
+  ArmRecord peek();
 
 private:
   void merge(const So100Arm & arm);
@@ -74,6 +82,17 @@ struct Diagnostic
   std::string message;  ///< what is wrong and what to do
   std::vector<std::pair<std::string, std::string>> values;
 };
+
+/// What came of a stop.
+struct StopOutcome
+{
+  bool confirmed = false;  ///< by every servo
+  std::string text;        ///< what the servos do, or which did not answer and what to do
+};
+
+/// What came of a stop that `record` says is latched. `failure`: why the driver gave up, else empty.
+StopOutcome describe_stop(
+  const SystemConfig & config, const ArmRecord & record, const std::string & failure);
 
 /// What a record means: one entry for the bus, then one a joint.
 /// `before`: the record of some seconds ago, or `record` itself; `now`: on the same clock.

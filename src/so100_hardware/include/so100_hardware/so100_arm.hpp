@@ -3,6 +3,8 @@
 // ros2_control plugin is a thin layer over it.
 #pragma once
 
+#include <array>
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -33,8 +35,19 @@ struct ServoLimits
   double overload_torque = 0.0;     ///< share of the torque at standstill, 0 to 1; 0: none
 };
 
+/// After a stop the arm follows goals again once a new one lies so near to where it is [rad].
+constexpr double kResumeDistance = 0.1;
+
+/// Where a stop stands.
+enum class StopPhase : std::uint8_t {
+  none,
+  latched,   ///< no goal is sent; each read() asks the servos that have not confirmed it
+  released,  ///< no goal is sent until a new one begins where the arm is
+};
+
 /// The servos of one bus as one arm. Nothing throws but for want of memory. read() and write() allocate
-/// nothing; all other calls belong outside of the control cycle. Not thread-safe.
+/// nothing; all other calls belong outside of the control cycle. Not thread-safe but for stop(),
+/// reset_stop(), stop_pending() and reset_pending().
 class So100Arm
 {
 public:
@@ -53,7 +66,8 @@ public:
   Report connect();
 
   /// Reads all, writes the settings that differ, goal := present position, torque on. On a
-  /// failure the torque is off again.
+  /// failure the torque is off again. A stop stays latched, and with OnStop::torque_off the torque
+  /// off.
   Report activate();
 
   /// Torque off for all that answer; the error names the servos that did not confirm it.
@@ -77,6 +91,29 @@ public:
   /// answer_timeout: the arm holds then. A goal that is not finite is never
   /// sent, one outside of the calibrated range is clamped. False: see failure().
   bool write(const double * goals);
+
+  /// Latches a stop, whatever is connected: write() sends no goal from now on, and the next read()
+  /// writes to each servo what SystemConfig::on_stop says and reads back whether it took it; those
+  /// that did not are asked again in every read(). Meanwhile a silent servo does not make read()
+  /// return false, so that the others go on holding.
+  void stop();
+  /// Releases the stop in the next read(), if all servos have confirmed it and answer; else it
+  /// stays latched (see stop_refusals()). Servos without torque get it back, where they are. No
+  /// goal is sent after that until a new one is near: what a controller repeats from before the
+  /// stop does not count.
+  void reset_stop();
+  /// Whether no step has seen the last stop(), or reset_stop(), yet.
+  bool stop_pending() const { return stop_wanted_; }
+  bool reset_pending() const { return reset_wanted_; }
+  StopPhase stop_phase() const { return stop_phase_; }
+  /// Reads since stop() and since the last activate(), in which the servos were asked.
+  std::uint64_t stop_tries() const { return stop_tries_; }
+  /// Calls of reset_stop() that were refused.
+  std::uint64_t stop_refusals() const { return stop_refusals_; }
+  /// Why the servo has not confirmed the stop; code `ok`: it has.
+  const feetech::Error & stop_error(std::size_t joint) const { return stop_errors_[joint]; }
+  /// While released: how far the newest goal is from where the joint is [rad].
+  double goal_distance(std::size_t joint) const { return distances_[joint]; }
 
   bool connected() const { return bus_ != nullptr; }
   /// Between activate() and torque_off() or stop_writing(): write() reaches the servos.
@@ -115,6 +152,25 @@ private:
   void update(std::size_t joint);
   void use_setup_timing();
   void use_cycle_timing();
+  /// Takes what stop() and reset_stop() ordered.
+  void take_orders();
+  /// The part of read() that makes the servos stop, or ends the stop. False: the port failed.
+  bool enforce_stop();
+  bool release_stop();
+  /// Some of the servos, and a value of a register for each.
+  struct Group
+  {
+    std::size_t count = 0;
+    std::array<std::size_t, feetech::kMaxSyncServos> joints{};
+    std::array<std::uint8_t, feetech::kMaxSyncServos> ids{};
+    std::array<int, feetech::kMaxSyncServos> values{};
+  };
+  void add(Group & group, std::size_t joint, int value) const;
+  /// Writes the values, and reads back from those that answer: see stop_error(). False: the port
+  /// failed.
+  bool write_and_verify(const feetech::Register & reg, const Group & group);
+  void ask_anew();
+  bool begins_here(const double * goals);
   bool silent(std::size_t joint) const;
   /// Since all servos last answered in time, some answers came, but too late.
   bool come_late() const { return late_ != late_before_; }
@@ -144,6 +200,17 @@ private:
   std::vector<std::uint8_t> doubtful_;     ///< was silent, and may have lost its torque
   std::vector<feetech::TimePoint> asked_;  ///< begin of the first read that was not answered
   std::vector<int> goals_;                 ///< ticks, as last sent
+  std::vector<feetech::Error> stop_errors_;
+  std::vector<double> distances_;  ///< rad, see goal_distance()
+  std::vector<double> old_goals_;  ///< rad, as commanded when the stop was released
+
+  std::atomic<bool> stop_wanted_{false};
+  std::atomic<bool> reset_wanted_{false};
+  StopPhase stop_phase_ = StopPhase::none;
+  bool resetting_ = false;
+  bool old_goals_known_ = false;
+  std::uint64_t stop_tries_ = 0;
+  std::uint64_t stop_refusals_ = 0;
 
   bool active_ = false;
   std::uint64_t cycles_ = 0;

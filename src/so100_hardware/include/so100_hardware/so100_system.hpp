@@ -29,7 +29,7 @@
 namespace so100_hardware
 {
 
-class DiagnosticsPublisher;
+class DriverNode;
 
 /// Lifecycle:
 /// - on_init checks the parameters and touches neither port nor files;
@@ -40,7 +40,8 @@ class DiagnosticsPublisher;
 ///   and the destructor in every case.
 ///
 /// After an error the component is unconfigured: configure and activate bring it back, also after
-/// the cable was out. /diagnostics has the state of each servo all the time.
+/// the cable was out. /diagnostics has the state of each servo all the time. A stop (see So100Arm)
+/// is ordered through the node, in every state.
 class SO100System : public hardware_interface::SystemInterface
 {
 public:
@@ -77,8 +78,16 @@ private:
     hardware_interface::CommandInterface::SharedPtr command;
   };
 
-  void start_diagnostics();
+  void start_node();
+  // In the thread of the node.
   std::vector<Diagnostic> diagnose();
+  StopOutcome stop();
+  StopOutcome reset_stop();
+  StopOutcome stop_outcome(const ArmRecord & record);
+  /// Where the stop stands, also where no cycle has come to an order yet.
+  ArmRecord with_orders(ArmRecord record) const;
+  std::string failure();
+
   /// Keeps why the arm is not there, for the diagnostics; empty when it is.
   void remember(const std::string & failure);
   /// Logs why read() or write() ends the arm, and how it comes back.
@@ -104,7 +113,7 @@ private:
   std::deque<ArmRecord> history_;  ///< of the thread that publishes
   std::mutex failure_mutex_;
   std::string failure_;
-  std::unique_ptr<DiagnosticsPublisher> diagnostics_;  ///< last: its thread uses what is above
+  std::unique_ptr<DriverNode> node_;  ///< last: its thread uses what is above
 };
 
 }  // namespace so100_hardware

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <unordered_map>
@@ -93,6 +94,12 @@ struct JointConfig
   std::string label() const;
 };
 
+/// What a stop does to each servo.
+enum class OnStop : std::uint8_t {
+  hold,        ///< it holds where it is
+  torque_off,  ///< it goes limp
+};
+
 struct SystemConfig
 {
   std::string port;
@@ -104,6 +111,7 @@ struct SystemConfig
   std::chrono::microseconds read_timeout{5000};      ///< of the whole sync read of one cycle
   int return_delay_time = 0;                         ///< 2 us
   bool torque_off_on_deactivate = true;
+  OnStop on_stop = OnStop::hold;
   bool write_calibration = false;
   std::vector<JointConfig> joints;  ///< in the order of the URDF
 };

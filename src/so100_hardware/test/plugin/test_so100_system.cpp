@@ -24,6 +24,8 @@
 #include "so100_hardware/calibration.hpp"
 #include "so100_hardware/conversions.hpp"
 #include "so100_hardware/joints.hpp"
+#include "std_msgs/msg/bool.hpp"
+#include "std_srvs/srv/trigger.hpp"
 
 namespace so100_hardware
 {
@@ -140,6 +142,29 @@ protected:
         EXPECT_EQ(emulated(joint.id, "torque"), expected) << joint.name;
       }
     }
+  }
+
+  /// What the driver answers to "stop" or "reset_stop", while the control cycle goes on.
+  std_srvs::srv::Trigger::Response order(const std::string & name)
+  {
+    using std_srvs::srv::Trigger;
+    const auto node = std::make_shared<rclcpp::Node>("caller");
+    const auto client = node->create_client<Trigger>("/so100_driver/" + name);
+    std_srvs::srv::Trigger::Response answer;
+    answer.message = "(none)";
+    if (!cycle_until([&client] { return client->service_is_ready(); }, 500)) {
+      return answer;
+    }
+    const auto future =
+      client->async_send_request(std::make_shared<Trigger::Request>()).future.share();
+    const auto answered = [&node, &future] {
+      rclcpp::spin_some(node);
+      return future.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
+    };
+    if (cycle_until(answered, 500)) {
+      answer = *future.get();
+    }
+    return answer;
   }
 
   std::filesystem::path folder_;
@@ -304,6 +329,106 @@ TEST_F(SO100SystemTest, DiagnosticsTellHowTheArmIsAndHowItComesBack)
   ASSERT_EQ(emulator_->command("silent 6 off"), "ok");
   ASSERT_TRUE(activate()) << "from unconfigured at once";
   EXPECT_EQ(published("so100: bus", DiagnosticStatus::OK, "torque on"), "");
+  ASSERT_TRUE(order("stop").success);
+  EXPECT_EQ(published("so100: bus", DiagnosticStatus::ERROR, "STOPPED: all 6 servos answered"), "");
+  ASSERT_EQ(emulator_->command("silent 4 on"), "ok");
+  EXPECT_EQ(
+    published("so100: bus", DiagnosticStatus::ERROR, "wrist_flex (id 4) did not answer"), "");
+}
+
+TEST_F(SO100SystemTest, StopIsConfirmedLatchedAndResetWithoutAJump)
+{
+  start_emulator();
+  ASSERT_TRUE(load(urdf_));
+  ASSERT_TRUE(configure() && activate());
+  auto command = manager_->claim_command_interface("elbow_flex/position");
+  const double start = value("elbow_flex/position");
+  ASSERT_TRUE(command.set_value(start + 1.0));
+  ASSERT_TRUE(cycle_until(
+    [this, start] { return std::abs(value("elbow_flex/position") - start) > 0.1; }, 100));
+  const auto stopped = order("stop");
+  EXPECT_TRUE(stopped.success);
+  EXPECT_EQ(stopped.message, "all 6 servos answered and hold");
+  for (int i = 0; i < 100; ++i) {
+    cycle();
+  }
+  const double held = value("elbow_flex/position");
+  EXPECT_LT(std::abs(held - start), 0.8) << "not where the command still is";
+  const auto reset = order("reset_stop");
+  EXPECT_TRUE(reset.success) << reset.message;
+  for (int i = 0; i < 50; ++i) {
+    cycle();
+  }
+  EXPECT_NEAR(value("elbow_flex/position"), held, 0.02) << "the old command is left out";
+  expect_torque("1");
+  // All joints count; the others have stood still.
+  ASSERT_TRUE(command.set_value(held + 0.05));
+  EXPECT_TRUE(cycle_until(
+    [this, held] { return std::abs(value("elbow_flex/position") - held - 0.05) < 0.02; }, 100));
+}
+
+TEST_F(SO100SystemTest, StopNamesASilentServoAndTheResetIsRefused)
+{
+  start_emulator();
+  ASSERT_TRUE(
+    load(with(urdf_, "</hardware>", "<param name=\"on_stop\">torque_off</param></hardware>")));
+  ASSERT_TRUE(configure() && activate());
+  cycle();
+  ASSERT_EQ(emulator_->command("silent 3 on"), "ok");
+  const auto stopped = order("stop");
+  EXPECT_FALSE(stopped.success);
+  EXPECT_EQ(stopped.message, "elbow_flex (id 3) did not answer; cut the power");
+  expect_torque("0", 3);
+  const auto refused = order("reset_stop");
+  EXPECT_FALSE(refused.success);
+  EXPECT_EQ(refused.message, stopped.message);
+  EXPECT_EQ(state(), State::PRIMARY_STATE_ACTIVE) << "it goes on asking";
+  ASSERT_EQ(emulator_->command("silent 3 off"), "ok");
+  EXPECT_TRUE(cycle_until([this] { return emulated(3, "torque") == "0"; }, 100));
+  const auto reset = order("reset_stop");
+  EXPECT_TRUE(reset.success) << reset.message;
+  expect_torque("1");
+}
+
+TEST_F(SO100SystemTest, TheTopicEstopStopsAndHoldsTheReset)
+{
+  start_emulator();
+  ASSERT_TRUE(load(urdf_));
+  ASSERT_TRUE(configure() && activate());
+  const auto node = std::make_shared<rclcpp::Node>("button");
+  const auto button = node->create_publisher<std_msgs::msg::Bool>("/estop", 10);
+  ASSERT_TRUE(cycle_until([&button] { return button->get_subscription_count() > 0; }, 500));
+  std_msgs::msg::Bool message;
+  message.data = true;
+  button->publish(message);
+  // The message and the order come on ways of their own.
+  std::string answer;
+  for (int i = 0; i < 10 && answer.find("/estop says true still") == std::string::npos; ++i) {
+    answer = order("reset_stop").message;
+  }
+  EXPECT_NE(answer.find("/estop says true still"), std::string::npos) << answer;
+  message.data = false;
+  button->publish(message);
+  for (int i = 0; i < 10 && answer.find("/estop") != std::string::npos; ++i) {
+    answer = order("reset_stop").message;
+  }
+  EXPECT_EQ(answer, "reset") << "it had been stopped";
+}
+
+TEST_F(SO100SystemTest, StopOfAnUnpluggedArmNamesTheServos)
+{
+  start_emulator();
+  ASSERT_TRUE(load(urdf_));
+  EXPECT_EQ(order("stop").message, "the driver is not connected to the arm");
+  EXPECT_TRUE(order("reset_stop").success);
+  ASSERT_TRUE(configure() && activate());
+  cycle();
+  ASSERT_EQ(emulator_->command("unplug"), "ok");
+  const auto stopped = order("stop");
+  EXPECT_FALSE(stopped.success);
+  EXPECT_EQ(stopped.message.find("shoulder_pan (id 1), shoulder_lift (id 2)"), 0u)
+    << stopped.message;
+  EXPECT_NE(stopped.message.find("cut the power"), std::string::npos) << stopped.message;
 }
 
 TEST_F(SO100SystemTest, UnpluggedAndPluggedInAgain)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "diagnostics_publisher.hpp"
+#include "driver_node.hpp"
 
 #include <cctype>
 #include <chrono>
@@ -29,11 +29,11 @@ std::string node_name(const std::string & component)
   if (name.empty() || std::isdigit(static_cast<unsigned char>(name.front())) != 0) {
     name.insert(0, "arm_");
   }
-  return name + "_diagnostics";
+  return name + "_driver";
 }
 
-// Nobody spins the node, so it offers nothing that would have to answer. Its own name comes first:
-// a launch file that names the controller manager gives all nodes of the process that name.
+// Its own name comes first: a launch file that names the controller manager gives all nodes of the
+// process that name.
 rclcpp::NodeOptions node_options(const std::string & name)
 {
   return rclcpp::NodeOptions()
@@ -43,53 +43,84 @@ rclcpp::NodeOptions node_options(const std::string & name)
     .enable_rosout(false);
 }
 
+void answer(const StopOutcome & outcome, std_srvs::srv::Trigger::Response & response)
+{
+  response.success = outcome.confirmed;
+  response.message = outcome.text;
+}
+
 }  // namespace
 
-DiagnosticsPublisher::DiagnosticsPublisher(
-  const std::string & component, const std::string & hardware, Describe describe)
+DriverNode::DriverNode(
+  const std::string & component, const std::string & hardware, DriverCallbacks callbacks)
 : node_(std::make_shared<rclcpp::Node>(node_name(component), node_options(node_name(component)))),
   publisher_(node_->create_publisher<diagnostic_msgs::msg::DiagnosticArray>("/diagnostics", 10)),
   hardware_(hardware),
-  describe_(std::move(describe))
+  callbacks_(std::move(callbacks))
 {
   const std::string name_space = node_->get_namespace();
   prefix_ = (name_space == "/" ? "" : name_space.substr(1) + "/") + component + ": ";
-  thread_ = std::thread([this] { run(); });
+  timer_ = node_->create_wall_timer(kPeriod, [this] { publish(); });
+  stop_ = node_->create_service<Trigger>(
+    "~/stop", [this](const Trigger::Request::SharedPtr, const Trigger::Response::SharedPtr done) {
+      answer(callbacks_.stop(), *done);
+    });
+  reset_ = node_->create_service<Trigger>(
+    "~/reset_stop",
+    [this](const Trigger::Request::SharedPtr, const Trigger::Response::SharedPtr done) {
+      reset(*done);
+    });
+  estop_ = node_->create_subscription<std_msgs::msg::Bool>(
+    "estop", 10, [this](const std_msgs::msg::Bool & message) { on_estop(message.data); });
+  executor_.add_node(node_);
+  thread_ = std::thread([this, end = end_.get_future().share()] { run(end); });
 }
 
-DiagnosticsPublisher::~DiagnosticsPublisher()
+DriverNode::~DriverNode()
 {
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    end_ = true;
-  }
-  ended_.notify_all();
+  end_.set_value();
+  executor_.cancel();
   thread_.join();
 }
 
-void DiagnosticsPublisher::run()
+void DriverNode::run(const std::shared_future<void> & end)
 {
-  std::unique_lock<std::mutex> lock(mutex_);
-  while (!ended_.wait_for(lock, kPeriod, [this] { return end_; })) {
+  while (rclcpp::ok() && end.wait_for(std::chrono::seconds(0)) != std::future_status::ready) {
     try {
-      publish();
+      executor_.spin_until_future_complete(end);
     } catch (const std::exception & error) {
       // The arm goes on without; most often the process is about to end.
       if (rclcpp::ok()) {
-        RCLCPP_WARN(node_->get_logger(), "no diagnostics this time: %s", error.what());
+        RCLCPP_WARN(node_->get_logger(), "%s", error.what());
       }
     }
   }
 }
 
-void DiagnosticsPublisher::publish()
+void DriverNode::on_estop(bool pressed)
 {
-  if (!rclcpp::ok()) {
+  if (pressed && !pressed_) {
+    callbacks_.stop();
+  }
+  pressed_ = pressed;
+}
+
+void DriverNode::reset(Trigger::Response & response)
+{
+  if (pressed_) {
+    response.success = false;
+    response.message =
+      std::string(estop_->get_topic_name()) + " says true still: release the button first";
     return;
   }
+  answer(callbacks_.reset(), response);
+}
+
+void DriverNode::publish()
+{
   diagnostic_msgs::msg::DiagnosticArray message;
   message.header.stamp = node_->now();
-  for (Diagnostic & one : describe_()) {
+  for (Diagnostic & one : callbacks_.describe()) {
     diagnostic_msgs::msg::DiagnosticStatus status;
     status.level = static_cast<decltype(status.level)>(one.level);
     status.name = prefix_ + one.subject;
