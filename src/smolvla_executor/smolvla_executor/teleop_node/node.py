@@ -70,6 +70,8 @@ class TeleopNode(Node):
         if self.joystick.problem:
             self._warn(f"{self._topic}: {self.joystick.problem}")
         for order in orders:
+            if order == "take_over":
+                self._cycle()  # with a target the arm follows at once
             if order == "home" and self.joystick.held:
                 self.get_logger().warning("home: let go of the dead-man button first")
             else:
