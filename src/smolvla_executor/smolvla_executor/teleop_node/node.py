@@ -52,7 +52,7 @@ class TeleopNode(Node):
         self.targets = HumanTargets(self, settings, SparseLog(partial(log, Level.WARN)))
         self.orders = Orders(self, lambda text, done: log(Level.OK if done else Level.WARN, text))
         self._there = False
-        self._time = RunningTime(time.monotonic, 2.0 / settings.rate)
+        self._time = RunningTime(time.monotonic, max(0.05, 2.0 / settings.rate))
         self._topic = self.resolve_topic_name("joy")
         self.create_subscription(Joy, "joy", self._on_joy, 10)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
