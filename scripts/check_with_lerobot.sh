@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Lets LeRobot of today judge this suite: checkpoints, datasets, the arm, and dataset graders.
+# Lets LeRobot of today judge this suite: checkpoints, datasets, the arm, its evaluator on the
+# simulation, and dataset graders.
 #
 #     scripts/check_with_lerobot.sh                      all parts
-#     scripts/check_with_lerobot.sh checkpoints arm      some of: checkpoints datasets arm graders
+#     scripts/check_with_lerobot.sh checkpoints arm      some of: checkpoints datasets arm simulation
+#                                                        graders
 #
 # Prints a row per step and returns 1 if one failed. Everything it makes goes into WORK. The
 # environments are made there if none are named (8 GB, downloads from PyPI):
@@ -13,6 +15,7 @@
 #     LEROBOT_OLD_PYTHON    Python with LeRobot 0.4.4; without it nothing is compared with that
 #     GRADERS               bin folder with lerobot-doctor, deepen and kalanos
 #     PYTHON312             Python 3.12 for new environments, default python3.12
+#     EPISODES              that LeRobot's evaluator plays of each task, default 20
 set -euo pipefail
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 case "${1-}" in
@@ -50,7 +53,7 @@ parts=("$@")
 lerobot="${LEROBOT_PYTHON-}"
 if [ -z "${lerobot}" ]; then
   lerobot="${work}/lerobot/bin/python"
-  if needs checkpoints || needs datasets || needs arm; then
+  if needs checkpoints || needs datasets || needs arm || needs simulation; then
     venv "${work}/lerobot" \
       "lerobot[smolvla,dataset,feetech,training,hardware,viz]==0.6.1" pyzmq "mujoco<4"
   fi

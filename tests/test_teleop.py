@@ -44,7 +44,7 @@ class LeaderArm:
             control.sendall(f"{command}\n".encode())
             answer = control.recv(65536).decode()
         assert answer.startswith("ok"), answer
-        return json.loads(answer[2:] or "null")
+        return json.loads(answer[2:].strip() or "null")
 
 
 @pytest.fixture

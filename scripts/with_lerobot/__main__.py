@@ -9,10 +9,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import arm, checkpoint, dataset, graders
+from . import arm, checkpoint, dataset, graders, simulation
 from .steps import Check
 
-PARTS = {part.PART: part.run for part in (checkpoint, dataset, arm, graders)}
+PARTS = {part.PART: part.run for part in (checkpoint, dataset, arm, simulation, graders)}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -206,6 +206,10 @@ COMMANDS: Mapping[str, Command | Tool | Group] = {
                 "make one from rosbags, of any robot",
                 "smolvla_learning.recording.from_bag",
             ),
+            "describe": Command(
+                "let a vision-language model write its sentences",
+                "smolvla_learning.describing.describe",
+            ),
             "inspect": Command(
                 "show what a dataset holds and whether it is sound",
                 "smolvla_learning.dataset.commands",

@@ -284,6 +284,9 @@ def test_the_only_port_is_taken_by_its_most_lasting_name(tmp_path: Path) -> None
     name.parent.mkdir(parents=True)
     name.symlink_to(device)
     assert choose_port(None, tmp_path) == str(name)
+    leader = tmp_path / "ttyACM4"
+    leader.touch()
+    assert choose_port(None, tmp_path, leader=str(leader)) == str(name)
 
 
 def test_no_port_several_ports_and_a_wrong_one_are_explained(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from smolvla_msgs.msg import ExecutorStatus
 
 SYNC = Cell(Execution(0.0, actions_per_chunk=8, resume_jump=NO_APPROACH), 300)
 WEIGHTED = Cell(Execution(0.9, "average"), 100)
-RTC = Cell(Execution(0.5, "latest", real_time_chunking=True), 300)
+RTC = Cell(Execution(0.5, "latest", real_time_chunking="guided"), 300)
 DECLARED = {
     "sim_node": settings_of(SimSettings),
     "policy_node": policy_parameters(),
@@ -67,7 +67,7 @@ def test_each_setting_of_a_cell_reaches_its_node(workspace: Path, cell: Cell) ->
     assert executor("aggregate") == cell.execution.aggregate
     assert executor("actions_per_chunk") == cell.execution.actions_per_chunk
     assert executor("resume_jump") == cell.execution.resume_jump
-    assert policy("real_time_chunking") is cell.execution.real_time_chunking
+    assert policy("real_time_chunking") == cell.execution.real_time_chunking
     assert policy("inference_delay") == pytest.approx(cell.delay_ms / 1e3)
 
 
@@ -149,8 +149,8 @@ def test_agreement_is_whether_intervals_overlap() -> None:
     first, _, third, fourth = (check.text for check in checks)
     assert first.startswith("sync, 8 actions at 300 ms, success: simulated [83.16, 100.00]%")
     assert first.endswith("the 95 % intervals overlap")
-    assert third.startswith("async g=0.5 RTC at 300 ms, success: ")
-    assert fourth.startswith("async g=0.5 RTC at 300 ms, cubes: simulated [11.")
+    assert third.startswith("async g=0.5 RTC guided at 300 ms, success: ")
+    assert fourth.startswith("async g=0.5 RTC guided at 300 ms, cubes: simulated [11.")
     assert fourth.endswith("the 95 % intervals do not overlap")
     swapped = agreement(real, simulated)
     assert [check.passed for check in swapped] == [True, True, False, False]

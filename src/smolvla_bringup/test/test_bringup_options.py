@@ -105,9 +105,9 @@ def test_parameters_of_a_backend_are_options_too() -> None:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     line = ["--policy", "smolvla", "--noise-scale", "0.25", "--real-time-chunking"]
-    wanted = Options(backend={"noise_scale": 0.25, "real_time_chunking": True})
+    wanted = Options(backend={"noise_scale": 0.25, "real_time_chunking": "off"})
     assert from_arguments(parser.parse_args(line)) == wanted
-    texts = {"noise_scale": "0.25", "real_time_chunking": "true", "device": ""}
+    texts = {"noise_scale": "0.25", "real_time_chunking": "off", "device": ""}
     assert Options.from_text(texts) == wanted
     policy = policy_nodes(Options(policy="scripted", hardware="sim", backend={"chunk_size": 7}))[0]
     assert policy.parameters["chunk_size"] == 7

@@ -38,6 +38,7 @@ def running() -> Iterator[None]:
     nodes = [
         Node("controller_manager", context=context),
         Node("executor_node", namespace="left", context=context),
+        Node("controller_manager", namespace="leader", context=context),
     ]
     yield
     for node in nodes:
@@ -52,6 +53,7 @@ def running() -> Iterator[None]:
         (specs("sim_node"), "/controller_manager;"),
         (specs("controller_manager", "spawner"), "/controller_manager;"),
         (specs("executor_node", namespace="left"), "/left/executor_node;"),
+        (specs("leader_driver", namespace="leader"), "/leader/controller_manager;"),
         (specs("sim_node", "executor_node", namespace="left"), "/left/executor_node;"),
     ],
 )

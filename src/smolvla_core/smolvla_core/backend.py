@@ -102,7 +102,8 @@ class Backend(Protocol):
         """Return the actions for ticks ``request.tick`` and following.
 
         Returns:
-            (rows, joints) radians in the order of `joint_names`; 1 <= rows <= `chunk_size`.
+            (rows, joints) radians in the order of `joint_names`, at least one row: up to
+            `chunk_size`, behind the first of the queued actions if it begins with them.
 
         Raises:
             ValueError: the observation or the instruction does not fit; the text says what

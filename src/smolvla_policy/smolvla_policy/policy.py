@@ -261,6 +261,7 @@ class SmolVLAPolicy:
         *,
         decided: Floats | None = None,
         delay: int = 0,
+        trained: bool = False,
     ) -> Floats:
         """Predict the next actions.
 
@@ -277,6 +278,8 @@ class SmolVLAPolicy:
                 for the ticks of the chunk's first rows. The chunk continues them (real-time
                 chunking, see `model.sampler`). None: it is drawn freely.
             delay: so many of the decided rows will have been executed when the chunk arrives.
+            trained: the network reads these rows, as it was trained to (`robot.rtc_delay`),
+                instead of being guided to the decided ones.
 
         Returns:
             (chunk_size, action_dim) float32 in the checkpoint's own units.
@@ -293,6 +296,7 @@ class SmolVLAPolicy:
             None if noise is None else np.asarray(noise)[None],
             decided=None if decided is None else np.asarray(decided)[None],
             delay=delay,
+            trained=trained,
         )[0]
 
     def predict_batch(
@@ -304,6 +308,7 @@ class SmolVLAPolicy:
         *,
         decided: Floats | None = None,
         delay: int = 0,
+        trained: bool = False,
     ) -> Floats:
         """Predict actions for several observations at once; see `predict_chunk`.
 
@@ -313,7 +318,7 @@ class SmolVLAPolicy:
             tasks: one instruction per observation.
             noise: (batch, chunk_size, max_action_dim), or None.
             decided: (batch, rows, action_dim), or None.
-            delay: the same for all.
+            delay, trained: the same for all.
 
         Returns:
             (batch, chunk_size, action_dim) float32 in the checkpoint's own units.
@@ -336,6 +341,7 @@ class SmolVLAPolicy:
             token_valid=token_valid,
             decided=self._check_decided(decided, batch),
             delay=delay,
+            trained=trained,
         )[:, :, : self.action_dim]
         if not np.isfinite(actions).all():
             raise ValueError(

@@ -33,10 +33,14 @@ LEAD_IN = 14.0
 SCENES = "scenes"
 """The task of a recording that holds still pictures."""
 
-RTC = "rtc"
-"""Real-time chunking, among the ways to blend: the policy blends and the executor replaces."""
+RTC = "guided"
+"""Real-time chunking that any checkpoint does."""
 
-BLENDS = (*AGGREGATIONS, RTC)
+CHUNKINGS = (RTC, "trained", "future_state", "auto")
+"""Values of `real_time_chunking` among the ways to blend: the policy blends, the executor
+replaces."""
+
+BLENDS = (*AGGREGATIONS, *CHUNKINGS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,11 +169,22 @@ class BenchSettings(PlaySettings):
     delays: tuple[int, ...] = setting(
         (), "Delays of the answers [ms] (default: 0 100 300 600; quick: 0 300).", 0
     )
+    delay_spread: float = setting(
+        0.0,
+        "Standard deviation of the logarithm of each delay (log-normal), whose median is that of "
+        "--delays; 0: all are equal.",
+        0,
+        2,
+    )
+    lost: float = setting(0.0, "Share of the answers that never come.", 0, 0.9)
     chunk_size_threshold: tuple[float, ...] = setting(
         (), "Thresholds g (default: 0.3 0.5 0.7 0.9; quick: 0.7).", above=0, upper=1
     )
     aggregate: tuple[str, ...] = setting(
-        (), "Ways to blend chunks (default: all; quick: weighted rtc).", choices=BLENDS
+        (),
+        "Ways to blend chunks: of the executor, or real_time_chunking of the policy (default: all "
+        "that the checkpoint was trained for; quick: weighted, guided).",
+        choices=BLENDS,
     )
     minute: float = setting(60.0, "Length of continuous operation [s].", above=0)
     rate: float = setting(30.0, "Rate of the control loop [Hz].", above=0)

@@ -46,10 +46,10 @@ def test_what_is_compared():
         "async g=0.7 average",
         "async g=0.7 conservative",
         "async g=0.7 temporal_ensemble",
-        "async g=0.3 RTC",
-        "async g=0.5 RTC",
-        "async g=0.7 RTC",
-        "async g=0.9 RTC",
+        "async g=0.3 RTC guided",
+        "async g=0.5 RTC guided",
+        "async g=0.7 RTC guided",
+        "async g=0.9 RTC guided",
         "async g=0.7 weighted by tick",
     ]
     assert len(set(executions(8, 16))) == 15
@@ -59,13 +59,13 @@ def test_synchronous_rows_go_on_at_once_and_real_time_chunking_replaces():
     for execution in executions(8, 16):
         assert execution.resume_jump == (NO_APPROACH if execution.synchronous else 0.2)
         assert execution.synchronous is (execution.chunk_size_threshold == 0.0)
-        has = execution.name.endswith("RTC")
-        assert execution.real_time_chunking is has
+        has = execution.name.endswith("RTC guided")
+        assert execution.real_time_chunking == ("guided" if has else "off")
         assert (execution.aggregate == "latest") is (has or execution.name.endswith("latest"))
 
 
 def test_a_part_of_the_comparison():
-    assert names(16, 16, (0.5,), ("rtc",)) == ["sync, 16 actions", "async g=0.5 RTC"]
+    assert names(16, 16, (0.5,), ("guided",)) == ["sync, 16 actions", "async g=0.5 RTC guided"]
     # Without 0.7 and weighted the first of each serves.
     assert names(1, 16, (0.4, 0.2), ("average", "latest"))[2:] == [
         "async g=0.4 average",

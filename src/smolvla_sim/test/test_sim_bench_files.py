@@ -32,7 +32,7 @@ from smolvla_sim.settings import BenchSettings
 SYNC = Execution(0.0, actions_per_chunk=8, resume_jump=NO_APPROACH)
 WHOLE = Execution(0.0, resume_jump=NO_APPROACH)
 ASYNC = Execution(0.7)
-RTC = Execution(0.7, "latest", real_time_chunking=True)
+RTC = Execution(0.7, "latest", real_time_chunking="guided")
 FACTS = PolicyFacts(16, 8, ("top", "wrist"))
 COMMON = {
     "cycles": 100,
@@ -181,7 +181,7 @@ def test_the_table_has_a_line_a_row():
         "4.00 [4.00, 4.00] | 10.00 [10.00, 10.00] | 1.00 | 10.0 | 0.0 | 100/100/100 | "
         "1.0/1.0/1.0 |"
     )
-    assert lines[3].startswith("| 0 ms | async g=0.7 RTC | 0.0 [0.0, 97.5] | – | – | – |")
+    assert lines[3].startswith("| 0 ms | async g=0.7 RTC guided | 0.0 [0.0, 97.5] | – | – | – |")
 
 
 def test_notes_name_the_slowest_approaches_and_refusals():
@@ -236,7 +236,7 @@ def test_results_tell_every_cell_measurement_and_seed_apart(tmp_path):
         Job(Cell(SYNC, 0), EPISODE, 1),
         Job(Cell(careful, 300), EPISODE, 1),
         Job(Cell(RTC, 300), EPISODE, 1),
-        Job(Cell(dataclasses.replace(RTC, real_time_chunking=False), 300), EPISODE, 1),
+        Job(Cell(dataclasses.replace(RTC, real_time_chunking="off"), 300), EPISODE, 1),
     ]
     assert results.missing([JOBS[0], *others]) == others
 
@@ -299,7 +299,7 @@ def test_the_claim_can_be_read_back(tmp_path, monkeypatch):
     assert (tmp_path / "sync_async.md").read_text(encoding="utf-8") == text
     assert "scripted expert; task reach; 2 seeds from 7" in text
     assert "actions at 15 Hz in chunks of 16, control loop at 30 Hz" in text
-    assert text.count("- PASS  at 300 ms async g=0.7 RTC") == 2
+    assert text.count("- PASS  at 300 ms async g=0.7 RTC guided") == 2
     assert drawn == [SYNC, WHOLE, ASYNC, RTC]
     claim = files.read_claim(tmp_path)
     assert claim.settings == SETTINGS

@@ -128,7 +128,7 @@ def holds(starved):
 
 
 def test_an_execution_hands_each_setting_to_the_executor():
-    config = Execution(0.3, "average", 7, 0.6, real_time_chunking=True).executor(25.0)
+    config = Execution(0.3, "average", 7, 0.6, real_time_chunking="guided").executor(25.0)
     assert config.chunk_size_threshold == 0.3
     assert config.aggregate == "average"
     assert config.actions_per_chunk == 7
@@ -261,10 +261,31 @@ def test_a_chunk_that_comes_too_late_is_no_merge_and_makes_nothing_younger():
     assert list(ages.values()) == pytest.approx(expected)
 
 
+def test_delays_vary_about_their_median_and_answers_get_lost():
+    def delays(**options):
+        loop, thinker, _ = loop_of(Execution(0.5, "latest"), 0.3, **options)
+        merged = played(loop, 3000)[0]["merged"]
+        return len(thinker.asked), np.subtract(merged, thinker.asked[: len(merged)]) / RATE
+
+    asked, even = delays()
+    assert len(even) >= asked - 1
+    assert set(even) == {0.3}
+    asked, uneven = delays(delay_spread=0.4)
+    assert len(uneven) >= asked - 1
+    assert np.median(uneven) == pytest.approx(0.3, abs=0.06)
+    assert 0.3 < np.log(uneven / 0.3).std() < 0.5
+    loop, thinker, _ = loop_of(Execution(0.5, "latest"), 0.3, lost=0.2)
+    came = len(played(loop, 3000)[0]["merged"])
+    assert 0.65 < came / len(thinker.asked) < 0.95
+    assert loop.core.planner.counters.requests_timed_out == pytest.approx(
+        len(thinker.asked) - came, abs=1
+    )
+
+
 def test_the_policy_gets_seed_and_real_time_chunking():
-    for seed, on in ((4, True), (9, False)):
-        _, thinker, _ = loop_of(ASYNC, 0.0, seed=seed, real_time_chunking=on)
-        assert thinker.tuned == [{"seed": seed, "real_time_chunking": on}]
+    for seed, method in ((4, "guided"), (9, "off")):
+        _, thinker, _ = loop_of(ASYNC, 0.0, seed=seed, real_time_chunking=method)
+        assert thinker.tuned == [{"seed": seed, "real_time_chunking": method}]
 
 
 def test_queued_actions_and_the_expected_delay_reach_the_policy():

@@ -281,6 +281,11 @@ def write_report(
 
 def _run(settings: NodesBenchSettings) -> None:
     claim = read_claim(settings.output)
+    if claim.settings.delay_spread or claim.settings.lost:
+        raise ValueError(
+            f"{settings.output} was measured with delays that vary or answers that are lost, "
+            "which real nodes cannot repeat; measure without --delay-spread and --lost"
+        )
     seeds = claim.seeds[: settings.episodes]
     runs = ResultsFile(settings.output / f"{NAME}.jsonl", claim.setup)
     simulated = [runs.row(cell, seeds) for cell in (claim.sync, claim.best)]

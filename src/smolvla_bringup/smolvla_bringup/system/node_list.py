@@ -26,7 +26,13 @@ from smolvla_sim.world.scene import DEFAULT_CAMERAS
 
 from smolvla_bringup.system.description import description_nodes, robot_description
 from smolvla_bringup.system.environment import apt_line, installed, require, shared_file
-from smolvla_bringup.system.node_spec import NodeSpec, make_spec, node_environment, temporary_file
+from smolvla_bringup.system.node_spec import (
+    LEADER_DRIVER,
+    NodeSpec,
+    make_spec,
+    node_environment,
+    temporary_file,
+)
 from smolvla_bringup.system.options import JOY, PARTS, RERUN, RVIZ, SIM, Options, SetupError
 
 _MANAGER = "controller_manager"
@@ -256,7 +262,7 @@ def leader_nodes(options: Options) -> list[NodeSpec]:
             options,
             _MANAGER,
             "ros2_control_node",
-            name="leader_driver",
+            name=LEADER_DRIVER,
             namespace="leader",
             files={"controllers": inactive},
             renamed=False,

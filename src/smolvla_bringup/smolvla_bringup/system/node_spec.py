@@ -29,6 +29,9 @@ from smolvla_bringup.system.options import Options, SetupError
 SIGTERM_TIMEOUT = "15"
 """How long launch lets a node end by itself [s]; a text, as launch wants it."""
 
+LEADER_DRIVER = "leader_driver"
+"""Name of the spec of a leader arm's controller manager: there is another one, of the arm."""
+
 # Packages whose console scripts unblock SIGINT: `smolvla_core.console.end_on_interrupt`.
 _TAKE_SIGINT = (
     "smolvla_bringup",

@@ -11,12 +11,12 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from smolvla_bringup.system.node_spec import NodeSpec, full_name
+from smolvla_bringup.system.node_spec import LEADER_DRIVER, NodeSpec, full_name
 from smolvla_bringup.system.options import SetupError
 
 # Of two arms one has a simulation and the other a controller manager.
 _ARMS = frozenset(("sim_node", "controller_manager"))
-_UNIQUE = _ARMS | {"policy_node", "executor_node", "leader_node"}
+_UNIQUE = _ARMS | {"policy_node", "executor_node"}
 DISCOVERY = 1.5
 """How long to look [s]; on an idle machine nodes are seen within a third of it."""
 _OTHERS = 0.5  # [s] to look on when one was found
@@ -57,17 +57,12 @@ def not_running(specs: Sequence[NodeSpec], log: Callable[[str], object]) -> tupl
         SetupError: all of them run, or there is an arm and another one, a policy or an executor
             run already; the text says which and what to do.
     """
-    arm = any(spec.name in _ARMS for spec in specs)
+    arm = any(spec.name in _ARMS or spec.name == LEADER_DRIVER for spec in specs)
     wanted = _unique_names(specs, arm)
     if not wanted:
         return tuple(specs)
     running = _running(wanted, specs[0].env)
-    leader = any(spec.full_name in running for spec in specs if spec.part == "leader")
-    missing = tuple(
-        spec
-        for spec in specs
-        if spec.full_name not in running and not (leader and spec.part == "leader")
-    )
+    missing = tuple(spec for spec in specs if spec.full_name not in running)
     if running and (arm or not missing):
         domain = os.environ.get("ROS_DOMAIN_ID") or "0"
         raise SetupError(
@@ -96,6 +91,8 @@ def _unique_names(specs: Sequence[NodeSpec], arm: bool) -> frozenset[str]:
     for spec in specs:
         if spec.name in _ARMS:
             wanted |= {full_name(spec.namespace, name) for name in _ARMS}
+        if spec.name == LEADER_DRIVER:
+            wanted.add(full_name(spec.namespace, "controller_manager"))
     return frozenset(wanted)
 
 

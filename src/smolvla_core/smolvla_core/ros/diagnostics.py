@@ -199,7 +199,7 @@ def _guard(status: ExecutorStatus, before: ExecutorStatus) -> DiagnosticStatus:
         level = WARN
         message = (
             f"the newest chunk begins {status.seam_jump_last:.2f} rad away from the one before: "
-            "try aggregate 'conservative', or real_time_chunking of policy_node"
+            "try aggregate 'conservative', or real_time_chunking 'guided' of policy_node"
         )
     values = "guard_limited seam_jump_last seam_jump_max"
     return _report("guard", level, message, status, values)

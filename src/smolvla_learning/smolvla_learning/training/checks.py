@@ -18,7 +18,7 @@ from smolvla_learning.dataset import Dataset
 from smolvla_learning.dataset.features import INTERVENTION
 from smolvla_learning.training.fit import chosen_cameras
 from smolvla_learning.training.grounding import PREFIX
-from smolvla_learning.training.options import TrainingError
+from smolvla_learning.training.options import TrainingError, TrainSettings
 
 _MOST_TASKS = 1000  # a policy of more is one for any sentence
 
@@ -191,8 +191,8 @@ def check_kept(folder: Path, dataset: Dataset) -> None:
                 )
 
 
-def check_policy(policy: SmolVLAPolicy) -> None:
-    """Check that a policy can be trained here.
+def check_policy(policy: SmolVLAPolicy, options: TrainSettings) -> None:
+    """Check that a policy can be trained here, as the options say.
 
     Raises:
         TrainingError: the text says what to do.
@@ -201,6 +201,11 @@ def check_policy(policy: SmolVLAPolicy) -> None:
         raise TrainingError(
             f"{policy.folder} normalizes the values of its images; training such a "
             "policy is not supported, start from another checkpoint"
+        )
+    if options.rtc_delay >= policy.chunk_size:
+        raise TrainingError(
+            f"--rtc-delay is {options.rtc_delay}, but a chunk has {policy.chunk_size} actions, of "
+            "which at least one is to be learned; give less"
         )
 
 

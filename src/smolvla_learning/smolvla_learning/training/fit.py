@@ -140,6 +140,17 @@ def fit(
     return parse_config(raw, where), processors, notes
 
 
+def sized(config: SmolVLAConfig, chunk_size: int | None, where: str) -> SmolVLAConfig:
+    """Return a configuration with chunks of so many actions, all of which are executed.
+
+    No weight depends on it. None keeps the number.
+    """
+    if chunk_size is None:
+        return config
+    sizes = {"chunk_size": chunk_size, "n_action_steps": chunk_size}
+    return parse_config({**config.raw, **sizes}, where)
+
+
 def dataset_cameras(
     config: SmolVLAConfig, processors: Processors, dataset: Dataset, wished: Sequence[str]
 ) -> dict[str, str]:

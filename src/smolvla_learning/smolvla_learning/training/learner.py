@@ -85,6 +85,7 @@ class Learner(nn.Module):
         flow_weight: of the flow-matching loss.
         grounding_weight: of the auxiliary grounding loss; 0 leaves it out.
         draws: noise draws for each observation; the prefix is computed once for all.
+        rtc_delay: in each draw up to so many of the first actions are given, not learned.
     """
 
     def __init__(
@@ -96,11 +97,12 @@ class Learner(nn.Module):
         flow_weight: float = 1.0,
         grounding_weight: float = 0.0,
         draws: int = 1,
+        rtc_delay: int = 0,
     ) -> None:
         super().__init__()
         self.network = policy.network
         self._flow_weight, self._grounding_weight = flow_weight, grounding_weight
-        self._draws = draws
+        self._draws, self._rtc_delay = draws, rtc_delay
         self._augmentation = augmentation
         self._action_dim = policy.action_dim
         self._side = policy.config.image_side or policy.network.sizes.vision.image
@@ -159,11 +161,15 @@ class Learner(nn.Module):
         actions = batch.actions.repeat_interleave(draws, 0)
         noise = torch.randn(actions.shape, generator=generator).to(actions.device)
         time = sample_times(len(actions), generator).to(actions.device)
-        errors = denoising_errors(self.network, cache, actions, noise, time)
-        ignored = batch.is_pad | ~batch.acts[:, None]
-        return flow_matching_loss(
-            errors, action_dim=self._action_dim, is_pad=ignored.repeat_interleave(draws, 0)
-        )
+        ignored = (batch.is_pad | ~batch.acts[:, None]).repeat_interleave(draws, 0)
+        known = None
+        if self._rtc_delay:
+            count, chunk = actions.shape[:2]
+            delays = torch.randint(0, self._rtc_delay + 1, (count, 1), generator=generator)
+            known = (torch.arange(chunk) < delays).to(actions.device)
+            ignored = ignored | known
+        errors = denoising_errors(self.network, cache, actions, noise, time, known)
+        return flow_matching_loss(errors, action_dim=self._action_dim, is_pad=ignored)
 
     def _grounding(
         self, batch: Batch, stream: Tensor, before: int, behind: int

@@ -76,6 +76,7 @@ class TrainSettings(Settings):
     empty_cameras: int | None = setting(
         None, f"Cameras that are padded with an empty image, as LeRobot's field{_KEPT}", 0
     )
+    chunk_size: int | None = setting(None, f"Actions of a chunk{_KEPT}", 1)
     steps: int = setting(20_000, "Optimizer steps.", 1)
     batch_size: int = setting(64, "Observations of one pass on one device.", 1)
     accumulate: int = setting(1, "Passes before an optimizer step.", 1)
@@ -97,6 +98,18 @@ class TrainSettings(Settings):
         0,
     )
     draws: int = setting(1, "Noise draws for each observation.", 1)
+    rtc_delay: int = setting(
+        0,
+        "Train to continue up to so many actions that are decided already, for asynchronous "
+        "execution (arXiv 2512.05964): as many as are executed in the longest delay.",
+        0,
+    )
+    state_offset: int = setting(
+        0,
+        "Train to act from the state of up to so many actions behind the images, for asynchronous "
+        "execution (VLASH, arXiv 2512.01031): as many as are executed in the longest delay.",
+        0,
+    )
     brightness: float = setting(0.0, "Image augmentation: spread of the brightness.", 0)
     contrast: float = setting(0.0, "Image augmentation: spread of the contrast.", 0)
     color: float = setting(0.0, "Image augmentation: spread of each color channel.", 0)
@@ -125,7 +138,7 @@ class TrainSettings(Settings):
             raise TrainingError(
                 "give either --checkpoint to fine-tune or --architecture for new weights"
             )
-        for name in ("rename_map", "empty_cameras"):
+        for name in ("rename_map", "empty_cameras", "chunk_size"):
             if self.checkpoint is None and getattr(self, name) is not None:
                 raise SettingError(name, "changes a checkpoint; with --architecture there is none")
         sources = len(self.dataset) + len(self.scenes)

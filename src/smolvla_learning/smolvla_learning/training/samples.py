@@ -219,6 +219,10 @@ class Source:
         ends = self._ends[frames][:, None]
         return self._actions[np.minimum(wanted, ends - 1)], wanted >= ends
 
+    def ahead(self, frames: Indices, offsets: Indices) -> Indices:
+        """Return the frames that lie so many behind (n,) `frames`, within their episodes."""
+        return np.minimum(frames + offsets, self._ends[frames] - 1)
+
     def state(self, frames: NDArray[np.int64]) -> Floats:
         """Return the (n, state_dim) states of frames."""
         return self._state[frames]
@@ -234,20 +238,25 @@ class Batches:
     Args:
         sources: in the order of `SampleOrder`.
         policy: whose tokenizer applies.
+        state_offset: state and actions are of a moment up to so many frames behind the images.
     """
 
-    def __init__(self, sources: Sequence[Source], policy: SmolVLAPolicy) -> None:
+    def __init__(
+        self, sources: Sequence[Source], policy: SmolVLAPolicy, state_offset: int = 0
+    ) -> None:
         self.sources = list(sources)
+        self._offset = state_offset
         self._tokenizer = policy.tokenizer
         self._ids: dict[str, list[int]] = {}
         self.objects = next((source.objects for source in sources if source.objects), ())
         self._cameras = len(policy.cameras)
 
-    def __call__(self, rows: NDArray[np.int64]) -> Batch:
+    def __call__(self, rows: Indices, generator: torch.Generator | None = None) -> Batch:
         """Gather samples.
 
         Args:
             rows: (batch, 2) from `SampleOrder`.
+            generator: source of the offsets; PyTorch's own if None.
         """
         # Samples of one source lie behind each other; their order within a batch is free.
         rows = rows[np.argsort(rows[:, 0], kind="stable")]
@@ -256,7 +265,13 @@ class Batches:
             for index, source in enumerate(self.sources)
             if (rows[:, 0] == index).any()
         ]
-        chunks = [source.chunk(frames) for source, frames in groups]
+        acting = groups
+        if self._offset:
+            acting = [
+                (source, source.ahead(frames, self._offsets(len(frames), generator)))
+                for source, frames in groups
+            ]
+        chunks = [source.chunk(frames) for source, frames in acting]
         sentences = [text for source, frames in groups for text in source.task(frames)]
         tokens, valid = self._encode(sentences)
         return Batch(
@@ -266,13 +281,17 @@ class Batches:
             ],
             tokens=tokens,
             token_valid=valid,
-            state=_join([source.state(frames) for source, frames in groups]),
+            state=_join([source.state(frames) for source, frames in acting]),
             actions=_join([actions for actions, _ in chunks]),
             is_pad=_join([is_pad for _, is_pad in chunks]),
             acts=_join([np.full(len(frames), source.acts) for source, frames in groups]),
             labels=[self._labels(groups, camera) for camera in range(self._cameras)],
             named=torch.tensor([named_object(text, self.objects) for text in sentences]),
         )
+
+    def _offsets(self, count: int, generator: torch.Generator | None) -> Indices:
+        drawn = torch.randint(0, self._offset + 1, (count,), generator=generator)
+        return drawn.numpy().astype(np.int64)
 
     def _labels(
         self, groups: Sequence[tuple[Source, NDArray[np.int64]]], camera: int

@@ -36,7 +36,7 @@ from smolvla_learning.training.checks import (
     common_facts,
     pooled_statistics,
 )
-from smolvla_learning.training.fit import chosen_cameras, dataset_cameras, fit
+from smolvla_learning.training.fit import chosen_cameras, dataset_cameras, fit, sized
 from smolvla_learning.training.frame_cache import cache_folder, fitted_frames
 from smolvla_learning.training.learner import Augmentation, Learner
 from smolvla_learning.training.options import (
@@ -98,11 +98,11 @@ def train(options: TrainSettings) -> None:
         if context.first:
             stack.enter_context(lock(options.output))
         policy = _policy(options, datasets, context)
-        check_policy(policy)
+        check_policy(policy, options)
         policy.network.to(context.device)
         set_trainable(policy.network, **{name: _field(options, policy, name) for name in FREEZING})
         sources = _sources(options, datasets, policy, context)
-        batches = Batches(sources, policy)
+        batches = Batches(sources, policy, options.state_offset)
         torch.manual_seed(options.seed)  # the auxiliary heads start at random
         learner = Learner(
             policy,
@@ -113,6 +113,7 @@ def train(options: TrainSettings) -> None:
             flow_weight=options.flow_weight,
             grounding_weight=options.grounding_weight,
             draws=options.draws,
+            rtc_delay=options.rtc_delay,
         ).to(context.device)
         optimization = _optimization(options, policy)
         optimizer = make_optimizer(learner.parameters(), optimization)
@@ -144,7 +145,8 @@ def _policy(
     else:
         policy, notes = _new(options, datasets, acting, context), []
     used = dataset_cameras(policy.config, policy.processors, acting[0], options.cameras)
-    policy.robot, open_ends = common_facts(acting, list(used.values()))
+    facts, open_ends = common_facts(acting, list(used.values()))
+    policy.robot = replace(facts, rtc_delay=options.rtc_delay, state_offset=options.state_offset)
     if context.first:
         for note in filter(None, [*notes, open_ends]):
             print(note)
@@ -175,7 +177,7 @@ def _adapted(
             empty_cameras=options.empty_cameras,
         )
         notes.extend(differences)
-        return config, processors
+        return sized(config, options.chunk_size, str(folder)), processors
 
     policy = SmolVLAPolicy.from_pretrained(folder, dtype="float32", stats=stats, adapt=adapt)
     return policy, notes

@@ -222,10 +222,10 @@ class Trainer:
         for part in range(options.accumulate):
             number = (step * options.accumulate + part) * context.world + context.rank
             rows = self._order(number * options.batch_size, options.batch_size)
-            batch = self._batches(rows).to(context.device)
             generator = torch.Generator().manual_seed(
                 (options.seed * 1_000_003 + number) % (1 << 63)
             )
+            batch = self._batches(rows, generator).to(context.device)
             last = part == options.accumulate - 1
             waits = isinstance(self._module, DistributedDataParallel) and not last
             with self._module.no_sync() if waits else nullcontext():  # type: ignore[operator]

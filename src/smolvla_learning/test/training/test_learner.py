@@ -49,8 +49,8 @@ def batch(inputs):
     )
 
 
-def loss_of(policy, batch, draws=1):
-    made = Learner(policy, draws=draws)
+def loss_of(policy, batch, draws=1, rtc_delay=0):
+    made = Learner(policy, draws=draws, rtc_delay=rtc_delay)
     return made(batch, torch.Generator().manual_seed(0))
 
 
@@ -116,3 +116,15 @@ def test_frames_are_padded_with_black_on_the_left_and_the_top(policy, batch, wid
     assert torch.equal(*losses)
     other = replace(batch, images=[whole.flip(1, 2)] * 3)
     assert loss_of(policy, other)["loss"] != losses[0]
+
+
+def test_given_actions_do_not_count(policy, batch, monkeypatch):
+    """With all but the last action given, only errors of the last are learned."""
+    given = torch.tensor([[7], [7]])
+    monkeypatch.setattr(learner_module.torch, "randint", lambda *range_, **options: given)
+    with torch.no_grad():
+        some = loss_of(policy, replace(batch, is_pad=torch.zeros(2, 8, dtype=torch.bool)), 1, 7)
+        given = torch.tensor([[0], [0]])
+        whole = loss_of(policy, replace(batch, is_pad=torch.arange(8).repeat(2, 1) < 7), 1, 7)
+    assert some["loss"] > 0
+    assert some["loss"] != whole["loss"], "it reads what is given"

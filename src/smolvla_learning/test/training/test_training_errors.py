@@ -117,6 +117,8 @@ def test_an_output_folder_in_use(fails, tmp_path):
         ({"shares": [1.0, 2.0]}, "--shares are 2, but there are 1 datasets"),
         ({"architecture": "/does/not/exist.json"}, "is no architecture"),
         ({"device": "cuda:77"}, "cuda:77"),
+        ({"rtc_delay": 4}, "a chunk has 4 actions"),
+        ({"chunk_size": 8}, "--chunk-size changes a checkpoint"),
     ],
 )
 def test_options_that_make_no_sense(fails, changes, text):

@@ -14,8 +14,11 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from smolvla_learning.dataset import Dataset
 from smolvla_learning.training.options import parse
+from smolvla_learning.training.samples import Batches, Source
 from smolvla_learning.training.train import main, train
+from smolvla_policy.checkpoint.robot import read_robot
 from smolvla_policy.policy import SmolVLAPolicy
 
 # A training that kills its own process, as `kill -9` would, before it makes its fifth step.
@@ -59,6 +62,40 @@ def test_a_training_ends_in_a_checkpoint_that_predicts(options, tmp_path, capsys
     assert all(float(row["grounding_loss"]) > 0 for row in rows(out))
     assert not any("head" in name for name in weights(out))
     assert list((out / "tensorboard").iterdir())
+
+
+def test_a_training_for_asynchronous_execution_says_so(options, tmp_path):
+    """Also when it is resumed; LeRobot does not read the file."""
+    line = options(rtc_delay=3, state_offset=2, steps=2)
+    assert main(line) == 0
+    folder = tmp_path / "out" / "checkpoints" / "last" / "pretrained_model"
+    facts = read_robot(folder)
+    assert (facts.rtc_delay, facts.state_offset) == (3, 2)
+    assert main(["--resume", "--output", str(tmp_path / "out")]) == 0
+    assert read_robot(folder) == facts
+
+
+def test_state_and_actions_are_of_a_moment_behind_the_images(
+    dataset_folder, architecture, options, tmp_path
+):
+    assert main(options(steps=1)) == 0
+    policy = SmolVLAPolicy.from_pretrained(tmp_path / "out/checkpoints/last/pretrained_model")
+    dataset = Dataset.open(dataset_folder)
+    pictures = np.arange(dataset.num_frames, dtype=np.uint8)[:, None, None, None]
+    source = Source(dataset, policy, [pictures, pictures], policy.cameras)
+    frames = np.arange(dataset.num_frames)
+    rows = np.column_stack([np.zeros_like(frames), frames])
+    batch = Batches([source], policy, state_offset=2)(rows, torch.Generator().manual_seed(0))
+    seen = batch.images[0].reshape(-1).numpy()
+    states = source.state(frames)
+    offsets = []
+    for picture, state, actions in zip(seen, batch.state.numpy(), batch.actions, strict=True):
+        (of,) = np.flatnonzero((states == state).all(1))
+        np.testing.assert_array_equal(actions, source.chunk(np.array([of]))[0][0])
+        episodes = [e for e in dataset.episodes if e.from_index <= picture < e.to_index]
+        assert of < episodes[0].to_index
+        offsets.append(of - picture)
+    assert set(offsets) == {0, 1, 2}
 
 
 def test_a_dataset_by_its_hub_id(options, dataset_folder, tmp_path, monkeypatch):

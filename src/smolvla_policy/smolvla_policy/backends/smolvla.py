@@ -17,6 +17,7 @@ from smolvla_core.robot import VELOCITY, VELOCITY_SUFFIX, Robot, load_robot
 from smolvla_core.units.joint_units import JointUnits
 
 from smolvla_policy.backends.completion import choose_units, complete
+from smolvla_policy.backends.continuation import check_chunking, continuation
 from smolvla_policy.backends.smolvla_settings import SmolVLASettings
 from smolvla_policy.checkpoint.config import ACTION, STATE, SmolVLAConfig
 from smolvla_policy.checkpoint.contents import (
@@ -84,6 +85,9 @@ class SmolVLABackend:
         torch.set_num_threads(settings.threads or max((os.cpu_count() or 2) - 1, 1))
         self.description = contents.source
         # Before the weights: a contradiction is reported at once.
+        check_chunking(
+            settings.real_time_chunking, contents.robot.rtc_delay, contents.robot.state_offset
+        )
         features = match_cameras(contents, cameras)
         self.policy = SmolVLAPolicy.from_contents(
             contents,
@@ -99,6 +103,7 @@ class SmolVLABackend:
         self.notes = (*notes, camera_note(features, contents.config))
         self.warnings = (*warnings, *missing_openvino(settings.engine, self.policy.device))
         self.tasks = contents.robot.tasks
+        self._trained_for = contents.robot.rtc_delay, contents.robot.state_offset
         self.device = self.policy.engine.place
         self.dtype = self.policy.dtype
         self.cameras = tuple(features)
@@ -121,7 +126,7 @@ class SmolVLABackend:
                 were made for another instruction.
 
         Returns:
-            (chunk_size, joints) radians.
+            (rows, joints) radians: the chunk, behind the queued actions that lead to its state.
 
         Raises:
             ValueError: a camera or joint is missing, or something else does not fit.
@@ -134,21 +139,21 @@ class SmolVLABackend:
                 f"joints are {', '.join(observation.joint_names)}, "
                 f"expected {', '.join(self.joint_names)}"
             )
-        decided = None
         same = observation.instruction == self._instruction
-        if self.real_time_chunking and same and len(request.committed):
-            decided = self._units.to_policy(request.committed)
+        method = self.real_time_chunking if same else "off"
+        before = continuation(method, *self._trained_for, request)
         actions = self.policy.predict_chunk(
             observation.images,
-            self._units.to_policy(observation.positions),
+            self._units.to_policy(observation.positions + before.motion),
             observation.instruction,
             self._noise(),
-            decided=decided,
-            delay=request.expected_delay,
+            decided=self._units.to_policy(before.decided) if len(before.decided) else None,
+            delay=before.delay,
+            trained=before.trained,
         )
         self._index += 1
         self._instruction = observation.instruction
-        return self._units.to_joints(actions)
+        return np.concatenate((before.first, self._units.to_joints(actions)))
 
     def _noise(self) -> NDArray[np.float32] | None:
         """Return the next chunk's noise; None where the policy shall draw it."""

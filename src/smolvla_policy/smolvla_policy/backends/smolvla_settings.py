@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from smolvla_policy.backends.smolvla import SmolVLABackend
 
 
+CHUNKINGS = ("auto", "off", "guided", "trained", "future_state")
+"""Ways to continue the queued actions, see `continuation`."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class SmolVLASettings(PolicySettings):
     """Of `policy_node` with the backend 'smolvla'."""
@@ -77,10 +81,13 @@ class SmolVLASettings(PolicySettings):
         "or a calibrated range cannot be this arm's.",
     )
     period: float = same(PolicySettings, "period", 0.0)
-    real_time_chunking: bool = live_setting(
-        False,
-        "Each new chunk continues the queued actions, so that seams do not jump (arXiv "
-        "2506.07339).",
+    real_time_chunking: str = live_setting(
+        "auto",
+        "How a new chunk continues the queued actions, so that seams do not jump: 'guided' by "
+        "them (arXiv 2506.07339, any checkpoint), 'trained' to (`smolvla train --rtc-delay`), "
+        "from the 'future_state' that they lead to (`--state-offset`), or 'off'. 'auto': what "
+        "the checkpoint was trained for, both if for both.",
+        choices=CHUNKINGS,
     )
     seed: int = live_setting(
         -1,

@@ -41,6 +41,10 @@ class RobotFacts:
         joint_signs: +1 or -1 for each joint, or one number for all.
         gripper_range: the gripper's angles when closed and when open [rad].
         tasks: the instructions that were learned.
+        rtc_delay: up to so many first actions of a chunk may be given (training option
+            ``--rtc-delay``).
+        state_offset: the state may be that of up to so many actions behind the images
+            (``--state-offset``).
     """
 
     units: str = ""
@@ -50,6 +54,8 @@ class RobotFacts:
     joint_signs: tuple[float, ...] = ()
     gripper_range: tuple[float, ...] = ()
     tasks: tuple[str, ...] = ()
+    rtc_delay: int = 0
+    state_offset: int = 0
 
     def known(self, *names: str) -> dict[str, Any]:
         """Return what is known, as plain data; of all or of these attributes."""
@@ -86,6 +92,9 @@ def _problem(name: str, value: Any) -> str:
     if name == "fps":
         fits = _is_number(value) and 0.0 < value <= MAX_FPS
         return "" if fits else f"not a rate above 0 and up to {MAX_FPS:g} Hz"
+    if name in ("rtc_delay", "state_offset"):
+        fits = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+        return "" if fits else "not a number of actions"
     if not isinstance(value, list) or not value:
         return "not a list"
     if name in ("joints", "cameras", "tasks"):

@@ -132,7 +132,7 @@ class Engine(ABC):
 
         Args:
             actions: (batch, chunk, action_dim) float32.
-            time_features: (1, expert hidden) from `SmolVLANetwork.time_features`.
+            time_features: (1, 1 or chunk, expert hidden) from `SmolVLANetwork.time_features`.
             context: from `prefill`.
         """
 
@@ -148,6 +148,7 @@ class Engine(ABC):
         token_valid: NDArray[np.bool_] | None = None,
         decided: Floats | None = None,
         delay: int = 0,
+        trained: bool = False,
     ) -> Floats:
         """Compute the actions of a batch of observations.
 
@@ -162,6 +163,7 @@ class Engine(ABC):
             decided: (batch, rows, joints) normalized actions that the chunk shall continue, rows
                 from its first on; None for none.
             delay: so many of them will have been executed when the chunk arrives.
+            trained: these are read by a network that was trained to; the others are free.
 
         Returns:
             (batch, chunk, action_dim) normalized and padded.
@@ -175,7 +177,7 @@ class Engine(ABC):
             padded[:, : state.shape[1]] = upload(state, device)
             guidance = None
             if decided is not None:
-                guidance = make_guidance(decided, delay, noise.shape, device)
+                guidance = make_guidance(decided, delay, noise.shape, device, trained=trained)
             inputs = ChunkInputs(
                 stack_cameras(cameras, self.side, target, device, scales),
                 absent,
@@ -214,9 +216,12 @@ class Engine(ABC):
         context = self.prefill(prefix)
         mark()
         steps = self.steps or network.sizes.steps
-        features = network.project_time(self._time_embedding(steps))
+        *each, clean = network.project_time(self._time_embedding(steps))[:, None, None]
+        if inputs.guidance is not None and inputs.guidance.trained:
+            known = inputs.guidance.weights[:1, :, :1] == 1.0
+            each = [torch.where(known, clean, features) for features in each]
         return integrate(
-            lambda actions, step: self.velocity(actions, features[step : step + 1], context),
+            lambda actions, step: self.velocity(actions, each[step], context),
             inputs.noise,
             steps,
             solver=self.solver,
@@ -229,8 +234,9 @@ class Engine(ABC):
         return self._constants.get(ids)
 
     def _time_embedding(self, steps: int) -> Tensor:
+        """Return (steps + 1, expert hidden): of the steps, and of actions without noise."""
         if steps not in self._constants:
-            times = torch.tensor(flow_times(steps), dtype=torch.float32)
+            times = torch.tensor([*flow_times(steps), 0.0], dtype=torch.float32)
             self._constants[steps] = self.network.embed_time(times).to(self.network.device)
         return self._constants[steps]
 

@@ -52,12 +52,26 @@ def velocity_errors(
 
 
 def denoising_errors(
-    network: SmolVLANetwork, cache: ExpertCache, actions: Tensor, noise: Tensor, time: Tensor
+    network: SmolVLANetwork,
+    cache: ExpertCache,
+    actions: Tensor,
+    noise: Tensor,
+    time: Tensor,
+    known: Tensor | None = None,
 ) -> Tensor:
-    """Squared errors of the predicted velocity for a cache; see `velocity_errors`."""
-    weight = time[:, None, None]
+    """Squared errors of the predicted velocity for a cache; see `velocity_errors`.
+
+    Args:
+        network, cache, actions, noise, time: as there.
+        known: (batch, chunk) True for actions that the network reads without noise, at flow time
+            0 (arXiv 2512.05964); their errors mean nothing. None for none.
+    """
+    weight, features = time[:, None, None], network.time_features(time)[:, None]
+    if known is not None:
+        weight = torch.where(known[:, :, None], 0.0, weight)
+        features = torch.where(known[:, :, None], network.time_features(time[:1] * 0.0), features)
     noisy = weight * noise + (1.0 - weight) * actions
-    predicted = network.velocity(noisy, network.time_features(time), cache)
+    predicted = network.velocity(noisy, features, cache)
     return (predicted.float() - (noise - actions)).square()
 
 

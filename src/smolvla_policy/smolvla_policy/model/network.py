@@ -397,7 +397,8 @@ class SmolVLANetwork(nn.Module):
 
         Args:
             actions: (batch, chunk, action_dim) float32.
-            time_features: (1 or batch, expert hidden) from `time_features`.
+            time_features: (1 or batch, 1 or chunk, expert hidden) from `time_features`: of all
+                actions, or of each.
 
         Returns:
             (batch, chunk, expert hidden) float32.
@@ -405,7 +406,7 @@ class SmolVLANetwork(nn.Module):
         width = self.sizes.expert.hidden
         weight = self.action_time_mlp_in.weight[:, :width]
         mixed = functional.linear(self.action_in_proj(actions), weight)
-        return self.action_time_mlp_out(functional.silu(mixed + time_features[:, None]))
+        return self.action_time_mlp_out(functional.silu(mixed + time_features))
 
     def run_expert(self, suffix: Tensor, cache: ExpertCache) -> Tensor:
         """Run the expert's blocks and final norm over action tokens.

@@ -82,6 +82,7 @@ class OpenVINOEngine(Engine):
         self, actions: Tensor, time_features: Tensor, context: Sequence[_Request]
     ) -> Tensor:
         """See `Engine`."""
+        time_features = time_features.expand(-1, actions.shape[1], -1)
         return torch.cat(
             [
                 self._run("step", step, [actions[i : i + 1], time_features])

@@ -119,7 +119,7 @@ class StepGraph(_Graph):
         hidden: Tensor,
         *layers: Tensor,
     ) -> Tensor:
-        """Map (batch, chunk, action_dim), (1, width), tables, (batch, 1, 1, tokens) mask."""
+        """Map (batch, chunk, action_dim), (1, chunk, width), tables, and mask (batch, 1, 1, n)."""
         sizes = self.network.sizes
         chunk = actions.shape[1]
         own = self.later[None, None]
@@ -172,7 +172,7 @@ def export(
     prefix = (torch.zeros(1, LENGTH, text.hidden), *rotary(LENGTH, text.head_dim))
     suffix = (
         torch.zeros(1, sizes.chunk, sizes.action_dim),
-        torch.zeros(1, expert.hidden),
+        torch.zeros(1, sizes.chunk, expert.hidden),
         *rotary(sizes.chunk, expert.head_dim),
     )
     # Separate tensors: the export would take one for an alias of the other.

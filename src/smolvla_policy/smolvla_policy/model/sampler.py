@@ -11,6 +11,10 @@ the seam becomes a jump. Guidance pulls each denoising step toward the old actio
 they will have been executed anyway, less and less behind. The correction is that of LeRobot's
 "guided" mode, with the Jacobian of the network taken as the identity, so it costs no backward
 pass.
+
+A network that was trained for it ("Training-Time Action Conditioning for Efficient Real-Time
+Chunking", arXiv 2512.05964) needs no guidance: the decided rows enter as they are, without noise
+and at flow time 0, and it draws only the rows behind them.
 """
 
 from __future__ import annotations
@@ -36,10 +40,16 @@ class Guidance:
         target: (batch, chunk, action_dim) normalized actions; without meaning where `weights`
             is 0.
         weights: (batch, chunk, action_dim) between 0 and 1.
+        trained: the network reads the target where the weight is 1, and is not pulled.
     """
 
     target: Tensor
     weights: Tensor
+    trained: bool = False
+
+    def put(self, actions: Tensor) -> Tensor:
+        """Return (batch, chunk, action_dim) actions with the target where the weight is 1."""
+        return torch.where(self.weights == 1.0, self.target, actions)
 
     def steer(self, velocity: Tensor, actions: Tensor, time: float) -> Tensor:
         """Return the velocity that leads to the target where the weights say so.
@@ -91,22 +101,29 @@ def make_guidance(
     delay: int,
     shape: tuple[int, ...],
     device: torch.device,
+    *,
+    trained: bool = False,
 ) -> Guidance:
     """Return the guidance of a batch.
 
     Args:
         target: (batch, decided, joints) normalized actions, as many rows as are decided.
         delay: see `prefix_weights`.
-        shape: (batch, chunk, action_dim) of the network; padded dimensions are left alone.
+        shape: (batch, chunk, action_dim) of the network; padded dimensions are left alone, unless
+            it is trained.
         device: of the network.
+        trained: the network was trained to read the first `delay` rows.
     """
     chunk, joints = shape[1], target.shape[2]
     rows = min(target.shape[1], chunk)
     wanted = torch.zeros(shape, dtype=torch.float32)
     wanted[:, :rows, :joints] = torch.from_numpy(target[:, :rows])
     weights = torch.zeros(shape, dtype=torch.float32)
-    weights[:, :, :joints] = torch.from_numpy(prefix_weights(chunk, rows, delay))[:, None]
-    return Guidance(wanted.to(device), weights.to(device))
+    if trained:
+        weights[:, : min(delay, rows)] = 1.0
+    else:
+        weights[:, :, :joints] = torch.from_numpy(prefix_weights(chunk, rows, delay))[:, None]
+    return Guidance(wanted.to(device), weights.to(device), trained)
 
 
 Velocity = Callable[[Tensor, int], Tensor]
@@ -148,14 +165,17 @@ def integrate(
     """
     actions = noise
     before: Tensor | None = None
+    read = guidance.put if guidance is not None and guidance.trained else None
     for step, time in enumerate(flow_times(steps)):
+        if read is not None:
+            actions = read(actions)
         flow = here = velocity(actions, step)
         if solver == "ab2" and before is not None:
             flow = 1.5 * here - 0.5 * before
         before = here
-        if guidance is not None:
+        if guidance is not None and read is None:
             flow = guidance.steer(flow, actions, time)
         actions = actions - flow / steps
         if observe is not None:
             observe(step, flow, actions)
-    return actions
+    return actions if read is None else read(actions)

@@ -72,7 +72,8 @@ class StaticTorchEngine(TorchEngine):
     def _plan(self, inputs: ChunkInputs) -> Plan:
         length = padded_length(inputs.tokens.shape[1])
         shapes = (inputs.pixels.shape, inputs.absent, inputs.tokens.shape[0], length)
-        key = (*shapes, self.steps or self.network.sizes.steps, self.solver)
+        trained = inputs.guidance is not None and inputs.guidance.trained
+        key = (*shapes, self.steps or self.network.sizes.steps, self.solver, trained)
         plan = self._plans.pop(key, None)
         if plan is None:
             while len(self._plans) >= MAX_PLANS:
@@ -116,7 +117,11 @@ def static_inputs(inputs: ChunkInputs, length: int) -> ChunkInputs:
         token_valid=inputs.tokens.new_zeros(shape, dtype=torch.bool),
         state=torch.empty_like(inputs.state),
         noise=torch.empty_like(inputs.noise),
-        guidance=Guidance(torch.zeros_like(inputs.noise), torch.zeros_like(inputs.noise)),
+        guidance=Guidance(
+            torch.zeros_like(inputs.noise),
+            torch.zeros_like(inputs.noise),
+            inputs.guidance is not None and inputs.guidance.trained,
+        ),
     )
 
 

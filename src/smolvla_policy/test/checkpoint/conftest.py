@@ -33,6 +33,11 @@ class Copy:
     def config(self, **fields) -> None:
         self.edit("config.json", lambda content: content.update(fields))
 
+    def robot(self, **fields) -> None:
+        path = self.folder / "robot.json"
+        content = json.loads(path.read_text()) if path.exists() else {}
+        path.write_text(json.dumps({**content, **fields}))
+
     def tensors(self, change, name: str = "model.safetensors") -> None:
         """Let `change` replace the tensors of a file."""
         path = self.folder / name

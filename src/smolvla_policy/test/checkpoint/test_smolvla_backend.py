@@ -94,9 +94,9 @@ def test_new_values_take_effect_with_the_next_chunk(copy, sample):
     backend.tune({"seed": -1, "noise_scale": 1.0})
     first, second = (backend.infer(observation, REQUEST) for _ in range(2))
     assert not np.array_equal(first, second)
-    assert backend.real_time_chunking is False
-    backend.tune({"real_time_chunking": True})
-    assert backend.real_time_chunking is True
+    assert backend.real_time_chunking == "auto"
+    backend.tune({"real_time_chunking": "guided"})
+    assert backend.real_time_chunking == "guided"
 
 
 def test_steps_and_solver_are_settings_and_take_effect_with_the_next_chunk(copy, sample):
@@ -121,7 +121,7 @@ def test_steps_and_solver_are_settings_and_take_effect_with_the_next_chunk(copy,
 
 
 def test_real_time_chunking_continues_the_queue(copy, sample, policy):
-    backend = make(copy, seed=3, real_time_chunking=True)
+    backend = make(copy, seed=3, real_time_chunking="guided")
     first = backend.infer(observe(sample), REQUEST)
     request = ChunkRequest(2, 4, first[4:] + 0.3, 2)
     got = backend.infer(observe(sample), request)
@@ -135,7 +135,7 @@ def test_real_time_chunking_continues_the_queue(copy, sample, policy):
 
 
 def test_a_new_instruction_is_not_bound_to_the_queue_of_the_old_one(copy, sample, policy):
-    backend = make(copy, seed=3, real_time_chunking=True)
+    backend = make(copy, seed=3, real_time_chunking="guided")
     first = backend.infer(observe(sample), REQUEST)
     request = ChunkRequest(2, 4, first[4:] + 0.3, 2)
     got = backend.infer(observe(sample, instruction="something else"), request)
@@ -143,6 +143,38 @@ def test_a_new_instruction_is_not_bound_to_the_queue_of_the_old_one(copy, sample
     other = {**sample, "noise": noise, "task": "something else"}
     want = policy.predict_chunk(**other) / 2
     assert np.abs(got - want).max() <= 1e-4
+
+
+def test_a_checkpoint_that_was_trained_to_continues_the_queue_by_itself(copy, sample, policy):
+    """It begins where the arm will be, reads two rows there, and no row is lost."""
+    copy.robot(rtc_delay=2, state_offset=3)
+    backend = make(copy, seed=3)
+    first = backend.infer(observe(sample), REQUEST)
+    request = ChunkRequest(2, 0, first + 0.1 * np.arange(8)[:, None], 4)
+    got = backend.infer(observe(sample), request)
+    queued = request.committed
+    moved = np.asarray(sample["state"]) + 2 * (queued[3] - queued[0])
+    want = policy.predict_chunk(
+        **{**sample, "noise": chunk_noise(3, 1, (8, 32)), "state": moved.astype(np.float32)},
+        decided=(2 * queued[3:5]).astype(np.float32),
+        delay=2,
+        trained=True,
+    )
+    assert np.array_equal(got[:3], queued[:3])
+    assert np.abs(got[3:] - want / 2).max() <= 1e-4
+    assert np.abs(got[3:5] - queued[3:5]).max() <= 1e-4
+    assert got.shape == (3 + 8, 6)
+
+
+@pytest.mark.parametrize("method", ["trained", "future_state"])
+def test_a_method_that_the_checkpoint_was_not_trained_for_is_refused(copy, sample, method):
+    with pytest.raises(ValueError, match=f"'{method}', but the checkpoint was not trained"):
+        make(copy, real_time_chunking=method)
+    backend = make(copy)
+    backend.tune({"real_time_chunking": method})
+    backend.infer(observe(sample), REQUEST)  # of a new instruction, which continues nothing
+    with pytest.raises(ValueError, match="use 'guided' or 'auto'"):
+        backend.infer(observe(sample), REQUEST)
 
 
 @pytest.mark.parametrize("seed", [3, -1])
@@ -219,8 +251,8 @@ def test_created_from_parameters(copy, sample, policy):
     backend = create(parameters(copy, cameras=["top", "hand:wrist", "side"]))
     assert torch.get_num_threads() == 1
     assert backend.period == 0.05
-    assert backend.real_time_chunking is False
-    assert create(parameters(copy, real_time_chunking=True)).real_time_chunking is True
+    assert backend.real_time_chunking == "auto"
+    assert create(parameters(copy, real_time_chunking="off")).real_time_chunking == "off"
     assert backend.cameras == ("top", "hand", "side")
     without = create(parameters(copy, noise_scale=0.0, seed=-1))
     first, second = (without.infer(observe(sample), REQUEST) for _ in range(2))

@@ -76,6 +76,25 @@ def test_bound_rows_become_the_decided_ones_and_free_rows_the_model_s(solver):
     assert (actions[0, :, 2] - 2.0).abs().max() < 1e-5
 
 
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_a_trained_network_reads_the_rows_that_will_be_over_at_every_step(solver):
+    shape, seen = (1, 6, 3), []
+    noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    decided = np.full((1, 4, 2), -1.0, np.float32)
+    guidance = make_guidance(decided, 2, shape, CPU, trained=True)
+
+    def velocity(actions, step):
+        seen.append(actions[0, :2])
+        return torch.ones(shape)
+
+    actions = integrate(velocity, noise, 5, solver=solver, guidance=guidance)
+    want = torch.tensor([[-1.0, -1.0, 0.0]] * 2)  # as in training, what fills up the width is 0
+    assert len(seen) == 5
+    assert all(torch.equal(rows, want) for rows in [*seen, actions[0, :2]])
+    # Behind them it is not bound, though two more rows are decided.
+    torch.testing.assert_close(actions[0, 2:], noise[0, 2:] - 1.0)
+
+
 def test_no_weight_leaves_the_velocity_as_it_is():
     velocity, actions = torch.randn(2, 1, 4, 3).unbind(0)
     guidance = Guidance(torch.full((1, 4, 3), 9.0), torch.zeros(1, 4, 3))

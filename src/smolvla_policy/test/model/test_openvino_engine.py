@@ -68,9 +68,10 @@ def test_a_batch_with_padding_and_another_after_it(pair, images):
     compare(pair, images, ["pick up the cube"])
 
 
-def test_real_time_chunking(pair, images):
+@pytest.mark.parametrize("trained", [False, True])
+def test_real_time_chunking(pair, images, trained):
     decided = np.full((1, 5, 6), 3.0, np.float32)
-    compare(pair, images, ["pick up the cube"], decided=decided, delay=2)
+    compare(pair, images, ["pick up the cube"], decided=decided, delay=2, trained=trained)
 
 
 def test_fewer_steps_of_second_order(pair, images):

@@ -41,12 +41,24 @@ CASES = {
     "one camera": {"cameras": 1},
     "absent camera": {"cameras": 1, "absent": 2},
     "continued with fewer steps": {"rows": 3, "steps": 4},
+    "read by a trained network": {"rows": 3, "trained": True},
     "other solver": {"steps": 4, "solver": "ab2"},
     "the checkpoint's steps again": {},
 }
 
 
-def run(engine, cameras=2, batch=1, words=6, padding=0, rows=0, absent=0, steps=0, solver="euler"):
+def run(
+    engine,
+    cameras=2,
+    batch=1,
+    words=6,
+    padding=0,
+    rows=0,
+    absent=0,
+    steps=0,
+    solver="euler",
+    trained=False,
+):
     """Run an engine on random inputs, which the arguments decide."""
     random = np.random.default_rng((cameras, batch, words, rows, absent))
     sizes = engine.network.sizes
@@ -65,6 +77,7 @@ def run(engine, cameras=2, batch=1, words=6, padding=0, rows=0, absent=0, steps=
         token_valid=valid if padding else None,
         decided=decided,
         delay=2,
+        trained=trained,
     )
 
 

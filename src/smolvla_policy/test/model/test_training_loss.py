@@ -5,7 +5,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from smolvla_policy.model.loss import flow_matching_loss, sample_times, velocity_errors
+from smolvla_policy.model.loss import (
+    denoising_errors,
+    flow_matching_loss,
+    sample_times,
+    velocity_errors,
+)
 from smolvla_policy.model.names import gradients, set_trainable
 from smolvla_policy.model.preprocess import stack_cameras
 from torch.nn import functional
@@ -114,3 +119,28 @@ def test_what_is_trained(build, settings, trained_part, frozen_part):
     parameters = dict(network.named_parameters())
     assert parameters[trained_part].requires_grad
     assert not parameters[frozen_part].requires_grad
+
+
+def test_known_actions_are_read_without_noise_at_flow_time_0(build, inputs):
+    network = build("float32")
+    tokens = inputs["lang_tokens"]
+    prefix = network.embed_prefix(
+        [], [], tokens, inputs["lang_mask"], functional.pad(inputs["state_norm"], (0, 26))
+    )
+    cache = network.expert_cache(network.prefill(prefix)[0], prefix)
+    actions = functional.pad(inputs["action_norm"], (0, 26))
+    noise, time = inputs["train_noise"], inputs["train_time"]
+    known = torch.zeros(actions.shape[:2], dtype=torch.bool)
+    known[0, :3] = True
+    got = denoising_errors(network, cache, actions, noise, time, known)
+    plain = denoising_errors(network, cache, actions, noise, time)
+    # What is read as it is does not depend on its noise; the rows behind it see the difference.
+    other = torch.where(known[:, :, None], noise + 1.0, noise)
+    again = denoising_errors(network, cache, actions, other, time, known)
+    assert torch.equal(got[0, 3:], again[0, 3:])
+    assert not torch.allclose(got[0, 3:], plain[0, 3:])
+    assert torch.allclose(got[1], plain[1], atol=1e-6)
+    # All known is flow time 0.
+    whole = denoising_errors(network, cache, actions, noise, time, torch.ones_like(known))
+    zero = denoising_errors(network, cache, actions, noise, torch.zeros_like(time))
+    assert torch.allclose(whole, zero, atol=1e-6)

@@ -228,7 +228,7 @@ def test_the_backend_takes_new_values_between_two_inferences(graph, make_world):
     running = world.send()
     graph.until(lambda: tuned.calls == ["infer", "infer"], what="the second inference")
     assert set_one(graph, "policy_node", seed=11).successful
-    assert set_all(graph, "policy_node", noise_scale=0.5, real_time_chunking=True).successful
+    assert set_all(graph, "policy_node", noise_scale=0.5, real_time_chunking="guided").successful
     assert set_all(graph, "policy_node", num_steps=5, solver="ab2").successful
     assert "from 0 up to 100" in set_one(graph, "policy_node", num_steps=101).reason
     assert "one of euler, ab2" in set_one(graph, "policy_node", solver="heun").reason
@@ -238,7 +238,7 @@ def test_the_backend_takes_new_values_between_two_inferences(graph, make_world):
     assert world.ask().error == ""
     wishes = [
         {"seed": 11},
-        {"noise_scale": 0.5, "real_time_chunking": True},
+        {"noise_scale": 0.5, "real_time_chunking": "guided"},
         {"num_steps": 5, "solver": "ab2"},
     ]
     assert tuned.calls == ["infer", "infer", *wishes, "infer"]

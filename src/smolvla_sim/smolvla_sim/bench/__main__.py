@@ -23,7 +23,7 @@ from smolvla_sim.bench import runs
 from smolvla_sim.bench.files import NAME, ResultsFile, setup, write_report
 from smolvla_sim.bench.runs import MEASUREMENTS, BenchPlayer, Job
 from smolvla_sim.bench.summary import Row
-from smolvla_sim.play.policies import completed
+from smolvla_sim.play.policies import PolicyFacts, completed
 from smolvla_sim.play.workers import run_in_processes
 from smolvla_sim.settings import BLENDS, RTC, BenchSettings, add_arguments, from_arguments
 from smolvla_sim.world.rendering import choose_gl
@@ -68,8 +68,16 @@ def _whole(settings: BenchSettings) -> BenchSettings:
         delays=settings.delays or ((0, runs.CLAIM_DELAY) if quick else runs.DELAYS),
         chunk_size_threshold=settings.chunk_size_threshold
         or ((usual.chunk_size_threshold,) if quick else runs.THRESHOLDS),
-        aggregate=settings.aggregate or ((usual.aggregate, RTC) if quick else BLENDS),
+        aggregate=settings.aggregate or ((usual.aggregate, RTC) if quick else ()),
     )
+
+
+def learned_blends(facts: PolicyFacts) -> list[str]:
+    """Return the ways to blend that a policy was trained for, or needs no training for."""
+    lacking = {"trained"} if not facts.rtc_delay else set()
+    lacking |= {"future_state"} if not facts.state_offset else set()
+    lacking |= {"auto"} if lacking else set()  # then it is one of the others
+    return [blend for blend in BLENDS if blend not in lacking]
 
 
 def parser() -> argparse.ArgumentParser:
@@ -96,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             settings.n_action_steps,
             facts.chunk_size,
             settings.chunk_size_threshold,
-            settings.aggregate,
+            settings.aggregate or learned_blends(facts),
         )
         matrix = runs.cells(compared, settings.delays)
         if settings.policy != "scripted":

@@ -29,7 +29,10 @@ from smolvla_sim.settings import BenchSettings, PlaySettings
 NAME = "sync_async"
 """Of all files, before their endings."""
 
-_COMMON = {*settings_of(PlaySettings), "backend", "minute", "rate"} - {"workers", "n_action_steps"}
+_COMMON = {
+    *settings_of(PlaySettings),
+    *("backend", "minute", "rate", "delay_spread", "lost"),
+} - {"workers", "n_action_steps"}
 # The settings that all runs of a file have in common.
 
 
@@ -70,6 +73,11 @@ def write_report(
         f"the noise that chunks are made from is scaled by {settings.noise_scale:g}",
         f"time limit of a task {settings.limit:g} s; continuous operation {settings.minute:g} s",
     ]
+    if settings.delay_spread or settings.lost:
+        lines.append(
+            f"delays are medians of a log-normal distribution, sigma {settings.delay_spread:g}; "
+            f"{100 * settings.lost:g} % of the answers are lost"
+        )
     sync, best = summary.synchronous(rows), summary.best_asynchronous(rows)
     checks = summary.criteria(sync, best) if sync and best else []
     text = report.markdown(

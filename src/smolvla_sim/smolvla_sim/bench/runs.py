@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from smolvla_core.node_settings import AGGREGATIONS
+
 from smolvla_sim.play.loop import DONE, NO_APPROACH, EpisodeLoop, Execution, Observer
 from smolvla_sim.play.measures import outcome
 from smolvla_sim.play.policies import load_backend
-from smolvla_sim.settings import BLENDS, RTC, BenchSettings
+from smolvla_sim.settings import CHUNKINGS, RTC, BenchSettings
 from smolvla_sim.world.simulation import Simulation, restock_rng
 from smolvla_sim.world.tasks import task_sequence
 
@@ -52,7 +54,7 @@ def executions(
     n_action_steps: int,
     chunk_size: int,
     thresholds: Sequence[float] = THRESHOLDS,
-    blends: Sequence[str] = BLENDS,
+    blends: Sequence[str] = (*AGGREGATIONS, RTC),
 ) -> tuple[Execution, ...]:
     """Return what is compared: a part of all combinations, as time is not for free.
 
@@ -75,16 +77,16 @@ def executions(
         found += [
             _asynchronous(threshold, name)
             for name in ways
-            for threshold in (thresholds if name in (one_way, RTC) else (one,))
+            for threshold in (thresholds if name in (one_way, *CHUNKINGS) else (one,))
         ]
-        if one_way != RTC:
+        if one_way not in CHUNKINGS:
             found.append(replace(_asynchronous(one, one_way), alignment="tick"))
     return tuple(found)
 
 
 def _asynchronous(threshold: float, blend: str) -> Execution:
-    if blend == RTC:
-        return Execution(threshold, "latest", real_time_chunking=True)
+    if blend in CHUNKINGS:
+        return Execution(threshold, "latest", real_time_chunking=blend)
     return Execution(threshold, blend)
 
 
@@ -133,6 +135,8 @@ class BenchPlayer:
             execution.executor(settings.rate, settings.model),
             # Processes and a network lie between: an answer comes with the next cycle at best.
             delay=max(job.cell.delay_ms / 1e3, 1.0 / settings.rate),
+            delay_spread=settings.delay_spread,
+            lost=settings.lost,
             seed=job.seed,
             real_time_chunking=execution.real_time_chunking,
         )

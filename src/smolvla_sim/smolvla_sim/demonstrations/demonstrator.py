@@ -56,7 +56,7 @@ _LEAD_IN_RATE = 30.0
 _LEAD_IN_WAYS = (
     Execution(),
     Execution(),
-    Execution(aggregate="latest", real_time_chunking=True),
+    Execution(aggregate="latest", real_time_chunking="guided"),
     Execution(chunk_size_threshold=0.0, actions_per_chunk=4, resume_jump=NO_APPROACH),
 )
 _LEAD_IN_DELAYS = (0.0, 0.1, 0.3, 0.6)

@@ -56,7 +56,7 @@ class Execution:
         actions_per_chunk: rows of a chunk that are used; 0 all.
         resume_jump: an action that ends a hold is approached slowly when it is farther than
             this from the held command [rad].
-        real_time_chunking: chunks continue the queued actions (parameter of `policy_node`).
+        real_time_chunking: how chunks continue the queued actions (parameter of `policy_node`).
         alignment: where in a chunk to go on that comes in motion, ``pose`` or ``tick``.
     """
 
@@ -64,7 +64,7 @@ class Execution:
     aggregate: str = _USUAL.aggregate
     actions_per_chunk: int = _USUAL.actions_per_chunk
     resume_jump: float = _USUAL.resume_jump
-    real_time_chunking: bool = False
+    real_time_chunking: str = "off"
     alignment: str = _USUAL.alignment
 
     @property
@@ -74,13 +74,14 @@ class Execution:
 
     @property
     def name(self) -> str:
-        """E.g. ``sync, 5 actions``, ``async g=0.7 weighted`` or ``async g=0.7 RTC``."""
+        """E.g. ``sync, 5 actions``, ``async g=0.7 weighted`` or ``async g=0.7 RTC guided``."""
         if self.synchronous:
             if not self.actions_per_chunk:
                 return "sync, whole chunk"
             return f"sync, {self.actions_per_chunk} actions"
         rows = f", {self.actions_per_chunk} actions" if self.actions_per_chunk else ""
-        seam = "RTC" if self.real_time_chunking else self.aggregate
+        method = self.real_time_chunking
+        seam = self.aggregate if method == "off" else f"RTC {method.replace('_', ' ')}"
         by = "" if self.alignment == _USUAL.alignment else f" by {self.alignment}"
         return f"async g={self.chunk_size_threshold:g} {seam}{by}{rows}"
 
@@ -201,8 +202,11 @@ class EpisodeLoop:
         executor: settings.
         delay: from a request to its answer [s], rounded up to whole control cycles; with 0 the
             answer comes within the cycle of the request.
+        delay_spread: standard deviation of the logarithm of the delay, of which `delay` is the
+            median then.
+        lost: share of the answers that never come.
         seed: of the policy's noise; chunk k of every run with this seed has the same.
-        real_time_chunking: chunks continue the queued actions (parameter of `policy_node`).
+        real_time_chunking: how chunks continue the queued actions (parameter of `policy_node`).
         on_command: is given each command and returns the one that the arm gets.
 
     Raises:
@@ -222,8 +226,10 @@ class EpisodeLoop:
         executor: ExecutorSettings,
         *,
         delay: float = 0.0,
+        delay_spread: float = 0.0,
+        lost: float = 0.0,
         seed: int = 0,
-        real_time_chunking: bool = False,
+        real_time_chunking: str = "off",
         on_command: Callable[[Array], Array] | None = None,
     ) -> None:
         self._observer = observer
@@ -236,7 +242,9 @@ class EpisodeLoop:
                 f"{1.0 / self._backend.period:g} Hz; raise --rate"
             )
         self._substeps = substeps(self._rate, 1.0 / self._simulation.period)
-        self._delay = math.ceil(delay * self._rate - 1e-9)
+        self._delay = delay
+        self._delay_spread, self._lost = delay_spread, lost
+        self._network = np.random.default_rng([seed, 2])
         self.core = ExecutorCore(executor)
         # A backend without `tune` has no settings to change.
         tune = getattr(self._backend, "tune", None)
@@ -337,7 +345,7 @@ class EpisodeLoop:
         output = self.core.cycle(now)
         if output.request is not None:
             self._ask(output.request)
-            if self._delay == 0:
+            if self._delay == 0.0:
                 self._deliver()
                 if output.executed_tick is None:
                     # It waited for this answer, so the cycle begins again with it.
@@ -368,7 +376,12 @@ class EpisodeLoop:
             ),
             lambda: self._observer.observe(self.instruction),
         )
-        self._replies.append(_Reply(self._cycle + self._delay, self.now, request, reply))
+        if self._network.random() < self._lost:
+            return
+        delay = self._delay * math.exp(self._delay_spread * self._network.standard_normal())
+        due = self._cycle + math.ceil(delay * self._rate - 1e-9)
+        self._replies.append(_Reply(due, self.now, request, reply))
+        self._replies.sort(key=lambda reply: reply.due)
 
     def _deliver(self) -> None:
         while self._replies and self._replies[0].due <= self._cycle:

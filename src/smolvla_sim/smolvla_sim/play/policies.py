@@ -32,11 +32,14 @@ class PolicyFacts:
         chunk_size: rows of a chunk.
         n_action_steps: rows that synchronous execution uses, as LeRobot does.
         cameras: that it looks through.
+        rtc_delay, state_offset: see `RobotFacts`.
     """
 
     chunk_size: int
     n_action_steps: int
     cameras: tuple[str, ...]
+    rtc_delay: int = 0
+    state_offset: int = 0
 
 
 def completed(settings: AnyPlaySettings) -> tuple[AnyPlaySettings, PolicyFacts]:
@@ -95,7 +98,14 @@ def _facts(settings: PlaySettings) -> PolicyFacts:
             f"simulation does not have; it has {', '.join(CAMERAS)}. Say which to take for which, "
             f"e.g. --cameras top:{config.cameras[0]}"
         )
-    return PolicyFacts(int(config.chunk_size), int(config.n_action_steps), tuple(names))
+    robot = read_robot(folder)
+    return PolicyFacts(
+        int(config.chunk_size),
+        int(config.n_action_steps),
+        tuple(names),
+        robot.rtc_delay,
+        robot.state_offset,
+    )
 
 
 def load_backend(settings: PlaySettings) -> Backend:

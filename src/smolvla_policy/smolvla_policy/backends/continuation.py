@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a chunk continues the actions that are queued while it is computed.
+
+Three ways, which the parameter `real_time_chunking` chooses:
+
+* guided: each denoising step is pulled to the queued actions, see `model.sampler`;
+* trained: the network reads those that will have been executed when the chunk arrives, and one
+  more, so that there is no seam ("Training-Time Action Conditioning for Efficient Real-Time
+  Chunking", arXiv 2512.05964);
+* future state: the chunk begins where the arm will be by then ("VLASH: Real-Time VLAs via
+  Future-State-Aware Asynchronous Inference", arXiv 2512.01031). The queued actions up to there
+  stand before it, so it also reaches farther.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from smolvla_core.backend import ChunkRequest
+
+Rows = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """What a chunk continues.
+
+    Attributes:
+        first: (rows, joints) queued actions that stand before the chunk [rad].
+        motion: (joints,) from now to where the chunk begins [rad].
+        decided: (rows, joints) queued actions from there on [rad]; of no rows: it is drawn freely.
+        delay: so many of these will have been executed when the chunk arrives.
+        trained: the network reads them; else it is guided to `decided`.
+    """
+
+    first: Rows
+    motion: NDArray[np.float64]
+    decided: Rows
+    delay: int = 0
+    trained: bool = False
+
+
+def check_chunking(method: str, rtc_delay: int, state_offset: int) -> None:
+    """Check that a checkpoint was trained for a value of `real_time_chunking`.
+
+    Args:
+        method: the value.
+        rtc_delay, state_offset: see `RobotFacts`.
+
+    Raises:
+        ValueError: it was not; the text says what to do.
+    """
+    options = {
+        "trained": ("--rtc-delay", rtc_delay),
+        "future_state": ("--state-offset", state_offset),
+    }
+    option, limit = options.get(method, ("", 1))
+    if not limit:
+        raise ValueError(
+            f"real_time_chunking is '{method}', but the checkpoint was not trained for it "
+            f"(smolvla train {option}); use 'guided' or 'auto'"
+        )
+
+
+def continuation(
+    method: str, rtc_delay: int, state_offset: int, request: ChunkRequest
+) -> Continuation:
+    """Return what a chunk continues.
+
+    Args:
+        method: value of `real_time_chunking`.
+        rtc_delay, state_offset: see `RobotFacts`.
+        request: with the queued actions.
+
+    Raises:
+        ValueError: see `check_chunking`.
+    """
+    check_chunking(method, rtc_delay, state_offset)
+    queued, delay = request.committed, request.expected_delay
+    joints = queued.shape[1]
+    nothing, still = np.empty((0, joints)), np.zeros(joints)
+    if method == "off" or not len(queued):
+        return Continuation(nothing, still, nothing)
+    if method == "guided":
+        return Continuation(nothing, still, queued, delay)
+    ahead = min(delay, state_offset, len(queued) - 1) if method != "trained" else 0
+    known = min(delay + 1 - ahead, rtc_delay) if method != "future_state" else 0
+    rest = queued[ahead:][:known]
+    return Continuation(queued[:ahead], queued[ahead] - queued[0], rest, len(rest), trained=True)
