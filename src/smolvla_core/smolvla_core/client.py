@@ -326,14 +326,25 @@ class SmolVLAClient:
         return reason
 
     def estop(self) -> str:
-        """Stop the arm and latch the stop until `reset_estop`. Returns the executor's answer."""
-        return self.call("executor_node/estop", Trigger.Request())
+        """Stop the arm and latch the stop until `reset_estop`.
+
+        Returns:
+            The executor's answer, with what the arm's driver confirms.
+
+        Raises:
+            ClientError: the executor did not answer; or it has stopped, but the driver does not
+                confirm that the servos have.
+        """
+        response = self.answer("executor_node/estop", Trigger.Request())
+        if not response.success:
+            raise ClientError(response.message)
+        return str(response.message)
 
     def reset_estop(self) -> str:
         """Release the e-stop; the arm stays idle. Returns the executor's answer.
 
         Raises:
-            ClientError: what stopped the arm goes on.
+            ClientError: what stopped the arm goes on, or a servo does not answer.
         """
         return self.call("executor_node/reset_estop", Trigger.Request())
 

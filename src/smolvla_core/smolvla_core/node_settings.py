@@ -491,8 +491,8 @@ class JogSettings(RobotSettings):
     human_topic: str = same(ExecutorSettings, "human_topic", "leader/joint_states")
     max_lead: float = live_setting(
         0.3,
-        "A target is at most this far ahead of where the arm is [rad]: so it does not run away "
-        "from an arm that is blocked, and a gripper does not close harder.",
+        "A target is at most this far ahead of where the arm is, so that it does not run away "
+        "from an arm that is blocked [rad]; a gripper's only where it opens again.",
         0.01,
         3.0,
     )

@@ -101,9 +101,7 @@ class ExecutorCore:
         self.planner = Planner(settings, self._guard, first_request_id)
         self._cycles = CycleStatistics(1.0 / settings.rate, settings.period_window)
         self.feedback = JointFeedback(settings.joints, settings.state_timeout)
-        who = (
-            f"does a leader arm publish {settings.human_topic}, and all joints of the robot file?"
-        )
+        who = f"does a leader arm or teleop_node publish {settings.human_topic}, all joints of it?"
         self.human = JointFeedback(
             settings.joints, settings.human_timeout, "target of the human", who, who
         )

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from smolvla_core.joints import Part
 from smolvla_core.node_settings import JogSettings
+from smolvla_core.units.calibration import GRIPPER
 
 from smolvla_executor.core.joint_feedback import JointFeedback
 from smolvla_executor.core.kinematics import KinematicChain
@@ -62,6 +63,7 @@ class Jog:
         robot = settings.body
         self._names = robot.joint_names
         self._lower, self._upper, self._speed = robot.lower, robot.upper, robot.speed
+        self._grips = np.array([joint.role == GRIPPER for joint in robot.moving])
         self.max_lead = settings.max_lead
         self.feedback = JointFeedback(self._names, FRESH)
         self.chain: KinematicChain | None = None
@@ -95,7 +97,10 @@ class Jog:
             target = np.where(now - self._commanded <= FRESH, self._command, measured)
         else:
             target = self._target + span * self._speeds(motion, self._target)
-        target = np.clip(target, measured - self.max_lead, measured + self.max_lead)
+        # What a gripper holds it may press as hard as it can, until it is to open.
+        presses = self._grips & (motion.joints * (target - measured) >= 0)
+        lead = np.where(presses, np.inf, self.max_lead)
+        target = np.clip(target, measured - lead, measured + lead)
         self._target = np.clip(target, self._lower, self._upper)
         return self._target.copy()
 

@@ -27,7 +27,7 @@ class _Driver:
     """One driver: its services, and what it answered last."""
 
     def __init__(self, node: Node, name: str) -> None:
-        self.name = name
+        self.name = node.resolve_service_name(name)
         self.stop: Client[Trigger.Request, Trigger.Response] = node.create_client(
             Trigger, f"{name}/stop"
         )
@@ -46,7 +46,7 @@ class _Driver:
         self.missing_since = self.missing_since or now
         if now < self.missing_since + PATIENCE:
             return ""
-        return f"{self.stop.srv_name} is not there: is the driver running? If not, {CUT}"
+        return f"{self.name} is not there: is the driver running? If not, {CUT}"
 
 
 class DriverStop:
@@ -71,6 +71,7 @@ class DriverStop:
         self._stopped = stopped
         self._changed = changed
         self._clock = clock
+        self._names: list[str] = []
         self._drivers: list[_Driver] = []
         self._resetting = False
         self._waiting: list[Future[None]] = []
@@ -79,8 +80,9 @@ class DriverStop:
 
     def use(self, names: Sequence[str]) -> None:
         """Ask the drivers with these node names from now on."""
-        if list(names) == [driver.name for driver in self._drivers]:
+        if list(names) == self._names:
             return
+        self._names = list(names)
         for driver in self._drivers:
             self._node.destroy_client(driver.stop)
             self._node.destroy_client(driver.reset)
@@ -109,15 +111,15 @@ class DriverStop:
         try:
             for driver in self._drivers:
                 if not driver.reset.service_is_ready():
-                    return f"{driver.reset.srv_name} is not there: is the driver running?"
+                    return f"{driver.name} is not there: is the driver running?"
                 future = driver.reset.call_async(Trigger.Request())
                 if not await self._in_time(future):
                     driver.reset.remove_pending_request(future)
-                    return f"{driver.reset.srv_name} does not answer: {CUT}"
+                    return f"{driver.name} does not answer: {CUT}"
                 response = future.result()
                 assert response is not None
                 if not response.success:
-                    return f"{driver.reset.srv_name}: {response.message}"
+                    return f"{driver.name}: {response.message}"
             return ""
         finally:
             self._resetting = False
@@ -153,7 +155,7 @@ class DriverStop:
                 driver.stop.remove_pending_request(driver.asked)
                 driver.asked = None
                 driver.confirmed = False
-                driver.answer = f"{driver.stop.srv_name}: no answer; {CUT}"
+                driver.answer = f"no answer; {CUT}"
             driver.asked_at = now
             if driver.stop.service_is_ready():
                 driver.missing_since = 0.0

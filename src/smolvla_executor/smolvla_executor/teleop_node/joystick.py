@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -160,6 +160,28 @@ def _part(kind: type[AnyPart], content: Any, what: str) -> AnyPart:
         return kind(**entries)
     except SettingError as error:
         raise SettingError(f"{what}: {error.name}", error.problem) from error
+
+
+class RunningTime:
+    """A clock that stands still while its process does not run.
+
+    On a crowded machine messages wait meanwhile: their joystick was not silent.
+
+    Args:
+        clock: [s].
+        longest: what it advances between two looks at most [s].
+    """
+
+    def __init__(self, clock: Callable[[], float], longest: float) -> None:
+        self._clock, self._longest = clock, longest
+        self._looked, self._time = clock(), 0.0
+
+    def __call__(self) -> float:
+        """Return the time [s]; to be asked more often than each `longest`."""
+        now = self._clock()
+        self._time += min(now - self._looked, self._longest)
+        self._looked = now
+        return self._time
 
 
 class Joystick:

@@ -23,7 +23,7 @@ from smolvla_core.ros.run import run
 from smolvla_core.ros.sparse_log import SparseLog, log_at
 from smolvla_core.settings import settings_of
 
-from smolvla_executor.teleop_node.joystick import Joystick, load_map
+from smolvla_executor.teleop_node.joystick import Joystick, RunningTime, load_map
 from smolvla_executor.teleop_node.orders import Orders
 from smolvla_executor.teleop_node.targets import HumanTargets
 
@@ -52,6 +52,7 @@ class TeleopNode(Node):
         self.targets = HumanTargets(self, settings, SparseLog(partial(log, Level.WARN)))
         self.orders = Orders(self, lambda text, done: log(Level.OK if done else Level.WARN, text))
         self._there = False
+        self._time = RunningTime(time.monotonic, max(0.05, 2.0 / settings.rate))
         self._topic = self.resolve_topic_name("joy")
         self.create_subscription(Joy, "joy", self._on_joy, 10)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -65,19 +66,19 @@ class TeleopNode(Node):
 
     def _on_joy(self, message: Joy) -> None:
         following = self.targets.following
-        orders = self.joystick.on_message(
-            message.axes, message.buttons, following, time.monotonic()
-        )
+        orders = self.joystick.on_message(message.axes, message.buttons, following, self._time())
         if self.joystick.problem:
             self._warn(f"{self._topic}: {self.joystick.problem}")
         for order in orders:
+            if order == "take_over":
+                self._cycle()  # with a target the arm follows at once
             if order == "home" and self.joystick.held:
                 self.get_logger().warning("home: let go of the dead-man button first")
             else:
                 self.orders.give(order)
 
     def _cycle(self) -> None:
-        motion = self.joystick.motion(time.monotonic())
+        motion = self.joystick.motion(self._time())
         self._tell(motion is not None)
         if not (self.joystick.held or self.targets.following):
             motion = None

@@ -78,6 +78,7 @@ class _Teleoperation:
                 order = "give_back" if self._targets.following else "take_over"
             if order == "take_over":
                 self._taking_until = now + _TAKING
+                self._publish()  # with a target the arm follows at once
             self._orders.give(order)
             if order == "estop":  # a key is let go at once
                 self._orders.give("release_estop")
@@ -101,7 +102,7 @@ class _Teleoperation:
         if status is None:
             line = "no executor yet"
         else:
-            told = f"{status.reason}" if status.state in _TELLING else ""
+            told = status.reason if status.state in _TELLING else ""
             if told.partition(":")[0] != self._told.partition(":")[0]:
                 if told:
                     self._say(told)

@@ -105,8 +105,18 @@ def test_a_target_does_not_run_away_from_an_arm_that_is_blocked():
     arm = Arm(max_lead=0.2)
     arm.blocked = True
     for _ in range(60):
-        target = arm.cycle(joints(gripper=-1.0, elbow_flex=0.5))
-    np.testing.assert_allclose(target - HOME, [0, 0, 0.2, 0, 0, -0.2], atol=1e-9)
+        target = arm.cycle(joints(wrist_roll=-1.0, elbow_flex=0.5))
+    np.testing.assert_allclose(target - HOME, [0, 0, 0.2, 0, -0.2, 0], atol=1e-9)
+
+
+def test_a_gripper_presses_what_it_holds_and_opens_at_once():
+    arm = Arm([0.0, 0.0, 0.0, 0.0, 0.0, 0.8], max_lead=0.2)
+    arm.blocked = True
+    for _ in range(60):
+        target = arm.cycle(joints(gripper=-1.0))
+    assert target[5] == SETTINGS.body.lower[5]
+    assert arm.cycle(STILL)[5] == SETTINGS.body.lower[5]
+    assert arm.cycle(joints(gripper=1.0))[5] == pytest.approx(0.6)
 
 
 def test_joints_keep_their_limits_and_their_speed_whatever_is_wanted():

@@ -134,7 +134,7 @@ def test_one_of_two_drivers_that_refuses_keeps_both_stopped(graph, make_robot, c
     left, right = Driver(graph, "left_driver"), Driver(graph, "right_driver")
     robot = make_robot(drivers=["left_driver", "right_driver"])
     client.estop()
-    stopped(graph, robot, f"left_driver confirms: {HOLD}; right_driver confirms: {HOLD}")
+    stopped(graph, robot, f"/left_driver confirms: {HOLD}; /right_driver confirms: {HOLD}")
     right.success, right.message = False, SILENT
     with pytest.raises(ClientError, match="elbow_flex"):
         client.reset_estop()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import yaml
 from smolvla_core.robot import SHIPPED, load_robot
-from smolvla_executor.teleop_node.joystick import Joystick, load_map
+from smolvla_executor.teleop_node.joystick import Joystick, RunningTime, load_map
 
 JOINTS = ("a", "gripper")
 MAP = {
@@ -100,6 +100,16 @@ def test_after_a_silence_the_dead_man_has_to_be_pressed_anew(pad):
     assert pad.joystick.motion(pad.now).tip.any()
     # What it has taken over it gives back.
     assert pad.send(human=True) == ["give_back"]
+
+
+def test_while_its_node_does_not_run_a_joystick_is_not_silent():
+    now = 100.0
+    clock = RunningTime(lambda: now, longest=0.06)
+    begun = clock()
+    for step in (0.05, 0.03, 0.7):
+        now += step
+        clock()
+    assert clock() - begun == pytest.approx(0.05 + 0.03 + 0.06)
 
 
 def test_a_button_that_is_held_from_the_start_orders_nothing_but_the_estop(write):

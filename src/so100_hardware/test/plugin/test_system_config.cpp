@@ -53,6 +53,7 @@ TEST(SystemConfig, DefaultsAreLeRobots)
   EXPECT_EQ(config.return_delay_time, 0);
   EXPECT_TRUE(config.torque_off_on_deactivate);
   EXPECT_FALSE(config.write_calibration);
+  EXPECT_EQ(config.on_stop, OnStop::hold);
   ASSERT_EQ(config.joints.size(), 6u);
   for (const JointConfig & joint : config.joints) {
     EXPECT_EQ(joint.settings.p_coefficient, 16) << joint.name;
@@ -75,7 +76,7 @@ TEST(SystemConfig, EveryParameterIsRead)
     {"calibration_id", "blue"},    {"joint_prefix", "left_"},
     {"answer_timeout", "0.35"},    {"read_timeout", "0.02"},
     {"return_delay_time", "5"},    {"torque_off_on_deactivate", "false"},
-    {"write_calibration", "true"},
+    {"write_calibration", "true"}, {"on_stop", "torque_off"},
   };
   for (JointDescription & joint : description.joints) {
     joint.name = "left_" + joint.name;
@@ -108,6 +109,7 @@ TEST(SystemConfig, EveryParameterIsRead)
   EXPECT_EQ(config.return_delay_time, 5);
   EXPECT_FALSE(config.torque_off_on_deactivate);
   EXPECT_TRUE(config.write_calibration);
+  EXPECT_EQ(config.on_stop, OnStop::torque_off);
   const JointConfig & gripper = config.joints.back();
   EXPECT_EQ(gripper.motor, "gripper");
   EXPECT_EQ(gripper.label(), "left_gripper (id 9)");
@@ -163,6 +165,7 @@ INSTANTIATE_TEST_SUITE_P(
     BadSystem{"return_delay_time", "255", "return_delay_time is '255'"},
     BadSystem{"torque_off_on_deactivate", "yes", "is 'yes'; give true or false"},
     BadSystem{"write_calibration", "1", "is '1'; give true or false"},
+    BadSystem{"on_stop", "limp", "on_stop is 'limp'; give hold or torque_off"},
     BadSystem{"answer_time", "0.2", "no such parameter: 'answer_time'; known are: port"}));
 
 struct BadJoint
