@@ -131,14 +131,14 @@ class Local:
             self._device = choose_device(device)
             self._processor = AutoProcessor.from_pretrained(model)
             kind = torch.float32 if self._device.type == "cpu" else torch.bfloat16
-            loaded = AutoModelForImageTextToText.from_pretrained(model, dtype=kind)
+            loaded: Any = AutoModelForImageTextToText.from_pretrained(model, dtype=kind)
         except (OSError, ValueError, KeyError, ImportError) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise ModelError(
                 f"model '{model}' cannot be loaded ({reason}); give a folder, or a hub id of an "
                 "image-text-to-text model such as Qwen/Qwen2.5-VL-3B-Instruct"
             ) from error
-        self._model: Any = loaded.to(self._device).eval()
+        self._model = loaded.to(self._device).eval()
         # Answers begin behind the longest prompt.
         self._processor.tokenizer.padding_side = "left"
 
