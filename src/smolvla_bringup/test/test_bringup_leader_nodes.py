@@ -44,6 +44,7 @@ def test_a_leader_arm_is_read_by_the_driver_of_any_arm_and_never_activated(port:
     assert f"{port}</param>" in description
     assert f"{CALIBRATION}</param>" in description
     assert 'name="write_calibration">false<' in description
+    assert 'name="leader">true<' in description
     assert "arm_controller" not in file.read_text()
     assert keeper.namespace == "left"
     assert not any(spec.critical or spec.holds_arm for spec in (keeper, driver))

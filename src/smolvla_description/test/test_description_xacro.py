@@ -96,6 +96,7 @@ def test_real_hardware_has_what_its_page_lists(expand):
         calibration_id="007",
         write_calibration="true",
         on_stop="torque_off",
+        leader="true",
     )
     (tag,) = description.root.findall("ros2_control")
     assert tag.get("type") == "system"
@@ -107,6 +108,7 @@ def test_real_hardware_has_what_its_page_lists(expand):
         "calibration_id": "007",
         "write_calibration": "true",
         "on_stop": "torque_off",
+        "leader": "true",
         "joint_prefix": "left_",
     }
     assert set(values) <= set(documented("The bus"))

@@ -99,6 +99,9 @@ Report So100Arm::connect()
     report.add(check_servos())) {
     report.add(read_all());
   }
+  if (report.ok() && config_.leader) {
+    report.add(torque_off());
+  }
   if (report.ok()) {
     now_ = transport_->now();
     use_cycle_timing();
@@ -274,6 +277,9 @@ Report So100Arm::activate()
 {
   if (!connected()) {
     return {{"not connected"}, {}};
+  }
+  if (config_.leader) {
+    return {{"a leader arm is moved by hand: it is read, and its torque stays off"}, {}};
   }
   take_orders();
   if (stop_phase_ == StopPhase::released) {

@@ -109,14 +109,20 @@ CallbackReturn SO100System::on_configure(const rclcpp_lifecycle::State & /*previ
   known_misses_.assign(arm_->size(), 0);
   known_goals_.assign(arm_->size(), 0);
   publish_states();
+  const bool limp = arm_->config().leader;
   RCLCPP_INFO(
-    get_logger(), "%zu servos found on %s, torque off", arm_->size(), arm_->config().port.c_str());
+    get_logger(), "%zu servos found on %s%s", arm_->size(), arm_->config().port.c_str(),
+    limp ? ", torque off: a leader arm" : "");
   return CallbackReturn::SUCCESS;
 }
 
 CallbackReturn SO100System::on_activate(const rclcpp_lifecycle::State & /*previous_state*/)
 {
   const Report report = arm_->activate();
+  if (arm_->config().leader) {
+    log(report);
+    return CallbackReturn::FAILURE;  // it goes on being read
+  }
   remember(report.text());
   recorder_->set(*arm_);
   if (!log(report)) {

@@ -206,6 +206,7 @@ void read_system(ParameterReader reader, SystemConfig & config)
       reader.error("on_stop is " + quoted(*given) + "; give hold or torque_off");
     }
   }
+  reader.read("leader", config.leader);
   reader.read("write_calibration", config.write_calibration);
   reader.refuse_unknown();
 }

@@ -15,12 +15,13 @@ _ROOT = "world"  # the URDF's default
 _PORTS = ("serial/by-id/*", "ttyACM*", "ttyUSB*")
 
 
-def robot_description(options: Options, with_drivers: bool = True) -> str:
+def robot_description(options: Options, with_drivers: bool = True, leader: bool = False) -> str:
     """Return the URDF of the arm.
 
     Args:
         options: what shall be started.
         with_drivers: with the ros2_control tag, for which a real arm's port must be there.
+        leader: whether it is a leader arm, which is only read.
 
     Raises:
         SetupError: port or calibration of a real arm are missing, xacro is not installed, or the
@@ -40,11 +41,12 @@ def robot_description(options: Options, with_drivers: bool = True) -> str:
                 "or its --robot.id; `smolvla arm calibrate` makes one"
             )
         kind = "calibration_file" if options.calibration_is_path else "calibration_id"
-        leader = options.leader if options.leader_arm else ""
+        other = options.leader if options.leader_arm else ""
         arguments |= {
-            "port": choose_port(options.port, leader=leader),
+            "port": choose_port(options.port, leader=other),
             kind: calibration,
             "on_stop": options.on_stop,
+            "leader": str(leader).lower(),
         }
     file = shared_file("smolvla_description", "urdf/so100.urdf.xacro")
     try:

@@ -254,7 +254,7 @@ def leader_nodes(options: Options) -> list[NodeSpec]:
             options,
             "smolvla_bringup",
             "leader_node",
-            texts={"robot_description": robot_description(arm)},
+            texts={"robot_description": robot_description(arm, leader=True)},
             critical=False,
         ),
         # It names itself.

@@ -112,6 +112,7 @@ struct SystemConfig
   int return_delay_time = 0;                         ///< 2 us
   bool torque_off_on_deactivate = true;
   OnStop on_stop = OnStop::hold;
+  bool leader = false;  ///< only read: connect() switches its torque off, activate() refuses
   bool write_calibration = false;
   std::vector<JointConfig> joints;  ///< in the order of the URDF
 };

@@ -316,6 +316,20 @@ TEST_F(So100ArmTest, SecondActivationWearsNoEepromAndKeepsTorqueOn)
   expect_torque(1);
 }
 
+TEST_F(So100ArmTest, ALeaderIsLimpFromTheFirstReadingOnAndStaysSo)
+{
+  for (std::size_t i = 0; i < kJoints.size(); ++i) {
+    world.feetech_set(i, registers::torque_enable, 1);  // it was an arm before, and killed
+  }
+  So100Arm & arm = make({{"leader", "true"}});
+  ASSERT_EQ(arm.connect().text(), "");
+  expect_torque(0);
+  EXPECT_TRUE(arm.read());
+  EXPECT_NE(arm.activate().text().find("a leader arm is moved by hand"), std::string::npos);
+  expect_torque(0);
+  EXPECT_TRUE(arm.read());
+}
+
 TEST_F(So100ArmTest, OldGoalDoesNotMakeTheArmJump)
 {
   for (std::size_t i = 0; i < kJoints.size(); ++i) {

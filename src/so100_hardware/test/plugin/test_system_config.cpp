@@ -52,6 +52,7 @@ TEST(SystemConfig, DefaultsAreLeRobots)
   EXPECT_EQ(config.read_timeout, std::chrono::milliseconds(5));
   EXPECT_EQ(config.return_delay_time, 0);
   EXPECT_TRUE(config.torque_off_on_deactivate);
+  EXPECT_FALSE(config.leader);
   EXPECT_FALSE(config.write_calibration);
   EXPECT_EQ(config.on_stop, OnStop::hold);
   ASSERT_EQ(config.joints.size(), 6u);
@@ -77,6 +78,7 @@ TEST(SystemConfig, EveryParameterIsRead)
     {"answer_timeout", "0.35"},    {"read_timeout", "0.02"},
     {"return_delay_time", "5"},    {"torque_off_on_deactivate", "false"},
     {"write_calibration", "true"}, {"on_stop", "torque_off"},
+    {"leader", "true"},
   };
   for (JointDescription & joint : description.joints) {
     joint.name = "left_" + joint.name;
@@ -110,6 +112,7 @@ TEST(SystemConfig, EveryParameterIsRead)
   EXPECT_FALSE(config.torque_off_on_deactivate);
   EXPECT_TRUE(config.write_calibration);
   EXPECT_EQ(config.on_stop, OnStop::torque_off);
+  EXPECT_TRUE(config.leader);
   const JointConfig & gripper = config.joints.back();
   EXPECT_EQ(gripper.motor, "gripper");
   EXPECT_EQ(gripper.label(), "left_gripper (id 9)");
