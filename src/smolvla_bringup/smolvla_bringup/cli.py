@@ -196,7 +196,7 @@ COMMANDS: Mapping[str, Command | Tool | Group] = {
         "smolvla_sim.evaluate",
     ),
     "dataset": Group(
-        "make, inspect and repair LeRobot datasets",
+        "make, describe, inspect and repair LeRobot datasets",
         {
             "simulate": Command(
                 "record demonstrations of the scripted expert in the simulation",

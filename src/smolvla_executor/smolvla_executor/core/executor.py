@@ -193,12 +193,17 @@ class ExecutorCore:
 
         Returns:
             A message for the caller.
+
+        Raises:
+            RefusedError: there is no policy that could go on.
         """
         if self.source != Source.HUMAN or self.state in (State.IDLE, State.STOPPED):
             return "was given back already"
         if self._idle_before:
             self.stop(now, f"given back, idle as before: call {START} or send a RunTask goal")
             return "given back: the arm holds, idle as before"
+        if self.planner.no_listener:
+            raise RefusedError(f"there is no policy to go on: {self.planner.no_listener}")
         self._change_source(Source.POLICY)
         return "given back: the policy goes on"
 

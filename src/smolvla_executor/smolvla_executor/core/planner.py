@@ -105,6 +105,11 @@ class Planner:
         self._no_listener = problem
 
     @property
+    def no_listener(self) -> str:
+        """Why nobody receives requests; empty where somebody does."""
+        return self._no_listener
+
+    @property
     def in_flight(self) -> bool:
         """Whether a request waits for its answer."""
         return self._in_flight is not None

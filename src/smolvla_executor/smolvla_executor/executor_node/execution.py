@@ -371,6 +371,10 @@ class Execution:
     def on_human(self, names: Sequence[str], message: JointState, source: str) -> None:
         """Take where a human wants the joints; as `on_joint_state`."""
         core = self._core
+        if names and not set(names) & set(self._human_order.joints):
+            problem = f"they name {', '.join(names)}, none of which is a joint of the robot file"
+            self._thread.post(lambda now: core.human.reject(problem))
+            return
         self._on_joints(names, message, source, self._human_order, core.human, core.on_human)
 
     def _on_joints(

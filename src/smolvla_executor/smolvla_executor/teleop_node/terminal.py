@@ -26,6 +26,7 @@ _TAKING = 2.0  # [s] that there are targets for an executor that is to follow th
 _LOOK = 0.1  # [s] between two live lines
 _SPIN = 0.01  # [s]
 _TELLING = (ExecutorStatus.HOLDING, ExecutorStatus.FAULT, ExecutorStatus.STOPPED)
+_NOBODY = "looks for the executor"
 _CLEAR = "\r\x1b[K"
 
 
@@ -72,7 +73,8 @@ class _Teleoperation:
         if key == "?":
             self._say(self._keyboard.help)
         elif self._keyboard.moves(key) and not self._targets.following:
-            self._say("Enter takes over; then keys move the arm")
+            there = self._targets.status is not None
+            self._say("Enter takes over; then keys move the arm" if there else _NOBODY)
         elif order := self._keyboard.press(key, now):
             if order == TOGGLE:
                 order = "give_back" if self._targets.following else "take_over"
@@ -90,7 +92,10 @@ class _Teleoperation:
         """Leave the terminal a line of its own, and say who has the arm."""
         print(_CLEAR, end="", flush=True)
         if self._targets.following:
-            print("the arm holds; `smolvla order give-back` lets the policy go on", flush=True)
+            print(
+                "the arm holds; `smolvla order give-back` lets the policy go on, if there is one",
+                flush=True,
+            )
 
     def _publish(self) -> None:
         now = time.monotonic()
@@ -100,7 +105,7 @@ class _Teleoperation:
     def _show(self) -> None:
         status = self._targets.status
         if status is None:
-            line = "no executor yet"
+            line = _NOBODY
         else:
             told = status.reason if status.state in _TELLING else ""
             if told.partition(":")[0] != self._told.partition(":")[0]:

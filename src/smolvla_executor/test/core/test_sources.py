@@ -130,6 +130,18 @@ def test_a_leader_that_cannot_be_followed_holds_the_arm_until_it_can(rig, fault,
     assert fastest(rig, since) <= APPROACH_SPEED + 1e-9
 
 
+def test_nothing_is_given_back_to_a_policy_that_is_not_there(rig):
+    rig.start()
+    rig.run_until(State.RUNNING)
+    rig.core.take_over(rig.now)
+    lead(rig, rig.measured, 5)
+    rig.core.planner.on_listener("nobody listens on /smolvla/inference_request")
+    with pytest.raises(RefusedError, match="no policy to go on: nobody listens"):
+        rig.core.give_back(rig.now)
+    assert lead(rig, rig.measured).state == State.RUNNING
+    assert rig.status().source == "human"
+
+
 def test_without_a_leader_nothing_is_commanded(make_rig):
     rig = make_rig(rate=RATE, source="human")
     rig.start()

@@ -82,6 +82,16 @@ def test_a_leader_in_degrees_or_broken_holds_the_arm_and_says_why(graph, robot, 
         np.testing.assert_allclose(robot.position, held)
 
 
+def test_targets_of_other_joints_are_told(graph, robot):
+    graph.until(running(robot, "policy"))
+    robot.call("take_over")
+    publisher = graph.node.create_publisher(JointState, "leader/joint_states", 10)
+    message = JointState(name=["shoulder.pos", "c"], position=[0.1, 0.2])
+    timer = graph.node.create_timer(0.01, lambda: publisher.publish(message))
+    graph.until(lambda: "they name shoulder.pos, c" in robot.status.reason)
+    timer.cancel()
+
+
 def test_an_arm_that_only_follows_needs_no_policy(graph, make_robot):
     leader = Leader(graph, "pad/targets")
     robot = make_robot(instruction="", source="human", human_topic="pad/targets")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import os
 import sys
 import zlib
@@ -67,7 +68,8 @@ class DescribeSettings(Settings):
     table: Path | None = setting(
         None,
         "CSV file of the sentences, which an interrupted run continues and you may edit (default: "
-        "DATASET-sentences.csv); a page (.html) to look at them stands beside it.",
+        "DATASET-sentences.csv beside the dataset, of a hub id in the present folder); a page "
+        "(.html) to look at them stands beside it.",
     )
     model: str = setting(
         "",
@@ -132,23 +134,32 @@ class Table:
 
     def _read(self) -> None:
         try:
-            with self.path.open(newline="", encoding="utf-8-sig") as file:
-                for line in csv.DictReader(file):
-                    row = self._by_key.get((int(line["episode"]), line["before"]))
-                    if row is None:
-                        raise DatasetError(
-                            f"{self.path}: episode {line['episode']} has no sentence "
-                            f"{line['before']!r} in this dataset; choose another --table"
-                        )
-                    row.after = cleaned(line["after"] or "")
-                    row.problem = problem_of(row.after) if row.after else line["problem"] or ""
-        except (KeyError, TypeError, ValueError, UnicodeDecodeError) as error:
-            if isinstance(error, DatasetError):
-                raise
+            text = self.path.read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise DatasetError(f"{self.path}: is not in UTF-8; save it as CSV in UTF-8") from error
+        # Spreadsheets save with semicolons where the comma is decimal.
+        comma = max(",;\t", key=text.partition("\n")[0].count)
+        lines = csv.DictReader(io.StringIO(text, newline=""), delimiter=comma)
+        lacking = [name for name in COLUMNS if name not in (lines.fieldnames or ())]
+        if lacking:
             raise DatasetError(
-                f"{self.path}: is no table of sentences ({error!r}); its columns are "
-                f"{', '.join(COLUMNS)}"
-            ) from error
+                f"{self.path}: is no table of sentences: it lacks the column {', '.join(lacking)}"
+            )
+        seen = set()
+        for line in lines:
+            where = f"{self.path}, line {lines.line_num}"
+            episode, before = (line["episode"] or "").strip(), line["before"] or ""
+            row = self._by_key.get((int(episode), before)) if episode.isdecimal() else None
+            if row is None:
+                raise DatasetError(
+                    f"{where}: episode '{episode}' has no sentence '{before}' in this dataset; "
+                    "choose another --table"
+                )
+            if row.key in seen:
+                raise DatasetError(f"{where}: episode {episode} stands there twice; remove one")
+            seen.add(row.key)
+            row.after = cleaned(line["after"] or "")
+            row.problem = problem_of(row.after) if row.after else line["problem"] or ""
 
     def write(self) -> None:
         """Write the file."""
@@ -356,12 +367,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
+def _table_of(source: str) -> Path:
+    folder = Path(source).expanduser()
+    if folder.exists():
+        folder = folder.resolve()
+        return folder.with_name(f"{folder.name}-sentences.csv")
+    return Path(f"{source.partition('@')[0].replace('/', '-')}-sentences.csv")
+
+
+def _listed(rows: Sequence[Row]) -> str:
+    """Return the problems of the first rows, to be put behind a text."""
+    shown = [f"episode {row.episode}: {row.problem or 'none'}" for row in rows[:3]]
+    more = f" and {len(rows) - 3} more" if len(rows) > 3 else ""
+    return f"; {'; '.join(shown)}{more}" if shown else ""
+
+
 def _run(source: str, settings: DescribeSettings) -> int:
     dataset = Dataset.open(source)
     if settings.output is not None and settings.output.exists():
         raise DatasetError(f"{settings.output}: exists; choose another --output")
     _cameras(dataset, settings.cameras)
-    path = settings.table or Path(f"{Path(source).name.partition('@')[0]}-sentences.csv")
+    path = settings.table or _table_of(source)
     table = Table(path, segments(dataset))
 
     def make() -> VisionLanguageModel:
@@ -371,7 +397,8 @@ def _run(source: str, settings: DescribeSettings) -> int:
             raise SettingError(
                 "model",
                 f"is not given, and {len(table.missing)} of {len(table.rows)} sentences are "
-                f"missing in {path}: name a --model or a --server, or write them yourself",
+                f"missing in {path}{_listed(table.wrong)}: name a --model or a --server, or write "
+                "them yourself",
             )
         return Local(settings.model, settings.device, settings.batch_size)
 
@@ -380,16 +407,16 @@ def _run(source: str, settings: DescribeSettings) -> int:
             table.write()
         describe(dataset, settings, table, make)
     finally:
-        title = f"{len(table.rows) - len(table.missing)} of {len(table.rows)} sentences"
+        good = len(table.rows) - len(table.missing) - len(table.wrong)
+        title = f"{good} of {len(table.rows)} sentences"
         with complete_file(path.with_suffix(".html")) as partial:
             partial.write_text(page(table, f"{dataset.folder.name}: {title}"), encoding="utf-8")
         print(f"{title} are in {path}; {path.with_suffix('.html')} shows them", flush=True)
     if open_rows := [*table.missing, *table.wrong]:
-        row = open_rows[0]
         print(
             f"{PROG}: {len(open_rows)} sentences are missing or break the rules (one, imperative, "
-            f"at most {MAX_WORDS} words), such as that of episode {row.episode}: "
-            f"{row.problem or 'none'}. Write them into {path}, or ask again",
+            f"at most {MAX_WORDS} words){_listed(open_rows)}. Write them into {path}; what is "
+            "empty there is asked for again",
             file=sys.stderr,
         )
         return NO

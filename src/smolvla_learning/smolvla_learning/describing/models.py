@@ -65,6 +65,10 @@ class Server:
         address: ``http://localhost:8000/v1``.
         model: its name there; empty where the server has only one.
         api_key: where the server asks for one.
+        timeout: for an answer [s].
+
+    Raises:
+        ModelError: the address is none.
     """
 
     batch = 1
@@ -72,6 +76,12 @@ class Server:
     def __init__(self, address: str, model: str, api_key: str = "", timeout: float = TIMEOUT):
         from huggingface_hub import InferenceClient
 
+        if not address.startswith(("http://", "https://")):
+            # The client would take it for a model of the hub, and send the pictures there.
+            raise ModelError(
+                f"--server is '{address}', but must begin with http:// or https://, such as "
+                "http://localhost:8000/v1"
+            )
         self._address, self._model = address, model or "default"
         self._client = InferenceClient(
             base_url=address, api_key=api_key or "none", timeout=timeout
@@ -97,11 +107,24 @@ class Server:
             )
             return completion.choices[0].message.content or ""
         except Exception as error:  # of httpx, of the hub's client, or of what it returned
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise ModelError(
-                f"the server at {self._address} gave no answer ({reason}): does it run, and does "
-                f"it serve '{self._model}', which takes pictures?"
+                f"the server at {self._address} {_reason(error)}: does it run, and does it serve "
+                f"'{self._model}', which takes pictures?"
             ) from error
+
+
+def _reason(error: Exception) -> str:
+    """Say what a server did instead of answering."""
+    response = getattr(error, "response", None)
+    if response is not None:
+        body = " ".join(response.text.split())[:200]
+        return f"answered with status {response.status_code} ({body})"
+    if isinstance(error, ValueError):  # no JSON
+        return (
+            "answered something else than OpenAI's interface does (often its address ends in /v1)"
+        )
+    text = (str(error).splitlines() or [""])[0]
+    return f"gave no answer ({text.partition('] ')[2] or text or type(error).__name__})"
 
 
 class Local:

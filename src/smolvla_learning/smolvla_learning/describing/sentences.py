@@ -37,11 +37,16 @@ def question(present: str, problem: str = "") -> str:
 
 
 def cleaned(answer: str) -> str:
-    """Return an answer without what models put around a sentence: labels, quotes, a period."""
+    """Return an answer without what models put around a sentence: labels, quotes, a period.
+
+    It begins with a capital letter.
+    """
     text = " ".join(answer.replace("\u201c", '"').replace("\u201d", '"').split())
-    text = _LABEL.sub("", text.strip("*_` ")).strip("\"'*_` ")
+    text = _LABEL.sub("", text.strip("*_` ")).strip("*_` ")
+    if len(text) > 1 and text[0] in "\"'" and text.rstrip(".")[-1:] == text[0]:
+        text = text.rstrip(".")[1:-1].strip()
     text = text[:-1] if text.endswith(".") and not text.endswith("..") else text
-    return text.strip("\"' ")
+    return text[:1].upper() + text[1:]
 
 
 def problem_of(sentence: str) -> str:
@@ -54,6 +59,8 @@ def problem_of(sentence: str) -> str:
         return "it has no words"
     if len(words) > MAX_WORDS:
         return f"it has {len(words)} words, more than {MAX_WORDS}"
+    if re.search(r"[<>{}]", sentence):
+        return "it holds markup"
     if re.search(r"[.!?;:]\s", sentence) or sentence.endswith(("?", "!", ":", "..")):
         return "it is not one plain sentence"
     first = words[0].lower()

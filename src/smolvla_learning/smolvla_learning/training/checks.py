@@ -191,8 +191,13 @@ def check_kept(folder: Path, dataset: Dataset) -> None:
                 )
 
 
-def check_policy(policy: SmolVLAPolicy, options: TrainSettings) -> None:
+def check_policy(policy: SmolVLAPolicy, options: TrainSettings, longest: int) -> None:
     """Check that a policy can be trained here, as the options say.
+
+    Args:
+        policy: that is trained.
+        options: of the training.
+        longest: frames of the longest episode.
 
     Raises:
         TrainingError: the text says what to do.
@@ -201,6 +206,11 @@ def check_policy(policy: SmolVLAPolicy, options: TrainSettings) -> None:
         raise TrainingError(
             f"{policy.folder} normalizes the values of its images; training such a "
             "policy is not supported, start from another checkpoint"
+        )
+    if options.state_offset >= longest:
+        raise TrainingError(
+            f"--state-offset is {options.state_offset}, but the longest episode has {longest} "
+            "frames; give what the longest delay takes: 1 s at 30 Hz are 30"
         )
     if options.rtc_delay >= policy.chunk_size:
         raise TrainingError(

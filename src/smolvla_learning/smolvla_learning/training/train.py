@@ -98,7 +98,8 @@ def train(options: TrainSettings) -> None:
         if context.first:
             stack.enter_context(lock(options.output))
         policy = _policy(options, datasets, context)
-        check_policy(policy, options)
+        longest = max(episode.length for data in datasets for episode in data.episodes)
+        check_policy(policy, options, longest)
         policy.network.to(context.device)
         set_trainable(policy.network, **{name: _field(options, policy, name) for name in FREEZING})
         sources = _sources(options, datasets, policy, context)

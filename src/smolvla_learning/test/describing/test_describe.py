@@ -33,6 +33,7 @@ JOINTS = ["a.pos", "b.pos"]
         ('Answer: "Push  the\n button"', "Push the button"),
         ("**Press** the bell", "Press** the bell"),
         ("“Fold the towel”", "Fold the towel"),
+        ("touch the 'go' button", "Touch the 'go' button"),
     ],
 )
 def test_what_models_put_around_a_sentence_goes(answer, sentence):
@@ -49,6 +50,7 @@ def test_what_models_put_around_a_sentence_goes(answer, sentence):
         ("Picks up the cube", "verb in the imperative"),
         ("Task 1", "verb in the imperative"),
         ("Open", "names no object"),
+        ("Open <b>it</b> now", "markup"),
         ("Pick the cube. Then place it", "one plain sentence"),
         ("Pick " + "the cube " * 15, "31 words"),
     ],
@@ -229,6 +231,7 @@ def test_a_server_that_ends_in_the_middle_costs_nothing(dataset, serve, capsys):
     error = capsys.readouterr().err
     assert error.startswith("smolvla dataset describe: the server at http://127.0.0.1:")
     assert error.count("\n") == 1
+    assert "answered with status 500" in error
     assert sum(bool(row["after"]) for row in table()) == 2
     whole = serve(by_picture)
     assert main([str(dataset), "--server", whole.address, "--output", "new"]) == 0
@@ -257,8 +260,11 @@ def test_the_table_is_edited_and_applied_without_a_model(dataset, capsys):
     [
         ("episode,before,after,problem\n0,Task 1,The cube\n", 2, "3 of 4 sentences are missing"),
         ("episode,before,after,problem\n9,Task 1,Open it,\n", 2, "choose another --table"),
-        ("a,b\n1,2\n", 2, "is no table of sentences"),
-        ("\xff\xfe", 2, "is no table of sentences"),
+        ("a,b\n1,2\n", 2, "it lacks the column episode, before, after, problem"),
+        ("\xff\xfe", 2, "is not in UTF-8"),
+        ("episode,before,after,problem\na,Task 1,Open it,\n", 2, "line 2: episode 'a' has no"),
+        ("episode,before,after,problem\n0,Task 1,,\n0,Task 1,,\n", 2, "stands there twice"),
+        ("episode;before;after;problem\n0;Task 1;Open it;\n", 2, "3 of 4 sentences are missing"),
     ],
 )
 def test_a_table_that_does_not_fit(dataset, content, status, text, capsys, tmp_path):
@@ -273,7 +279,7 @@ def test_a_sentence_that_somebody_wrote_wrongly_is_named(dataset, serve, capsys,
     path = tmp_path / "cubes-sentences.csv"
     path.write_text(path.read_text().replace("Open the drawer slowly", "The drawer"))
     assert main([str(dataset), "--output", "new"]) == 1
-    assert "that of episode 1: it does not begin with a verb" in capsys.readouterr().err
+    assert "; episode 1: it does not begin with a verb" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -281,6 +287,7 @@ def test_a_sentence_that_somebody_wrote_wrongly_is_named(dataset, serve, capsys,
     [
         (["--cameras", "side"], "has no camera side; it has top, wrist"),
         (["--server", "http://127.0.0.1:9/v1"], "the server at http://127.0.0.1:9/v1 gave no"),
+        (["--server", "127.0.0.1:9"], "must begin with http:// or https://"),
         (["--model", "/no/model"], "pip install -r requirements/describe.txt, or name a --server"),
         (["--frames", "0"], "--frames"),
     ],

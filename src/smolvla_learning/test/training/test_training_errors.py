@@ -118,6 +118,7 @@ def test_an_output_folder_in_use(fails, tmp_path):
         ({"architecture": "/does/not/exist.json"}, "is no architecture"),
         ({"device": "cuda:77"}, "cuda:77"),
         ({"rtc_delay": 4}, "a chunk has 4 actions"),
+        ({"state_offset": 6}, "the longest episode has 6 frames"),
         ({"chunk_size": 8}, "--chunk-size changes a checkpoint"),
     ],
 )

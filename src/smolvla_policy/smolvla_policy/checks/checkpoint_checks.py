@@ -19,6 +19,7 @@ from smolvla_policy.backends.completion import (
     complete,
     read_calibrations,
 )
+from smolvla_policy.backends.continuation import check_chunking
 from smolvla_policy.backends.smolvla import (
     camera_note,
     checkpoint_joints,
@@ -65,12 +66,15 @@ def check_checkpoint(settings: SmolVLASettings) -> tuple[list[Row], CheckpointCo
     unknown = ", ".join(config.unknown)
     advice = f"ignored fields of config.json: {unknown}" if unknown else ""
     robot = contents.robot
-    if robot.rtc_delay or robot.state_offset:
-        found += (
-            f"; trained to continue {robot.rtc_delay} actions (rtc_delay) and for a state "
-            f"{robot.state_offset} actions ahead (state_offset)"
-        )
+    if robot.rtc_delay:
+        found += f"; trained to continue {robot.rtc_delay} actions (rtc_delay)"
+    if robot.state_offset:
+        found += f"; trained for a state {robot.state_offset} actions ahead (state_offset)"
     found = "\n".join([found, *contents.notes])
+    try:
+        check_chunking(settings.real_time_chunking, robot.rtc_delay, robot.state_offset)
+    except ValueError as error:
+        return [Row.fix("checkpoint", found, str(error))], contents
     return [Row.ok_or_warn("checkpoint", found, advice)], contents
 
 

@@ -49,7 +49,13 @@ def test_a_good_checkpoint_is_good_in_every_row(settings):
 def test_what_it_was_trained_for_is_told(settings, folder):
     (folder / "robot.json").write_text(json.dumps({"rtc_delay": 3, "state_offset": 5}))
     rows, _ = checks.check_checkpoint(settings)
-    assert "continue 3 actions (rtc_delay) and for a state 5 actions ahead" in rows[0].found
+    assert "continue 3 actions (rtc_delay); trained for a state 5 actions ahead" in rows[0].found
+
+
+def test_what_it_was_not_trained_for_is_to_be_mended(settings):
+    rows, _ = checks.check_checkpoint(replace(settings, real_time_chunking="trained"))
+    assert rows[0].status is Status.FIX
+    assert "use 'guided' or 'auto'" in rows[0].advice
 
 
 @pytest.mark.parametrize(

@@ -73,11 +73,16 @@ TEST(SystemConfig, EveryParameterIsRead)
 {
   SystemDescription description = arm_description();
   description.parameters = {
-    {"port", " /dev/ttyUSB3\n"},   {"baud", "500000"},
-    {"calibration_id", "blue"},    {"joint_prefix", "left_"},
-    {"answer_timeout", "0.35"},    {"read_timeout", "0.02"},
-    {"return_delay_time", "5"},    {"torque_off_on_deactivate", "false"},
-    {"write_calibration", "true"}, {"on_stop", "torque_off"},
+    {"port", " /dev/ttyUSB3\n"},
+    {"baud", "500000"},
+    {"calibration_id", "blue"},
+    {"joint_prefix", "left_"},
+    {"answer_timeout", "0.35"},
+    {"read_timeout", "0.02"},
+    {"return_delay_time", "5"},
+    {"torque_off_on_deactivate", "false"},
+    {"write_calibration", "true"},
+    {"on_stop", "torque_off"},
     {"leader", "true"},
   };
   for (JointDescription & joint : description.joints) {
