@@ -104,7 +104,7 @@ def test_each_option_is_for_some_parts() -> None:
 def test_parameters_of_a_backend_are_options_too() -> None:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
-    line = ["--policy", "smolvla", "--noise-scale", "0.25", "--real-time-chunking"]
+    line = ["--policy", "smolvla", "--noise-scale", "0.25", "--real-time-chunking", "off"]
     wanted = Options(backend={"noise_scale": 0.25, "real_time_chunking": "off"})
     assert from_arguments(parser.parse_args(line)) == wanted
     texts = {"noise_scale": "0.25", "real_time_chunking": "off", "device": ""}
