@@ -276,6 +276,7 @@ def describe(
     todo = [segment for segment in segments(dataset) if (segment.episode, segment.task) in missing]
     if not todo:
         return
+    _cameras(dataset, settings.cameras)  # before a model is loaded
     folder = pictures_folder(table.path)
     model = make()
     bar = tqdm(total=len(todo), unit="sentence", disable=None)
@@ -386,7 +387,6 @@ def _run(source: str, settings: DescribeSettings) -> int:
     dataset = Dataset.open(source)
     if settings.output is not None and settings.output.exists():
         raise DatasetError(f"{settings.output}: exists; choose another --output")
-    _cameras(dataset, settings.cameras)
     path = settings.table or _table_of(source)
     table = Table(path, segments(dataset))
 

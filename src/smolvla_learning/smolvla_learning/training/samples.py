@@ -220,7 +220,7 @@ class Source:
         return self._actions[np.minimum(wanted, ends - 1)], wanted >= ends
 
     def ahead(self, frames: Indices, offsets: Indices) -> Indices:
-        """Return the frames that lie so many behind (n,) `frames`, within their episodes."""
+        """Return the frames that are so many later than (n,) `frames`, within their episodes."""
         return np.minimum(frames + offsets, self._ends[frames] - 1)
 
     def state(self, frames: NDArray[np.int64]) -> Floats:
@@ -238,7 +238,7 @@ class Batches:
     Args:
         sources: in the order of `SampleOrder`.
         policy: whose tokenizer applies.
-        state_offset: state and actions are of a moment up to so many frames behind the images.
+        state_offset: state and actions are of a moment up to so many frames later than the images.
     """
 
     def __init__(

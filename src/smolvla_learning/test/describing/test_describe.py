@@ -255,6 +255,20 @@ def test_the_table_is_edited_and_applied_without_a_model(dataset, capsys):
     assert "exists" in capsys.readouterr().err
 
 
+def test_sentences_that_a_person_writes_need_no_cameras(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with DatasetWriter.create(
+        tmp_path / "blind", fps=10, robot_type="arm", features=joint_features(JOINTS)
+    ) as writer:
+        writer.add_frame({"observation.state": np.zeros(2), "action": np.zeros(2)}, "Task 1")
+        writer.save_episode()
+    (tmp_path / "blind-sentences.csv").write_text(
+        "episode,before,after,problem\n0,Task 1,Open it slowly,\n"
+    )
+    assert main(["blind", "--output", "new"]) == 0
+    assert Dataset.open("new").tasks == ["Open it slowly"]
+
+
 @pytest.mark.parametrize(
     ("content", "status", "text"),
     [

@@ -43,7 +43,7 @@ class RobotFacts:
         tasks: the instructions that were learned.
         rtc_delay: up to so many first actions of a chunk may be given (training option
             ``--rtc-delay``).
-        state_offset: the state may be that of up to so many actions behind the images
+        state_offset: the state may be that of up to so many actions later than the images
             (``--state-offset``).
     """
 
