@@ -8,6 +8,10 @@ from collections import deque
 
 SHARES = 100
 """g is looked for in steps of 1/100."""
+FRESH = 0.7
+"""The least g that `best_threshold` chooses: as in the SmolVLA paper."""
+SPARE = 0.1
+"""Share of a chunk for an answer that takes longer than those before."""
 WINDOW = 100
 RECENT = 10
 RATE_SPAN = 10.0
@@ -127,6 +131,29 @@ def least_threshold(delay: int, rows: int) -> float | None:
     return next((share for share in shares if wants_chunk(share, delay, rows)), None)
 
 
+def best_threshold(delay: int, chunk_size: int, state_offset: int = 0) -> float:
+    """Return the g with which the arm moves most, and the plan is as fresh as that allows.
+
+    Where no queue outlasts the delay, the arm moves and waits by turns. With q of n rows left at
+    the request, q are executed meanwhile, ``n - 2 q`` after, and then it is asked again: the arm
+    moves for ``n - q`` of ``n - 2 q + delay`` ticks. That grows with q where the delay is shorter
+    than a chunk; else it is most with q = 0.
+
+    Args:
+        delay: actions that pass while a chunk is made.
+        chunk_size: actions of a chunk that is asked for at standstill.
+        state_offset: one asked for in motion has up to so many more, see ``ActionChunk``.
+
+    Returns:
+        0 for synchronous execution, else `FRESH` or more.
+    """
+    rows = chunk_size + min(delay, state_offset)
+    least = least_threshold(delay, rows)
+    if least is not None:
+        return min(1.0, max(FRESH, least + SPARE))
+    return FRESH if delay < rows else 0.0
+
+
 def starvation_reason(
     latency_p50: float,
     latency_p95: float,
@@ -134,6 +161,8 @@ def starvation_reason(
     chunk_size: int,
     period: float,
     offered: int = 0,
+    *,
+    chosen: bool = False,
 ) -> str:
     """Return why the queue runs dry and what to do about it.
 
@@ -144,25 +173,29 @@ def starvation_reason(
         chunk_size: rows of a chunk that are used.
         period: time between two rows [s].
         offered: rows of a chunk before actions_per_chunk cut it; 0 where that is not known.
+        chosen: `share` is that of `best_threshold`.
     """
+    share = 0.5 if chosen else share
     hidden = hidden_latency(share, chunk_size, period)
     half = hidden_latency(1.0, chunk_size, period)
     ticks = 0 if math.isnan(latency_p95) else math.ceil(latency_p95 / period - 1e-9) + 1
     least = least_threshold(ticks, chunk_size)
-    if not latency_p95 > hidden or (latency_p50 <= hidden and least is None):
+    if not latency_p95 > hidden or (latency_p50 <= hidden and (least is None or chosen)):
         return (
             f"the policy mostly answers in time ({latency_p50:.2f} s), but now and then not "
             f"before the queue is empty (after {hidden:.2f} s): look at the load of its machine "
             "(top, nvidia-smi) and at the network"
         )
     message = f"the policy takes {latency_p95:.2f} s, the queue reaches {hidden:.2f} s: "
-    if least is not None:
+    if least is not None and not chosen:
         return message + f"raise chunk_size_threshold (g) to {least:.2f} or more"
     message += f"no chunk_size_threshold (g) hides more than half a chunk ({half:.2f} s); "
     longer = f"chunks of {2 * ticks} actions or more"
     if offered >= 2 * ticks:
         longer = f"actions_per_chunk of {2 * ticks} or more (the policy's chunks have {offered})"
     also = " with chunk_size_threshold 0.5" if share < 0.5 else ""
+    if ticks <= chunk_size:
+        also += f", a checkpoint trained for the delay (smolvla train --state-offset {ticks})"
     return message + (
         f"it takes {longer}{also}, a faster device, or a smaller network or number type (dtype)"
     )

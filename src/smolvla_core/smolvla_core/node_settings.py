@@ -19,6 +19,7 @@ from smolvla_core.robot import FORWARD, SHIPPED, TRAJECTORY, Output, Robot, Robo
 from smolvla_core.settings import SettingError, Settings, live_setting, same, setting
 
 AGGREGATIONS = {
+    "auto": "'latest' where real_time_chunking continues the queued actions, else 'weighted'",
     "latest": "the new actions only",
     "weighted": "0.3 old + 0.7 new",
     "average": "half and half",
@@ -218,14 +219,15 @@ class ExecutorSettings(RobotSettings, ManagedSettings):
         choices=("", FORWARD, TRAJECTORY),
     )
     chunk_size_threshold: float = live_setting(
-        0.7,
+        -1.0,
         "g: the next chunk is requested when less than this share of a chunk is queued. 0: only "
-        "when the queue is empty (synchronous); 1: every tick.",
-        0.0,
+        "when the queue is empty (synchronous); 1: every tick; below 0: chosen from the measured "
+        "latency and what the checkpoint was trained for, as the status says (execution).",
+        -1.0,
         1.0,
     )
     aggregate: str = live_setting(
-        "weighted",
+        "auto",
         "How a new chunk is blended with the queued actions of the same ticks: "
         + "; ".join(f"'{name}': {meaning}" for name, meaning in AGGREGATIONS.items())
         + ".",

@@ -36,7 +36,10 @@ SCENES = "scenes"
 RTC = "guided"
 """Real-time chunking that any checkpoint does."""
 
-CHUNKINGS = (RTC, "trained", "future_state", "auto")
+AUTO = "auto"
+"""As the nodes do by themselves: g, way to blend and real-time chunking are chosen."""
+
+CHUNKINGS = (RTC, "trained", "future_state")
 """Values of `real_time_chunking` among the ways to blend: the policy blends, the executor
 replaces."""
 
@@ -183,7 +186,8 @@ class BenchSettings(PlaySettings):
     aggregate: tuple[str, ...] = setting(
         (),
         "Ways to blend chunks: of the executor, or real_time_chunking of the policy (default: all "
-        "that the checkpoint was trained for; quick: weighted, guided).",
+        "that the checkpoint was trained for; quick: weighted, auto). auto: as the nodes do by "
+        "themselves, g included.",
         choices=BLENDS,
     )
     minute: float = setting(60.0, "Length of continuous operation [s].", above=0)

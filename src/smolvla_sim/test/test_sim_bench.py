@@ -9,6 +9,7 @@ import json
 from contextlib import redirect_stderr, redirect_stdout
 
 import pytest
+from smolvla_core.node_settings import AGGREGATIONS
 from smolvla_sim.bench import __main__ as bench
 from smolvla_sim.bench import report
 from smolvla_sim.bench.files import read_claim
@@ -27,6 +28,7 @@ from smolvla_sim.settings import BLENDS, BenchSettings
 
 SYNC = Execution(0.0, actions_per_chunk=8, resume_jump=NO_APPROACH)
 ASYNC = Execution(0.7, "latest")
+PLAIN = (*AGGREGATIONS, "guided")
 REACH, _ = completed(BenchSettings(policy="scripted", kind="reach", time_limit=4.0, minute=3.0))
 
 
@@ -35,13 +37,14 @@ def names(*arguments, **options):
 
 
 def test_what_is_compared():
-    assert names(8, 16) == [
+    assert names(8, 16, blends=PLAIN) == [
         "sync, 8 actions",
         "sync, whole chunk",
         "async g=0.3 weighted",
         "async g=0.5 weighted",
         "async g=0.7 weighted",
         "async g=0.9 weighted",
+        "auto",
         "async g=0.7 latest",
         "async g=0.7 average",
         "async g=0.7 conservative",
@@ -52,11 +55,11 @@ def test_what_is_compared():
         "async g=0.9 RTC guided",
         "async g=0.7 weighted by tick",
     ]
-    assert len(set(executions(8, 16))) == 15
+    assert len(set(executions(8, 16, blends=PLAIN))) == 16
 
 
 def test_synchronous_rows_go_on_at_once_and_real_time_chunking_replaces():
-    for execution in executions(8, 16):
+    for execution in executions(8, 16, blends=PLAIN[1:]):
         assert execution.resume_jump == (NO_APPROACH if execution.synchronous else 0.2)
         assert execution.synchronous is (execution.chunk_size_threshold == 0.0)
         has = execution.name.endswith("RTC guided")

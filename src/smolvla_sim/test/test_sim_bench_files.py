@@ -31,7 +31,7 @@ from smolvla_sim.settings import BenchSettings
 
 SYNC = Execution(0.0, actions_per_chunk=8, resume_jump=NO_APPROACH)
 WHOLE = Execution(0.0, resume_jump=NO_APPROACH)
-ASYNC = Execution(0.7)
+ASYNC = Execution(0.7, "weighted")
 RTC = Execution(0.7, "latest", real_time_chunking="guided")
 FACTS = PolicyFacts(16, 8, ("top", "wrist"))
 COMMON = {
@@ -140,13 +140,13 @@ def test_the_best_asynchronous_row_has_enough_success_first():
     sync = row_of(SYNC, 18, cubes=(5, 5))
     # 17 of 20 are five points less than 18.
     greedy, good, better = (
-        row_of(Execution(g), successes, cubes=(cubes, cubes))
+        row_of(Execution(g, "weighted"), successes, cubes=(cubes, cubes))
         for g, successes, cubes in ((0.3, 17, 20), (0.5, 18, 9), (0.7, 20, 10))
     )
     assert best_asynchronous([sync, greedy, good, better]) is better
     assert best_asynchronous([sync, greedy, good]) is good
     assert best_asynchronous([greedy, sync]) is greedy
-    same = row_of(Execution(0.9), 19, cubes=(10, 10))
+    same = row_of(Execution(0.9, "weighted"), 19, cubes=(10, 10))
     assert best_asynchronous([sync, same, better]) is better
 
 

@@ -81,6 +81,9 @@ def chunk_message(
         joint_names=list(backend.joint_names),
         period=to_duration(backend.period),
         positions=flatten(positions),
+        real_time_chunking=getattr(backend, "continues", ""),
+        chunk_size=backend.chunk_size,
+        state_offset=getattr(backend, "state_offset", 0),
         policy=f"{backend.name}: {backend.description}",
     )
     message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp_ns, 10**9)

@@ -29,12 +29,16 @@ class Chunk:
         first_tick: the tick of row 0, as asked for; row i belongs to tick first_tick + i.
         positions: (rows, joints) [rad].
         period: time between two rows [s].
+        continues, chunk_size, state_offset: see ``smolvla_msgs/ActionChunk``.
     """
 
     request_id: int
     first_tick: int
     positions: NDArray[np.float64]
     period: float
+    continues: str = ""
+    chunk_size: int = 0
+    state_offset: int = 0
 
 
 def chunk_problem(chunk: Chunk, joints: tuple[str, ...]) -> str:
@@ -113,8 +117,24 @@ AGGREGATIONS: dict[str, Aggregation] = {
     "conservative": _blend(0.3),
     "temporal_ensemble": _temporal_ensemble,
 }
-"""By the names of `node_settings.AGGREGATIONS`. The shares of the new chunk in
+"""By the names of `node_settings.AGGREGATIONS`, less `auto`. The shares of the new chunk in
 `weighted`, `average` and `conservative` are those of LeRobot's functions of these names."""
+
+
+def chosen_aggregation(name: str, continues: str) -> str:
+    """Turn `auto` into the name of an aggregation.
+
+    A chunk that continues the queued actions agrees with them already; blended with what was
+    planned before it would be neither plan.
+
+    Args:
+        name: parameter ``aggregate``.
+        continues: of the chunk.
+    """
+    if name != "auto":
+        return name
+    return "weighted" if continues in ("", "off") else "latest"
+
 
 Alignment = Callable[[Rows, int, NDArray[np.float64]], int]
 """(chunk (rows, joints), rows whose ticks are over, next action (joints,)) -> rows to trim.
@@ -179,7 +199,7 @@ class ChunkQueue:
 
     def reconfigure(self, settings: ExecutorSettings) -> None:
         """Merge the next chunks in another way; the queued actions stay."""
-        self._aggregate = AGGREGATIONS[settings.aggregate]
+        self._aggregate = settings.aggregate
         self._align = ALIGNMENTS[settings.alignment]
 
     def clear(self) -> None:
@@ -259,7 +279,8 @@ class ChunkQueue:
         before = old[0] if blended else (kept[-1] if len(kept) else self._last)
         seam = 0.0 if before is None else float(np.max(np.abs(before - new[0])))
 
-        rows = np.concatenate((kept, self._aggregate(old, new[:blended], counts), new[blended:]))
+        aggregate = AGGREGATIONS[chosen_aggregation(self._aggregate, chunk.continues)]
+        rows = np.concatenate((kept, aggregate(old, new[:blended], counts), new[blended:]))
         rows.setflags(write=False)
         self._counts = np.concatenate(
             (

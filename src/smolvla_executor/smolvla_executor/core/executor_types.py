@@ -113,6 +113,7 @@ class Status(Counters):
     tick: int
     queue_depth: int
     chunk_size: int
+    execution: str
     chunk_size_threshold: float
     action_period: float
     joint_state_age: float

@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from smolvla_core.latency import LatencyWindow, starvation_reason, wants_chunk
+from smolvla_core.latency import FRESH, LatencyWindow, best_threshold, starvation_reason, wants_chunk
 from smolvla_core.level import Level
 from smolvla_core.node_settings import ExecutorSettings
 
-from smolvla_executor.core.chunk_queue import Chunk, ChunkQueue, Upsampler
+from smolvla_executor.core.chunk_queue import Chunk, ChunkQueue, Upsampler, chosen_aggregation
 from smolvla_executor.core.executor_types import Counters, Request
 from smolvla_executor.core.guard import Guard
 
@@ -62,6 +62,7 @@ class Planner:
         """Go by other settings from now on; queue and requests stay."""
         self._settings, self._guard = settings, guard
         self.queue.reconfigure(settings)
+        self._choose()
 
     def reset(self) -> None:
         """Begin anew at tick 0 with all counters at zero; latencies stay known."""
@@ -70,6 +71,8 @@ class Planner:
         self.period = 0.0
         """Time between two queued actions [s]; 0 before the first chunk."""
         self.chunk_size = 0
+        self._newest: Chunk | None = None
+        self._choose()
         self._problem = ""
         self._problem_level = Level.OK
         self._offered = 0
@@ -132,7 +135,7 @@ class Planner:
         if self.uninstructed or self.in_flight or now < self._not_before:
             return None
         queued = len(self.queue)
-        if not wants_chunk(self._settings.chunk_size_threshold, queued, self.chunk_size):
+        if not wants_chunk(self.threshold, queued, self.chunk_size):
             return None
         request_id = self._next_id
         self._next_id += 1
@@ -144,14 +147,13 @@ class Planner:
         self.counters.requests += 1
         if self._silent_since is None:
             self._silent_since = now
-        delay = self.latency.expected_delay(self.period) if self.period else 0
         return Request(
             request_id=request_id,
             tick=tick,
             committed=self.queue.committed(),
             period=self.period,
             # Ticks stand still once the queue is empty.
-            expected_delay=min(delay, queued),
+            expected_delay=min(self._delay, queued),
             must_go=queued == 0,
         )
 
@@ -184,7 +186,8 @@ class Planner:
             )
         for older in [sent for sent in self._sent if sent < chunk.request_id]:
             del self._sent[older]
-        self.chunk_size = len(chunk.positions)
+        self.chunk_size, self._newest = len(chunk.positions), chunk
+        self._choose()
         self.counters.chunks_merged += 1
         self.counters.seam_jump_last = result.seam_jump
         self.counters.seam_jump_max = max(self.counters.seam_jump_max, result.seam_jump)
@@ -231,10 +234,51 @@ class Planner:
 
     def starvation_reason(self) -> str:
         """Say why there are too few actions, though the policy answers, and what to do."""
-        latency, share = self.latency, self._settings.chunk_size_threshold
+        latency = self.latency
         return starvation_reason(
-            latency.p50, latency.p95, share, self.chunk_size, self.period, self._offered
+            latency.p50,
+            latency.p95,
+            self.threshold,
+            self.chunk_size,
+            self.period,
+            self._offered,
+            chosen=self._chooses,
         )
+
+    @property
+    def execution(self) -> str:
+        """How chunks are executed, in words; empty before the first."""
+        if self._newest is None:
+            return ""
+        how = f"asynchronous, g {self.threshold:g}" if self.threshold else "synchronous"
+        if self._chooses:
+            how += f" (chosen for a delay of {self._delay} actions)"
+        continues = self._newest.continues
+        how += f", {chosen_aggregation(self._settings.aggregate, continues)}"
+        return how + (f", chunks continue by {continues}" if continues not in ("", "off") else "")
+
+    @property
+    def _chooses(self) -> bool:
+        return self._settings.chunk_size_threshold < 0.0
+
+    @property
+    def _delay(self) -> int:
+        return self.latency.expected_delay(self.period) if self.period else 0
+
+    def _choose(self) -> None:
+        """Choose g, where the settings leave it to the executor."""
+        self.threshold = self._settings.chunk_size_threshold
+        if not self._chooses:
+            return
+        self.threshold = FRESH
+        if self._newest is not None:
+            newest = self._newest
+            rows = newest.chunk_size or len(newest.positions)
+            most = self._settings.actions_per_chunk or rows + newest.state_offset
+            rows = min(rows, most)
+            self.threshold = best_threshold(
+                self._delay, rows, min(newest.state_offset, most - rows)
+            )
 
     def _answered(self, request_id: int) -> _Sent | None:
         """Return the request that an answer is for, once; None for an answer to ignore."""

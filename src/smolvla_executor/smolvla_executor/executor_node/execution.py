@@ -420,7 +420,15 @@ class Execution:
             )
             return
         period = converters.from_duration(message.period)
-        chunk = Chunk(message.request_id, message.first_tick, positions, period)
+        chunk = Chunk(
+            message.request_id,
+            message.first_tick,
+            positions,
+            period,
+            message.real_time_chunking,
+            message.chunk_size,
+            message.state_offset,
+        )
         self._thread.post(lambda now: self._take(chunk, message.instruction, now))
 
     # In the thread of the control loop.

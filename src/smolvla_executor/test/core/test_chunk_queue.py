@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -117,6 +119,19 @@ def test_temporal_ensemble_is_the_weighted_mean_of_all_predictions() -> None:
     assert actions.pop()[0] == pytest.approx(np.average(values, weights=weights), abs=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("continues", "expected"),
+    [("", 1.7), ("off", 1.7), ("guided", 2.0), ("trained", 2.0), ("trained+future_state", 2.0)],
+)
+def test_what_continues_the_queue_replaces_it_and_is_not_blended_twice(
+    continues: str, expected: float
+) -> None:
+    actions = queue("auto")
+    actions.merge(chunk(0, 2, value=1.0))
+    actions.merge(replace(chunk(0, 2, value=2.0), continues=continues))
+    assert actions.pop()[0] == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("name", sorted(AGGREGATIONS))
 def test_chunks_that_agree_are_not_changed_by_a_bit(name: str) -> None:
     actions = queue(name)
@@ -128,7 +143,7 @@ def test_chunks_that_agree_are_not_changed_by_a_bit(name: str) -> None:
 
 def test_each_choice_of_the_settings_is_computed() -> None:
     choices = settings_of(ExecutorSettings)
-    assert choices["aggregate"].choices == tuple(AGGREGATIONS)
+    assert choices["aggregate"].choices == ("auto", *AGGREGATIONS)
     assert choices["alignment"].choices == tuple(ALIGNMENTS)
 
 

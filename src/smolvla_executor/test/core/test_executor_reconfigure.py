@@ -259,8 +259,8 @@ def test_a_dry_run_in_the_middle_only_begins(rig) -> None:
     [
         ({"max_speed": [1.0, 2.0]}, "needs one, or one for each of pan, lift, gripper"),
         ({"max_step": np.nan}, "must be a finite number"),
-        ({"chunk_size_threshold": 1.2, "max_speed": 0.1}, "from 0 up to 1"),
-        ({"aggregate": "mean", "max_speed": 0.1}, "mean, which is not one of latest"),
+        ({"chunk_size_threshold": 1.2, "max_speed": 0.1}, "from -1 up to 1"),
+        ({"aggregate": "mean", "max_speed": 0.1}, "mean, which is not one of auto, latest"),
         ({"alignment": "time", "max_speed": 0.1}, "time, which is not one of tick"),
         ({"robot": robot_file(("pan", "lift", "jaw")), "max_speed": 0.1}, "joints stays"),
         ({"rate": 10.0, "max_speed": 0.1}, "rate stays"),

@@ -60,6 +60,52 @@ def test_where_no_threshold_helps_longer_chunks_are_named_that_do(make_rig, tick
     assert slow(make_rig, ticks, longer, threshold).status().starvations == 0
 
 
+def executed(rig) -> int:
+    return sum(output.executed_tick is not None for output in rig.outputs)
+
+
+@pytest.mark.parametrize("ticks", range(1, 24))
+def test_a_threshold_that_is_left_to_the_executor_moves_the_arm_most(make_rig, ticks):
+    rig = slow(make_rig, ticks, 16, -1.0)
+    chosen = rig.status().chunk_size_threshold
+    assert f"chosen for a delay of {ticks} actions" in rig.status().execution
+    assert ("synchronous" if chosen == 0.0 else f"asynchronous, g {chosen:g} ") in (
+        rig.status().execution
+    )
+    if ticks <= 8:
+        assert rig.status().starvations <= 1  # before the first latency is known
+        assert chosen >= 0.7
+    others = [executed(slow(make_rig, ticks, 16, share)) for share in (0.0, 0.3, 0.7, 1.0)]
+    assert executed(rig) >= max(others) - 16
+
+
+def test_a_delay_beyond_the_reach_is_waited_for_and_says_what_helps(make_rig):
+    rig = slow(make_rig, 14, 16, -1.0)
+    assert rig.status().chunk_size_threshold == 0.7
+    words = next(o.reason for o in reversed(rig.outputs) if o.state == State.HOLDING)
+    assert "no chunk_size_threshold (g) hides more than half a chunk" in words
+    assert "raise" not in words
+    assert "--state-offset 15" in words
+    longer = int(number(r"chunks of (\d+) actions or more", words))
+    assert slow(make_rig, 14, longer, -1.0).status().starvations <= 1
+    # Trained for the delay, a chunk reaches farther by it.
+    rig = make_rig(chunk_size_threshold=-1.0)
+
+    def future(request):
+        ahead = min(request.expected_delay, 15, max(0, len(request.committed) - 1))
+        made = rig.chunk_for(request, rows=16 + ahead)
+        rig.post_chunk(
+            14 * PERIOD,
+            replace(made, continues="future_state", chunk_size=16, state_offset=15),
+        )
+
+    rig.policy = future
+    rig.start()
+    rig.cycle(400)
+    assert rig.status().starvations <= 1
+    assert "chunks continue by future_state" in rig.status().execution
+
+
 def test_chunks_that_are_cut_too_short_say_where_to_cut_them(make_rig):
     words = hold_reason(slow(make_rig, 9, 50, 0.6, actions_per_chunk=12))
     cut = int(number(r"actions_per_chunk of (\d+) or more", words))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from smolvla_learning.training.grounding import GroundingHead, ImageGrid, add_named, grounding_loss
-from smolvla_learning.training.samples import Batch
+from smolvla_learning.training.samples import Batch, draw_delays
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ class Learner(nn.Module):
         known = None
         if self._rtc_delay:
             count, chunk = actions.shape[:2]
-            delays = torch.randint(0, self._rtc_delay + 1, (count, 1), generator=generator)
+            delays = draw_delays(self._rtc_delay, count, generator)[:, None]
             known = (torch.arange(chunk) < delays).to(actions.device)
             ignored = ignored | known
         errors = denoising_errors(self.network, cache, actions, noise, time, known)

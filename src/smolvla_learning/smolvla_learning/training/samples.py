@@ -290,8 +290,7 @@ class Batches:
         )
 
     def _offsets(self, count: int, generator: torch.Generator | None) -> Indices:
-        drawn = torch.randint(0, self._offset + 1, (count,), generator=generator)
-        return drawn.numpy().astype(np.int64)
+        return draw_delays(self._offset, count, generator).numpy()
 
     def _labels(
         self, groups: Sequence[tuple[Source, NDArray[np.int64]]], camera: int
@@ -315,6 +314,19 @@ class Batches:
         tokens = torch.tensor([ids for ids, _ in padded])
         valid = torch.tensor([real for _, real in padded])
         return tokens, None if bool(valid.all()) else valid
+
+
+def draw_delays(longest: int, count: int, generator: torch.Generator | None) -> Tensor:
+    """Draw delays from 0 to `longest` actions, short ones more often.
+
+    With all equally often, what an arm does without delay would be learned in one of
+    ``longest + 1`` samples. The authors of training-time real-time chunking weight delays so in
+    simulation, too (arXiv 2512.05964).
+
+    Returns:
+        (count,) int64.
+    """
+    return ((longest + 1) * torch.rand(count, generator=generator) ** 2).long()
 
 
 def _padded(values: Floats, width: int) -> Floats:

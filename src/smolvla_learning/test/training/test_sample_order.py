@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from smolvla_learning.dataset import Dataset, DatasetWriter, numeric_feature
 from smolvla_learning.dataset.features import INTERVENTION
-from smolvla_learning.training.samples import SampleOrder, intervention_repeats
+from smolvla_learning.training.samples import SampleOrder, draw_delays, intervention_repeats
 
 
 def test_an_epoch_shows_every_frame_once():
@@ -69,3 +70,11 @@ def test_frames_of_a_human_weigh_more(tmp_path):
 def test_what_cannot_be_sampled_is_refused(lengths, shares):
     with pytest.raises(ValueError, match="got"):
         SampleOrder(lengths, shares)
+
+
+def test_every_delay_is_trained_and_none_most_of_all():
+    drawn = draw_delays(4, 5000, torch.Generator().manual_seed(0))
+    counts = torch.bincount(drawn, minlength=5).tolist()
+    assert counts == sorted(counts, reverse=True)
+    assert len(counts) == 5
+    assert min(counts) > 300

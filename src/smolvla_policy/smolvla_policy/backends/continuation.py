@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from smolvla_core.backend import ChunkRequest
 
 Rows = NDArray[np.float64]
+FUTURE_STATE = "future_state"
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def check_chunking(method: str, rtc_delay: int, state_offset: int) -> None:
     """
     options = {
         "trained": ("--rtc-delay", rtc_delay),
-        "future_state": ("--state-offset", state_offset),
+        FUTURE_STATE: ("--state-offset", state_offset),
     }
     option, limit = options.get(method, ("", 1))
     if not limit:
@@ -62,6 +63,19 @@ def check_chunking(method: str, rtc_delay: int, state_offset: int) -> None:
             f"real_time_chunking is '{method}', but the checkpoint was not trained for it "
             f"(smolvla train {option}); use 'guided' or 'auto'"
         )
+
+
+def methods(method: str, rtc_delay: int, state_offset: int) -> str:
+    """Turn ``auto`` into what the checkpoint was trained for: ``off`` where for nothing.
+
+    Args:
+        method: value of `real_time_chunking`.
+        rtc_delay, state_offset: see `RobotFacts`.
+    """
+    if method != "auto":
+        return method
+    trained = {"trained": rtc_delay, FUTURE_STATE: state_offset}
+    return "+".join(name for name, limit in trained.items() if limit) or "off"
 
 
 def continuation(

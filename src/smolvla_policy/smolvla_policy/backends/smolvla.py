@@ -17,7 +17,7 @@ from smolvla_core.robot import VELOCITY, VELOCITY_SUFFIX, Robot, load_robot
 from smolvla_core.units.joint_units import JointUnits
 
 from smolvla_policy.backends.completion import choose_units, complete
-from smolvla_policy.backends.continuation import check_chunking, continuation
+from smolvla_policy.backends.continuation import FUTURE_STATE, check_chunking, continuation, methods
 from smolvla_policy.backends.smolvla_settings import SmolVLASettings
 from smolvla_policy.checkpoint.config import ACTION, STATE, SmolVLAConfig
 from smolvla_policy.checkpoint.contents import (
@@ -116,6 +116,16 @@ class SmolVLABackend:
         self._instruction = ""
         self._seed, self._index = settings.seed, 0
         self.policy.warm_up(tuple(features.values()))
+
+    @property
+    def continues(self) -> str:
+        """How chunks continue the queued actions, see ``smolvla_msgs/ActionChunk``."""
+        return methods(self.real_time_chunking, *self._trained_for)
+
+    @property
+    def state_offset(self) -> int:
+        """How many rows longer a late chunk may be."""
+        return self._trained_for[1] if FUTURE_STATE in self.continues else 0
 
     def infer(self, observation: Observation, request: ChunkRequest) -> NDArray[np.float64]:
         """Predict a chunk.

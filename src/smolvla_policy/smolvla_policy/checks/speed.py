@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from smolvla_core.backend import ChunkRequest, Observation
-from smolvla_core.latency import LatencyWindow, least_threshold
+from smolvla_core.latency import LatencyWindow, best_threshold, least_threshold
 
 from smolvla_policy.backends.smolvla import create
 from smolvla_policy.backends.smolvla_settings import SmolVLASettings
@@ -146,7 +146,7 @@ def check_latency(
     Args:
         measured: chunks.
         period: between two actions [s].
-        threshold: g, the executor's ``chunk_size_threshold``.
+        threshold: g, the executor's ``chunk_size_threshold``; below 0: it chooses.
         actions_per_chunk: the executor's; 0 for all.
         state_offset: chunks begin so many actions after their request, at most.
     """
@@ -168,15 +168,22 @@ def check_latency(
         advice = f"the arm stands still for {worst:.2f} s after each chunk: it is synchronous"
         return [latency, Row.warn("g", f"chunk_size_threshold is 0; {lasting}", advice)]
     least = least_threshold(delay, rows)
+    if chosen := threshold < 0.0:
+        whole = min(measured.chunk_size, actions_per_chunk or rows)
+        threshold = best_threshold(delay, whole, rows - whole)
     if least is None:
         # Actions stand still meanwhile, so nothing is lost but time.
         found = (
             f"{lasting}; to hide {delay} actions it would have to have {2 * delay}: the arm will "
             "move and wait by turns, whatever chunk_size_threshold is"
         )
+        found += f"; {threshold:g} is chosen, with which it moves most" if chosen else ""
         advice = "a faster device, fewer cameras, or a checkpoint with longer chunks"
+        if delay <= measured.chunk_size:
+            advice += f" or one trained for the delay (smolvla train --state-offset {delay})"
         return [latency, Row.warn("g", found, advice)]
-    found = f"chunk_size_threshold is {threshold:g}, needed {least:.2f}; {lasting}"
+    by = " (chosen)" if chosen else ""
+    found = f"chunk_size_threshold is {threshold:g}{by}, needed {least:.2f}; {lasting}"
     if threshold < least:
         advice = f"set chunk_size_threshold to {min(1.0, least + 0.1):.2f} or more"
         return [latency, Row.fix("g", found, advice)]

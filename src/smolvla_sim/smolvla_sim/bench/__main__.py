@@ -25,7 +25,7 @@ from smolvla_sim.bench.runs import MEASUREMENTS, BenchPlayer, Job
 from smolvla_sim.bench.summary import Row
 from smolvla_sim.play.policies import PolicyFacts, completed
 from smolvla_sim.play.workers import run_in_processes
-from smolvla_sim.settings import BLENDS, RTC, BenchSettings, add_arguments, from_arguments
+from smolvla_sim.settings import AUTO, BLENDS, BenchSettings, add_arguments, from_arguments
 from smolvla_sim.world.rendering import choose_gl
 
 
@@ -61,14 +61,13 @@ def measure(
 def _whole(settings: BenchSettings) -> BenchSettings:
     """Return the settings with the whole matrix, or its quick part, where nothing was given."""
     quick = settings.quick
-    usual = runs.USUAL
     return replace(
         settings,
         episodes=settings.episodes or (5 if quick else 20),
         delays=settings.delays or ((0, runs.CLAIM_DELAY) if quick else runs.DELAYS),
         chunk_size_threshold=settings.chunk_size_threshold
-        or ((usual.chunk_size_threshold,) if quick else runs.THRESHOLDS),
-        aggregate=settings.aggregate or ((usual.aggregate, RTC) if quick else ()),
+        or ((runs.USUAL_THRESHOLD,) if quick else runs.THRESHOLDS),
+        aggregate=settings.aggregate or (("weighted", AUTO) if quick else ()),
     )
 
 
@@ -76,7 +75,6 @@ def learned_blends(facts: PolicyFacts) -> list[str]:
     """Return the ways to blend that a policy was trained for, or needs no training for."""
     lacking = {"trained"} if not facts.rtc_delay else set()
     lacking |= {"future_state"} if not facts.state_offset else set()
-    lacking |= {"auto"} if lacking else set()  # then it is one of the others
     return [blend for blend in BLENDS if blend not in lacking]
 
 

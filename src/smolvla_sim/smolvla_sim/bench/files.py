@@ -20,7 +20,7 @@ from smolvla_core.settings import settings_of
 from smolvla_policy.checkpoint.source import WEIGHTS, find_checkpoint
 
 from smolvla_sim.bench import report, summary
-from smolvla_sim.bench.runs import CLAIM_DELAY, EPISODE, MINUTE, USUAL, Cell, Job
+from smolvla_sim.bench.runs import BLENDED, CLAIM_DELAY, EPISODE, MINUTE, USUAL, Cell, Job
 from smolvla_sim.bench.summary import Result, Row
 from smolvla_sim.play.loop import Execution
 from smolvla_sim.play.policies import PolicyFacts
@@ -100,7 +100,7 @@ def write_report(
             "bars": [dataclasses.asdict(check) for check in checks],
         },
     )
-    wanted = (USUAL, best.cell.execution if best else None)
+    wanted = (BLENDED, USUAL, best.cell.execution if best else None)
     measured = dict.fromkeys(row.cell.execution for row in rows)
     drawn = [one for one in measured if one.synchronous or one in wanted]
     title = f"{settings.asked}, {len(seeds)} seeds, 95 % CI of the mean"

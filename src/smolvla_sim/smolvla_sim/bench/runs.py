@@ -11,12 +11,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from smolvla_core.node_settings import AGGREGATIONS
-
 from smolvla_sim.play.loop import DONE, NO_APPROACH, EpisodeLoop, Execution, Observer
 from smolvla_sim.play.measures import outcome
 from smolvla_sim.play.policies import load_backend
-from smolvla_sim.settings import CHUNKINGS, RTC, BenchSettings
+from smolvla_sim.settings import AUTO, BLENDS, CHUNKINGS, BenchSettings
 from smolvla_sim.world.simulation import Simulation, restock_rng
 from smolvla_sim.world.tasks import task_sequence
 
@@ -28,8 +26,12 @@ THRESHOLDS = (0.3, 0.5, 0.7, 0.9)
 DELAYS = (0, 100, 300, 600)
 CLAIM_DELAY = 300
 """The delay [ms] at which synchronous and asynchronous execution are judged."""
-USUAL = Execution()
-"""As `executor_node` does it."""
+USUAL_THRESHOLD = 0.7
+"""The SmolVLA paper's g."""
+BLENDED = Execution(USUAL_THRESHOLD, "weighted")
+"""As in the paper and LeRobot."""
+USUAL = Execution(real_time_chunking="auto")
+"""As `executor_node` and `policy_node` do it by themselves."""
 
 
 @dataclass(frozen=True)
@@ -54,14 +56,14 @@ def executions(
     n_action_steps: int,
     chunk_size: int,
     thresholds: Sequence[float] = THRESHOLDS,
-    blends: Sequence[str] = (*AGGREGATIONS, RTC),
+    blends: Sequence[str] = BLENDS,
 ) -> tuple[Execution, ...]:
     """Return what is compared: a part of all combinations, as time is not for free.
 
     Synchronous with `n_action_steps` and with the whole chunk, both without an approach after
     a hold, which would slow down what others do not have; every threshold with one way of
     blending (weighted, or the first of `blends`) and with real-time chunking; and every way of
-    `blends` with one threshold (0.7, or the first). All go on in a chunk by pose, as
+    `blends` with one threshold (0.7, or the first); `auto` has its own. All go on in a chunk by pose, as
     `executor_node` does; one goes on by tick for comparison.
     """
     thresholds = tuple(dict.fromkeys(thresholds))
@@ -70,21 +72,22 @@ def executions(
     if n_action_steps < chunk_size:
         found.append(sync)
     if thresholds and blends:
-        usual = USUAL.chunk_size_threshold
-        one = usual if usual in thresholds else thresholds[0]
-        one_way = USUAL.aggregate if USUAL.aggregate in blends else blends[0]
+        one = USUAL_THRESHOLD if USUAL_THRESHOLD in thresholds else thresholds[0]
+        one_way = "weighted" if "weighted" in blends else blends[0]
         ways = dict.fromkeys((one_way, *blends))
         found += [
             _asynchronous(threshold, name)
             for name in ways
             for threshold in (thresholds if name in (one_way, *CHUNKINGS) else (one,))
         ]
-        if one_way not in CHUNKINGS:
+        if one_way not in (*CHUNKINGS, AUTO):
             found.append(replace(_asynchronous(one, one_way), alignment="tick"))
-    return tuple(found)
+    return tuple(dict.fromkeys(found))
 
 
 def _asynchronous(threshold: float, blend: str) -> Execution:
+    if blend == AUTO:
+        return USUAL
     if blend in CHUNKINGS:
         return Execution(threshold, "latest", real_time_chunking=blend)
     return Execution(threshold, blend)

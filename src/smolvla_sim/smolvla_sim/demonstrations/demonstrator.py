@@ -50,13 +50,14 @@ _TIME_LIMIT = 15.0
 # Time constant of the noise on the commands, seconds.
 _NOISE_TIME = 0.4
 
-# How a checkpoint drives before; the expert shall know the troubles of each way. The default of
-# `executor_node` is there twice, as it is what most use.
+# How a checkpoint drives before; the expert shall know the troubles of each way. Blending, which
+# any checkpoint can do, is there twice.
+_USUAL = Execution(0.7, "weighted")
 _LEAD_IN_RATE = 30.0
 _LEAD_IN_WAYS = (
-    Execution(),
-    Execution(),
-    Execution(aggregate="latest", real_time_chunking="guided"),
+    _USUAL,
+    _USUAL,
+    Execution(0.7, "latest", real_time_chunking="guided"),
     Execution(chunk_size_threshold=0.0, actions_per_chunk=4, resume_jump=NO_APPROACH),
 )
 _LEAD_IN_DELAYS = (0.0, 0.1, 0.3, 0.6)

@@ -51,7 +51,7 @@ class Execution:
 
     Attributes:
         chunk_size_threshold: g, the share of a chunk below which the next one is asked for; 0:
-            only when none is left.
+            only when none is left; below 0: chosen by the executor.
         aggregate: how chunks are blended; without meaning where the threshold is 0.
         actions_per_chunk: rows of a chunk that are used; 0 all.
         resume_jump: an action that ends a hold is approached slowly when it is farther than
@@ -81,6 +81,8 @@ class Execution:
             return f"sync, {self.actions_per_chunk} actions"
         rows = f", {self.actions_per_chunk} actions" if self.actions_per_chunk else ""
         method = self.real_time_chunking
+        if self.chunk_size_threshold < 0.0:
+            return "auto"
         seam = self.aggregate if method == "off" else f"RTC {method.replace('_', ' ')}"
         by = "" if self.alignment == _USUAL.alignment else f" by {self.alignment}"
         return f"async g={self.chunk_size_threshold:g} {seam}{by}{rows}"
@@ -393,7 +395,13 @@ class EpisodeLoop:
                 self.core.planner.on_refusal(request_id, reply.answer.error, self.now)
                 continue
             chunk = Chunk(
-                request_id, reply.request.tick, reply.answer.positions, self._backend.period
+                request_id,
+                reply.request.tick,
+                reply.answer.positions,
+                self._backend.period,
+                getattr(self._backend, "continues", ""),
+                self._backend.chunk_size,
+                getattr(self._backend, "state_offset", 0),
             )
             if not self.core.planner.on_chunk(chunk, self.now):
                 self._observed = reply.observed
