@@ -170,27 +170,34 @@ class BenchSettings(PlaySettings):
     episodes: int | None = setting(None, "How many seeds (default: 20; quick: 5).", 1)
     seed: int = setting(5000, "Of the first scene.", 0)
     delays: tuple[int, ...] = setting(
-        (), "Delays of the answers [ms] (default: 0 100 300 600; quick: 0 300).", 0
+        (), "Delays of the answers [ms] (default: 0 100 300 600 1000 1500; quick: 0 300).", 0
+    )
+    jittering: tuple[int, ...] = setting(
+        (),
+        "Medians of delays that vary [ms], by --delay-spread and --lost (default: 300 where no "
+        "--delays are given; quick: none).",
+        0,
     )
     delay_spread: float = setting(
-        0.0,
-        "Standard deviation of the logarithm of each delay (log-normal), whose median is that of "
-        "--delays; 0: all are equal.",
+        0.5,
+        "Standard deviation of the logarithm of a delay of --jittering (log-normal).",
         0,
         2,
     )
-    lost: float = setting(0.0, "Share of the answers that never come.", 0, 0.9)
+    lost: float = setting(0.05, "Share of the answers of --jittering that never come.", 0, 0.9)
     chunk_size_threshold: tuple[float, ...] = setting(
-        (), "Thresholds g (default: 0.3 0.5 0.7 0.9; quick: 0.7).", above=0, upper=1
+        (0.7,), "Thresholds g.", above=0, upper=1
     )
     aggregate: tuple[str, ...] = setting(
         (),
-        "Ways to blend chunks: of the executor, or real_time_chunking of the policy (default: all "
-        "that the checkpoint was trained for; quick: weighted, auto). auto: as the nodes do by "
-        "themselves, g included.",
+        "Ways to blend chunks: of the executor, or real_time_chunking of the policy (default: "
+        "latest, weighted, all of the policy that the checkpoint was trained for, auto; quick: "
+        "weighted, auto). auto: as the nodes do by themselves, g included.",
         choices=BLENDS,
     )
-    minute: float = setting(60.0, "Length of continuous operation [s].", above=0)
+    minute: float = setting(
+        60.0, "Length of continuous operation [s]; 0: single tasks only.", 0
+    )
     rate: float = setting(30.0, "Rate of the control loop [Hz].", above=0)
     quick: bool = setting(False, "A small part, in minutes.")
     fresh: bool = setting(False, "Forget the runs done so far.")

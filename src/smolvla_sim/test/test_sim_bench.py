@@ -9,7 +9,9 @@ import json
 from contextlib import redirect_stderr, redirect_stdout
 
 import pytest
-from smolvla_core.node_settings import AGGREGATIONS
+from smolvla_core.node_settings import ExecutorSettings
+from smolvla_core.settings import settings_of
+from smolvla_policy.backends.smolvla_settings import SmolVLASettings
 from smolvla_sim.bench import __main__ as bench
 from smolvla_sim.bench import report
 from smolvla_sim.bench.files import read_claim
@@ -28,7 +30,6 @@ from smolvla_sim.settings import BLENDS, BenchSettings
 
 SYNC = Execution(0.0, actions_per_chunk=8, resume_jump=NO_APPROACH)
 ASYNC = Execution(0.7, "latest")
-PLAIN = (*AGGREGATIONS, "guided")
 REACH, _ = completed(BenchSettings(policy="scripted", kind="reach", time_limit=4.0, minute=3.0))
 
 
@@ -37,53 +38,53 @@ def names(*arguments, **options):
 
 
 def test_what_is_compared():
-    assert names(8, 16, blends=PLAIN) == [
+    assert names(8, 16) == [
         "sync, 8 actions",
         "sync, whole chunk",
-        "async g=0.3 weighted",
-        "async g=0.5 weighted",
+        "async g=0.7 latest by tick",
         "async g=0.7 weighted",
-        "async g=0.9 weighted",
-        "auto",
-        "async g=0.7 latest",
-        "async g=0.7 average",
-        "async g=0.7 conservative",
-        "async g=0.7 temporal_ensemble",
-        "async g=0.3 RTC guided",
-        "async g=0.5 RTC guided",
         "async g=0.7 RTC guided",
-        "async g=0.9 RTC guided",
-        "async g=0.7 weighted by tick",
+        "async g=0.7 RTC trained",
+        "async g=0.7 RTC future state",
+        "auto",
     ]
-    assert len(set(executions(8, 16, blends=PLAIN))) == 16
 
 
 def test_synchronous_rows_go_on_at_once_and_real_time_chunking_replaces():
-    for execution in executions(8, 16, blends=PLAIN[1:]):
+    for execution in executions(8, 16, blends=BLENDS):
         assert execution.resume_jump == (NO_APPROACH if execution.synchronous else 0.2)
         assert execution.synchronous is (execution.chunk_size_threshold == 0.0)
-        has = execution.name.endswith("RTC guided")
-        assert execution.real_time_chunking == ("guided" if has else "off")
-        assert (execution.aggregate == "latest") is (has or execution.name.endswith("latest"))
+        method = execution.real_time_chunking
+        assert (method != "off") is ("RTC" in execution.name or execution.name == "auto")
+        if "RTC" in execution.name:
+            assert execution.aggregate == "latest"
+
+
+def test_auto_is_what_the_nodes_do_by_themselves():
+    (auto,) = executions(16, 16, (0.3, 0.5), ("auto",))[1:]
+    usual = ExecutorSettings()
+    assert auto.chunk_size_threshold == usual.chunk_size_threshold < 0.0
+    assert (auto.aggregate, auto.alignment) == (usual.aggregate, usual.alignment)
+    declared = settings_of(SmolVLASettings)["real_time_chunking"].default
+    assert auto.real_time_chunking == declared == "auto"
 
 
 def test_a_part_of_the_comparison():
-    assert names(16, 16, (0.5,), ("guided",)) == ["sync, 16 actions", "async g=0.5 RTC guided"]
-    # Without 0.7 and weighted the first of each serves.
-    assert names(1, 16, (0.4, 0.2), ("average", "latest"))[2:] == [
+    assert names(16, 16, (0.5,), ("guided",)) == ["sync, whole chunk", "async g=0.5 RTC guided"]
+    assert names(1, 16, (0.4, 0.2), ("average", "auto"))[2:] == [
         "async g=0.4 average",
         "async g=0.2 average",
-        "async g=0.4 latest",
-        "async g=0.4 average by tick",
+        "auto",
     ]
-    assert names(8, 16, (), BLENDS) == ["sync, 8 actions", "sync, whole chunk"]
 
 
 def test_delays_are_slowest():
     compared = (SYNC, ASYNC)
     matrix = cells(compared, (300, 0))
     assert matrix == (Cell(SYNC, 300), Cell(ASYNC, 300), Cell(SYNC, 0), Cell(ASYNC, 0))
-    assert matrix[0].key == {**dataclasses.asdict(SYNC), "delay_ms": 300}
+    assert matrix[0].key == {**dataclasses.asdict(SYNC), "delay_ms": 300, "jitter": False}
+    both = cells((SYNC,), (300,), (300,))
+    assert [cell.delay for cell in both] == ["300 ms", "300 ms, jitter"]
 
 
 @pytest.fixture(scope="module")
@@ -146,11 +147,11 @@ def test_the_command_measures_and_writes(measured):
         f"sync_async.{ending}" for ending in ("jsonl", "json", "md", "png")
     }
     runs = (folder / "sync_async.jsonl").read_text().splitlines()[1:]
-    # Four executions, two measurements.
-    assert len({json.dumps({**json.loads(line), "figures": 0}) for line in runs}) == 8
+    # Three executions, two measurements.
+    assert len({json.dumps({**json.loads(line), "figures": 0}) for line in runs}) == 6
     assert out.startswith(
-        "4 cells: sync, 5 actions; sync, whole chunk; async g=0.7 weighted; "
-        "async g=0.7 weighted by tick; each at 300 ms; 1 seeds, a single task and 1.5 s each"
+        "3 cells: sync, 5 actions; sync, whole chunk; async g=0.7 weighted; each at 300 ms; "
+        "1 seeds, a single task and 1.5 s each"
     )
     assert (folder / "sync_async.md").read_text() in out
     claim = read_claim(folder)
@@ -163,7 +164,7 @@ def test_the_command_measures_and_writes(measured):
 
 def test_waiting_is_what_the_command_finds(measured):
     rows = json.loads((measured[0] / "sync_async.json").read_text())["rows"]
-    assert [row["success"] for row in rows] == [1.0] * 4
+    assert [row["success"] for row in rows] == [1.0] * 3
     assert rows[0]["starved"] > rows[2]["starved"] == 0.0
 
 
@@ -197,9 +198,19 @@ def test_a_second_call_does_no_run_again(measured, canned):
     status, again, _ = call(*arguments)
     assert status == 0
     assert canned[0] == []
-    assert "has 8 runs" in again
+    assert "has 6 runs" in again
     assert (folder / "sync_async.md").read_text() == before
     assert before in again
+
+
+def test_everything_has_long_and_jittering_delays_and_a_minute_of_none(canned, tmp_path):
+    usual = (*PLAYED[:-1], "0", "--episodes", "1", "--workers", "1", "--output", tmp_path)
+    status, out, _ = call(*usual)
+    assert status == 0
+    delays = ["0 ms", "100 ms", "300 ms", "600 ms", "1000 ms", "1500 ms", "300 ms, jitter"]
+    assert f"each at {', '.join(delays)}; 1 seeds" in out
+    assert list(dict.fromkeys(job.cell.delay for job in canned[0])) == delays
+    assert {job.measurement for job in canned[0]} == {EPISODE}
 
 
 def test_ctrl_c_keeps_what_was_done(canned, tmp_path):
@@ -214,16 +225,16 @@ def test_ctrl_c_keeps_what_was_done(canned, tmp_path):
     status, out, _ = call(*arguments)
     assert status == 0
     assert "has 5 runs" in out
-    # Four executions, two measurements, two seeds: none of them twice.
-    assert len(done) == len(set(done)) == 16
+    # Three executions, two measurements, two seeds: none of them twice.
+    assert len(done) == len(set(done)) == 12
 
 
 def test_fresh_forgets_what_was_done(canned, tmp_path):
     arguments = [*QUICK, "--episodes", 1, "--workers", 1, "--delays", 0, "--output", tmp_path]
     assert call(*arguments)[0] == 0
     assert call(*arguments, "--fresh")[0] == 0
-    assert len(canned[0]) == 16
-    assert len(set(canned[0])) == 8
+    assert len(canned[0]) == 12
+    assert len(set(canned[0])) == 6
 
 
 def test_runs_of_another_setup_are_not_mixed(canned, tmp_path):

@@ -25,7 +25,7 @@ from smolvla_sim.bench.runs import MEASUREMENTS, BenchPlayer, Job
 from smolvla_sim.bench.summary import Row
 from smolvla_sim.play.policies import PolicyFacts, completed
 from smolvla_sim.play.workers import run_in_processes
-from smolvla_sim.settings import AUTO, BLENDS, BenchSettings, add_arguments, from_arguments
+from smolvla_sim.settings import AUTO, BenchSettings, add_arguments, from_arguments
 from smolvla_sim.world.rendering import choose_gl
 
 
@@ -44,7 +44,7 @@ def measure(
     jobs = [
         Job(cell, measurement, seed)
         for cell in matrix
-        for measurement in MEASUREMENTS
+        for measurement in MEASUREMENTS[: 2 if settings.minute else 1]
         for seed in seeds
     ]
     missing = results.missing(jobs)
@@ -53,7 +53,7 @@ def measure(
     with bar, run_in_processes(make, missing, settings.workers) as done:
         for job, result in done:
             results.add(job, result)
-            bar.set_postfix_str(f"{job.cell.execution.name}, {job.cell.delay_ms} ms")
+            bar.set_postfix_str(f"{job.cell.execution.name}, {job.cell.delay}")
             bar.update()
     return [results.row(cell, seeds) for cell in matrix]
 
@@ -61,21 +61,21 @@ def measure(
 def _whole(settings: BenchSettings) -> BenchSettings:
     """Return the settings with the whole matrix, or its quick part, where nothing was given."""
     quick = settings.quick
+    everything = not (quick or settings.delays or settings.jittering)
     return replace(
         settings,
         episodes=settings.episodes or (5 if quick else 20),
         delays=settings.delays or ((0, runs.CLAIM_DELAY) if quick else runs.DELAYS),
-        chunk_size_threshold=settings.chunk_size_threshold
-        or ((runs.USUAL_THRESHOLD,) if quick else runs.THRESHOLDS),
+        jittering=settings.jittering or (runs.JITTERING if everything else ()),
         aggregate=settings.aggregate or (("weighted", AUTO) if quick else ()),
     )
 
 
 def learned_blends(facts: PolicyFacts) -> list[str]:
-    """Return the ways to blend that a policy was trained for, or needs no training for."""
+    """Return the ways to compare that a policy was trained for, or needs no training for."""
     lacking = {"trained"} if not facts.rtc_delay else set()
     lacking |= {"future_state"} if not facts.state_offset else set()
-    return [blend for blend in BLENDS if blend not in lacking]
+    return [blend for blend in runs.COMPARED if blend not in lacking]
 
 
 def parser() -> argparse.ArgumentParser:
@@ -104,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             settings.chunk_size_threshold,
             settings.aggregate or learned_blends(facts),
         )
-        matrix = runs.cells(compared, settings.delays)
+        matrix = runs.cells(compared, settings.delays, settings.jittering)
         if settings.policy != "scripted":
             # Once here instead of in every worker.
             choose_gl()
@@ -113,11 +113,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             path.unlink(missing_ok=True)
         results = ResultsFile(path, setup(settings))
         seeds = range(settings.seed, settings.seed + settings.episodes)
+        delays = ", ".join(dict.fromkeys(cell.delay for cell in matrix))
         names = "; ".join(execution.name for execution in compared)
         print(
-            f"{len(matrix)} cells: {names}; each at {', '.join(map(str, settings.delays))} ms; "
-            f"{len(seeds)} seeds, a single task and {settings.minute:g} s each; {path} has "
-            f"{len(results)} runs",
+            f"{len(matrix)} cells: {names}; each at {delays}; {len(seeds)} seeds, a single task "
+            f"and {settings.minute:g} s each; {path} has {len(results)} runs",
             flush=True,
         )
         rows = measure(settings, matrix, seeds, results)

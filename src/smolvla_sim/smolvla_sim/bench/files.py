@@ -20,7 +20,7 @@ from smolvla_core.settings import settings_of
 from smolvla_policy.checkpoint.source import WEIGHTS, find_checkpoint
 
 from smolvla_sim.bench import report, summary
-from smolvla_sim.bench.runs import BLENDED, CLAIM_DELAY, EPISODE, MINUTE, USUAL, Cell, Job
+from smolvla_sim.bench.runs import BLENDED, CLAIM_DELAY, EPISODE, MINUTE, NAIVE, USUAL, Cell, Job
 from smolvla_sim.bench.summary import Result, Row
 from smolvla_sim.play.loop import Execution
 from smolvla_sim.play.policies import PolicyFacts
@@ -73,20 +73,22 @@ def write_report(
         f"the noise that chunks are made from is scaled by {settings.noise_scale:g}",
         f"time limit of a task {settings.limit:g} s; continuous operation {settings.minute:g} s",
     ]
-    if settings.delay_spread or settings.lost:
+    if any(row.cell.jitter for row in rows):
         lines.append(
-            f"delays are medians of a log-normal distribution, sigma {settings.delay_spread:g}; "
-            f"{100 * settings.lost:g} % of the answers are lost"
+            "jitter: the delay is the median of a log-normal distribution, sigma "
+            f"{settings.delay_spread:g}; {100 * settings.lost:g} % of the answers are lost"
         )
     sync, best = summary.synchronous(rows), summary.best_asynchronous(rows)
-    checks = summary.criteria(sync, best) if sync and best else []
+    judged = sync is not None and best is not None and sync.minutes
+    checks = summary.criteria(sync, best) if judged else []
+    checks += summary.lasting(rows)
     text = report.markdown(
         "Synchronous against asynchronous execution",
         lines,
         rows,
         checks,
         settings.minute,
-        summary.comparisons(rows, sync, best, facts, settings.fps) if sync and best else [],
+        summary.comparisons(rows, sync, best, facts, settings.fps) if judged else [],
     )
     (folder / f"{NAME}.md").write_text(text, encoding="utf-8")
     write_json(
@@ -100,11 +102,11 @@ def write_report(
             "bars": [dataclasses.asdict(check) for check in checks],
         },
     )
-    wanted = (BLENDED, USUAL, best.cell.execution if best else None)
+    wanted = (NAIVE, BLENDED, USUAL, best.cell.execution if best else None)
     measured = dict.fromkeys(row.cell.execution for row in rows)
     drawn = [one for one in measured if one.synchronous or one in wanted]
-    title = f"{settings.asked}, {len(seeds)} seeds, 95 % CI of the mean"
-    report.plot(rows, drawn, title, settings.minute, folder / f"{NAME}.png")
+    title = f"{settings.asked}, {len(seeds)} seeds, 95 % intervals"
+    report.plot(rows, drawn, title, folder / f"{NAME}.png")
     return text
 
 
@@ -160,8 +162,8 @@ def read_claim(folder: Path) -> Claim:
     )
 
 
-def _cell(delay_ms: int, **execution: Any) -> Cell:
-    return Cell(Execution(**execution), delay_ms)
+def _cell(delay_ms: int, jitter: bool, **execution: Any) -> Cell:
+    return Cell(Execution(**execution), delay_ms, jitter)
 
 
 class ResultsFile:
@@ -240,10 +242,11 @@ class ResultsFile:
             KeyError: a run is missing.
         """
         episodes, minutes = (
-            [self._done[_key(Job(cell, measurement, seed).key)] for seed in seeds]
+            [_key(Job(cell, measurement, seed).key) for seed in seeds]
             for measurement in (EPISODE, MINUTE)
         )
-        return summary.row(cell, episodes, minutes)
+        found = [self._done[key] for key in minutes if key in self._done]
+        return summary.row(cell, [self._done[key] for key in episodes], found)
 
 
 def _is_setup(line: Any) -> bool:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -59,7 +58,7 @@ def table(rows: Sequence[Row], minute: float = 60.0) -> str:
 def _texts(row: Row) -> list[str]:
     low, high = row.success_interval
     return [
-        f"{row.cell.delay_ms} ms",
+        row.cell.delay,
         row.name,
         f"{100 * row.success:.1f} [{100 * low:.1f}, {100 * high:.1f}]",
         _with_interval(row.seconds, row.seconds_interval) if row.successes else "–",
@@ -93,7 +92,7 @@ def row_notes(rows: Sequence[Row]) -> list[str]:
     if slow:
         worst = max(slow, key=lambda row: row.approaching)
         found.append(
-            f"{worst.name} at {worst.cell.delay_ms} ms spends "
+            f"{worst.name} at {worst.cell.delay} spends "
             f"{100 * worst.approaching:.0f} % of its cycles on approaches after a hold: part of "
             "what it loses is due to that, not to waiting."
         )
@@ -131,48 +130,53 @@ def markdown(
     return "\n\n".join(parts) + "\n"
 
 
-def plot(
-    rows: Sequence[Row], drawn: Sequence[Execution], title: str, minute: float, path: Path
-) -> None:
-    """Write the picture (PNG), cubes in `minute` [s] over the policy's delay; needs no display.
+def plot(rows: Sequence[Row], drawn: Sequence[Execution], title: str, path: Path) -> None:
+    """Write the picture (PNG), success and time of a task over the delay; needs no display.
 
     Args:
-        rows: of the table.
+        rows: of the table; those with jitter are left out.
         drawn: the executions to draw, one line each.
         title: above it.
-        minute: length of continuous operation [s].
         path: of the file.
     """
     # Not at the top: who only reads results needs no Matplotlib.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8.5, 5.5), dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=(11.0, 4.6), dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+    success, seconds = figure.subplots(1, 2)
     for index, execution in enumerate(drawn):
-        found = [row for row in rows if row.cell.execution == execution and row.minutes]
-        delays = [row.cell.delay_ms + _APART * (index - (len(drawn) - 1) / 2) for row in found]
-        means = [row.cubes_mean for row in found]
-        below = [row.cubes_mean - row.cubes_interval[0] for row in found]
-        above = [row.cubes_interval[1] - row.cubes_mean for row in found]
-        axes.errorbar(
-            delays,
-            means,
-            # A bootstrap interval may end a hair inside the mean it belongs to.
-            yerr=[[max(0.0, part) for part in side] for side in (below, above)],
-            label=execution.name,
-            color=_COLORS[index % len(_COLORS)],
-            ls="--" if execution.synchronous else "-",
-            marker="s" if execution.synchronous else "o",
-            capsize=4,
-        )
-    axes.set_xlabel("delay from observation to chunk [ms]")
-    axes.set_ylabel(f"cubes in {minute:g} s")
-    axes.set_ylim(bottom=0.0)
-    axes.grid(alpha=0.25)
-    axes.legend()
-    axes.set_title(title, fontsize=11)
-    figure.supxlabel(textwrap.fill(PAPER, len(PAPER) // 2 + 10), fontsize=7.5)
+        found = [row for row in rows if row.cell.execution == execution and not row.cell.jitter]
+        apart = _APART * (index - (len(drawn) - 1) / 2)
+        style = {
+            "label": execution.name,
+            "color": _COLORS[index % len(_COLORS)],
+            "ls": "--" if execution.synchronous else "-",
+            "marker": "s" if execution.synchronous else "o",
+            "capsize": 3,
+        }
+        for axes, points in (
+            (success, [(row, 100.0, row.success, row.success_interval) for row in found]),
+            (seconds, [(r, 1.0, r.seconds, r.seconds_interval) for r in found if r.successes]),
+        ):
+            axes.errorbar(
+                [row.cell.delay_ms + apart for row, *_ in points],
+                [scale * value for _, scale, value, _ in points],
+                # A bootstrap interval may end a hair inside the mean it belongs to.
+                yerr=[
+                    [scale * max(0.0, value - low) for _, scale, value, (low, _) in points],
+                    [scale * max(0.0, high - value) for _, scale, value, (_, high) in points],
+                ],
+                **style,
+            )
+    for axes, label in ((success, "tasks done in time [%]"), (seconds, "time of a task [s]")):
+        axes.set_xlabel("delay from observation to chunk [ms]")
+        axes.set_ylabel(label)
+        axes.set_ylim(bottom=0.0)
+        axes.grid(alpha=0.25)
+    success.set_ylim(top=105.0)
+    success.legend(loc="lower left", fontsize=9)
+    figure.suptitle(title, fontsize=11)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)

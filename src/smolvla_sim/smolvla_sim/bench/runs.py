@@ -14,7 +14,7 @@ from typing import Any
 from smolvla_sim.play.loop import DONE, NO_APPROACH, EpisodeLoop, Execution, Observer
 from smolvla_sim.play.measures import outcome
 from smolvla_sim.play.policies import load_backend
-from smolvla_sim.settings import AUTO, BLENDS, CHUNKINGS, BenchSettings
+from smolvla_sim.settings import AUTO, CHUNKINGS, BenchSettings
 from smolvla_sim.world.simulation import Simulation, restock_rng
 from smolvla_sim.world.tasks import task_sequence
 
@@ -22,16 +22,18 @@ EPISODE = "episode"
 MINUTE = "minute"
 MEASUREMENTS = (EPISODE, MINUTE)
 
-THRESHOLDS = (0.3, 0.5, 0.7, 0.9)
-DELAYS = (0, 100, 300, 600)
+DELAYS = (0, 100, 300, 600, 1000, 1500)
+JITTERING = (300,)
 CLAIM_DELAY = 300
 """The delay [ms] at which synchronous and asynchronous execution are judged."""
-USUAL_THRESHOLD = 0.7
+THRESHOLD = 0.7
 """The SmolVLA paper's g."""
-BLENDED = Execution(USUAL_THRESHOLD, "weighted")
+NAIVE = Execution(THRESHOLD, "latest", alignment="tick")
+BLENDED = Execution(THRESHOLD, "weighted")
 """As in the paper and LeRobot."""
 USUAL = Execution(real_time_chunking="auto")
 """As `executor_node` and `policy_node` do it by themselves."""
+COMPARED = ("latest", "weighted", *CHUNKINGS, AUTO)
 
 
 @dataclass(frozen=True)
@@ -41,47 +43,40 @@ class Cell:
     Attributes:
         execution: how chunks are executed.
         delay_ms: simulated time from an observation to its chunk [ms].
+        jitter: it is the median of delays that vary, and some answers never come.
     """
 
     execution: Execution
     delay_ms: int
+    jitter: bool = False
 
     @property
     def key(self) -> dict[str, Any]:
         """Plain data that identifies it."""
-        return {**asdict(self.execution), "delay_ms": self.delay_ms}
+        return {**asdict(self.execution), "delay_ms": self.delay_ms, "jitter": self.jitter}
+
+    @property
+    def delay(self) -> str:
+        """For people."""
+        return f"{self.delay_ms} ms" + (", jitter" if self.jitter else "")
 
 
 def executions(
     n_action_steps: int,
     chunk_size: int,
-    thresholds: Sequence[float] = THRESHOLDS,
-    blends: Sequence[str] = BLENDS,
+    thresholds: Sequence[float] = (THRESHOLD,),
+    blends: Sequence[str] = COMPARED,
 ) -> tuple[Execution, ...]:
-    """Return what is compared: a part of all combinations, as time is not for free.
+    """Return what is compared.
 
     Synchronous with `n_action_steps` and with the whole chunk, both without an approach after
-    a hold, which would slow down what others do not have; every threshold with one way of
-    blending (weighted, or the first of `blends`) and with real-time chunking; and every way of
-    `blends` with one threshold (0.7, or the first); `auto` has its own. All go on in a chunk by pose, as
-    `executor_node` does; one goes on by tick for comparison.
+    a hold, which would slow down what others do not have; and every way to blend with every
+    threshold, but `auto`, which chooses its own. `latest` is naive: it goes on in a chunk by tick,
+    the others by pose.
     """
-    thresholds = tuple(dict.fromkeys(thresholds))
     sync = Execution(chunk_size_threshold=0.0, resume_jump=NO_APPROACH)
-    found = [replace(sync, actions_per_chunk=n_action_steps)]
-    if n_action_steps < chunk_size:
-        found.append(sync)
-    if thresholds and blends:
-        one = USUAL_THRESHOLD if USUAL_THRESHOLD in thresholds else thresholds[0]
-        one_way = "weighted" if "weighted" in blends else blends[0]
-        ways = dict.fromkeys((one_way, *blends))
-        found += [
-            _asynchronous(threshold, name)
-            for name in ways
-            for threshold in (thresholds if name in (one_way, *CHUNKINGS) else (one,))
-        ]
-        if one_way not in (*CHUNKINGS, AUTO):
-            found.append(replace(_asynchronous(one, one_way), alignment="tick"))
+    found = [replace(sync, actions_per_chunk=n_action_steps % chunk_size), sync]
+    found += [_asynchronous(threshold, blend) for blend in blends for threshold in thresholds]
     return tuple(dict.fromkeys(found))
 
 
@@ -90,13 +85,16 @@ def _asynchronous(threshold: float, blend: str) -> Execution:
         return USUAL
     if blend in CHUNKINGS:
         return Execution(threshold, "latest", real_time_chunking=blend)
-    return Execution(threshold, blend)
+    return Execution(threshold, blend, alignment="tick" if blend == "latest" else "pose")
 
 
-def cells(compared: Sequence[Execution], delays_ms: Sequence[int]) -> tuple[Cell, ...]:
+def cells(
+    compared: Sequence[Execution], delays_ms: Sequence[int], jittering_ms: Sequence[int] = ()
+) -> tuple[Cell, ...]:
     """Return every execution at every delay, delays slowest."""
+    delays = [*((delay, False) for delay in delays_ms), *((delay, True) for delay in jittering_ms)]
     return tuple(
-        Cell(execution, delay) for delay in dict.fromkeys(delays_ms) for execution in compared
+        Cell(execution, *delay) for delay in dict.fromkeys(delays) for execution in compared
     )
 
 
@@ -138,8 +136,8 @@ class BenchPlayer:
             execution.executor(settings.rate, settings.model),
             # Processes and a network lie between: an answer comes with the next cycle at best.
             delay=max(job.cell.delay_ms / 1e3, 1.0 / settings.rate),
-            delay_spread=settings.delay_spread,
-            lost=settings.lost,
+            delay_spread=settings.delay_spread if job.cell.jitter else 0.0,
+            lost=settings.lost if job.cell.jitter else 0.0,
             seed=job.seed,
             real_time_chunking=execution.real_time_chunking,
         )
