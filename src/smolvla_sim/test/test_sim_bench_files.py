@@ -319,7 +319,7 @@ def test_the_claim_can_be_read_back(tmp_path, monkeypatch):
     assert claim.settings == SETTINGS
     assert claim.setup == json.loads(json.dumps(files.setup(SETTINGS)))
     assert (claim.facts, claim.seeds) == (FACTS, (7, 8))
-    assert (claim.sync, claim.best) == (Cell(SYNC, 300), Cell(RTC, 300))
+    assert claim.cells == (Cell(SYNC, 300), Cell(RTC, 300), Cell(ASYNC, 300))
     # As the benchmark with real nodes takes up the same runs.
     ResultsFile(tmp_path / "runs.jsonl", files.setup(SETTINGS)).add(JOBS[0], {})
     assert len(ResultsFile(tmp_path / "runs.jsonl", claim.setup)) == 1

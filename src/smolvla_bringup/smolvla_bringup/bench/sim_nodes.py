@@ -2,8 +2,8 @@
 """The rows that carry the claim once more, with the real nodes in real time.
 
 After ``smolvla bench sim``: policy, executor and simulation run as processes on a ROS
-domain of their own, with synchronous and the best asynchronous settings at the delay of the
-claim, on the same scenes. Then says whether simulated and real time agree.
+domain of their own, with synchronous, the paper's and the best asynchronous settings at the delay
+of the claim, on the same scenes. Then says whether simulated and real time agree.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from smolvla_core.console import DONE, command_parser, could_not_run, write_json
 from smolvla_core.settings import Settings, add_arguments, from_arguments, setting
 from smolvla_sim.bench import report
 from smolvla_sim.bench.files import NAME, Claim, ResultsFile, read_claim
-from smolvla_sim.bench.runs import EPISODE, MEASUREMENTS, Cell, Job
+from smolvla_sim.bench.runs import EPISODE, Cell, Job, measurements
 from smolvla_sim.bench.summary import Criterion, Row, criteria
 from smolvla_sim.play.measures import Interval, Trace
 from smolvla_sim.world.tasks import task_sequence
@@ -199,14 +199,15 @@ def trace_of(log: RunLog, rate: float, status: ExecutorStatus) -> Trace:
 def measure(
     claim: Claim, seeds: Sequence[int], results: ResultsFile, log_folder: Path
 ) -> list[Row]:
-    """Do all runs that `results` lacks and return the two rows.
+    """Do all runs that `results` lacks and return the rows of the claim.
 
     Raises:
         SetupError, ClientError: they cannot be done.
     """
     rows = []
-    for cell in (claim.sync, claim.best):
-        jobs = [Job(cell, kind, seed) for seed in seeds for kind in MEASUREMENTS]
+    kinds = measurements(claim.settings.minute)
+    for cell in claim.cells:
+        jobs = [Job(cell, kind, seed) for seed in seeds for kind in kinds]
         missing = results.missing(jobs)
         if missing:
             with Session(
@@ -228,10 +229,9 @@ def agreement(simulated: Sequence[Row], real: Sequence[Row]) -> list[Criterion]:
     """Say of each row whether the intervals of simulated and real time overlap."""
     found = []
     for first, second in zip(simulated, real, strict=True):
-        parts = (
-            ("success", first.success_interval, second.success_interval, 100.0, "%"),
-            ("cubes", first.cubes_interval, second.cubes_interval, 1.0, ""),
-        )
+        parts = [("success", first.success_interval, second.success_interval, 100.0, "%")]
+        if first.minutes:
+            parts.append(("cubes", first.cubes_interval, second.cubes_interval, 1.0, ""))
         for name, one, other, scale, unit in parts:
             found.append(
                 Criterion(
@@ -263,7 +263,7 @@ def write_report(
         "policy_node, executor_node and sim_node as processes in real time, the policy's answers "
         f"held back to {claim.sync.delay_ms} ms in all",
     ]
-    checks = [*criteria(real[0], real[1]), *agreement(simulated, real)]
+    checks = criteria(real[0], real[1]) + agreement(simulated, real)
     text = report.markdown("The same with real nodes", lines, real, checks, claim.settings.minute)
     (out / f"{NAME}_nodes.md").write_text(text, encoding="utf-8")
     write_json(
@@ -281,14 +281,9 @@ def write_report(
 
 def _run(settings: NodesBenchSettings) -> None:
     claim = read_claim(settings.output)
-    if claim.settings.delay_spread or claim.settings.lost:
-        raise ValueError(
-            f"{settings.output} was measured with delays that vary or answers that are lost, "
-            "which real nodes cannot repeat; measure without --delay-spread and --lost"
-        )
     seeds = claim.seeds[: settings.episodes]
     runs = ResultsFile(settings.output / f"{NAME}.jsonl", claim.setup)
-    simulated = [runs.row(cell, seeds) for cell in (claim.sync, claim.best)]
+    simulated = [runs.row(cell, seeds) for cell in claim.cells]
     path = settings.output / f"{NAME}_nodes.jsonl"
     if settings.fresh:
         path.unlink(missing_ok=True)

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from smolvla_sim.bench import runs
 from smolvla_sim.bench.files import NAME, ResultsFile, setup, write_report
-from smolvla_sim.bench.runs import MEASUREMENTS, BenchPlayer, Job
+from smolvla_sim.bench.runs import BenchPlayer, Job
 from smolvla_sim.bench.summary import Row
 from smolvla_sim.play.policies import PolicyFacts, completed
 from smolvla_sim.play.workers import run_in_processes
@@ -44,7 +44,7 @@ def measure(
     jobs = [
         Job(cell, measurement, seed)
         for cell in matrix
-        for measurement in MEASUREMENTS[: 2 if settings.minute else 1]
+        for measurement in runs.measurements(settings.minute)
         for seed in seeds
     ]
     missing = results.missing(jobs)

@@ -20,7 +20,6 @@ from smolvla_sim.world.tasks import task_sequence
 
 EPISODE = "episode"
 MINUTE = "minute"
-MEASUREMENTS = (EPISODE, MINUTE)
 
 DELAYS = (0, 100, 300, 600, 1000, 1500)
 JITTERING = (300,)
@@ -34,6 +33,11 @@ BLENDED = Execution(THRESHOLD, "weighted")
 USUAL = Execution(real_time_chunking="auto")
 """As `executor_node` and `policy_node` do it by themselves."""
 COMPARED = ("latest", "weighted", *CHUNKINGS, AUTO)
+
+
+def measurements(minute: float) -> tuple[str, ...]:
+    """Return what is measured in each cell; `minute`: length of continuous operation [s]."""
+    return (EPISODE, MINUTE) if minute else (EPISODE,)
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,7 @@ def cells(
 
 @dataclass(frozen=True)
 class Job:
-    """One run: a cell, one of `MEASUREMENTS` and a seed."""
+    """One run: a cell, one of `measurements` and a seed."""
 
     cell: Cell
     measurement: str

@@ -212,7 +212,9 @@ def comparisons(
 
 
 def criteria(sync: Row, best: Row) -> list[Criterion]:
-    """Return the criteria of two rows with the same seeds."""
+    """Return the criteria of two rows with the same seeds; none without continuous operation."""
+    if not sync.minutes:
+        return []
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = float(np.divide(best.cubes_mean, sync.cubes_mean))
     low, high = bootstrap_ratio(best.cubes, sync.cubes)
