@@ -198,6 +198,14 @@ def test_the_table_has_a_line_a_row():
     assert lines[3].startswith("| 0 ms | async g=0.7 RTC guided | 0.0 [0.0, 97.5] | – | – | – |")
 
 
+def test_without_continuous_operation_the_table_has_no_columns_of_it():
+    alone = row(Cell(SYNC, 0), [episode()], [])
+    lines = table([alone], 0.0).splitlines()
+    assert {line.count("|") for line in lines} == {9}
+    assert "cubes" not in lines[0]
+    assert "failed" not in lines[0]
+
+
 def test_notes_name_the_slowest_approaches_and_refusals():
     calm = row_of(ASYNC)
     assert row_notes([calm]) == []

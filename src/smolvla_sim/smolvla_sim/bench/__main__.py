@@ -116,8 +116,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         delays = ", ".join(dict.fromkeys(cell.delay for cell in matrix))
         names = "; ".join(execution.name for execution in compared)
         print(
-            f"{len(matrix)} cells: {names}; each at {delays}; {len(seeds)} seeds, a single task "
-            f"and {settings.minute:g} s each; {path} has {len(results)} runs",
+            f"{len(matrix)} cells: {names}; each at {delays}; {len(seeds)} seeds, a single task"
+            + (f" and {settings.minute:g} s each" if settings.minute else " each")
+            + f"; {path} has {len(results)} runs",
             flush=True,
         )
         rows = measure(settings, matrix, seeds, results)

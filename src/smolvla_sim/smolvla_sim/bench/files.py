@@ -71,7 +71,8 @@ def write_report(
         f"actions at {settings.fps:g} Hz in chunks of {facts.chunk_size}, control loop at "
         f"{settings.rate:g} Hz, simulated time",
         f"the noise that chunks are made from is scaled by {settings.noise_scale:g}",
-        f"time limit of a task {settings.limit:g} s; continuous operation {settings.minute:g} s",
+        f"time limit of a task {settings.limit:g} s"
+        + (f"; continuous operation {settings.minute:g} s" if settings.minute else ""),
     ]
     if any(row.cell.jitter for row in rows):
         lines.append(

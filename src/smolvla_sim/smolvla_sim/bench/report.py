@@ -23,6 +23,8 @@ _HEAD = (
     "age p50/p95/p99 [ms]",
     "seam p50/p95/max [°]",
 )
+# Where the two columns of continuous operation begin.
+_CONTINUOUS = 4
 # From this share on, a pause after each hold is worth a note.
 _MUCH_APPROACH = 0.05
 
@@ -50,9 +52,10 @@ LEGEND = """\
 def table(rows: Sequence[Row], minute: float = 60.0) -> str:
     """Return the rows as a Markdown table."""
     head = [text.format(minute=minute) for text in _HEAD]
-    lines = [_cells(head), _cells(["---:", ":---", *["---:"] * (len(head) - 2)])]
-    lines += [_cells(_texts(row)) for row in rows]
-    return "\n".join(lines)
+    lines = [head, ["---:", ":---", *["---:"] * (len(head) - 2)], *map(_texts, rows)]
+    if not any(row.minutes for row in rows):
+        lines = [[*line[:_CONTINUOUS], *line[_CONTINUOUS + 2 :]] for line in lines]
+    return "\n".join(map(_cells, lines))
 
 
 def _texts(row: Row) -> list[str]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from smolvla_sim.play.loop import DONE, NO_APPROACH, EpisodeLoop, Execution, Observer
+from smolvla_sim.play.loop import DONE, NO_APPROACH, USUAL, EpisodeLoop, Execution, Observer
 from smolvla_sim.play.measures import outcome
 from smolvla_sim.play.policies import load_backend
 from smolvla_sim.settings import AUTO, CHUNKINGS, BenchSettings
@@ -30,8 +30,6 @@ THRESHOLD = 0.7
 NAIVE = Execution(THRESHOLD, "latest", alignment="tick")
 BLENDED = Execution(THRESHOLD, "weighted")
 """As in the paper and LeRobot."""
-USUAL = Execution(real_time_chunking="auto")
-"""As `executor_node` and `policy_node` do it by themselves."""
 COMPARED = ("latest", "weighted", *CHUNKINGS, AUTO)
 
 

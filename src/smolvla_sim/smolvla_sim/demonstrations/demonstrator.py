@@ -21,7 +21,7 @@ from smolvla_core.units.joint_units import joint_units
 from smolvla_policy.checkpoint.robot import RobotFacts
 
 from smolvla_sim.expert.backend import ScriptedBackend
-from smolvla_sim.play.loop import DONE, NO_APPROACH, EpisodeLoop, Execution, Observer, direct
+from smolvla_sim.play.loop import DONE, NO_APPROACH, USUAL, EpisodeLoop, Execution, Observer, direct
 from smolvla_sim.play.policies import load_backend
 from smolvla_sim.settings import LEAD_IN, SCENES, DemonstrationSettings, PlaySettings
 from smolvla_sim.world.arm import JOINT_NAMES
@@ -50,17 +50,16 @@ _TIME_LIMIT = 15.0
 # Time constant of the noise on the commands, seconds.
 _NOISE_TIME = 0.4
 
-# How a checkpoint drives before; the expert shall know the troubles of each way. Blending, which
-# any checkpoint can do, is there twice.
-_USUAL = Execution(0.7, "weighted")
+# How a checkpoint drives before; the expert shall know the troubles of each way. The default of
+# the nodes is there twice, as it is what most use.
 _LEAD_IN_RATE = 30.0
 _LEAD_IN_WAYS = (
-    _USUAL,
-    _USUAL,
+    USUAL,
+    USUAL,
     Execution(0.7, "latest", real_time_chunking="guided"),
     Execution(chunk_size_threshold=0.0, actions_per_chunk=4, resume_jump=NO_APPROACH),
 )
-_LEAD_IN_DELAYS = (0.0, 0.1, 0.3, 0.6)
+_LEAD_IN_DELAYS = (0.0, 0.1, 0.3, 0.6, 1.0)
 # Fewer pixels of the small picture than this are not seen.
 _LEAST_PIXELS = 2
 

@@ -92,6 +92,10 @@ class Execution:
         return from_values(ExecutorSettings, {**asdict(self), "rate": rate, "robot": robot})
 
 
+USUAL = Execution(real_time_chunking="auto")
+"""As `executor_node` and `policy_node` do it by themselves."""
+
+
 def direct(
     simulation: Simulation, rate: float, actions: int, threshold: float = 0.0
 ) -> ExecutorSettings:
