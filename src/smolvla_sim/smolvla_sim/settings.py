@@ -185,9 +185,7 @@ class BenchSettings(PlaySettings):
         2,
     )
     lost: float = setting(0.05, "Share of the answers of --jittering that never come.", 0, 0.9)
-    chunk_size_threshold: tuple[float, ...] = setting(
-        (0.7,), "Thresholds g.", above=0, upper=1
-    )
+    chunk_size_threshold: tuple[float, ...] = setting((0.7,), "Thresholds g.", above=0, upper=1)
     aggregate: tuple[str, ...] = setting(
         (),
         "Ways to blend chunks: of the executor, or real_time_chunking of the policy (default: "
@@ -195,9 +193,7 @@ class BenchSettings(PlaySettings):
         "weighted, auto). auto: as the nodes do by themselves, g included.",
         choices=BLENDS,
     )
-    minute: float = setting(
-        60.0, "Length of continuous operation [s]; 0: single tasks only.", 0
-    )
+    minute: float = setting(60.0, "Length of continuous operation [s]; 0: single tasks only.", 0)
     rate: float = setting(30.0, "Rate of the control loop [Hz].", above=0)
     quick: bool = setting(False, "A small part, in minutes.")
     fresh: bool = setting(False, "Forget the runs done so far.")

@@ -347,7 +347,11 @@ def test_a_checkpoint_drives_for_a_random_time_in_every_way(driven):
     assert min(times) < 3.0 < 9.0 < max(times) < LEAD_IN
     assert len({round(time, 3) for time in times}) == 14
     assert [options["seed"] for options in sleeper.tuned] == list(range(14))
-    assert {options["real_time_chunking"] for options in sleeper.tuned} == {"auto", "off", "guided"}
+    assert {options["real_time_chunking"] for options in sleeper.tuned} == {
+        "auto",
+        "off",
+        "guided",
+    }
     (settings,) = asked
     assert (settings.policy, settings.checkpoint) == ("smolvla", "some/checkpoint")
     assert (settings.fps, settings.model) == (15.0, "so100")

@@ -10,7 +10,13 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from smolvla_core.latency import FRESH, LatencyWindow, best_threshold, starvation_reason, wants_chunk
+from smolvla_core.latency import (
+    FRESH,
+    LatencyWindow,
+    best_threshold,
+    starvation_reason,
+    wants_chunk,
+)
 from smolvla_core.level import Level
 from smolvla_core.node_settings import ExecutorSettings
 

@@ -22,13 +22,14 @@ from smolvla_core.level import Level
 from smolvla_core.node_settings import RerunSettings
 from smolvla_core.robot import FORWARD, TRAJECTORY, Output, StateTopic
 from smolvla_core.ros import qos
+from smolvla_core.ros.description import take_description
 from smolvla_core.ros.diagnostics import EXECUTOR_STATES
 from smolvla_core.ros.parameters import Tuning, read
 from smolvla_core.ros.quiet_subscription import QuietSubscription
 from smolvla_core.ros.run import run
 from smolvla_core.ros.sparse_log import SparseLog, log_at
 from smolvla_core.settings import settings_of
-from std_msgs.msg import Float32, Float64MultiArray, String
+from std_msgs.msg import Float32, Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 from visualization_msgs.msg import MarkerArray
 
@@ -72,21 +73,12 @@ class RerunNode(Node):
         self._begun = time.time_ns()
         self._warn = SparseLog(functools.partial(log_at, self.get_logger(), Level.WARN))
         self._path = ArmPath(PredictedPath(_FADE), self._warn)
-        self._urdf = ""
         self._positions: dict[str, float] = {}
         self._text = self._score = ""
         self._looks: list[Callable[[], None]] = []
         show = settings.show or default_show()
         self._screen = screen = Screen(show, robot.joint_names, cameras, bool(robot.model))
-        if settings.robot_description:
-            try:
-                self._describe(settings.robot_description)
-            except ValueError as error:
-                raise ValueError(f"parameter 'robot_description': {error}") from error
-        else:
-            self.create_subscription(
-                String, "robot_description", self._on_description, qos.description_qos()
-            )
+        take_description(self, settings.robot_description, self._describe, self.get_logger().error)
         for state in robot.joint_states:
             self._look(
                 JointState, state.topic, qos.joint_state_qos(_DEPTH),
@@ -164,18 +156,9 @@ class RerunNode(Node):
         assert self._screen is not None
         return self._screen
 
-    def _on_description(self, message: String) -> None:
-        if message.data == self._urdf:
-            return
-        self._urdf = message.data
-        self._path.clear()
-        try:
-            self._describe(message.data)
-        except ValueError as error:
-            self.get_logger().error(f"robot_description: {error}")
-
     def _describe(self, urdf: str) -> None:
         """Show an arm; raise ValueError where that, or its path, is not possible."""
+        self._path.clear()
         self._shown.describe(urdf)
         self._path.chain = KinematicChain(urdf, self._tip)
 

@@ -13,8 +13,9 @@ from smolvla_core.joints import JointOrder
 from smolvla_core.node_settings import JogSettings
 from smolvla_core.robot import FORWARD, TRAJECTORY, Output
 from smolvla_core.ros import qos
+from smolvla_core.ros.description import take_description
 from smolvla_core.ros.joint_states import subscribe_joint_states
-from std_msgs.msg import Float64MultiArray, String
+from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
 from smolvla_executor.core.jog import Jog, Motion
@@ -45,16 +46,7 @@ class HumanTargets:
         self._joints = list(settings.joints)
         self._tip = settings.tip_link
         self._order = JointOrder(settings.joints)
-        self._urdf = ""
-        if settings.robot_description:
-            try:
-                self._describe(settings.robot_description)
-            except ValueError as error:
-                raise ValueError(f"parameter 'robot_description': {error}") from error
-        else:
-            node.create_subscription(
-                String, "robot_description", self._on_description, qos.description_qos()
-            )
+        take_description(node, settings.robot_description, self._describe, self._not_described)
         self._targets = node.create_publisher(JointState, settings.human_topic, 1)
         subscribe_joint_states(node, settings.body.joint_states, self._on_joint_state)
         for output in settings.body.outputs:
@@ -111,15 +103,9 @@ class HumanTargets:
             return
         self.jog.on_command(part, time.monotonic())
 
-    def _on_description(self, message: String) -> None:
-        if message.data == self._urdf:
-            return
-        self._urdf = message.data
-        try:
-            self._describe(message.data)
-        except ValueError as error:
-            self.jog.chain = None
-            self._node.get_logger().error(f"robot_description: {error}; the tip is not moved")
+    def _not_described(self, problem: str) -> None:
+        self.jog.chain = None
+        self._node.get_logger().error(f"{problem}; the tip is not moved")
 
     def _describe(self, urdf: str) -> None:
         """Move the tip by a URDF from now on; raise ValueError where it does not fit."""

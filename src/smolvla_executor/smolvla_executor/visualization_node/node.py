@@ -16,12 +16,12 @@ from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from smolvla_core.level import Level
 from smolvla_core.ros import qos
+from smolvla_core.ros.description import take_description
 from smolvla_core.ros.parameters import Tuning, read
 from smolvla_core.ros.quiet_subscription import QuietSubscription
 from smolvla_core.ros.run import run
 from smolvla_core.ros.sparse_log import SparseLog, log_at
 from smolvla_core.settings import settings_of
-from std_msgs.msg import String
 from visualization_msgs.msg import MarkerArray
 
 from smolvla_executor.core.kinematics import KinematicChain
@@ -48,17 +48,13 @@ class VisualizationNode(Node):
         warn = SparseLog(partial(log_at, self.get_logger(), Level.WARN))
         self._path = ArmPath(self._predicted, warn)
         self._markers = PathMarkers(settings)
-        self._urdf = ""
-
-        if settings.robot_description:
-            try:
-                self._path.chain = self._chain(settings.robot_description)
-            except ValueError as error:
-                raise ValueError(f"parameter 'robot_description': {error}") from error
-        else:
-            self.create_subscription(
-                String, "robot_description", self._on_description, qos.description_qos()
-            )
+        self._described = False
+        take_description(
+            self,
+            settings.robot_description,
+            self._describe,
+            lambda problem: self.get_logger().error(f"{problem}; no path is drawn"),
+        )
         self._paths = self.create_publisher(MarkerArray, "~/predicted_path", qos.scene_qos())
         self.create_subscription(
             ActionChunk, "smolvla/action_chunk", self._on_chunk, qos.chunk_qos()
@@ -70,8 +66,12 @@ class VisualizationNode(Node):
         self._timer = self.create_timer(1.0 / settings.rate, self._publish, clock=steady)
         Tuning(self, VisualizationSettings, take=self._tune)
 
-    def _chain(self, urdf: str) -> KinematicChain:
-        return KinematicChain(urdf, self._tip, self._frame)
+    def _describe(self, urdf: str) -> None:
+        self._described = True
+        self._path.clear()
+        self._path.chain = KinematicChain(urdf, self._tip, self._frame)
+        base = self._path.chain.base
+        self.get_logger().info(f"path of '{self._tip}' in the frame '{base}'")
 
     def _tune(self, settings: VisualizationSettings, names: set[str]) -> None:
         """Draw by new values of the parameters."""
@@ -79,21 +79,8 @@ class VisualizationNode(Node):
         self._markers.style = settings
         self._timer.timer_period_ns = round(1e9 / settings.rate)
 
-    def _on_description(self, message: String) -> None:
-        if message.data == self._urdf:
-            return
-        self._urdf = message.data
-        self._path.clear()
-        try:
-            self._path.chain = self._chain(message.data)
-        except ValueError as error:
-            self.get_logger().error(f"robot_description: {error}; no path is drawn")
-            return
-        base = self._path.chain.base
-        self.get_logger().info(f"path of '{self._tip}' in the frame '{base}'")
-
     def _on_chunk(self, message: ActionChunk) -> None:
-        if self._path.chain is None and not self._urdf and not message.error:
+        if self._path.chain is None and not self._described and not message.error:
             self.get_logger().warning(
                 "no robot description yet, so no path is drawn: start "
                 "robot_state_publisher, or set the parameter robot_description",

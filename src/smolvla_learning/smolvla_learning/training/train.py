@@ -132,6 +132,8 @@ def train(options: TrainSettings) -> None:
         Trainer(options, optimization, policy, learner, optimizer, batches, order, context).run(
             step
         )
+        if context.first:
+            print(f"trained: {last_checkpoint(options.output) / MODEL}")
 
 
 def _policy(

@@ -50,8 +50,10 @@ def rows(folder):
 
 def test_a_training_ends_in_a_checkpoint_that_predicts(options, tmp_path, capsys):
     assert main(options(grounding_weight=1.0, draws=2, noise=0.01)) == 0
-    assert not capsys.readouterr().err, "progress bars are for a terminal"
+    printed = capsys.readouterr()
+    assert not printed.err, "progress bars are for a terminal"
     out = tmp_path / "out"
+    assert printed.out.endswith(f"trained: {out}/checkpoints/000004/pretrained_model\n")
     policy = SmolVLAPolicy.from_pretrained(out / "checkpoints" / "last" / "pretrained_model")
     image = np.zeros((24, 32, 3), np.uint8)
     images = {"observation.images.top": image, "observation.images.wrist": image}

@@ -17,7 +17,12 @@ from smolvla_core.robot import VELOCITY, VELOCITY_SUFFIX, Robot, load_robot
 from smolvla_core.units.joint_units import JointUnits
 
 from smolvla_policy.backends.completion import choose_units, complete
-from smolvla_policy.backends.continuation import FUTURE_STATE, check_chunking, continuation, methods
+from smolvla_policy.backends.continuation import (
+    FUTURE_STATE,
+    check_chunking,
+    continuation,
+    methods,
+)
 from smolvla_policy.backends.smolvla_settings import SmolVLASettings
 from smolvla_policy.checkpoint.config import ACTION, STATE, SmolVLAConfig
 from smolvla_policy.checkpoint.contents import (

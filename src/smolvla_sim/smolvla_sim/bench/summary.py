@@ -31,7 +31,7 @@ SUCCESS_LOSS = 0.03
 """At most so much less success, as a share."""
 
 LASTING = {600: 0.9, 1000: 0.8}
-"""Delay [ms] -> share of the undelayed success that the best asynchronous execution has to keep."""
+"""Delay [ms] -> share of the undelayed success that asynchronous execution has to keep."""
 
 PAPER = (
     "SmolVLA paper (arXiv 2506.01844, figure 5; a real SO-100, chunks of 50 at 30 Hz): "

@@ -21,7 +21,15 @@ from smolvla_core.units.joint_units import joint_units
 from smolvla_policy.checkpoint.robot import RobotFacts
 
 from smolvla_sim.expert.backend import ScriptedBackend
-from smolvla_sim.play.loop import DONE, NO_APPROACH, USUAL, EpisodeLoop, Execution, Observer, direct
+from smolvla_sim.play.loop import (
+    DONE,
+    NO_APPROACH,
+    USUAL,
+    EpisodeLoop,
+    Execution,
+    Observer,
+    direct,
+)
 from smolvla_sim.play.policies import load_backend
 from smolvla_sim.settings import LEAD_IN, SCENES, DemonstrationSettings, PlaySettings
 from smolvla_sim.world.arm import JOINT_NAMES
