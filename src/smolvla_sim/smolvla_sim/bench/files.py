@@ -20,9 +20,9 @@ from smolvla_core.settings import settings_of
 from smolvla_policy.checkpoint.source import WEIGHTS, find_checkpoint
 
 from smolvla_sim.bench import report, summary
-from smolvla_sim.bench.runs import BLENDED, CLAIM_DELAY, EPISODE, MINUTE, NAIVE, USUAL, Cell, Job
+from smolvla_sim.bench.runs import BLENDED, CLAIM_DELAY, EPISODE, MINUTE, NAIVE, Cell, Job
 from smolvla_sim.bench.summary import Result, Row
-from smolvla_sim.play.loop import Execution
+from smolvla_sim.play.loop import USUAL, Execution
 from smolvla_sim.play.policies import PolicyFacts
 from smolvla_sim.settings import BenchSettings, PlaySettings
 
@@ -80,9 +80,10 @@ def write_report(
             f"{settings.delay_spread:g}; {100 * settings.lost:g} % of the answers are lost"
         )
     sync, best = summary.synchronous(rows), summary.best_asynchronous(rows)
-    checks = summary.criteria(sync, best) if sync and best else []
-    notes = summary.comparisons(rows, sync, best, facts, settings.fps) if checks else []
-    checks += summary.lasting(rows)
+    checks, notes = summary.lasting(rows), []
+    if sync and best and sync.minutes:
+        checks = summary.criteria(sync, best) + checks
+        notes = summary.comparisons(rows, sync, best, facts, settings.fps)
     text = report.markdown(
         "Synchronous against asynchronous execution",
         lines,
