@@ -100,6 +100,7 @@ def test_summary_counts_and_speaks(record: RunLog) -> None:
         reason="executes",
         chunks_merged=17,
         chunk_size=50,
+        execution="asynchronous, g 0.7",
         latency_p50=0.21,
         latency_p95=0.4,
         starved_cycles=3,
@@ -118,6 +119,7 @@ def test_summary_counts_and_speaks(record: RunLog) -> None:
     text = summary_text(summary)
     for message in (
         "time to success          11.0 s",
+        "execution                asynchronous, g 0.7\n",
         "p50 210.0 ms, p95 400.0 ms",
         "3 control cycles in 1 gaps",
         "0.0123 rad",

@@ -139,6 +139,7 @@ def summarize(
         "inference_p50": policy.inference_p50,
         "inference_p95": policy.inference_p95,
         "chunk_size": executor.chunk_size,
+        "execution": executor.execution,
         "executor_state": executor.reason,
         "last_refusal": executor.last_refusal,
         "notes": [*notes, *([too_slow] if too_slow else [])],
@@ -186,6 +187,7 @@ def summary_text(summary: dict[str, Any]) -> str:
     line("policy", " ".join(part for part in policy if part))
     chunks = f"{summary['chunks_merged']} of up to {summary['chunk_size']} actions"
     line("chunks executed", chunks)
+    line("execution", summary["execution"] or "–")
     line(
         "latency of a chunk",
         f"p50 {_milliseconds(summary['latency_p50'])}, p95 {_milliseconds(summary['latency_p95'])}"
