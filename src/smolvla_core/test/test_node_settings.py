@@ -16,8 +16,8 @@ from smolvla_core.settings import SettingError
         ({"max_step": (1.0, math.inf)}, "max_step[1] is inf, but must be a finite number"),
         ({"max_speed": (3.0, 0.0)}, "max_speed[1] is 0.0, but must be 0.001 or more"),
         ({"max_tracking_error": -0.1}, "max_tracking_error[0] is -0.1, but must be 0 or more"),
-        ({"chunk_size_threshold": 1.25}, "chunk_size_threshold is 1.25, but must be from 0 up to"),
-        ({"aggregate": "mean"}, "aggregate is mean, which is not one of latest, weighted"),
+        ({"chunk_size_threshold": 1.25}, "chunk_size_threshold is 1.25, but must be from -1 up"),
+        ({"aggregate": "mean"}, "aggregate is mean, which is not one of auto, latest"),
         ({"rate": 0.0}, "rate is 0.0, but must be from 1 up to 1000"),
     ],
 )

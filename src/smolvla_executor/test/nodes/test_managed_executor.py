@@ -96,7 +96,7 @@ def test_what_builds_something_is_refused_with_words_while_it_is_configured(grap
     change(graph, "deactivate")
     change(graph, "cleanup")
     mode = robot.executor.set_parameters([Parameter("aggregate", value="mean")])[0]
-    assert "not one of latest" in mode.reason
+    assert "not one of auto, latest" in mode.reason
     assert robot.executor.set_parameters([Parameter("rate", value=5e6)])[0].successful is False
     new = [Parameter("period_window", value=60), Parameter("chunk_size_threshold", value=0.2)]
     assert all(result.successful for result in robot.executor.set_parameters(new))

@@ -100,7 +100,7 @@ REFUSALS = (
     ({"max_speed": [0.0]}, "max_speed[0] is 0.0, but must be 0.001 or more"),
     ({"max_step": [float("nan")]}, "max_step[0] is nan, but must be a finite number"),
     ({"robot": "so1000"}, "there is no robot 'so1000'"),
-    ({"max_speed": [0.1], "aggregate": "mean"}, "not one of latest"),
+    ({"max_speed": [0.1], "aggregate": "mean"}, "not one of auto, latest"),
     (
         {"max_speed": [0.1], "state_timeout": 60.0},
         "60.0, but must be from 0.01 up to 10",
