@@ -85,9 +85,10 @@ class Backend(Protocol):
     It may also have ``notes`` and ``warnings``, lines that `policy_node` logs once it is loaded,
     ``tasks``, the only instructions that it learned, so that another one gets a warning, and
     ``tune(changes)``, which takes those of its own `live` settings by name that were set, between
-    two calls of `infer`; without it they are read when it is made. Where its chunks
-    continue the queued actions, ``continues`` and ``state_offset`` say how, as in
-    ``smolvla_msgs/ActionChunk``.
+    two calls of `infer`; without it they are read when it is made. ``check(changes)`` raises
+    ValueError where it cannot take them; it is called from another thread, also during `infer`.
+    Where its chunks continue the queued actions, ``continues`` and ``state_offset`` say how, as
+    in ``smolvla_msgs/ActionChunk``.
     """
 
     name: str

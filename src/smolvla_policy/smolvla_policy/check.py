@@ -191,7 +191,7 @@ def check_speed(
         settings.policy.period,
         settings.executor.chunk_size_threshold,
         settings.executor.actions_per_chunk,
-        0 if settings.policy.real_time_chunking in ("off", "guided", "trained") else ahead,
+        ahead if settings.policy.real_time_chunking in ("auto", "future_state") else 0,
     )
 
 

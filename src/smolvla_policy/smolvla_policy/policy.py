@@ -276,7 +276,8 @@ class SmolVLAPolicy:
                 actions. Drawn afresh if None.
             decided: (rows, action_dim) actions in the checkpoint's own units that are queued
                 for the ticks of the chunk's first rows. The chunk continues them (real-time
-                chunking, see `model.sampler`). None: it is drawn freely.
+                chunking, see `model.sampler`; through the network's Jacobian if
+                `engine.jacobian`). None: it is drawn freely.
             delay: so many of the decided rows will have been executed when the chunk arrives.
             trained: the network reads these rows, as it was trained to (`robot.rtc_delay`),
                 instead of being guided to the decided ones.

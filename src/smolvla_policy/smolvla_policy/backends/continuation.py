@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """How a chunk continues the actions that are queued while it is computed.
 
-Three ways, which the parameter `real_time_chunking` chooses:
+Four ways, which the parameter `real_time_chunking` chooses:
 
-* guided: each denoising step is pulled to the queued actions, see `model.sampler`;
+* guided, jacobian: each denoising step is pulled to the queued actions, see `model.sampler`;
 * trained: the network reads those that will have been executed when the chunk arrives, and one
   more, so that there is no seam ("Training-Time Action Conditioning for Efficient Real-Time
   Chunking", arXiv 2512.05964);
@@ -19,6 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from smolvla_core.backend import ChunkRequest
+
+from smolvla_policy.backends.smolvla_settings import JACOBIAN
 
 Rows = NDArray[np.float64]
 FUTURE_STATE = "future_state"
@@ -97,7 +99,7 @@ def continuation(
     nothing, still = np.empty((0, joints)), np.zeros(joints)
     if method == "off" or not len(queued):
         return Continuation(nothing, still, nothing)
-    if method == "guided":
+    if method in ("guided", JACOBIAN):
         return Continuation(nothing, still, queued, delay)
     ahead = min(delay, state_offset, len(queued) - 1) if method != "trained" else 0
     known = min(delay + 1 - ahead, rtc_delay) if method != "future_state" else 0

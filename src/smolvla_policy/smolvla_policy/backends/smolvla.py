@@ -23,7 +23,7 @@ from smolvla_policy.backends.continuation import (
     continuation,
     methods,
 )
-from smolvla_policy.backends.smolvla_settings import SmolVLASettings
+from smolvla_policy.backends.smolvla_settings import JACOBIAN, SmolVLASettings
 from smolvla_policy.checkpoint.config import ACTION, STATE, SmolVLAConfig
 from smolvla_policy.checkpoint.contents import (
     CheckpointContents,
@@ -31,7 +31,8 @@ from smolvla_policy.checkpoint.contents import (
     read_contents,
 )
 from smolvla_policy.checkpoint.processors import camera_feature, default_cameras
-from smolvla_policy.model.engine import missing_openvino
+from smolvla_policy.model.engine import choose_engine, gradient_engine, missing_openvino
+from smolvla_policy.model.sizes import choose_device
 from smolvla_policy.policy import SmolVLAPolicy
 
 
@@ -47,6 +48,22 @@ def chunk_noise(seed: int, index: int, shape: tuple[int, ...]) -> NDArray[np.flo
         Standard normal float32.
     """
     return np.random.default_rng((seed, index)).standard_normal(shape, dtype=np.float32)
+
+
+def engine_for(settings: SmolVLASettings) -> str:
+    """Return the parameter ``engine``, ``auto`` decided where gradients are needed.
+
+    Raises:
+        ValueError: no engine computes them as asked for, or the device is absent.
+    """
+    if settings.real_time_chunking != JACOBIAN:
+        return settings.engine
+    return gradient_engine(
+        settings.engine,
+        choose_device(settings.device),
+        dtype=settings.dtype,
+        cuda_graph=settings.cuda_graph,
+    )
 
 
 class SmolVLABackend:
@@ -93,6 +110,7 @@ class SmolVLABackend:
         check_chunking(
             settings.real_time_chunking, contents.robot.rtc_delay, contents.robot.state_offset
         )
+        engine = engine_for(settings)
         features = match_cameras(contents, cameras)
         self.policy = SmolVLAPolicy.from_contents(
             contents,
@@ -100,13 +118,16 @@ class SmolVLABackend:
             dtype=settings.dtype,
             tokenizer=settings.tokenizer or None,
             cameras=features,
-            engine=settings.engine,
+            engine=engine,
             cuda_graph=settings.cuda_graph,
         )
         self.policy.engine.steps = settings.num_steps
         self.policy.engine.solver = settings.solver
         self.notes = (*notes, camera_note(features, contents.config))
-        self.warnings = (*warnings, *missing_openvino(settings.engine, self.policy.device))
+        usual, chosen = (choose_engine(e, self.policy.device) for e in (settings.engine, engine))
+        if chosen != usual:
+            self.notes += (f"engine: {chosen}, because real_time_chunking is '{JACOBIAN}'",)
+        self.warnings = (*warnings, *missing_openvino(engine, self.policy.device))
         self.tasks = contents.robot.tasks
         self._trained_for = contents.robot.rtc_delay, contents.robot.state_offset
         self.device = self.policy.engine.place
@@ -157,6 +178,7 @@ class SmolVLABackend:
         same = observation.instruction == self._instruction
         method = self.real_time_chunking if same else "off"
         before = continuation(method, *self._trained_for, request)
+        self.policy.engine.jacobian = method == JACOBIAN
         actions = self.policy.predict_chunk(
             observation.images,
             self._units.to_policy(observation.positions + before.motion),
@@ -180,6 +202,17 @@ class SmolVLABackend:
         else:
             noise = np.random.default_rng().standard_normal(shape, dtype=np.float32)
         return noise * np.float32(self._noise_scale)
+
+    def check(self, changes: Mapping[str, Any]) -> None:
+        """Check new values of the live settings.
+
+        Raises:
+            ValueError: checkpoint or engine do not fit one; the text says what to do.
+        """
+        method = changes.get("real_time_chunking", "off")
+        check_chunking(method, *self._trained_for)
+        if method == JACOBIAN:
+            self.policy.engine.check_jacobian()
 
     def tune(self, changes: Mapping[str, Any]) -> None:
         """Take new values of the live settings.

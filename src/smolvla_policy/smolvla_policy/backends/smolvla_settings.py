@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from smolvla_policy.backends.smolvla import SmolVLABackend
 
 
-CHUNKINGS = ("auto", "off", "guided", "trained", "future_state")
+JACOBIAN = "jacobian"
+"""The one of `CHUNKINGS` that needs gradients, which not every engine computes."""
+
+CHUNKINGS = ("auto", "off", "guided", JACOBIAN, "trained", "future_state")
 """Ways to continue the queued actions, see `continuation`."""
 
 
@@ -35,7 +38,8 @@ class SmolVLASettings(PolicySettings):
     engine: str = setting(
         "auto",
         "What computes the network: 'torch' (PyTorch, on every device), 'openvino' (cpu, xpu), or "
-        "'auto': OpenVINO on a CPU where it is installed.",
+        "'auto': OpenVINO on a CPU where it is installed, but PyTorch for real_time_chunking "
+        "'jacobian'.",
         choices=("auto", "torch", "openvino"),
     )
     cuda_graph: bool = setting(
@@ -84,9 +88,10 @@ class SmolVLASettings(PolicySettings):
     real_time_chunking: str = live_setting(
         "auto",
         "How a new chunk continues the queued actions, so that seams do not jump: 'guided' by "
-        "them (arXiv 2506.07339, any checkpoint), 'trained' to (`smolvla train --rtc-delay`), "
-        "from the 'future_state' that they lead to (`--state-offset`), or 'off'. 'auto': what "
-        "the checkpoint was trained for, both if for both.",
+        "them (as in LeRobot, any checkpoint), guided through the network's 'jacobian' (as in "
+        "arXiv 2506.07339: slower, engine 'torch' only), 'trained' to (`smolvla train "
+        "--rtc-delay`), from the 'future_state' that they lead to (`--state-offset`), or 'off'. "
+        "'auto': what the checkpoint was trained for, both if for both.",
         choices=CHUNKINGS,
     )
     seed: int = live_setting(

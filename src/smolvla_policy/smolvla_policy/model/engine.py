@@ -29,20 +29,32 @@ from smolvla_policy.model.sizes import Precision
 
 Floats = NDArray[np.float32]
 STAGES = ("images", "prefix", "steps", "total")
+NEEDS_GRADIENTS = "real_time_chunking 'jacobian' needs gradients, "
+OPENVINO_HAS_NONE = "which OpenVINO does not compute: use engine 'torch', or 'guided'"
+GRAPH_HAS_NONE = "which a CUDA graph does not hold: set cuda_graph to false, or use 'guided'"
 
 
 @contextmanager
-def untouched_by_global_state(device: torch.device) -> Iterator[None]:
+def untouched_by_global_state(device: torch.device, *, inference: bool = True) -> Iterator[None]:
     """Compute the same whatever the program around has set.
 
     Autocast is off, gradients are off, and float32 products are exact. The precision of
     products is one setting for the whole process; it is put back at the end.
+
+    Args:
+        device: where.
+        inference: whether no gradient is computed inside either; tensors that were made in
+            inference mode cannot take part in one.
     """
     before = torch.get_float32_matmul_precision()
     if before != "highest":
         torch.set_float32_matmul_precision("highest")
     try:
-        with torch.inference_mode(), torch.autocast(device.type, enabled=False):
+        with (
+            torch.inference_mode(inference),
+            torch.no_grad(),
+            torch.autocast(device.type, enabled=False),
+        ):
             yield
     finally:
         if before != "highest":
@@ -88,6 +100,7 @@ class Engine(ABC):
         image_end: token ids behind each image.
         steps: denoising steps; 0 for the checkpoint's.
         solver: one of `sampler.SOLVERS`.
+        jacobian: whether guidance goes through the network's Jacobian, see `sampler.Guidance`.
         profile: wait for the device after each stage, so that `stage_times` are exact on a
             GPU too.
         stage_times: seconds of the stages of the latest chunk: ``images`` (preprocessing,
@@ -95,6 +108,8 @@ class Engine(ABC):
     """
 
     name: ClassVar[str]
+    without_gradients: ClassVar[str] = ""
+    """Why there is no Jacobian, and what to do; empty where there is one."""
 
     network: SmolVLANetwork
     side: int
@@ -103,6 +118,7 @@ class Engine(ABC):
     image_end: tuple[int, ...] = ()
     steps: int = 0
     solver: str = "euler"
+    jacobian: bool = False
     profile: bool = False
     stage_times: dict[str, float] = field(default_factory=dict)
     # What the device need not be told again: token ids, and embedded flow times by their number.
@@ -117,6 +133,15 @@ class Engine(ABC):
     def place(self) -> str:
         """Where it computes, for people."""
         return str(self.network.device)
+
+    def check_jacobian(self) -> None:
+        """Check that this engine can compute with `jacobian`.
+
+        Raises:
+            ValueError: it cannot; the text says what to do.
+        """
+        if self.without_gradients:
+            raise ValueError(NEEDS_GRADIENTS + self.without_gradients)
 
     @abstractmethod
     def encode_images(self, pixels: Tensor) -> Tensor:
@@ -167,9 +192,15 @@ class Engine(ABC):
 
         Returns:
             (batch, chunk, action_dim) normalized and padded.
+
+        Raises:
+            ValueError: see `check_jacobian`.
         """
+        if self.jacobian:
+            self.check_jacobian()
         device = self.network.device
-        with untouched_by_global_state(device):
+        differentiates = self.jacobian and decided is not None and not trained
+        with untouched_by_global_state(device, inference=not differentiates):
             marks = [time.perf_counter()]
             target = (self.side, self.side) if self.resize else None
             shape = (state.shape[0], self.network.sizes.state_dim)
@@ -177,7 +208,9 @@ class Engine(ABC):
             padded[:, : state.shape[1]] = upload(state, device)
             guidance = None
             if decided is not None:
-                guidance = make_guidance(decided, delay, noise.shape, device, trained=trained)
+                guidance = make_guidance(
+                    decided, delay, noise.shape, device, trained=trained, jacobian=self.jacobian
+                )
             inputs = ChunkInputs(
                 stack_cameras(cameras, self.side, target, device, scales),
                 absent,
@@ -280,6 +313,31 @@ def choose_engine(engine: str, device: torch.device) -> str:
                 "driver for its GPU (package intel-opencl-icd), or use device 'cpu'"
             )
     return "openvino"
+
+
+def gradient_engine(engine: str, device: torch.device, *, dtype: str, cuda_graph: bool) -> str:
+    """Return the engine that computes gradients, ``torch``.
+
+    Args:
+        engine: as asked for.
+        device: where the network shall compute.
+        dtype: parameter of that name.
+        cuda_graph: likewise.
+
+    Raises:
+        ValueError: another one is asked for or needed; the text says what to do.
+    """
+    if device.type == "xpu":
+        reason = f"which do not exist on {device}: use device 'cpu', or 'guided'"
+    elif engine == "openvino":
+        reason = OPENVINO_HAS_NONE
+    elif dtype == "int8":
+        reason = "which do not exist in dtype 'int8': use dtype 'auto', or 'guided'"
+    elif cuda_graph and device.type == "cuda":
+        reason = GRAPH_HAS_NONE
+    else:
+        return "torch"
+    raise ValueError(NEEDS_GRADIENTS + reason)
 
 
 def check_int8(precision: Precision, engine: str, chosen: str, device: torch.device) -> None:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from smolvla_policy.model.engine import Engine
+from smolvla_policy.model.engine import OPENVINO_HAS_NONE, Engine
 from smolvla_policy.model.layers import Rotary
 from smolvla_policy.model.network import Prefix
 from smolvla_policy.model.openvino_graphs import HIDDEN, INTEL_GPU, Graphs, import_openvino
@@ -33,6 +33,7 @@ class OpenVINOEngine(Engine):
     """
 
     name = "openvino"
+    without_gradients = OPENVINO_HAS_NONE
 
     graphs: Graphs
     watch: Callable[[str, Sequence[NDArray[np.float32]]], None] | None = None

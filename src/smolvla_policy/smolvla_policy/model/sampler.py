@@ -8,9 +8,11 @@ Policies", arXiv 2506.07339): a new chunk continues the actions that are already
 policy computes, the arm goes on with the chunk before. A new chunk that is drawn without regard to
 it may have decided otherwise (left instead of right, close the gripper now instead of later), and
 the seam becomes a jump. Guidance pulls each denoising step toward the old actions: fully where
-they will have been executed anyway, less and less behind. The correction is that of LeRobot's
-"guided" mode, with the Jacobian of the network taken as the identity, so it costs no backward
-pass.
+they will have been executed anyway, less and less behind. The paper's correction (algorithm 1) is
+a product with the transposed Jacobian of the denoised actions, which takes a backward pass through
+the network in each step and so also moves the free rows to fit the bound ones. LeRobot's "guided"
+mode takes that Jacobian as the identity, which costs nothing and leaves the free rows to the next
+evaluations of the network.
 
 A network that was trained for it ("Training-Time Action Conditioning for Efficient Real-Time
 Chunking", arXiv 2512.05964) needs no guidance: the decided rows enter as they are, without noise
@@ -21,6 +23,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,7 +32,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 MAX_WEIGHT = 10.0
-"""Largest pull of a step; with ten steps the first one goes all the way."""
+"""Largest pull of a step; with ten steps the first one goes all the way.
+
+LeRobot's; the paper's is 5 with 5 steps, where it goes all the way, too.
+"""
 
 
 @dataclass(frozen=True)
@@ -41,11 +47,18 @@ class Guidance:
             is 0.
         weights: (batch, chunk, action_dim) between 0 and 1.
         trained: the network reads the target where the weight is 1, and is not pulled.
+        jacobian: it is pulled through its Jacobian, else as if that were the identity.
     """
 
     target: Tensor
     weights: Tensor
     trained: bool = False
+    jacobian: bool = False
+
+    @property
+    def differentiates(self) -> bool:
+        """Whether it needs the gradient of the velocity."""
+        return self.jacobian and not self.trained
 
     def put(self, actions: Tensor) -> Tensor:
         """Return (batch, chunk, action_dim) actions with the target where the weight is 1."""
@@ -55,12 +68,16 @@ class Guidance:
         """Return the velocity that leads to the target where the weights say so.
 
         Args:
-            velocity: (batch, chunk, action_dim) of the network at `actions`.
+            velocity: (batch, chunk, action_dim) of the network at `actions`; if the guidance
+                `differentiates`, a function of them for autograd.
             actions: (batch, chunk, action_dim) at flow time `time`.
             time: 1 (noise) to 0 (actions), above 0.
         """
         expected = actions - time * velocity
-        return velocity - pull(time) * self.weights * (self.target - expected)
+        missing = self.weights * (self.target - expected)
+        if self.differentiates:
+            (missing,) = torch.autograd.grad(expected, actions, missing.detach())
+        return velocity.detach() - pull(time) * missing
 
 
 def pull(time: float) -> float:
@@ -103,6 +120,7 @@ def make_guidance(
     device: torch.device,
     *,
     trained: bool = False,
+    jacobian: bool = False,
 ) -> Guidance:
     """Return the guidance of a batch.
 
@@ -113,6 +131,7 @@ def make_guidance(
             it is trained.
         device: of the network.
         trained: the network was trained to read the first `delay` rows.
+        jacobian: see `Guidance`.
     """
     chunk, joints = shape[1], target.shape[2]
     rows = min(target.shape[1], chunk)
@@ -123,7 +142,7 @@ def make_guidance(
         weights[:, : min(delay, rows)] = 1.0
     else:
         weights[:, :, :joints] = torch.from_numpy(prefix_weights(chunk, rows, delay))[:, None]
-    return Guidance(wanted.to(device), weights.to(device), trained)
+    return Guidance(wanted.to(device), weights.to(device), trained, jacobian)
 
 
 Velocity = Callable[[Tensor, int], Tensor]
@@ -166,16 +185,20 @@ def integrate(
     actions = noise
     before: Tensor | None = None
     read = guidance.put if guidance is not None and guidance.trained else None
+    differentiates = guidance is not None and guidance.differentiates
     for step, time in enumerate(flow_times(steps)):
         if read is not None:
             actions = read(actions)
-        flow = here = velocity(actions, step)
-        if solver == "ab2" and before is not None:
-            flow = 1.5 * here - 0.5 * before
-        before = here
-        if guidance is not None and read is None:
-            flow = guidance.steer(flow, actions, time)
-        actions = actions - flow / steps
+        with torch.enable_grad() if differentiates else nullcontext():
+            if differentiates:
+                actions = actions.detach().requires_grad_()
+            flow = here = velocity(actions, step)
+            if solver == "ab2" and before is not None:
+                flow = 1.5 * here - 0.5 * before
+            if guidance is not None and read is None:
+                flow = guidance.steer(flow, actions, time)
+        before = here.detach()
+        actions = actions.detach() - flow / steps
         if observe is not None:
             observe(step, flow, actions)
     return actions if read is None else read(actions)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from smolvla_policy.model.engine import ChunkInputs, TorchEngine
+from smolvla_policy.model.engine import GRAPH_HAS_NONE, ChunkInputs, TorchEngine
 from smolvla_policy.model.sampler import Guidance
 
 SENTENCE_MULTIPLE = 16
@@ -52,6 +52,8 @@ class StaticTorchEngine(TorchEngine):
     Attributes:
         capture: whether chunks are captured as CUDA graphs, where the device is a CUDA one.
     """
+
+    without_gradients = GRAPH_HAS_NONE
 
     capture: bool = False
     _plans: OrderedDict[Hashable, Plan] = field(

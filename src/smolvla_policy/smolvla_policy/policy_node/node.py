@@ -184,6 +184,8 @@ class PolicyNode(ManagedNode):
             for name in changed - set(settings_of(PolicySettings)):
                 reason = self.reconfigure_first(name)
                 raise ValueError(f"backend '{backend.name}' does not take it: {reason}")
+        elif backend is not None and hasattr(backend, "check"):
+            backend.check({name: getattr(settings, name) for name in changed})
 
     def tune(self, settings: PolicySettings, names: set[str]) -> None:
         """Apply new values; the backend does at its next inference."""

@@ -166,6 +166,41 @@ def test_a_checkpoint_that_was_trained_to_continues_the_queue_by_itself(copy, sa
     assert got.shape == (3 + 8, 6)
 
 
+def test_guidance_through_the_jacobian_takes_pytorch_and_says_so(copy, sample, policy):
+    pytest.importorskip("openvino")
+    backend = make(copy, seed=3, real_time_chunking="jacobian")
+    assert backend.device == "cpu"
+    assert backend.notes[-1] == "engine: torch, because real_time_chunking is 'jacobian'"
+    assert make(copy, engine="torch", real_time_chunking="jacobian").notes == backend.notes[:-1]
+    first = backend.infer(observe(sample), REQUEST)
+    request = ChunkRequest(2, 4, first[4:] + 0.3, 2)
+    sequence = []
+    for method in ("jacobian", "guided", "jacobian"):
+        backend.check({"real_time_chunking": method})
+        backend.tune({"real_time_chunking": method, "seed": 5})
+        sequence.append(backend.infer(observe(sample), request))
+    true = copy.load()
+    true.engine.jacobian = True
+    noise = chunk_noise(5, 0, (8, 32))
+    decided = (2 * request.committed).astype(np.float32)
+    want = true.predict_chunk(**{**sample, "noise": noise}, decided=decided, delay=2) / 2
+    assert np.abs(sequence[0] - want).max() <= 1e-4
+    assert np.abs(sequence[0] - sequence[1]).max() > 0.01
+    assert np.array_equal(sequence[0], sequence[2])
+
+
+def test_an_engine_without_gradients_refuses_the_jacobian(copy, sample):
+    pytest.importorskip("openvino")
+    with pytest.raises(ValueError, match="OpenVINO does not compute: use engine 'torch'"):
+        make(copy, engine="openvino", real_time_chunking="jacobian")
+    backend = make(copy, engine="openvino")
+    with pytest.raises(ValueError, match="OpenVINO does not compute: use engine 'torch'"):
+        backend.check({"real_time_chunking": "jacobian", "seed": 3})
+    backend.check({"real_time_chunking": "guided", "seed": 3})
+    with pytest.raises(ValueError, match="not trained for it"):
+        backend.check({"real_time_chunking": "trained"})
+
+
 @pytest.mark.parametrize("method", ["trained", "future_state"])
 def test_a_method_that_the_checkpoint_was_not_trained_for_is_refused(copy, sample, method):
     with pytest.raises(ValueError, match=f"'{method}', but the checkpoint was not trained"):

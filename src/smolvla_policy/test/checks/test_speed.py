@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from smolvla_policy.backends import smolvla
 from smolvla_policy.checks import speed
 from smolvla_policy.checks.rows import Status
 from smolvla_policy.checks.speed import Measured, check_latency, least_threshold
@@ -106,6 +107,36 @@ def test_chunks_are_timed_on_the_golden_checkpoint(settings):
     measured = speed.measure(settings, images, "", clock=lambda: next(ticks))
     assert measured.seconds == (0.25, 0.25, 0.25)
     assert (measured.chunk_size, measured.device[:3]) == (8, "cpu")
+
+
+def test_the_chunks_that_are_timed_continue_one(settings, monkeypatch):
+    seen = []
+
+    def watched(settings):
+        backend = smolvla.create(settings)
+        infer = backend.infer
+
+        def keep(observation, request):
+            seen.append(len(request.committed))
+            return infer(observation, request)
+
+        monkeypatch.setattr(backend, "infer", keep)
+        return backend
+
+    monkeypatch.setattr(speed, "create", watched)
+    measured = speed.measure(replace(settings, real_time_chunking="jacobian"), {}, "go", chunks=2)
+    assert seen == [0, 8, 8]
+    assert len(measured.seconds) == 2
+    assert measured.device == "cpu"
+
+
+def test_the_jacobian_takes_pytorch(settings, folder):
+    weights = folder / "model.safetensors"
+    asked = replace(settings, real_time_chunking="jacobian")
+    assert "PyTorch" in speed.check_device(asked, weights)[0].found
+    (row,) = speed.check_device(replace(asked, engine="openvino"), weights)
+    assert row.status is Status.FIX
+    assert "use engine 'torch'" in row.found
 
 
 @pytest.mark.parametrize("engine", ["torch", "openvino"])

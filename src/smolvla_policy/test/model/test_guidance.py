@@ -99,3 +99,79 @@ def test_no_weight_leaves_the_velocity_as_it_is():
     velocity, actions = torch.randn(2, 1, 4, 3).unbind(0)
     guidance = Guidance(torch.full((1, 4, 3), 9.0), torch.zeros(1, 4, 3))
     assert torch.equal(guidance.steer(velocity, actions, 0.5), velocity)
+
+
+def guided_by(velocity, noise, target, weights, jacobian, solver="euler"):
+    guidance = Guidance(target, weights, jacobian=jacobian)
+    return integrate(velocity, noise, 10, solver=solver, guidance=guidance)
+
+
+@pytest.fixture
+def drawn():
+    """Noise, target and the weights of three bound rows and three soft ones, of eight."""
+    noise, target = torch.randn(2, 1, 8, 3, generator=torch.Generator().manual_seed(0))
+    weights = torch.from_numpy(prefix_weights(8, 6, 3))[None, :, None].expand(1, 8, 3)
+    return noise, target, weights
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_without_a_jacobian_of_its_own_the_network_is_guided_as_by_the_identity(drawn, solver):
+    times = flow_times(10)
+    guided, true = (
+        guided_by(lambda x, step: torch.full_like(x, times[step]), *drawn, jacobian, solver)
+        for jacobian in (False, True)
+    )
+    assert torch.equal(true, guided)
+    assert not true.requires_grad
+
+
+def test_a_network_that_is_sure_is_not_moved_through_its_jacobian(drawn):
+    noise, goal = drawn[0], torch.full((1, 8, 3), 2.0)
+    times = flow_times(10)
+    actions = guided_by(lambda x, step: (x - goal) / times[step], *drawn, jacobian=True)
+    assert noise.shape == actions.shape
+    torch.testing.assert_close(actions, goal)
+
+
+def test_free_rows_follow_the_bound_ones_through_the_jacobian(drawn):
+    """A linear velocity that couples rows: the correction in closed form."""
+    noise, target, weights = drawn
+    mixing = 0.3 * torch.randn(8, 8, generator=torch.Generator().manual_seed(1))
+    time = 0.5
+    jacobian = torch.eye(8) - time * mixing
+    guidance = Guidance(target, weights, jacobian=True)
+    actions = noise.clone().requires_grad_()
+    got = guidance.steer(mixing @ actions, actions, time)
+    missing = weights * (target - jacobian @ noise)
+    want = mixing @ noise - pull(time) * jacobian.T @ missing
+    torch.testing.assert_close(got, want)
+    moved = (got - mixing @ noise)[0, 6:]
+    assert moved.abs().min() > 1e-3
+
+
+def test_targets_without_a_weight_do_not_matter_to_the_jacobian(drawn):
+    noise, target, weights = drawn
+
+    def velocity(x, step):
+        return torch.sin(x.cumsum(1))
+
+    free = integrate(velocity, noise, 10)
+    other = torch.where(weights > 0.0, target, target + 9.0)
+    bound, same = (guided_by(velocity, noise, one, weights, True) for one in (target, other))
+    assert torch.equal(bound, same)
+    assert not torch.equal(bound, free)
+    unbound = guided_by(velocity, noise, target, torch.zeros_like(weights), True)
+    torch.testing.assert_close(unbound, free)
+
+
+def test_a_trained_network_needs_no_gradient(drawn):
+    noise, target, _ = drawn
+    seen = []
+
+    def velocity(x, step):
+        seen.append(x.requires_grad)
+        return torch.ones_like(x)
+
+    guidance = Guidance(target, torch.ones(1, 8, 3), trained=True, jacobian=True)
+    assert torch.equal(integrate(velocity, noise, 4, guidance=guidance), target)
+    assert seen == [False] * 4

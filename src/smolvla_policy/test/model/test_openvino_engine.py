@@ -74,6 +74,16 @@ def test_real_time_chunking(pair, images, trained):
     compare(pair, images, ["pick up the cube"], decided=decided, delay=2, trained=trained)
 
 
+def test_there_is_no_jacobian(pair, images):
+    policy = pair[1]
+    policy.engine.jacobian = True
+    try:
+        with pytest.raises(ValueError, match="use engine 'torch', or 'guided'"):
+            chunk(policy, images)
+    finally:
+        policy.engine.jacobian = False
+
+
 def test_fewer_steps_of_second_order(pair, images):
     for policy in pair[:2]:
         policy.engine.steps, policy.engine.solver = 3, "ab2"

@@ -244,6 +244,26 @@ def test_the_backend_takes_new_values_between_two_inferences(graph, make_world):
     assert tuned.calls == ["infer", "infer", *wishes, "infer"]
 
 
+def test_the_backend_refuses_values_that_do_not_fit_it(graph, make_world):
+    world = make_world(active=False)
+    tuned = TunedBackend(world.backend)
+
+    def check(changes):
+        if changes.get("real_time_chunking") == "jacobian":
+            raise ValueError("it has no gradients: use engine 'torch'")
+
+    tuned.check = check
+    make_world.args[1].setattr(policy_module, "create_backend", lambda settings: tuned)
+    change(graph, "policy_node", "configure", "activate")
+    result = set_all(graph, "policy_node", noise_scale=0.5, real_time_chunking="jacobian")
+    assert not result.successful
+    assert "no gradients: use engine 'torch'" in result.reason
+    assert set_one(graph, "policy_node", noise_scale=0.25).successful
+    world.ready()
+    assert world.ask().error == ""
+    assert tuned.calls == [{"noise_scale": 0.25}, "infer"]
+
+
 def test_a_backend_that_takes_no_new_values_says_what_to_do(graph, make_world):
     make_world()
     result = set_one(graph, "policy_node", noise_scale=0.5)
