@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from smolvla_core.node_settings import AGGREGATIONS
 from smolvla_core.settings import REQUIRED, Setting, SettingError, Settings, same, setting
 from smolvla_policy.backends.registry import backend_parameters, check_parameters
-from smolvla_policy.backends.smolvla_settings import SmolVLASettings
+from smolvla_policy.backends.smolvla_settings import JACOBIAN, SmolVLASettings
 from smolvla_policy.checkpoint.robot import read_robot
 
 from smolvla_core import settings
@@ -39,7 +39,7 @@ RTC = "guided"
 AUTO = "auto"
 """As the nodes do by themselves: g, way to blend and real-time chunking are chosen."""
 
-CHUNKINGS = (RTC, "trained", "future_state")
+CHUNKINGS = (RTC, JACOBIAN, "trained", "future_state")
 """Values of `real_time_chunking` among the ways to blend: the policy blends, the executor
 replaces."""
 
@@ -189,8 +189,9 @@ class BenchSettings(PlaySettings):
     aggregate: tuple[str, ...] = setting(
         (),
         "Ways to blend chunks: of the executor, or real_time_chunking of the policy (default: "
-        "latest, weighted, all of the policy that the checkpoint was trained for, auto; quick: "
-        "weighted, auto). auto: as the nodes do by themselves, g included.",
+        "latest, weighted, all of the policy that the checkpoint was trained for but jacobian, "
+        "auto; quick: weighted, auto). auto: as the nodes do by themselves, g included. "
+        "jacobian: PyTorch then computes all.",
         choices=BLENDS,
     )
     minute: float = setting(60.0, "Length of continuous operation [s]; 0: single tasks only.", 0)

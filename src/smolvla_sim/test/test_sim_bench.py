@@ -25,7 +25,7 @@ from smolvla_sim.bench.runs import (
     executions,
 )
 from smolvla_sim.play.loop import NO_APPROACH, Execution
-from smolvla_sim.play.policies import completed
+from smolvla_sim.play.policies import PolicyFacts, completed
 from smolvla_sim.settings import BLENDS, BenchSettings
 
 SYNC = Execution(0.0, actions_per_chunk=8, resume_jump=NO_APPROACH)
@@ -190,6 +190,35 @@ def canned(monkeypatch):
     monkeypatch.setattr(bench, "BenchPlayer", CannedPlayer)
     monkeypatch.setattr(report, "plot", lambda *arguments: None)
     return done, CannedPlayer
+
+
+@pytest.mark.parametrize("given", [(), ("--engine", "auto"), ("--engine", "torch")])
+def test_all_is_computed_by_pytorch_where_the_jacobian_is_compared(canned, tmp_path, given):
+    usual = ("--quick", "--episodes", 1, "--workers", 1, "--delays", 0, "--output", tmp_path)
+    status, out, _ = call(*usual, "--aggregate", "weighted", "jacobian", *given)
+    assert status == 0
+    assert "async g=0.7 RTC jacobian" in out
+    setup = json.loads((tmp_path / "sync_async.json").read_text())["setup"]
+    assert setup["backend"] == {"engine": "torch"}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"backend": {"engine": "openvino"}}, "use engine 'torch', or 'guided'"),
+        ({"policy": "scripted"}, "policy 'scripted' has no parameter 'real_time_chunking'"),
+    ],
+)
+def test_a_policy_without_a_jacobian_is_refused_before_the_first_run(given, message):
+    with pytest.raises(ValueError, match=message):
+        BenchPlayer(completed(BenchSettings(aggregate=("jacobian",), **given))[0])
+
+
+def test_what_is_compared_is_what_the_checkpoint_was_trained_for_on_any_engine():
+    both = bench.learned_blends(PolicyFacts(16, 8, ("top",), rtc_delay=5, state_offset=5))
+    assert both == ["latest", "weighted", "guided", "trained", "future_state", "auto"]
+    none = bench.learned_blends(PolicyFacts(16, 8, ("top",)))
+    assert none == ["latest", "weighted", "guided", "auto"]
 
 
 def test_a_second_call_does_no_run_again(measured, canned):

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from smolvla_core.console import command_parser, could_not_run
+from smolvla_policy.backends.smolvla_settings import JACOBIAN
 from tqdm import tqdm
 
 from smolvla_sim.bench import runs
@@ -62,17 +63,22 @@ def _whole(settings: BenchSettings) -> BenchSettings:
     """Return the settings with the whole matrix, or its quick part, where nothing was given."""
     quick = settings.quick
     everything = not (quick or settings.delays or settings.jittering)
+    own = dict(settings.backend)
+    if settings.policy == "smolvla" and JACOBIAN in settings.aggregate:
+        # In all runs, so that nothing else differs.
+        own["engine"] = own.get("engine", "auto").replace("auto", "torch")
     return replace(
         settings,
         episodes=settings.episodes or (5 if quick else 20),
         delays=settings.delays or ((0, runs.CLAIM_DELAY) if quick else runs.DELAYS),
         jittering=settings.jittering or (runs.JITTERING if everything else ()),
         aggregate=settings.aggregate or (("weighted", AUTO) if quick else ()),
+        backend=own,
     )
 
 
 def learned_blends(facts: PolicyFacts) -> list[str]:
-    """Return the ways to compare that a policy was trained for, or needs no training for."""
+    """Return the ways to compare that a policy was trained for, or any engine does."""
     lacking = {"trained"} if not facts.rtc_delay else set()
     lacking |= {"future_state"} if not facts.state_offset else set()
     return [blend for blend in runs.COMPARED if blend not in lacking]

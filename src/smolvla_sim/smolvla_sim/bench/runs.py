@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from smolvla_policy.backends.smolvla_settings import JACOBIAN
+
 from smolvla_sim.play.loop import DONE, NO_APPROACH, USUAL, EpisodeLoop, Execution, Observer
 from smolvla_sim.play.measures import outcome
 from smolvla_sim.play.policies import load_backend
@@ -30,7 +32,8 @@ THRESHOLD = 0.7
 NAIVE = Execution(THRESHOLD, "latest", alignment="tick")
 BLENDED = Execution(THRESHOLD, "weighted")
 """As in the paper and LeRobot."""
-COMPARED = ("latest", "weighted", *CHUNKINGS, AUTO)
+COMPARED = ("latest", "weighted", *(one for one in CHUNKINGS if one != JACOBIAN), AUTO)
+"""Whatever the engine; the Jacobian is compared if it is named."""
 
 
 def measurements(minute: float) -> tuple[str, ...]:
@@ -125,7 +128,10 @@ class BenchPlayer:
     def __init__(self, settings: BenchSettings) -> None:
         self._settings = settings
         self._simulation = Simulation(settings.model, variation=settings.variation)
-        self._observer = Observer(self._simulation, load_backend(settings), settings.size)
+        # Some engines do not compute it, which is to be known before the first run.
+        own = {"real_time_chunking": JACOBIAN} if JACOBIAN in settings.aggregate else {}
+        policy = load_backend(replace(settings, backend={**settings.backend, **own}))
+        self._observer = Observer(self._simulation, policy, settings.size)
 
     def __call__(self, job: Job) -> dict[str, Any]:
         """Return the result of a job as plain data."""
