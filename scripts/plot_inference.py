@@ -29,7 +29,7 @@ def draw(reports: Sequence[dict[str, Any]], path: Path) -> None:
     for axes, report in zip(panels, reports, strict=True):
         lines: dict[tuple[str, str], list[tuple[int, float]]] = {}
         for row in report["results"]:
-            if not row["busy"]:
+            if not row["busy"] and row["real_time_chunking"] == "off":
                 point = (row["cameras"], 1e3 * row["total"])
                 lines.setdefault((row["engine"], row["dtype"]), []).append(point)
         for (engine, dtype), points in lines.items():

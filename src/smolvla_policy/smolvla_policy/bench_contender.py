@@ -35,7 +35,10 @@ About = dict[str, Any]
 def load_ours(folder: Path, engine: str, asked: dict[str, Any]) -> tuple[Predict, About]:
     """Load the checkpoint with this package."""
     import numpy as np
+    from smolvla_core.backend import ChunkRequest
 
+    from smolvla_policy.backends.continuation import continuation
+    from smolvla_policy.backends.smolvla_settings import JACOBIAN
     from smolvla_policy.checkpoint.source import CheckpointError
     from smolvla_policy.policy import SmolVLAPolicy
 
@@ -56,6 +59,13 @@ def load_ours(folder: Path, engine: str, asked: dict[str, Any]) -> tuple[Predict
         policy = load(dtype="int8")
     policy.engine.steps, policy.engine.solver = asked["num_steps"], asked["solver"]
     policy.engine.profile = True
+    method, rows = asked["real_time_chunking"], policy.chunk_size
+    policy.engine.jacobian = method == JACOBIAN
+    # Half a chunk is queued, and half of that over when the answer comes. What the checkpoint was
+    # trained for does not matter to the time.
+    queued = np.zeros((rows // 2, policy.action_dim))
+    before = continuation(method, rows, rows, ChunkRequest(1, 0, queued, rows // 4))
+    decided = before.decided.astype(np.float32)
     state = np.zeros(policy.state_dim, np.float32)
     random = np.random.default_rng(0)
     shape = (policy.chunk_size, int(policy.config.max_action_dim))
@@ -68,7 +78,15 @@ def load_ours(folder: Path, engine: str, asked: dict[str, Any]) -> tuple[Predict
     def predict(cameras: int) -> dict[str, float]:
         images = dict(islice(pictures.items(), cameras))
         started = time.perf_counter()
-        policy.predict_chunk(images, state, TASK, noise)
+        policy.predict_chunk(
+            images,
+            state,
+            TASK,
+            noise,
+            decided=decided,
+            delay=before.delay,
+            trained=before.trained,
+        )
         return {**policy.engine.stage_times, "total": time.perf_counter() - started}
 
     graphs = getattr(policy.engine, "graphs", None)
@@ -156,8 +174,8 @@ def serve(engine: str, asked: dict[str, Any]) -> None:
 
     Args:
         engine: one of ours, or ``lerobot``.
-        asked: ``folder``, ``dtype``, ``random`` (whether the checkpoint is made up) and
-            `bench_inference.ASKED`.
+        asked: ``folder``, ``dtype``, ``real_time_chunking``, ``random`` (whether the checkpoint
+            is made up) and `bench_inference.ASKED`.
     """
     output = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print must not mix with the answers

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measure one chunk of actions, stage by stage, and beside LeRobot where that is installed.
 
-Contenders are our engines and LeRobot, in each number type. Each runs in a process of its own, so
-that peak memory includes loading and belongs to it alone; what an engine converts at its first
-start is converted by a process before. The chunks of all that are compared are interleaved, so
-that other load on the machine meets all. LeRobot gets images that are float tensors already.
+Contenders are our engines, with each way to continue the queued actions that is asked for, and
+LeRobot, in each number type. Each runs in a process of its own, so that peak memory includes
+loading and belongs to it alone; what an engine converts at its first start is converted by a
+process before. The chunks of all that are compared are interleaved, so that other load on the
+machine meets all. LeRobot gets images that are float tensors already.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from typing import Any
 from smolvla_core.console import DONE, beside_json, command_parser, could_not_run, write_json
 from smolvla_core.settings import Settings, add_arguments, from_arguments, same, setting
 
-from smolvla_policy.backends.smolvla_settings import SmolVLASettings
+from smolvla_policy.backends.smolvla_settings import CHUNKINGS, SmolVLASettings
 
 STAGES = ("images", "prefix", "steps", "total")
 CAMERAS = ("top", "wrist", "side")
@@ -66,6 +67,11 @@ class InferenceBenchSettings(Settings):
         "Number types. LeRobot has no int8: that is compared with its bfloat16, or its float32 "
         "where the processor has no instructions for bfloat16.",
         choices=("float32", "bfloat16", "int8"),
+    )
+    real_time_chunking: tuple[str, ...] = setting(
+        ("off",),
+        "Ways to continue the queued actions, on any checkpoint; each is compared with 'off'.",
+        choices=tuple(method for method in CHUNKINGS if method != "auto"),
     )
     num_steps: int = same(SmolVLASettings, "num_steps", 0, note="LeRobot: the checkpoint's.")
     solver: str = same(SmolVLASettings, "solver", "euler")
@@ -127,6 +133,7 @@ class Contender:
     Args:
         engine: one of ours, or ``lerobot``.
         dtype: number type.
+        method: value of ``real_time_chunking``.
         python: interpreter to run it in.
         folder: of the checkpoint.
         options: what is measured.
@@ -140,9 +147,15 @@ class Contender:
     """
 
     def __init__(
-        self, engine: str, dtype: str, python: str, folder: Path, options: InferenceBenchSettings
+        self,
+        engine: str,
+        dtype: str,
+        method: str,
+        python: str,
+        folder: Path,
+        options: InferenceBenchSettings,
     ) -> None:
-        self.engine, self.dtype = engine, dtype
+        self.engine, self.dtype, self.method = engine, dtype, method
         environment = {**os.environ, **LIMITS.get(options.isa or "", {})}
         from smolvla_policy.checkpoint.synthetic import RANDOM
 
@@ -156,6 +169,7 @@ class Contender:
             )
         asked = {name: getattr(options, name) for name in ASKED}
         asked |= {"folder": str(folder), "dtype": dtype, "random": random}
+        asked["real_time_chunking"] = method
         # A pipe that nobody reads fills up; the file lives until `close`.
         self._errors = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115
         self._process = subprocess.Popen(
@@ -239,7 +253,7 @@ def busy_core() -> Iterator[int]:
 
 
 HEADER = (
-    f"{'engine':<9}{'dtype':<9}{'cameras':>7} {'':<5}"
+    f"{'engine':<9}{'dtype':<9}{'cameras':>7} {'chunking':<13}{'':<5}"
     + "".join(f"{name:>8}" for name in (*STAGES, "best"))
     + f"{'memory':>9}{'load':>7}  ratio to"
 )
@@ -251,7 +265,8 @@ def line_of(row: dict[str, Any]) -> str:
     times = "".join(f"{1000 * row[stage]:>8.0f}" for stage in (*STAGES, "best"))
     ratio = f"  {row['ratio']:.2f} {row['base']}" if "ratio" in row else ""
     return (
-        f"{row['engine']:<9}{row['dtype']:<9}{row['cameras']:>7} {busy:<5}{times}"
+        f"{row['engine']:<9}{row['dtype']:<9}{row['cameras']:>7} {row['real_time_chunking']:<13}"
+        f"{busy:<5}{times}"
         f"{row['memory'] / 1e9:>7.2f}GB{row['load']:>6.1f}s{ratio}"
     )
 
@@ -263,9 +278,15 @@ def compare(rows: Sequence[dict[str, Any]], alone: Sequence[dict[str, Any]]) -> 
         rows: measured together, LeRobot's last where it is there.
         alone: the same without the busy core; empty where `rows` are that.
     """
+    free = {
+        (row["engine"], row["dtype"]): row for row in rows if row["real_time_chunking"] == "off"
+    }
     for index, row in enumerate(rows):
+        one = free.get((row["engine"], row["dtype"]), row)
         if alone:
             base, row["base"] = alone[index], "alone"
+        elif one is not row:
+            base, row["base"] = one, "off"
         elif rows[-1]["engine"] == LEROBOT and index < len(rows) - 1:
             base, row["base"] = rows[-1], f"{LEROBOT} {rows[-1]['dtype']}"
         else:
@@ -274,7 +295,7 @@ def compare(rows: Sequence[dict[str, Any]], alone: Sequence[dict[str, Any]]) -> 
 
 
 def measure_group(
-    contenders: Sequence[tuple[str, str]],
+    contenders: Sequence[tuple[str, str, str]],
     pythons: dict[str, str],
     folder: Path,
     options: InferenceBenchSettings,
@@ -282,19 +303,19 @@ def measure_group(
     """Measure in turns what is compared.
 
     Args:
-        contenders: engine and number type of each.
+        contenders: engine, number type and ``real_time_chunking`` of each.
         pythons: interpreter of each engine.
         folder: of the checkpoint.
         options: what is measured.
 
     Yields:
-        Rows: ``engine``, ``dtype``, ``cameras``, ``busy``, those of `measure`, what the contender
-        says about itself, and with a ``base`` the ``ratio`` to it.
+        Rows: ``engine``, ``dtype``, ``real_time_chunking``, ``cameras``, ``busy``, those of
+        `measure`, what the contender says about itself, and with a ``base`` the ``ratio`` to it.
     """
     with ExitStack() as stack:
         running: list[Contender] = []
-        for engine, dtype in contenders:
-            start = (engine, dtype, pythons[engine], folder, options)
+        for engine, dtype, method in contenders:
+            start = (engine, dtype, method, pythons[engine], folder, options)
             try:
                 contender = Contender(*start)
                 if conversion := contender.about["conversion"]:
@@ -303,7 +324,8 @@ def measure_group(
                     contender = Contender(*start)
                     contender.about["conversion"] = conversion
             except RuntimeError as error:
-                print(f"{engine} {dtype} is left out: {str(error).splitlines()[-1]}", flush=True)
+                name = f"{engine} {dtype}" + (f" {method}" if method != "off" else "")
+                print(f"{name} is left out: {str(error).splitlines()[-1]}", flush=True)
                 continue
             running.append(contender)
             stack.callback(contender.close)
@@ -313,8 +335,8 @@ def measure_group(
                 with busy_core() if busy else ExitStack():
                     measured = measure(running, cameras, options.repeats)
                 rows = [
-                    {"engine": one.engine, "dtype": one.dtype, "cameras": cameras, "busy": busy}
-                    | {**row, **one.about}
+                    {"engine": one.engine, "dtype": one.dtype, "real_time_chunking": one.method}
+                    | {"cameras": cameras, "busy": busy, **row, **one.about}
                     for one, row in zip(running, measured, strict=True)
                 ]
                 compare(rows, alone)
@@ -368,10 +390,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     elif find_spec("lerobot") is not None:
         pythons[LEROBOT] = sys.executable
     here = processor(options.isa)
-    groups: dict[str, list[tuple[str, str]]] = {}
+    groups: dict[str, list[tuple[str, str, str]]] = {}
     for dtype in options.dtype:
         compared = ("bfloat16" if here.has_bfloat16 else "float32") if dtype == "int8" else dtype
-        groups.setdefault(compared, []).extend((engine, dtype) for engine in options.engine)
+        groups.setdefault(compared, []).extend(
+            (engine, dtype, method)
+            for engine in options.engine
+            for method in options.real_time_chunking
+        )
     results: list[dict[str, Any]] = []
     with beside_json(options.json), checkpoint_or_random(options.checkpoint) as folder:
         print(
@@ -383,7 +409,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(HEADER, flush=True)
         for base, contenders in groups.items():
             if LEROBOT in pythons:
-                contenders.append((LEROBOT, base))
+                contenders.append((LEROBOT, base, "off"))
             for row in measure_group(contenders, pythons, folder, options):
                 print(line_of(row), flush=True)
                 results.append(row)

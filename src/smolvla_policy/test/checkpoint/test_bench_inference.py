@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from smolvla_policy.bench_contender import load_ours
+from smolvla_policy.policy import SmolVLAPolicy
 
 from smolvla_policy import bench_inference
 
@@ -70,6 +72,55 @@ def test_each_engine_precision_and_camera_number_has_a_row(tmp_path, capsys, ler
     assert report["results"][0]["ratio"] == report["results"][0]["total"] / 2000.0
     assert "ratio" not in report["results"][4]
     assert "no bfloat16 here" in capsys.readouterr().out
+
+
+def test_the_ways_to_continue_are_compared_with_none(tmp_path, capsys, lerobot):
+    methods = ["off", "guided", "jacobian", "trained", "future_state"]
+    arguments = ["--dtype", "float32", "--num-cameras", "1", "--real-time-chunking", *methods]
+    status, report = run(tmp_path, *arguments, "--engine", "torch", "--lerobot-python", lerobot)
+    assert status == 0
+    free, *others, theirs = report["results"]
+    assert [row["real_time_chunking"] for row in (free, *others)] == methods
+    assert (theirs["engine"], theirs["real_time_chunking"]) == ("lerobot", "off")
+    assert free["base"] == "lerobot float32"
+    for row in others:
+        assert row["base"] == "off"
+        assert row["ratio"] == row["total"] / free["total"]
+
+
+@pytest.mark.parametrize(
+    ("method", "rows", "trained", "jacobian"),
+    [
+        ("off", 0, False, False),
+        ("guided", 4, False, False),
+        ("jacobian", 4, False, True),
+        ("trained", 3, True, False),  # those that are over when the answer comes, and one more
+        ("future_state", 0, True, False),
+    ],
+)
+def test_what_is_timed_is_the_way_that_is_asked_for(method, rows, trained, jacobian, monkeypatch):
+    chunks = []
+
+    def predict_chunk(policy, *observation, decided, delay, trained):
+        chunks.append((len(decided), trained, policy.engine.jacobian))
+
+    monkeypatch.setattr(SmolVLAPolicy, "predict_chunk", predict_chunk)
+    asked = {"device": "cpu", "cuda_graph": False, "dtype": "float32", "random": False}
+    asked |= {"num_steps": 0, "solver": "euler", "real_time_chunking": method}
+    predict, _ = load_ours(GOLDEN / "ckpt", "torch", asked)
+    predict(1)
+    assert chunks == [(rows, trained, jacobian)]
+
+
+def test_an_engine_without_gradients_is_left_out(tmp_path, capsys):
+    pytest.importorskip("openvino")
+    arguments = ["--dtype", "float32", "--num-cameras", "1", "--real-time-chunking"]
+    status, report = run(tmp_path, *arguments, "jacobian")
+    assert status == 0
+    assert [row["engine"] for row in report["results"]] == ["torch"]
+    shown = capsys.readouterr().out
+    assert "openvino float32 jacobian is left out" in shown
+    assert "use engine 'torch'" in shown
 
 
 def test_a_converted_engine_is_measured_from_its_cache(tmp_path, monkeypatch):
