@@ -212,6 +212,12 @@ def check_policy(policy: SmolVLAPolicy, options: TrainSettings, longest: int) ->
             f"--state-offset is {options.state_offset}, but the longest episode has {longest} "
             "frames; give what the longest delay takes: 1 s at 30 Hz are 30"
         )
+    if options.state_offset and policy.config.state_dim != policy.config.action_dim:
+        raise TrainingError(
+            "--state-offset moves the state by the actions, but a state has "
+            f"{policy.config.state_dim} numbers and an action {policy.config.action_dim}: leave it "
+            "out"
+        )
     if options.rtc_delay >= policy.chunk_size:
         raise TrainingError(
             f"--rtc-delay is {options.rtc_delay}, but a chunk has {policy.chunk_size} actions, of "

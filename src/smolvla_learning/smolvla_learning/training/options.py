@@ -106,9 +106,9 @@ class TrainSettings(Settings):
     )
     state_offset: int = setting(
         0,
-        "Train to act from a state of up to so many frames later than the images, for "
-        "asynchronous execution (VLASH, arXiv 2512.01031): as many as are executed in the longest "
-        "delay.",
+        "Train to act from a state that the commands of up to so many frames have moved away "
+        "from the images, for asynchronous execution (VLASH, arXiv 2512.01031): as many as are "
+        "executed in the longest delay.",
         0,
     )
     brightness: float = setting(0.0, "Image augmentation: spread of the brightness.", 0)

@@ -183,14 +183,11 @@ class Source:
         self._chunk = policy.chunk_size
         normalizers = policy.normalizers
         sizes = policy.network.sizes
-        self._state = _padded(
-            normalizers[STATE].normalize(dataset.column(STATE).astype(np.float32)),
-            sizes.state_dim,
-        )
-        self._actions = _padded(
-            normalizers[ACTION].normalize(dataset.column(ACTION).astype(np.float32)),
-            sizes.action_dim,
-        )
+        self._state_dim, self._normalize_state = sizes.state_dim, normalizers[STATE].normalize
+        self._measured = dataset.column(STATE).astype(np.float32)
+        self._commanded = dataset.column(ACTION).astype(np.float32)
+        self._state = _padded(self._normalize_state(self._measured), self._state_dim)
+        self._actions = _padded(normalizers[ACTION].normalize(self._commanded), sizes.action_dim)
         self._ends = np.empty(self.length, np.int64)
         for episode in dataset.episodes:
             self._ends[episode.from_index : episode.to_index] = episode.to_index
@@ -227,6 +224,15 @@ class Source:
         """Return the (n, state_dim) states of frames."""
         return self._state[frames]
 
+    def rolled(self, frames: Indices, later: Indices) -> Floats:
+        """Return the (n, state_dim) states of `frames`, moved by what is commanded until `later`.
+
+        As at inference: what stops the arm meanwhile, such as an object in the gripper, is not
+        known then, and the measured state of `later` would tell it.
+        """
+        motion = self._commanded[later] - self._commanded[frames]
+        return _padded(self._normalize_state(self._measured[frames] + motion), self._state_dim)
+
     def task(self, frames: NDArray[np.int64]) -> list[str]:
         """Return the instructions of frames."""
         return [self.dataset.tasks[index] for index in self._task[frames]]
@@ -238,7 +244,8 @@ class Batches:
     Args:
         sources: in the order of `SampleOrder`.
         policy: whose tokenizer applies.
-        state_offset: state and actions are of a moment up to so many frames later than the images.
+        state_offset: actions are of a moment up to so many frames later than the images, and the
+            state is moved there, see `Source.rolled`.
     """
 
     def __init__(
@@ -265,13 +272,18 @@ class Batches:
             for index, source in enumerate(self.sources)
             if (rows[:, 0] == index).any()
         ]
-        acting = groups
+        later = [frames for _, frames in groups]
         if self._offset:
-            acting = [
-                (source, source.ahead(frames, self._offsets(len(frames), generator)))
+            later = [
+                source.ahead(frames, self._offsets(len(frames), generator))
                 for source, frames in groups
             ]
-        chunks = [source.chunk(frames) for source, frames in acting]
+        moved = [(source, frames, to) for (source, frames), to in zip(groups, later, strict=True)]
+        states = [
+            source.rolled(frames, to) if self._offset else source.state(frames)
+            for source, frames, to in moved
+        ]
+        chunks = [source.chunk(to) for source, _, to in moved]
         sentences = [text for source, frames in groups for text in source.task(frames)]
         tokens, valid = self._encode(sentences)
         return Batch(
@@ -281,7 +293,7 @@ class Batches:
             ],
             tokens=tokens,
             token_valid=valid,
-            state=_join([source.state(frames) for source, frames in acting]),
+            state=_join(states),
             actions=_join([actions for actions, _ in chunks]),
             is_pad=_join([is_pad for _, is_pad in chunks]),
             acts=_join([np.full(len(frames), source.acts) for source, frames in groups]),

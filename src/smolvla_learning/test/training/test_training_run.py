@@ -18,6 +18,7 @@ from smolvla_learning.dataset import Dataset
 from smolvla_learning.training.options import parse
 from smolvla_learning.training.samples import Batches, Source
 from smolvla_learning.training.train import main, train
+from smolvla_policy.checkpoint.config import ACTION, STATE
 from smolvla_policy.checkpoint.robot import read_robot
 from smolvla_policy.policy import SmolVLAPolicy
 
@@ -89,11 +90,14 @@ def test_state_and_actions_are_of_a_moment_behind_the_images(
     rows = np.column_stack([np.zeros_like(frames), frames])
     batch = Batches([source], policy, state_offset=2)(rows, torch.Generator().manual_seed(0))
     seen = batch.images[0].reshape(-1).numpy()
-    states = source.state(frames)
+    measured, commanded = dataset.column(STATE), dataset.column(ACTION)
     offsets = []
     for picture, state, actions in zip(seen, batch.state.numpy(), batch.actions, strict=True):
-        of = np.flatnonzero((states == state).all(1))[0]
-        np.testing.assert_array_equal(actions, source.chunk(np.array([of]))[0][0])
+        chunks = source.chunk(frames[: dataset.num_frames])[0]
+        of = np.flatnonzero((chunks == actions.numpy()).all((1, 2)))[0]
+        moved = measured[picture] + commanded[of] - commanded[picture]
+        wanted = policy.normalizers[STATE].normalize(moved.astype(np.float32)[None])[0]
+        np.testing.assert_allclose(state[: len(wanted)], wanted, rtol=1e-4, atol=1e-5)
         episodes = [e for e in dataset.episodes if e.from_index <= picture < e.to_index]
         assert of < episodes[0].to_index
         offsets.append(of - picture)
