@@ -214,9 +214,8 @@ def check_policy(policy: SmolVLAPolicy, options: TrainSettings, longest: int) ->
         )
     if options.state_offset and policy.config.state_dim != policy.config.action_dim:
         raise TrainingError(
-            "--state-offset moves the state by the actions, but a state has "
-            f"{policy.config.state_dim} numbers and an action {policy.config.action_dim}: leave it "
-            "out"
+            "--state-offset moves the state by the actions; leave it out, as a state has "
+            f"{policy.config.state_dim} numbers and an action {policy.config.action_dim}"
         )
     if options.rtc_delay >= policy.chunk_size:
         raise TrainingError(
