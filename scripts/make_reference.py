@@ -18,6 +18,7 @@ from smolvla_bringup.system.options import Options
 from smolvla_core.node_settings import (
     ExecutorSettings,
     ManagedSettings,
+    PlanSettings,
     PolicySettings,
     RecordSettings,
     RerunSettings,
@@ -34,6 +35,7 @@ PAGE = Path(__file__).resolve().parents[1] / "docs/reference/parameters.md"
 NODES: dict[str, type[Settings]] = {
     "executor_node": ExecutorSettings,
     "human_node": HumanSettings,
+    "plan_node": PlanSettings,
     "policy_node": PolicySettings,
     "record_node": RecordSettings,
     "rerun_node": RerunSettings,

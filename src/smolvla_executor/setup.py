@@ -22,6 +22,7 @@ setup(
     entry_points={
         "console_scripts": [
             "executor_node = smolvla_executor.executor_node:main",
+            "plan_node = smolvla_executor.plan_node:main",
             "rerun_node = smolvla_executor.rerun_node:main",
             "teleop_node = smolvla_executor.teleop_node:main",
             "visualization_node = smolvla_executor.visualization_node:main",

@@ -148,6 +148,11 @@ COMMANDS: Mapping[str, Command | Tool | Group] = {
         main="task",
         ros=True,
     ),
+    "plan": Command(
+        "run a plan, sentences one after the other, and wait until it is done",
+        "smolvla_bringup.plan",
+        ros=True,
+    ),
     "order": Command(
         "give a running arm an order: take-over, give-back, home, stop, estop, …",
         "smolvla_bringup.task",

@@ -17,15 +17,18 @@ ORDERS = {
     "home": "go to the home pose",
     "estop": "stop until reset-estop",
     "reset-estop": "release the e-stop; the arm stays idle",
+    "pause": "let the running plan pause; the arm holds",
+    "resume": "let a paused plan go on",
 }
 
 
 def _add_arm(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("sentence", metavar="SENTENCE", help="what to do")
-    _add_namespace(parser)
+    add_namespace(parser)
 
 
-def _add_namespace(parser: argparse.ArgumentParser) -> None:
+def add_namespace(parser: argparse.ArgumentParser) -> None:
+    """Give `parser` the option for the arm's namespace."""
     parser.add_argument("--namespace", default="", help="of the arm (default: none)")
 
 
@@ -67,13 +70,13 @@ def order_parser() -> argparse.ArgumentParser:
     """Return the command line of ``smolvla order``."""
     parser = command_parser(
         "smolvla order",
-        "Give the executor of a running arm an order: "
+        "Give a running arm an order: "
         + "; ".join(f"{name}: {what}" for name, what in ORDERS.items())
         + ".",
         "smolvla order home",
     )
     parser.add_argument("order", metavar="ORDER", choices=ORDERS, help=", ".join(ORDERS))
-    _add_namespace(parser)
+    add_namespace(parser)
     return parser
 
 

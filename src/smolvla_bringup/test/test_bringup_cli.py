@@ -12,8 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from rclpy.lifecycle import TransitionCallbackReturn
 from smolvla_bringup.task import ORDERS
 from smolvla_core.client import SmolVLAClient
+from smolvla_executor.plan_node.node import PlanNode
+from std_msgs.msg import Bool
 
 from smolvla_bringup import cli
 from smolvla_msgs.msg import ExecutorStatus
@@ -199,6 +202,41 @@ def test_ctrl_c_cancels_the_task_that_runs(graph, make_robot):
     graph.until(lambda: process.poll() is not None)
     assert process.returncode == 130
     assert "canceled" in process.communicate()[1]
+
+
+def test_a_plan_is_run_to_its_end_and_reported(graph, make_robot, tmp_path):
+    robot = make_robot(instruction="", wait_for_start=True, success_topic="done")
+    node = graph.add(PlanNode(context=graph.context))
+    assert node.trigger_configure() == node.trigger_activate() == TransitionCallbackReturn.SUCCESS
+    file = tmp_path / "plan.yaml"
+    file.write_text("steps: [pick, {instruction: place, time_limit: 0.3, tries: 1}]")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "smolvla_bringup.cli", "plan", str(file)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    graph.until(robot.state(ExecutorStatus.RUNNING))
+    done = graph.node.create_publisher(Bool, "done", 10)
+    graph.until(lambda: done.get_subscription_count() > 0)
+    done.publish(Bool(data=True))
+    graph.until(lambda: process.poll() is not None)
+    shown, told = process.communicate()
+    assert process.returncode == 1
+    assert "step 1/2, try 1: pick" in told
+    first, second, last = shown.splitlines()
+    assert first.startswith("  pick: done, tries 1, ")
+    assert second.startswith("  place: not judged, tries 1, 0.")
+    assert last.startswith("step 2 of 2, 'place', was not done in 1 try of 0.3 s")
+
+
+def test_a_plan_that_cannot_be_read_is_named_in_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "plan.yaml"
+    file.write_text("steps: [pick, {tries: 3}]")
+    ended = run("plan", str(file))
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert line == f"smolvla plan: {file}: step 2: it has no 'instruction'"
 
 
 def test_keys_are_taken_from_a_terminal_only() -> None:

@@ -39,6 +39,7 @@ from smolvla_core.settings import settings_of
         ({"parent_frame": "my bench"}, "'my bench'; a frame's name"),
         ({"xyz": "0.1 0"}, "xyz is '0.1 0'; it must be three numbers"),
         ({"xyz": "0,1,2"}, "xyz is '0,1,2'; it must be three numbers"),
+        ({"hardware": "sim", "policy": "none", "plan": True}, "a plan needs a policy"),
         ({"rpy": "0 0 nan"}, "rpy is '0 0 nan'; it must be three numbers"),
     ],
 )

@@ -11,6 +11,7 @@ import pytest
 import rclpy
 import yaml
 from smolvla_bringup.system.node_list import (
+    arm_nodes,
     node_list,
     policy_nodes,
     simulation_nodes,
@@ -129,6 +130,28 @@ def test_options_reach_the_parameters_of_the_nodes() -> None:
     }
     assert policy.critical
     assert executor.critical
+
+
+def test_plans_are_run_where_they_are_asked_for(tmp_path: Path) -> None:
+    assert [node.name for node in simulation_nodes(sim(plan=True))] == [
+        "sim_node",
+        "policy_node",
+        "executor_node",
+        "plan_node",
+    ]
+    plan = policy_nodes(sim(plan=True))[2]
+    assert plan.parameters == {
+        "robot": "so100",
+        "cameras": ["top", "side", "wrist"],
+        "autostart": True,
+    }
+    assert not plan.critical
+    (simulation,) = arm_nodes(sim(plan=True))
+    assert simulation.configured("follow_instruction") is True
+    extra = tmp_path / "mine.yaml"
+    extra.write_text("/**/plan_node:\n  ros__parameters: {judg: vlm}\n")
+    with pytest.raises(SetupError, match="did you mean 'judge'"):
+        node_list(sim(plan=True, params_file=str(extra)), ["policy"])
 
 
 def test_only_a_real_arm_has_a_driver_that_the_estop_asks(tmp_path: Path) -> None:

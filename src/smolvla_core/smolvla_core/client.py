@@ -39,8 +39,8 @@ from std_srvs.srv import Trigger
 from smolvla_core.console import raise_on_interrupt
 from smolvla_core.instruction import AT_HOME
 from smolvla_core.ros import qos
-from smolvla_msgs.action import RunTask
-from smolvla_msgs.msg import ActionChunk, ExecutorStatus, PolicyStatus
+from smolvla_msgs.action import RunPlan, RunTask
+from smolvla_msgs.msg import ActionChunk, ExecutorStatus, PlanStep, PolicyStatus
 from smolvla_msgs.srv import ResetSim, SetTask
 
 C = TypeVar("C", bound="SmolVLAClient")
@@ -55,6 +55,8 @@ _RESEND_PERIOD = 1.0  # [s] until the executor has the instruction
 _SWEEP = 500  # messages at most in one look, so that a flood of them lets the time limits hold
 _OLD_SCORE = 0.5  # [s] in which the success of the task before may still arrive
 _ORDERS = ("start", "stop", "take_over", "give_back", "home", "estop", "reset_estop")
+_ITS_LOG = "its log has the reason"
+_PLAN_ORDERS = ("pause", "resume")
 _NEEDED = ("executor_node/start", "executor_node/stop")
 _READY = (PolicyStatus.WAITING, PolicyStatus.READY, PolicyStatus.INFERRING)
 
@@ -102,6 +104,7 @@ class SmolVLAClient:
         self._services: dict[str, Client[Any, Any]] = {}
         for kind, name in (
             *((Trigger, f"executor_node/{order}") for order in _ORDERS),
+            *((Trigger, f"plan_node/{order}") for order in _PLAN_ORDERS),
             (ResetSim, "sim/reset"),
             (SetTask, "sim/set_task"),
         ):
@@ -398,11 +401,61 @@ class SmolVLAClient:
             ClientError: nobody serves smolvla/run_task, the goal is rejected, or the executor
                 has ended meanwhile.
         """
-        client = self._run_task
-        name = self.node.resolve_service_name("smolvla/run_task")
+        goal = RunTask.Goal(instruction=instruction, time_limit=time_limit, go_home=go_home)
+        goal.replay = replay or ActionChunk()
+        return self._perform(
+            self._run_task, "smolvla/run_task", "executor_node", goal, on_feedback, silence
+        )
+
+    def run_plan(
+        self,
+        steps: Sequence[str | PlanStep],
+        on_feedback: Callable[[RunPlan.Feedback], None] | None = None,
+        silence: float = FEEDBACK_TIMEOUT,
+    ) -> RunPlan.Result:
+        """Run a plan and wait for its end. An exception meanwhile, as Ctrl-C, cancels it.
+
+        Args:
+            steps: what to do, in this order; a sentence stands for a step with the usual limits.
+            on_feedback: called with how it goes.
+            silence: how long without feedback until plan_node is taken for dead [s].
+
+        Returns:
+            How it ended: `reason` is RunPlan.Result.SUCCEEDED when all steps are done, and `steps`
+            has a report for each.
+
+        Raises:
+            ClientError: nobody serves smolvla/run_plan, the plan is rejected, or plan_node has
+                ended meanwhile.
+        """
+        given = [PlanStep(instruction=one) if isinstance(one, str) else one for one in steps]
+        goal = RunPlan.Goal(steps=given)
+        return self._perform(
+            self._run_plan, "smolvla/run_plan", "plan_node", goal, on_feedback, silence
+        )
+
+    def pause(self) -> str:
+        """Let the running plan pause; the arm holds. Returns the answer of plan_node."""
+        return self.call("plan_node/pause", Trigger.Request())
+
+    def resume(self) -> str:
+        """Let a paused plan go on. Returns the answer of plan_node."""
+        return self.call("plan_node/resume", Trigger.Request())
+
+    def _perform(
+        self,
+        client: Any,
+        action: str,
+        server: str,
+        goal: Any,
+        on_feedback: Callable[[Any], None] | None,
+        silence: float,
+    ) -> Any:
+        """Send a goal to the action of the node `server` and wait for its result."""
+        name = self.node.resolve_service_name(action)
         if not self.until(client.server_is_ready, DISCOVERY_TIMEOUT):
             raise ClientError(
-                f"nobody serves {name} within {DISCOVERY_TIMEOUT:g} s: is executor_node running, "
+                f"nobody serves {name} within {DISCOVERY_TIMEOUT:g} s: is {server} running, "
                 "on this ROS_DOMAIN_ID and in this namespace?"
             )
         received = time.monotonic()
@@ -418,21 +471,20 @@ class SmolVLAClient:
             # place does not know the goal.
             while not self.until(future.done, 0.5):
                 if not client.server_is_ready():
-                    raise ClientError(f"{name} is gone: did executor_node end?")
+                    raise ClientError(f"{name} is gone: did {server} end?")
                 if (silent := time.monotonic() - received) > silence:
                     raise ClientError(
-                        f"executor_node has sent nothing for {silent:.0f} s: was it killed? One "
+                        f"{server} has sent nothing for {silent:.0f} s: was it killed? One "
                         "that was started again does not know the goal: send it again"
                     )
             return future.result()
 
-        goal = RunTask.Goal(instruction=instruction, time_limit=time_limit, go_home=go_home)
-        goal.replay = replay or ActionChunk()
         sent = client.send_goal_async(goal, feedback_callback=on_message)
         try:
             handle = wait(sent)
             if not handle.accepted:
-                raise ClientError(f"executor_node rejected the task: {self._why_rejected()}")
+                why = self._why_rejected() if server == "executor_node" else _ITS_LOG
+                raise ClientError(f"{server} rejected the goal: {why}")
             return wait(handle.get_result_async()).result
         except ClientError:
             raise
@@ -450,7 +502,7 @@ class SmolVLAClient:
     def _why_rejected(self) -> str:
         status = self.executor_status
         stopped = status is not None and status.state == ExecutorStatus.STOPPED
-        return status.reason if status is not None and stopped else "its log has the reason"
+        return status.reason if status is not None and stopped else _ITS_LOG
 
     def reset(self, seed: int) -> None:
         """Put the simulation into its initial state: the arm at home and the scene of `seed`."""
@@ -508,6 +560,10 @@ class SmolVLAClient:
     @functools.cached_property
     def _run_task(self) -> Any:
         return ActionClient(self.node, RunTask, "smolvla/run_task")
+
+    @functools.cached_property
+    def _run_plan(self) -> Any:
+        return ActionClient(self.node, RunPlan, "smolvla/run_plan")
 
     def _on_executor(self, status: ExecutorStatus) -> None:
         self.executor_status = status

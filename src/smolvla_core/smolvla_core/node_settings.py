@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The parameters of executor, policy and recorder.
+"""The parameters of executor, policy, recorder and those beside them.
 
 What two nodes need is declared once. A backend of `policy_node` adds its own by a class that
 inherits from `PolicySettings`; see `smolvla_policy.backends.registry`.
@@ -521,6 +521,27 @@ class TeleopSettings(JogSettings):
         "[s]; joy_node repeats itself at its autorepeat_rate.",
         0.02,
         5.0,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanSettings(SensorSettings, ManagedSettings):
+    """Of `plan_node`."""
+
+    cameras: tuple[str, ...] = setting(
+        (), "Cameras that a judge is shown, by name. Empty: those of the robot file."
+    )
+    judge: str = live_setting(
+        "topic",
+        "Who judges steps that name no judge: 'topic', the executor's success_topic; or another "
+        "installed one (entry points smolvla_executor.judges).",
+    )
+    judge_options: tuple[str, ...] = live_setting((), "Its options, each 'name=value'.")
+    judge_period: float = live_setting(
+        0.2, "Least time between two questions to a judge [s].", 0.01, 60.0
+    )
+    feedback_rate: float = live_setting(
+        2.0, "How often a RunPlan goal gets feedback [Hz].", 0.1, 100.0
     )
 
 

@@ -248,6 +248,31 @@ def test_only_what_is_asked_for_is_a_success(rig, monkeypatch):
     rig.observer.destroy_publisher(executor)
 
 
+def test_it_judges_what_is_asked_for_in_the_scene_as_it_is(rig, monkeypatch):
+    rig.sim.set_parameters([Parameter("follow_instruction", value=True)])
+    executor = rig.observer.create_publisher(
+        ExecutorStatus, "executor_node/status", qos.status_qos()
+    )
+    monkeypatch.setattr(Reach, "grade", lambda *_: 1.0)
+
+    def places():
+        return [marker.pose.position for marker in rig.newest["sim/objects"].markers]
+
+    before = places()
+    for instruction, success in (
+        ("pick up the red cube", False),
+        ("touch the blue cube", True),
+        ("sort the red cube into the left bowl and the blue cube into the right bowl", False),
+        ("touch the red cube", True),
+    ):
+        executor.publish(ExecutorStatus(instruction=instruction))
+        rig.until(lambda done=success: rig.newest["sim/success"].data == done, instruction)
+    # For another number of bowls the scene would have begun anew.
+    assert len(places()) == len(before)
+    rig.sim.set_parameters([Parameter("follow_instruction", value=False)])
+    rig.observer.destroy_publisher(executor)
+
+
 def test_a_late_listener_gets_the_score(rig):
     rig.newest.pop("sim/score")
     rig.listen(Float32, "sim/score", qos.status_qos())

@@ -127,6 +127,7 @@ def _parameters(executable: str) -> dict[str, Setting]:
     # Imported when needed: not every machine has all of it.
     module, name = {
         "executor_node": ("smolvla_core.node_settings", "ExecutorSettings"),
+        "plan_node": ("smolvla_core.node_settings", "PlanSettings"),
         "rerun_node": ("smolvla_core.node_settings", "RerunSettings"),
         "teleop_node": ("smolvla_core.node_settings", "TeleopSettings"),
         "visualization_node": (
@@ -157,6 +158,8 @@ def arm_nodes(options: Options) -> list[NodeSpec]:
         }
         if options.frame_prefix:
             parameters["frame_prefix"] = options.frame_prefix
+        if options.plan:
+            parameters["follow_instruction"] = True
         return [
             make_spec(options, "smolvla_sim", "sim_node", parameters=parameters, restarts=False)
         ]
@@ -353,7 +356,7 @@ def camera_nodes(options: Options) -> list[NodeSpec]:
 
 
 def policy_nodes(options: Options) -> list[NodeSpec]:
-    """Return policy and executor; with policy 'none' what a person needs, the executor or none.
+    """Return policy, executor and what runs plans; with policy 'none' what a person needs.
 
     Raises:
         SetupError: the policy cannot work with this hardware, or needs a checkpoint.
@@ -365,7 +368,7 @@ def policy_nodes(options: Options) -> list[NodeSpec]:
             "policy 'scripted' knows where things are in the simulation only; choose hardware "
             "'sim', or a checkpoint"
         )
-    return [_policy(options), _executor(options)]
+    return [_policy(options), _executor(options), *([_plan(options)] if options.plan else [])]
 
 
 def _policy(options: Options) -> NodeSpec:
@@ -387,6 +390,16 @@ def _policy(options: Options) -> NodeSpec:
                 "to start without one"
             )
         parameters["checkpoint"] = str(CHECKPOINT)
+    parameters |= _flags(options, spec, "autostart")
+    return dataclasses.replace(spec, parameters=parameters)
+
+
+def _plan(options: Options) -> NodeSpec:
+    # Without it the arm stops at the time limit of the step.
+    spec = make_spec(options, "smolvla_executor", "plan_node", critical=False)
+    parameters: dict[str, Any] = {"robot": options.loaded_robot.source}
+    if options.hardware == "sim" and not options.loaded_robot.cameras and not spec.has("cameras"):
+        parameters["cameras"] = list(DEFAULT_CAMERAS)
     parameters |= _flags(options, spec, "autostart")
     return dataclasses.replace(spec, parameters=parameters)
 

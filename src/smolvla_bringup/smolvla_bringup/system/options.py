@@ -187,6 +187,11 @@ class Options(Settings):
         tags=("policy",),
     )
     wait_for_start: bool = same(ExecutorSettings, "wait_for_start", False, ("policy",))
+    plan: bool = setting(
+        False,
+        "Start plan_node, too, which runs plans of several sentences.",
+        tags=("arm", "policy"),
+    )
     viewer: bool = setting(False, "Open MuJoCo's window; needs a display.", tags=("arm",))
     params_file: str | None = setting(
         None, "Parameter file of the nodes; its values win over their defaults.", tags=PARTS
@@ -214,6 +219,8 @@ class Options(Settings):
                 f"leader is '{self.leader}'; it must be a serial port (/dev/…), {SIM}, {JOY}, "
                 f"{EXTERNAL} or {NONE}"
             )
+        if self.plan and self.policy == "none":
+            raise SetupError("a plan needs a policy; choose one, or leave out plan")
         if self.leader == SIM and self.hardware != "sim":
             raise SetupError(
                 "leader 'sim' is a person in the simulation; choose hardware 'sim', or another "

@@ -23,6 +23,7 @@ from yaml.scanner import ScannerError
 from smolvla_core.settings import nearest, renamed
 
 NODES = (
+    "plan_node",
     "policy_node",
     "executor_node",
     "record_node",

@@ -60,6 +60,7 @@ class Goal:
         replay: recorded actions (rows, joints) to execute in place of a policy's [rad], or None.
         period: time between two of them [s].
         go_home: go to the home pose when the task is done or its time is over.
+        own_judge: the caller judges: a verdict from outside does not end it.
     """
 
     goal_id: bytes
@@ -68,6 +69,7 @@ class Goal:
     replay: NDArray[np.float64] | None = None
     period: float = 0.0
     go_home: bool = False
+    own_judge: bool = False
 
 
 @dataclass(frozen=True)
@@ -187,7 +189,8 @@ class TaskRunner:
         if not success or repeated or self._on_the_way_home is not None:
             return
         if self.goal is not None:
-            self._end(Reason.SUCCEEDED, f"done: {source} said so", now)
+            if not self.goal.own_judge:
+                self._end(Reason.SUCCEEDED, f"done: {source} said so", now)
         elif self.settings.stop_on_success and self._core.state != State.IDLE:
             self._core.stop(
                 now,

@@ -123,6 +123,7 @@ class TaskServer:
             self._recorded(request),
             converters.from_duration(request.replay.period),
             request.go_home,
+            request.own_judge,
         )
         limit = f" for at most {goal.time_limit:g} s" if goal.time_limit else ""
         what = "" if goal.replay is None else f" from {len(goal.replay)} recorded actions"

@@ -67,6 +67,17 @@ def task(make_rig):
     return TaskRig(make_rig())
 
 
+def test_a_caller_who_judges_himself_is_not_ended_by_others(rig):
+    tasks = TaskRig(rig)
+    tasks.begin(own_judge=True)
+    tasks.until(tasks.running)
+    tasks.judge(False, True)
+    tasks.cycle(10)
+    assert tasks.outcome is None
+    tasks.tasks.cancel("a", rig.now)
+    assert tasks.outcome.reason == Reason.CANCELED
+
+
 def test_a_goal_starts_an_idle_executor_and_its_requests_carry_its_instruction(task):
     task.cycle(3)
     assert task.rig.requests == []

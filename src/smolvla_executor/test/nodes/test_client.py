@@ -116,7 +116,7 @@ def test_a_task_ends_with_success_or_with_its_time(graph, make_robot, client):
 
 def test_a_task_that_cannot_begin_is_an_error(make_robot, client):
     make_robot(active=False)
-    with pytest.raises(ClientError, match="executor_node rejected the task"):
+    with pytest.raises(ClientError, match="executor_node rejected the goal"):
         client.run_task("sort the screws")
 
 

@@ -9,16 +9,13 @@ take them as arguments, and parameter files are checked for them.
 
 from __future__ import annotations
 
-import contextlib
-import inspect
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from importlib.metadata import entry_points
 from typing import Any
 
 from smolvla_core.backend import Backend
 from smolvla_core.node_settings import PolicySettings
+from smolvla_core.plugins import available, load
 from smolvla_core.settings import Setting, Settings, settings_of
 
 from smolvla_policy.backends.completion import USUAL_PERIOD
@@ -30,7 +27,7 @@ READS_CHECKPOINTS = "smolvla"
 
 def available_backends() -> list[str]:
     """Return the names of the installed backends, sorted."""
-    return sorted({entry.name for entry in entry_points(group=GROUP)})
+    return available(GROUP)
 
 
 def backend_settings(name: str) -> type[PolicySettings]:
@@ -93,32 +90,4 @@ def create_backend(settings: PolicySettings) -> Backend:
 
 
 def _load(name: str) -> tuple[Callable[[Any], Backend], type[PolicySettings]]:
-    for entry in entry_points(group=GROUP):
-        if entry.name == name:
-            try:
-                factory = entry.load()
-            except ImportError as error:
-                raise ValueError(
-                    f"backend '{name}' ({entry.value}) cannot be imported: {error}"
-                ) from error
-            return factory, _argument(factory, entry.value)
-    known = ", ".join(available_backends()) or "none"
-    raise ValueError(
-        f"no backend '{name}'; installed: {known}. A package offers one through the entry-point "
-        f"group '{GROUP}'"
-    )
-
-
-def _argument(factory: Callable[[Any], Backend], where: str) -> type[PolicySettings]:
-    """Return the type of the one argument of a factory."""
-    annotations = [one.annotation for one in inspect.signature(factory).parameters.values()]
-    with contextlib.suppress(NameError):
-        cls = annotations[0] if annotations else None
-        if isinstance(cls, str):  # as with ``from __future__ import annotations``
-            cls = eval(cls, vars(sys.modules[factory.__module__]))
-        if isinstance(cls, type) and issubclass(cls, PolicySettings):
-            return cls
-    raise ValueError(
-        f"{where} must take one argument with the type of its settings, as in "
-        "create(settings: PolicySettings)"
-    )
+    return load(GROUP, "backend", name, PolicySettings)

@@ -17,6 +17,8 @@ from smolvla_policy.backends.registry import (
     policy_parameters,
 )
 
+from smolvla_core import plugins
+
 
 def test_the_suites_own_backends_are_installed():
     assert {"smolvla", "scripted"} <= set(available_backends())
@@ -61,7 +63,7 @@ def offered(monkeypatch):
 
     def offer(name):
         entry = EntryPoint("metronome", f"my_package:{name}", registry.GROUP)
-        monkeypatch.setattr(registry, "entry_points", lambda group: [entry])
+        monkeypatch.setattr(plugins, "entry_points", lambda group: [entry])
 
     return offer
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -74,6 +75,7 @@ class SimNode(Node):
         self._announced = ""  # task whose success was logged
         self._instruction = ""  # what the executor is to do
         self._restock = settings.restock
+        self._follow = settings.follow_instruction
         self._restock_rng = restock_rng(settings.seed)
         simulation = Simulation(
             robot.model,
@@ -153,6 +155,7 @@ class SimNode(Node):
     def _tune(self, settings: SimSettings, names: set[str]) -> None:
         """Go by new values of the parameters."""
         self._restock = settings.restock
+        self._follow = settings.follow_instruction
         self._runner.rates = _rates(settings)
 
     def _on_command(self, message: Float64MultiArray) -> None:
@@ -167,7 +170,11 @@ class SimNode(Node):
             self._log_refused(f"command on {topic} refused, the last one stays: {error}")
 
     def _on_executor(self, status: ExecutorStatus) -> None:
-        self._instruction = status.instruction.strip()
+        instruction, before = status.instruction.strip(), self._instruction
+        self._instruction = instruction
+        if self._follow and instruction not in ("", before):
+            with self._runner.lock, contextlib.suppress(ValueError):
+                self._runner.simulation.judge_in_place(instruction)
 
     def _on_reset(
         self, request: ResetSim.Request, response: ResetSim.Response

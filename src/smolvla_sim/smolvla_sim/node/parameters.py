@@ -45,6 +45,11 @@ class SimSettings(RobotSettings):
         "For continuous operation: with each new task, cubes that are in a bowl, on something or "
         "out of reach return to random places.",
     )
+    follow_instruction: bool = live_setting(
+        False,
+        "Score what the executor is to do, as soon as that changes, where the simulation "
+        "understands it and the scene has its bowls; for plans of several sentences.",
+    )
     viewer: bool = setting(False, "Open MuJoCo's window; needs a display.")
 
     def __post_init__(self) -> None:

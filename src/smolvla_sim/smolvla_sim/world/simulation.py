@@ -138,6 +138,16 @@ class Simulation:
         if self._two_bowls != (RIGHT_BOWL in self.task.objects):
             self.reset(self._seed)
 
+    def judge_in_place(self, sentence: str) -> None:
+        """Judge another task from now on, as `set_task` does, but in the scene as it is.
+
+        Raises:
+            ValueError: the sentence is not understood, or is about another number of bowls.
+        """
+        if self._two_bowls != (RIGHT_BOWL in parse_task(sentence).objects):
+            raise ValueError(f"the scene has not the bowls of '{sentence}'")
+        self.set_task(sentence)
+
     def reset(self, seed: int, *, home: Array | None = None) -> None:
         """Put the arm home and draw a new layout.
 
