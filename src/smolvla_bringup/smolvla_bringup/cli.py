@@ -200,6 +200,10 @@ COMMANDS: Mapping[str, Command | Tool | Group] = {
         "how often a checkpoint, or the scripted expert, does a task in the simulation",
         "smolvla_sim.evaluate",
     ),
+    "eval-plan": Command(
+        "how often it does a plan of several sentences in the simulation",
+        "smolvla_sim.evaluate_plan",
+    ),
     "dataset": Group(
         "make, describe, inspect and repair LeRobot datasets",
         {

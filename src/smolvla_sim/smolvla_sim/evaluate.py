@@ -30,7 +30,7 @@ from smolvla_sim.play import measures
 from smolvla_sim.play.loop import EpisodeLoop, Observer, direct
 from smolvla_sim.play.policies import completed, load_backend
 from smolvla_sim.play.workers import run_in_processes
-from smolvla_sim.settings import EvaluationSettings, add_arguments, from_arguments
+from smolvla_sim.settings import EvaluationSettings, PlaySettings, add_arguments, from_arguments
 from smolvla_sim.world.rendering import RenderingError, choose_gl
 from smolvla_sim.world.simulation import Simulation
 from smolvla_sim.world.tasks import task_sequence
@@ -211,7 +211,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if settings.report and (str(settings.report) == "-" or settings.report.is_dir()):
             raise SettingError("report", "is a page with films: give a file, such as page.html")
         for path in filter(None, (settings.json, settings.report)):
-            _check_writable(path)
+            check_writable(path)
         if settings.policy != "scripted":
             # Once here instead of in every worker.
             choose_gl()
@@ -226,16 +226,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             # First the results: a file that cannot be written shall not cost them.
             print(report(results))
         if settings.json:
-            options = dataclasses.asdict(settings)
-            content = {
-                "options": {
-                    name: str(value) if isinstance(value, Path) else value
-                    for name, value in options.items()
-                },
-                "summary": summary(results),
-                "episodes": [dataclasses.asdict(result) for result in results],
-            }
-            write_json(settings.json, content)
+            write_results(settings.json, settings, summary(results), results)
         if settings.report:
             with beside_json(settings.json):
                 _write_report(settings, title, results)
@@ -260,7 +251,22 @@ def _write_report(
     print(f"{settings.report} has all episodes, and films of {len(filmed)} failures")
 
 
-def _check_writable(path: Path) -> None:
+def write_results(
+    target: Path, settings: PlaySettings, numbers: dict[str, Any], episodes: Sequence[Any]
+) -> None:
+    """Write how was played, the numbers and all episodes (dataclasses) as JSON."""
+    content = {
+        "options": {
+            name: str(value) if isinstance(value, Path) else value
+            for name, value in dataclasses.asdict(settings).items()
+        },
+        "summary": numbers,
+        "episodes": [dataclasses.asdict(episode) for episode in episodes],
+    }
+    write_json(target, content)
+
+
+def check_writable(path: Path) -> None:
     """Raise OSError now, and not after the episodes, where `path` cannot be written."""
     if str(path) == "-":
         return

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from smolvla_core.node_settings import AGGREGATIONS
+from smolvla_core.node_settings import AGGREGATIONS, PlanSettings
 from smolvla_core.settings import REQUIRED, Setting, SettingError, Settings, same, setting
 from smolvla_policy.backends.registry import backend_parameters, check_parameters
 from smolvla_policy.backends.smolvla_settings import JACOBIAN, SmolVLASettings
@@ -29,6 +29,9 @@ FPS = read_robot(CHECKPOINT).fps
 
 LEAD_IN = 14.0
 """The longest time that a checkpoint drives before a demonstration [s]."""
+
+SIM = "sim"
+"""The judge of a plan that knows the scene."""
 
 SCENES = "scenes"
 """The task of a recording that holds still pictures."""
@@ -156,6 +159,31 @@ class EvaluationSettings(PlaySettings):
         "Write a page (.html) with intervals, all episodes, and films of the first failures, "
         "which are played once more for it.",
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanEvaluationSettings(PlaySettings):
+    """How well a policy does a plan: a sentence for each color of a kind of task."""
+
+    kind: str = same(PlaySettings, "kind", "pick_place")
+    time_limit: float = same(PlaySettings, "time_limit", 0.0, note="Of one try.")
+    tries: int = setting(2, "How often a step is tried, each time from home.", 1)
+    judge: str = setting(
+        SIM,
+        f"Who judges the steps: '{SIM}', which knows the scene; or an installed judge, which "
+        "looks (entry points smolvla_executor.judges).",
+    )
+    judge_options: tuple[str, ...] = setting((), "Its options, each 'name=value'.")
+    judge_cameras: tuple[str, ...] = setting(
+        ("top", "wrist"), "Cameras that it is shown.", choices=sorted(CAMERAS)
+    )
+    judge_period: float = same(PlanSettings, "judge_period", 0.2)
+    reorder: bool = setting(
+        False, "In the middle of the second step the caller sends the rest in another order."
+    )
+    episodes: int = same(EvaluationSettings, "episodes", 100)
+    seed: int = same(EvaluationSettings, "seed", 7000)
+    json: Path | None = same(EvaluationSettings, "json", None)
 
 
 @dataclass(frozen=True, kw_only=True)

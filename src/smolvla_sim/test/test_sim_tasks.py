@@ -139,6 +139,39 @@ def test_half_for_the_grasp_half_for_the_place():
     assert task.grade(scene([0.2, 0.16, 0.0125]), LIFTED) == 0.5
 
 
+def test_a_cube_on_another_one_in_the_bowl_is_in_it():
+    task = PlaceInBowl("red")
+
+    def grade(position, blue_cube=(0.2, 0.1, 0.017)):
+        objects = scene(position)
+        objects["blue_cube"].position[:] = blue_cube
+        return task.grade(objects, LIFTED)
+
+    assert grade([0.21, 0.1, 0.042]) == 1.0
+    assert grade([0.236, 0.1, 0.037], blue_cube=[0.215, 0.1, 0.017]) == 1.0  # leans on the rim
+    assert grade([0.21, 0.1, 0.063]) == 0.5  # above it
+    assert grade([0.21, 0.1, 0.042], blue_cube=[0.3, 0.1, 0.0125]) == 0.5
+    assert grade([0.2, -0.1, 0.0375]) == 0.5  # on one that is elsewhere
+
+
+def test_in_place_a_try_goes_on_and_what_lasts_counts():
+    simulation = Simulation(task="pick up the red cube", variation=False)
+    positions = simulation.objects()["blue_cube"].position
+    simulation.progress.lifted.add("red_cube")
+    simulation.progress.first_touched = "red_cube"
+    simulation.judge_in_place("Lift the red cube.")
+    assert simulation.score() == 1.0  # tried again
+    simulation.judge_in_place("put the red cube into the bowl")
+    assert simulation.score() == 0.5
+    assert simulation.progress.first_touched is None
+    simulation.judge_in_place("pick up the red cube")
+    assert simulation.score() == 0.0
+    two_bowls = "sort the red cube into the left bowl and the blue cube into the right bowl"
+    with pytest.raises(ValueError, match="bowls"):
+        simulation.judge_in_place(two_bowls)
+    assert (simulation.objects()["blue_cube"].position == positions).all()
+
+
 def test_only_a_held_cube_is_lifted():
     high = [0.2, 0.0, CUBE_EDGE / 2 + 0.05]
     assert scene(high, touched=True)["red_cube"].lifted

@@ -11,7 +11,7 @@ from smolvla_core.backend import SceneObject
 
 from smolvla_sim.world.arm_shapes import GRASP_ANGLE
 from smolvla_sim.world.kinematics import ArmKinematics, GripperPose
-from smolvla_sim.world.layout import in_bowl, on_top
+from smolvla_sim.world.layout import in_bowl, inside, on_top
 from smolvla_sim.world.scene import BOWLS, CUBE_EDGE, CUBES
 
 Array = NDArray[np.float64]
@@ -79,7 +79,8 @@ class ModelWorld:
 
     def inside(self, cube: str, bowl: str) -> bool:
         """Whether a cube lies in a bowl."""
-        return in_bowl(*(self.positions[cube] - self.positions[bowl]))
+        others = [self.positions[one] for one in CUBES if one != cube and one in self.positions]
+        return inside(self.positions[cube], self.positions[bowl], others)
 
     def stands_on(self, cube: str, base: str) -> bool:
         """Whether a cube stands on another one."""

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import atan2, cos, hypot, pi, sin
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from smolvla_sim.world.scene import (
     BOWL,
     BOWL_FLOOR_RADIUS,
     BOWL_HEIGHT,
+    BOWL_RADIUS,
     BOWLS,
     CUBE_EDGE,
     CUBES,
@@ -187,6 +188,26 @@ def in_bowl(offset_x: float, offset_y: float, height: float) -> bool:
     """Whether a cube's center lies inside the bowl, at this offset from the bowl [m]."""
     above_foot = height + BOWL_HEIGHT / 2
     return hypot(offset_x, offset_y) < BOWL_FLOOR_RADIUS and 0.0 < above_foot < 1.3 * CUBE_EDGE
+
+
+def inside(cube: Array, bowl: Array, others: Iterable[Array]) -> bool:
+    """Whether a cube lies in the bowl: on its floor, or on a cube that does.
+
+    Args:
+        cube, bowl, others: (3,) centers of the cube, the bowl and the other cubes [m].
+    """
+    if in_bowl(*(cube - bowl)):
+        return True
+    x, y, _ = cube - bowl
+    # It may lean against the rim.
+    return hypot(x, y) < BOWL_RADIUS - CUBE_EDGE / 2 and any(
+        in_bowl(*(other - bowl)) and _lies_on(cube - other) for other in others
+    )
+
+
+def _lies_on(offset: Array) -> bool:
+    """Whether a cube is so near above another one that it lies on it, at this offset [m]."""
+    return bool(offset[2] > CUBE_EDGE / 2 and np.linalg.norm(offset) < 1.5 * CUBE_EDGE)
 
 
 def on_top(offset_x: float, offset_y: float, height: float) -> bool:

@@ -139,14 +139,22 @@ class Simulation:
             self.reset(self._seed)
 
     def judge_in_place(self, sentence: str) -> None:
-        """Judge another task from now on, as `set_task` does, but in the scene as it is.
+        """Judge a task from now on, as `set_task` does, but in the scene as it is.
+
+        What has happened for the task that is judged already counts: it is tried again. So do
+        grasps for earlier tasks where what comes of them lasts.
 
         Raises:
             ValueError: the sentence is not understood, or is about another number of bowls.
         """
-        if self._two_bowls != (RIGHT_BOWL in parse_task(sentence).objects):
+        task = parse_task(sentence)
+        if self._two_bowls != (RIGHT_BOWL in task.objects):
             raise ValueError(f"the scene has not the bowls of '{sentence}'")
-        self.set_task(sentence)
+        if task != self.task:
+            lifted = self.progress.lifted
+            self.set_task(sentence)
+            if task.lasting:
+                self.progress.lifted |= lifted
 
     def reset(self, seed: int, *, home: Array | None = None) -> None:
         """Put the arm home and draw a new layout.

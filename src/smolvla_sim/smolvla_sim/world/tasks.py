@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from smolvla_sim.world.layout import in_bowl, on_top
-from smolvla_sim.world.scene import BOWL, CUBE_COLORS, CUBE_EDGE, RIGHT_BOWL
+from smolvla_sim.world.layout import inside, on_top
+from smolvla_sim.world.scene import BOWL, CUBE_COLORS, CUBE_EDGE, CUBES, RIGHT_BOWL
 
 if TYPE_CHECKING:  # the expert stands on the world
     from smolvla_sim.expert.moves import Moves
@@ -86,6 +86,8 @@ class Task(ABC):
     name: ClassVar[str]
     # Seconds that it may take: some five times what the expert needs.
     time_limit: ClassVar[float] = 40.0
+    # Whether its success can still be seen in the scene later.
+    lasting: ClassVar[bool] = False
     # Sentences that it understands, the usual one first.
     templates: ClassVar[tuple[str, ...]]
     # What `parse` accepts: normalized sentences with the attributes as named groups.
@@ -155,6 +157,8 @@ class _IntoBowls(Task):
     Scoring of pick-and-place and sorting in the SmolVLA paper (arXiv 2506.01844, section 4).
     """
 
+    lasting = True
+
     @property
     @abstractmethod
     def places(self) -> dict[str, str]:
@@ -179,8 +183,9 @@ class _IntoBowls(Task):
         for name, bowl in self.places.items():
             if name in progress.lifted:
                 cube = objects[name]
-                inside = in_bowl(*(cube.position - objects[bowl].position))
-                score += 1.0 if inside and cube.let_go else 0.5
+                others = [objects[one].position for one in CUBES if one != name and one in objects]
+                there = inside(cube.position, objects[bowl].position, others)
+                score += 1.0 if there and cube.let_go else 0.5
         return score / len(self.places)
 
     def move(self, world: ModelWorld, moves: Moves) -> NDArray[np.float64]:
@@ -278,6 +283,7 @@ class Stack(_TwoCubes):
     """Stack a cube on another one: half for the grasp, half for the place."""
 
     name = "stack"
+    lasting = True
     templates = (
         "stack the {color} cube on the {other} cube",
         "put the {color} cube on top of the {other} cube",
