@@ -9,7 +9,7 @@ import tempfile
 
 from hypothesis import settings
 
-pytest_plugins = ["node_rig"]  # nodes in a graph of their own
+pytest_plugins = ["node_rig", "chat_server"]  # nodes in a graph of their own, a stub of models
 
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)

@@ -23,5 +23,6 @@ setup(
             "record = smolvla_learning.record_node:main",
             "train = smolvla_learning.training:main",
         ],
+        "smolvla_core.judges": ["vlm = smolvla_learning.plans.vlm:create"],
     },
 )

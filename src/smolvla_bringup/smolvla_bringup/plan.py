@@ -9,13 +9,27 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from smolvla_core.console import DONE, INTERRUPTED, NO, command_parser, could_not_run
+import yaml
+from smolvla_core.console import (
+    DONE,
+    INTERRUPTED,
+    NO,
+    command_parser,
+    could_not_run,
+    raise_on_interrupt,
+)
+from smolvla_core.settings import add_arguments, from_arguments
+from smolvla_executor.core.plan import Step
+from smolvla_executor.core.plan_file import read_plan
+from smolvla_learning.describing.models import ModelSettings, make_model
+from smolvla_learning.plans.request import sentences_for
+from smolvla_policy.checkpoint.robot import read_robot
+from smolvla_policy.checkpoint.source import find_checkpoint
+from smolvla_sim.settings import CHECKPOINT
 
 from smolvla_bringup.task import add_namespace
 
 if TYPE_CHECKING:
-    from smolvla_executor.core.plan import Step
-
     from smolvla_msgs.action import RunPlan
 
 PROG = "smolvla plan"
@@ -33,7 +47,26 @@ def parser() -> argparse.ArgumentParser:
         "0 all steps are done, 1 they are not (a step failed, canceled), 2 it could not begin, "
         "130 Ctrl-C",
     )
-    made.add_argument("file", metavar="FILE", type=Path, help="YAML file of the steps")
+    made.add_argument("file", metavar="FILE", type=Path, nargs="?", help="YAML file of the steps")
+    made.add_argument(
+        "--request",
+        metavar="TEXT",
+        help="instead of a file: what shall be done, e.g. 'tidy up the table'; a language model "
+        "makes a plan of the sentences that the checkpoint knows",
+    )
+    made.add_argument(
+        "--checkpoint",
+        default=str(CHECKPOINT),
+        help="whose sentences the plan may have, those of its robot.json; a folder or hub id "
+        "(default: the one that comes with the simulation)",
+    )
+    add_arguments(made, ModelSettings, ("model", "server", "device"))
+    made.add_argument(
+        "--output",
+        metavar="FILE",
+        type=Path,
+        help="write the plan of a request there and do not run it",
+    )
     add_namespace(made)
     return made
 
@@ -41,13 +74,45 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a plan; return the exit status."""
     arguments = parser().parse_args(argv)
-    from smolvla_executor.core.plan import PlanError
-    from smolvla_executor.core.plan_file import read_plan
-
+    raise_on_interrupt()
     try:
-        return _run(read_plan(arguments.file), arguments.namespace)
-    except PlanError as error:
+        if (arguments.file is None) == (arguments.request is None):
+            raise ValueError("give either a FILE or a --request")
+        if arguments.file is not None:
+            return _run(read_plan(arguments.file), arguments.namespace)
+        steps = _made(arguments)
+        if arguments.output is not None:
+            _write(steps, arguments.output)
+            return DONE
+        return _run(steps, arguments.namespace)
+    except (ValueError, OSError) as error:
         return could_not_run(PROG, error)
+
+
+def _made(arguments: argparse.Namespace) -> tuple[Step, ...]:
+    """Return the plan that a language model makes of the request.
+
+    Raises:
+        ValueError: there is no such checkpoint or model, or no plan could be made.
+    """
+    known = read_robot(find_checkpoint(arguments.checkpoint)).tasks
+    model = make_model(from_arguments(ModelSettings, arguments))
+    sentences = sentences_for(arguments.request, known, model)
+    for sentence in sentences:
+        print(f"  {sentence}", flush=True)
+    return tuple(Step(sentence) for sentence in sentences)
+
+
+def _write(steps: Sequence[Step], target: Path) -> None:
+    """Write a plan as a file to look at and edit.
+
+    Raises:
+        OSError: there is one already, or it cannot be written.
+    """
+    content = {"steps": [step.instruction for step in steps]}
+    with target.open("x", encoding="utf-8") as file:
+        yaml.safe_dump(content, file, sort_keys=False, allow_unicode=True, width=1000)
+    print(f"{target} has {len(steps)} steps; run it by: {PROG} {target}")
 
 
 def _run(steps: Sequence[Step], namespace: str) -> int:

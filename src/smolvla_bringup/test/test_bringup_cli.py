@@ -15,6 +15,7 @@ import pytest
 from rclpy.lifecycle import TransitionCallbackReturn
 from smolvla_bringup.task import ORDERS
 from smolvla_core.client import SmolVLAClient
+from smolvla_executor.core.plan_file import read_plan
 from smolvla_executor.plan_node.node import PlanNode
 from std_msgs.msg import Bool
 
@@ -237,6 +238,37 @@ def test_a_plan_that_cannot_be_read_is_named_in_one_line(tmp_path: Path) -> None
     assert ended.returncode == 2
     (line,) = ended.stderr.splitlines()
     assert line == f"smolvla plan: {file}: step 2: it has no 'instruction'"
+
+
+def test_a_request_becomes_a_plan_of_what_the_checkpoint_knows(
+    serve, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted = [f"put the {color} cube into the bowl" for color in ("blue", "red", "green")]
+    stub = serve(lambda *_: "\n".join(wanted))
+    target = tmp_path / "plan.yaml"
+    line = ["plan", "--request", "put all cubes into the bowl", "--server", stub.address]
+    line += ["--output", str(target)]
+    assert cli.main(line) == 0
+    assert [step.instruction for step in read_plan(target)] == wanted
+    assert f"run it by: smolvla plan {target}" in capsys.readouterr().out
+    assert cli.main(line) == 2  # it is not written over
+    assert "exists" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ([], "give either a FILE or a --request"),
+        (["plan.yaml", "--request", "tidy up"], "give either a FILE or a --request"),
+        (["--request", "tidy up"], "model is not given"),
+        (["--request", "tidy up", "--server", "localhost:1"], "must begin with http"),
+        (["--request", "x", "--checkpoint", "/none", "--server", "http://x"], "/none"),
+    ],
+)
+def test_a_plan_that_cannot_be_made_is_said_in_one_line(options, problem, capsys) -> None:
+    assert cli.main(["plan", *options]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert problem in line
 
 
 def test_keys_are_taken_from_a_terminal_only() -> None:

@@ -534,7 +534,7 @@ class PlanSettings(SensorSettings, ManagedSettings):
     judge: str = live_setting(
         "topic",
         "Who judges steps that name no judge: 'topic', the executor's success_topic; or another "
-        "installed one (entry points smolvla_executor.judges).",
+        "installed one (entry points smolvla_core.judges).",
     )
     judge_options: tuple[str, ...] = live_setting((), "Its options, each 'name=value'.")
     judge_period: float = live_setting(

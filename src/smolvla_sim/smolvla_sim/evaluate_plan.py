@@ -18,16 +18,14 @@ from typing import Any
 
 import numpy as np
 from smolvla_core.console import beside_json, command_parser, could_not_run
+from smolvla_core.judge import TOPIC, Choice, Verdict
 from smolvla_executor.core.executor_types import Source, State
-from smolvla_executor.core.judge import Choice
 from smolvla_executor.core.plan import (
-    TOPIC,
     Phase,
     PlanReason,
     PlanRunner,
     Step,
     StepReport,
-    Verdict,
 )
 from smolvla_executor.core.task import Reason
 from tqdm import tqdm

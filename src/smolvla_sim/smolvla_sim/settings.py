@@ -171,7 +171,7 @@ class PlanEvaluationSettings(PlaySettings):
     judge: str = setting(
         SIM,
         f"Who judges the steps: '{SIM}', which knows the scene; or an installed judge, which "
-        "looks (entry points smolvla_executor.judges).",
+        "looks (entry points smolvla_core.judges).",
     )
     judge_options: tuple[str, ...] = setting((), "Its options, each 'name=value'.")
     judge_cameras: tuple[str, ...] = setting(

@@ -8,12 +8,12 @@ import json
 
 import numpy as np
 import pytest
-from smolvla_executor.core import judge as judges
-from smolvla_executor.core.judge import JudgeSettings, Opinion
-from smolvla_executor.core.plan import Verdict
+from smolvla_core.judge import JudgeSettings, Opinion, Verdict
 from smolvla_sim.evaluate_plan import evaluate, main, report, summary
 from smolvla_sim.play.policies import completed
 from smolvla_sim.settings import PlanEvaluationSettings
+
+from smolvla_core import judge as judges
 
 SCRIPTED, _ = completed(
     PlanEvaluationSettings(policy="scripted", episodes=2, workers=1, camera_size="64x48")

@@ -22,22 +22,14 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol
 
+from smolvla_core.judge import TOPIC, Verdict
+
 from smolvla_executor.core.task import Reason
 
-TOPIC = "topic"
-"""The judge that is the executor's success topic."""
 STOP_TIMEOUT = 5.0
 """How long the executor may take to confirm that a motion is stopped [s]."""
 HOME_TIMEOUT = 60.0
 """How long the way home may take [s]."""
-
-
-class Verdict(IntEnum):
-    """What a judge says of a step; the values are those of ``smolvla_msgs/StepReport``."""
-
-    UNKNOWN = 0
-    NO = 1
-    YES = 2
 
 
 class PlanReason(IntEnum):

@@ -11,10 +11,11 @@ from rclpy.action.client import ActionClient
 from rclpy.node import Node
 from smolvla_core.client import FEEDBACK_TIMEOUT
 from smolvla_core.instruction import AT_HOME
+from smolvla_core.judge import TOPIC
 from smolvla_core.ros import qos
 from std_srvs.srv import Trigger
 
-from smolvla_executor.core.plan import TOPIC, Step
+from smolvla_executor.core.plan import Step
 from smolvla_executor.core.task import Reason
 from smolvla_msgs.action import RunTask
 from smolvla_msgs.msg import ExecutorStatus

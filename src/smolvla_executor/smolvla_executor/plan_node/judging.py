@@ -10,10 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from smolvla_core.judge import Choice, Judge, JudgeSettings, Opinion, Verdict
 from smolvla_core.ros.parameters import error_text
-
-from smolvla_executor.core.judge import Choice, Judge, JudgeSettings, Opinion
-from smolvla_executor.core.plan import Verdict
 
 Images = Mapping[str, NDArray[np.uint8]]
 
@@ -35,7 +33,7 @@ class Judging:
         problem: why one could not be made; empty for nothing.
 
     Raises:
-        PlanError: there is no such judge, or an option of it does not fit.
+        ValueError: there is no such judge, or an option of it does not fit.
     """
 
     def __init__(

@@ -13,6 +13,7 @@ from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]
 from rclpy.task import Future
 from smolvla_core.client import DISCOVERY_TIMEOUT
 from smolvla_core.instruction import quoted
+from smolvla_core.judge import TOPIC, Choice, Judge
 from smolvla_core.node_settings import PlanSettings
 from smolvla_core.ros.managed_node import ManagedNode
 from smolvla_core.ros.run import run
@@ -20,9 +21,7 @@ from smolvla_core.ros.sensors import SensorIntake
 from smolvla_core.settings import settings_of
 from std_srvs.srv import Trigger
 
-from smolvla_executor.core.judge import Choice, Judge
 from smolvla_executor.core.plan import (
-    TOPIC,
     Phase,
     PlanError,
     PlanOutcome,
@@ -177,7 +176,7 @@ class PlanNode(ManagedNode):
                 step if judge is None else replace(step, in_a_row=judge.in_a_row)
                 for step, judge in zip(steps, judging.settings, strict=True)
             ]
-        except PlanError as error:
+        except ValueError as error:
             problem = str(error)
         started = _Run(handle, PlanRunner(steps, self._arm), judging)
         self.get_logger().info(f"plan of {len(steps)} steps")

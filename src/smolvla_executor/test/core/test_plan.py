@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from smolvla_core.judge import Verdict
 from smolvla_executor.core.plan import (
     HOME_TIMEOUT,
     STOP_TIMEOUT,
@@ -14,7 +15,6 @@ from smolvla_executor.core.plan import (
     PlanReason,
     PlanRunner,
     Step,
-    Verdict,
 )
 from smolvla_executor.core.task import Reason
 

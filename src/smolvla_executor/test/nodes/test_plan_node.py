@@ -12,17 +12,16 @@ from rclpy.action import ActionClient
 from rclpy.parameter import Parameter
 from robot_files import robot_file
 from sensor_msgs.msg import Image
+from smolvla_core.judge import JudgeSettings, Opinion, Verdict
 from smolvla_core.ros import qos
 from smolvla_core.ros.converters import image_message
-from smolvla_executor.core import judge as judges
 from smolvla_executor.core.executor import ExecutorCore
-from smolvla_executor.core.judge import JudgeSettings, Opinion
-from smolvla_executor.core.plan import Verdict
 from smolvla_executor.executor_node.outputs import Outputs
 from smolvla_executor.plan_node.node import PlanNode
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
+from smolvla_core import judge as judges
 from smolvla_msgs.action import RunPlan
 from smolvla_msgs.msg import ExecutorStatus, PlanStep, StepReport
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import csv
 import io
-import os
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +20,6 @@ from html import escape
 from itertools import islice
 from pathlib import Path
 
-import cv2
 import numpy as np
 from smolvla_core.console import (
     DONE,
@@ -33,7 +31,6 @@ from smolvla_core.console import (
 )
 from smolvla_core.settings import (
     SettingError,
-    Settings,
     add_arguments,
     from_arguments,
     setting,
@@ -43,23 +40,24 @@ from tqdm import tqdm
 from smolvla_learning.dataset import Dataset, DatasetError
 from smolvla_learning.dataset.layout import complete_file
 from smolvla_learning.describing.models import (
-    Local,
     ModelError,
+    ModelSettings,
     Picture,
     Prompt,
-    Server,
     VisionLanguageModel,
+    beside,
+    fitted,
     jpeg,
+    make_model,
 )
 from smolvla_learning.describing.relabel import Segment, relabel, segments
 from smolvla_learning.describing.sentences import MAX_WORDS, cleaned, problem_of, question
 
 PROG = "smolvla dataset describe"
-API_KEY = "OPENAI_API_KEY"
 
 
 @dataclass(frozen=True, kw_only=True)
-class DescribeSettings(Settings):
+class DescribeSettings(ModelSettings):
     """What writes the sentences, what it is shown, and where they go."""
 
     output: Path | None = setting(
@@ -71,22 +69,10 @@ class DescribeSettings(Settings):
         "DATASET-sentences.csv beside the dataset, of a hub id in the present folder); a page "
         "(.html) to look at them stands beside it.",
     )
-    model: str = setting(
-        "",
-        "Model: a hub id such as Qwen/Qwen2.5-VL-3B-Instruct or a folder, run here by "
-        "transformers; with --server its name there.",
-    )
-    server: str = setting(
-        "",
-        "Address of a server with OpenAI's chat completions (llama.cpp, vLLM, Ollama), such as "
-        f"http://localhost:8000/v1. A key is read from {API_KEY}.",
-    )
     frames: int = setting(4, "Pictures of each camera, from begin to end of the sentence.", 1, 32)
     cameras: tuple[str, ...] = setting((), "Cameras that are shown (default: all).")
-    size: int = setting(448, "Longest side of the pictures [pixels].", 32, 4096)
     tries: int = setting(3, "How often is asked until an answer is an instruction.", 1, 10)
     batch_size: int = setting(1, "Prompts that a model in this process answers at once.", 1, 256)
-    device: str = setting("auto", "Of a model in this process: auto, cpu, cuda, cuda:1, mps.")
 
 
 @dataclass
@@ -195,7 +181,7 @@ def pictures_of(dataset: Dataset, segment: Segment, settings: DescribeSettings) 
         _frames(dataset, camera, segment.episode, wanted, settings.size)
         for camera in _cameras(dataset, settings.cameras)
     ]
-    return [_beside(moment) for moment in zip(*columns, strict=True)]
+    return [beside(moment) for moment in zip(*columns, strict=True)]
 
 
 def _cameras(dataset: Dataset, wished: Sequence[str]) -> list[str]:
@@ -219,22 +205,7 @@ def _frames(
 ) -> list[Picture]:
     images = islice(dataset.frames(camera, episode), max(wanted) + 1)
     chosen = {at: image for at, image in enumerate(images) if at in set(wanted)}
-    return [_fitted(chosen[at], size) for at in wanted]
-
-
-def _fitted(image: Picture, size: int) -> Picture:
-    height, width = image.shape[:2]
-    scale = min(1.0, size / max(height, width))
-    if scale == 1.0:
-        return image
-    shape = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return np.asarray(cv2.resize(image, shape, interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def _beside(images: Sequence[Picture]) -> Picture:
-    height = max(image.shape[0] for image in images)
-    padded = [np.pad(image, ((0, height - len(image)), (0, 0), (0, 0))) for image in images]
-    return np.concatenate(padded, axis=1)
+    return [fitted(chosen[at], size) for at in wanted]
 
 
 def ask(
@@ -308,9 +279,9 @@ def _picture(folder: Path, row: Row) -> Path:
 
 
 def _keep(folder: Path, row: Row, images: Sequence[Picture]) -> None:
-    small = [_fitted(image, 240) for image in images]
+    small = [fitted(image, 240) for image in images]
     folder.mkdir(parents=True, exist_ok=True)
-    _picture(folder, row).write_bytes(jpeg(_beside(small), 75))
+    _picture(folder, row).write_bytes(jpeg(beside(small), 75))
 
 
 def page(table: Table, title: str) -> str:
@@ -391,16 +362,14 @@ def _run(source: str, settings: DescribeSettings) -> int:
     table = Table(path, segments(dataset))
 
     def make() -> VisionLanguageModel:
-        if settings.server:
-            return Server(settings.server, settings.model, os.environ.get(API_KEY, ""))
-        if not settings.model:
+        if not settings.model and not settings.server:
             raise SettingError(
                 "model",
                 f"is not given, and {len(table.missing)} of {len(table.rows)} sentences are "
                 f"missing in {path}{_listed(table.wrong)}: name a --model or a --server, or write "
                 "them yourself",
             )
-        return Local(settings.model, settings.device, settings.batch_size)
+        return make_model(settings, settings.batch_size)
 
     try:
         if not path.exists():

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -11,6 +12,7 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from smolvla_core.settings import SettingError, Settings, setting
 
 Picture = NDArray[np.uint8]
 TOKENS = 80
@@ -19,16 +21,43 @@ TIMEOUT = 120.0
 """For an answer of a server [s]."""
 
 
+API_KEY = "OPENAI_API_KEY"
+"""Environment variable of a server's key."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSettings(Settings):
+    """Which model, and how large the pictures are that it is shown."""
+
+    model: str = setting(
+        "",
+        "Model: a hub id such as Qwen/Qwen2.5-VL-3B-Instruct or a folder, run here by "
+        "transformers; with --server its name there.",
+    )
+    server: str = setting(
+        "",
+        "Address of a server with OpenAI's chat completions (llama.cpp, vLLM, Ollama), such as "
+        f"http://localhost:8000/v1. A key is read from {API_KEY}.",
+    )
+    size: int = setting(448, "Longest side of the pictures [pixels].", 32, 4096)
+    device: str = setting("auto", "Of a model in this process: auto, cpu, cuda, cuda:1, mps.")
+
+
 class ModelError(ValueError):
     """A model cannot be used, or does not answer; the text says what to do."""
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """Pictures, (height, width, 3) RGB in order of time, and a question about them."""
+    """Pictures, (height, width, 3) RGB in order of time, and a question about them.
+
+    Attributes:
+        tokens: of the longest answer.
+    """
 
     pictures: Sequence[Picture]
     question: str
+    tokens: int = TOKENS
 
 
 class VisionLanguageModel(Protocol):
@@ -47,6 +76,23 @@ class VisionLanguageModel(Protocol):
             ModelError: it does not answer.
         """
         ...
+
+
+def fitted(image: Picture, size: int) -> Picture:
+    """Return a picture with a longest side of `size` pixels at most."""
+    height, width = image.shape[:2]
+    scale = min(1.0, size / max(height, width))
+    if scale == 1.0:
+        return image
+    shape = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(cv2.resize(image, shape, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def beside(images: Sequence[Picture]) -> Picture:
+    """Return pictures side by side."""
+    height = max(image.shape[0] for image in images)
+    padded = [np.pad(image, ((0, height - len(image)), (0, 0), (0, 0))) for image in images]
+    return np.concatenate(padded, axis=1)
 
 
 def jpeg(picture: Picture, quality: int = 90) -> bytes:
@@ -79,7 +125,7 @@ class Server:
         if not address.startswith(("http://", "https://")):
             # The client would take it for a model of the hub, and send the pictures there.
             raise ModelError(
-                f"--server is '{address}', but must begin with http:// or https://, such as "
+                f"server is '{address}', but must begin with http:// or https://, such as "
                 "http://localhost:8000/v1"
             )
         self._address, self._model = address, model or "default"
@@ -102,7 +148,7 @@ class Server:
             completion = self._client.chat_completion(
                 [{"role": "user", "content": content}],
                 model=self._model,
-                max_tokens=TOKENS,
+                max_tokens=prompt.tokens,
                 temperature=0.0,
             )
             return completion.choices[0].message.content or ""
@@ -178,9 +224,32 @@ class Local:
             message = [{"role": "user", "content": content}]
             texts.append(self._processor.apply_chat_template(message, add_generation_prompt=True))
             pictures.append(images)
-        inputs = self._processor(text=texts, images=pictures, padding=True, return_tensors="pt")
+        shown = {"images": pictures} if any(pictures) else {}
+        inputs = self._processor(text=texts, **shown, padding=True, return_tensors="pt")
+        tokens = max(prompt.tokens for prompt in prompts)
         inputs = inputs.to(self._device)
         with torch.inference_mode():
-            made = self._model.generate(**inputs, max_new_tokens=TOKENS, do_sample=False)
+            made = self._model.generate(**inputs, max_new_tokens=tokens, do_sample=False)
         answers = made[:, inputs["input_ids"].shape[1] :]
         return list(self._processor.batch_decode(answers, skip_special_tokens=True))
+
+
+def make_model(
+    settings: ModelSettings, batch: int = 1, timeout: float = TIMEOUT
+) -> VisionLanguageModel:
+    """Return the model that settings name.
+
+    Args:
+        settings: which.
+        batch: prompts at once, of a model in this process.
+        timeout: for an answer of a server [s].
+
+    Raises:
+        SettingError: they name none.
+        ModelError: it cannot be used.
+    """
+    if settings.server:
+        return Server(settings.server, settings.model, os.environ.get(API_KEY, ""), timeout)
+    if not settings.model:
+        raise SettingError("model", "is not given: name a model, or a server's address")
+    return Local(settings.model, settings.device, batch)

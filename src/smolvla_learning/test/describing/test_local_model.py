@@ -82,6 +82,13 @@ def test_prompts_of_a_batch_are_answered_as_alone(folder):
     assert model.answer([Prompt([picture(90)], "?")]) != model.answer([Prompt([picture(5)], "?")])
 
 
+def test_a_question_without_pictures_is_answered(folder):
+    model = Local(str(folder), "cpu")
+    (short,) = model.answer([Prompt((), "what to do?", tokens=3)])
+    (long,) = model.answer([Prompt((), "what to do?", tokens=30)])
+    assert len(short.encode("utf-8")) < len(long.encode("utf-8"))
+
+
 def test_a_folder_without_a_model(tmp_path):
     with pytest.raises(ModelError, match=r"cannot be loaded .*Qwen/Qwen2\.5-VL-3B-Instruct"):
         Local(str(tmp_path), "cpu")

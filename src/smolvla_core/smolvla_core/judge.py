@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Judges of a plan's steps: what they are, and which there are.
 
-A package offers one by an entry point in the group ``smolvla_executor.judges``: a function that
+A package offers one by an entry point in the group ``smolvla_core.judges``: a function that
 takes settings, of a class that inherits from `JudgeSettings`, and returns a `Judge`. It is
 imported when a plan names it, so a robot's computer needs only what its plans need.
 """
@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from functools import partial
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
 from smolvla_core.plugins import available, load
 from smolvla_core.settings import (
     SettingError,
@@ -25,9 +27,17 @@ from smolvla_core.settings import (
     settings_of,
 )
 
-from smolvla_executor.core.plan import TOPIC, PlanError, Verdict
+GROUP = "smolvla_core.judges"
+TOPIC = "topic"
+"""The judge that is the executor's success topic."""
 
-GROUP = "smolvla_executor.judges"
+
+class Verdict(IntEnum):
+    """What a judge says of a step; the values are those of ``smolvla_msgs/StepReport``."""
+
+    UNKNOWN = 0
+    NO = 1
+    YES = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,11 +84,11 @@ class Choice:
         """Return what makes the judge, and its settings; None for the executor's success topic.
 
         Raises:
-            PlanError: there is no such judge, or an option does not fit.
+            ValueError: there is no such judge, or an option does not fit.
         """
         if self.name == TOPIC:
             if self.options:
-                raise PlanError(
+                raise ValueError(
                     f"judge '{TOPIC}' has no options: the topic is executor_node's parameter "
                     "success_topic"
                 )
@@ -86,9 +96,8 @@ class Choice:
         try:
             factory, cls = load(GROUP, "judge", self.name, JudgeSettings)
             settings = from_texts(cls, _values(self.options, settings_of(cls)))
-        except ValueError as error:
-            hint = f"judge '{self.name}': {error}" if isinstance(error, SettingError) else error
-            raise PlanError(str(hint)) from error
+        except SettingError as error:
+            raise ValueError(f"judge '{self.name}': {error}") from error
         return partial(factory, settings), settings
 
 

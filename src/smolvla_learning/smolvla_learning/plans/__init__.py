@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plans of sentences: who makes them, and who judges their steps."""
