@@ -23,6 +23,9 @@ setup(
             "record = smolvla_learning.record_node:main",
             "train = smolvla_learning.training:main",
         ],
-        "smolvla_core.judges": ["vlm = smolvla_learning.plans.vlm:create"],
+        "smolvla_core.judges": [
+            "classifier = smolvla_learning.plans.classifier:create",
+            "vlm = smolvla_learning.plans.vlm:create",
+        ],
     },
 )

@@ -192,6 +192,10 @@ COMMANDS: Mapping[str, Command | Tool | Group] = {
         "smolvla_learning.training.train",
         "smolvla_learning.training.options",
     ),
+    "train-judge": Command(
+        "train a small network that sees when a step of a plan is done",
+        "smolvla_learning.plans.train_judge",
+    ),
     "quantize": Command(
         "make a checkpoint fast on CPUs: in int8, by observations of datasets",
         "smolvla_learning.quantize",

@@ -295,6 +295,12 @@ class DemonstrationSettings(_TaskSettings):
         f"A checkpoint, folder or hub id, that drives for up to {LEAD_IN:g} s before the expert "
         "takes over; only the expert is recorded.",
     )
+    frames_after: int = setting(
+        3, "Frames after the success, so that a policy learns to stop and a judge what is done.", 1
+    )
+    filled: float = setting(
+        0.0, "Share of the other cubes that lie in the bowl already, as in a plan.", 0, 1
+    )
     scene_tasks: tuple[str, ...] = setting(
         ("reach", "pick_up", "pick_place"),
         f"Kinds whose instructions the still pictures of {SCENES} get.",

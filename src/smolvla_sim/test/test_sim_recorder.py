@@ -26,7 +26,7 @@ from smolvla_sim.expert.backend import ScriptedBackend
 from smolvla_sim.play.workers import run_in_processes
 from smolvla_sim.settings import LEAD_IN, DemonstrationSettings, RecordingSettings
 from smolvla_sim.world.arm import JOINT_NAMES
-from smolvla_sim.world.scene import OBJECTS
+from smolvla_sim.world.scene import CUBES, OBJECTS
 from smolvla_sim.world.simulation import HOME
 from smolvla_sim.world.tasks import parse_task
 
@@ -75,6 +75,19 @@ def test_a_cube_that_is_out_of_reach_makes_a_failed_episode(monkeypatch):
     assert not demonstration.success
     assert not demonstration.frames
     assert simulation.time < 1.0
+
+
+def test_other_cubes_may_lie_in_the_bowl_already_and_the_end_be_longer():
+    usual = DemonstrationSettings(kind="pick_place", cameras=(), random_starts=0.0)
+    plain = made(Demonstrator(usual), 5)
+    settings = dataclasses.replace(usual, filled=1.0, frames_after=20)
+    demonstrating = Demonstrator(settings)
+    full = made(demonstrating, 5)
+    assert full.tasks[0] == plain.tasks[0]
+    objects = demonstrating.simulation.objects()
+    away = [np.hypot(*(objects[cube].position - objects["bowl"].position)[:2]) for cube in CUBES]
+    assert max(away) < 0.055
+    assert len(full.frames) > 20
 
 
 def test_episodes_end_soon_after_the_success():

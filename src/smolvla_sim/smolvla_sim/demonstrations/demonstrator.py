@@ -34,7 +34,7 @@ from smolvla_sim.play.policies import load_backend
 from smolvla_sim.settings import LEAD_IN, SCENES, DemonstrationSettings, PlaySettings
 from smolvla_sim.world.arm import JOINT_NAMES
 from smolvla_sim.world.rendering import CameraRenderer
-from smolvla_sim.world.scene import OBJECTS
+from smolvla_sim.world.scene import BOWL, CUBES, OBJECTS
 from smolvla_sim.world.simulation import Simulation
 from smolvla_sim.world.tasks import Task, task_sequence, tasks_asked
 
@@ -49,10 +49,11 @@ ROBOT = RobotFacts(
 
 # Static pictures in one episode of `SCENES`.
 SCENES_PER_EPISODE = 25
-# Frames after the success, so that a policy learns to stop.
-_FRAMES_AFTER = 3
 # Rows of a plan, the first half of which is executed before the next one.
 _ROWS = 8
+# Where a cube is dropped into the bowl, above its middle [m], and how long it falls [s].
+_DROP = 0.05
+_SETTLE = 0.5
 # Seconds after which an episode without success is given up.
 _TIME_LIMIT = 15.0
 # Time constant of the noise on the commands, seconds.
@@ -133,6 +134,8 @@ class Demonstrator:
         rng = np.random.default_rng([seed, 3])
         task, instruction = self._draw_task(rng, tasks_asked(self._settings.asked))
         self.simulation.begin(task, seed, rng, self._settings.random_starts)
+        if self._settings.filled:
+            self._fill(rng, task)
         if self._driver is not None:
             task = self._lead_in(self._driver, seed, rng)
             instruction = self._instruction(rng, task)
@@ -160,10 +163,21 @@ class Demonstrator:
         if not result.success:
             result.frames.clear()
             return result
-        for _ in range(_FRAMES_AFTER):
+        for _ in range(self._settings.frames_after):
             loop.step()
         result.tasks = [instruction] * len(result.frames)
         return result
+
+    def _fill(self, rng: np.random.Generator, task: Task) -> None:
+        """Drop some of the other cubes into the bowl, and let them come to rest."""
+        simulation = self.simulation
+        for cube in CUBES:
+            if cube in task.objects or rng.random() >= self._settings.filled:
+                continue
+            aside = (*rng.uniform(-0.015, 0.015, 2), _DROP)
+            place = simulation.objects()[BOWL].position + aside
+            simulation.move_object(cube, place, yaw=float(rng.uniform(-np.pi, np.pi)))
+            simulation.step(round(_SETTLE / simulation.period))
 
     def _lead_in(self, driver: Observer, seed: int, rng: np.random.Generator) -> Task:
         """Let the checkpoint drive for a random time; return the task that is not done yet."""
