@@ -131,14 +131,15 @@ def _run(steps: Sequence[Step], namespace: str) -> int:
         )
         for step in steps
     ]
-    shown = ""
+    shown: tuple[int, ...] = ()
 
     def show(feedback: RunPlan.Feedback) -> None:
         nonlocal shown
-        line = _line(feedback, len(steps))
-        if line != shown:
-            shown = line
-            print(line, file=sys.stderr, flush=True)
+        # Not each new word of a judge.
+        now = feedback.step, feedback.attempt, feedback.state, feedback.verdict
+        if now != shown:
+            shown = now
+            print(_line(feedback, len(steps)), file=sys.stderr, flush=True)
 
     try:
         with SmolVLAClient.connect("smolvla_plan", namespace) as client:
@@ -154,8 +155,9 @@ def _run(steps: Sequence[Step], namespace: str) -> int:
 
 def _line(feedback: RunPlan.Feedback, count: int) -> str:
     """Return how a plan of `count` steps goes."""
+    attempt = f", try {feedback.attempt}" if feedback.attempt else ""
     parts = [
-        f"step {feedback.step + 1}/{count}, try {feedback.attempt}: {feedback.instruction}",
+        f"step {feedback.step + 1}/{count}{attempt}: {feedback.instruction}",
         _STATES[feedback.state],
         feedback.seen,
     ]

@@ -179,7 +179,7 @@ class PlanNode(ManagedNode):
         except ValueError as error:
             problem = str(error)
         started = _Run(handle, PlanRunner(steps, self._arm), judging)
-        self.get_logger().info(f"plan of {len(steps)} steps")
+        self.get_logger().info(f"plan: {'; '.join(quoted(step.instruction) for step in steps)}")
         now = time.monotonic()
         if problem:
             started.runner.abort(PlanReason.FAULT, problem, now)
