@@ -67,17 +67,25 @@ def check_chunking(method: str, rtc_delay: int, state_offset: int) -> None:
         )
 
 
-def methods(method: str, rtc_delay: int, state_offset: int) -> str:
+def chosen_method(method: str, rtc_delay: int, state_offset: int, delay: int, rows: int) -> str:
     """Turn ``auto`` into what the checkpoint was trained for: ``off`` where for nothing.
+
+    The future state is for delays that are longer than half a chunk, in which the queue would run
+    empty, or than the network was trained to read: it is predicted, and what happens meanwhile does
+    not show in it.
 
     Args:
         method: value of `real_time_chunking`.
         rtc_delay, state_offset: see `RobotFacts`.
+        delay: until the answer [actions].
+        rows: of a chunk.
     """
     if method != "auto":
         return method
-    trained = {"trained": rtc_delay, FUTURE_STATE: state_offset}
-    return "+".join(name for name, limit in trained.items() if limit) or "off"
+    used = ["trained"] if rtc_delay else []
+    if state_offset and (2 * delay > rows or delay > rtc_delay or not used):
+        used.append(FUTURE_STATE)
+    return "+".join(used) or "off"
 
 
 def continuation(
@@ -86,14 +94,10 @@ def continuation(
     """Return what a chunk continues.
 
     Args:
-        method: value of `real_time_chunking`.
+        method: of `chosen_method`.
         rtc_delay, state_offset: see `RobotFacts`.
         request: with the queued actions.
-
-    Raises:
-        ValueError: see `check_chunking`.
     """
-    check_chunking(method, rtc_delay, state_offset)
     queued, delay = request.committed, request.expected_delay
     joints = queued.shape[1]
     nothing, still = np.empty((0, joints)), np.zeros(joints)
@@ -101,7 +105,7 @@ def continuation(
         return Continuation(nothing, still, nothing)
     if method in ("guided", JACOBIAN):
         return Continuation(nothing, still, queued, delay)
-    ahead = min(delay, state_offset, len(queued) - 1) if method != "trained" else 0
-    known = min(delay + 1 - ahead, rtc_delay) if method != "future_state" else 0
+    ahead = min(delay, state_offset, len(queued) - 1) if FUTURE_STATE in method else 0
+    known = min(delay + 1 - ahead, rtc_delay) if "trained" in method else 0
     rest = queued[ahead:][:known]
     return Continuation(queued[:ahead], queued[ahead] - queued[0], rest, len(rest), trained=True)

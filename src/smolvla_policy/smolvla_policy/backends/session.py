@@ -26,6 +26,7 @@ class Answer:
         failed: True where the backend broke, False where an input was missing.
         inference_time: seconds from taking the request to having the actions.
         stamp_ns: when the observation was taken; see `Observation`.
+        continues: how it continues the queued actions; see ``smolvla_msgs/ActionChunk``.
     """
 
     positions: NDArray[np.float64] | None
@@ -33,6 +34,7 @@ class Answer:
     failed: bool
     inference_time: float
     stamp_ns: int = 0
+    continues: str = ""
 
 
 def answer(
@@ -77,7 +79,8 @@ def answer(
     if taken < least_time:
         sleep(least_time - taken)
         taken = clock() - start
-    return Answer(positions, "", False, taken, observation.stamp_ns)
+    continues = getattr(backend, "continues", "")
+    return Answer(positions, "", False, taken, observation.stamp_ns, continues)
 
 
 def _infer(

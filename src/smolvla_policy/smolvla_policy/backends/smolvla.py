@@ -20,8 +20,8 @@ from smolvla_policy.backends.completion import choose_units, complete
 from smolvla_policy.backends.continuation import (
     FUTURE_STATE,
     check_chunking,
+    chosen_method,
     continuation,
-    methods,
 )
 from smolvla_policy.backends.smolvla_settings import JACOBIAN, SmolVLASettings
 from smolvla_policy.checkpoint.config import ACTION, STATE, SmolVLAConfig
@@ -85,6 +85,8 @@ class SmolVLABackend:
             of the checkpoint.
         warnings: warnings for the log.
         tasks: the instructions that it learned; empty where the checkpoint does not say.
+        continues: how the newest chunk continues the queued actions, see
+            ``smolvla_msgs/ActionChunk``.
 
     Raises:
         CheckpointError: the checkpoint cannot be used.
@@ -139,19 +141,15 @@ class SmolVLABackend:
         self.real_time_chunking = settings.real_time_chunking
         self._units = units
         self._noise_scale = settings.noise_scale
-        self._instruction = ""
+        self._instruction = self.continues = ""
         self._seed, self._index = settings.seed, 0
         self.policy.warm_up(tuple(features.values()))
 
     @property
-    def continues(self) -> str:
-        """How chunks continue the queued actions, see ``smolvla_msgs/ActionChunk``."""
-        return methods(self.real_time_chunking, *self._trained_for)
-
-    @property
     def state_offset(self) -> int:
         """How many rows longer a late chunk may be."""
-        return self._trained_for[1] if FUTURE_STATE in self.continues else 0
+        able = self.real_time_chunking in ("auto", FUTURE_STATE)
+        return self._trained_for[1] if able else 0
 
     def infer(self, observation: Observation, request: ChunkRequest) -> NDArray[np.float64]:
         """Predict a chunk.
@@ -177,6 +175,8 @@ class SmolVLABackend:
             )
         same = observation.instruction == self._instruction
         method = self.real_time_chunking if same else "off"
+        check_chunking(method, *self._trained_for)
+        method = chosen_method(method, *self._trained_for, request.expected_delay, self.chunk_size)
         before = continuation(method, *self._trained_for, request)
         self.policy.engine.jacobian = method == JACOBIAN
         actions = self.policy.predict_chunk(
@@ -190,6 +190,7 @@ class SmolVLABackend:
         )
         self._index += 1
         self._instruction = observation.instruction
+        self.continues = method if len(request.committed) else "off"
         return np.concatenate((before.first, self._units.to_joints(actions)))
 
     def _noise(self) -> NDArray[np.float32] | None:

@@ -201,6 +201,29 @@ def test_an_engine_without_gradients_refuses_the_jacobian(copy, sample):
         backend.check({"real_time_chunking": "trained"})
 
 
+@pytest.mark.parametrize(
+    ("trained_for", "delay", "method"),
+    [
+        ({}, 2, "off"),
+        ({"rtc_delay": 4}, 6, "trained"),
+        ({"state_offset": 6}, 0, "future_state"),
+        ({"rtc_delay": 4, "state_offset": 6}, 4, "trained"),
+        ({"rtc_delay": 3, "state_offset": 6}, 4, "trained+future_state"),
+        ({"rtc_delay": 6, "state_offset": 6}, 5, "trained+future_state"),
+    ],
+)
+def test_the_way_is_chosen_by_the_delay_and_what_was_trained(
+    copy, sample, trained_for, delay, method
+):
+    copy.robot(**trained_for)
+    backend = make(copy)
+    first = backend.infer(observe(sample), REQUEST)
+    assert backend.continues == "off"
+    backend.infer(observe(sample), ChunkRequest(2, 0, first, delay))
+    assert backend.continues == method
+    assert backend.state_offset == trained_for.get("state_offset", 0)
+
+
 @pytest.mark.parametrize("method", ["trained", "future_state"])
 def test_a_method_that_the_checkpoint_was_not_trained_for_is_refused(copy, sample, method):
     with pytest.raises(ValueError, match=f"'{method}', but the checkpoint was not trained"):

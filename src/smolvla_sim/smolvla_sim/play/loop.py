@@ -403,7 +403,7 @@ class EpisodeLoop:
                 reply.request.tick,
                 reply.answer.positions,
                 self._backend.period,
-                getattr(self._backend, "continues", ""),
+                reply.answer.continues,
                 self._backend.chunk_size,
                 getattr(self._backend, "state_offset", 0),
             )
