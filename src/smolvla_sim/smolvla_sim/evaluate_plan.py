@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from smolvla_core.console import beside_json, command_parser, could_not_run
 from smolvla_core.judge import TOPIC, Choice, Verdict
+from smolvla_core.node_settings import ExecutorSettings
 from smolvla_executor.core.executor_types import Source, State
 from smolvla_executor.core.plan import (
     Phase,
@@ -157,11 +158,16 @@ class PlanPlayer:
         self._settings = settings
         self._simulation = simulation = Simulation(settings.model, variation=settings.variation)
         self._observer = Observer(simulation, load_backend(settings), settings.size)
-        usual = direct(simulation, settings.fps, settings.n_action_steps)
-        # As on a real arm: slowly to a step's first action, and home.
-        self._executor = replace(usual, approach_speed=0.6, approach_duration=0.5).with_body(
-            usual.body
+        at_once, usual = (
+            direct(simulation, settings.fps, settings.n_action_steps),
+            ExecutorSettings(),
         )
+        # As on a real arm: slowly to a step's first action, and home.
+        self._executor = replace(
+            at_once,
+            approach_speed=usual.approach_speed,
+            approach_duration=usual.approach_duration,
+        ).with_body(at_once.body)
         self._judge, self._in_a_row = None, 1
         if settings.judge != SIM:
             maker = Choice(settings.judge, settings.judge_options).maker()

@@ -149,4 +149,8 @@ def create(settings: ClassifierSettings) -> ClassifierJudge:
     """
     if not settings.model:
         raise SettingError("model", "is not given: the folder that smolvla train-judge wrote")
+    import torch
+
+    # It is small, and the control loop and the policy need the other cores.
+    torch.set_num_threads(1)
     return ClassifierJudge(Path(settings.model).expanduser(), settings.threshold)
