@@ -190,10 +190,15 @@ def test_completion_in_bash(line: str, expected: set[str], tmp_path: Path) -> No
     assert set(done.stdout.split()) == expected, done.stderr
 
 
-def test_ctrl_c_cancels_the_task_that_runs(graph, make_robot):
+@pytest.mark.parametrize("command", ["task", "plan"])
+def test_ctrl_c_cancels_what_runs(graph, make_robot, tmp_path, command):
     robot = make_robot(instruction="", wait_for_start=True)
+    node = graph.add(PlanNode(context=graph.context))
+    assert node.trigger_configure() == node.trigger_activate() == TransitionCallbackReturn.SUCCESS
+    file = tmp_path / "plan.yaml"
+    file.write_text("steps: [pick, place]")
     process = subprocess.Popen(
-        [sys.executable, "-m", "smolvla_bringup.cli", "task", "pick"],
+        [sys.executable, "-m", "smolvla_bringup.cli", command, str(file)],
         stderr=subprocess.PIPE,
         text=True,
     )
