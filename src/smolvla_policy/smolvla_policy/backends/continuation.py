@@ -70,9 +70,9 @@ def check_chunking(method: str, rtc_delay: int, state_offset: int) -> None:
 def chosen_method(method: str, rtc_delay: int, state_offset: int, delay: int, rows: int) -> str:
     """Turn ``auto`` into what the checkpoint was trained for: ``off`` where for nothing.
 
-    The future state is for delays that are longer than half a chunk, in which the queue would run
-    empty, or than the network was trained to read: it is predicted, and what happens meanwhile does
-    not show in it.
+    The future state is for delays longer than half a chunk, in which the queue would run empty,
+    or than the network was trained to read: it is predicted, and what happens meanwhile does not
+    show in it.
 
     Args:
         method: value of `real_time_chunking`.
