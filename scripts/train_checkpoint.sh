@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Records the demonstrations and trains the checkpoints that come with the simulation, from
-# nothing: about five and a quarter hours on two cores for the one at 15 Hz, and an hour and a half
-# more for the one at 30 Hz. What was done already is taken up again.
+# nothing: about five and a quarter hours on two cores for the one at 15 Hz, and an hour and three
+# quarters more for the one at 30 Hz. What was done already is taken up again.
 # Usage: scripts/train_checkpoint.sh FOLDER
 set -euo pipefail
 
@@ -105,5 +105,5 @@ train recover_50 --checkpoint "$(last chunk_50)" "${for_delays[@]}" \
     --dataset "$work/data/reach_30" "$work/data/pick_30" "$work/data/pick_30_lead" \
     "$work/data/reach_30_lead" "$work/data/pick_30_recover" "$work/data/reach_30_recover" \
     --shares 0.07 0.25 0.22 0.06 0.34 0.06 --grounding-weight 0.1 \
-    --draws 3 --lr 8e-4 --steps 2000
+    --draws 3 --lr 8e-4 --steps 3500
 echo "at 30 Hz, in chunks of 50: $(last recover_50)"

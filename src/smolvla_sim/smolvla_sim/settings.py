@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from smolvla_core.node_settings import AGGREGATIONS, PlanSettings
 from smolvla_core.settings import REQUIRED, Setting, SettingError, Settings, same, setting
@@ -23,6 +23,9 @@ from smolvla_sim.world.tasks import TASK_NAMES, tasks_asked
 
 CHECKPOINT = Path(__file__).resolve().parent / "checkpoints" / "smolvla_so100_sim"
 """Folder of the checkpoint that comes with the simulation."""
+
+CHECKPOINT_30_HZ = CHECKPOINT.with_name("smolvla_so100_sim_30hz")
+"""Folder of the one in chunks of 50, trained for asynchronous execution."""
 
 FPS = read_robot(CHECKPOINT).fps
 """Actions per second of its training data."""
@@ -85,6 +88,7 @@ class PlaySettings(_TaskSettings):
 
     Attributes:
         backend: parameters that the backend `policy` alone has, by name.
+        shipped: folder of the checkpoint that is used where none is given.
     """
 
     policy: str = setting(
@@ -117,10 +121,12 @@ class PlaySettings(_TaskSettings):
     workers: int = setting(2, "Processes.", 1)
     backend: Mapping[str, Any] = field(default_factory=dict)
 
+    shipped: ClassVar[Path] = CHECKPOINT
+
     def __post_init__(self) -> None:
         super().__post_init__()
         check_parameters(self.policy, self.backend)
-        object.__setattr__(self, "checkpoint", self.checkpoint or str(CHECKPOINT))
+        object.__setattr__(self, "checkpoint", self.checkpoint or str(self.shipped))
 
     @property
     def limit(self) -> float:
@@ -134,7 +140,7 @@ class PlaySettings(_TaskSettings):
             return "scripted expert"
         if self.policy != "smolvla":
             return self.policy
-        return CHECKPOINT.name if self.checkpoint == str(CHECKPOINT) else self.checkpoint
+        return self.shipped.name if self.checkpoint == str(self.shipped) else self.checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,6 +172,9 @@ class PlanEvaluationSettings(PlaySettings):
     """How well a policy does a plan: a sentence for each color of a kind of task."""
 
     kind: str = same(PlaySettings, "kind", "pick_place")
+    checkpoint: str = setting(
+        "", "Folder or hub id (default: the one at 30 Hz that comes with the simulation)."
+    )
     time_limit: float = same(PlaySettings, "time_limit", 0.0, note="Of one try.")
     tries: int = setting(2, "How often a step is tried, each time from home.", 1)
     judge: str = setting(
@@ -189,6 +198,8 @@ class PlanEvaluationSettings(PlaySettings):
 @dataclass(frozen=True, kw_only=True)
 class BenchSettings(PlaySettings):
     """Synchronous against asynchronous execution."""
+
+    shipped: ClassVar[Path] = CHECKPOINT_30_HZ
 
     # The paper's task: cubes in a minute. With noise, chunks differ by their draws, too, and not
     # only by what was seen meanwhile.

@@ -15,7 +15,7 @@ from smolvla_policy.backends.registry import READS_CHECKPOINTS, backend_settings
 from smolvla_policy.checkpoint.robot import ROBOT, read_robot
 from smolvla_policy.checkpoint.source import find_checkpoint
 
-from smolvla_sim.settings import CHECKPOINT, FPS, AnyPlaySettings, PlaySettings
+from smolvla_sim.settings import FPS, AnyPlaySettings, PlaySettings
 from smolvla_sim.world.scene import CAMERAS
 
 _UNITS = "degrees"
@@ -117,7 +117,7 @@ def load_backend(settings: PlaySettings) -> Backend:
     """
     reads = settings.policy == READS_CHECKPOINTS
     declared = read_robot(find_checkpoint(settings.checkpoint)).units if reads else ""
-    given = reads or settings.checkpoint != str(CHECKPOINT)
+    given = reads or settings.checkpoint != str(settings.shipped)
     return create_backend(
         from_values(
             backend_settings(settings.policy),
