@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from smolvla_core.latency import (
-    FRESH,
+    LEAST,
     LatencyWindow,
     best_threshold,
     starvation_reason,
@@ -276,7 +276,7 @@ class Planner:
         self.threshold = self._settings.chunk_size_threshold
         if not self._chooses:
             return
-        self.threshold = FRESH
+        self.threshold = LEAST
         if self._newest is not None:
             newest = self._newest
             rows = newest.chunk_size or len(newest.positions)

@@ -74,14 +74,14 @@ def test_a_threshold_that_is_left_to_the_executor_moves_the_arm_most(make_rig, t
     )
     if ticks <= 8:
         assert rig.status().starvations <= 1  # before the first latency is known
-        assert chosen >= 0.7
+        assert chosen >= 0.3
     others = [executed(slow(make_rig, ticks, 16, share)) for share in (0.0, 0.3, 0.7, 1.0)]
     assert executed(rig) >= max(others) - 16
 
 
 def test_a_delay_beyond_the_reach_is_waited_for_and_says_what_helps(make_rig):
     rig = slow(make_rig, 14, 16, -1.0)
-    assert rig.status().chunk_size_threshold == 0.7
+    assert rig.status().chunk_size_threshold == 0.5
     words = next(o.reason for o in reversed(rig.outputs) if o.state == State.HOLDING)
     assert "no chunk_size_threshold (g) hides more than half a chunk" in words
     assert "raise" not in words
@@ -101,8 +101,10 @@ def test_a_delay_beyond_the_reach_is_waited_for_and_says_what_helps(make_rig):
 
     rig.policy = future
     rig.start()
+    rig.cycle(100)
+    before = rig.status().starvations  # while latency and reach are yet unknown
     rig.cycle(400)
-    assert rig.status().starvations <= 1
+    assert rig.status().starvations == before
     assert "chunks continue by future_state" in rig.status().execution
 
 

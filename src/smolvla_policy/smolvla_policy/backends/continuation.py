@@ -67,25 +67,20 @@ def check_chunking(method: str, rtc_delay: int, state_offset: int) -> None:
         )
 
 
-def chosen_method(method: str, rtc_delay: int, state_offset: int, delay: int, rows: int) -> str:
+def chosen_method(method: str, rtc_delay: int, state_offset: int) -> str:
     """Turn ``auto`` into what the checkpoint was trained for: ``off`` where for nothing.
 
-    The future state is for delays longer than half a chunk, in which the queue would run empty,
-    or than the network was trained to read: it is predicted, and what happens meanwhile does not
-    show in it.
+    Of both the future state, with which more tasks succeeded (docs/reference/sync_async.md).
 
     Args:
         method: value of `real_time_chunking`.
         rtc_delay, state_offset: see `RobotFacts`.
-        delay: until the answer [actions].
-        rows: of a chunk.
     """
     if method != "auto":
         return method
-    used = ["trained"] if rtc_delay else []
-    if state_offset and (2 * delay > rows or delay > rtc_delay or not used):
-        used.append(FUTURE_STATE)
-    return "+".join(used) or "off"
+    if state_offset:
+        return FUTURE_STATE
+    return "trained" if rtc_delay else "off"
 
 
 def continuation(
@@ -105,7 +100,8 @@ def continuation(
         return Continuation(nothing, still, nothing)
     if method in ("guided", JACOBIAN):
         return Continuation(nothing, still, queued, delay)
-    ahead = min(delay, state_offset, len(queued) - 1) if FUTURE_STATE in method else 0
-    known = min(delay + 1 - ahead, rtc_delay) if "trained" in method else 0
-    rest = queued[ahead:][:known]
-    return Continuation(queued[:ahead], queued[ahead] - queued[0], rest, len(rest), trained=True)
+    if method == "trained":
+        rest = queued[: min(delay + 1, rtc_delay)]
+        return Continuation(nothing, still, rest, len(rest), trained=True)
+    ahead = min(delay, state_offset, len(queued) - 1)
+    return Continuation(queued[:ahead], queued[ahead] - queued[0], nothing)

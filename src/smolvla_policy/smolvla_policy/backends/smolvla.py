@@ -176,7 +176,7 @@ class SmolVLABackend:
         same = observation.instruction == self._instruction
         method = self.real_time_chunking if same else "off"
         check_chunking(method, *self._trained_for)
-        method = chosen_method(method, *self._trained_for, request.expected_delay, self.chunk_size)
+        method = chosen_method(method, *self._trained_for)
         before = continuation(method, *self._trained_for, request)
         self.policy.engine.jacobian = method == JACOBIAN
         actions = self.policy.predict_chunk(

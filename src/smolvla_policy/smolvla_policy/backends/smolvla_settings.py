@@ -91,7 +91,7 @@ class SmolVLASettings(PolicySettings):
         "them (as in LeRobot, any checkpoint), guided through the network's 'jacobian' (as in "
         "arXiv 2506.07339: slower, engine 'torch' only), 'trained' to (`smolvla train "
         "--rtc-delay`), from the 'future_state' that they lead to (`--state-offset`), or 'off'. "
-        "'auto': what the checkpoint was trained for, both if for both.",
+        "'auto': what the checkpoint was trained for, 'future_state' if for both.",
         choices=CHUNKINGS,
     )
     seed: int = live_setting(

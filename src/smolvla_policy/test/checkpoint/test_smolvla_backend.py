@@ -145,9 +145,9 @@ def test_a_new_instruction_is_not_bound_to_the_queue_of_the_old_one(copy, sample
     assert np.abs(got - want).max() <= 1e-4
 
 
-def test_a_checkpoint_that_was_trained_to_continues_the_queue_by_itself(copy, sample, policy):
-    """It begins where the arm will be, reads two rows there, and no row is lost."""
-    copy.robot(rtc_delay=2, state_offset=3)
+def test_a_checkpoint_that_was_trained_to_begins_where_the_arm_will_be(copy, sample, policy):
+    """And no row is lost."""
+    copy.robot(state_offset=3)
     backend = make(copy, seed=3)
     first = backend.infer(observe(sample), REQUEST)
     request = ChunkRequest(2, 0, first + 0.1 * np.arange(8)[:, None], 4)
@@ -155,71 +155,45 @@ def test_a_checkpoint_that_was_trained_to_continues_the_queue_by_itself(copy, sa
     queued = request.committed
     moved = np.asarray(sample["state"]) + 2 * (queued[3] - queued[0])
     want = policy.predict_chunk(
-        **{**sample, "noise": chunk_noise(3, 1, (8, 32)), "state": moved.astype(np.float32)},
-        decided=(2 * queued[3:5]).astype(np.float32),
-        delay=2,
-        trained=True,
+        **{**sample, "noise": chunk_noise(3, 1, (8, 32)), "state": moved.astype(np.float32)}
     )
     assert np.array_equal(got[:3], queued[:3])
     assert np.abs(got[3:] - want / 2).max() <= 1e-4
-    assert np.abs(got[3:5] - queued[3:5]).max() <= 1e-4
     assert got.shape == (3 + 8, 6)
 
 
-def test_guidance_through_the_jacobian_takes_pytorch_and_says_so(copy, sample, policy):
-    pytest.importorskip("openvino")
-    backend = make(copy, seed=3, real_time_chunking="jacobian")
-    assert backend.device == "cpu"
-    assert backend.notes[-1] == "engine: torch, because real_time_chunking is 'jacobian'"
-    assert make(copy, engine="torch", real_time_chunking="jacobian").notes == backend.notes[:-1]
+def test_a_checkpoint_that_was_trained_to_reads_what_is_executed_meanwhile(copy, sample, policy):
+    copy.robot(rtc_delay=4)
+    backend = make(copy, seed=3)
     first = backend.infer(observe(sample), REQUEST)
-    request = ChunkRequest(2, 4, first[4:] + 0.3, 2)
-    sequence = []
-    for method in ("jacobian", "guided", "jacobian"):
-        backend.check({"real_time_chunking": method})
-        backend.tune({"real_time_chunking": method, "seed": 5})
-        sequence.append(backend.infer(observe(sample), request))
-    true = copy.load()
-    true.engine.jacobian = True
-    noise = chunk_noise(5, 0, (8, 32))
-    decided = (2 * request.committed).astype(np.float32)
-    want = true.predict_chunk(**{**sample, "noise": noise}, decided=decided, delay=2) / 2
-    assert np.abs(sequence[0] - want).max() <= 1e-4
-    assert np.abs(sequence[0] - sequence[1]).max() > 0.01
-    assert np.array_equal(sequence[0], sequence[2])
-
-
-def test_an_engine_without_gradients_refuses_the_jacobian(copy, sample):
-    pytest.importorskip("openvino")
-    with pytest.raises(ValueError, match="OpenVINO does not compute: use engine 'torch'"):
-        make(copy, engine="openvino", real_time_chunking="jacobian")
-    backend = make(copy, engine="openvino")
-    with pytest.raises(ValueError, match="OpenVINO does not compute: use engine 'torch'"):
-        backend.check({"real_time_chunking": "jacobian", "seed": 3})
-    backend.check({"real_time_chunking": "guided", "seed": 3})
-    with pytest.raises(ValueError, match="not trained for it"):
-        backend.check({"real_time_chunking": "trained"})
+    request = ChunkRequest(2, 0, first + 0.1 * np.arange(8)[:, None], 2)
+    got = backend.infer(observe(sample), request)
+    queued = request.committed
+    want = policy.predict_chunk(
+        **{**sample, "noise": chunk_noise(3, 1, (8, 32))},
+        decided=(2 * queued[:3]).astype(np.float32),
+        delay=3,
+        trained=True,
+    )
+    assert np.abs(got - want / 2).max() <= 1e-4
+    assert np.abs(got[:3] - queued[:3]).max() <= 1e-4
 
 
 @pytest.mark.parametrize(
-    ("trained_for", "delay", "method"),
+    ("trained_for", "method"),
     [
-        ({}, 2, "off"),
-        ({"rtc_delay": 4}, 6, "trained"),
-        ({"state_offset": 6}, 0, "future_state"),
-        ({"rtc_delay": 4, "state_offset": 6}, 4, "trained"),
-        ({"rtc_delay": 3, "state_offset": 6}, 4, "trained+future_state"),
-        ({"rtc_delay": 6, "state_offset": 6}, 5, "trained+future_state"),
+        ({}, "off"),
+        ({"rtc_delay": 4}, "trained"),
+        ({"state_offset": 6}, "future_state"),
+        ({"rtc_delay": 4, "state_offset": 6}, "future_state"),
     ],
 )
-def test_the_way_is_chosen_by_the_delay_and_what_was_trained(
-    copy, sample, trained_for, delay, method
-):
+def test_auto_is_what_the_checkpoint_was_trained_for(copy, sample, trained_for, method):
     copy.robot(**trained_for)
     backend = make(copy)
     first = backend.infer(observe(sample), REQUEST)
     assert backend.continues == "off"
-    backend.infer(observe(sample), ChunkRequest(2, 0, first, delay))
+    backend.infer(observe(sample), ChunkRequest(2, 0, first, 4))
     assert backend.continues == method
     assert backend.state_offset == trained_for.get("state_offset", 0)
 

@@ -56,13 +56,13 @@ def rows_for(seconds, threshold=0.7, chunk=50, period=1 / 30, **changes):
 def test_what_the_executor_chooses_is_told():
     hidden = rows_for((0.3,) * 3, -1.0)[1]
     assert hidden.status is Status.OK
-    assert "chunk_size_threshold is 0.7 (chosen), needed" in hidden.found
+    assert "chunk_size_threshold is 0.3 (chosen), needed" in hidden.found
     row = rows_for((1.5,) * 3, -1.0)[1]
     assert row.status is Status.WARN
-    assert "; 0.7 is chosen, with which it moves most" in row.found
+    assert "; 0.5 is chosen, with which it moves most" in row.found
     assert "smolvla train --state-offset 45" in row.advice
     assert "; 0 is chosen, with which" in rows_for((1.8,) * 3, -1.0)[1].found
-    assert "; 0.7 is chosen, with" in rows_for((1.8,) * 3, -1.0, state_offset=30)[1].found
+    assert "; 0.5 is chosen, with" in rows_for((1.8,) * 3, -1.0, state_offset=30)[1].found
 
 
 def test_a_threshold_that_hides_the_latency():
