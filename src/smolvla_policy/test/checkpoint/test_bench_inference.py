@@ -95,7 +95,7 @@ def test_the_ways_to_continue_are_compared_with_none(tmp_path, capsys, lerobot):
         ("guided", 4, False, False),
         ("jacobian", 4, False, True),
         ("trained", 3, True, False),  # those that are over when the answer comes, and one more
-        ("future_state", 0, True, False),
+        ("future_state", 0, False, False),
     ],
 )
 def test_what_is_timed_is_the_way_that_is_asked_for(method, rows, trained, jacobian, monkeypatch):
