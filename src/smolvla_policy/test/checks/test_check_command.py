@@ -42,7 +42,7 @@ def test_offline_it_checks_all_but_the_robot(capsys, folder):
     assert rows["robot"]["status"] == "skipped"
     assert rows["instruction"]["status"] == "ok"
     assert "actions of 200 ms" in rows["latency"]["found"]
-    assert "chunk_size_threshold is 0.7" in rows["g"]["found"]
+    assert "chunk_size_threshold is 0.3 (chosen)" in rows["g"]["found"]
     assert code == 0
 
 
