@@ -111,9 +111,8 @@ class Demonstrator:
         self._labeler: GroundingLabeler | None = None
         self._driver: Observer | None = None
         if settings.lead_in and settings.asked != SCENES:
-            driver = PlaySettings(
-                checkpoint=settings.lead_in, fps=settings.fps, model=settings.model
-            )
+            # At the checkpoint's own rate, whatever the recording's is.
+            driver = PlaySettings(checkpoint=settings.lead_in, model=settings.model)
             self._driver = Observer(self.simulation, load_backend(driver), settings.size)
         if settings.cameras:
             self._renderer = CameraRenderer(self.simulation.model, settings.cameras, settings.size)
