@@ -23,13 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 from smolvla_core.console import beside_json, command_parser, could_not_run, write_json
 from smolvla_core.settings import SettingError
-from tqdm import tqdm
 
 from smolvla_sim.evaluation_page import films, page
 from smolvla_sim.play import measures
 from smolvla_sim.play.loop import EpisodeLoop, Observer, direct
 from smolvla_sim.play.policies import completed, load_backend
-from smolvla_sim.play.workers import run_in_processes
+from smolvla_sim.play.workers import judged
 from smolvla_sim.settings import EvaluationSettings, PlaySettings, add_arguments, from_arguments
 from smolvla_sim.world.rendering import RenderingError, choose_gl
 from smolvla_sim.world.simulation import Simulation
@@ -132,16 +131,7 @@ def evaluate(settings: EvaluationSettings) -> list[EpisodeResult]:
         RuntimeError: a worker died.
     """
     seeds = range(settings.seed, settings.seed + settings.episodes)
-    results: dict[int, EpisodeResult] = {}
-    bar = tqdm(total=len(seeds), unit="episode", disable=None)
-    make = functools.partial(EpisodePlayer, settings)
-    with bar, run_in_processes(make, seeds, settings.workers) as done:
-        for seed, result in done:
-            results[seed] = result
-            successes = sum(episode.success for episode in results.values())
-            bar.set_postfix_str(f"success {successes}/{len(results)}")
-            bar.update()
-    return [results[seed] for seed in seeds]
+    return judged(functools.partial(EpisodePlayer, settings), seeds, settings.workers, "episode")
 
 
 def summary(results: Sequence[EpisodeResult]) -> dict[str, Any]:

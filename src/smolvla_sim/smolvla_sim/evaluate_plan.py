@@ -29,13 +29,12 @@ from smolvla_executor.core.plan import (
     StepReport,
 )
 from smolvla_executor.core.task import Reason
-from tqdm import tqdm
 
 from smolvla_sim.evaluate import check_writable, success_line, write_results
 from smolvla_sim.play import measures
 from smolvla_sim.play.loop import EpisodeLoop, Observer, direct
 from smolvla_sim.play.policies import completed, load_backend
-from smolvla_sim.play.workers import run_in_processes
+from smolvla_sim.play.workers import judged
 from smolvla_sim.settings import SIM, PlanEvaluationSettings, add_arguments, from_arguments
 from smolvla_sim.world.rendering import CameraRenderer, choose_gl
 from smolvla_sim.world.simulation import Simulation
@@ -289,16 +288,7 @@ def evaluate(settings: PlanEvaluationSettings) -> list[PlanResult]:
         RuntimeError: a worker died.
     """
     seeds = range(settings.seed, settings.seed + settings.episodes)
-    results: dict[int, PlanResult] = {}
-    bar = tqdm(total=len(seeds), unit="plan", disable=None)
-    make = functools.partial(PlanPlayer, settings)
-    with bar, run_in_processes(make, seeds, settings.workers) as done:
-        for seed, result in done:
-            results[seed] = result
-            successes = sum(one.success for one in results.values())
-            bar.set_postfix_str(f"success {successes}/{len(results)}")
-            bar.update()
-    return [results[seed] for seed in seeds]
+    return judged(functools.partial(PlanPlayer, settings), seeds, settings.workers, "plan")
 
 
 def summary(results: Sequence[PlanResult]) -> dict[str, Any]:

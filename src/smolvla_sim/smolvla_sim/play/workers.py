@@ -6,17 +6,30 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import chain, islice
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from smolvla_core.console import end_with
+from tqdm import tqdm
+
+
+class Judged(Protocol):
+    """What an evaluation finds out about one of its episodes."""
+
+    @property
+    def success(self) -> bool:
+        """Whether the task was done."""
+        ...
+
 
 Job = TypeVar("Job")
+Key = TypeVar("Key", bound=Hashable)
 Result = TypeVar("Result")
+Verdict = TypeVar("Verdict", bound=Judged)
 
 # Jobs under way or waiting, per worker: enough that none idles, few enough for the memory.
 _AHEAD = 2
@@ -62,6 +75,28 @@ def run_in_processes(
         yield _in_processes(pool, make, remaining, _AHEAD * workers, in_order)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def judged(
+    make: Callable[[], Callable[[Key], Verdict]], jobs: Collection[Key], workers: int, unit: str
+) -> list[Verdict]:
+    """Run jobs with a bar that counts the successes; return their results in the jobs' order.
+
+    Args:
+        make: see `run_in_processes`; so are the errors.
+        jobs: all different.
+        workers: processes.
+        unit: what a job is called.
+    """
+    results: dict[Key, Verdict] = {}
+    bar = tqdm(total=len(jobs), unit=unit, disable=None)
+    with bar, run_in_processes(make, jobs, workers) as done:
+        for job, result in done:
+            results[job] = result
+            successes = sum(one.success for one in results.values())
+            bar.set_postfix_str(f"success {successes}/{len(results)}")
+            bar.update()
+    return [results[job] for job in jobs]
 
 
 def _init_worker() -> None:
