@@ -3,7 +3,8 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo dataset eval test lint format bench bench-sim bench-bus clean distclean
+.PHONY: help setup build demo dataset eval metaworld test lint format bench bench-sim bench-bus clean \
+	distclean
 
 ENV := . ./env.sh;
 
@@ -21,9 +22,10 @@ SECONDS ?= 60
 # make bench-sim NODES="--episodes 3"
 NODES ?=
 export TASK
-GIVEN = $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(if $(TASK),--task "$$TASK") \
-	$(if $(SEED),--seed "$(SEED)")
-SIMULATED = $(GIVEN) $(if $(KIND),--kind "$(KIND)") $(if $(EPISODES),--episodes "$(EPISODES)")
+SEEDED = $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(if $(SEED),--seed "$(SEED)")
+PLAYED = $(SEEDED) $(if $(EPISODES),--episodes "$(EPISODES)")
+GIVEN = $(SEEDED) $(if $(TASK),--task "$$TASK")
+SIMULATED = $(PLAYED) $(if $(TASK),--task "$$TASK") $(if $(KIND),--kind "$(KIND)")
 DATASET_KIND = $(or $(KIND),pick_place)
 $(if $(N),$(error N is called EPISODES now))
 $(if $(OUT),$(error OUT is called OUTPUT now))
@@ -47,6 +49,9 @@ dataset: setup ## Record the simulation's expert as a LeRobot dataset (KIND=, EP
 
 eval: setup ## How often a checkpoint does a task in the simulation (KIND=, TASK=, EPISODES=, SEED=, CHECKPOINT=)
 	@$(ENV) exec smolvla eval $(SIMULATED) $(ARGS)
+
+metaworld: setup ## How often a checkpoint does tasks of the benchmark Meta-World (EPISODES=, SEED=, CHECKPOINT=)
+	@exec scripts/with_metaworld.sh python -m smolvla_metaworld.evaluate $(PLAYED) $(ARGS)
 
 test: setup ## Run all tests, C++ and Python (ARGS= goes to pytest and leaves the C++ ones out)
 	@$(if $(ARGS),,scripts/test_cpp.sh)

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Lets LeRobot of today judge this suite: checkpoints, datasets, the arm, its evaluator on the
-# simulation, and dataset graders.
+# simulation and on Meta-World, and dataset graders.
 #
 #     scripts/check_with_lerobot.sh                      all parts
 #     scripts/check_with_lerobot.sh checkpoints arm      some of: checkpoints datasets arm simulation
-#                                                        graders
+#                                                        metaworld graders
 #
 # Prints a row per step and returns 1 if one failed. Everything it makes goes into WORK. The
 # environments are made there if none are named (8 GB, downloads from PyPI):
@@ -53,7 +53,8 @@ parts=("$@")
 lerobot="${LEROBOT_PYTHON-}"
 if [ -z "${lerobot}" ]; then
   lerobot="${work}/lerobot/bin/python"
-  if needs checkpoints || needs datasets || needs arm || needs simulation; then
+  if needs checkpoints || needs datasets || needs arm || needs simulation ||
+    needs metaworld; then
     venv "${work}/lerobot" \
       "lerobot[smolvla,dataset,feetech,training,hardware,viz]==0.6.1" pyzmq "mujoco<4"
   fi
@@ -61,7 +62,7 @@ fi
 graders="${GRADERS-}"
 if [ -z "${graders}" ]; then
   graders="${work}/graders/bin"
-  if needs graders; then
+  if needs graders || needs metaworld; then
     venv "${work}/graders" \
       "lerobot-doctor==0.2.0" "deepen-grade[lerobot]==0.4.1" "kalanos[video]==0.8.2"
   fi

@@ -9,10 +9,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import arm, checkpoint, dataset, graders, simulation
+from . import arm, checkpoint, dataset, graders, metaworld, simulation
 from .steps import Check
 
-PARTS = {part.PART: part.run for part in (checkpoint, dataset, arm, simulation, graders)}
+PARTS = {
+    part.PART: part.run for part in (checkpoint, dataset, arm, simulation, metaworld, graders)
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -192,21 +192,21 @@ def train_here(check: Check, log: str, datasets: list[Path], *start: str | Path)
     )
 
 
-def train_there(check: Check, log: str, dataset: Path) -> str:
-    """Let LeRobot train two steps and load the checkpoint here."""
+def train_there(check: Check, log: str, dataset: Path, checkpoint: Path = SHIPPED) -> str:
+    """Let LeRobot train a checkpoint for two steps, and load the result here."""
     out = check.work / "trained_by_lerobot" / log
     shutil.rmtree(out, ignore_errors=True)
     text = check.tool(
         log,
-        *("lerobot-train", f"--policy.path={SHIPPED}", "--policy.push_to_hub=false"),
+        *("lerobot-train", f"--policy.path={checkpoint}", "--policy.push_to_hub=false"),
         *("--policy.device=cpu", f"--dataset.repo_id={NAME}", f"--dataset.root={dataset}"),
         *("--steps=2", "--batch_size=2", "--num_workers=0", "--log_freq=1", "--save_freq=2"),
         *("--env_eval_freq=0", "--wandb.enable=false", f"--output_dir={out}"),
-        cwd=SHIPPED,
+        cwd=checkpoint,
     )
     losses = [word[5:] for word in text.split() if word.startswith("loss:")]
     made = out / "checkpoints" / "last" / "pretrained_model"
-    shutil.copytree(SHIPPED / "vlm", made / "vlm")  # named relative to the checkpoint
+    shutil.copytree(checkpoint / "vlm", made / "vlm")  # named relative to the checkpoint
     policy = SmolVLAPolicy.from_pretrained(made)
     policy.warm_up()
     return f"losses {', '.join(losses)}; its checkpoint runs here"

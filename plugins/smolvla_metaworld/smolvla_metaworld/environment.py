@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import metaworld
+import mujoco
 import numpy as np
 from metaworld import policies
 from numpy.typing import NDArray
@@ -116,6 +117,8 @@ class MetaWorld:
         """Start the episode of a seed."""
         self._env.seed(seed)
         self._observation, _ = self._env.reset(seed=seed)
+        # Else the first picture has the goal of the episode before, as it has in LeRobot.
+        mujoco.mj_kinematics(self._env.model, self._env.data)
         self.success, self.steps = False, 0
 
     def step(self, action: NDArray[np.floating[Any]]) -> None:

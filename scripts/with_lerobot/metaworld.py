@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Meta-World: LeRobot reads its recordings, and judges the checkpoint that was trained on them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from .dataset import equal_frames, inspect, train_there
+from .graders import GRADERS
+from .judged import EPISODES, SEED, compared, install, lerobot_eval
+from .steps import ROOT, Check
+
+PART = "metaworld"
+CHECKPOINT = ROOT / "plugins/smolvla_metaworld/checkpoint"
+TASKS = (
+    "reach-v3",
+    "drawer-close-v3",
+    "button-press-topdown-v3",
+    "door-open-v3",
+    "window-open-v3",
+)
+REQUIREMENTS = ROOT / "requirements/metaworld.txt"
+
+
+def here(check: Check, name: str, module: str, *arguments: str | Path) -> None:
+    """Run a module of plugins/smolvla_metaworld."""
+    runner = ROOT / "scripts/with_metaworld.sh"
+    check.run(name, [runner, "python", "-m", f"smolvla_metaworld.{module}", *arguments])
+
+
+def recording(check: Check) -> Path:
+    """Record an episode of each task."""
+    folder = check.work / "metaworld"
+    shutil.rmtree(folder, ignore_errors=True)
+    here(check, "metaworld_record", "record", "--episodes", str(len(TASKS)), "--output", folder)
+    inspect(check, "metaworld_inspect", folder)
+    return folder
+
+
+def run(check: Check) -> None:
+    """Let LeRobot and the graders judge the recording, and LeRobot the checkpoint."""
+    dataset: Path | None = None
+    with check.step(PART, "record an episode of each task"):
+        dataset = recording(check)
+    if dataset is not None:
+        with check.step(PART, "LeRobot reads the recording") as notes:
+            notes.append(equal_frames(check, "metaworld", dataset))
+        with check.step(PART, "lerobot-train on it") as notes:
+            notes.append(train_there(check, "metaworld_train_there", dataset, CHECKPOINT))
+        for grader, judge in GRADERS.items():
+            with check.step(PART, f"recording: {grader}") as notes:
+                notes.append(judge(check, "metaworld", dataset))
+    shown: dict[str, str] = {}
+    with check.step(PART, "install Meta-World"):
+        shown = install(check, "metaworld_site", ["-r", REQUIREMENTS])
+    if not shown:
+        return
+    ours: dict[str, int] = dict.fromkeys(TASKS, 0)
+    with check.step(PART, "evaluate here"):
+        report = check.work / "eval" / "metaworld.json"
+        numbers = ("--episodes", str(EPISODES), "--seed", str(SEED))
+        here(check, "metaworld_eval", "evaluate", "--tasks", *TASKS, "--json", report, *numbers)
+        for episode in json.loads(report.read_text())["episodes"]:
+            ours[episode["task"]] += episode["success"]
+    theirs = 0
+    for task in TASKS:
+        with check.step(PART, f"lerobot-eval {task}") as notes:
+            found = lerobot_eval(check, "metaworld", task, CHECKPOINT, shown)
+            theirs += found
+            notes.append(compared(found, ours[task]))
+    with check.step(PART, "all tasks") as notes:
+        notes.append(compared(theirs, sum(ours.values()), len(TASKS) * EPISODES))
