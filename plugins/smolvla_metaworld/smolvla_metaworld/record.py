@@ -51,6 +51,8 @@ Frame = dict[str, NDArray[np.generic]]
 LABELS = "grounding.image"
 # The expert takes 40 to 110 steps.
 _LIMIT = 250
+# When the filming of a part begins, at the latest [steps].
+_LATEST = 60
 # Steps after the success, in which it stays there.
 _AFTER = 8
 # Longest time before the expert begins: at random, and by a checkpoint [steps].
@@ -77,6 +79,12 @@ class RecordSettings(Settings):
         "the recorded actions are the undisturbed ones (DART, arXiv 1703.09327).",
         0,
         1,
+    )
+    longest: int = setting(
+        0,
+        "Film the expert for so many steps at most, from a moment on that is drawn: more scenes "
+        "for the same time of drawing, which is what takes long. 0: to the end.",
+        0,
     )
     lead_in: str = setting(
         "",
@@ -127,23 +135,23 @@ class Demonstrator:
             for _ in range(rng.integers(_DRIFT)):
                 world.step(drift)
         made = Demonstration(world.task.sentence)
-        if not world.success and not self._film(world, rng, made.frames):
+        if not world.success:
+            self._film(world, rng, made.frames)
+        if not world.success and not self._settings.longest:
             made.frames.clear()
         return made
 
-    def _film(self, world: MetaWorld, rng: Generator, frames: list[Frame]) -> bool:
+    def _film(self, world: MetaWorld, rng: Generator, frames: list[Frame]) -> None:
+        longest = self._settings.longest or _LIMIT
+        first = int(rng.integers(_LATEST)) if self._settings.longest else 0
         keep = np.exp(-1.0 / _NOISE_TIME)
         disturbance, after = np.zeros(4), 0
-        for _ in range(_LIMIT):
+        for step in range(_LIMIT):
             action = world.expert_action()
-            frames.append(
-                {
-                    STATE: world.state,
-                    ACTION: action,
-                    CAMERA: world.picture(),
-                    LABELS: world.labels().reshape(-1),
-                }
-            )
+            if step >= first:
+                frames.append(_frame(world, action))
+            if len(frames) == longest:
+                break
             disturbance = keep * disturbance + (
                 np.sqrt(1.0 - keep**2) * self._settings.noise * rng.standard_normal(4)
             )
@@ -153,7 +161,15 @@ class Demonstrator:
             after += world.success
             if after > _AFTER or world.over:
                 break
-        return world.success
+
+
+def _frame(world: MetaWorld, action: NDArray[np.float32]) -> Frame:
+    return {
+        STATE: world.state,
+        ACTION: action,
+        CAMERA: world.picture(),
+        LABELS: world.labels().reshape(-1),
+    }
 
 
 def record(settings: RecordSettings) -> int:
