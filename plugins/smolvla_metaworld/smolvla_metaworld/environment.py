@@ -23,6 +23,8 @@ STATE_NAMES = ("x", "y", "z", "gripper")
 """Position of the hand [m], and how far the gripper is open, 0 to 1."""
 ACTION_NAMES = ("dx", "dy", "dz", "gripper")
 """Motion of the hand in a step, 1 is 1 cm, and force of the gripper, 1 closes; all -1 to 1."""
+STEP = 0.01
+"""How far an action of 1 moves the hand [m]."""
 FPS = 80
 MAX_STEPS = 500
 SIZE = 480
@@ -126,6 +128,15 @@ class MetaWorld:
         self._observation, _, _, _, info = self._env.step(np.asarray(action))
         self.success = self.success or bool(info["success"])
         self.steps += 1
+
+    def toward(self, wanted: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """Return the action (4,) of a step toward a commanded state (4,), see `STATE_NAMES`.
+
+        Actions move a point that the hand is drawn to, up to 4 cm ahead of it; this point is
+        brought to the position that is wanted.
+        """
+        motion = (wanted[:3] - self._env.data.mocap_pos[0]) / STEP
+        return np.clip([*motion, 1.0 - 2.0 * wanted[3]], -1.0, 1.0)
 
     @property
     def over(self) -> bool:

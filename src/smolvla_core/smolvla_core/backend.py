@@ -60,12 +60,14 @@ class ChunkRequest:
         tick: the tick of the chunk's first row.
         committed: (rows, joints) actions still queued from `tick` on, radians.
         expected_delay: ticks until the answer is expected to arrive.
+        command: (joints,) commanded for the tick before `tick`, radians; None: nothing yet.
     """
 
     request_id: int
     tick: int
     committed: NDArray[np.float64]
     expected_delay: int
+    command: NDArray[np.float64] | None = None
 
 
 class Backend(Protocol):

@@ -483,6 +483,13 @@ class RecordSettings(SensorSettings):
                 raise SettingError(
                     "cameras", f"holds '{camera}', which must be letters, digits and underscores"
                 )
+        if increments := self.body.increments:
+            raise SettingError(
+                "robot",
+                f"drives {', '.join(increments)} by increments (increment in the robot file), "
+                "which are not recorded here: leave the entry out to record positions, or write "
+                "the dataset with LeRobot",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

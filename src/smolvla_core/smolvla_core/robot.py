@@ -101,6 +101,22 @@ class Joint(Settings):
         None, "Position of a gripper that LeRobot calls 0; None: not said, `lower`."
     )
     open: float | None = setting(None, "The one that it calls 100; None: not said, `upper`.")
+    increment: float | None = setting(
+        None,
+        "The checkpoint's actions are no positions but changes from one row to the next, and 1 is "
+        "this much [rad]; None: they are positions.",
+        above=0,
+    )
+    actions: tuple[float, ...] = setting(
+        (),
+        "The checkpoint's actions for `lower` and `upper`; empty: they are in the units of its "
+        "state.",
+    )
+
+    @property
+    def positional(self) -> bool:
+        """Whether the checkpoint's actions are positions in the units of its state."""
+        return self.increment is None and not self.actions
 
     @property
     def kind(self) -> str:
@@ -217,6 +233,11 @@ class Robot:
     def joint_names(self) -> tuple[str, ...]:
         """Names of `moving` on the topics, the order of all positions."""
         return tuple(joint.name for joint in self.moving)
+
+    @property
+    def increments(self) -> tuple[str, ...]:
+        """Names of the joints whose actions are increments in the checkpoint."""
+        return tuple(joint.name for joint in self.moving if joint.increment is not None)
 
     @property
     def lower(self) -> NDArray[np.float64]:
@@ -400,7 +421,7 @@ def _arms(arms: Mapping[str, Any], path: Path, seen: tuple[Path, ...]) -> dict[s
             whole["joints"][f"{name}_{joint.name}"] = {
                 key: value
                 for key, value in {**values, "lerobot": f"{name}_{joint.lerobot}"}.items()
-                if value is not None
+                if value not in (None, ())
                 if not (joint.role == VELOCITY and key in ("lower", "upper", "speed"))
             }
         for state in arm.joint_states:
@@ -518,6 +539,11 @@ def _joint_problem(joint: Joint, given: Collection[str]) -> str:
         return (
             f"home: {joint.home:g} is beyond lower and upper, {joint.lower:g} to {joint.upper:g}"
         )
+    if joint.actions:
+        if joint.increment is not None:
+            return "actions: with increment they are changes, so leave one of both out"
+        if len(joint.actions) != 2 or joint.actions[0] == joint.actions[1]:
+            return "actions: give two different numbers, those for lower and for upper"
     ends = {"closed": joint.closed, "open": joint.open}
     if joint.role == JOINT:
         named = [key for key, value in ends.items() if value is not None]

@@ -4,6 +4,7 @@
 import math
 
 import pytest
+from robot_files import robot_file
 from smolvla_core.node_settings import ExecutorSettings, RecordSettings
 from smolvla_core.settings import SettingError
 
@@ -38,3 +39,9 @@ def test_a_mistake_in_a_robot_file_names_the_file_once(tmp_path):
     with pytest.raises(SettingError, match="elbow_flex: speed: it is 0") as caught:
         ExecutorSettings(robot=str(file))
     assert str(caught.value).count(str(file)) == 1
+
+
+def test_increments_are_not_recorded():
+    robot = robot_file(["x"], changes={"x": {"increment": 0.01}})
+    with pytest.raises(SettingError, match=r"robot drives x by increments .*not recorded"):
+        RecordSettings(robot=robot)

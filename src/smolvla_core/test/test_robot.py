@@ -88,6 +88,20 @@ def test_velocities_are_no_positions(robot):
         robot("base: so100\njoints: {x.vel: {lower: 1}}")
 
 
+def test_actions_may_be_increments_or_have_units_of_their_own(robot):
+    robot(
+        """
+        joints:
+          x: {role: joint, lower: 0, upper: 1, increment: 0.01}
+          gripper: {lower: 0, upper: 1, actions: [1, -1]}
+        """
+    )
+    two = robot("arms: {left: ./arm.yaml, right: so100}", "two.yaml")
+    assert two.increments == ("left_x",)
+    assert two.joints[1].actions == (1.0, -1.0)
+    assert [joint.positional for joint in two.joints] == [False] * 2 + [True] * 6
+
+
 def test_a_file_says_only_what_differs_from_its_base(robot, tmp_path):
     robot(
         "base: so101\njoints: {elbow_flex: {upper: 1.2}}\ncalibration: cal/left.json\n"
@@ -144,6 +158,15 @@ def test_arm_and_gripper_may_have_outputs_of_their_own(robot):
         ("joints: {a: {role: wrist, lower: 0, upper: 1}}", "joints: a: role: it is 'wrist'"),
         ("joints: {a: {role: joint, lower: .nan, upper: 1}}", "a: lower: it is nan"),
         ("joints: {a: {role: joint, lower: 0, upper: '1'}}", "a: upper: it is '1'"),
+        ("joints: {a: {role: joint, lower: 0, upper: 1, increment: 0}}", "a: increment: it is 0"),
+        (
+            "joints: {a: {role: joint, lower: 0, upper: 1, increment: 1, actions: [0, 1]}}",
+            "a: actions: with increment they are changes",
+        ),
+        (
+            "joints: {a: {role: joint, lower: 0, upper: 1, actions: [1, 1]}}",
+            "a: actions: give two different numbers",
+        ),
         ("joints: {a: {role: joint, min: 0}}", "joints: a: there is no entry 'min'"),
         ("joints: {a: 3}", "joints: a: it is 3"),
         ("joints: {yes: {role: joint, lower: 0, upper: 1}}", "put it into quotes"),

@@ -85,6 +85,12 @@ def recorded_actions(dataset: Dataset, episode: int, robot: Robot, units: str = 
             f"{where} the actions are of {', '.join(facts.joints) or 'joints without names'}, but "
             f"the robot '{robot.source}' has {', '.join(joints)}: choose another --robot"
         )
+    if robot.increments:
+        raise ValueError(
+            f"the robot '{robot.source}' drives {', '.join(robot.increments)} by increments "
+            "(increment in the robot file): from another pose they would lead elsewhere, so they "
+            "are not replayed"
+        )
     arranged = replace(robot, joints=tuple(joints[name] for name in facts.joints))
     arranged = complete(SmolVLASettings(), arranged, facts).robot
     loaded = read_calibrations(robot)

@@ -102,6 +102,21 @@ def request_committed(message: InferenceRequest, order: JointOrder) -> NDArray[n
     return rows[:, order.indices(message.joint_names)]
 
 
+def request_command(message: InferenceRequest, order: JointOrder) -> NDArray[np.float64] | None:
+    """Return what `message` says was commanded last as (joints,), in the order `order`, or None.
+
+    Raises:
+        ValueError: a joint is missing, the length does not fit or a number is not finite.
+    """
+    if not message.command:
+        return None
+    rows = unflatten(message.command, len(message.joint_names), "command of the inference request")
+    if len(rows) != 1 or not np.isfinite(rows).all():
+        raise ValueError(f"its command is {list(message.command)}, not one position per joint")
+    row: NDArray[np.float64] = rows[0, order.indices(message.joint_names)]
+    return row
+
+
 def node_name(namespace: str, name: str) -> str:
     """Return the fully qualified name of a node; a `name` with a slash in front is one already."""
     return name if name.startswith("/") else f"{namespace.rstrip('/')}/{name}"

@@ -86,7 +86,8 @@ def _numbers(
         if not columns or (np.isnan(mean).all() and np.isnan(high).all()):
             continue
         for i, joint in enumerate(joints):
-            if joint.role != VELOCITY:
+            # Other quantities than positions show nothing.
+            if joint.role != VELOCITY and (feature != "action" or joint.positional):
                 found.append(_Numbers(feature, joint, low[i], high[i], mean[i], std[i]))
     return found
 

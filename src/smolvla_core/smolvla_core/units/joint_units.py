@@ -45,6 +45,9 @@ AUTO = "auto"
 class JointUnits:
     """A linear conversion per joint: policy = scale * radians + offset, within bounds.
 
+    Actions are positions in the units of the state, unless a robot file says otherwise; see
+    `drive`.
+
     Args:
         joints: names, the order of all arrays.
         scale: (joints,) policy units per radian, not 0.
@@ -73,6 +76,33 @@ class JointUnits:
         self.lower: NDArray[np.float64] = np.full(shape, lower, dtype=np.float64)
         self.upper: NDArray[np.float64] = np.full(shape, upper, dtype=np.float64)
         self.columns, self.size = tuple(range(len(self.joints))), len(self.joints)
+        # The same for actions, and of those that are increments: which, and the limits of the sum.
+        self._drive = self.scale, self.offset, self.lower, self.upper
+        self.increments: NDArray[np.bool_] = np.zeros(shape, dtype=bool)
+        self._limits = np.full(shape, -np.inf), np.full(shape, np.inf)
+
+    def drive(self, joints: Sequence[Joint]) -> None:
+        """Take from the robot file which actions are increments or have units of their own.
+
+        Args:
+            joints: whose entries ``increment`` and ``actions`` count, in the order of `joints`.
+        """
+        scale, offset, lower, upper = (array.copy() for array in self._drive)
+        for index, joint in enumerate(joints):
+            if joint.increment is not None:
+                scale[index], offset[index] = (joint.sign or 1) / joint.increment, 0.0
+                lower[index], upper[index] = -1.0, 1.0
+            elif joint.actions:
+                low, high = joint.actions
+                scale[index] = (high - low) / (joint.upper - joint.lower)
+                offset[index] = low - joint.lower * scale[index]
+                lower[index], upper[index] = sorted(joint.actions)
+        self._drive = scale, offset, lower, upper
+        self.increments = np.array([joint.increment is not None for joint in joints])
+        self._limits = (
+            np.array([joint.lower for joint in joints]),
+            np.array([joint.upper for joint in joints]),
+        )
 
     def to_policy(self, positions: ArrayLike) -> NDArray[np.float32]:
         """Convert joint positions (joints,) or (rows, joints) [rad] to the policy's state.
@@ -83,24 +113,71 @@ class JointUnits:
             ValueError: the shape is wrong or a value is not finite.
         """
         radians = self._checked("the joint state", positions, self.joints)
-        array = np.clip(radians * self.scale + self.offset, self.lower, self.upper)
-        state = np.zeros((*array.shape[:-1], self.size), dtype=np.float32)
-        state[..., self.columns] = array
-        return state
+        return self._all(np.clip(radians * self.scale + self.offset, self.lower, self.upper))
 
-    def to_joints(self, actions: ArrayLike) -> NDArray[np.float64]:
-        """Convert actions (joints,) or (rows, joints) of the policy to radians.
+    def to_actions(
+        self, positions: ArrayLike, base: NDArray[np.float64] | None = None
+    ) -> NDArray[np.float32]:
+        """Convert commanded positions (joints,) or (rows, joints) [rad] to the policy's actions.
 
-        An action beyond the bounds becomes the bound, as LeRobot has it.
+        Args:
+            positions: to be commanded one after the other.
+            base: (joints,) commanded before them [rad]; only increments need it.
 
         Raises:
-            ValueError: the shape is wrong or a value is not finite.
+            ValueError: the shape is wrong, a value is not finite, or `base` is missing.
+        """
+        radians = self._checked("the command", positions, self.joints)
+        if self.increments.any():
+            rows = np.atleast_2d(radians)
+            before = np.concatenate((self._base(base)[None], rows[:-1]))
+            radians = np.where(self.increments, rows - before, rows).reshape(radians.shape)
+        scale, offset, lower, upper = self._drive
+        return self._all(np.clip(radians * scale + offset, lower, upper))
+
+    def to_joints(
+        self, actions: ArrayLike, base: NDArray[np.float64] | None = None
+    ) -> NDArray[np.float64]:
+        """Convert actions (joints,) or (rows, joints) of the policy to radians.
+
+        An action beyond the bounds becomes the bound, as LeRobot has it. Increments are added up
+        from `base` on, within the joint's limits: a sum beyond them would have to come back first.
+
+        Args:
+            actions: rows follow each other in time.
+            base: (joints,) commanded before them [rad]; only increments need it.
+
+        Raises:
+            ValueError: the shape is wrong, a value is not finite, or `base` is missing.
         """
         names = ["a velocity"] * self.size
         for joint, column in zip(self.joints, self.columns, strict=True):
             names[column] = joint
         array = self._checked("the policy's output", actions, names)[..., self.columns]
-        return (np.clip(array, self.lower, self.upper) - self.offset) / self.scale
+        scale, offset, lower, upper = self._drive
+        radians: NDArray[np.float64] = (np.clip(array, lower, upper) - offset) / scale
+        if self.increments.any():
+            rows, position = np.atleast_2d(radians), self._base(base)
+            for row in rows:
+                position = np.clip(position + row, *self._limits)
+                row[self.increments] = position[self.increments]
+            radians = rows.reshape(radians.shape)
+        return radians
+
+    def _base(self, base: NDArray[np.float64] | None) -> NDArray[np.float64]:
+        if base is None:
+            names = [name for name, one in zip(self.joints, self.increments, strict=True) if one]
+            raise ValueError(
+                f"the actions of {', '.join(names)} are increments (increment in the robot file): "
+                "they mean nothing without the position before them"
+            )
+        return self._checked("the position before the actions", base, self.joints)
+
+    def _all(self, array: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Return numbers of `joints` among those of all columns, as float32."""
+        numbers = np.zeros((*array.shape[:-1], self.size), dtype=np.float32)
+        numbers[..., self.columns] = array
+        return numbers
 
     @staticmethod
     def _checked(what: str, values: ArrayLike, names: Sequence[str]) -> NDArray[np.float64]:
@@ -238,7 +315,7 @@ def joint_units(
 
     Args:
         regime: one of `REGIMES`.
-        joints: their signs and gripper ranges count. Velocities among them get no position; see
+        joints: their signs, gripper ranges and what their actions are count. Velocities among them get no position; see
             `JointUnits.columns`.
         calibrations: of the arms; only ``normalized`` needs them.
 
@@ -249,6 +326,8 @@ def joint_units(
     if regime not in REGIMES:
         raise ValueError(f"unknown units {regime!r}: choose one of {', '.join(REGIMES)}")
     columns = [column for column, joint in enumerate(joints) if joint.role != VELOCITY]
-    units = REGIMES[regime]([joints[column] for column in columns], calibrations or {})
+    moving = [joints[column] for column in columns]
+    units = REGIMES[regime](moving, calibrations or {})
+    units.drive(moving)
     units.columns, units.size = tuple(columns), len(joints)
     return units

@@ -225,3 +225,18 @@ def test_reach_counts_more_than_a_trace():
     rows = np.rad2deg(recording())
     rows[0, [1, 2, 4]] = [-100.0, 100.0, 131.0]
     assert implied_units(statistics(rows)).regime == "degrees"
+
+
+def test_actions_that_are_no_positions_say_nothing_about_the_units():
+    hand = {"min": [0.4, 0.0], "max": [0.9, 1.0], "mean": [0.6, 0.5], "std": [0.1, 0.3]}
+    force = {"min": [-90.0, -1.0], "max": [90.0, 1.0], "mean": [0.0, 0.1], "std": [9.0, 0.9]}
+    statistics = {"observation.state": hand, "action": force}
+
+    def joints(**entries):
+        return [Joint("z", "z", "joint", 0.0, 1.0, **entries), load_robot("so100").joints[-1]]
+
+    assert implied_units(statistics, joints()).regime != "radians"
+    driven = joints(increment=0.01)
+    driven[1] = Joint("claw", "gripper", "gripper", 0.0, 1.0, actions=(1.0, -1.0))
+    assert implied_units(statistics, driven).regime == "radians"
+    assert units_problem("radians", statistics, driven) == ""

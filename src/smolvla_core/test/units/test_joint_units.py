@@ -278,3 +278,54 @@ def test_values_that_are_not_finite_are_refused_with_the_joint() -> None:
 def test_a_wrong_number_of_joints_is_refused() -> None:
     with pytest.raises(ValueError, match="must end in 3"):
         joint_units("degrees", JOINTS).to_policy(np.zeros(6))
+
+
+def driven(**entries):
+    """A joint that takes increments of 1 cm, and one whose actions have units of their own."""
+    hand = Joint("z", "z", "joint", lower=-0.5, upper=0.5, increment=0.01, **entries)
+    return hand, Joint("claw", "gripper", "gripper", lower=0.0, upper=1.0, actions=(1.0, -1.0))
+
+
+def test_increments_are_added_up_from_the_position_before_them():
+    units = joint_units("radians", driven())
+    base = np.array([0.2, 0.9])
+    rows = units.to_joints([[1.0, -1.0], [0.5, 0.0], [-1.0, 1.0]], base)
+    np.testing.assert_allclose(rows, [[0.21, 1.0], [0.215, 0.5], [0.205, 0.0]])
+    np.testing.assert_allclose(units.to_joints([0.5, 1.0], base), [0.205, 0.0])
+    # The state is a position all the same.
+    np.testing.assert_allclose(units.to_policy(base), [0.2, 0.9], rtol=1e-6)
+
+
+def test_an_increment_beyond_1_counts_as_1_and_the_sum_stays_within_the_limits():
+    """So that the way back begins at once, as it does with Meta-World's."""
+    units = joint_units("radians", driven())
+    rows = units.to_joints([[3.0, 0.0]] * 3 + [[-1.0, 0.0]], np.array([0.485, 0.0]))
+    np.testing.assert_allclose(rows[:, 0], [0.495, 0.5, 0.5, 0.49])
+
+
+def test_a_joint_that_is_counted_the_other_way_round_has_increments_the_other_way():
+    units = joint_units("radians", driven(sign=-1))
+    assert units.to_joints([1.0, 0.0], np.zeros(2))[0] == pytest.approx(-0.01)
+
+
+@given(arrays(np.float64, (5, 2), elements=st.floats(-1.0, 1.0)))
+def test_commanded_positions_are_the_actions_that_lead_to_them(actions):
+    units, base = joint_units("radians", driven()), np.array([0.1, 0.5])
+    back = units.to_actions(units.to_joints(actions, base), base)
+    np.testing.assert_allclose(back, actions, atol=1e-6)
+
+
+def test_increments_mean_nothing_without_the_position_before_them():
+    units = joint_units("radians", driven())
+    with pytest.raises(ValueError, match=r"the actions of z are increments .*mean nothing"):
+        units.to_joints([[0.0, 0.0]])
+    with pytest.raises(ValueError, match=r"the actions of z are increments"):
+        units.to_actions([0.0, 0.0])
+    with pytest.raises(ValueError, match=r"before the actions is not finite for z"):
+        units.to_joints([[0.0, 0.0]], np.array([np.nan, 0.0]))
+
+
+def test_positions_need_nothing_before_them_and_are_actions_in_the_units_of_the_state():
+    units = joint_units("degrees", JOINTS)
+    positions = [[0.1, 0.2, 0.3], [0.0, -0.1, 0.5]]
+    np.testing.assert_array_equal(units.to_actions(positions), units.to_policy(positions))

@@ -126,6 +126,7 @@ class ExecutorCore:
         self._approach: Approach | None = None
         self._arrived = False
         self._command: NDArray[np.float64] | None = None
+        self._began: NDArray[np.float64] | None = None  # the command that the action began with
         self._wanted: NDArray[np.float64] | None = None
         self._action: NDArray[np.float64] | None = None
 
@@ -133,7 +134,7 @@ class ExecutorCore:
         """Let another source command the arm; the next motion is an approach from where it is."""
         command = self._command
         self._stand_still()
-        self._command, self.source = command, source
+        self._command, self._began, self.source = command, command, source
 
     def start(self, now: float) -> str:
         """Begin: counters and ticks from 0. Returns a message for the caller.
@@ -413,7 +414,8 @@ class ExecutorCore:
             self._at_end = f"the {self.source.value} was broken off: {problem}; send another order"
             return self._output(None)
         if problem or not_watched:
-            self._command, self._approach, self._arrived = None, None, False
+            self._command, self._began = None, None
+            self._approach, self._arrived = None, False
             self._enter(State.WAITING, problem or not_watched, self._impatience(now))
             return self._output(None)
         if self.source == Source.HUMAN:
@@ -425,7 +427,7 @@ class ExecutorCore:
         if self.source != Source.POLICY:
             self.stop(now, self._at_end)
             return self._output(None)
-        request = self.planner.request(now)
+        request = self.planner.request(now, self._command)
         obstacle, level = self.planner.obstacle(now)
         reason = obstacle
         if not obstacle or obstacle != self.planner.uninstructed:
@@ -528,7 +530,8 @@ class ExecutorCore:
             # Now, and before the pop: the observation is then of the instant at which the
             # answer's first row is to begin.
             if self.source == Source.POLICY:
-                request = self.planner.request(now)
+                command = self._began if len(queue) else self._command
+                request = self.planner.request(now, command)
             elif len(queue) == 0:
                 self.stop(now, self._at_end)
                 return self._output(None, done=True)
@@ -581,6 +584,8 @@ class ExecutorCore:
         if wanted is not None:
             command, limited = self._guard.limit(wanted, self._here, self.feedback.positions)
             self._command, self._wanted = command.copy(), wanted.copy()
+            if executed is not None or self.state != State.RUNNING:
+                self._began = self._command
         return CycleOutput(command, request, self.state, self._reason, executed, limited, done)
 
     @property

@@ -50,6 +50,8 @@ class Request:
         period: time between two rows of `committed` [s]; 0 before the first chunk.
         expected_delay: ticks that will be executed before the answer comes.
         must_go: the queue is empty: the arm waits for this answer.
+        command: (joints,) that the tick before `tick` began with, or that is held [rad]; None:
+            nothing was commanded yet.
     """
 
     request_id: int
@@ -58,6 +60,7 @@ class Request:
     period: float
     expected_delay: int
     must_go: bool
+    command: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)

@@ -136,8 +136,15 @@ class Planner:
             self._in_flight = None
             self.counters.requests_timed_out += 1
 
-    def request(self, now: float) -> Request | None:
-        """Return the request to send now, None when none is due."""
+    def request(
+        self, now: float, command: NDArray[np.float64] | None = None
+    ) -> Request | None:
+        """Return the request to send now, None when none is due.
+
+        Args:
+            now: the time.
+            command: see `Request`.
+        """
         if self.uninstructed or self.in_flight or now < self._not_before:
             return None
         queued = len(self.queue)
@@ -161,6 +168,7 @@ class Planner:
             # Ticks stand still once the queue is empty.
             expected_delay=min(self._delay, queued),
             must_go=queued == 0,
+            command=None if command is None else command.copy(),
         )
 
     def on_chunk(self, chunk: Chunk, now: float) -> str:

@@ -473,6 +473,7 @@ class Execution:
             joint_names=list(self._settings.joints),
             committed=flatten(request.committed),
             period=to_duration(request.period),
+            command=flatten(request.command) if request.command is not None else [],
             expected_delay=request.expected_delay,
             must_go=request.must_go,
             instruction=self._newest.current,

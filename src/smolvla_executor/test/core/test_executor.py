@@ -208,3 +208,33 @@ def test_a_hold_that_ends_with_a_near_action_goes_on_at_once(make_rig) -> None:
     states = [output.state for output in rig.outputs[-100:]]
     assert State.HOLDING in states
     assert State.APPROACHING not in states
+
+
+@pytest.mark.parametrize("share", [0.0, 0.9])
+@pytest.mark.parametrize("rate", [20.0, 100.0])
+def test_a_request_says_what_was_commanded_for_the_tick_before(make_rig, rate, share) -> None:
+    # Between two actions the arm is on its way to the next: that is not what began.
+    rig = make_rig(rate=rate, chunk_size_threshold=share, max_speed=0.2)  # the guard limits
+    rig.start()
+    rig.run_until(State.RUNNING)
+    rig.cycle(600)
+    assert rig.requests[0].command is None
+    began = {o.executed_tick: o.command for o in rig.outputs if o.executed_tick is not None}
+    asked = [(i, o.request) for i, o in enumerate(rig.outputs) if o.request and o.request.tick]
+    assert len(asked) > 4
+    for index, request in asked:
+        held = rig.outputs[index - 1].command
+        np.testing.assert_array_equal(
+            request.command, began[request.tick - 1] if len(request.committed) else held
+        )
+    assert any(np.abs(r.command - rig.path(r.tick - 1)).max() > 0.01 for _, r in asked)
+
+
+def test_a_request_after_a_fault_does_not_go_on_from_the_command_before_it(rig) -> None:
+    rig.start()
+    rig.run_until(State.RUNNING)
+    rig.publish_states = False
+    rig.run_until(State.FAULT)
+    rig.publish_states, count = True, len(rig.requests)
+    rig.run_until(State.RUNNING)
+    assert rig.requests[count].command is None

@@ -379,8 +379,9 @@ class FrameMaker:
         state = self._units.to_policy(sample.positions)
         if not self._next_state:
             assert sample.command is not None
-            action = self._units.to_policy(sample.command)
+            action = self._units.to_actions(sample.command)
             return Frame(sample.images, state, action, sample.task, sample.human)
         waiting = self._previous
-        self._previous = Frame(sample.images, state, state, sample.task, sample.human)
-        return None if waiting is None else replace(waiting, action=state)
+        action = self._units.to_actions(sample.positions)
+        self._previous = Frame(sample.images, state, action, sample.task, sample.human)
+        return None if waiting is None else replace(waiting, action=action)

@@ -178,20 +178,25 @@ class SmolVLABackend:
         check_chunking(method, *self._trained_for)
         method = chosen_method(method, *self._trained_for)
         before = continuation(method, *self._trained_for, request)
+        # Increments go on from the command, not from the arm, which is behind it.
+        command = observation.positions if request.command is None else request.command
         self.policy.engine.jacobian = method == JACOBIAN
         actions = self.policy.predict_chunk(
             observation.images,
             self._units.to_policy(observation.positions + before.motion),
             observation.instruction,
             self._noise(),
-            decided=self._units.to_policy(before.decided) if len(before.decided) else None,
+            decided=self._units.to_actions(before.decided, command)
+            if len(before.decided)
+            else None,
             delay=before.delay,
             trained=before.trained,
         )
         self._index += 1
         self._instruction = observation.instruction
         self.continues = method if len(request.committed) else "off"
-        return np.concatenate((before.first, self._units.to_joints(actions)))
+        base = before.first[-1] if len(before.first) else command
+        return np.concatenate((before.first, self._units.to_joints(actions, base)))
 
     def _noise(self) -> NDArray[np.float32] | None:
         """Return the next chunk's noise; None where the policy shall draw it."""

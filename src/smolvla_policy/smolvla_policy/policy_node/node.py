@@ -282,11 +282,13 @@ class PolicyNode(ManagedNode):
         while self._changes:
             backend.tune(self._changes.popleft())  # type: ignore[attr-defined]
         try:
+            order = JointOrder(backend.joint_names)
             request = ChunkRequest(
                 request_id=message.request_id,
                 tick=message.tick,
-                committed=converters.request_committed(message, JointOrder(backend.joint_names)),
+                committed=converters.request_committed(message, order),
                 expected_delay=message.expected_delay,
+                command=converters.request_command(message, order),
             )
         except ValueError as error:
             self._refuse(message, f"inference request: {error}")

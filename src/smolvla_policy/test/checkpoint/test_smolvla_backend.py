@@ -13,7 +13,7 @@ import torch
 from robot_files import robot_file
 from smolvla_core.backend import ChunkRequest, Observation
 from smolvla_core.robot import load_robot
-from smolvla_core.units.joint_units import joint_units
+from smolvla_core.units.joint_units import JointUnits, joint_units
 from smolvla_policy.backends.smolvla import SmolVLABackend, chunk_noise, create
 from smolvla_policy.backends.smolvla_settings import SmolVLASettings
 from smolvla_policy.checkpoint.contents import read_contents
@@ -22,14 +22,8 @@ JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_ro
 REQUEST = ChunkRequest(1, 0, np.zeros((0, 6)), 0)
 
 
-class Doubled:
-    """Units in which the checkpoint's numbers are twice the radians."""
-
-    def to_policy(self, positions):
-        return (2 * positions).astype(np.float32)
-
-    def to_joints(self, actions):
-        return actions.astype(np.float64) / 2
+DOUBLED = JointUnits(JOINTS, np.full(6, 2.0), np.zeros(6))
+"""The checkpoint's numbers are twice the radians."""
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +35,7 @@ def threads():
 
 def make(copy, cameras=None, **options):
     settings = SmolVLASettings(dtype="float32", device="cpu", threads=2, **options)
-    return SmolVLABackend(settings, read_contents(copy.folder), JOINTS, Doubled(), cameras)
+    return SmolVLABackend(settings, read_contents(copy.folder), JOINTS, DOUBLED, cameras)
 
 
 def observe(sample, names=("top", "wrist", "side"), **changes):
@@ -132,6 +126,57 @@ def test_real_time_chunking_continues_the_queue(copy, sample, policy):
     plain = make(copy, seed=3)
     plain.infer(observe(sample), REQUEST)
     assert np.abs(got - plain.infer(observe(sample), request)).max() > 0.01
+
+
+def increments():
+    """Units whose first joint takes increments of 0.1 rad; the others are radians."""
+    joints = list(load_robot("so100").joints)
+    joints[0] = replace(joints[0], lower=-90.0, upper=90.0, increment=0.1)
+    return joint_units("radians", [replace(joint, role="joint") for joint in joints])
+
+
+def make_driven(copy, **options):
+    settings = SmolVLASettings(dtype="float32", device="cpu", threads=2, seed=3, **options)
+    return SmolVLABackend(settings, read_contents(copy.folder), JOINTS, increments())
+
+
+def test_increments_go_on_from_the_command_or_from_the_arm(copy, sample, policy):
+    want = policy.predict_chunk(**{**sample, "noise": chunk_noise(3, 0, (8, 32))})
+    sums = 0.1 * np.cumsum(np.clip(want[:, 0], -1.0, 1.0))
+    state = sample["state"].astype(np.float64)
+    for command in (None, state + 0.5):
+        backend = make_driven(copy)
+        got = backend.infer(observe(sample, positions=state), replace(REQUEST, command=command))
+        begin = state[0] if command is None else command[0]
+        assert np.abs(got[:, 0] - begin - sums).max() <= 1e-4
+        assert np.abs(got[:, 1:] - want[:, 1:]).max() <= 1e-4
+
+
+def test_queued_positions_are_continued_as_increments(copy, sample, policy):
+    state = sample["state"].astype(np.float64)
+    queued = state + 0.02 * np.arange(4)[:, None]
+    command = state - 0.05
+    request = ChunkRequest(2, 4, queued, 2, command)
+    backend = make_driven(copy, real_time_chunking="guided")
+    backend.infer(observe(sample, positions=state), REQUEST)
+    got = backend.infer(observe(sample, positions=state), request)
+    decided = queued.astype(np.float32)
+    decided[:, 0] = np.array([0.5, 0.2, 0.2, 0.2])
+    noise = chunk_noise(3, 1, (8, 32))
+    want = policy.predict_chunk(**{**sample, "noise": noise}, decided=decided, delay=2)
+    sums = 0.1 * np.cumsum(np.clip(want[:, 0], -1.0, 1.0))
+    assert np.abs(got[:, 0] - command[0] - sums).max() <= 1e-3
+
+
+def test_increments_go_on_where_the_queued_rows_before_them_end(copy, sample):
+    copy.robot(state_offset=3)
+    state = sample["state"].astype(np.float64)
+    backend = make_driven(copy)
+    backend.infer(observe(sample, positions=state), REQUEST)
+    queued = state + 0.02 * np.arange(8)[:, None]
+    got = backend.infer(observe(sample, positions=state), ChunkRequest(2, 0, queued, 4, state))
+    assert np.array_equal(got[:3], queued[:3])
+    assert np.abs(got[3, 0] - queued[2, 0]) <= 0.1 + 1e-9
 
 
 def test_a_new_instruction_is_not_bound_to_the_queue_of_the_old_one(copy, sample, policy):

@@ -378,7 +378,11 @@ class EpisodeLoop:
         reply = answer(
             self._backend,
             ChunkRequest(
-                request.request_id, request.tick, request.committed, request.expected_delay
+                request.request_id,
+                request.tick,
+                request.committed,
+                request.expected_delay,
+                request.command,
             ),
             lambda: self._observer.observe(self.instruction),
         )
