@@ -3,12 +3,10 @@
 
     scripts/with_metaworld.sh python docs/examples/metaworld_node.py --tasks reach-v3 --episodes 10
 
-plays episodes through policy_node and executor_node, which run already (see
-docs/how-to/your_own_stack.md), and says how many succeeded. Exits with 0 when all were played, with
-2 when that was not possible, and with 130 after Ctrl-C.
-
-The world has no clock: it does one step for each command, and stands still without. Who draws its
-pictures in software (50 ms) lets the executor run slower than the 80 Hz of the data.
+plays episodes through policy_node and executor_node, which run already (your_own_stack.md in
+docs/how-to has the commands), and says how many succeeded. Exits with 0 when all were played, with
+2 when that was not possible, and with 130 after Ctrl-C. The world has no clock: it does one step
+for each command, and stands still without.
 """
 
 from __future__ import annotations
@@ -16,6 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
 from typing import Any
 
 import numpy as np
@@ -30,31 +29,26 @@ from std_msgs.msg import Bool, Float64MultiArray
 
 from smolvla_msgs.action import RunTask
 
-JOINTS = ("x", "y", "z", "gripper")
-"""As in metaworld.yaml, the order of the state and of the commands."""
-SETTLE = 0.5
-"""Commands of the episode before have come by then, and new pictures have left [s]."""
+JOINTS = ("x", "y", "z", "gripper")  # as in metaworld.yaml: the order of state and commands
+LOADING = 120.0  # so long a checkpoint may take [s]
+SETTLE = 0.5  # commands of the episode before have come by then, and new pictures have left [s]
 
 
-class EpisodeOver(Exception):
-    """The episode has had all of its steps."""
+class StepsOverError(Exception):
+    """The episode has had all its steps."""
 
 
 class Robot:
-    """What a driver does: publishes what is measured and seen, and carries out commands.
+    """Publishes what is measured and seen, and carries out commands while it is `driven`.
 
     Args:
         node: of its topics.
         rate: how often it publishes while it stands still [Hz].
-
-    Attributes:
-        world: `smolvla_metaworld.environment.MetaWorld`, or one that is like it; None: no robot.
-        driven: whether commands count.
     """
 
     def __init__(self, node: Node, rate: float) -> None:
         self._node = node
-        self.world: Any = None
+        self.world: Any = None  # a smolvla_metaworld.environment.MetaWorld
         self.driven = self._stepped = False
         self._states = node.create_publisher(JointState, "joint_states", 10)
         self._images = node.create_publisher(Image, "camera/corner/image_raw", qos.image_qos())
@@ -80,72 +74,70 @@ class Robot:
         state = JointState(name=list(JOINTS), position=self.world.state.tolist())
         state.header.stamp = self._node.get_clock().now().to_msg()
         self._states.publish(state)
-        self._verdicts.publish(Bool(data=self.world.success))
+        self._verdicts.publish(Bool(data=bool(self.world.success)))
         picture = image_message(self.world.picture())
         picture.header.stamp = state.header.stamp
         self._images.publish(picture)
 
     def check(self, _feedback: RunTask.Feedback) -> None:
-        """Raise `EpisodeOver` when it is."""
+        """End the running goal when the episode is over."""
         if self.world.over and not self.world.success:
-            raise EpisodeOver
+            raise StepsOverError
 
 
 def play(client: SmolVLAClient, robot: Robot, seed: int) -> bool:
-    """Play one episode from its seed; return whether the task was done.
-
-    Raises:
-        ClientError: executor or policy cannot go on.
-    """
+    """Play one episode from its seed; return whether the task was done."""
     robot.driven = False
     robot.world.reset(seed)
     robot.publish()
+    client.wait_until_ready(LOADING)
     client.spin(SETTLE)
     robot.driven = True
-    try:
+    with suppress(StepsOverError):  # which cancels the goal
         result = client.run_task(robot.world.task.sentence, on_feedback=robot.check)
         if result.reason != RunTask.Result.SUCCEEDED:
             raise ClientError(f"episode {seed} was broken off: {result.message}")
-    except EpisodeOver:  # which has canceled the goal
-        pass
     robot.driven = False
     return bool(robot.world.success)
 
 
+def play_all(client: SmolVLAClient, robot: Robot, task: str, seeds: Sequence[int]) -> None:
+    """Play the episodes of a task and print how they went."""
+    done = 0
+    for seed in seeds:
+        done += play(client, robot, seed)
+        word = "done" if robot.world.success else "not done"
+        print(f"{task} {seed}: {word} after {robot.world.steps} steps", flush=True)
+    print(f"{task}: {success_line(done, len(seeds))}", flush=True)
+
+
 def metaworld(task: str) -> Any:
     """Make a world; its pictures have coarser shadows, which takes a third of the time."""
-    from smolvla_metaworld.environment import MetaWorld
+    from smolvla_metaworld.environment import TASKS, MetaWorld
 
+    if task not in TASKS:
+        raise ValueError(f"there is no task '{task}'; choose of {', '.join(TASKS)}")
     choose_gl()
     return MetaWorld(task, quick=True)
 
 
-def main(
-    arguments: Sequence[str] | None = None, make: Callable[[str], Any] = metaworld
-) -> int:
+def main(arguments: Sequence[str] | None = None, make: Callable[[str], Any] = metaworld) -> int:
     """Play the episodes of each task."""
     parser = argparse.ArgumentParser(description="Play Meta-World through the nodes.")
     parser.add_argument("--tasks", nargs="+", default=["reach-v3"], help="of Meta-World")
     parser.add_argument("--episodes", type=int, default=10, help="of each task")
-    parser.add_argument("--seed", type=int, default=0, help="of the first episode")
+    parser.add_argument("--seed", type=int, default=1000, help="of the first episode")
     parser.add_argument("--rate", type=float, default=10.0, help="of executor_node [Hz]")
-    parser.add_argument("--namespace", default="", help="of the nodes")
     given = parser.parse_args(arguments)
+    if given.episodes < 1 or given.rate <= 0.0:
+        parser.error("--episodes and --rate must be above 0")
     try:
-        with SmolVLAClient.connect("metaworld_node", given.namespace) as client:
+        with SmolVLAClient.connect("metaworld_node") as client:
             robot = Robot(client.node, given.rate)
             for task in given.tasks:
-                robot.world = make(task)
-                client.wait_until_ready(120.0)
-                seeds = range(given.seed, given.seed + given.episodes)
-                done = 0
-                for number, seed in enumerate(seeds, start=1):
-                    done += play(client, robot, seed)
-                    word = "done" if robot.world.success else "not done"
-                    print(f"{task} {seed}: {word} after {robot.world.steps} steps", flush=True)
-                print(f"{task}: {success_line(done, number)}", flush=True)
-                robot.world.close()
-    except ClientError as error:
+                with closing(make(task)) as robot.world:
+                    play_all(client, robot, task, range(given.seed, given.seed + given.episodes))
+    except (ClientError, ImportError, RuntimeError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -11,8 +11,10 @@ from smolvla_learning.dataset import Dataset, DatasetWriter
 from smolvla_learning.dataset.features import joint_features
 from smolvla_learning.replay import main, other_robot, recorded_actions
 
-JOINTS = [f"{joint.lerobot}.pos" for joint in load_robot("so100").joints]
+SO100 = load_robot("so100")
+JOINTS = [f"{joint.lerobot}.pos" for joint in SO100.joints]
 ROWS = np.linspace([-50, -80, -40, 10, 5, 0], [50, 20, 70, 90, 25, 100], 40, dtype=np.float32)
+DRIVEN = replace(SO100, joints=(replace(SO100.joints[0], increment=0.1), *SO100.joints[1:]))
 
 
 def write(folder, rows=ROWS, names=JOINTS, **about):
@@ -75,6 +77,7 @@ def test_a_dataset_of_another_type_of_robot_is_warned_of(tmp_path):
         (2, "auto", load_robot("so100"), "episodes are 0 to 1"),
         (0, "radians", load_robot("so100"), "in degrees, not radians"),
         (0, "auto", load_robot("two_so101"), "choose another --robot"),
+        (0, "auto", DRIVEN, "drives shoulder_pan by increments"),
     ],
 )
 def test_what_does_not_fit_is_refused(tmp_path, episode, units, robot, reason):

@@ -315,8 +315,8 @@ def joint_units(
 
     Args:
         regime: one of `REGIMES`.
-        joints: their signs, gripper ranges and what their actions are count. Velocities among them get no position; see
-            `JointUnits.columns`.
+        joints: their signs, gripper ranges and what their actions are count. Velocities among
+            them get no position; see `JointUnits.columns`.
         calibrations: of the arms; only ``normalized`` needs them.
 
     Raises:

@@ -136,9 +136,7 @@ class Planner:
             self._in_flight = None
             self.counters.requests_timed_out += 1
 
-    def request(
-        self, now: float, command: NDArray[np.float64] | None = None
-    ) -> Request | None:
+    def request(self, now: float, command: NDArray[np.float64] | None = None) -> Request | None:
         """Return the request to send now, None when none is due.
 
         Args:
