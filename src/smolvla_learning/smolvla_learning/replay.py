@@ -75,6 +75,12 @@ def recorded_actions(dataset: Dataset, episode: int, robot: Robot, units: str = 
 
     from smolvla_learning.training.checks import dataset_facts
 
+    if robot.increments:
+        raise ValueError(
+            f"the robot '{robot.source}' drives {', '.join(robot.increments)} by increments "
+            "(increment in the robot file): from another pose they would lead elsewhere, so they "
+            "are not replayed"
+        )
     where = f"{dataset.folder}:"
     if episode >= dataset.num_episodes:
         raise ValueError(f"{where} episodes are 0 to {dataset.num_episodes - 1}, not {episode}")
@@ -84,12 +90,6 @@ def recorded_actions(dataset: Dataset, episode: int, robot: Robot, units: str = 
         raise ValueError(
             f"{where} the actions are of {', '.join(facts.joints) or 'joints without names'}, but "
             f"the robot '{robot.source}' has {', '.join(joints)}: choose another --robot"
-        )
-    if robot.increments:
-        raise ValueError(
-            f"the robot '{robot.source}' drives {', '.join(robot.increments)} by increments "
-            "(increment in the robot file): from another pose they would lead elsewhere, so they "
-            "are not replayed"
         )
     arranged = replace(robot, joints=tuple(joints[name] for name in facts.joints))
     arranged = complete(SmolVLASettings(), arranged, facts).robot

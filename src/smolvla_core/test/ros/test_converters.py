@@ -11,6 +11,7 @@ from smolvla_core.ros.converters import (
     chunk_to_joint_trajectory,
     flatten,
     from_duration,
+    request_command,
     request_committed,
     scene_objects,
     to_duration,
@@ -45,6 +46,17 @@ def test_a_ragged_chunk_is_refused():
 
 def test_no_committed_rows_is_an_empty_matrix():
     assert request_committed(InferenceRequest(), JointOrder(JOINTS)).shape == (0, 3)
+
+
+def test_the_newest_command_comes_in_the_policys_order_or_not_at_all():
+    order = JointOrder(JOINTS[::-1])
+    assert request_command(InferenceRequest(joint_names=JOINTS), order) is None
+    request = InferenceRequest(joint_names=JOINTS, command=[0.1, 0.2, 0.3])
+    np.testing.assert_array_equal(request_command(request, order), [0.3, 0.2, 0.1])
+    for command in ([0.1, 0.2], [0.1] * 6, [0.1, math.nan, 0.3]):
+        request = InferenceRequest(joint_names=JOINTS, command=command)
+        with pytest.raises(ValueError, match="command"):
+            request_command(request, order)
 
 
 @pytest.mark.parametrize("seconds", [0.0, 1.0 / 30.0, 1.999999999, 86400.123456789])
