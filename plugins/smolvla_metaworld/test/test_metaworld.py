@@ -1,17 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """Meta-World by LeRobot's protocol: scripts/with_metaworld.sh python -m pytest plugins"""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 pytest.importorskip("metaworld", reason="scripts/with_metaworld.sh python -m pytest plugins")
 
+from smolvla_core.robot import load_robot
+from smolvla_core.units.joint_units import joint_units
 from smolvla_learning.dataset import Dataset
 from smolvla_metaworld import evaluate, record
 from smolvla_metaworld.environment import CAMERA, FIVE, GOAL, OBJECTS, TASKS, MetaWorld
 from smolvla_metaworld.play import Player
 from smolvla_sim.settings import CHECKPOINT
 from smolvla_sim.world.rendering import choose_gl
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +78,22 @@ def test_labels_are_where_the_goal_is_drawn(made):
         u, v, present = world.labels()[OBJECTS.index(GOAL)]
         assert present == 1.0
         assert (u * 96, v * 96) == pytest.approx((columns.mean(), rows.mean()), abs=2.0)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_the_positions_of_the_robot_file_are_the_steps_that_actions_do(made, name):
+    robot = load_robot(str(ROOT / "docs/examples/metaworld.yaml"))
+    units = joint_units("radians", robot.joints)
+    world = made(name)
+    world.reset(1000)
+    assert (units.to_policy(world.state) == world.state).all()
+    command = np.array([*world._env.data.mocap_pos[0], 1.0])
+    for _ in range(150):
+        action = world.expert_action()
+        command = units.to_joints(action, command)
+        world.step(world.toward(command))
+        np.testing.assert_allclose(world._env.data.mocap_pos[0], command[:3], atol=1e-6)
+        np.testing.assert_allclose(world.toward(command)[3], action[3], atol=1e-6)
 
 
 def test_a_quick_picture_is_nearly_the_same(made):
