@@ -120,6 +120,16 @@ def test_a_recording_is_a_dataset_by_lerobots_protocol(tmp_path, capsys):
     assert "another --output" in capsys.readouterr().err
 
 
+def test_parts_of_episodes_can_be_filmed(tmp_path):
+    options = ["--output", str(tmp_path / "mw"), "--episodes", "3", "--workers", "1"]
+    assert record.main([*options, "--tasks", "reach-v3", "--longest", "4"]) == 0
+    dataset = Dataset.open(tmp_path / "mw")
+    assert [episode.length for episode in dataset.episodes] == [4, 4, 4]
+    # Each begins at a moment of its own.
+    starts = dataset.column("observation.state")[::4]
+    assert len(np.unique(starts, axis=0)) == 3
+
+
 def test_the_shipped_checkpoint_closes_a_drawer(capsys):
     options = ["--tasks", "drawer-close-v3", "--episodes", "1", "--workers", "1"]
     assert evaluate.main(options) == 0
