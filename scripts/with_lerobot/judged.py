@@ -18,6 +18,8 @@ from .steps import Check, StepError
 EPISODES = int(os.environ.get("EPISODES", "20"))
 """Of each task."""
 SEED = 1000
+# An episode of Meta-World that fails takes LeRobot 500 steps with one or two pictures each.
+_LONGEST_EPISODE = 300.0
 
 
 def install(check: Check, folder: str, what: Sequence[str | Path]) -> dict[str, str]:
@@ -49,6 +51,7 @@ def lerobot_eval(
         lerobot=True,
         cwd=checkpoint,  # it names its VLM relative to itself
         more=shown,
+        timeout=_LONGEST_EPISODE * EPISODES,
     )
     theirs = json.loads((output / "eval_info.json").read_text())
     return round(theirs["overall"]["pc_success"] / 100 * EPISODES)

@@ -101,6 +101,7 @@ class Check:
         cwd: Path = ROOT,
         more: Mapping[str, str] | None = None,
         allowed: Sequence[int] = (0,),
+        timeout: float = TIMEOUT,
     ) -> str:
         """Run a command to its end and return what it printed.
 
@@ -111,6 +112,7 @@ class Check:
             cwd: folder to run in.
             more: variables of the environment.
             allowed: exit codes that are no failure.
+            timeout: after which it is taken to hang [s].
 
         Raises:
             StepError: it failed, or did not end.
@@ -128,10 +130,10 @@ class Check:
                 start_new_session=True,
             )
             try:
-                code = process.wait(TIMEOUT)
+                code = process.wait(timeout)
             except subprocess.TimeoutExpired:
                 kill(process)
-                raise StepError(f"did not end in {TIMEOUT:.0f} s, see {log}") from None
+                raise StepError(f"did not end in {timeout:.0f} s, see {log}") from None
             except BaseException:
                 kill(process)
                 raise
