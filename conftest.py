@@ -25,10 +25,12 @@ os.environ.pop("HF_HOME", None)
 settings.register_profile("without_deadline", deadline=None)
 settings.load_profile("without_deadline")
 
-# A job in the background (`nohup make test &`) ignores SIGINT, and so would what the tests start
-# and interrupt.
+# A job in the background (`nohup make test &`) ignores SIGINT and SIGHUP, and so would what the
+# tests start and end with them. A function that handles a signal is not passed on as ignoring is.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda signum, frame: None)
 
 
 def pytest_unconfigure() -> None:
