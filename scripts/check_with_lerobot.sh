@@ -11,7 +11,7 @@
 # environments are made there if none are named (8 GB, downloads from PyPI):
 #
 #     WORK                  folder, default bench_out/with_lerobot of this workspace
-#     LEROBOT_PYTHON        Python with LeRobot 0.6.1, feetech-servo-sdk and pyzmq
+#     LEROBOT_PYTHON        Python with LeRobot 0.6.1, its extra metaworld, feetech-servo-sdk and pyzmq
 #     LEROBOT_OLD_PYTHON    Python with LeRobot 0.4.4; without it nothing is compared with that
 #     GRADERS               bin folder with lerobot-doctor, deepen and kalanos
 #     PYTHON312             Python 3.12 for new environments, default python3.12
@@ -56,7 +56,7 @@ if [ -z "${lerobot}" ]; then
   if needs checkpoints || needs datasets || needs arm || needs simulation ||
     needs metaworld; then
     venv "${work}/lerobot" \
-      "lerobot[smolvla,dataset,feetech,training,hardware,viz]==0.6.1" pyzmq "mujoco<4"
+      "lerobot[smolvla,dataset,feetech,training,hardware,viz,metaworld]==0.6.1" pyzmq "mujoco<4"
   fi
 fi
 graders="${GRADERS-}"

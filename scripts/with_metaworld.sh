@@ -18,7 +18,7 @@ if ! cmp -s "${wanted}" "${folder}/requirements.txt"; then
   echo "installing Meta-World into .venv/metaworld ..." >&2
   rm -rf "${folder}"
   "${root}/.venv/bin/python" -m pip --disable-pip-version-check install -q --no-deps \
-    --target "${folder}" -r "${wanted}"
+    --target "${folder}" -r "${wanted}" -c <(grep -v '^mujoco==' "${root}/constraints.txt")
   cp "${wanted}" "${folder}/requirements.txt"
 fi
 export PYTHONPATH="${folder}:${root}/plugins/smolvla_metaworld${PYTHONPATH:+:${PYTHONPATH}}"
