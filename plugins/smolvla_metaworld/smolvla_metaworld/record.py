@@ -91,18 +91,21 @@ class RecordSettings(Settings):
         f"A checkpoint that drives for up to {_LEAD_IN} steps before the expert takes over; only "
         "the expert is recorded.",
     )
+    grounding: bool = setting(False, "Label where the objects are in each picture.")
     workers: int = setting(2, "Processes that simulate.", 1)
 
 
-def features() -> dict[str, Feature]:
-    """Return the features of the dataset, those of LeRobot's protocol and the labels."""
-    names = [f"{name}.{part}" for name in OBJECTS for part in ("u", "v", "visible")]
-    return {
+def features(*, grounding: bool) -> dict[str, Feature]:
+    """Return the features of the dataset: those of LeRobot's protocol, perhaps labels."""
+    made = {
         STATE: numeric_feature((len(STATE_NAMES),), STATE_NAMES),
         ACTION: numeric_feature((len(ACTION_NAMES),), ACTION_NAMES),
         CAMERA: camera_feature(SIZE, SIZE),
-        LABELS: numeric_feature((len(names),), names=names),
     }
+    if grounding:
+        names = [f"{name}.{part}" for name in OBJECTS for part in ("u", "v", "visible")]
+        made[LABELS] = numeric_feature((len(names),), names=names)
+    return made
 
 
 @dataclass
@@ -149,7 +152,7 @@ class Demonstrator:
         for step in range(_LIMIT):
             action = world.expert_action()
             if step >= first:
-                frames.append(_frame(world, action))
+                frames.append(self._frame(world, action))
             if len(frames) == longest:
                 break
             disturbance = keep * disturbance + (
@@ -162,14 +165,11 @@ class Demonstrator:
             if after > _AFTER or world.over:
                 break
 
-
-def _frame(world: MetaWorld, action: NDArray[np.float32]) -> Frame:
-    return {
-        STATE: world.state,
-        ACTION: action,
-        CAMERA: world.picture(),
-        LABELS: world.labels().reshape(-1),
-    }
+    def _frame(self, world: MetaWorld, action: NDArray[np.float32]) -> Frame:
+        frame: Frame = {STATE: world.state, ACTION: action, CAMERA: world.picture()}
+        if self._settings.grounding:
+            frame[LABELS] = world.labels().reshape(-1)
+        return frame
 
 
 def record(settings: RecordSettings) -> int:
@@ -188,7 +188,7 @@ def record(settings: RecordSettings) -> int:
         settings.output,
         fps=FPS,
         robot_type="sawyer",
-        features=features(),
+        features=features(grounding=settings.grounding),
         video=VideoOptions(keyframe_interval=8),
     )
     bar = tqdm(total=settings.episodes, unit="episode", disable=None)

@@ -114,6 +114,7 @@ def test_a_recording_is_a_dataset_by_lerobots_protocol(tmp_path, capsys):
     assert dataset.fps == 80
     assert set(dataset.tasks) == {TASKS["reach-v3"].sentence, TASKS["drawer-close-v3"].sentence}
     assert dataset.features[CAMERA].shape == (480, 480, 3)
+    assert record.LABELS not in dataset.features
     assert dataset.column("observation.state").shape[1] == 4
     assert np.abs(dataset.column("action")).max() <= 1.0
     assert record.main([*options, *tasks]) == 2
@@ -122,9 +123,11 @@ def test_a_recording_is_a_dataset_by_lerobots_protocol(tmp_path, capsys):
 
 def test_parts_of_episodes_can_be_filmed(tmp_path):
     options = ["--output", str(tmp_path / "mw"), "--episodes", "3", "--workers", "1"]
-    assert record.main([*options, "--tasks", "reach-v3", "--longest", "4"]) == 0
+    assert record.main([*options, "--tasks", "reach-v3", "--longest", "4", "--grounding"]) == 0
     dataset = Dataset.open(tmp_path / "mw")
     assert [episode.length for episode in dataset.episodes] == [4, 4, 4]
+    goal = dataset.column(record.LABELS)[:, 3 * OBJECTS.index(GOAL) :][:, :3]
+    assert (goal > 0.0).all()
     # Each begins at a moment of its own.
     starts = dataset.column("observation.state")[::4]
     assert len(np.unique(starts, axis=0)) == 3
