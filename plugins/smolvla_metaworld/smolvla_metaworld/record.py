@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count
@@ -229,6 +230,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, RuntimeError) as error:
         return could_not_run(parser().prog, error)
     except KeyboardInterrupt:
+        print(f"interrupted; {settings.output} has the episodes that were done", file=sys.stderr)
         return 130
     print(f"{settings.episodes} episodes in {settings.output}; {failed} seeds failed")
     return 0
