@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections import Counter
 from pathlib import Path
 
 from smolvla_sim.world.rendering import choose_gl
@@ -17,13 +18,6 @@ from .steps import ROOT, Check
 
 PART = "metaworld"
 CHECKPOINT = ROOT / "plugins/smolvla_metaworld/checkpoint"
-TASKS = (
-    "reach-v3",
-    "drawer-close-v3",
-    "button-press-topdown-v3",
-    "door-open-v3",
-    "window-open-v3",
-)
 OF_EXPERTS = re.compile(
     ON_PURPOSE.pattern
     # They go at full speed, turn at once and keep the gripper closed.
@@ -43,10 +37,10 @@ def here(check: Check, name: str, module: str, *arguments: str | Path) -> None:
 
 
 def recording(check: Check) -> Path:
-    """Record an episode of each task."""
+    """Record an episode of each of the checkpoint's five tasks."""
     folder = check.work / "metaworld"
     shutil.rmtree(folder, ignore_errors=True)
-    here(check, "metaworld_record", "record", "--episodes", str(len(TASKS)), "--output", folder)
+    here(check, "metaworld_record", "record", "--episodes", "5", "--output", folder)
     inspect(check, "metaworld_inspect", folder)
     return folder
 
@@ -72,18 +66,18 @@ def run(check: Check) -> None:
         shown["MUJOCO_GL"] = choose_gl()
     if not shown:
         return
-    ours: dict[str, int] = dict.fromkeys(TASKS, 0)
+    ours: Counter[str] = Counter()
     with check.step(PART, "evaluate here"):
         report = check.work / "eval" / "metaworld.json"
         numbers = ("--episodes", str(EPISODES), "--seed", str(SEED))
-        here(check, "metaworld_eval", "evaluate", "--tasks", *TASKS, "--json", report, *numbers)
+        here(check, "metaworld_eval", "evaluate", "--json", report, *numbers)
         for episode in json.loads(report.read_text())["episodes"]:
             ours[episode["task"]] += episode["success"]
     theirs = 0
-    for task in TASKS:
+    for task in ours:
         with check.step(PART, f"lerobot-eval {task}") as notes:
             found = lerobot_eval(check, "metaworld", task, CHECKPOINT, shown)
             theirs += found
             notes.append(compared(found, ours[task]))
     with check.step(PART, "all tasks") as notes:
-        notes.append(compared(theirs, sum(ours.values()), len(TASKS) * EPISODES))
+        notes.append(compared(theirs, sum(ours.values()), len(ours) * EPISODES))
